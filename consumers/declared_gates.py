@@ -11,8 +11,8 @@ from .breakers.breakers import NO_BREAKERS, Breakers
 from .gates.gate import Gate
 from .gates.gate_row import GateRow
 from .gates.pauses import Pauses
-from .limits.limits import Limits
-from .limits.making import make_shares
+from .limits.limits import LimitPeers, Limits
+from .limits.making import make_reservations, make_shares
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ def add_gates(parts: GateParts) -> Limits:
 
 
 def _limits(parts: GateParts) -> Limits:
-    make = make_shares(
+    shares = make_shares(
         parts.pipeline,
         parts.queue,
         parts.cluster,
@@ -52,6 +52,12 @@ def _limits(parts: GateParts) -> Limits:
         owns_first=parts.owns_first,
         on_crash=parts.row.note_crash,
     )
-    return Limits(
-        parts.row, parts.queue, parts.pipeline.job_types, givers=parts.pipeline.share_givers, make_shares=make
+    reservations = make_reservations(
+        parts.pipeline, parts.queue, parts.cluster, parts.worker_id, on_crash=parts.row.note_crash
     )
+    peers = LimitPeers(
+        givers=parts.pipeline.share_givers,
+        is_reserving=reservations is not None,
+        make_threads=[make for make in (shares, reservations) if make is not None],
+    )
+    return Limits(parts.row, parts.queue, parts.pipeline.job_types, peers=peers)

@@ -24,6 +24,7 @@ OwnName = Literal[
     "LastFiring",
     "ScheduleOwner",
     "ShareRecord",
+    "ReservationRecord",
 ]
 
 _HEADER_BYTES = len(SINGLE_OBJECT) + FINGERPRINT_BYTES

@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
-from ...topology.declaration.limits import BY_KEY, Limit
-from ..meters.meters import make_meter
+from collections.abc import Iterable, Iterator, Mapping
+
+from ...topology.declaration.limits import BY_KEY, Limit, is_reserved
+from ..meters.level import Level
+from ..meters.meter import Meter
+from ..meters.meters import lasts_s, make_meter
+from ..meters.reserved_meter import ReservedMeter
 from ..records.record import Record
+from ..reservations.partition_log import FormerLevel
 from .scope import InForce, Limited, Scope
 
 
 class Keeper:
     """Makes and finds the scopes of one limit; guarded by the lock of `Limits`.
 
-    A key or tenant is in one partition, whose owner runs all of its jobs. What the owner before has begun, it does not
-    know: so each rate counts as used up when an assignment begins, and is whole one window later.
+    A key or tenant is in one partition, whose owner runs all of its jobs. What the owner before has begun is on the
+    log of reservations; until that is read, nothing begins. Without reservations it is not known: then the rate counts
+    as used up when an assignment begins, and is whole one window later.
 
     Attributes:
         name: of the limit.
         in_force: the limit as it is kept.
+        is_reserved: whether it goes by reservations.
         scopes: {partition, and key or tenant: scope}.
     """
 
-    def __init__(self, name: str, limit: Limit, *, is_within_tenant: bool) -> None:
+    def __init__(
+        self, name: str, limit: Limit, *, is_within_tenant: bool, wanting: set[ReservedMeter] | None = None
+    ) -> None:
         """Begin without scopes.
 
         Args:
             is_within_tenant: whether equal keys of different tenants may be in different partitions, so that each
                 tenant's count apart.
+            wanting: the meters of which a reservation is to be written; None where nobody writes reservations.
         """
         self.name, self.in_force = name, InForce(limit)
+        self.is_reserved = wanting is not None and is_reserved(limit)
         self.scopes: dict[tuple[int, bytes], Scope] = {}
+        self._wanting = set() if wanting is None else wanting
         self._is_by_key = limit.by == BY_KEY
         self._is_within_tenant = is_within_tenant and self._is_by_key
-        self._begun_at_s: dict[int, float] = {}
+        self._full_at_s: dict[int, float] = {}
+        """{partition: when all of its scopes without a level were full}."""
+        self._known: set[int] = set()
+        self._former: dict[tuple[int, bytes], FormerLevel] = {}
+        """Levels that were restored, of scopes that have no jobs yet."""
 
     def scope_of(self, record: Record) -> Scope | None:
         """The scope of a record; None where the limit does not count it, as one without a key."""
@@ -47,21 +64,86 @@ class Keeper:
 
     def _made(self, place: tuple[int, bytes]) -> Scope:
         partition, name = place
-        meter = make_meter(self.in_force.limit)
-        if partition in self._begun_at_s:
-            meter.fill(self._begun_at_s[partition])
+        meter = self._meter(place)
+        if self.is_reserved:
+            meter = ReservedMeter(meter, (self.name, partition, name), self._wanting, is_known=partition in self._known)
         why = Limited(self.name, name.decode(errors="backslashreplace"), self.in_force)
         scope = Scope(meter, why, partition, is_lifted=self.in_force.is_lifted)
         self.scopes[place] = scope
         return scope
 
+    def _meter(self, place: tuple[int, bytes]) -> Meter:
+        """A meter with all that is known to be used of the scope."""
+        meter, level = make_meter(self.in_force.limit), self._former.pop(place, None)
+        if level is not None:
+            meter.restore(level.level)
+        elif place[0] in self._full_at_s:
+            meter.fill(self._full_at_s[place[0]])
+        return meter
+
     def begin(self, partition: int, now_s: float) -> None:
-        """Take the limit for used up in a partition that another worker may have had until now."""
-        self._begun_at_s[partition] = now_s
-        for scope in self.scopes.values():
-            if scope.partition == partition:
-                scope.meter.fill(now_s)
+        """Take the limit for used up in a partition that another worker may have had until now.
+
+        One that goes by reservations has its log read instead.
+        """
+        if self.is_reserved:
+            return
+        self._full_at_s[partition] = now_s
+        for scope in self.of(partition):
+            scope.meter.fill(now_s)
+
+    def of(self, partition: int) -> list[Scope]:
+        """The scopes of a partition."""
+        return [scope for scope in self.scopes.values() if scope.partition == partition]
 
     def forget_idle(self, now_s: float) -> None:
         """Forget the scopes of which nothing is left."""
         self.scopes = {place: scope for place, scope in self.scopes.items() if not scope.is_idle(now_s)}
+        lasts_s = self.lasts_s
+        self._former = {place: level for place, level in self._former.items() if not level.is_over(lasts_s, now_s)}
+
+    # ---- reservations
+
+    @property
+    def lasts_s(self) -> float:
+        """After so long nothing of a scope is left, whether by the declared limit or by an order."""
+        return max(lasts_s(self.in_force.limit), lasts_s(self.in_force.declared))
+
+    def close(self, partition: int) -> Iterable[ReservedMeter]:
+        """Let nothing begin in a partition; gives the meters of which the log has not the exact level."""
+        self._known.discard(partition)
+        self._former = {place: level for place, level in self._former.items() if place[0] != partition}
+        meters = [scope.meter for scope in self.of(partition)]
+        return [meter for meter in meters if isinstance(meter, ReservedMeter) and meter.close()]
+
+    def restore(self, partition: int, levels: Mapping[bytes, FormerLevel], full_at_s: float | None) -> None:
+        """Go on with these levels; scopes without one were full at that time, or empty."""
+        self._known.add(partition)
+        self._full_at_s.pop(partition, None)
+        if full_at_s is not None:
+            self._full_at_s[partition] = full_at_s
+        self._former.update({(partition, value): level for value, level in levels.items()})
+        for scope in self.of(partition):
+            if isinstance(scope.meter, ReservedMeter):
+                scope.meter.begin(self._meter((partition, scope.meter.place[2])))
+
+    def used(self, partition: int, now_s: float) -> Iterator[bytes]:
+        """The keys or tenants of a partition of which something is used."""
+        yield from (value for number, value in self._former if number == partition)
+        for (number, value), scope in self.scopes.items():
+            if number == partition and not scope.meter.is_idle(now_s):
+                yield value
+
+    def former_level(self, partition: int, value: bytes, now_s: float) -> Level | None:
+        """The restored level of a scope that has had no jobs yet, as of now; None where nothing is left of it."""
+        level = self._former.get((partition, value))
+        if level is None or level.is_over(self.lasts_s, now_s):
+            return None
+        meter = make_meter(self.in_force.limit)
+        meter.restore(level.level)
+        return meter.level(now_s)
+
+    def unknown_for_s(self, partition: int, now_s: float) -> float | None:
+        """How long ago the scopes of a partition were full since nothing was known; None where none is any more."""
+        full_at_s = self._full_at_s.get(partition)
+        return None if full_at_s is None or now_s - full_at_s > self.lasts_s else now_s - full_at_s

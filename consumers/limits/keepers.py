@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ...topology.declaration.job_type import AnyJobType
 from ...topology.declaration.limits import Limit, is_shared, named_limits
 from ...topology.declaration.queue import Queue
+from ..meters.reserved_meter import ReservedMeter
 from .keeper import Keeper
 from .shared_keeper import SharedKeeper
 
@@ -23,13 +24,34 @@ class Keepers:
         all: {name: keeper}.
     """
 
-    def __init__(self, queue: Queue, job_types: Iterable[AnyJobType], givers: Mapping[str, str]) -> None:
-        self._queue, self._givers = queue, givers
+    def __init__(
+        self,
+        queue: Queue,
+        job_types: Iterable[AnyJobType],
+        givers: Mapping[str, str],
+        wanting: set[ReservedMeter] | None,
+    ) -> None:
+        """Make them.
+
+        Args:
+            wanting: the meters of which a reservation is to be written; None where nobody writes reservations.
+        """
+        self._queue, self._givers, self._wanting = queue, givers, wanting
         self.all: dict[str, AnyKeeper] = {}
         self.of_queue = self._sorted(self._of(queue.name, queue.limits))
         self.of_types = {
             job.name.encode(): self._sorted([*self.of_queue, *self._of(job.name, job.limits)]) for job in job_types
         }
+
+    @property
+    def shared(self) -> list[SharedKeeper]:
+        """The keepers of limits that workers share."""
+        return [keeper for keeper in self.all.values() if isinstance(keeper, SharedKeeper)]
+
+    @property
+    def reserved(self) -> list[Keeper]:
+        """The keepers of limits of which the owner of a partition reserves what it uses."""
+        return [keeper for keeper in self.all.values() if isinstance(keeper, Keeper) and keeper.is_reserved]
 
     def _of(self, owner: str, limits: Sequence[Limit]) -> list[AnyKeeper]:
         named = named_limits(owner, limits)
@@ -38,7 +60,7 @@ class Keepers:
     def _made(self, name: str, limit: Limit) -> AnyKeeper:
         if is_shared(limit):
             return SharedKeeper(name, limit, self._givers.get(name, self._queue.name))
-        return Keeper(name, limit, is_within_tenant=self._queue.route_by == "tenant")
+        return Keeper(name, limit, is_within_tenant=self._queue.route_by == "tenant", wanting=self._wanting)
 
     def _sorted(self, keepers: Iterable[AnyKeeper]) -> tuple[AnyKeeper, ...]:
         once = dict.fromkeys(keepers)

@@ -6,13 +6,12 @@ import heapq
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 from threading import Lock
-from types import MappingProxyType
 from typing import Final, Protocol
 
-from ...schemas.share_records import ShareEntry
 from ...topology.declaration.job_type import AnyJobType
 from ...topology.declaration.limits import Limit
 from ...topology.declaration.queue import Queue
@@ -20,17 +19,17 @@ from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
 from ..gates.gate import START, Gate, Start, Wait
 from ..gates.gate_row import GateRow
-from ..meters.limit_report import LimitReport
+from ..meters.reserved_meter import ReservedMeter
 from ..records.assignment import Assignment
 from ..records.outcomes import Outcome
 from ..records.record import Record
-from ..shares.share_meter import ShareMeter
 from .accounts import Account, Accounts
 from .closed_types import ClosedTypes
 from .keepers import Keepers
 from .reports import LimitReports
+from .reserving import LimitReservations
 from .scope import Scope
-from .shared_keeper import SharedKeeper
+from .sharing import LimitSharing
 
 _LOGGER = logging.getLogger("stoker.limits")
 
@@ -47,6 +46,21 @@ class Startable(Protocol):
         """End it soon."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitPeers:
+    """How other processes take part in the limits of a queue.
+
+    Attributes:
+        givers: {name of a shared limit: queue whose first partition's owner gives it}.
+        is_reserving: whether owners of partitions reserve what they use of limits by key and tenant.
+        make_threads: make the threads that ask for shares, and write reservations.
+    """
+
+    givers: Mapping[str, str] = field(default_factory=dict)
+    is_reserving: bool = False
+    make_threads: Sequence[Callable[[Limits], Startable]] = ()
+
+
 class Limits(Gate):
     """The limits of one queue and of its job types in this process. Safe to call from all threads.
 
@@ -56,6 +70,7 @@ class Limits(Gate):
     Attributes:
         in_force: {name: limit} as they are kept; another object after each change.
         reports: of them, for people.
+        sharing, reservations: those that several workers keep together, and those of which reservations are written.
     """
 
     def __init__(
@@ -64,33 +79,34 @@ class Limits(Gate):
         queue: Queue,
         job_types: Mapping[str, AnyJobType],
         *,
-        givers: Mapping[str, str] = MappingProxyType({}),
-        make_shares: Callable[[Limits], Startable] | None = None,
+        peers: LimitPeers = LimitPeers(),
         clock: Callable[[], float] = time.monotonic,
         epoch: Callable[[], float] = time.time,
     ) -> None:
-        """Begin without scopes.
-
-        Args:
-            givers: {name of a shared limit: queue whose first partition's owner gives it}.
-            make_shares: makes the thread that asks for shares, and gives them; None where no limit is shared.
-        """
+        """Begin without scopes."""
         self._row, self._clock, self._epoch = row, clock, epoch
         self._queue_name = queue.name
         self._closed_types = ClosedTypes(row.note_resting)
         self._lock = Lock()
         self._numbers = count()
         own = [job_type for job_type in job_types.values() if job_type.queue is queue]
-        found = Keepers(queue, own, givers)
+        wanting = set[ReservedMeter]()
+        found = Keepers(queue, own, peers.givers, wanting if peers.is_reserving else None)
         self._keepers, self._of_others, self._all = found.of_types, found.of_queue, found.all
         self._accounts = Accounts(found, own)
-        self._shared = [keeper for keeper in self._all.values() if isinstance(keeper, SharedKeeper)]
-        self._make_shares = make_shares
-        self._shares: Startable | None = None
+        self._make_threads = peers.make_threads
+        self._threads: list[Startable] = []
         self._runs: dict[Record, Account] = {}
         self._closed: set[Scope] = set()
         self.in_force: Mapping[str, Limit] = self.declared
         self.reports = LimitReports(self._all, row, self._lock, clock)
+        self.sharing = LimitSharing(
+            found.shared, row, self._lock, clock=clock, open_scope=self._open, reports=self.reports
+        )
+        self.sharing.in_force = self.in_force
+        self.reservations = LimitReservations(
+            found.reserved, wanting, row, self._lock, clock=clock, open_scope=self._open
+        )
         self._looks: list[tuple[float, int, Scope]] = []
         self._most_scopes = FEW_SCOPES
 
@@ -164,8 +180,10 @@ class Limits(Gate):
 
     def begin_assignment(self, assignment: Assignment) -> None:
         """Take limits for used up that another worker may have used, as far as it can have."""
-        if not assignment.is_begun_anew:
-            with self._lock:
+        with self._lock:
+            if self.reservations:
+                self.reservations.begin(assignment)
+            if not assignment.is_begun_anew:
                 for keeper in self._all.values():
                     keeper.begin(assignment.partition, self._clock())
 
@@ -265,15 +283,6 @@ class Limits(Gate):
             extra={log_keys.QUEUE: self._queue_name},
         )  # fmt: skip
 
-    def note_closed(self, entry: ShareEntry) -> None:
-        """Close a scope that another worker has closed."""
-        keeper = self._all.get(entry.limit)
-        if isinstance(keeper, SharedKeeper):
-            with self._lock:
-                scope = keeper.scopes.get(entry.value)
-                if scope is not None:
-                    scope.closed_until_s = max(scope.closed_until_s, self._clock() + entry.closed_ms / 1_000)
-
     # ---- orders
 
     @property
@@ -291,94 +300,23 @@ class Limits(Gate):
             for scope in scopes:
                 scope.change(keeper.in_force, now_s)
             self._accounts.forget()
-        self.in_force = {**self.in_force, name: limit}
+        self.in_force = self.sharing.in_force = {**self.in_force, name: limit}
         for scope in scopes:
             if scope.is_closed:
                 self._open(scope)
 
-    # ---- shares
+    # ---- threads
 
     def start(self) -> None:
-        """Start to ask for shares, where limits are shared."""
-        if self._make_shares is not None:
-            self._shares = self._make_shares(self)
-            self._shares.start()
+        """Start to ask for shares, and to write reservations, where limits need it."""
+        self._threads = [make(self) for make in self._make_threads]
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Ask for no more."""
-        if self._shares is not None:
-            self._shares.stop()
-
-    def requests(self) -> Mapping[str, list[ShareEntry]]:
-        """{giver: what it is to be told now} of the shared limits."""
-        found: dict[str, list[ShareEntry]] = {}
-        with self._lock:
-            scopes = [(keeper, value, scope) for keeper in self._shared for value, scope in keeper.scopes.items()]
-        for keeper, value, scope in scopes:
-            waiting = self._row.count_waiting(scope.why) if scope.is_closed else 0
-            entry = self._request(keeper.name, value, scope, waiting)
-            if entry is not None:
-                found.setdefault(keeper.giver, []).append(entry)
-        return found
-
-    def _request(self, name: str, value: bytes | None, scope: Scope, waiting: int) -> ShareEntry | None:
-        meter = scope.meter
-        assert isinstance(meter, ShareMeter)
-        with self._lock:
-            least = scope.least if waiting else 0
-            amounts = meter.report((waiting + scope.pending) * max(1, least), least, self._clock())
-            closed_ms = scope.take_closing_ms(self._clock())
-        if amounts is None and not closed_ms:
-            return None
-        used, returned, wanted = amounts or meter.written
-        return ShareEntry(
-            worker=meter.session,
-            limit=name,
-            value=value,
-            granted=meter.granted,
-            used=used,
-            returned=returned,
-            wanted=wanted,
-            least=least,
-            closed_ms=closed_ms,
-        )
-
-    def last_requests(self) -> Mapping[str, list[ShareEntry]]:
-        """{giver: what it is to be told at the end} of the shared limits: nothing is held any more."""
-        found: dict[str, list[ShareEntry]] = {}
-        with self._lock:
-            for keeper in self._shared:
-                for value, scope in keeper.scopes.items():
-                    assert isinstance(scope.meter, ShareMeter)
-                    used, returned = scope.meter.close()
-                    entry = ShareEntry(
-                        worker=scope.meter.session,
-                        limit=keeper.name,
-                        value=value,
-                        used=used,
-                        returned=returned,
-                        wanted=used + returned,
-                    )
-                    found.setdefault(keeper.giver, []).append(entry)
-        return found
-
-    def note_given(self, reports: Mapping[str, LimitReport]) -> None:
-        """Keep what the giver of this process knows; nothing where it is none any more."""
-        self.reports.given = reports
-
-    def note_grant(self, entry: ShareEntry, sent_at_s: float) -> None:
-        """Take in a grant, and let begin what it is for; one that is for another worker changes nothing."""
-        keeper = self._all.get(entry.limit)
-        if not isinstance(keeper, SharedKeeper):
-            return
-        with self._lock:
-            scope = keeper.scopes.get(entry.value)
-            meter = None if scope is None else scope.meter
-            if not isinstance(meter, ShareMeter) or meter.session != entry.worker:
-                return
-            has_room = meter.note_grant(entry, sent_at_s, self._clock())
-        if scope is not None and has_room and scope.is_closed:
-            self._open(scope)
+        for thread in self._threads:
+            thread.stop()
 
     def _forget_idle(self) -> None:
         with self._lock:

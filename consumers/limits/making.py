@@ -1,4 +1,4 @@
-"""`make_shares`: the thread of shares of one queue's worker, with its clients."""
+"""`make_shares` and `make_reservations`: the threads of one queue's limits, with their clients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from confluent_kafka import Producer
 from ...producers.control.log_reader import LogReader
 from ...topology import ClusterSettings, Pipeline, Queue
 from ...topology.declaration.limits import shared_limits
-from ..kafka.clients import shares_producer
+from ...topology.declaration.topics import reserves_limits
+from ..kafka.clients import make_reader, shares_producer
+from ..reservations.clients import LevelLogReader, LevelLogWriter
+from ..reservations.parts import ReservationParts
+from ..reservations.reservations import Reservations
 from ..shares.parts import OnWritten, SharesParts
 from ..shares.shares import Shares
 from .limits import Limits, Startable
@@ -78,4 +82,28 @@ def make_shares(
         make_writer=lambda: ShareWriter(shares_producer(cluster, worker_id), pipeline.shares_topic),
         on_crash=on_crash,
     )
-    return lambda limits: Shares(limits, parts)
+    return lambda limits: Shares(limits.sharing, parts)
+
+
+def make_reservations(
+    pipeline: Pipeline,
+    queue: Queue,
+    cluster: ClusterSettings,
+    worker_id: str,
+    *,
+    on_crash: Callable[[BaseException], None],
+) -> Callable[[Limits], Startable] | None:
+    """Make what makes the thread; None where the queue has no limits of which reservations are written."""
+    if not reserves_limits(pipeline, queue):
+        return None
+    topic = queue.limits_topic
+    parts = ReservationParts(
+        queue=queue.name,
+        topic=topic,
+        make_reader=lambda: LevelLogReader(
+            make_reader(cluster, queue, f"{worker_id}-limits", {"fetch.wait.max.ms": END_MS}), topic
+        ),
+        make_writer=lambda: LevelLogWriter(shares_producer(cluster, worker_id), topic),
+        on_crash=on_crash,
+    )
+    return lambda limits: Reservations(limits.reservations, parts)

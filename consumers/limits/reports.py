@@ -67,7 +67,7 @@ def _of_scope(scope: Scope, waiting: int, now_s: float) -> ScopeReport:
     next_s = scope.room_in_s(now_s) if waiting else math.inf
     return ScopeReport(
         value=_shown(scope.why.value),
-        used=scope.meter.most - scope.meter.room(now_s),
+        used=scope.meter.most - scope.meter.free(now_s),
         of=scope.meter.most,
         waiting=waiting,
         next_s=None if math.isinf(next_s) else round(next_s, 3),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ...topology.declaration.limits import Limit
-from ..meters.meters import Meter
+from ..meters.meter import Meter
 from ..records.record import Record
 
 PATIENCE_S: Final = 1.0
@@ -188,7 +188,7 @@ class Scope:
 
     def room_in_s(self, now_s: float) -> float:
         """How long until there is room for the first that waits."""
-        meter_s = 0.0 if self.is_lifted else self.meter.wait_s(self.least, now_s)
+        meter_s = 0.0 if self.is_lifted else self.meter.free_in_s(self.least, now_s)
         return max(meter_s, self.closed_until_s - now_s, 0.0)
 
     def change(self, in_force: InForce, now_s: float) -> None:

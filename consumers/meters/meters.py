@@ -3,89 +3,17 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections import deque
-from typing import Final, Protocol
+from typing import Final
 
 from ...topology.declaration.limits import Concurrency, Limit, Rate
+from .level import Level
+from .meter import Meter, margin_s
 
 SLICES: Final = 100
 """A window is counted in so many slices; what began in a slice counts until the window after its end is over."""
-SHORTEST_MARGIN_S: Final = 0.005
-LONGEST_MARGIN_S: Final = 0.03
-MARGIN_SHARE: Final = 0.03
-"""A handler is called a little later than its job is counted. Windows are longer by this part of theirs."""
-
 ROUNDING: Final = 1e-9
 """By so much of a token numbers may be off."""
-
-
-class Meter(Protocol):
-    """Counts what one scope has used; costs are numbers of at least 1, and times are of one monotonic clock.
-
-    Attributes:
-        count: the limit's number.
-    """
-
-    count: int
-
-    @abstractmethod
-    def wait_s(self, cost: int, now_s: float) -> float:
-        """How long until so much fits; 0 where it fits now, `math.inf` where only an end of a run can tell."""
-
-    @abstractmethod
-    def room(self, now_s: float) -> int:
-        """How much fits now."""
-
-    @abstractmethod
-    def take(self, cost: int, now_s: float) -> None:
-        """Count a job that begins."""
-
-    def takes(self, cost: int, now_s: float) -> bool:
-        """Count a job that begins, if it fits now."""
-        if self.wait_s(cost, now_s) > 0.0:
-            return False
-        self.take(cost, now_s)
-        return True
-
-    @abstractmethod
-    def give_back(self, cost: int, now_s: float) -> None:
-        """Count a job no more that was taken just now, and does not begin."""
-
-    @abstractmethod
-    def is_idle(self, now_s: float) -> bool:
-        """Whether nothing is left of what was counted, so that a new meter would answer alike."""
-
-    @abstractmethod
-    def change(self, limit: Limit, now_s: float) -> None:
-        """Count for the limit as it is from now on, with what was counted so far; it is of the same kind."""
-
-    @property
-    def has_slots(self) -> bool:
-        """Whether ends of runs may give room."""
-        return False
-
-    def end(self, cost: int) -> bool:
-        """Note the end of a run; returns whether that gives room."""
-        return False
-
-    def fill(self, now_s: float) -> None:
-        """Take all that is left, for what may have begun elsewhere up to then."""
-        self.take(max(0, self.room(now_s)), now_s)
-
-    def clipped(self, cost: int) -> int:
-        """Return the cost that a job is counted with: one above the limit could never begin, so it takes all of it."""
-        return min(cost, self.most)
-
-    @property
-    def most(self) -> int:
-        """The largest cost that ever fits."""
-        return self.count
-
-
-def margin_s(per_s: float) -> float:
-    """By how much a window is counted longer."""
-    return min(LONGEST_MARGIN_S, max(SHORTEST_MARGIN_S, per_s * MARGIN_SHARE))
 
 
 class SlidingWindow(Meter):
@@ -174,6 +102,26 @@ class SlidingWindow(Meter):
         self._forget(now_s)
         return not self._used
 
+    def level(self, now_s: float) -> Level:
+        """As `Meter` has it: a slice was used by its end, or by now."""
+        self._forget(now_s)
+        used = ((self._end_s(begin_s, now_s), int(used)) for begin_s, used in self._slices if used)
+        return Level(at_s=now_s, used=tuple(used))
+
+    def _end_s(self, begin_s: float, now_s: float) -> float:
+        """When a slice was used at the latest; one that begins later is that of a reservation that has not ended."""
+        end_s = begin_s + self._slice_s
+        return end_s if begin_s > now_s else min(now_s, end_s)
+
+    def restore(self, level: Level) -> None:
+        """As `Meter` has it."""
+        if level.tokens is not None:  # it was a bucket
+            self.fill(level.at_s)
+            return
+        used = level.used + (((level.reserved_until_s, level.reserved),) if level.reserved else ())
+        self._slices.extend([at_s - self._slice_s, amount] for at_s, amount in used)  # to end a window after `at_s`
+        self._used += sum(amount for _, amount in used)
+
     def _forget(self, now_s: float) -> None:
         while self._slices and self._slices[0][0] + self._span_s <= now_s:
             self._used -= int(self._slices.popleft()[1])
@@ -245,6 +193,21 @@ class TokenBucket(Meter):
         self._fill_up(now_s)
         return self._level >= self._capacity - ROUNDING
 
+    def level(self, now_s: float) -> Level:
+        """As `Meter` has it."""
+        self._fill_up(now_s)
+        return Level(at_s=now_s, tokens=self._level)
+
+    def restore(self, level: Level) -> None:
+        """As `Meter` has it."""
+        if level.tokens is None:  # it was a window
+            self.take(max(0, self.room(level.at_s)), level.at_s)
+            return
+        # A reservation that is used at its end leaves the bucket emptier than one used at once, which may fill it up.
+        gain = (level.reserved_until_s - level.at_s) / self._per_token_s if level.reserved else 0.0
+        self._level = min(self._capacity, level.tokens + gain) - gain - level.reserved
+        self._as_of_s = level.at_s
+
     def _fill_up(self, now_s: float) -> None:
         if now_s > self._as_of_s:
             added = (now_s - self._as_of_s) / self._per_token_s
@@ -307,6 +270,14 @@ class Slots(Meter):
     def is_idle(self, now_s: float) -> bool:
         """As `Meter` has it."""
         return not self._used
+
+
+def lasts_s(limit: Limit) -> float:
+    """After so long nothing is left of what was used of a rate; with some more for the ways that take time."""
+    if isinstance(limit, Concurrency):
+        return 0.0
+    per_s = limit.per.total_seconds()
+    return 1.1 * (per_s if limit.burst is None else per_s * max(1.0, limit.burst / limit.count)) + 1.0
 
 
 def make_meter(limit: Limit) -> Meter:

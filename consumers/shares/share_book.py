@@ -16,7 +16,8 @@ from typing import Final
 from ...schemas.share_records import ShareEntry, ShareRecord
 from ...topology.declaration.limits import Concurrency, Limit
 from ..meters.limit_report import LimitReport, ScopeReport, kept_limit
-from ..meters.meters import Meter, make_meter
+from ..meters.meter import Meter
+from ..meters.meters import make_meter
 
 RATE_VALID_S: Final = 1.0
 SLOTS_VALID_S: Final = 6.0

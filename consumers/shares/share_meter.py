@@ -7,7 +7,8 @@ from typing import Final, TypeAlias
 
 from ...schemas.share_records import ShareEntry
 from ...topology.declaration.limits import Concurrency, Limit
-from ..meters.meters import Meter, make_meter
+from ..meters.meter import Meter
+from ..meters.meters import make_meter
 from .share_book import RENEWALS, valid_s
 
 IDLE_S: Final = 0.2

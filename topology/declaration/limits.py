@@ -22,6 +22,9 @@ By: TypeAlias = Callable[..., str | None] | str | None
 Cost: TypeAlias = Callable[..., int] | int
 """The weight of one job in rates: a number, or a function of those of its arguments that it names."""
 
+LONGEST_UNRESERVED: Final = timedelta(seconds=1)
+"""The next owner of a partition waits for windows up to this. Reservations would cost a record for each scope and
+second, and save less than the group needs to notice a death."""
 SHORTEST_PER: Final = timedelta(milliseconds=100)
 LONGEST_PER: Final = timedelta(days=1)
 BY_KEY: Final = "key"
@@ -200,6 +203,11 @@ def made_by(limits: Mapping[str, Limit], contract: Contract) -> dict[str, LabelF
 def is_shared(limit: Limit) -> bool:
     """Whether the limit counts the jobs of several workers together, so that they share it."""
     return limit.resource is not None or not isinstance(limit.by, str)
+
+
+def is_reserved(limit: Limit) -> bool:
+    """Whether the owner of a partition reserves what it uses of the limit, so that the next owner knows it."""
+    return not is_shared(limit) and isinstance(limit, Rate) and limit.per > LONGEST_UNRESERVED
 
 
 def scoped_value(header: bytes | None, name: str) -> bytes | None:

@@ -147,6 +147,11 @@ class Queue:
         return names.progress_topic(self.namespace, self.name)
 
     @property
+    def limits_topic(self) -> str:
+        """The topic of what owners of partitions reserve of limits by key and tenant."""
+        return names.limits_topic(self.namespace, self.name)
+
+    @property
     def group(self) -> str:
         """The consumer group."""
         return names.group_id(self.namespace, self.name)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
-from .limits import LONGEST_PER
+from .limits import LONGEST_PER, declared_limits, is_reserved
 from .pipeline import Pipeline
 from .queue import Queue, RouteBy
 
@@ -50,6 +50,7 @@ class Role(StrEnum):
     DEAD = "dead"
     LEDGER = "ledger"
     PROGRESS = "progress"
+    LIMITS = "limits"
     SCHEMAS = "schemas"
     EVENTS = "events"
     CONTROL = "control"
@@ -115,6 +116,8 @@ def queue_topics(pipeline: Pipeline, queue: Queue) -> list[TopicSpec]:
     shapes += [(queue.carried_topic, Role.CARRIED, waiting)]
     shapes += [(queue.dead_topic, Role.DEAD, dead), (queue.ledger_topic, Role.LEDGER, _ledger_configs(queue))]
     shapes += [(queue.progress_topic, Role.PROGRESS, _progress_configs(queue))]
+    if reserves_limits(pipeline, queue):
+        shapes += [(queue.limits_topic, Role.LIMITS, _limits_configs(queue))]
     return [
         TopicSpec(
             name=name,
@@ -126,6 +129,12 @@ def queue_topics(pipeline: Pipeline, queue: Queue) -> list[TopicSpec]:
         )
         for name, role, configs in shapes
     ]
+
+
+def reserves_limits(pipeline: Pipeline, queue: Queue) -> bool:
+    """Whether owners of the queue's partitions reserve what they use of its limits."""
+    declared = declared_limits(pipeline.queues.values(), pipeline.job_types.values())
+    return any(found.queue == queue.name and is_reserved(found.limit) for found in declared)
 
 
 def pipeline_topics(pipeline: Pipeline, *, with_schemas: bool = True) -> list[TopicSpec]:
@@ -235,6 +244,17 @@ def _progress_configs(queue: Queue) -> dict[str, str]:
         "cleanup.policy": "compact",
         "segment.ms": str(milliseconds(LEDGER_SEGMENT)),
         "segment.bytes": str(LEDGER_SEGMENT_BYTES),
+        **_OWN_RECORDS,
+        **_in_sync(queue.replication),
+    }
+
+
+def _limits_configs(queue: Queue) -> dict[str, str]:
+    """For twice the longest window: a new owner reads what was used in it. The brokers' clock tells how long ago."""
+    return {
+        **_kept_for(2 * LONGEST_PER),
+        "segment.bytes": str(LEDGER_SEGMENT_BYTES),
+        "message.timestamp.type": "LogAppendTime",
         **_OWN_RECORDS,
         **_in_sync(queue.replication),
     }

@@ -97,6 +97,7 @@ _PURPOSES: Final = {
     Role.DEAD: "dead letters",
     Role.LEDGER: "ledger of completed jobs, compacted",
     Role.PROGRESS: "progress that does not fit a commit, compacted",
+    Role.LIMITS: "what is used of limits by key and tenant",
     Role.SCHEMAS: "schemas of all job types, compacted",
     Role.EVENTS: "the life of jobs",
     Role.CONTROL: "orders that stand, compacted",

@@ -6,13 +6,14 @@ Alter, and DescribeConfigs along with AlterConfigs, so those are named only wher
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from ..declaration.pipeline import Pipeline
 from ..declaration.queue import Queue
+from ..declaration.topics import reserves_limits
 
 
 class Operation(StrEnum):
@@ -112,6 +113,7 @@ _WORKERS: Final = "{namespace}.workers"
 _AUDIT: Final = "{namespace}.audit"
 _SCHEDULES: Final = "{namespace}.schedules"
 _SHARES: Final = "{namespace}.shares"
+_LIMITS: Final = "{namespace}.{queue}.limits"
 
 RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
     Duty.PRODUCER: (
@@ -225,6 +227,9 @@ ADMITTING: Final[tuple[Right, ...]] = (*_on(_R.GROUP, _MAIN, _O.DESCRIBE),)
 ORDERING: Final[tuple[Right, ...]] = (*_on(_R.TOPIC, _AUDIT, _O.WRITE),)
 """The further rights of a worker that may open a breaker, or pause a job type for its dead letters."""
 
+RESERVING: Final[tuple[Right, ...]] = (*_on(_R.TOPIC, _LIMITS, _O.READ, _O.WRITE),)
+"""The further rights of a worker, for each of its queues with limits by key or tenant whose windows are long."""
+
 SHARING: Final[tuple[Right, ...]] = (*_on(_R.TOPIC, _SHARES, _O.READ, _O.WRITE),)
 """The further rights of a worker, where workers share limits."""
 
@@ -236,7 +241,8 @@ def rights_for(
 
     Of workers, those of firing are among them for the queues for which the application declares schedules, and those of
     orders of their own where it declares breakers or guards; of producers, those of reading how many jobs wait, for the
-    queues that declare `max_waiting`. Workers that share limits have those of sharing.
+    queues that declare `max_waiting`. Workers that share limits have those of sharing, and workers that reserve what
+    they use of limits have those of reserving.
 
     Args:
         with_schemas: False where a Schema Registry holds the schemas.
@@ -244,13 +250,20 @@ def rights_for(
     chosen = list(pipeline.queues.values() if queues is None else queues)
     found = _of_queues(RIGHTS[duty], pipeline, chosen)
     if duty is Duty.WORKER:
-        found += _of_queues(FIRING, pipeline, [queue for queue in chosen if _has_schedules(pipeline, queue)])
-        found += _of_queues(ORDERING, pipeline, [queue for queue in chosen if _may_order(pipeline, queue)])
-        found += _of_queues(SHARING, pipeline, chosen if pipeline.share_givers else [])
+        found += _further_of_workers(pipeline, chosen)
     if duty is Duty.PRODUCER:
         found += _of_queues(ADMITTING, pipeline, [queue for queue in chosen if queue.max_waiting is not None])
     wanted = (right for right in found if with_schemas or right.name != pipeline.schemas_topic)
     return list(dict.fromkeys(wanted))
+
+
+def _further_of_workers(pipeline: Pipeline, queues: Sequence[Queue]) -> list[Right]:
+    return [
+        *_of_queues(FIRING, pipeline, [queue for queue in queues if _has_schedules(pipeline, queue)]),
+        *_of_queues(ORDERING, pipeline, [queue for queue in queues if _may_order(pipeline, queue)]),
+        *_of_queues(RESERVING, pipeline, [queue for queue in queues if reserves_limits(pipeline, queue)]),
+        *_of_queues(SHARING, pipeline, queues if pipeline.share_givers else []),
+    ]
 
 
 def _of_queues(rights: Iterable[Right], pipeline: Pipeline, queues: Iterable[Queue]) -> list[Right]:

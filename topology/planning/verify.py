@@ -30,8 +30,8 @@ _COMPACTED_ONLY: Final = {
     Role.CONTROL: "orders that stand",
     Role.SCHEDULES: "schedules",
 }
-_OF_WORKERS: Final = frozenset({Role.CONTROL, Role.WORKERS, Role.SCHEDULES, Role.SHARES})
-"""A worker starts only with these: it takes and answers orders, fires schedules, and shares limits."""
+_OF_WORKERS: Final = frozenset({Role.CONTROL, Role.WORKERS, Role.SCHEDULES, Role.SHARES, Role.LIMITS})
+"""A worker starts only with these: it takes and answers orders, fires schedules, and keeps limits."""
 _BESIDE_JOBS: Final = frozenset({Role.EVENTS, Role.AUDIT})
 """Jobs run without these, but no event or audit record of them is written."""
 _MAY_FORGET: Final = _BESIDE_JOBS | {Role.WORKERS}

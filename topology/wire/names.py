@@ -18,6 +18,7 @@ CARRIED_SUFFIX: Final = ".carried"
 DEAD_SUFFIX: Final = ".dead"
 LEDGER_SUFFIX: Final = ".ledger"
 PROGRESS_SUFFIX: Final = ".progress"
+LIMITS_SUFFIX: Final = ".limits"
 SCHEMAS_SUFFIX: Final = ".schemas"
 EVENTS_SUFFIX: Final = ".events"
 CONTROL_SUFFIX: Final = ".control"
@@ -103,6 +104,11 @@ def ledger_topic(namespace: str, queue: str) -> str:
 def progress_topic(namespace: str, queue: str) -> str:
     """Name the compacted topic that holds what does not fit a commit's metadata of partitions' exact progress."""
     return f"{namespace}.{queue}{PROGRESS_SUFFIX}"
+
+
+def limits_topic(namespace: str, queue: str) -> str:
+    """Name the topic on which the owners of partitions reserve what they use of limits by key and tenant."""
+    return f"{namespace}.{queue}{LIMITS_SUFFIX}"
 
 
 def schemas_topic(namespace: str) -> str:

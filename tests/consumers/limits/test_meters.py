@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.consumers.meters.meters import Meter, SlidingWindow, Slots, TokenBucket, margin_s
+from stoker.consumers.meters.meter import Meter, margin_s
+from stoker.consumers.meters.meters import SlidingWindow, Slots, TokenBucket
 
 PER_S = 10.0
 ROUNDING_S = 1e-6

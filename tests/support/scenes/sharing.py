@@ -30,13 +30,14 @@ NOTICE_S = 2.0
 
 @dataclass
 class Log:
-    """The topic of shares; records arrive and are seen a little later, in one order."""
+    """A topic of one partition; records arrive and are seen a little later, in one order."""
 
     chance: random.Random
     now_s: float = 0.0
     records: list[Message] = field(default_factory=list)
     seen_at_s: list[float] = field(default_factory=list)
     is_lossy: bool = False
+    first: int = 0
 
     def append(self, value: bytes) -> Message | None:
         """Take a record; None where it is lost."""
@@ -149,7 +150,7 @@ class SharingWorker:
             on_crash=self.crashes.append,
             clock=self.world.clock,
         )
-        self.shares = Shares(self.limits, parts)
+        self.shares = Shares(self.limits.sharing, parts)
         self.assignment = Assignment(1, queue.topic, self.number)
         self.enqueue(self.world.backlog)
 

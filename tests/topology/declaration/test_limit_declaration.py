@@ -12,7 +12,7 @@ from stoker.producers.record import RecordBuilder
 from stoker.schemas import MemorySchemaStore
 from stoker.topology import Concurrency, InvalidDeclaration, Pipeline, Rate
 from stoker.topology.declaration.catalogue import catalogue
-from stoker.topology.declaration.topics import pipeline_topics
+from stoker.topology.declaration.topics import Role, pipeline_topics, queue_topics
 from stoker.topology.planning.rights import Duty, rights_for
 from stoker.topology.wire import headers as wire
 
@@ -147,6 +147,22 @@ def test_a_pipeline_without_shared_limits_has_no_topic_of_shares() -> None:
     assert not [right for right in rights_for(Duty.WORKER, pipeline) if right.name == "unit.shares"]
     pipeline.queue("r", limits=[Rate(1, per=SECOND)])
     assert len([right for right in rights_for(Duty.WORKER, pipeline) if right.name == "unit.shares"]) == 2
+
+
+@pytest.mark.parametrize(("per_s", "is_reserved"), [(1.0, False), (1.1, True)])
+def test_a_queue_whose_owners_reserve_what_they_use_has_a_topic_for_it(per_s: float, is_reserved: bool) -> None:
+    """Where its own limits, or those of a type, have longer windows than a takeover waits for; workers need rights."""
+    pipeline = Pipeline("unit")
+    queue, other = pipeline.queue("q", partitions=3), pipeline.queue("r", limits=[Rate(9, per=60 * SECOND)])
+    pipeline.job(queue, name="act", limits=[Rate(1, per=timedelta(seconds=per_s), by="key"), Concurrency(1, by="key")])(
+        act
+    )
+    specs = [spec for spec in queue_topics(pipeline, queue) if spec.role is Role.LIMITS]
+    assert [(spec.name, spec.partitions) for spec in specs] == [("unit.q.limits", 3)] * is_reserved
+    assert all(spec.configs["message.timestamp.type"] == "LogAppendTime" for spec in specs)
+    assert not [spec for spec in queue_topics(pipeline, other) if spec.role is Role.LIMITS], "it is shared"
+    rights = [right for right in rights_for(Duty.WORKER, pipeline) if right.name.endswith(".limits")]
+    assert len(rights) == 2 * is_reserved
 
 
 def test_a_cost_that_follows_from_the_arguments_is_in_a_header() -> None:

@@ -1,0 +1,205 @@
+"""`LimitReservations`: the limits by key and tenant as the thread of reservations sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from threading import Lock
+
+from ...schemas.reservation_records import ReservationEntry
+from ..gates.gate_row import GateRow
+from ..meters.reserved_meter import ReservedMeter
+from ..records.assignment import Assignment
+from ..reservations.partition_log import FormerLevel, ScopeName, entry_of
+from .keeper import Keeper
+from .scope import Scope
+
+
+class LimitReservations:
+    """Falsy where no limit goes by reservations. Safe to call from all threads."""
+
+    def __init__(
+        self,
+        keepers: Iterable[Keeper],
+        wanting: set[ReservedMeter],
+        row: GateRow,
+        lock: Lock,
+        *,
+        clock: Callable[[], float],
+        open_scope: Callable[[Scope], None],
+    ) -> None:
+        """Begin without partitions.
+
+        Args:
+            wanting: those to which meters add themselves when a reservation is to be written.
+            open_scope: has a scope looked at, for there may be room.
+        """
+        self._keepers = {keeper.name: keeper for keeper in keepers}
+        self._wanting, self._row, self._lock, self._clock, self._open = wanting, row, lock, clock, open_scope
+        self._assignments: dict[int, list[Assignment]] = {}
+        self._numbers: dict[int, int] = {}
+        self._sent: dict[tuple[int, int], list[Scope]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._keepers)
+
+    @property
+    def longest_s(self) -> float:
+        """After so long nothing of a scope is left."""
+        return max(keeper.lasts_s for keeper in self._keepers.values())
+
+    # ---- partitions come and go
+
+    def begin(self, assignment: Assignment) -> None:
+        """Let nothing begin in a partition that was another worker's until its log is read; guarded by the caller.
+
+        Its topics come one after the other. With the first one, the log is read.
+        """
+        partition = assignment.partition
+        present = [one for one in self._assignments.get(partition, ()) if one.is_staying]
+        self._assignments[partition] = [*present, assignment]
+        if not present and not assignment.is_begun_anew:
+            self._numbers[partition] = self._numbers.get(partition, 0) + 1
+            self._close(partition)
+
+    def owned(self) -> Mapping[int, int]:
+        """{partition of this process: number of its present ownership}."""
+        with self._lock:
+            return {
+                partition: self._numbers[partition]
+                for partition, assignments in self._assignments.items()
+                if any(assignment.is_staying for assignment in assignments)
+            }
+
+    def restore(
+        self, partition: int, levels: Iterable[tuple[ScopeName, FormerLevel]], unknown_at_s: float | None
+    ) -> None:
+        """Go on with what the log has of a partition."""
+        by_limit: dict[str, dict[bytes, FormerLevel]] = {name: {} for name in self._keepers}
+        for (limit, value), level in levels:
+            if limit in by_limit:
+                by_limit[limit][value] = level
+        with self._lock:
+            for name, keeper in self._keepers.items():
+                keeper.restore(partition, by_limit[name], unknown_at_s)
+            closed = [scope for keeper in self._keepers.values() for scope in keeper.of(partition) if scope.is_closed]
+        for scope in closed:
+            self._open(scope)
+
+    def close(self, partition: int) -> Sequence[ReservationEntry]:
+        """Let nothing begin any more in a partition; gives what the log is still to have."""
+        with self._lock:
+            return self._close(partition)
+
+    def _close(self, partition: int) -> Sequence[ReservationEntry]:
+        now_s = self._clock()
+        entries = [
+            entry_of(_name(meter), meter.level(now_s), now_s, 0)
+            for keeper in self._keepers.values()
+            for meter in keeper.close(partition)
+        ]
+        self._sent = {place: scopes for place, scopes in self._sent.items() if place[0] != partition}
+        return entries
+
+    # ---- reservations
+
+    def collect(self, number: int) -> Mapping[int, Sequence[ReservationEntry]]:
+        """{partition: the reservations that are to be written now}, under this number."""
+        if not self._wanting:
+            return {}
+        with self._lock:
+            wanting = list(self._wanting)
+            self._wanting.clear()
+            scopes = [scope for meter in wanting if (scope := self._scope_of(meter)) is not None]
+        waiting = {scope: self._row.count_waiting(scope.why) if scope.is_closed else 0 for scope in scopes}
+        found: dict[int, list[ReservationEntry]] = {}
+        with self._lock:
+            now_s = self._clock()
+            for scope, count in waiting.items():
+                meter = _meter(scope)
+                entry = self._reserve(scope, count, number, is_forced=False)
+                if entry is not None:
+                    found.setdefault(meter.place[1], []).append(entry)
+                elif scope.is_closed and not meter.is_on_its_way and meter.free(now_s) > 0:
+                    self._wanting.add(meter)  # what was released for its reservation has not begun yet
+        return found
+
+    def _reserve(self, scope: Scope, waiting: int, number: int, *, is_forced: bool) -> ReservationEntry | None:
+        meter, now_s = _meter(scope), self._clock()
+        # A record that was refused just now may not wait in the row yet.
+        count = max(1, waiting + scope.pending) if scope.is_closed else 0
+        least = max(1, scope.least)
+        amount = meter.reserve(count * least, least, now_s, is_forced=is_forced)
+        if amount is None:
+            return None
+        meter.note_sent(number, amount, now_s)
+        self._sent.setdefault((meter.place[1], number), []).append(scope)
+        return entry_of(_name(meter), meter.level(now_s), now_s, amount)
+
+    def confirm(self, partition: int, number: int) -> None:
+        """Note that the log has the reservations of this number; what waits for them begins."""
+        with self._lock:
+            scopes = self._sent.pop((partition, number), [])
+            for scope in scopes:
+                _meter(scope).confirm(number)
+            self._wanting.update(_meter(scope) for scope in scopes if scope.is_lifted)
+            closed = [scope for scope in scopes if scope.is_closed]
+        for scope in closed:
+            self._open(scope)
+
+    def fail(self, partition: int, number: int) -> None:
+        """Note that they were not written; they are tried again."""
+        with self._lock:
+            for scope in self._sent.pop((partition, number), []):
+                _meter(scope).fail(number)
+                self._wanting.add(_meter(scope))
+
+    # ---- a log that is begun anew
+
+    def scopes(self, partition: int) -> Sequence[ScopeName]:
+        """All scopes of a partition of which something is used."""
+        with self._lock:
+            now_s = self._clock()
+            return [
+                (keeper.name, value) for keeper in self._keepers.values() for value in keeper.used(partition, now_s)
+            ]
+
+    def states(
+        self, partition: int, names: Iterable[ScopeName], number: int
+    ) -> tuple[Sequence[ReservationEntry], Sequence[ScopeName]]:
+        """The entries of these scopes, in any case; and the scopes of which something is on its way just now."""
+        entries: list[ReservationEntry] = []
+        later: list[ScopeName] = []
+        with self._lock:
+            now_s = self._clock()
+            for name in names:
+                keeper = self._keepers[name[0]]
+                scope = keeper.scopes.get((partition, name[1]))
+                if scope is None:
+                    level = keeper.former_level(partition, name[1], now_s)
+                    entries += [] if level is None else [entry_of(name, level, now_s, 0)]
+                elif _meter(scope).is_on_its_way:
+                    later.append(name)
+                elif (entry := self._reserve(scope, 0, number, is_forced=True)) is not None:
+                    entries.append(entry)
+        return entries, later
+
+    def unknown_for_s(self, partition: int) -> float | None:
+        """How long ago nothing was known of a partition; None where that has no effect any more."""
+        with self._lock:
+            now_s = self._clock()
+            found = [keeper.unknown_for_s(partition, now_s) for keeper in self._keepers.values()]
+        return min((for_s for for_s in found if for_s is not None), default=None)
+
+    def _scope_of(self, meter: ReservedMeter) -> Scope | None:
+        limit, partition, value = meter.place
+        scope = self._keepers[limit].scopes.get((partition, value))
+        return scope if scope is not None and scope.meter is meter else None
+
+
+def _meter(scope: Scope) -> ReservedMeter:
+    assert isinstance(scope.meter, ReservedMeter)
+    return scope.meter
+
+
+def _name(meter: ReservedMeter) -> ScopeName:
+    return meter.place[0], meter.place[2]

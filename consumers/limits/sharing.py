@@ -1,0 +1,124 @@
+"""`LimitSharing`: the limits that workers share, as the thread of shares sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from threading import Lock
+
+from ...schemas.share_records import ShareEntry
+from ...topology.declaration.limits import Limit
+from ..gates.gate_row import GateRow
+from ..meters.limit_report import LimitReport
+from ..shares.share_meter import ShareMeter
+from .reports import LimitReports
+from .scope import Scope
+from .shared_keeper import SharedKeeper
+
+
+class LimitSharing:
+    """Safe to call from all threads.
+
+    Attributes:
+        in_force: {name: limit} of the queue's limits as they are kept; another object after each change.
+    """
+
+    def __init__(
+        self,
+        keepers: Iterable[SharedKeeper],
+        row: GateRow,
+        lock: Lock,
+        *,
+        clock: Callable[[], float],
+        open_scope: Callable[[Scope], None],
+        reports: LimitReports,
+    ) -> None:
+        """Begin with the limits as they are declared.
+
+        Args:
+            open_scope: has a scope looked at, for there may be room.
+        """
+        self._keepers = {keeper.name: keeper for keeper in keepers}
+        self._row, self._lock, self._clock, self._open, self._reports = row, lock, clock, open_scope, reports
+        self.in_force: Mapping[str, Limit] = {}
+
+    def requests(self) -> Mapping[str, list[ShareEntry]]:
+        """{giver: what it is to be told now} of the shared limits."""
+        found: dict[str, list[ShareEntry]] = {}
+        with self._lock:
+            scopes = [
+                (keeper, value, scope) for keeper in self._keepers.values() for value, scope in keeper.scopes.items()
+            ]
+        for keeper, value, scope in scopes:
+            waiting = self._row.count_waiting(scope.why) if scope.is_closed else 0
+            entry = self._request(keeper.name, value, scope, waiting)
+            if entry is not None:
+                found.setdefault(keeper.giver, []).append(entry)
+        return found
+
+    def _request(self, name: str, value: bytes | None, scope: Scope, waiting: int) -> ShareEntry | None:
+        meter = scope.meter
+        assert isinstance(meter, ShareMeter)
+        with self._lock:
+            least = scope.least if waiting else 0
+            amounts = meter.report((waiting + scope.pending) * max(1, least), least, self._clock())
+            closed_ms = scope.take_closing_ms(self._clock())
+        if amounts is None and not closed_ms:
+            return None
+        used, returned, wanted = amounts or meter.written
+        return ShareEntry(
+            worker=meter.session,
+            limit=name,
+            value=value,
+            granted=meter.granted,
+            used=used,
+            returned=returned,
+            wanted=wanted,
+            least=least,
+            closed_ms=closed_ms,
+        )
+
+    def last_requests(self) -> Mapping[str, list[ShareEntry]]:
+        """{giver: what it is to be told at the end} of the shared limits: nothing is held any more."""
+        found: dict[str, list[ShareEntry]] = {}
+        with self._lock:
+            for keeper in self._keepers.values():
+                for value, scope in keeper.scopes.items():
+                    assert isinstance(scope.meter, ShareMeter)
+                    used, returned = scope.meter.close()
+                    entry = ShareEntry(
+                        worker=scope.meter.session,
+                        limit=keeper.name,
+                        value=value,
+                        used=used,
+                        returned=returned,
+                        wanted=used + returned,
+                    )
+                    found.setdefault(keeper.giver, []).append(entry)
+        return found
+
+    def note_given(self, reports: Mapping[str, LimitReport]) -> None:
+        """Keep what the giver of this process knows; nothing where it is none any more."""
+        self._reports.given = reports
+
+    def note_grant(self, entry: ShareEntry, sent_at_s: float) -> None:
+        """Take in a grant, and let begin what it is for; one that is for another worker changes nothing."""
+        keeper = self._keepers.get(entry.limit)
+        if keeper is None:
+            return
+        with self._lock:
+            scope = keeper.scopes.get(entry.value)
+            meter = None if scope is None else scope.meter
+            if not isinstance(meter, ShareMeter) or meter.session != entry.worker:
+                return
+            has_room = meter.note_grant(entry, sent_at_s, self._clock())
+        if scope is not None and has_room and scope.is_closed:
+            self._open(scope)
+
+    def note_closed(self, entry: ShareEntry) -> None:
+        """Close a scope that another worker has closed."""
+        keeper = self._keepers.get(entry.limit)
+        if keeper is not None:
+            with self._lock:
+                scope = keeper.scopes.get(entry.value)
+                if scope is not None:
+                    scope.closed_until_s = max(scope.closed_until_s, self._clock() + entry.closed_ms / 1_000)

@@ -1,0 +1,212 @@
+"""`ReservedMeter`: a meter of which no more is used than the log has as reserved, so that a next owner knows it all.
+
+A reservation is an amount that may be used within `VALID_S`. It is written before it is used, with all that was used
+before. So whatever the owner does until it dies, its last record has it: as used, or as reserved.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from ...topology.declaration.limits import Limit
+from .level import Level
+from .meter import Meter
+
+VALID_S: Final = 2.0
+"""A reservation may be used for so long from when it is sent, which is before it is written."""
+AHEAD_SHARE: Final = 0.05
+"""At most this part of a limit is reserved before a job wants it."""
+AT_ONCE_SHARE: Final = 0.1
+"""At most this part of a limit is reserved at a time, or what one job costs: so much a kill may cost."""
+SPEED_S: Final = 0.2
+AHEAD_SPANS: Final = 2
+"""As much is reserved ahead as began in so many of the last `SPEED_S`."""
+
+ScopePlace = tuple[str, int, bytes]
+"""A limit's name, a partition, and a key or tenant."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A reservation that is on its way to the log and back."""
+
+    number: int
+    amount: int
+    spent: int
+    at_s: float
+
+
+class ReservedMeter(Meter):
+    """One scope; guarded by the lock of `Limits`, as all meters are.
+
+    Attributes:
+        place: of its scope.
+        is_known: whether what an owner before has used is known; until then nothing may be.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_ends_at_s",
+        "_inner",
+        "_left",
+        "_sent",
+        "_speed_at_s",
+        "_spent",
+        "_wanting",
+        "_was_begun",
+        "_was_exceeded",
+        "is_known",
+        "place",
+    )
+
+    def __init__(self, inner: Meter, place: ScopePlace, wanting: set[ReservedMeter], *, is_known: bool) -> None:
+        """Begin without a reservation.
+
+        Args:
+            wanting: it adds itself to these when a reservation is to be written.
+        """
+        self._inner, self.place, self._wanting, self.is_known = inner, place, wanting, is_known
+        self._left = self._spent = 0
+        self._ends_at_s = self._speed_at_s = -math.inf
+        self._sent: _Sent | None = None
+        self._begun = self._was_begun = 0
+        self._was_exceeded = False
+
+    def begin(self, inner: Meter) -> None:
+        """Go on with what the log has."""
+        self._inner, self.is_known = inner, True
+        self._left, self._sent, self._was_exceeded = 0, None, False
+
+    def end(self, cost: int) -> bool:
+        """As `Meter` has it."""
+        return False
+
+    @property
+    def count(self) -> int:  # type: ignore[override]  # it follows the limit that is in force
+        """As `Meter` has it."""
+        return self._inner.count
+
+    @property
+    def most(self) -> int:
+        """As `Meter` has it."""
+        return self._inner.most
+
+    def change(self, limit: Limit, now_s: float) -> None:
+        """As `Meter` has it."""
+        self._inner.change(limit, now_s)
+
+    def wait_s(self, cost: int, now_s: float) -> float:
+        """As `Meter` has it: where there is room, the reservation tells."""
+        wait_s = self._inner.wait_s(cost, now_s)
+        if wait_s <= 0.0 and self.is_known and self._left_at(now_s) >= cost:
+            return 0.0
+        if wait_s <= 0.0 or not self.is_known:
+            self._wanting.add(self)
+            return math.inf
+        return wait_s
+
+    def room(self, now_s: float) -> int:
+        """As `Meter` has it."""
+        return min(self._inner.room(now_s), self._left_at(now_s)) if self.is_known else 0
+
+    def free(self, now_s: float) -> int:
+        """As `Meter` has it."""
+        return self._inner.room(now_s)
+
+    def free_in_s(self, cost: int, now_s: float) -> float:
+        """As `Meter` has it."""
+        return self._inner.wait_s(cost, now_s)
+
+    def take(self, cost: int, now_s: float) -> None:
+        """As `Meter` has it; where the limit is lifted, also more than is reserved."""
+        self._inner.take(cost, now_s)
+        self._note_speed(cost, now_s)
+        left = self._left_at(now_s) - cost
+        if left < 0:
+            self._was_exceeded, left = True, 0
+        self._left = left
+        self._spent += cost
+        if self._was_exceeded or not left or 2 * left < self._ahead(now_s) or now_s > self._ends_at_s - VALID_S / 2:
+            self._wanting.add(self)
+
+    def give_back(self, cost: int, now_s: float) -> None:
+        """As `Meter` has it."""
+        self._inner.give_back(cost, now_s)
+        self._left += cost
+        self._spent -= cost
+
+    def is_idle(self, now_s: float) -> bool:
+        """As `Meter` has it."""
+        return self._inner.is_idle(now_s) and self._sent is None and not self._left_at(now_s) and not self._was_exceeded
+
+    def level(self, now_s: float) -> Level:
+        """As `Meter` has it."""
+        return self._inner.level(now_s)
+
+    def restore(self, level: Level) -> None:
+        """As `Meter` has it."""
+        self._inner.restore(level)
+
+    # ---- reservations
+
+    def reserve(self, needed: int, least: int, now_s: float, *, is_forced: bool = False) -> int | None:
+        """How much is to be reserved now; None where nothing is to be written.
+
+        Args:
+            needed: the cost of what waits.
+            least: the cost of the first one.
+            is_forced: whether the scope is to be written in any case.
+        """
+        if self._sent is not None or not self.is_known:
+            return None
+        left, room = self._left_at(now_s), max(0, self._inner.room(now_s))
+        most = max(least, int(AT_ONCE_SHARE * self._inner.most))
+        wanted = min(room, max(min(needed, most) if room >= least else 0, self._ahead(now_s)))
+        is_ending = wanted > 0 and now_s > self._ends_at_s - VALID_S / 2
+        if wanted > left or is_ending or self._was_exceeded or is_forced:
+            return max(wanted, left)
+        return None
+
+    @property
+    def is_on_its_way(self) -> bool:
+        """Whether a reservation is on its way."""
+        return self._sent is not None
+
+    def note_sent(self, number: int, amount: int, now_s: float) -> None:
+        """Note that a reservation is on its way; until it is back, the one before counts."""
+        self._sent, self._was_exceeded = _Sent(number, amount, self._spent, now_s), False
+
+    def confirm(self, number: int) -> None:
+        """Note that the log has a reservation, and that no other owner's takeover is before it."""
+        if self._sent is not None and self._sent.number == number:
+            self._left = max(0, self._sent.amount - (self._spent - self._sent.spent))
+            self._ends_at_s = self._sent.at_s + VALID_S
+            self._sent = None
+
+    def fail(self, number: int) -> None:
+        """Note that a reservation was not written, or perhaps not."""
+        if self._sent is not None and self._sent.number == number:
+            self._sent, self._was_exceeded = None, True
+
+    def close(self) -> bool:
+        """Let nothing begin any more; returns whether the log has another level than this."""
+        differs = self.is_known and (self._left > 0 or self._sent is not None or self._was_exceeded)
+        self.is_known, self._left, self._sent = False, 0, None
+        return differs
+
+    def _left_at(self, now_s: float) -> int:
+        return self._left if now_s < self._ends_at_s else 0
+
+    def _note_speed(self, cost: int, now_s: float) -> None:
+        if now_s >= self._speed_at_s + SPEED_S:
+            self._was_begun = self._begun if now_s < self._speed_at_s + 2 * SPEED_S else 0
+            self._begun, self._speed_at_s = 0, now_s
+        self._begun += cost
+
+    def _ahead(self, now_s: float) -> int:
+        """So much may be wanted soon."""
+        if now_s >= self._speed_at_s + 2 * SPEED_S:
+            return 0
+        return min(int(AHEAD_SHARE * self._inner.most), AHEAD_SPANS * max(self._was_begun, self._begun))

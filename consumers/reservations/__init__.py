@@ -1,0 +1,1 @@
+"""Reservations: the owner of a partition writes what it uses of limits by key and tenant before it uses it."""

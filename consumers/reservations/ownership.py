@@ -1,0 +1,65 @@
+"""`Ownership`: what the thread of reservations knows of one partition while it is this process's."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from .partition_log import PartitionLog, ScopeName
+
+FEW_ENTRIES: Final = 1_000
+"""A log is not begun anew before it has so many entries."""
+
+
+class Phase(Enum):
+    """How far a takeover has come."""
+
+    RESTING = "resting"
+    FINDING = "finding"
+    """The last record of the log is being read, which tells from where on to read."""
+    TAKING = "taking"
+    """The takeover is written, and the log is being read up to it."""
+    KEEPING = "keeping"
+    """The levels are restored, and reservations are written."""
+
+
+@dataclass(slots=True)
+class Ownership:
+    """One partition, while it is this process's.
+
+    Attributes:
+        number: of the ownership, as `LimitReservations` counts them.
+        waits_since_s: since when an answer of the log is awaited; None where none is.
+        since: the offset from which on the next owner is to read.
+        began_at_s: when the log was begun anew, or taken over.
+        most_entries: with more since then, it is begun anew.
+        confirmed: the highest number of reservations that was read back.
+    """
+
+    number: int
+    log: PartitionLog
+    waits_since_s: float | None
+    phase: Phase = Phase.RESTING
+    rests_until_s: float = 0.0
+    since: int = 0
+    began_at_s: float = 0.0
+    most_entries: int = FEW_ENTRIES
+    confirmed: int = -1
+    renewal: Renewal | None = None
+
+
+@dataclass(slots=True)
+class Renewal:
+    """The log is begun anew: a takeover of the same session, and behind it all scopes once more.
+
+    Attributes:
+        since: where it begins; None until its takeover is read back.
+        left: the scopes that are still to be written.
+        last: the number of the last reservations that were written of it.
+    """
+
+    since: int | None = None
+    left: deque[ScopeName] = field(default_factory=deque)
+    last: int = -1

@@ -1,0 +1,300 @@
+"""`Reservations`: a thread that writes what an owner of partitions uses of limits by key and tenant, ahead of the use.
+
+Each partition has a log of its own, `<namespace>.<queue>.limits`. A new owner writes a takeover, reads the log up to
+it, and goes on with the levels that it finds. From then on it writes reservations, and reads them back: one counts when
+the log has it with no other owner's takeover before it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from ...schemas.reservation_records import (
+    UNKNOWN_MS,
+    ReservationEntry,
+    ReservationKind,
+    ReservationRecord,
+    encode_reservation,
+)
+from .. import log_keys
+from .ownership import FEW_ENTRIES, Ownership, Phase, Renewal
+from .partition_log import PartitionLog
+from .parts import LevelReader, LevelWriter, ReservationParts, ReservedLimits
+
+_LOGGER = logging.getLogger("stoker.limits")
+
+ACTIVE_READ_S: Final = 0.005
+IDLE_READ_S: Final = 0.05
+ACTIVE_FOR_S: Final = 1.0
+AGAIN_S: Final = 1.0
+REPLACED_REST_S: Final = 5.0
+"""An owner that was replaced on the log, and has the partition by its own knowledge, waits so long for the group."""
+ASK_S: Final = 5.0
+LAST_S: Final = 1.5
+MOST_ENTRIES: Final = 500
+"""Of one record."""
+MOST_PER_SCOPE: Final = 4
+"""The log is begun anew when it has so many entries for each scope, and some more."""
+SILENT_AFTER_S: Final = 15.0
+REPORT_INTERVAL_S: Final = 60.0
+
+
+class Reservations:
+    """Takes over, reserves and gives up until it is stopped."""
+
+    def __init__(self, limits: ReservedLimits, parts: ReservationParts) -> None:
+        self._limits, self._parts = limits, parts
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._reader: LevelReader | None = None
+        self._writer: LevelWriter | None = None
+        self._owned: dict[int, Ownership] = {}
+        self._number = 0
+        self._active_until_s = 0.0
+        self._reported_at_s = float("-inf")
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name=f"stoker-reservations-{self._parts.queue}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and write the exact levels; it waits for that a moment. Called from any other thread."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join(LAST_S)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopped.is_set():
+                self._turn_or_rest()
+        except BaseException as error:  # noqa: BLE001  # a worker whose limits stand still must not look alive
+            self._parts.on_crash(error)
+        finally:
+            self.close()
+
+    def _turn_or_rest(self) -> None:
+        try:
+            self.turn()
+        except KafkaException as failed:
+            _LOGGER.debug("reservations of limits: %s", failed)
+            self._stopped.wait(AGAIN_S)
+
+    def close(self) -> None:
+        """Write the exact levels, and disconnect."""
+        if self._writer is not None:
+            for number in list(self._owned):
+                self._give_up(self._writer, number)
+            self._writer.close()
+        if self._reader is not None:
+            self._reader.close()
+
+    def turn(self) -> None:
+        """Follow the partitions as they come and go, read what has come, and write what is to be reserved."""
+        reader, writer = self._clients()
+        self._note_owned(reader, writer)
+        now_s = self._parts.clock()
+        for partition, ownership in self._owned.items():
+            if ownership.phase is Phase.RESTING and now_s >= ownership.rests_until_s:
+                self._begin(reader, writer, partition, ownership)
+        for message in reader.read(ACTIVE_READ_S if now_s < self._active_until_s else IDLE_READ_S):
+            self._take(reader, writer, message)
+        self._reserve(writer)
+        for partition, ownership in self._owned.items():
+            if ownership.phase is Phase.KEEPING:
+                self._renew(writer, partition, ownership)
+        writer.poll()
+        self._report_silence()
+
+    def _clients(self) -> tuple[LevelReader, LevelWriter]:
+        if self._writer is None:
+            self._writer = self._parts.make_writer()
+        if self._reader is None:
+            self._reader = self._parts.make_reader()
+        return self._reader, self._writer
+
+    # ---- partitions come and go
+
+    def _note_owned(self, reader: LevelReader, writer: LevelWriter) -> None:
+        owned = self._limits.owned()
+        for partition in [partition for partition in self._owned if partition not in owned]:
+            self._give_up(writer, partition)
+            reader.end(partition)
+        for partition, number in owned.items():
+            known = self._owned.get(partition)
+            if known is None or known.number != number:
+                log = PartitionLog(self._parts.make_session())
+                self._owned[partition] = Ownership(number, log, self._parts.clock())
+
+    def _give_up(self, writer: LevelWriter, partition: int) -> None:
+        """Write the exact levels of a partition, for its next owner."""
+        ownership = self._owned.pop(partition)
+        entries = self._limits.close(partition)
+        if ownership.phase is Phase.KEEPING:
+            for first in range(0, len(entries), MOST_ENTRIES):
+                self._number += 1
+                self._write_reservations(writer, partition, ownership, entries[first : first + MOST_ENTRIES])
+
+    # ---- a takeover
+
+    def _begin(self, reader: LevelReader, writer: LevelWriter, partition: int, ownership: Ownership) -> None:
+        """Find where to read from: the last record says it."""
+        self._active_until_s = self._parts.clock() + ACTIVE_FOR_S
+        low, high = reader.ask_edges(partition, ASK_S)
+        ownership.since = high
+        if low < high:
+            ownership.phase = Phase.FINDING
+            reader.start(partition, high - 1)
+        else:
+            self._take_over(reader, writer, partition, ownership)
+
+    def _take_over(self, reader: LevelReader, writer: LevelWriter, partition: int, ownership: Ownership) -> None:
+        ownership.phase = Phase.TAKING
+        reader.start(partition, ownership.since)
+        # Of a log that nobody has written to, an owner of a release without reservations may have begun anything.
+        detail = {} if ownership.since or ownership.log.records else {UNKNOWN_MS: "0"}
+        ownership.log = PartitionLog(ownership.log.own)
+        self._write_takeover(writer, partition, ownership, detail)
+
+    def _write_takeover(
+        self, writer: LevelWriter, partition: int, ownership: Ownership, detail: Mapping[str, str]
+    ) -> None:
+        session = ownership.log.own
+
+        def note(error: KafkaError | None) -> None:
+            if error is not None and ownership.log.own == session:
+                self._begin_anew(ownership, AGAIN_S)
+
+        record = ReservationRecord(kind=ReservationKind.TAKEOVER, session=session, since=ownership.since, detail=detail)
+        writer.write(partition, encode_reservation(record), note)
+
+    def _begin_anew(self, ownership: Ownership, rest_s: float) -> None:
+        """Take over once more, after a rest."""
+        ownership.phase, ownership.rests_until_s = Phase.RESTING, self._parts.clock() + rest_s
+        ownership.log, ownership.renewal = PartitionLog(self._parts.make_session()), None
+        ownership.confirmed = -1
+
+    # ---- what the log says
+
+    def _take(self, reader: LevelReader, writer: LevelWriter, message: Message) -> None:
+        partition = message.partition()
+        ownership = None if partition is None else self._owned.get(partition)
+        if partition is None or ownership is None or ownership.phase is Phase.RESTING:
+            return
+        record = ownership.log.note(message)
+        if ownership.phase is Phase.FINDING:
+            ownership.since = ownership.log.since
+            self._take_over(reader, writer, partition, ownership)
+        elif ownership.phase is Phase.TAKING:
+            if ownership.log.taken_over_at is not None:
+                self._restore(partition, ownership)
+        elif record is not None:
+            self._take_kept(partition, ownership, record, message.offset() or 0)
+
+    def _restore(self, partition: int, ownership: Ownership) -> None:
+        now_s, log = self._parts.clock(), ownership.log
+        ownership.phase, ownership.waits_since_s = Phase.KEEPING, None
+        ownership.began_at_s, ownership.most_entries = now_s, FEW_ENTRIES
+        self._limits.restore(partition, log.take_levels(now_s), log.unknown_at_s(now_s))
+
+    def _take_kept(self, partition: int, ownership: Ownership, record: ReservationRecord, offset: int) -> None:
+        if record.session != ownership.log.own:
+            _LOGGER.info(
+                "another worker keeps the limits of partition %d", partition,
+                extra={log_keys.QUEUE: self._parts.queue, log_keys.PARTITIONS: [partition]},
+            )  # fmt: skip
+            self._limits.close(partition)
+            self._begin_anew(ownership, REPLACED_REST_S)
+        elif record.kind == ReservationKind.RESERVATIONS:
+            ownership.confirmed, ownership.waits_since_s = record.number, None
+            self._limits.confirm(partition, record.number)
+        elif ownership.renewal is not None and ownership.renewal.since is None:
+            ownership.renewal.since = offset
+            ownership.renewal.left.extend(self._limits.scopes(partition))
+            ownership.log.entries = 0
+
+    # ---- what is written
+
+    def _reserve(self, writer: LevelWriter) -> None:
+        self._number += 1
+        for partition, entries in self._limits.collect(self._number).items():
+            ownership = self._owned.get(partition)
+            self._active_until_s = self._parts.clock() + ACTIVE_FOR_S
+            if ownership is None or ownership.phase is not Phase.KEEPING:
+                self._limits.fail(partition, self._number)
+            else:
+                self._write_reservations(writer, partition, ownership, entries)
+
+    def _write_reservations(
+        self, writer: LevelWriter, partition: int, ownership: Ownership, entries: Sequence[ReservationEntry]
+    ) -> None:
+        number, session = self._number, ownership.log.own
+
+        def note(error: KafkaError | None) -> None:
+            if error is not None and ownership.log.own == session:
+                ownership.renewal = None
+                self._limits.fail(partition, number)
+
+        if ownership.waits_since_s is None:
+            ownership.waits_since_s = self._parts.clock()
+        record = ReservationRecord(
+            kind=ReservationKind.RESERVATIONS,
+            session=session,
+            number=number,
+            since=ownership.since,
+            entries=tuple(entries),
+        )
+        writer.write(partition, encode_reservation(record), note)
+
+    # ---- a log that is long is begun anew
+
+    def _renew(self, writer: LevelWriter, partition: int, ownership: Ownership) -> None:
+        """Write all scopes once more, some in each turn, so that the next owner needs nothing before."""
+        renewal = ownership.renewal
+        if renewal is None:
+            if self._is_long(partition, ownership):
+                ownership.renewal = Renewal()
+                for_s = self._limits.unknown_for_s(partition)
+                detail = {} if for_s is None else {UNKNOWN_MS: f"{int(1_000 * for_s)}"}
+                self._write_takeover(writer, partition, ownership, detail)
+        elif renewal.left:
+            self._renew_some(writer, partition, ownership, renewal)
+        elif renewal.since is not None and ownership.confirmed >= renewal.last:
+            ownership.since, ownership.renewal, ownership.began_at_s = renewal.since, None, self._parts.clock()
+
+    def _is_long(self, partition: int, ownership: Ownership) -> bool:
+        if self._parts.clock() - ownership.began_at_s > self._limits.longest_s:
+            return True
+        if ownership.log.entries <= ownership.most_entries:
+            return False
+        ownership.most_entries = FEW_ENTRIES + MOST_PER_SCOPE * len(self._limits.scopes(partition))
+        return ownership.log.entries > ownership.most_entries
+
+    def _renew_some(self, writer: LevelWriter, partition: int, ownership: Ownership, renewal: Renewal) -> None:
+        self._number += 1
+        names = [renewal.left.popleft() for _ in range(min(MOST_ENTRIES, len(renewal.left)))]
+        entries, later = self._limits.states(partition, names, self._number)
+        renewal.left.extend(later)
+        if entries:
+            renewal.last = self._number
+            self._write_reservations(writer, partition, ownership, entries)
+
+    def _report_silence(self) -> None:
+        now_s = self._parts.clock()
+        silent = [
+            partition
+            for partition, ownership in self._owned.items()
+            if ownership.waits_since_s is not None and now_s >= ownership.waits_since_s + SILENT_AFTER_S
+        ]
+        if silent and now_s >= self._reported_at_s + REPORT_INTERVAL_S:
+            self._reported_at_s = now_s
+            _LOGGER.warning(
+                "jobs wait for limits by key or tenant whose levels cannot be kept: topic %s has not answered for "
+                "%.0f s; check the topic (`stoker topology plan`), and Read and Write on it", self._parts.topic,
+                SILENT_AFTER_S, extra={log_keys.QUEUE: self._parts.queue, log_keys.PARTITIONS: silent},
+            )  # fmt: skip
