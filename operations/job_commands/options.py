@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from ..cli.parameters import INSTANT
+from ..cli.parameters import FromNow
 
 if TYPE_CHECKING:
     from ..job_index.queries import JobFilter
@@ -38,8 +38,8 @@ _FILTERS: Final = (
     click.option("--error", default="", metavar="CLASS", help="That failed with this error, with or without module."),
     click.option("--fingerprint", default="", metavar="DIGITS", help="That failed there; the first digits are enough."),
     click.option("--words", default="", metavar="WORDS", help="Whose first failure has all of these words; card* too."),
-    click.option("--since", type=INSTANT, help="Enqueued since: an instant, or 2h for two hours ago."),
-    click.option("--until", type=INSTANT, help="Enqueued before that."),
+    click.option("--since", type=FromNow(), help="Enqueued since then: an instant, or 2h for two hours ago."),
+    click.option("--until", type=FromNow(), help="Enqueued before then."),
 )
 
 
@@ -55,7 +55,14 @@ def filter_of(options: dict[str, Any]) -> JobFilter:
     from ..job_index.queries import JobFilter
     from ..job_index.states import STATE_WORDS
 
-    since, until = options["since"], options["until"]
-    if isinstance(since, datetime) and isinstance(until, datetime) and since >= until:
+    now = datetime.now(UTC)
+    since, until = (_before(now, options[name]) for name in ("since", "until"))
+    if since is not None and until is not None and since >= until:
         raise click.UsageError("--since must be before --until")
-    return JobFilter(**{**options, "states": [STATE_WORDS[word] for word in options["states"]]})
+    states = [STATE_WORDS[word] for word in options["states"]]
+    return JobFilter(**{**options, "states": states, "since": since, "until": until})
+
+
+def _before(now: datetime, given: timedelta | datetime | None) -> datetime | None:
+    """The instant that is meant: a length of time counts back from now."""
+    return now - given if isinstance(given, timedelta) else given

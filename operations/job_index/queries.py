@@ -327,7 +327,8 @@ class IndexReader:
         grouped = ", ".join(_GROUP_COLUMNS[name] for name in by)
         asked = f"SELECT {grouped}, sum(c.jobs) FROM {table} c WHERE {clauses} GROUP BY {grouped}"
         rows = self._connection.execute(asked).fetchall()
-        found = [(self._shown(by, row[:-1]), int(row[-1])) for row in rows]
+        words = [self._words_for(name, {row[at] for row in rows}) for at, name in enumerate(by)]
+        found = [(tuple(said[number] for said, number in zip(words, row, strict=False)), row[-1]) for row in rows]
         return sorted(found, key=lambda one: (-one[1], one[0]))
 
     def _count_clauses(self, wanted: JobFilter) -> Iterator[str]:
@@ -343,22 +344,17 @@ class IndexReader:
         if wanted.is_of_failures:
             yield _among("c.grp", self._groups(wanted))
 
-    def _shown(self, by: Sequence[str], row: Sequence[int]) -> tuple[str, ...]:
-        return tuple(self._shown_one(name, number) for name, number in zip(by, row, strict=True))
-
-    def _shown_one(self, by: str, number: int) -> str:
+    def _words_for(self, by: str, numbers: set[int]) -> dict[int, str]:
+        """{number of a column of the counts: its words}, all at once: one by one takes as long as counting."""
         if by == "state":
-            return State(number).word
-        if by == "failure":
-            return self._failure(number)
-        return str(self._connection.execute("SELECT name FROM names WHERE k = ?", (number,)).fetchone()[0])
-
-    def _failure(self, group: int) -> str:
-        found = self._connection.execute(
-            "SELECT e.name, f.fingerprint, f.message FROM failures f LEFT JOIN names e ON e.k = f.error WHERE f.g = ?",
-            (group,),
-        ).fetchone()
-        return "" if found is None else f"{found[0] or ''} {found[1]}: {found[2] or ''}"
+            return {number: State(number).word for number in numbers}
+        if by != "failure":
+            marks = ",".join(map(str, numbers))
+            return dict(self._connection.execute(f"SELECT k, name FROM names WHERE k IN ({marks})"))
+        rows = self._connection.execute(
+            "SELECT f.g, e.name, f.fingerprint, f.message FROM failures f LEFT JOIN names e ON e.k = f.error"
+        )
+        return {0: "", **{g: f"{error or ''} {digits}: {message or ''}" for g, error, digits, message in rows}}
 
 
 _GROUP_COLUMNS: Final = {"queue": "c.queue", "type": "c.type", "state": "c.state", "failure": "c.grp"}

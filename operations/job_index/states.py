@@ -58,7 +58,9 @@ REASON_STATES: Final = {
 """{`stoker-reason` of a record that waits: the state of its job}."""
 
 STEPS: Final = 8
-_OF_ROLE: Final = {Role.RETRY: 1, Role.DELAY: 1, Role.DEAD: 6}
+_OF_ROLE: Final = {Role.RETRY: 2, Role.DELAY: 2, Role.DEAD: 6}
+_TOLD_STEP: Final = 1
+"""Of a job that waits by an event: its record in a tier, which comes about then, has the place as well."""
 ENDED_STEP: Final = 7
 MENDED_STEP: Final = 6
 """Of a job that only the ledger has as ended: an event that comes late after all knows more."""
@@ -72,10 +74,10 @@ def step_of_record(attempt: int, role: Role) -> int:
 def step_of_state(attempt: int, state: State) -> int:
     """How far a job is by its event: one that is retried is in the attempt to come."""
     if state is State.RETRYING:
-        return (attempt + 1) * STEPS + 1
+        return (attempt + 1) * STEPS + _TOLD_STEP
     if state is State.DEAD:
         return attempt * STEPS + _OF_ROLE[Role.DEAD]
-    return attempt * STEPS + (ENDED_STEP if state in ENDED else 1)
+    return attempt * STEPS + (ENDED_STEP if state in ENDED else _TOLD_STEP)
 
 
 def attempt_of_step(step: int) -> int:

@@ -42,8 +42,8 @@ _INSERT: Final = (
     "place, off, due, n, grp) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _UPDATE: Final = (
-    "UPDATE jobs SET state = ?, life = ?, step = ?, at = ?, began = ?, took = ?, worker = ?, release = ?, "
-    "source = coalesce(?, source), place = ?, off = ?, due = ?, grp = ? WHERE n = ?"
+    "UPDATE jobs SET state = ?, life = ?, step = ?, at = ?, began = ?, took = ?, worker = ?, "
+    "release = coalesce(?, release), source = coalesce(?, source), place = ?, off = ?, due = ?, grp = ? WHERE n = ?"
 )
 _ADD_COUNT: Final = (
     "INSERT INTO counts VALUES (?, ?, ?, ?, ?) ON CONFLICT (queue, type, state, grp) DO UPDATE SET "
@@ -54,6 +54,10 @@ _ADD_MINUTE: Final = (
     "jobs = jobs + excluded.jobs"
 )
 _ADD_HISTORY: Final = "INSERT OR IGNORE INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_COMPLETE_HISTORY: Final = (
+    "UPDATE history SET at = ?, began = ?, release = ? WHERE n = ? AND life = ? AND attempt = ? AND kind = ? AND "
+    "seq = ?"
+)
 
 
 class IndexWriter:
@@ -285,7 +289,11 @@ class IndexWriter:
             *(setback.message or None, setback.reason or None),
             json.dumps(dict(setback.detail)) if setback.detail else None,
         )
-        return self._connection.execute(_ADD_HISTORY, row).rowcount > 0
+        if self._connection.execute(_ADD_HISTORY, row).rowcount > 0:
+            return True
+        if setback.began_ms:  # a record of it came first, which does not know when the run began
+            self._connection.execute(_COMPLETE_HISTORY, (row[5], row[6], row[9], *row[:5]))
+        return False
 
     def _add_words(self, n: int, message: str) -> None:
         """Of a job, the first message can be searched; a second one of the same row would double the postings."""

@@ -1,0 +1,111 @@
+"""One job on one screen, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from ..cli.output import Styled, styled, table_lines
+from ..views.terminal_text import printable, printable_lines
+
+if TYPE_CHECKING:
+    from ..job_index.queries import Happening, ListedJob
+    from ..job_index.stories import Story
+
+_WIDTH: Final = 12
+
+
+def job_document(job: ListedJob) -> dict[str, Any]:
+    """A job for `--json`; what is not known is null."""
+    found = {**asdict(job), "state": job.state.word}
+    found["took_s"] = None if job.took is None else job.took.total_seconds()
+    del found["took"]
+    return {name: None if value == "" else value for name, value in found.items()}
+
+
+def story_document(story: Story) -> dict[str, Any]:
+    """A life for `--json`."""
+    return {
+        **job_document(story.job),
+        "history": [{**asdict(one), "detail": dict(one.detail)} for one in story.happenings],
+        "behind": None if story.front is None else story.front.job_id,
+        "same_key": [{"job_id": one.job_id, "state": one.state.word} for one in story.neighbours],
+    }
+
+
+def story_lines(story: Story, why: Sequence[str]) -> Iterator[str]:
+    """A life for people: what it is, why it is where it is, then each thing that happened to it."""
+    job = story.job
+    yield styled(f"{printable(job.job_type)}  {printable(job.job_id)}", bold=True)
+    yield Styled("")
+    yield from (_fact(name, value) for name, value in _facts(job) if value)
+    yield from (Styled(printable(sentence)) for sentence in ("", *why))
+    yield Styled("")
+    yield from table_lines(("TIME", "WHAT", "RUN", "BEGAN", "WORKER", "RELEASE", "SAID"), _rows(story))
+    yield from _stack(story.happenings)
+    if story.neighbours:
+        yield Styled("")
+        yield from table_lines(
+            ("OF THE SAME KEY", "TYPE", "STATE"),
+            [(one.job_id, one.job_type, one.state.word) for one in story.neighbours],
+        )
+
+
+def _facts(job: ListedJob) -> Iterator[tuple[str, str]]:
+    yield "state", job.state.word
+    yield "queue", job.queue
+    yield "key", job.key or ""
+    yield "tenant", job.tenant
+    yield "enqueued", f"{_at(job.enqueued)}{f' by {job.source}' if job.source else ''}"
+    yield "due", "" if job.due is None or job.state.has_ended else _at(job.due)
+    yield "record", job.place
+
+
+def _fact(name: str, value: str) -> Styled:
+    return Styled(f"{name:<{_WIDTH}}{printable(value)}")
+
+
+def _rows(story: Story) -> list[tuple[object, ...]]:
+    job = story.job
+    rows: list[tuple[object, ...]] = [(_at(job.enqueued), "enqueued", "", "", "", "", _said_at_first(job))]
+    rows += [_row(one) for one in story.happenings]
+    if job.state.word == "done":
+        took = "" if job.took is None else f"took {job.took.total_seconds():.3f} s"
+        began = "" if job.began is None else _time(job.began)
+        rows.append((_at(job.changed), "done", job.attempt, began, job.worker, job.release, took))
+    return rows
+
+
+def _said_at_first(job: ListedJob) -> str:
+    return f"by {job.source}" if job.source else ""
+
+
+def _row(one: Happening) -> tuple[object, ...]:
+    began = "" if one.began is None else _time(one.began)
+    return (_at(one.at), one.kind, one.attempt, began, one.worker, one.release, _said(one))
+
+
+def _said(one: Happening) -> str:
+    error = f"{one.error_type}: " if one.error_type else ""
+    due = "" if one.due is None else f"; goes on {_at(one.due)}"
+    by = one.detail.get("operator", "")
+    return f"{error}{one.message or one.reason}{f' (by {by})' if by else ''}{due}".replace("\n", " ")
+
+
+def _stack(happenings: Sequence[Happening]) -> Iterator[Styled]:
+    """The stack of the last failure: those of one fingerprint are the same."""
+    last = next((one for one in reversed(happenings) if one.stack), None)
+    if last is not None:
+        yield Styled("")
+        yield styled(f"stack of run {last.attempt} (fingerprint {printable(last.fingerprint)})", bold=True)
+        yield from (Styled(f"  {line}") for line in printable_lines(last.stack).splitlines())
+
+
+def _at(instant: datetime) -> str:
+    return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M:%S}.{instant.microsecond // 1000:03d}Z"
+
+
+def _time(instant: datetime) -> str:
+    return f"{instant.astimezone(UTC):%H:%M:%S}.{instant.microsecond // 1000:03d}"

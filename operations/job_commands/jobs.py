@@ -1,0 +1,207 @@
+"""`stoker jobs`: what became of one job and why it is not running, and lists of jobs by what is known of them."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ..cli.app import AppContext, pass_app
+from ..cli.failures import Failure
+from ..cli.output import age_since, echo_line, print_fitting_table, print_json, print_table
+from .options import AS_JSON, INDEX, filter_of, job_filters
+from .status import STALE_AFTER_S, freshness
+
+if TYPE_CHECKING:
+    from ..job_index.queries import Found, IndexReader, JobFilter, ListedJob
+    from ..job_index.stories import Story
+
+GROUPINGS: Final = ("queue", "type", "state", "failure")
+_MESSAGE_SHOWN: Final = 60
+
+_FROM_TOPICS: Final = click.option(
+    "--topics", "from_topics", is_flag=True, help="Read the topics themselves: slower, and never behind."
+)
+_JOB: Final = click.argument("job_id", metavar="ID")
+
+
+@click.group()
+def jobs() -> None:
+    """Show what became of jobs, and why one is not running.
+
+    The index that `stoker status run` keeps has the answers. Without it, `show` and `why` read the topics themselves.
+
+    \b
+    Exit codes: 0 found; 1 no such job, or no index.
+    """
+
+
+@jobs.command(short_help="Show the whole life of one job.")
+@_JOB
+@INDEX
+@_FROM_TOPICS
+@AS_JSON
+@pass_app
+def show(app: AppContext, *, job_id: str, index: str | None, from_topics: bool, as_json: bool) -> None:
+    """Show the whole life of the job ID: who enqueued it, each run with its times, worker and error, what it became.
+
+    \b
+    Examples:
+      stoker -A shop.jobs:pipeline jobs show 0198c2d4-7c1d-7aa0-9d3c-5f0f6c1f7d11
+      stoker -A shop.jobs:pipeline jobs show nightly@2026-03-29T01:00:00Z --json
+    """
+    from .job_text import story_document, story_lines
+
+    story, note = _story(app, job_id, index, from_topics=from_topics)
+    why = _why(app, story)
+    if as_json:
+        return print_json({**story_document(story), "why": why, "source": note})
+    for line in story_lines(story, why):
+        echo_line(line)
+    return echo_line(f"({note})")
+
+
+@jobs.command(short_help="Say why a job is not running, or how it ended.")
+@_JOB
+@INDEX
+@_FROM_TOPICS
+@AS_JSON
+@pass_app
+def why(app: AppContext, *, job_id: str, index: str | None, from_topics: bool, as_json: bool) -> None:
+    """Say in a sentence or two why the job ID is not running, or how it ended.
+
+    \b
+    Example:
+      stoker -A shop.jobs:pipeline jobs why 0198c2d4-7c1d-7aa0-9d3c-5f0f6c1f7d11
+    """
+    story, note = _story(app, job_id, index, from_topics=from_topics)
+    sentences = _why(app, story)
+    if as_json:
+        return print_json({"job_id": job_id, "state": story.job.state.word, "why": sentences, "source": note})
+    for sentence in sentences:
+        echo_line(sentence)
+    return echo_line(f"({note})")
+
+
+def _story(app: AppContext, job_id: str, index: str | None, *, from_topics: bool) -> tuple[Story, str]:
+    """The life of a job, and where that comes from, in words."""
+    from ..job_index.database import IndexAbsent, index_path
+    from ..job_index.queries import IndexReader
+    from ..job_index.stories import read_story, story_of
+
+    note = "read from the topics"
+    if not from_topics:
+        try:
+            with IndexReader(index_path(app.pipeline.namespace, index)) as reader:
+                state = reader.state()
+                found = story_of(reader, job_id)
+        except IndexAbsent:
+            note = "there is no index, so the topics were read: `stoker status run` keeps one"
+        else:
+            age_s = state.age_s(time.time())
+            if found is not None:
+                return found, f"by the index, {freshness(age_s, state.behind)}"
+            if age_s is not None and age_s <= STALE_AFTER_S and not state.behind:
+                raise Failure(f"no job {job_id} is known; it may be mistyped, or older than what the index keeps")
+            note = f"the index does not have it ({freshness(age_s, state.behind)}), so the topics were read"
+    echo_line("reading the topics; this takes a while where they are large", err=True)
+    story = read_story(app.pipeline, app.cluster, job_id)
+    if story is None:
+        raise Failure(f"no job {job_id} is on any topic of {app.pipeline.namespace}; it may be mistyped, or too old")
+    return story, note
+
+
+def _why(app: AppContext, story: Story) -> list[str]:
+    """Why a job is not running, in sentences; how it ended, where it has."""
+    from .reasons import Circumstances, reasons
+
+    if story.job.state.has_ended:
+        return reasons(story, Circumstances(), datetime.now(UTC))
+    return reasons(story, Circumstances.look(app.pipeline, app.cluster, story.job), datetime.now(UTC))
+
+
+@jobs.command("list", short_help="List jobs, the newest first, or count them.")
+@job_filters
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
+@click.option("--group-by", "groups", multiple=True, type=click.Choice(GROUPINGS), help="Count by this; repeatable.")
+@INDEX
+@AS_JSON
+@pass_app
+def list_jobs(
+    app: AppContext, /, *, index: str | None, limit: int, groups: tuple[str, ...], as_json: bool, **options: Any
+) -> None:
+    """List jobs, the newest first; all filters that are given must hold.
+
+    With --group-by it counts jobs: all that the index has, or, with --since, those that have ended since. Counting
+    takes --queue, --type, --state, --error, --fingerprint and --since.
+
+    A list has a quarter of a second. Where that is not enough, it says how far it has looked; --until goes on there.
+
+    \b
+    Examples:
+      stoker -A shop.jobs:pipeline jobs list --state dead --since 2h
+      stoker -A shop.jobs:pipeline jobs list --tenant acme --type charge --words "card declined"
+      stoker -A shop.jobs:pipeline jobs list --group-by type --group-by failure --state dead
+    """
+    from ..job_index.database import index_path
+    from ..job_index.queries import IndexReader
+
+    wanted = filter_of(options)
+    if groups:
+        _check_countable(options)
+    with IndexReader(index_path(app.pipeline.namespace, index)) as reader:
+        if groups:
+            return _count(reader, groups, wanted, as_json=as_json)
+        found = reader.find(wanted, limit)
+        state = reader.state()
+    note = freshness(state.age_s(time.time()), state.behind)
+    if as_json:
+        from .job_text import job_document
+
+        return print_json(
+            {
+                "jobs": [job_document(job) for job in found.jobs],
+                "searched_to": found.searched_to,
+                "more": found.more,
+                "index": note,
+            }
+        )
+    return _print_list(found, note)
+
+
+def _check_countable(options: dict[str, Any]) -> None:
+    uncounted = [name for name in ("key", "tenant", "worker", "release", "words", "until") if options[name]]
+    if uncounted:
+        raise click.UsageError(f"--{uncounted[0]} takes single jobs, which are not counted: leave out --group-by")
+
+
+def _count(reader: IndexReader, groups: tuple[str, ...], wanted: JobFilter, *, as_json: bool) -> None:
+    counts = reader.counts(groups, wanted)
+    if as_json:
+        return print_json([{**dict(zip(groups, words, strict=True)), "jobs": count} for words, count in counts])
+    if not counts:
+        return echo_line("no job is like that")
+    return print_table([*(name.upper() for name in groups), "JOBS"], [(*words, count) for words, count in counts])
+
+
+def _print_list(found: Found, note: str) -> None:
+    if found.jobs:
+        titles = ("JOB", "TYPE", "STATE", "AGE", "ATTEMPT", "TOOK", "KEY", "TENANT", "ERROR")
+        print_fitting_table(titles, [_row(job) for job in found.jobs])
+    if found.more and found.searched_to is not None:
+        until = found.searched_to.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        echo_line(f"{len(found.jobs):,} jobs, searched back to {until}; for more: --until {until}")
+    else:
+        echo_line(f"{len(found.jobs):,} jobs" if found.jobs else "no job is like that")
+    echo_line(f"(index {note})")
+
+
+def _row(job: ListedJob) -> tuple[object, ...]:
+    took = "" if job.took is None else f"{job.took.total_seconds():.3f}s"
+    error = f"{job.error_type.rpartition('.')[2]}: {job.message}"[:_MESSAGE_SHOWN] if job.error_type else ""
+    return (
+        *(job.job_id, job.job_type, job.state.word, age_since(job.enqueued), job.attempt, took),
+        *(job.key or "", job.tenant, error),
+    )

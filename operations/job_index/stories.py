@@ -1,0 +1,170 @@
+"""`Story`: the whole life of one job: what it is, each thing that happened to it, where it waits, what it became.
+
+It is put together from the index, or, where that is not at hand, from the topics themselves, which takes longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from .entries import Disposal, JobEntry, Setback, entries_of_event, entry_of_record
+from .following import origins_of
+from .ledger_names import ended_by
+from .queries import Happening, IndexReader, ListedJob
+from .states import State, attempt_of_step
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
+
+    from ...topology import ClusterSettings, Pipeline
+
+NEIGHBOURS: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """The life of a job.
+
+    Attributes:
+        happenings: all but its success, the first first.
+        front: the job of its key that it waits for, if there is one.
+        neighbours: the newest other jobs of its key.
+    """
+
+    job: ListedJob
+    happenings: Sequence[Happening]
+    front: ListedJob | None = None
+    neighbours: Sequence[ListedJob] = ()
+
+
+def story_of(reader: IndexReader, job_id: str) -> Story | None:
+    """The life of a job by the index; None where it has none of that id."""
+    job = reader.job(job_id)
+    if job is None:
+        return None
+    front, neighbours = None, list[ListedJob]()
+    if job.key is not None:
+        neighbours = [one for one in reader.of_key(job.queue, job.key, NEIGHBOURS + 1) if one.job_id != job_id]
+        if not job.state.has_ended:
+            front = reader.open_before(job.queue, job.key, job.enqueued)
+    return Story(job=job, happenings=reader.history(job_id), front=front, neighbours=neighbours[:NEIGHBOURS])
+
+
+def read_story(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> Story | None:
+    """The life of a job by the topics themselves, all of which are read; None where none has it.
+
+    Raises:
+        StoredJobsError: a topic cannot be read to its end.
+    """
+    entries: list[JobEntry] = []
+    disposals: list[Disposal] = []
+    for found in _read(pipeline, cluster, job_id):
+        if isinstance(found, Disposal):
+            disposals.append(found)
+        else:
+            entries.append(found)
+    if not entries:
+        return None
+    latest = entries[0]
+    for entry in entries[1:]:
+        latest = latest.merge(entry)
+    latest = _ended(latest, disposals, _ledger_says(pipeline, cluster, latest))
+    happenings = sorted(_once(latest.setbacks), key=lambda one: (one.life, one.at, one.attempt))
+    return Story(job=_listed(latest), happenings=happenings)
+
+
+def _read(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> Iterator[JobEntry | Disposal]:
+    for topic, origin in origins_of(pipeline).items():
+        for message in _messages(cluster, topic):
+            found = entry_of_record(message, origin)
+            if isinstance(found, Disposal) or (found is not None and found.job_id == job_id):
+                yield found
+    for message in _messages(cluster, pipeline.events_topic):
+        yield from (entry for entry in entries_of_event(message.value() or b"") if entry.job_id == job_id)
+
+
+def _messages(cluster: ClusterSettings, topic: str) -> Iterator[Message]:
+    """All that a topic holds now."""
+    from ..stored_jobs.topic_reader import TopicReader
+
+    with TopicReader(cluster, topic) as reader:
+        yield from reader.read(reader.spans())
+
+
+def _ledger_says(pipeline: Pipeline, cluster: ClusterSettings, job: JobEntry) -> State | None:
+    """How the job has ended by the ledger of its queue, where it has not by anything else."""
+    if job.state.has_ended or job.queue not in pipeline.queues:
+        return None
+    names = job.names or (job.job_id,)
+    said: State | None = None
+    for message in _messages(cluster, pipeline.find_queue(job.queue).ledger_topic):
+        said = next((state for name, state in ended_by(message) if name in names), said)
+    return said
+
+
+def _ended(job: JobEntry, disposals: Iterable[Disposal], said: State | None) -> JobEntry:
+    """The job with what ended it beside its own records and events."""
+    place = (job.topic, job.partition, job.offset)
+    if job.state is State.DEAD and any((one.topic, one.partition, one.offset) == place for one in disposals):
+        return replace(job, state=State.DROPPED)
+    return job if said is None else replace(job, state=said, began_ms=0, took_us=-1, due_ms=0)
+
+
+def _once(setbacks: Iterable[Setback]) -> Iterator[Happening]:
+    """Each failed run once, though its event and its record tell of it; the event knows when it began."""
+    told: dict[tuple[int, int, str, int], Setback] = {}
+    for setback in setbacks:
+        is_repeatable = setback.kind in ("snoozed", "deferred")
+        key = (setback.life, setback.attempt, setback.kind, setback.at_ms if is_repeatable else 0)
+        known = told.get(key)
+        if known is None or (setback.began_ms and not known.began_ms):
+            told[key] = setback
+    for setback in told.values():
+        yield Happening(
+            kind=setback.kind,
+            life=setback.life,
+            attempt=setback.attempt,
+            at=_instant(setback.at_ms),
+            began=_instant(setback.began_ms) if setback.began_ms else None,
+            due=_instant(setback.due_ms) if setback.due_ms else None,
+            worker=setback.worker,
+            release=setback.release,
+            error_type=setback.error_type,
+            fingerprint=setback.fingerprint,
+            message=setback.message,
+            stack=setback.stack,
+            reason=setback.reason,
+            detail=setback.detail,
+        )
+
+
+def _listed(entry: JobEntry) -> ListedJob:
+    failure = next((one for one in reversed(entry.setbacks) if one.error_type), Setback(kind="", attempt=0, at_ms=0))
+    return ListedJob(
+        job_id=entry.job_id,
+        job_type=entry.job_type,
+        queue=entry.queue,
+        state=entry.state,
+        tenant=entry.tenant,
+        key=entry.key,
+        attempt=attempt_of_step(entry.step),
+        enqueued=_instant(entry.enqueued_ms or entry.at_ms),
+        changed=_instant(entry.at_ms),
+        began=_instant(entry.began_ms) if entry.began_ms else None,
+        took=timedelta(microseconds=entry.took_us) if entry.took_us >= 0 else None,
+        due=_instant(entry.due_ms) if entry.due_ms else None,
+        worker=entry.worker,
+        release=entry.release,
+        source=entry.source,
+        place=f"{entry.topic}/{entry.partition}/{entry.offset}",
+        error_type=failure.error_type,
+        fingerprint=failure.fingerprint,
+        message=failure.message,
+    )
+
+
+def _instant(ms: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)

@@ -1,0 +1,124 @@
+"""`stoker jobs` and `stoker status` answer for each job, by the index or without it, and say which."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from stoker.operations.cli import main
+from stoker.producers import Producer
+from stoker.topology import ClusterSettings, RetryPolicy
+from support.scenes.worker import create, declare_queue, running_worker, wait_all_committed
+
+pytestmark = [pytest.mark.timeout(180), pytest.mark.expected_errors("dead letter")]
+
+APPLICATION = """
+from stoker.topology import Pipeline, RetryPolicy
+from datetime import timedelta
+pipeline = Pipeline({namespace!r})
+queue = pipeline.queue("work", partitions=2, tiers=(timedelta(milliseconds=300), timedelta(seconds=1)))
+
+@pipeline.job(queue, key="customer", retry=RetryPolicy(attempts=2))
+def act(customer: str, number: int) -> None:
+    pass
+"""
+
+
+class Desk:
+    """A namespace in which three jobs of one key have ended or wait, and the command line."""
+
+    def __init__(self, cluster: ClusterSettings, namespace: str, folder: Path) -> None:
+        self.folder = folder
+        (folder / f"app_{namespace}.py").write_text(APPLICATION.format(namespace=namespace), encoding="utf-8")
+        self._common = ["-A", f"app_{namespace}:pipeline", "--bootstrap-servers", cluster.bootstrap_servers]
+        pipeline, queue = declare_queue(namespace)
+
+        @pipeline.job(queue, key="customer", retry=RetryPolicy(attempts=2))
+        def act(customer: str, number: int) -> None:
+            if number == 2:
+                raise ValueError("card declined")
+
+        create(pipeline, cluster)
+        with Producer(pipeline, cluster) as producer:
+            with running_worker(pipeline, cluster, release="v5") as running:
+                self.done = producer.enqueue(act, "ada", 1).job_id
+                self.dead = producer.enqueue(act, "ada", 2).job_id
+                running.wait_outcomes(Done=1, Dead=1)
+                wait_all_committed(cluster, queue)
+            later = act.with_options(delay=timedelta(hours=2))
+            self.delayed = producer.enqueue(later, "ada", 3).job_id
+            self.waiting = producer.enqueue(act, "ada", 4).job_id
+
+    def run(self, *words: str) -> Result:
+        """Call the command line in this process."""
+        index = ["--index", str(self.folder / "index.sqlite")]
+        return CliRunner().invoke(main, [*self._common, *words, *index])
+
+    def data(self, *words: str) -> Any:
+        """What it prints for programs."""
+        ended = self.run(*words, "--json")
+        assert ended.exit_code == 0, ended.output
+        return json.loads(ended.stdout)
+
+
+@pytest.fixture
+def desk(cluster: ClusterSettings, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A desk in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return Desk(cluster, namespace, tmp_path)
+
+
+def test_each_job_is_told_with_all_that_happened_to_it(desk: Desk) -> None:
+    """The same by the topics alone, and by the index; the answer says by which."""
+    for source in ("the topics were read", "by the index, up to date"):
+        shown = desk.run("jobs", "show", desk.dead).stdout
+        assert [word in shown for word in ("retried", "dead", "v5", "ValueError: card declined", "in act")] == [
+            True
+        ] * 5
+        assert source in shown
+        assert "It is done: run 1 ended" in desk.run("jobs", "why", desk.done).stdout
+        assert f"dead show work {desk.dead}" in desk.run("jobs", "why", desk.dead).stdout
+        assert "was enqueued to wait until" in desk.run("jobs", "why", desk.delayed).stdout
+        assert "No worker of the queue work runs" in desk.run("jobs", "why", desk.waiting).stdout
+        document = desk.data("jobs", "show", desk.dead)
+        assert [(one["kind"], one["attempt"]) for one in document["history"]] == [("retried", 1), ("dead", 2)]
+        assert all(one["began"] and one["worker"] and one["release"] == "v5" for one in document["history"])
+        assert desk.run("status", "run", "--once").exit_code == 0
+    why = desk.data("jobs", "why", desk.waiting)["why"]
+    assert f"Job {desk.delayed} of the same key 'ada'" in why[0]
+
+
+def test_lists_and_counts_come_from_the_index(desk: Desk) -> None:
+    """Without one, the command names the process that builds it."""
+    missing = desk.run("jobs", "list")
+    assert (missing.exit_code, "stoker status run" in missing.stderr) == (1, True)
+    assert desk.run("status", "show").exit_code == 1
+    lines = desk.run("status", "run", "--once", "--json").stdout.splitlines()
+    assert json.loads(lines[-1])["behind"] == 0
+    listed = desk.data("jobs", "list", "--key", "ada")["jobs"]
+    assert [job["job_id"] for job in listed] == [desk.waiting, desk.delayed, desk.dead, desk.done]
+    assert [job["state"] for job in listed] == ["waiting", "delayed", "dead", "done"]
+    assert desk.dead in desk.run("jobs", "list", "--words", "declined", "--state", "dead").stdout
+    assert "no job is like that" in desk.run("jobs", "list", "--tenant", "nobody").stdout
+    assert "for more: --until" in desk.run("jobs", "list", "--limit", "1").stdout
+    counted = desk.data("jobs", "list", "--group-by", "state", "--since", "1h")
+    assert counted == [{"state": "dead", "jobs": 1}, {"state": "done", "jobs": 1}]
+    shown = desk.data("status", "show")
+    assert (shown["jobs"], shown["is_stale"]) == (4, False)
+
+
+def test_what_cannot_be_is_said(desk: Desk) -> None:
+    """An unknown id is no traceback, and a count of single jobs no empty answer."""
+    unknown = desk.run("jobs", "show", "nonsense")
+    assert (unknown.exit_code, "no job nonsense is on any topic" in unknown.stderr) == (1, True)
+    assert desk.run("status", "run", "--once").exit_code == 0
+    assert "no job nonsense is known" in desk.run("jobs", "show", "nonsense").stderr
+    refused = desk.run("jobs", "list", "--group-by", "type", "--key", "ada")
+    assert (refused.exit_code, "--key takes single jobs" in refused.stderr) == (2, True)
+    assert desk.run("jobs", "list", "--since", "1h", "--until", "2h").exit_code == 2
