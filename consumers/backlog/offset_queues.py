@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final
 
 SHARDS: Final = 64
@@ -52,6 +52,11 @@ class OffsetQueues:
         self._shards[lane % SHARDS].append(lane, number)
         self._count += 1
 
+    def extend(self, lane: int, numbers: Collection[int]) -> None:
+        """Add numbers, in this order, at the end of their lane's queue."""
+        self._shards[lane % SHARDS].extend(lane, numbers)
+        self._count += len(numbers)
+
     def prepend(self, lane: int, numbers: Iterable[int]) -> None:
         """Add numbers, in this order, ahead of all others of the lane."""
         in_order = list(numbers)
@@ -61,15 +66,13 @@ class OffsetQueues:
 
     def popleft(self, lane: int) -> int | None:
         """Take out the first number of a lane; None where it has no queue."""
-        number = self._shards[lane % SHARDS].popleft(lane)
-        self._count -= number is not None
-        return number
+        taken = self.take(lane, 1)
+        return taken[0] if taken else None
 
     def take(self, lane: int, limit: int) -> list[int]:
         """Take out the first numbers of a lane, `limit` at the most."""
-        taken: list[int] = []
-        while len(taken) < limit and (number := self.popleft(lane)) is not None:
-            taken.append(number)
+        taken = self._shards[lane % SHARDS].take(lane, limit)
+        self._count -= len(taken)
         return taken
 
     def has(self, lane: int, number: int) -> bool:
@@ -156,6 +159,18 @@ class _Shard:
         else:
             self._add_lane(lane & _HASH_BITS, entry, entry)
 
+    def extend(self, lane: int, numbers: Iterable[int]) -> None:
+        """Add numbers at the end of their lane's list."""
+        at = self.find(lane)
+        for number in numbers:
+            if at < 0:
+                self.append(lane, number)
+                at = self.find(lane)
+                continue
+            entry = self._make_entry(number)
+            self._next[self._last[at]] = entry
+            self._last[at] = entry
+
     def prepend(self, lane: int, number: int) -> None:
         """Add a number at the beginning of its lane's list."""
         entry, at = self._make_entry(number), self.find(lane)
@@ -165,22 +180,25 @@ class _Shard:
         else:
             self._add_lane(lane & _HASH_BITS, entry, entry)
 
-    def popleft(self, lane: int) -> int | None:
-        """Take out the first number of a lane."""
+    def take(self, lane: int, limit: int) -> list[int]:
+        """Take out the first numbers of a lane."""
+        taken: list[int] = []
         at = self.find(lane)
-        if at < 0:
-            return None
+        if at < 0 or limit <= 0:
+            return taken
+        numbers, following, cursor = self._numbers, self._next, self._cursors.get(lane, _NONE)
         entry = self._first[at]
-        number, following = self._numbers[entry], self._next[entry]
-        self._next[entry], self._free = self._free, entry
-        self.numbers -= 1
-        if self._cursors and self._cursors.get(lane) == entry:
-            del self._cursors[lane]
-        if following != _NONE:
-            self._first[at] = following
+        while entry != _NONE and len(taken) < limit:
+            taken.append(numbers[entry])
+            if entry == cursor:
+                del self._cursors[lane]
+            following[entry], self._free, entry = self._free, entry, following[entry]
+        self.numbers -= len(taken)
+        if entry != _NONE:
+            self._first[at] = entry
         else:
             self._remove_lane(at)
-        return number
+        return taken
 
     def entry_of(self, lane: int, number: int) -> int:
         """The entry of a number in its lane's list; `_NONE` where it has none."""

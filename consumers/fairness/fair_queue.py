@@ -18,6 +18,10 @@ from ..records.record import Record
 
 MOST_IDLE: Final = 10_000
 """Tenants without work that are remembered; beyond it, all of them are forgotten."""
+TURNS: Final = 8
+"""So many turns at least each tenant has in what is taken at once, where that is much, as with very short jobs."""
+MOST_AT_ONCE: Final = 16
+"""Records of a tenant in one turn."""
 _STALE_SHARE: Final = 4
 
 
@@ -92,8 +96,9 @@ class FairQueue:
             if line is None:
                 line = self._make_line(tenant)
                 lines = self._lines
-            line.load.count += 1
-            line.load.waiting += 1
+            load = line.load
+            load.count += 1
+            load.waiting += 1
             if not line.records:
                 self._activate(line)
             line.records.append(record)
@@ -121,14 +126,18 @@ class FairQueue:
     def take(self, most: int) -> list[tuple[Record, Line]]:
         """Take the next records, for the runners."""
         taken: list[tuple[Record, Line]] = []
-        while len(taken) < most and self._active:
-            if len(self._active) == 1:
-                (line,) = self._active.values()
-                number = min(most - len(taken), len(line.records))
+        active = self._active
+        while most and active:
+            if len(active) == 1:
+                (line,) = active.values()
+                number = min(most, len(line.records))
             else:
-                line, number = self._pop_next(), 1
-            taken += [(line.records.popleft(), line) for _ in range(number)]
+                line = self._pop_next()
+                number = min(max(1, most // (TURNS * len(active))), MOST_AT_ONCE, len(line.records))
+            popleft = line.records.popleft
+            taken += [(popleft(), line) for _ in range(number)]
             self._note_taken(line, number)
+            most -= number
         return taken
 
     def _pop_next(self) -> Line:

@@ -16,7 +16,6 @@ from ...topology.wire.headers import (
     FIRST_FAILED,
     ORIGIN,
     PRIORITY,
-    TENANT,
     HeaderList,
     HeaderMap,
     header_map,
@@ -112,7 +111,8 @@ class Record:
     @property
     def tenant(self) -> bytes | None:
         """For whom its job is; None where the header is absent or empty."""
-        return self.header(TENANT) or None
+        at = self.layout.tenant_at
+        return None if at is None else self.values[at] or None
 
     @property
     def priority(self) -> str:

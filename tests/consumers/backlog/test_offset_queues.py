@@ -26,13 +26,20 @@ def test_it_behaves_as_a_dict_of_deques(seed: int) -> None:
     lanes = LANES[: chance.choice([1, 3, 40, 200])]
     for number in range(20_000):
         lane = chance.choice(lanes)
-        match chance.randrange(9):
+        match chance.randrange(10):
             case 0 | 1 | 2:
                 queues.append(lane, number)
                 model.setdefault(lane, deque()).append(number)
             case 3:
                 queues.prepend(lane, [number, number + 1])
                 model.setdefault(lane, deque()).extendleft([number + 1, number])
+            case 9:
+                more = range(number, number + chance.randrange(3))
+                queues.extend(lane, more)
+                model.setdefault(lane, deque()).extend(more)
+            case 4:
+                expected = model.setdefault(lane, deque())
+                assert queues.take(lane, 2) == [expected.popleft() for _ in range(min(2, len(expected)))]
             case 8 if chance.random() < 0.005:
                 left_over = chance.randrange(2, 5)
                 queues.discard(partial(_is_multiple, left_over))
