@@ -24,7 +24,7 @@ from .gates.pauses import Pause, Pauses
 from .inspection.queue_inspection import QueueInspection
 from .inspection.snapshot import QueueSnapshot
 from .limits.limits import Limits
-from .records.source import Reader, ReaderOf
+from .records.source import MAIN, Reader, ReaderOf
 
 _LOGGER = logging.getLogger("stoker.worker")
 
@@ -37,7 +37,7 @@ PRIORITIES_TIMEOUT_S: Final = 0.01
 """Only a record of the main topic ends a poll; one of a priority is seen after it."""
 TIERS_INTERVAL_S: Final = 0.02
 HOUSEKEEPING_INTERVAL_S: Final = 1.0
-LAG_INTERVAL_S: Final = 0.25
+LAG_INTERVAL_S: Final = 0.1
 SETTLE_AT_STOP: Final = timedelta(seconds=10)
 LEAVE_S: Final = 10.0
 LEAVE_NOW_S: Final = 1.0
@@ -240,9 +240,11 @@ class QueueWorker:
     def _keep_house(self) -> None:
         parts = self._parts
         now_s = time.monotonic()
-        if parts.dispatch.read_ahead is not None and now_s >= self._next_lag_at_s:
+        if parts.dispatch.fair is not None and now_s >= self._next_lag_at_s:
             self._next_lag_at_s = now_s + LAG_INTERVAL_S
-            parts.dispatch.read_ahead.note_lag(self._measure_lag(is_resting=False))
+            main = [assignment for assignment in parts.assignments.all() if assignment.source is MAIN]
+            ends = parts.lags.ends(parts.member.consumer, [one for one in main if one.is_running])
+            parts.intake.look_ahead(ends, self._measure_lag(is_resting=False))
         if now_s >= self._next_housekeeping_at_s:
             self._next_housekeeping_at_s = now_s + HOUSEKEEPING_INTERVAL_S
             parts.assignments.forget_old()

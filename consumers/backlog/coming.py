@@ -34,9 +34,10 @@ class Coming:
         return iter(self._lanes.items())
 
     def add(self, lane_hash: int, places: Iterable[Place]) -> None:
-        """Expect these records of a lane of which none is coming, in this order."""
-        order = self.orders[lane_hash] = deque(places)
-        self._lanes.update(dict.fromkeys(order, lane_hash))
+        """Expect these records of a lane, in this order, behind those of it that are coming."""
+        places = list(places)
+        self.orders.setdefault(lane_hash, deque()).extend(places)
+        self._lanes.update(dict.fromkeys(places, lane_hash))
 
     def end(self, place: Place, record: Record | None) -> tuple[int | None, list[Record]]:
         """Take a record that was read again, or None for one that is gone.

@@ -82,6 +82,11 @@ class LaneBacklog:
         self.marks[lane_hash & LAST_MARK] = self.marks[~lane_hash & LAST_MARK] = 1
         self._aside.append(lane_hash, self._number_of(assignment, offset))
 
+    def put_all(self, lane_hash: int, places: Iterable[Place]) -> None:
+        """Add records, in their order, behind all others of their lane."""
+        self.marks[lane_hash & LAST_MARK] = self.marks[~lane_hash & LAST_MARK] = 1
+        self._aside.extend(lane_hash, [self._number_of(*place) for place in places])
+
     def put_back(self, lane_hash: int, places: Iterable[Place]) -> None:
         """Add records, in their order, ahead of all others of their lane, of which none is coming."""
         self.marks[lane_hash & LAST_MARK] = self.marks[~lane_hash & LAST_MARK] = 1
@@ -108,8 +113,15 @@ class LaneBacklog:
 
     def want(self, lane_hash: int, limit: int) -> None:
         """Have the next records of a lane read again, unless some of it are being read."""
-        if lane_hash in self._coming.orders:
-            return
+        if lane_hash not in self._coming.orders:
+            self.want_more(lane_hash, limit)
+
+    def coming_of(self, lane_hash: int) -> int:
+        """How many records of a lane are being read again."""
+        return len(self._coming.orders.get(lane_hash, ()))
+
+    def want_more(self, lane_hash: int, limit: int) -> None:
+        """Have the next records of a lane read again, behind those of it that are being read."""
         numbers = self._aside.take(lane_hash, limit)
         if numbers:
             places = [(self._assignments[number >> _OFFSET_BITS], number & _OFFSET_MASK) for number in numbers]

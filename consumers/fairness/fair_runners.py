@@ -20,6 +20,8 @@ from .fair_queue import MOST_IDLE, FairQueue, Line, Load
 
 AHEAD_S: Final = 0.05
 """So much work the runners have at hand, by their present pace: a tenant that had none waits for no more than it."""
+HELD_S: Final = 0.005
+"""So much work they have while the poll thread passes a flood: a job that runs takes the interpreter from it."""
 MEASURE_S: Final = 0.02
 SPARE_SHARE: Final = 4
 """One record more for so many slots, where jobs are long, so that no runner waits for the next one."""
@@ -28,7 +30,7 @@ SPARE_SHARE: Final = 4
 class _Feed:
     """The way to one kind of runners."""
 
-    __slots__ = ("_ended", "_kind", "_measured_at_s", "_pace_per_s", "_window", "queue")
+    __slots__ = ("_ended", "_held_window", "_kind", "_measured_at_s", "_pace_per_s", "_window", "queue")
 
     def __init__(self, kind: Runners[Any], queue: FairQueue, now_s: float) -> None:
         self._kind = kind
@@ -36,11 +38,16 @@ class _Feed:
         self._measured_at_s = now_s
         self._ended = 0
         self._pace_per_s = 0.0
+        self._held_window: int | None = None
         self._window = self._new_window()
 
     def _new_window(self) -> int:
         slots = len(self._kind.slots)
         return slots + max(1, -(-slots // SPARE_SHARE), int(self._pace_per_s * AHEAD_S))
+
+    def hold(self, is_held: bool) -> None:
+        """Have the runners take a small part of their present pace at a time, or as many as they begin soon."""
+        self._held_window = len(self._kind.slots) + int(self._pace_per_s * HELD_S) if is_held else None
 
     def note_ended(self, number: int, now_s: float) -> None:
         """Measure the pace, and how many records the runners may have by that."""
@@ -53,7 +60,7 @@ class _Feed:
 
     def take(self) -> list[tuple[Record, Line]]:
         """Take what the runners have room for."""
-        room = self._window - self.queue.busy
+        room = (self._held_window or self._window) - self.queue.busy
         return self.queue.take(room) if room > 0 and self.queue.ready else []
 
     def hand_over(self, records: list[Record]) -> None:
@@ -67,6 +74,7 @@ class FairRunners(RunnerRow):
     Attributes:
         loads: {tenant: its load}; read without the lock.
         ended: how many records have come from the runners, since the start.
+        is_held: whether the runners begin little more than `turn` hands over.
     """
 
     def __init__(
@@ -81,6 +89,23 @@ class FairRunners(RunnerRow):
         self._with_runners: dict[Record, Line] = {}
         self._again: Counter[Record] = Counter()
         self.ended = 0
+        self.is_held = False
+
+    def hold(self, is_held: bool) -> None:
+        """Have the runners begin little more than `turn` hands over, or as much as they can."""
+        with self._lock:
+            self.is_held = is_held
+            for feed in self._feeds.values():
+                feed.hold(is_held)
+        self.turn()
+
+    def turn(self) -> None:
+        """Hand over what there is room for."""
+        with self._lock:
+            handed = [(feed, self._taken_from(feed)) for feed in self._feeds.values()]
+        for feed, taken in handed:
+            if taken:
+                feed.hand_over(taken)
 
     def _load_of(self, tenant: bytes | None) -> Load:
         load = self.loads.get(tenant)
@@ -107,16 +132,17 @@ class FairRunners(RunnerRow):
             with_runners[record] = line
         return [record for record, _ in taken]
 
-    def _leave(self, record: Record) -> Line | None:
-        if not self._again or not self._again[record]:
-            return self._with_runners.pop(record, None)
+    def _leave_once(self, record: Record, default: None) -> Line | None:
+        if not self._again[record]:
+            return self._with_runners.pop(record, default)
         self._again -= Counter([record])
         return self._with_runners[record]
 
     def note_ended(self, records: Iterable[Record]) -> None:
         """Note that these are with the runners no more, and hand over the next ones."""
         with self._lock:
-            handed = [(feed, self._taken_from(feed)) for feed in self._note_left(records)]
+            feeds = self._note_left(records)
+            handed = [] if self.is_held else [(feed, self._taken_from(feed)) for feed in feeds]
         for feed, taken in handed:
             if taken:
                 feed.hand_over(taken)
@@ -124,8 +150,9 @@ class FairRunners(RunnerRow):
     def _note_left(self, records: Iterable[Record]) -> list[_Feed]:
         """Count records that have left the runners; gives the feeds that have room by that."""
         left: dict[Line, int] = {}
+        leave = self._leave_once if self._again else self._with_runners.pop
         for record in records:
-            line = self._leave(record)
+            line = leave(record, None)
             if line is not None:  # else it never was there, as one that a gate has held back
                 left[line] = left.get(line, 0) + 1
         ended: dict[int, int] = {}

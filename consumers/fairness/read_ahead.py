@@ -1,12 +1,13 @@
 """`ReadAhead`: lets fetching go on past tenants that have more ready records than their share of the memory.
 
 What is beyond that share is put aside unread, by its offset, behind others of its tenant. So a flood is passed at some
-hundred thousand records a second, and others behind it in the log are reached. When half of a tenant's share has run,
-its next records are read again, in their order.
+hundred thousand records a second, and others behind it in the log are reached. When a part of a tenant's share has
+run, its next records are read again, in their order.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -18,24 +19,39 @@ from ..backlog.lane_backlog import line_of
 from ..ordering.lanes import Lanes
 from ..records.assignment import Assignment, Place
 from .fair_queue import Load
+from .looks import Looks, Tenant
 
 SOON_S: Final = 1.0
 """While all that is known to wait runs within this time, at the present pace, nothing is read ahead."""
+MEASURED_S: Final = 0.3
+"""The pace of jobs is known when there was work for so long."""
 FAST_PER_S: Final = 10_000
 FAST_SOON_S: Final = 5.0
-"""As `SOON_S`, for jobs that are so short that reading them twice takes as long as running them."""
+"""As `SOON_S`, for jobs that are so short that reading them twice takes as long as running them, where nobody waits
+behind them, as far as looks at the ends of the log have seen."""
+HOLD_FOR_S: Final = 2.0
+"""So long at the most, floods are held back so that the log is read to its end."""
 LEAST_SHARE: Final = 4
 """Records that a tenant may have in memory, however many tenants are floods."""
 FLOODS_HAVE: Final = 2 / 3
 """Of the records in memory: the tenants with the most of them are floods, as many as have this part together."""
+UNREAD: Final = 10_000
+"""Records: what is left where the log counts as read to its end."""
+MOST_FLOODS: Final = 16
+"""A tenant that has no more of the floods' records in memory than one of so many is none."""
+ASKED_SHARE: Final = 2
+"""When this part of a tenant's share has gone, its next records are read again, while those before them still come."""
 PASSING: Final = 4
 """Times the usual number of records is fetched in a turn while floods are passed: each turn waits for the runners."""
-
-Tenant = bytes | None
+PASSING_HELD: Final = 16
+"""Times the usual number of records is fetched in a turn while floods are held back."""
 
 
 class ReadAhead:
     """The floods, and what is aside of each; owned by the poll thread.
+
+    Floods of very short jobs, which cost as much to be passed as to run, are passed where somebody is seen behind them;
+    then they are held back (`is_holding`) until the log is read to its end, for a moment only.
 
     Args:
         loads: {tenant: its load}.
@@ -66,6 +82,11 @@ class ReadAhead:
         self._since = clock(), 0
         self._pace_per_s = 0.0
         self._is_on = False
+        self._looks = Looks(loads, clock)
+        self._hold_until_s = math.inf
+        self._is_behind = self._is_fast = False
+        self._lags_since_s = clock()
+        self.is_holding = False
 
     @property
     def is_passing(self) -> bool:
@@ -74,25 +95,68 @@ class ReadAhead:
 
     # ---- who is a flood
 
-    def note_lag(self, lag: int) -> None:
-        """Take how many records have no outcome, as far as the ends of the log are known; called now and then."""
-        since_s, before = self._since
-        now_s, ended = self._clock(), self._count_ended()
-        self._since = now_s, ended
-        self._pace_per_s += ((ended - before) / max(1e-3, now_s - since_s) - self._pace_per_s) / 3
-        self._is_on = lag > self._pace_per_s * (FAST_SOON_S if self._pace_per_s >= FAST_PER_S else SOON_S)
+    def note_lag(self, lag: int, unread: int = 0) -> None:
+        """Take how many records have no outcome, as far as the ends of the log are known; called now and then.
+
+        Args:
+            unread: how many of them were not fetched.
+        """
+        now_s = self._clock()
+        self._measure_pace(now_s)
+        self._is_fast = self._pace_per_s >= FAST_PER_S
+        if not lag:
+            self._lags_since_s = now_s
+        is_known = now_s - self._lags_since_s >= MEASURED_S or self._looks.has_seen
+        self._is_behind = lag > self._pace_per_s * SOON_S
+        is_long = lag > self._pace_per_s * FAST_SOON_S
+        self._is_on = is_known and self._is_behind and (not self._is_fast or is_long or self._looks.has_seen)
+        self._looks.turn()
+        self._note_holding(unread, now_s)
         if self._is_on:
-            self._floods |= self._largest()
+            self._floods = self._largest() | self._aside.keys()
         else:
             self._floods = set(self._aside)
         self._note_share()
+
+    def _measure_pace(self, now_s: float) -> None:
+        since_s, before = self._since
+        ended = self._count_ended()
+        self._since = now_s, ended
+        if not self.is_holding:  # else it is not that of the jobs
+            pace_per_s = (ended - before) / max(1e-3, now_s - since_s)
+            self._pace_per_s += (pace_per_s - self._pace_per_s) / (3 if self._pace_per_s else 1)
+
+    def _note_holding(self, unread: int, now_s: float) -> None:
+        """Hold floods of very short jobs back while the log is read to its end, once for each time they are passed."""
+        if not (self._is_on or self._aside):
+            self._hold_until_s = math.inf
+        may_hold = self._is_on and self._is_fast and self._looks.has_seen and unread > UNREAD
+        if may_hold and not self.is_holding:
+            self._hold_until_s = min(self._hold_until_s, now_s + HOLD_FOR_S)
+        self.is_holding = may_hold and now_s < self._hold_until_s
+
+    # ---- who waits behind floods
+
+    def places_to_look_at(self, ends: Mapping[Assignment, int]) -> dict[Assignment, list[int]]:
+        """{assignment: offsets}, where a look may show somebody whom floods hold up; as `Looks.want`."""
+        is_worth_it = self._is_behind and not self._aside
+        return self._looks.want(ends if is_worth_it else {})
+
+    def looks_at(self, message: Message, assignment: Assignment) -> bool:
+        """Look at a record that was read again, where that was wanted here; perhaps it was wanted elsewhere as well."""
+        is_looked_at = self._looks.take((assignment, message.offset() or 0))
+        if is_looked_at:
+            self._looks.note(self._tenant_of(message))
+        return is_looked_at
+
+    # ---- floods
 
     def _largest(self) -> set[Tenant]:
         loads = sorted(((load.count, tenant) for tenant, load in list(self._loads.items())), key=lambda item: -item[0])
         left = FLOODS_HAVE * sum(count for count, _ in loads)
         found: set[Tenant] = set()
         for count, tenant in loads:
-            if left <= 0:
+            if left <= 0 or count <= self._most // MOST_FLOODS:
                 break
             found.add(tenant)
             left -= count
@@ -108,6 +172,8 @@ class ReadAhead:
 
     def limit(self, usual: int, room: int) -> int:
         """How many records to fetch in a turn: more of a flood, which takes no room."""
+        if self.is_holding:
+            return min(PASSING_HELD * usual, PASSING * room)
         return min(PASSING * usual, 2 * room) if self._aside else min(usual, room)
 
     # ---- aside
@@ -117,6 +183,9 @@ class ReadAhead:
         tenant = self._tenant_of(message)
         line = self._aside.get(tenant)
         if line is None:
+            if self._is_on:
+                self._looks.note(tenant)
+            self._looks.lately.add(tenant)
             if not self._is_on or not self._is_beyond(tenant):
                 return False
             line = self._aside[tenant] = line_of(tenant)
@@ -158,9 +227,8 @@ class ReadAhead:
         """Whether more of the tenant is aside, or on its way."""
         load = self._loads.get(tenant)
         waiting = 0 if load is None else load.waiting
-        if waiting > self._share // 2:
-            return True
-        return self._lanes.want_from_line(line, self._share - waiting)
+        least = max(1, self._share // ASKED_SHARE)
+        return waiting > self._share - least or self._lanes.want_from_line(line, self._share - waiting, least)
 
     def _tenant_of(self, message: Message) -> Tenant:
         try:

@@ -6,7 +6,7 @@ when people look at it. Then the brokers are asked: one partition at a time, sin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -35,6 +35,13 @@ class Lags:
         elif self._asked:
             self._asked.clear()
         return sum(self._lag(readers[assignment.source.reader], assignment) for assignment in assignments)
+
+    def ends(self, reader: Consumer, assignments: Iterable[Assignment]) -> dict[Assignment, int]:
+        """{assignment: the end of its partition}, as far as its reader knows it."""
+        known = {
+            assignment: reader.get_watermark_offsets(_place(assignment), cached=True) for assignment in assignments
+        }
+        return {assignment: end for assignment, (_, end) in known.items() if end >= 0}
 
     def _ask(self, reader: Consumer, assignment: Assignment) -> None:
         with suppress(KafkaException):  # an outage is logged elsewhere; the last figure stays

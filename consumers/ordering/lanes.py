@@ -96,13 +96,19 @@ class Lanes(ABC):
         """Put records aside that were not looked at yet, behind others of their tenant."""
         with self._lock:
             self._lines[line] = self._lines.get(line, 0) + len(places)
-            for assignment, offset in places:
-                self.backlog.put(line, assignment, offset)
+            self.backlog.put_all(line, places)
 
-    def want_from_line(self, line: int, limit: int) -> bool:
-        """Have the next records of a line read again, unless some of it are; False where nothing of it is left."""
+    def want_from_line(self, line: int, room: int, least: int) -> bool:
+        """Have the next records of a line read again; False where nothing of it is left.
+
+        Args:
+            room: for so many with those that are being read.
+            least: fewer are not asked for, as each request costs something.
+        """
         with self._lock:
-            self.backlog.want(line, limit)
+            room -= self.backlog.coming_of(line)
+            if room >= least:
+                self.backlog.want_more(line, room)
             is_left = self.backlog.holds(line)
             if not is_left:
                 self._lines.pop(line, None)

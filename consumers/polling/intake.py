@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from typing import Final
 
 from confluent_kafka import KafkaError, Message
@@ -209,7 +209,7 @@ class Intake:
         wanted: list[Record] = []
         looked_at: list[Record] = []
         for assignment, message in found:
-            is_looked_at = self._cancelled.looks_at(assignment, message)
+            is_looked_at = self._cancelled.looks_at(assignment, message) or self._looks_ahead(assignment, message)
             if self._cancelled.takes(assignment, message):
                 cancelled.append(Record(message, assignment))
             elif not self._is_delayed(assignment, message):
@@ -224,6 +224,25 @@ class Intake:
             self._backpressure.end(self._dispatch.lanes.readd(wanted))
         if self._read_ahead is not None:
             self._take_from_lines()
+
+    def look_ahead(self, ends: Mapping[Assignment, int], lag: int) -> None:
+        """Decide whether floods are passed, and whether they are held back meanwhile; called now and then.
+
+        Args:
+            ends: {assignment of the main topic: the end of its partition}, as far as they are known.
+            lag: how many records have no outcome, as far as these are known.
+        """
+        fair, ahead = self._dispatch.fair, self._read_ahead
+        if fair is None or ahead is None:
+            return
+        ahead.note_lag(lag, sum(max(0, end - assignment.progress.position) for assignment, end in ends.items()))
+        for assignment, offsets in ahead.places_to_look_at(ends).items():
+            self._rereader.want(assignment, offsets)
+        if ahead.is_holding != fair.is_held:
+            fair.hold(ahead.is_holding)
+
+    def _looks_ahead(self, assignment: Assignment, message: Message) -> bool:
+        return self._read_ahead is not None and self._read_ahead.looks_at(message, assignment)
 
     def _take_from_lines(self) -> None:
         """Bring records to their lanes that were aside for their tenant, and are counted by now."""
@@ -243,6 +262,8 @@ class Intake:
         if self._read_ahead is not None:
             self._take_from_lines()  # what others gave way to
             self._read_ahead.want()
+        if self._dispatch.fair is not None and self._dispatch.fair.is_held:
+            self._dispatch.fair.turn()
         if self._dispatch.gates.has_opened:
             self._dispatch.wake(self._backpressure.room)
 

@@ -9,7 +9,8 @@ import pytest
 from confluent_kafka import Message
 
 from stoker.consumers.fairness.fair_queue import Load
-from stoker.consumers.fairness.read_ahead import FAST_PER_S, LEAST_SHARE, ReadAhead
+from stoker.consumers.fairness.looks import LOOKED_AT
+from stoker.consumers.fairness.read_ahead import FAST_PER_S, HOLD_FOR_S, LEAST_SHARE, UNREAD, ReadAhead
 from stoker.consumers.ordering.key_lanes import KeyLanes
 from stoker.consumers.records.assignment import Assignment, Place
 from stoker.consumers.records.record import Record
@@ -24,14 +25,26 @@ class Scene:
         self.lanes = KeyLanes(self.ready.extend)
         self.loads: dict[bytes | None, Load] = {}
         self.now_s, self.ended = 100.0, 0
-        self.assignment = cast(Assignment, object())
+        self.assignment = Assignment(1, "t", 0)
         self.ahead = ReadAhead(self.lanes, self.loads, lambda: self.ended, most, clock=lambda: self.now_s)
 
-    def look(self, lag: int, *, ended: int) -> None:
+    def look(self, lag: int, *, ended: int, unread: int = 0) -> None:
         """A second has passed."""
         self.now_s += 1
         self.ended += ended
-        self.ahead.note_lag(lag)
+        self.ahead.note_lag(lag, unread)
+
+    def run_fast(self, seconds: int = 3) -> None:
+        """Jobs are so short that four seconds' work is passed for somebody alone."""
+        for _ in range(seconds):
+            self.look(4 * 3 * FAST_PER_S, ended=3 * FAST_PER_S, unread=3 * FAST_PER_S)
+
+    def see(self, tenant: bytes) -> list[int]:
+        """A look at the end of the log shows records of a tenant; gives their offsets."""
+        found = self.ahead.places_to_look_at({self.assignment: 1_000})
+        offsets = found.get(self.assignment, [])
+        assert all(self.ahead.looks_at(self.message(tenant, offset), self.assignment) for offset in offsets)
+        return offsets
 
     def load(self, tenant: bytes, number: int) -> None:
         """So many of its records wait in memory."""
@@ -121,6 +134,81 @@ def test_what_soon_runs_is_not_read_twice() -> None:
         for _ in range(20):
             scene.look(lag, ended=ended)
         assert bool(scene.take(b"flood", range(15))) is is_passed, (lag, ended)
+
+
+def test_very_short_jobs_are_passed_where_somebody_waits_behind_them() -> None:
+    """A look at the last records of the log shows it: the tenant has nothing at hand, and came not lately."""
+    scene = Scene()
+    scene.run_fast()
+    assert scene.take(b"flood", range(15)) == []
+    assert scene.see(b"small") == list(range(1_000 - LOOKED_AT, 1_000))
+    scene.run_fast(1)
+    assert scene.take(b"flood", range(15)) == [10, 11, 12, 13, 14]
+    assert scene.see(b"small") == [], "what is passed is read anyway"
+
+
+@pytest.mark.parametrize("is_at_hand", [True, False])
+def test_a_tenant_that_is_reached_waits_for_nobody(is_at_hand: bool) -> None:
+    """It has records at hand, or some came just now."""
+    scene = Scene()
+    scene.run_fast()
+    scene.take(b"other", range(1))
+    if is_at_hand:
+        scene.run_fast()
+        scene.load(b"other", 1)
+    scene.see(b"other")
+    scene.run_fast(1)
+    assert scene.take(b"flood", range(15)) == []
+
+
+def test_a_flood_of_very_short_jobs_is_held_back_until_the_log_is_read_to_its_end() -> None:
+    """Only where somebody waits behind it."""
+    scene = Scene()
+    scene.run_fast()
+    assert not scene.ahead.is_holding
+    scene.see(b"small")
+    scene.run_fast(1)
+    assert scene.ahead.is_holding
+    scene.take(b"flood", range(15))
+    scene.look(4 * 3 * FAST_PER_S, ended=0, unread=UNREAD)
+    assert not scene.ahead.is_holding
+
+
+def test_no_flood_is_held_back_for_long() -> None:
+    """However long the log is, and however many others come."""
+    scene = Scene()
+    scene.run_fast()
+    scene.see(b"small")
+    held_s = 0
+    for number in range(10):
+        scene.run_fast(1)
+        held_s += scene.ahead.is_holding
+        scene.take(b"small-%d" % number, range(number, number + 1))
+    assert held_s == HOLD_FOR_S
+
+
+def test_more_is_read_again_while_the_first_still_comes(scene: Scene) -> None:
+    """So that the runners do not wait for it; and all of it comes back in its order."""
+    scene.take(b"flood", range(40))
+    scene.load(b"flood", 0)
+    assert scene.wanted() == list(range(10, 20))
+    back = [record.offset for offset in (10, 11, 12, 13, 14) for record in scene.come_back(offset)]
+    assert scene.wanted() == [20, 21, 22, 23, 24]
+    scene.come_back(20)
+    back += [record.offset for offset in range(15, 20) for record in scene.come_back(offset)]
+    assert back == list(range(10, 21))
+
+
+def test_a_tenant_with_few_records_is_no_flood() -> None:
+    """Its share would be taken from the flood's, which has none at hand just now."""
+    scene = Scene(most=32)
+    scene.look(1_000, ended=5)
+    scene.take(b"flood", range(100))
+    scene.load(b"flood", 0)
+    for number in range(5):
+        scene.load(b"t%d" % number, 2)
+    scene.look(1_000, ended=5)
+    assert scene.wanted() == list(range(32, 64))
 
 
 def test_several_floods_share_the_memory(scene: Scene) -> None:
