@@ -51,6 +51,8 @@ class ReservedMeter(Meter):
         "_ends_at_s",
         "_inner",
         "_left",
+        "_low",
+        "_quiet_until_s",
         "_sent",
         "_speed_at_s",
         "_spent",
@@ -73,6 +75,7 @@ class ReservedMeter(Meter):
         self._sent: _Sent | None = None
         self._begun = self._was_begun = 0
         self._was_exceeded = False
+        self._low, self._quiet_until_s = 0, -math.inf
 
     def begin(self, inner: Meter) -> None:
         """Go on with what the log has."""
@@ -119,6 +122,16 @@ class ReservedMeter(Meter):
         """As `Meter` has it."""
         return self._inner.wait_s(cost, now_s)
 
+    def takes(self, cost: int, now_s: float) -> bool:
+        """As `Meter` has it. While much is left of a reservation that is new, there is nothing to be written."""
+        left = self._left - cost
+        if left > self._low and now_s < self._quiet_until_s and self._inner.takes(cost, now_s):
+            self._left = left
+            self._spent += cost
+            self._begun += cost
+            return True
+        return super().takes(cost, now_s)
+
     def take(self, cost: int, now_s: float) -> None:
         """As `Meter` has it; where the limit is lifted, also more than is reserved."""
         self._inner.take(cost, now_s)
@@ -128,7 +141,9 @@ class ReservedMeter(Meter):
             self._was_exceeded, left = True, 0
         self._left = left
         self._spent += cost
-        if self._was_exceeded or not left or 2 * left < self._ahead(now_s) or now_s > self._ends_at_s - VALID_S / 2:
+        renewed_at_s = self._ends_at_s - VALID_S / 2
+        self._low, self._quiet_until_s = self._ahead(now_s) // 2, min(renewed_at_s, self._speed_at_s + SPEED_S)
+        if self._was_exceeded or left <= self._low or now_s > renewed_at_s:
             self._wanting.add(self)
 
     def give_back(self, cost: int, now_s: float) -> None:
