@@ -24,7 +24,6 @@ from schedules.measure import SCHEDULES
 from sending import WARM_UP
 from sharing.measure import FLEET, SHARES, URGENT
 from sight.events import EVENTS
-from sight.index import INDEX
 from stages import STAGES
 from working import BRIEF_LANES, LANES
 
@@ -316,7 +315,6 @@ MEASURES: Final = (
     ASYNC,
     STAGE_BY_STAGE,
     EVENTS,
-    INDEX,
     BRIEF,
     BULK,
     MEMORY,
