@@ -121,6 +121,9 @@ class Child:
         for address in addresses:
             if address.is_eager:
                 self._handler(address)
+            elif address.is_counted:
+                with suppress(Exception):  # the job's own run has it again
+                    self._handler(address)
 
     def serve(self) -> None:
         """Run jobs until the worker asks this child to end."""

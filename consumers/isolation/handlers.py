@@ -21,6 +21,8 @@ class HandlerAddress:
     Attributes:
         is_async: whether the handler runs on an event loop.
         is_eager: whether the child imports it before it reports that it is ready.
+        is_counted: whether a limit counts its runs, which the worker does before it gives the child the job: so the
+            child tries to import it as early, lest the handler begin as much later as that takes.
     """
 
     name: str
@@ -30,6 +32,7 @@ class HandlerAddress:
     timeout: timedelta
     is_async: bool
     is_eager: bool
+    is_counted: bool
 
 
 class HandlerNotFound(Exception):
@@ -70,6 +73,7 @@ def _address_of(job_type: AnyJobType) -> HandlerAddress:
         timeout=job_type.timeout,
         is_async=job_type.is_async,
         is_eager=job_type.isolation is not None,
+        is_counted=bool(job_type.limits or job_type.queue.limits),
     )
 
 

@@ -211,7 +211,7 @@ class IsolatedRunners(Runners[Slot]):
                 self._pool.give_back(child)
             if not isinstance(ending, NotBegun):
                 return ending
-            job.gates.taken.give_back(job.record)
+            job.gates.taken.note_ended(job.record, INTERRUPTED)  # it was counted a while ago, and is counted again
 
     # ---- crashes
 
