@@ -24,6 +24,7 @@ from schedules.measure import SCHEDULES
 from sending import WARM_UP
 from sharing.measure import FLEET, SHARES, URGENT
 from sight.events import EVENTS
+from sight.index import INDEX
 from stages import STAGES
 from working import BRIEF_LANES, LANES
 
@@ -315,6 +316,7 @@ MEASURES: Final = (
     ASYNC,
     STAGE_BY_STAGE,
     EVENTS,
+    INDEX,
     BRIEF,
     BULK,
     MEMORY,

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
-FORM: Final = 1
+FORM: Final = 2
 """Of the tables; a file of another form is thrown away and built again."""
 CACHE_KIB: Final = 65_536
 BUSY_MS: Final = 5_000
@@ -27,6 +27,7 @@ CREATE INDEX jobs_by_key ON jobs (key, enq) WHERE key IS NOT NULL;
 CREATE INDEX jobs_by_tenant ON jobs (tenant, enq) WHERE tenant IS NOT NULL;
 CREATE INDEX jobs_by_type ON jobs (type, enq);
 CREATE INDEX jobs_open ON jobs (state, type, enq) WHERE state <> 3;
+CREATE INDEX jobs_open_by_tenant ON jobs (tenant, state, enq) WHERE state <> 3 AND tenant IS NOT NULL;
 CREATE INDEX jobs_by_failure ON jobs (grp, enq) WHERE grp IS NOT NULL;
 CREATE INDEX jobs_dead ON jobs (place, off) WHERE state = 4;
 CREATE TABLE aliases (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;

@@ -131,7 +131,10 @@ class IndexState:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The statement of one window of a list; the two bounds of the window are its first values, `LIMIT` its last."""
+    """The statement of one window of a list; the bounds of the window are its first values, `LIMIT` its last.
+
+    It finds the rows by themselves, and joins names to those alone.
+    """
 
     text: str
     values: tuple[Any, ...]
@@ -236,23 +239,28 @@ class IndexReader:
 
     def plan(self, wanted: JobFilter) -> Plan | None:
         """The statement for one window of a list; None where a name is asked for that no job has."""
-        clauses, values = ["j.enq >= ?", "j.enq < ?"], list[Any]()
+        clauses, values = ["i.enq >= ?", "i.enq < ?"], list[Any]()
         ids = self._ids_of(wanted)
         if any(found == [] for found in ids.values()):
             return None
         for column, found in ids.items():
-            clauses.append(f"j.{column} IN ({','.join(map(str, found))})")
+            clauses.append(f"i.{column} IN ({','.join(map(str, found))})")
         if wanted.key is not None:
-            clauses.append("j.key = ?")
+            clauses.append("i.key = ?")
             values.append(wanted.key)
         if wanted.states:
             clauses.append(_of_states(wanted.states))
-        if wanted.words:
-            clauses.append("j.n IN (SELECT rowid FROM words WHERE words MATCH ?)")
+        source, order = f"jobs i {self._index_for(wanted, ids)}", "i.enq"
+        if wanted.words:  # the rows that have them, the newest first, each with its job
+            source, order = "words CROSS JOIN jobs i ON i.n = words.rowid", "words.rowid"
+            clauses.append("words MATCH ?")
             values.append(match_of(wanted.words))
-        by = self._index_for(wanted, ids)
-        text = f"SELECT {_COLUMNS} FROM jobs j {by} {_JOINS} WHERE {' AND '.join(clauses)} ORDER BY j.enq DESC LIMIT ?"
-        return Plan(text, tuple(values))
+        where = " AND ".join(clauses)
+        return Plan(
+            f"SELECT {_COLUMNS} FROM (SELECT i.* FROM {source} WHERE {where} ORDER BY {order} DESC LIMIT ?) j {_JOINS} "
+            "ORDER BY j.enq DESC",
+            tuple(values),
+        )
 
     def _ids_of(self, wanted: JobFilter) -> dict[str, list[int]]:
         """{column: numbers of the names that are asked for}; types always, since their index is the one by time."""
@@ -288,7 +296,7 @@ class IndexReader:
         if "grp" in ids:
             return "INDEXED BY jobs_by_failure"
         if wanted.states and State.DONE not in wanted.states:
-            return "INDEXED BY jobs_open"
+            return "INDEXED BY jobs_open_by_tenant" if "tenant" in ids else "INDEXED BY jobs_open"
         return "INDEXED BY jobs_by_tenant" if "tenant" in ids else "INDEXED BY jobs_by_type"
 
     def _within(self, plan: Plan, from_ms: int, until_ms: int, most: int, give_up_s: float) -> list[ListedJob] | None:
@@ -368,7 +376,7 @@ def _among(column: str, numbers: Sequence[int]) -> str:
 def _of_states(states: Sequence[State]) -> str:
     """The clause of states: SQLite does not see by itself that a state is not that of done jobs."""
     numbers = ",".join(str(int(state)) for state in states)
-    return f"j.state IN ({numbers})" + ("" if State.DONE in states else f" AND j.state <> {_DONE}")
+    return f"i.state IN ({numbers})" + ("" if State.DONE in states else f" AND i.state <> {_DONE}")
 
 
 def match_of(words: str) -> str:
