@@ -121,7 +121,9 @@ def test_stokers_own_records_come_back_as_they_were() -> None:
         "event": "retried", "job_id": "1", "job_type": "t", "queue": "q", "topic": "n.q", "partition": 0,
         "offset": 5, "attempt": 0, "at": AT,
     }  # fmt: skip
-    defaults = {"worker": "", "reason": "", "message": "", "error_type": "", "detail": {}, "tenant": ""}
+    texts = ("worker", "release", "reason", "message", "error_type", "fingerprint", "stack", "tenant", "key", "replay")
+    times = ("enqueued", "began", "due")
+    defaults = dict.fromkeys(texts, "") | dict.fromkeys(times) | {"detail": {}}
     assert decode_own("JobEvent", encode_own("JobEvent", event)) == {**event, **defaults}
     assert own_schema("JobEvent")["namespace"] == "stoker.events"
 
