@@ -278,15 +278,14 @@ class IndexReader:
         return [k for (k,) in self._connection.execute(f"SELECT k FROM names WHERE name IN ({marks})", tuple(names))]
 
     def _groups(self, wanted: JobFilter) -> list[int]:
-        rows = self._connection.execute(
-            "SELECT f.g, e.name, f.fingerprint FROM failures f LEFT JOIN names e ON e.k = f.error"
+        """The failure groups of an error class, with or without its module, and of the begin of a fingerprint."""
+        asked = (
+            "SELECT f.g FROM failures f LEFT JOIN names e ON e.k = f.error WHERE substr(f.fingerprint, 1, ?) = ? AND "
+            "(? = '' OR e.name = ? OR substr(e.name, ?) = ?)"
         )
-        return [
-            g
-            for g, error, fingerprint in rows
-            if fingerprint.startswith(wanted.fingerprint)
-            and (not wanted.error or error == wanted.error or (error or "").endswith(f".{wanted.error}"))
-        ]
+        suffix = f".{wanted.error}"
+        values = (len(wanted.fingerprint), wanted.fingerprint, wanted.error, wanted.error, -len(suffix), suffix)
+        return [g for (g,) in self._connection.execute(asked, values)]
 
     @staticmethod
     def _index_for(wanted: JobFilter, ids: Mapping[str, Sequence[int]]) -> str:
