@@ -232,7 +232,7 @@ class BreakerState:
 
     def _claim_anew(self, opening: Opening, now_s: float) -> None:
         """Claim the probe once what stands was written; by itself where this process does not read its own claims."""
-        if self._unconfirmed and now_s - self._decided_at_s < UNREAD_S:
+        if self._unconfirmed and (self._to_write is opening or now_s - self._decided_at_s < UNREAD_S):
             return
         self._unconfirmed = ""
         if self._claim is None:
@@ -272,6 +272,7 @@ class BreakerState:
             return None
         with self._lock:
             write, self._to_write = self._to_write, None
+            self._decided_at_s = self._clock()  # a thread that was held up has all the time to read what it has written
             return write
 
     def note_unwritten(self, write: Write) -> None:

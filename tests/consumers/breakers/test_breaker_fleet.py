@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from simulation.fleets.breakers import Clock, Log, SimWorker
@@ -326,6 +326,7 @@ MOVES = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
+@example([("fail_fast", 0), ("fail_fast", 1), ("wait", 0), ("wait", 0)])  # it claimed over orders that nobody had read
 @given(MOVES)
 def test_whatever_happens_it_closes_and_no_job_waits_for_ever(moves: list[tuple[str, int]]) -> None:
     """Writes and reads fall between any two steps; processes are killed and cut off. Then the dependency is up."""
