@@ -89,7 +89,7 @@ class TransactionalPublisher:
         if self._is_open:
             with suppress(KafkaException):  # the next one of this id undoes it all the same
                 self._producer.abort_transaction(TRANSACTION_TIMEOUT_S)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), suppress(KafkaException):
             warnings.simplefilter("ignore", RuntimeWarning)  # of a fenced client, that it cannot abort any more
             self._producer.close()
 
@@ -248,13 +248,22 @@ class TransactionalPublisher:
             raise self._ended(_error_of(failed)) from failed
 
     def _ended(self, error: KafkaError) -> Fenced | PublishFailed:
-        codes = {error.code(), *(failure.code() for failure in self._failures)}
+        code = self._fatal_code() if error.code() == KafkaError._FATAL else error.code()
+        codes = {code, *(failure.code() for failure in self._failures)}
         if FENCED & codes:
             return Fenced(self.transactional_id)
         missing = [right for code in codes & FORBIDDEN for right in self._rights_against(code)]
         if missing:
             return PublishFailed(self.transactional_id, str(NotAuthorized(self._cluster.principal, missing)))
         return PublishFailed(self.transactional_id, f"{error.name()}: {error.str()}")
+
+    def _fatal_code(self) -> int:
+        """Why the client can do no more: all but its transaction API answer that it cannot, and no more."""
+        try:
+            self._producer.abort_transaction(0)
+        except KafkaException as failed:
+            return _error_of(failed).code()
+        return KafkaError._FATAL
 
     def _rights_against(self, code: int) -> list[tuple[str, str]]:
         """The rights, (operation, resource), whose lack the brokers answer with this code; they name no topic."""

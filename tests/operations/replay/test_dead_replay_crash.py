@@ -9,6 +9,8 @@ import pytest
 from stoker.operations.replay import pacing
 from stoker.operations.replay.dead_letter_replay import DeadLetterManager, Request
 from stoker.operations.replay.pacing import Pace, Published
+from stoker.operations.replay.transactions import TransactionalPublisher
+from stoker.operations.replay.units import Outgoing, Unit
 from stoker.operations.stored_jobs.dispositions import is_disposition
 from stoker.operations.stored_jobs.errors import Fenced
 from stoker.operations.stored_jobs.selection import Selection
@@ -80,6 +82,21 @@ def test_a_second_desk_shuts_the_first_one_out(bench: Bench, small_batches: None
         first.carry_out(request, forecast, Pace(), begin_another)
     assert set(bench.replayed_ids().values()) == {1}
     assert len(bench.replayed_ids()) == DEAD_LETTERS
+
+
+@pytest.mark.expected_errors("fenced", "old epoch")
+def test_a_publisher_that_was_shut_out_says_so_wherever_it_learns_of_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the client knows, a record that is handed to it is answered with less than that; and it can be closed."""
+    record = Outgoing(topic=bench.queue.topic, partition=0, key=None, value=b"any", headers=[])
+    units = [Unit(label="one", records=(record,))]
+    with TransactionalPublisher(bench.cluster, "desk") as first:
+        with TransactionalPublisher(bench.cluster, "desk"), pytest.raises(Fenced):
+            first.publish(units)
+        monkeypatch.setattr(first, "_call", lambda *_: None)  # as where it learns of it amid a batch
+        with pytest.raises(Fenced):
+            first.publish(units)
 
 
 def test_a_stopped_replay_ends_with_a_whole_batch_and_the_next_one_goes_on(bench: Bench, small_batches: None) -> None:
