@@ -34,7 +34,8 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 _COUNT: Final = click.IntRange(min=1)
 _DURATION: Final = Duration()
-SETTINGS: Final[dict[str, tuple[click.ParamType[int] | click.ParamType[timedelta] | click.ParamType[str], str]]] = {
+_Kind = click.ParamType[int] | click.ParamType[timedelta] | click.ParamType[str] | click.ParamType[bool]
+SETTINGS: Final[dict[str, tuple[_Kind, str]]] = {
     "concurrency": (_COUNT, "Threads for sync jobs, for each queue."),
     "async_concurrency": (_COUNT, "Async jobs that run at once, for each queue."),
     "isolated_concurrency": (_COUNT, "Child processes for isolated jobs, for each queue that has them."),
@@ -46,6 +47,7 @@ SETTINGS: Final[dict[str, tuple[click.ParamType[int] | click.ParamType[timedelta
     "revoke_grace": (_DURATION, "The same when a partition moves away."),
     "commit_interval": (_DURATION, "How often offsets are committed."),
     "release": (click.STRING, "What these workers run, such as a commit, for the events of their jobs."),
+    "done_events": (click.BOOL, "Whether events tell of jobs that are done, for status and statistics."),
 }
 """{field: (type of its option, help)}, in the order of the help."""
 _COMPUTED: Final = {"isolated_concurrency": "one for each processor"}
@@ -82,6 +84,8 @@ def default_text(name: str) -> str:
     if name in _COMPUTED:
         return _COMPUTED[name]
     default = next(field.default for field in fields(WorkerSettings) if field.name == name)
+    if isinstance(default, bool):
+        return "yes" if default else "no"
     if default is None or default == "":
         return "no"
     return format_duration(default) if isinstance(default, timedelta) else str(default)
@@ -118,7 +122,7 @@ def worker(
     inspect: bool,
     supervised: bool,
     relayed: bool,
-    **bounds: int | timedelta | str | None,
+    **bounds: int | timedelta | str | bool | None,
 ) -> None:
     """Run jobs until SIGTERM or Ctrl+C.
 
@@ -168,7 +172,7 @@ def _start_log(app: AppContext, *, to_terminal: bool, as_json: bool) -> None:
         log_to_stderr(level, JsonFormatter() if as_json else None)
 
 
-def _settings(queues: tuple[str, ...], bounds: dict[str, int | timedelta | str | None]) -> WorkerSettings:
+def _settings(queues: tuple[str, ...], bounds: dict[str, int | timedelta | str | bool | None]) -> WorkerSettings:
     from ...consumers.settings import WorkerSettings
 
     given = {name: value for name, value in bounds.items() if value is not None}
