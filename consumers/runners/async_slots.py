@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from ...topology.declaration.job_type import RunLimits
 from ..job.run import Run
-from ..job.signals import INTERRUPTS, InterruptReason, cancelled_at_await
+from ..job.signals import INTERRUPTS, InterruptReason, JobInterrupted, cancelled_at_await
 from ..records.record import Record
 from .forks import PROCESS, end_copy
 from .slots import set_pending_interrupt, take_back_interrupt
@@ -61,6 +61,7 @@ class AsyncSlot:
         "_coroutine",
         "_has_pending_interrupt",
         "_is_cancelled",
+        "_is_raised",
         "_lock",
         "has_record",
         "holder",
@@ -79,6 +80,7 @@ class AsyncSlot:
         self._lock = threading.Lock()
         self._has_pending_interrupt = False
         self._is_cancelled = False
+        self._is_raised = False
         self._coroutine: Coroutine[object, None, object] | None = None
         self.is_targeted = False
         self.task: asyncio.Task[None] | None = None
@@ -96,7 +98,7 @@ class AsyncSlot:
         """Note that the job runs in this slot's task from now on."""
         run.limits = limits
         run.deadline_s = time.monotonic() + limits.first_s
-        self._coroutine = coroutine
+        self._coroutine, self._is_raised = coroutine, False
         self.run = run
 
     def end(self) -> None:
@@ -133,7 +135,10 @@ class AsyncSlot:
             self.is_targeted = True
             if self.holder.inside is self and self.run is run:
                 self._has_pending_interrupt = True
-                set_pending_interrupt(self.holder.thread_id, INTERRUPTS[reason])
+                set_pending_interrupt(self.holder.thread_id, noted(INTERRUPTS[reason], self._note_raised))
+
+    def _note_raised(self) -> None:
+        self._is_raised = True
 
     @property
     def is_run_cancelled(self) -> bool:
@@ -142,8 +147,11 @@ class AsyncSlot:
         return run is not None and run.interrupt_reason == "cancel"
 
     def _cancel(self, run: Run) -> None:
-        """On the loop, between two steps: so the job is suspended, and is where the cancellation arrives."""
-        if self.run is run and self.task is not None:
+        """On the loop, between two steps: so the job is suspended, and is where the cancellation arrives.
+
+        Not where it was raised inside of the step before: it would end what the job awaits to clean up.
+        """
+        if self.run is run and self.task is not None and not self._is_raised:
             self._is_cancelled = self.task.cancel()
 
     def leave(self) -> None:
@@ -165,6 +173,17 @@ class AsyncSlot:
         if self.holder.inside is self:
             return thread_frames(self.holder.thread_id)
         return awaiting_frames(self._coroutine)
+
+
+def noted(error: type[JobInterrupted], note: Callable[[], None]) -> type[JobInterrupted]:
+    """The same class of errors for those who catch it; `note` is called when one is raised."""
+
+    def begin(self: JobInterrupted, *values: object) -> None:
+        note()
+        error.__init__(self, *values)
+
+    names = {"__module__": error.__module__, "__qualname__": error.__qualname__, "__doc__": error.__doc__}
+    return type(error.__name__, (error,), {"__init__": begin, **names})
 
 
 @types.coroutine

@@ -69,12 +69,38 @@ class Notes:
         finally:
             self.said.append("finally")
 
+    async def computing_job(self, _number: int) -> None:
+        """Hold the loop, and await only to clean up."""
+        self.said.append("begun")
+        try:
+            while True:
+                pass
+        except JobCancelled:
+            self.said.append(f"cancelled {current_job().should_stop}")
+            await asyncio.sleep(0.05)
+            self.said.append("cleaned up")
+            raise
+        finally:
+            self.said.append("finally")
+
     def wait(self, text: str) -> None:
         """Wait for a note."""
         wait_until(lambda: text in self.said, 60, f"{text!r} among {self.said}")
 
 
 ALL_NOTES = ["begun", "cancelled True", "cleaned up", "finally"]
+
+
+def test_the_cleaning_of_a_job_that_held_its_loop_is_not_cancelled() -> None:
+    """It is cancelled once: where it computes, or else where it awaits."""
+    notes = Notes()
+    with loops(1) as shift:
+        shift.hand_in(Order(handler=notes.computing_job))
+        notes.wait("begun")
+        assert shift.dog.cancel(cancelled_by_ana) == 1
+        shift.wait_ended(0)
+        assert shift.outcome(0) == CANCELLED
+    assert notes.said == ALL_NOTES
 
 
 @pytest.mark.parametrize("kind", ["thread", "loop"])
