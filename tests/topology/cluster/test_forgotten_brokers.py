@@ -78,5 +78,6 @@ def test_a_consumer_that_was_closed_is_left_alone(broker: BrokerlessBroker, monk
     closed, kept = cut_off(LastingConsumer, broker), cut_off(LastingProducer, broker)
     assert isinstance(closed, LastingConsumer)
     closed.close()
+    reminded.clear()
     wait_until(lambda: kept in reminded, 30, "the client that was not closed")
     assert closed not in reminded
