@@ -34,8 +34,10 @@ _DETAILS: Final = (
     _OF_OTHER_CLIENTS,
     "enable.gapless.guarantee is experimental",
     "unable to satisfy gap-less guarantee",
+    "not found in cache",
 )
-"""The last two are of the outbox's relay: it wants its client to stop where a record is refused, and reports that."""
+"""The second and third are of the outbox's relay: it wants its client to stop where a record is refused, and reports
+that. The last one is told of each partition that has no leader, again and again while an outage ends."""
 
 _DEFAULTS: Final[Mapping[str, Option]] = {
     "client.id": "stoker-producer",

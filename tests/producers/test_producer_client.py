@@ -83,6 +83,18 @@ def test_log_lines_of_the_client_carry_no_secret(caplog: pytest.LogCaptureFixtur
     assert "hunter2" not in caplog.text
 
 
+def test_a_partition_without_leader_is_a_detail(caplog: pytest.LogCaptureFixture) -> None:
+    """While an outage ends, librdkafka warns of each by the hundred; `Outage` tells of it once."""
+    relay = LogRelay(producer_config(cluster_with()))
+    with caplog.at_level(logging.INFO, logger="stoker.producers"):
+        relay.log(
+            logging.WARNING, "%s [%s] %s", "METADATAUPDATE", "p-1", "Partition q[0]: new leader-1 not found in cache"
+        )
+        assert not caplog.records
+        relay.log(logging.WARNING, "%s [%s] %s", "REQTMOUT", "p-1", "Timed out 1 in-flight")
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
 def test_an_outage_is_logged_once_and_its_end_once(caplog: pytest.LogCaptureFixture) -> None:
     """However often the client repeats that no broker answers, two lines tell of an outage."""
     caplog.set_level(logging.DEBUG, logger="stoker.producers")
