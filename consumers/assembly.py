@@ -52,7 +52,7 @@ from .polling.tier_reader import PriorityReaders, TierReader
 from .records.reschedules import JobOrders
 from .records.source import Priority
 from .settings import WorkerSettings
-from .settling.done_jobs import NO_ROOM, DoneJobs
+from .settling.done_jobs import DoneJobs
 from .settling.event_publisher import EventPublisher
 from .settling.settle import SettledEvents, Settler, SettlingClients
 from .settling.unique_records import writers_of
@@ -114,7 +114,7 @@ class WorkerParts:
             worker_id,
             self.settings.release,
             publish=self.events.publish_many,
-            give_up=lambda records: self.events.given_up.note(None, NO_ROOM, len(records)),
+            give_up=lambda jobs, why: self.events.given_up.note(None, why, jobs),
         )
         ended = EndedCancels(self.cancels, self.assignments.ledgers)
         self.settled = SettledBatches(self.instruments, ended, self.reschedules)

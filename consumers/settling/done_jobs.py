@@ -37,7 +37,7 @@ class DoneJobs:
 
     Args:
         publish: never raises, and waits for nothing.
-        give_up: takes the jobs for which there is no room.
+        give_up: takes how many jobs there is no event of, and why.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class DoneJobs:
         release: str,
         *,
         publish: Publish,
-        give_up: Callable[[Sequence[Record]], None],
+        give_up: Callable[[int, object], None],
     ) -> None:
         self._queue, self._worker_id, self._release = queue, worker_id, release
         self._publish = publish
@@ -67,7 +67,7 @@ class DoneJobs:
                 self._waiting += len(records)
                 self._batches.append(records)
         if not has_room:
-            return self._give_up(records)
+            return self._give_up(len(records), NO_ROOM)
         if self._thread is None and not self._is_closing.is_set():
             self._thread = threading.Thread(target=self._run, name=f"stoker-events-{self._queue}", daemon=True)
             self._thread.start()
@@ -91,8 +91,16 @@ class DoneJobs:
             self._waiting = 0
         waiting = iter(records)
         while some := list(islice(waiting, MOST_JOBS)):
-            for event in jobs_ended(some, self._queue, self._worker_id, self._release):
+            self._publish_some(some)
+
+    def _publish_some(self, records: list[Record]) -> None:
+        left = len(records)
+        try:
+            for event in jobs_ended(records, self._queue, self._worker_id, self._release):
                 self._publish(self._worker_id.encode(), encode_jobs_ended(event), event.count)
+                left -= event.count
+        except Exception as fault:  # noqa: BLE001  # of one event, which must not end those of all other jobs
+            self._give_up(left, fault)
 
     def _run(self) -> None:
         while not self._is_closing.is_set():

@@ -81,8 +81,8 @@ class Gathering:
         assert decode_jobs_ended(value).count == jobs
         self.published.append(jobs)
 
-    def _give_up(self, records: Sequence[Record]) -> None:
-        self.given_up += len(records)
+    def _give_up(self, jobs: int, why: object) -> None:
+        self.given_up += jobs
 
 
 def test_batches_of_the_settler_are_told_together() -> None:
@@ -113,6 +113,18 @@ def test_what_has_no_room_is_given_up() -> None:
     assert scene.given_up == done_jobs.MOST_WAITING // 2
     scene.jobs.close()
     assert sum(scene.published) == done_jobs.MOST_WAITING
+
+
+def test_an_event_that_cannot_be_made_ends_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its jobs are given up, and the thread goes on with the next ones."""
+    scene, record = Gathering(), a_record()
+    with monkeypatch.context() as broken:
+        broken.setattr(done_jobs, "encode_jobs_ended", lambda _event: 1 // 0)
+        scene.jobs.add([record] * 3)
+        wait_until(lambda: scene.given_up == 3, what="three jobs to be given up")
+    scene.jobs.add([record])
+    wait_until(lambda: scene.published == [1], what="the next event")
+    scene.jobs.close()
 
 
 def test_a_queue_without_jobs_has_no_thread_for_them() -> None:
