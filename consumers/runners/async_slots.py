@@ -176,7 +176,7 @@ class AsyncSlot:
 
 
 def noted(error: type[JobInterrupted], note: Callable[[], None]) -> type[JobInterrupted]:
-    """The same class of errors for those who catch it; `note` is called when one is raised."""
+    """Make a subclass that those who catch the error take for the same; `note` is called when one is raised."""
 
     def begin(self: JobInterrupted, *values: object) -> None:
         note()

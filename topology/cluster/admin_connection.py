@@ -27,8 +27,9 @@ NO_CONNECTION: Final = frozenset(
     }
 )
 """No broker can be talked to, or none accepts this client."""
-UNREACHABLE_CODES: Final = NO_CONNECTION | MOMENTARY | NO_LEADER
-"""The brokers give no answer: there is no connection, or a coordinator or a leader is on its way."""
+UNREACHABLE_CODES: Final = NO_CONNECTION | MOMENTARY | NO_LEADER | {KafkaError._NOENT}
+"""The brokers give no answer: there is no connection, or a coordinator or a leader is on its way. The last code is the
+client's own: it has found no leader of any partition, as while the only broker restarts."""
 _LAST_COMPLAINTS: Final = 10
 """Of a client's complaints about its connections, so many are kept: it repeats them for as long as they last."""
 

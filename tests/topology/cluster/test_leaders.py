@@ -44,7 +44,7 @@ def test_a_partition_that_was_just_made_is_asked_until_it_has_a_leader() -> None
     assert (ask_leaders(partition.end, 10.0), partition.asked) == (7, 3)
 
 
-@pytest.mark.parametrize("code", sorted(NO_LEADER))
+@pytest.mark.parametrize("code", [*sorted(NO_LEADER), KafkaError._NOENT])
 def test_an_answer_that_waits_for_a_leader_is_no_answer_of_the_cluster(code: int) -> None:
     """A command then reports a cluster that does not answer, in place of the client's bare error."""
     cluster = ClusterSettings(bootstrap_servers="127.0.0.1:1")
