@@ -44,6 +44,11 @@ class LastingConsumer(Consumer):
 class LastingProducer(Producer):
     """A producer that is given its brokers again where it has forgotten them."""
 
+    def close(self) -> bool:
+        """Send what is left, and end."""
+        _REMINDER.forget(self)
+        return super().close()
+
 
 Lasting = TypeVar("Lasting", LastingConsumer, LastingProducer)
 

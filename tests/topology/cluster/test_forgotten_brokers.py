@@ -71,12 +71,14 @@ def test_a_client_of_another_librdkafka_is_left_alone(monkeypatch: pytest.Monkey
         forgotten_brokers._library.cache_clear()
 
 
-def test_a_consumer_that_was_closed_is_left_alone(broker: BrokerlessBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_client_that_was_closed_is_left_alone(
+    kind: type[Client], broker: BrokerlessBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is called with the handle of a client that is gone."""
     reminded: list[object] = []
     monkeypatch.setattr(forgotten_brokers, "_remind", lambda client, *_: reminded.append(client))
-    closed, kept = cut_off(LastingConsumer, broker), cut_off(LastingProducer, broker)
-    assert isinstance(closed, LastingConsumer)
+    closed, kept = cut_off(kind, broker), cut_off(LastingProducer, broker)
     closed.close()
     reminded.clear()
     wait_until(lambda: kept in reminded, 30, "the client that was not closed")
