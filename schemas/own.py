@@ -25,6 +25,7 @@ OwnName = Literal[
     "ScheduleOwner",
     "ShareRecord",
     "ReservationRecord",
+    "AuditEntry",
 ]
 
 _HEADER_BYTES = len(SINGLE_OBJECT) + FINGERPRINT_BYTES

@@ -1,5 +1,6 @@
 """The declared system: pipelines, queues, job types, the names of topics, and plan, apply and verify."""
 
+from .cluster.audit_writer import AuditUnwritable
 from .cluster.clients import ClientOptionRefused
 from .cluster.settings import ClusterSettings, ClusterUnreachable, NoCluster, NotAuthorized
 from .declaration.breakers import Breaker, DeadGuard
@@ -13,8 +14,10 @@ from .declaration.schedule import Schedule
 from .declaration.timing import InvalidTiming, cron, every
 from .declaration.unique import Unique
 from .durations import format_duration, parse_duration
+from .origin import Origin
 from .planning.apply import Applied, ApplyFailed, TopologyRefused, ensure_topology
 from .planning.findings import Allowed, Finding, Group, Plan
+from .planning.recording import Recording
 from .planning.verify import TopologyMismatch
 
 __all__ = [
@@ -22,6 +25,7 @@ __all__ = [
     "AnyJobType",
     "Applied",
     "ApplyFailed",
+    "AuditUnwritable",
     "Breaker",
     "CallOptions",
     "ClientOptionRefused",
@@ -40,10 +44,12 @@ __all__ = [
     "LedgerWindow",
     "NoCluster",
     "NotAuthorized",
+    "Origin",
     "Pipeline",
     "Plan",
     "Queue",
     "Rate",
+    "Recording",
     "RetryPolicy",
     "Schedule",
     "TopologyMismatch",

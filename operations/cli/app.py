@@ -14,6 +14,7 @@ from .output import echo_line
 
 if TYPE_CHECKING:
     from ...topology import ClusterSettings, Pipeline, Queue
+    from ...topology.origin import Origin
 
 
 @dataclass(kw_only=True)
@@ -107,6 +108,12 @@ class AppContext:
                 "if none of its jobs is needed any more, `stoker broker reset` deletes them with their contracts"
             )
 
+    def origin(self, operator: str | None = None) -> Origin:
+        """Who runs this command, and which one it is, for the audit trail."""
+        from ...topology.origin import Origin
+
+        return Origin.of_process(operator, command_path())
+
     def configured_cluster(self) -> ClusterSettings:
         """The cluster that is configured or runs already; nothing is started.
 
@@ -120,6 +127,11 @@ class AppContext:
         given = {name: value for name, value in named.items() if value}
         found = ClusterSettings.from_environment({**os.environ, **given})
         return replace(found, options={**found.options, **self.options})
+
+
+def command_path() -> str:
+    """The command that runs, such as `stoker dead replay`, without its options and arguments."""
+    return click.get_current_context().command_path
 
 
 def _print_on_stderr(what: str) -> None:

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "breakers": "Show the breakers: which are open, since when and why, and what waits.",
     "limits": "Show the limits: what is declared, ordered and used, and what waits.",
     "control": "Order workers to pause, resume or stop; show who ordered what.",
+    "audit-log": "Show who did what, when, why, and what was there before and after.",
     "schedules": "Show, make, change and trigger jobs that are enqueued again and again.",
     "dead": "List, show, replay and discard dead letters.",
     "replay": "Run a stretch of a queue's past again.",
@@ -39,8 +40,8 @@ COMMANDS: Final = {
     "doctor": "Check from outside that each promise is held.",
 }
 """{command: its one line}; `operations/commands/<command>.py` holds a click command of the same name."""
-_ABOUT_JOBS: Final = frozenset({"status", "jobs"})
-"""These are in `operations/job_commands/` instead."""
+_ELSEWHERE: Final = {"status": "job_commands", "jobs": "job_commands", "audit-log": "audit_log"}
+"""{command: its folder in `operations/`}, of those that are not in `commands`."""
 
 
 _OF_CONTRACTS: Final = frozenset({"IncompatibleSchema", "ContractNotReady", "ContractsRefused"})
@@ -67,10 +68,10 @@ class LazyRoot(click.Group):
         """Import the command; None when there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        folder = "job_commands" if cmd_name in _ABOUT_JOBS else "commands"
-        module = importlib.import_module(f"..{folder}.{cmd_name}", __package__)
-        command: click.Command = getattr(module, cmd_name)
-        _name_environment_twins(command, f"{PREFIX}_{cmd_name.upper()}")
+        folder, name = _ELSEWHERE.get(cmd_name, "commands"), cmd_name.replace("-", "_")
+        module = importlib.import_module(f"..{folder}.{name}", __package__)
+        command: click.Command = getattr(module, name)
+        _name_environment_twins(command, f"{PREFIX}_{name.upper()}")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -203,6 +203,7 @@ def show_dead_letter(app: AppContext, queue_name: str, dead_letter: str, *, as_j
 @click.option("--include-undecodable", is_flag=True, help="Also what today's code cannot decode, byte for byte.")
 @click.option("--again", is_flag=True, help="Also dead letters that were replayed or discarded before.")
 @click.option("--replay-id", metavar="ID", help="Continue this replay: with --again, leave out what it has published.")
+@click.option("--reason", "note", default="", metavar="TEXT", help="Why; it is kept with each dead letter.")
 @publishing_options("dead letters")
 @pass_app
 def replay_dead_letters(
@@ -218,6 +219,7 @@ def replay_dead_letters(
     include_undecodable: bool,
     again: bool,
     replay_id: str | None,
+    note: str,
     manner: Manner,
     **filters: object,
 ) -> None:
@@ -241,6 +243,7 @@ def replay_dead_letters(
         settled_too=again,
         action_id=replay_id or new_action_id(),
         keep_expiry=not drop_expiry,
+        note=note,
     )
     edits = _edits(fields, payload_file, request.selection)
     require_rights(Duty.DEAD_REPLAY, app.pipeline, app.cluster, [queue])
@@ -248,7 +251,8 @@ def replay_dead_letters(
     try:
         editor = PayloadEditor(app.pipeline, store, edits=edits, undecodable_too=include_undecodable)
         with Originals(app.cluster, queue) as originals:
-            manager = DeadLetterManager(app.pipeline, app.cluster, queue, Replaying(queue, editor, originals))
+            replaying = Replaying(queue, editor, originals)
+            manager = DeadLetterManager(app.pipeline, app.cluster, queue, replaying, origin=app.origin())
             _settle(manager, request, manner, "replay")
     finally:
         store.close()
@@ -295,7 +299,7 @@ def discard_dead_letters(
     queue = app.pipeline.find_queue(queue_name)
     require_rights(Duty.DEAD_DISCARD, app.pipeline, app.cluster, [queue])
     selection = selection_of(filters, dead_letters, limit)
-    manager = DeadLetterManager(app.pipeline, app.cluster, queue, Discarding())
+    manager = DeadLetterManager(app.pipeline, app.cluster, queue, Discarding(), origin=app.origin())
     request = Request(selection=selection, note=note)
     _settle(manager, request, manner, "discard")
 

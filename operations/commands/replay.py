@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,7 @@ class OffsetBound(click.ParamType[tuple[int | None, int]]):
 @click.option("--include-replays", is_flag=True, help="Also jobs that an earlier replay has published.")
 @click.option("--drop-expiry", is_flag=True, help="Let jobs run although they have expired meanwhile.")
 @click.option("--replay-id", metavar="ID", help="Continue this replay, with the bounds and filters it was begun with.")
+@click.option("--reason", default="", metavar="TEXT", help="Why, for the audit trail.")
 @publishing_options("jobs")
 @pass_app
 def replay(
@@ -85,6 +87,7 @@ def replay(
     include_replays: bool,
     drop_expiry: bool,
     replay_id: str | None,
+    reason: str,
     manner: Manner,
     **filters: object,
 ) -> None:
@@ -103,7 +106,7 @@ def replay(
     unknown = unknown_priority(priority, queue.priorities, queue.name)
     if unknown is not None:
         raise click.UsageError(f"--priority {unknown}")
-    queue_replay = QueueReplay(app.pipeline, app.cluster, queue, priority)
+    queue_replay = QueueReplay(app.pipeline, app.cluster, queue, priority, origin=app.origin())
     bounds = _bounds(from_offsets, from_time, to_offsets, to_time)
     selection = selection_of(filters)
     require_rights(Duty.REPLAY, app.pipeline, app.cluster, [queue])
@@ -115,7 +118,7 @@ def replay(
             raise click.UsageError("the replay has no beginning: give --from-offset or --from-time")
         else:
             stretch = queue_replay.stretch(bounds, selection, replays_too=include_replays, keep_expiry=not drop_expiry)
-        _carry_out(queue_replay, stretch, manner, queue_name)
+        _carry_out(queue_replay, replace(stretch, reason=reason), manner, queue_name)
 
 
 def _bounds(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli.app import AppContext, pass_app
+from ..cli.app import AppContext, command_path, pass_app
 from ..cli.output import echo_line, print_json, print_table
 from ..schedules.options import call_of, chosen, gives_call, schedule_options, timing_of, who_options
 
@@ -31,7 +31,7 @@ def schedules() -> None:
 def _schedules(app: AppContext, operator: str | None = None) -> Schedules:
     from ...producers.schedules import Schedules
 
-    return Schedules(app.pipeline, app.cluster, operator=operator)
+    return Schedules(app.pipeline, app.cluster, operator=operator, command=command_path())
 
 
 def _show(view: ScheduleView, *, as_json: bool) -> None:

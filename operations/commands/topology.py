@@ -136,14 +136,26 @@ def plan_command(app: AppContext, /, *, check: bool, as_json: bool, **permission
 
 @topology.command("apply")
 @click.option("--skip-schemas", is_flag=True, help="Leave the contracts of the jobs unregistered, and schedules alone.")
+@click.option("--reason", default="", metavar="TEXT", help="Why, for the audit trail.")
+@click.option("--without-audit", is_flag=True, help="Apply although the audit topic cannot be written to.")
 @_permissions
 @_as_json
 @pass_app
-def apply_command(app: AppContext, /, *, skip_schemas: bool, as_json: bool, **permissions: Any) -> None:
+def apply_command(
+    app: AppContext,
+    /,
+    *,
+    skip_schemas: bool,
+    reason: str,
+    without_audit: bool,
+    as_json: bool,
+    **permissions: Any,
+) -> None:
     """Create and change what `plan` shows, then register the contract of each job type, and put schedules in place.
 
     What is refused is left alone, and the rest is done. It may be run again at any time, also after it was stopped
-    half-way, and by two at once.
+    half-way, and by two at once. The audit topic has who applied it and what it changes, before the first change; where
+    that topic cannot be written to, nothing is changed.
 
     \b
     Examples:
@@ -157,7 +169,7 @@ def apply_command(app: AppContext, /, *, skip_schemas: bool, as_json: bool, **pe
     _check_names(app, allowed)  # before a broker is started for a misspelt queue
     app.start_cluster()
     planned = _plan_topics(app, allowed)
-    applied = _apply(app, planned)
+    applied = _apply(app, planned, reason, without_audit=without_audit)
     contracts = [] if skip_schemas else _register(app, applied)
     schedules = None if skip_schemas or contracts else apply_schedules(app)
     if as_json:
@@ -208,7 +220,7 @@ def rights_command(
 ) -> None:
     """Print what each part of Stoker must be allowed to do on a cluster with access control.
 
-    The parts are producer, worker, queues, dead-list, dead-replay, dead-discard, replay, doctor, control,
+    The parts are producer, worker, queues, dead-list, dead-replay, dead-discard, replay, doctor, audit-log, control,
     workers-list, schedules, schedules-list, schemas-check, plan and apply. No cluster is needed. With --principal, the
     commands go to a shell that knows where the brokers are.
 
@@ -250,12 +262,15 @@ def _plan_topics(app: AppContext, allowed: Allowed) -> Plan:
     return plan_topics(app.pipeline, app.cluster, allowed)
 
 
-def _apply(app: AppContext, planned: Plan) -> Applied:
+def _apply(app: AppContext, planned: Plan, reason: str, *, without_audit: bool) -> Applied:
+    from ...topology.cluster.audit_writer import AuditUnwritable
     from ...topology.planning.apply import ApplyFailed, apply
+    from ...topology.planning.recording import Recording
 
+    recording = Recording(origin=app.origin(), reason=reason, is_audited=not without_audit)
     try:
-        return apply(planned, app.cluster)
-    except ApplyFailed as failed:
+        return apply(planned, app.cluster, recording)
+    except (ApplyFailed, AuditUnwritable) as failed:
         raise Failure(str(failed), ExitCode.FINDING) from failed
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from ..cli.app import AppContext
+from ..cli.app import AppContext, command_path
 from ..cli.exit_codes import ExitCode
 from ..cli.failures import Failure
 from ..cli.output import echo_line, print_json_line
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from ...schemas.control_records import ControlOrder
 
 NOTHING_LIFTED: Final = "no such order stands, so this one lifts nothing: `stoker control list` shows those that do"
+
+UNAUDITED_NOTE: Final = (
+    "given without an audit record: `stoker audit-log` shows it as long as it stands, so keep this output if it matters"
+)
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -32,6 +36,11 @@ GIVING: Final = (
         envvar="STOKER_OPERATOR",
         metavar="NAME",
         help="Who orders.  [default: the user that runs this command]",
+    ),
+    click.option(
+        "--without-audit",
+        is_flag=True,
+        help="Give it although the audit topic cannot be written to; the order itself still has who and why.",
     ),
     click.option("--wait", is_flag=True, help="Wait until all living workers have taken the order."),
     click.option(
@@ -106,6 +115,7 @@ class Giving:
 
     reason: str
     operator: str | None
+    without_audit: bool
     wait: bool
     timeout: timedelta
     as_json: bool
@@ -113,12 +123,27 @@ class Giving:
 
 def giving_of(options: dict[str, Any]) -> Giving:
     """Take the options of `GIVING` out of those of the command."""
-    return Giving(**{name: options.pop(name) for name in ("reason", "operator", "wait", "timeout", "as_json")})
+    return Giving(
+        **{name: options.pop(name) for name in ("reason", "operator", "without_audit", "wait", "timeout", "as_json")}
+    )
 
 
 def without_reason(giving: Giving) -> Giving:
     """The options of an order for a dry run, which needs no reason."""
     return replace(giving, reason=giving.reason or "none, for a dry run")
+
+
+def control_of(app: AppContext, giving: Giving) -> Control:
+    """Connect the sender of a command's orders."""
+    from ...producers.control import Control
+
+    return Control(
+        app.pipeline,
+        app.cluster,
+        operator=giving.operator,
+        command=command_path(),
+        is_audited=not giving.without_audit,
+    )
 
 
 def give(app: AppContext, giving: Giving, order: Callable[[Control], OrderReceipt]) -> OrderReceipt:
@@ -127,10 +152,10 @@ def give(app: AppContext, giving: Giving, order: Callable[[Control], OrderReceip
     Raises:
         Failure: a living worker has not taken the order in time.
     """
-    from ...producers.control import Control
-
-    with Control(app.pipeline, app.cluster, operator=giving.operator) as control:
+    with control_of(app, giving) as control:
         receipt = order(control)
+    if giving.without_audit:
+        echo_line(UNAUDITED_NOTE, err=True)
     answers = receipt.wait(giving.timeout) if giving.wait else None
     if giving.as_json:
         print_json_line(receipt_document(receipt, answers))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cli.app import AppContext, pass_app
+from ..cli.app import AppContext, command_path, pass_app
 from ..cli.exit_codes import ExitCode
 from ..cli.failures import Failure
 from ..cli.output import echo_line, print_json
@@ -59,7 +59,7 @@ def inspect(app: AppContext, /, *, timeout: timedelta, as_json: bool, **options:
     from ...producers.control import Control
 
     target = _target_of(options)
-    with Control(app.pipeline, app.cluster) as control:
+    with Control(app.pipeline, app.cluster, command=command_path()) as control:
         receipt = control.worker_inspect(**target)
     answers = receipt.wait(timeout, lambda found: not _silent(found, target))
     if as_json:

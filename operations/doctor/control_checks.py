@@ -13,11 +13,11 @@ from ...producers.control.standing import STANDING, StandingOrders, read_workers
 from ...schemas.control_records import WorkerState
 from ...topology import ClusterSettings, NotAuthorized, Pipeline, Queue
 from ...topology.cluster.settings import ClusterUnreachable
-from ...topology.wire.orders import Verb
+from ...topology.wire.orders import UNAUDITED, Verb
 from ..cluster_view import ConsumerGroup
 from .cluster_checks import CLUSTER
 from .facts import Facts
-from .findings import Finding, broken, kept, unknown
+from .findings import Finding, at_risk, broken, kept, unknown
 
 PROMISE = "P13"
 RECENT_S = 3_600.0
@@ -42,6 +42,9 @@ def check_control(pipeline: Pipeline, cluster: ClusterSettings, facts: Facts) ->
     except (ControlNotReady, ClusterUnreachable, NotAuthorized) as error:
         yield unknown(PROMISE, CLUSTER, "the orders and the workers' answers cannot be read", str(error))
         return
+    if standing.unaudited:
+        observed = f"standing orders that the audit topic does not have: {standing.unaudited} (`--without-audit`)"
+        yield at_risk(PROMISE, CLUSTER, observed, "give them again, or lift them, now that the topic takes entries")
     findings = list(check_workers(pipeline, facts.groups, heard, now_s))
     yield from findings
     if not findings:
@@ -51,11 +54,16 @@ def check_control(pipeline: Pipeline, cluster: ClusterSettings, facts: Facts) ->
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """How many orders stand: all but cancels of single jobs, those by filter among them, and those of single jobs."""
+    """How many orders stand: all but cancels of single jobs, those by filter among them, and those of single jobs.
+
+    Attributes:
+        unaudited: how many of the first were given without an audit record.
+    """
 
     orders: int
     filters: int
     jobs: int
+    unaudited: int = 0
 
     @classmethod
     def read(cls, pipeline: Pipeline, cluster: ClusterSettings) -> Self:
@@ -64,7 +72,8 @@ class _Standing:
         try:
             found = standing.read()
             filters = sum(order.verb == Verb.CANCEL for order in found)
-            return cls(len(found), filters, standing.cancelled_jobs)
+            unaudited = sum(UNAUDITED in order.detail for order in found)
+            return cls(len(found), filters, standing.cancelled_jobs, unaudited)
         finally:
             standing.close()
 

@@ -1,20 +1,22 @@
-"""The audit trail: who replayed or discarded what, when and how it ended, as `JobEvent`s on `<namespace>.events`.
+"""The audit trail of replays and discards: who did what, when, why and from where, and how it ended.
 
-A `begun` without its `ended` shows a process that was killed. The dead letters themselves know more: each disposition
-carries the id of its replay, and who decided.
+The entries are `AuditEntry`s on `<namespace>.audit`. A `begun` without an end shows a process that was killed, or is
+still at work. The dead letters themselves know more: each disposition carries the id of its replay, and who decided.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from ...producers.control.identity import operator_of_environment, this_host
-from ...schemas.job_events import EventSubject, OperatorActed, encode_event
+from ...schemas.audit_entries import AuditEntry, Phase, encode_audit_entry
 from ...topology import Pipeline, Queue
+from ...topology.origin import Origin
+from .corrections import Correction
 from .transactions import TransactionalPublisher
 from .units import Outgoing, Unit
 
@@ -23,9 +25,7 @@ if TYPE_CHECKING:
 
 DETAIL_CHARACTERS: Final = 16_384
 """A longer list of filters is cut, lest the record grows past what the broker takes."""
-
-
-PARTITION_BY_KEY: Final = -1
+_PARTITION: Final = 0
 
 
 class Action(Enum):
@@ -36,11 +36,6 @@ class Action(Enum):
     QUEUE_REPLAY = "queue-replayed"
 
 
-def operator_name() -> str:
-    """Who is at work, as user@host."""
-    return f"{operator_of_environment()}@{this_host()}"
-
-
 class AuditTrail:
     """Writes the beginning and the end of one action, through the publisher that carries it out.
 
@@ -48,43 +43,76 @@ class AuditTrail:
     """
 
     def __init__(
-        self, publisher: TransactionalPublisher, pipeline: Pipeline, queue: Queue, action: Action, action_id: str
+        self, publisher: TransactionalPublisher, pipeline: Pipeline, queue: Queue, origin: Origin, action: Action
     ) -> None:
-        self._publisher, self._topic, self._queue = publisher, pipeline.events_topic, queue
-        self._action, self._action_id = action, action_id
+        self._publisher, self._topic, self._queue = publisher, pipeline.audit_topic, queue
+        self._origin, self._action = origin, action
+        self._begun: AuditEntry | None = None
 
-    def begin(self, *, counts: Mapping[str, int], filters: Mapping[str, object], note: str = "") -> None:
+    def begin(
+        self,
+        action_id: str,
+        *,
+        counts: Mapping[str, int],
+        filters: Mapping[str, object],
+        note: str = "",
+        corrections: Sequence[Correction] = (),
+    ) -> None:
         """Put on record what is about to be done.
 
         Args:
+            action_id: of the replay or discard.
             counts: {job type: how many}.
             filters: in use; empty when everything was selected.
             note: the operator's reason.
+            corrections: what is changed in the payloads of the first dead letters.
         """
-        self._write("begun", {"counts": _json(counts), "filters": _json(filters), "note": note})
+        now = datetime.now(UTC)
+        detail = {"counts": _json(counts), "filters": _json(filters)}
+        before, after = (dict(_sides(corrections, is_after=is_after)) for is_after in (False, True))
+        self._begun = AuditEntry(
+            deed_id=action_id,
+            deed=self._action.value,
+            phase=Phase.BEGUN,
+            at=now,
+            began=now,
+            operator=self._origin.operator,
+            host=self._origin.host,
+            command=self._origin.command,
+            version=self._origin.version,
+            reason=note,
+            queue=self._queue.name,
+            before=before,
+            after=after,
+            detail=detail,
+        )
+        self._write(self._begun)
 
     def end(self, published: Published) -> None:
         """Put on record what was done."""
-        how = "stopped" if published.is_stopped else "ended"
-        self._write(how, {"done": str(published.units), "refused": str(published.refused)})
+        if self._begun is None:
+            raise RuntimeError("the audit entry of the beginning comes first")
+        phase = Phase.STOPPED if published.is_stopped else Phase.ENDED
+        done = {"done": str(published.units), "refused": str(published.refused)}
+        detail = {**self._begun.detail, **done}
+        self._write(replace(self._begun, phase=phase, at=datetime.now(UTC), detail=detail))
 
-    def _write(self, phase: str, detail: Mapping[str, str]) -> None:
-        event = OperatorActed(
-            subject=EventSubject(job_id=self._action_id, job_type="", queue=self._queue.name, topic=self._queue.topic),
-            at=datetime.now(UTC),
-            worker=operator_name(),
-            reason=self._action.value,
-            phase=phase,
-            more={name: value for name, value in detail.items() if value},
-        )
+    def _write(self, entry: AuditEntry) -> None:
         record = Outgoing(
             topic=self._topic,
-            partition=PARTITION_BY_KEY,
-            key=self._action_id.encode(),
-            value=encode_event(event),
+            partition=_PARTITION,
+            key=entry.deed_id.encode(),
+            value=encode_audit_entry(entry),
             headers=[],
         )
-        self._publisher.publish([Unit(label=f"audit record {phase!r}", records=(record,))])
+        self._publisher.publish([Unit(label=f"audit entry {entry.phase!r}", records=(record,))])
+
+
+def _sides(corrections: Sequence[Correction], *, is_after: bool) -> Iterator[tuple[str, str]]:
+    """{job and field: its value} before or after the corrections, each cut to a line."""
+    for correction in corrections:
+        for change in correction.fields:
+            yield f"{correction.job_id} {change.path or 'payload'}", change.side(is_after=is_after)
 
 
 def _json(value: object) -> str:

@@ -29,9 +29,13 @@ class FieldChange:
     is_absent: bool = False
 
     def __str__(self) -> str:
-        before = ABSENT if self.was_absent else _shown(self.before)
-        after = ABSENT if self.is_absent else _shown(self.after)
-        return f"{self.path or 'payload'}: {before} → {after}"
+        return f"{self.path or 'payload'}: {self.side(is_after=False)} → {self.side(is_after=True)}"
+
+    def side(self, *, is_after: bool) -> str:
+        """The value before or after, cut to a line."""
+        if self.is_absent if is_after else self.was_absent:
+            return ABSENT
+        return _shown(self.after if is_after else self.before)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

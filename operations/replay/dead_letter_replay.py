@@ -16,6 +16,7 @@ from typing import Final, Protocol, assert_never
 import uuid_utils
 
 from ...topology import ClusterSettings, Pipeline, Queue
+from ...topology.origin import Origin
 from ...topology.wire import headers as wire
 from ...topology.wire.headers import RETRY_HEADERS
 from ..stored_jobs.dead_letters import DeadLetterReader, DeadLetterView
@@ -26,7 +27,7 @@ from ..stored_jobs.originals import Originals
 from ..stored_jobs.selection import Selection
 from ..stored_jobs.tally import Tally
 from ..stored_jobs.topic_reader import ReadProgress, require_topics
-from .audit import Action, AuditTrail, operator_name
+from .audit import Action, AuditTrail
 from .corrections import Correction
 from .pacing import Pace, Published, publish_paced
 from .payloads import LeftOut, PayloadEditor, Prepared, Ready
@@ -194,10 +195,23 @@ class Discarding:
 class DeadLetterManager:
     """Carries out requests on the dead letters of one queue."""
 
-    def __init__(self, pipeline: Pipeline, cluster: ClusterSettings, queue: Queue, treatment: Treatment) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        cluster: ClusterSettings,
+        queue: Queue,
+        treatment: Treatment,
+        *,
+        origin: Origin | None = None,
+    ) -> None:
+        """Prepare, without connecting yet.
+
+        Args:
+            origin: who replays or discards, and from where; None takes that of the process.
+        """
         self._pipeline, self._cluster, self._queue, self._treatment = pipeline, cluster, queue, treatment
+        self._origin = origin or Origin.of_process()
         self._reader = DeadLetterReader(cluster, queue)
-        self._operator = operator_name()
         self.verdict = treatment.verdict
 
     def forecast(self, request: Request, progress: ReadProgress | None = None) -> Forecast:
@@ -246,13 +260,19 @@ class DeadLetterManager:
             IncompatibleSchema, StoreError: as with `forecast`; nothing was published.
         """
         require_topics(
-            self._cluster, self._queue.dead_topic, self._pipeline.events_topic, *self._treatment.target_topics
+            self._cluster, self._queue.dead_topic, self._pipeline.audit_topic, *self._treatment.target_topics
         )
         self._treatment.begin()
         with TransactionalPublisher(self._cluster, self._queue.dead_topic) as publisher:
             now = self._reader.survey(action_id=request.action_id)  # only now is the last one's end final
-            trail = AuditTrail(publisher, self._pipeline, self._queue, self._treatment.action, request.action_id)
-            trail.begin(counts=forecast.tally.by_job_type(), filters=request.selection.in_words(), note=request.note)
+            trail = AuditTrail(publisher, self._pipeline, self._queue, self._origin, self._treatment.action)
+            trail.begin(
+                request.action_id,
+                counts=forecast.tally.by_job_type(),
+                filters=request.selection.in_words(),
+                note=request.note,
+                corrections=forecast.corrections,
+            )
             published = publish_paced(publisher, self._units(request, forecast.view, now), pace, on_progress)
             trail.end(published)
         return published
@@ -283,7 +303,7 @@ class DeadLetterManager:
             settles=settles,
             verdict=self._treatment.verdict,
             action_id=request.action_id,
-            operator=self._operator,
+            operator=str(self._origin),
             note=request.note,
         )
         return Outgoing(

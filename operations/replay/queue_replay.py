@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from ...topology import ClusterSettings, Pipeline, Queue
 from ...topology.cluster.clients import make_client
+from ...topology.origin import Origin
 from ..stored_jobs.errors import FiltersTooLong, UnknownReplay
 from ..stored_jobs.job_record import JobRecord, record_of
 from ..stored_jobs.selection import Selection
@@ -58,6 +59,7 @@ class Stretch:
         spans: what is left of it.
         replays_too: also records that a replay has published.
         is_begun: its progress is kept by the brokers already.
+        reason: the operator's, for the audit trail.
     """
 
     replay_id: str
@@ -66,6 +68,7 @@ class Stretch:
     replays_too: bool = False
     keep_expiry: bool = True
     is_begun: bool = False
+    reason: str = ""
 
     def takes(self, record: JobRecord) -> bool:
         """Whether the record is published again; never one that this very replay has published."""
@@ -100,8 +103,23 @@ class Counts:
 class QueueReplay:
     """Re-publishes stretches of one queue's main topic, or of the topic of a priority, into the same topic."""
 
-    def __init__(self, pipeline: Pipeline, cluster: ClusterSettings, queue: Queue, priority: str | None = None) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        cluster: ClusterSettings,
+        queue: Queue,
+        priority: str | None = None,
+        *,
+        origin: Origin | None = None,
+    ) -> None:
+        """Prepare, without connecting yet.
+
+        Args:
+            priority: whose topic; None takes the main topic.
+            origin: who replays, and from where; None takes that of the process.
+        """
         self._pipeline, self._cluster, self._queue = pipeline, cluster, queue
+        self._origin = origin or Origin.of_process()
         self._topic = queue.topic_of(priority)
 
     def stretch(
@@ -214,7 +232,7 @@ class QueueReplay:
             PublishFailed: a transaction could not be completed; continuing the replay is safe.
             TopicAbsent: the topology is not complete; nothing was published.
         """
-        require_topics(self._cluster, self._pipeline.events_topic)
+        require_topics(self._cluster, self._pipeline.audit_topic)
         consumer = self._group(stretch.replay_id)
         bookmark = Bookmark(
             group=self._group_name(stretch.replay_id),
@@ -237,18 +255,17 @@ class QueueReplay:
         pace: Pace,
         on_progress: Callable[[Published], None] | None,
     ) -> Published:
-        trail = AuditTrail(publisher, self._pipeline, self._queue, Action.QUEUE_REPLAY, stretch.replay_id)
+        trail = AuditTrail(publisher, self._pipeline, self._queue, self._origin, Action.QUEUE_REPLAY)
         if stretch.is_begun:
-            stretch = self._kept_stretch(
-                stretch.replay_id, "read_committed"
-            )  # only now is the last process's progress final
+            kept = self._kept_stretch(stretch.replay_id, "read_committed")  # only now is the last one's progress final
+            stretch = replace(kept, reason=stretch.reason)
         else:
             publisher.publish([_progress(span.partition, span.start) for span in stretch.spans])
         filters = {
             **stretch.selection.in_words(),
             "offsets": {str(s.partition): [s.start, s.end] for s in stretch.spans},
         }
-        trail.begin(counts=counts.tally.by_job_type(), filters=filters)
+        trail.begin(stretch.replay_id, counts=counts.tally.by_job_type(), filters=filters, note=stretch.reason)
         with TopicReader(self._cluster, self._topic) as reader:
             units = (self._unit(record, stretch) for record in self._taken(reader, stretch))
             published = publish_paced(publisher, units, pace, on_progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..cli.app import AppContext
+from ..cli.app import AppContext, command_path
 from ..cli.output import echo_line
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def apply_schedules(app: AppContext) -> ScheduleChanges:
     """Make the cluster's schedules the declared ones."""
     from ...producers.schedules import Schedules
 
-    with Schedules(app.pipeline, app.cluster) as schedules:
+    with Schedules(app.pipeline, app.cluster, command=command_path()) as schedules:
         return schedules.apply_declared()
 
 

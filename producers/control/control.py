@@ -13,14 +13,14 @@ from typing import Final, Self
 from ...schemas.control_records import ControlOrder
 from ...topology import ClusterSettings, Pipeline
 from ...topology.cluster.admin import Administration
+from ...topology.origin import Origin
 from ...topology.planning.access import require_rights
 from ...topology.planning.rights import Duty
-from ...topology.wire.orders import Verb
+from ...topology.wire.orders import UNAUDITED, Verb
 from ..transaction_writer import TransactionRecord
 from .breaker_control import BreakerControl
 from .cancelling import cancels, chunks, uncancels
 from .errors import ControlNotReady, OrderRefused
-from .identity import operator_of_environment, this_host
 from .limit_control import LimitControl
 from .order_writer import OrderWriter
 from .place_search import Progress, find_published_record, find_waiting_record
@@ -45,6 +45,8 @@ class Control(BreakerControl, LimitControl):
         pipeline: whose workers.
         cluster: where; None reads the environment.
         operator: who orders; None takes `$STOKER_OPERATOR`, or the user that runs this process.
+        command: from where, for the audit trail; None takes the name of this program.
+        is_audited: False gives orders without the audit topic, for an outage of that; each says so in its `detail`.
 
     Raises:
         NoCluster: none was given, and none is configured.
@@ -56,13 +58,16 @@ class Control(BreakerControl, LimitControl):
         cluster: ClusterSettings | None = None,
         *,
         operator: str | None = None,
+        command: str | None = None,
+        is_audited: bool = True,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._pipeline = pipeline
         self._cluster = cluster or ClusterSettings.from_environment()
-        self._operator = operator or operator_of_environment()
+        self._origin = Origin.of_process(operator, command)
+        self._is_audited = is_audited
         self._clock = clock
-        self._writer = OrderWriter(pipeline, self._cluster)
+        self._writer = OrderWriter(pipeline, self._cluster, self._origin, is_audited=is_audited)
         self._is_checked = False
 
     def __enter__(self) -> Self:
@@ -289,7 +294,11 @@ class Control(BreakerControl, LimitControl):
     def order(self, verb: Verb) -> ControlOrder:
         """A new order without a target, by this operator, now."""
         return ControlOrder(
-            order_id=str(uuid.uuid4()), verb=verb, operator=self._operator, host=this_host(), at=self._clock()
+            order_id=str(uuid.uuid4()),
+            verb=verb,
+            operator=self._origin.operator,
+            host=self._origin.host,
+            at=self._clock(),
         )
 
     def give(self, order: ControlOrder) -> OrderReceipt:
@@ -303,6 +312,9 @@ class Control(BreakerControl, LimitControl):
     def _give_all(self, orders: list[ControlOrder], beside: Sequence[TransactionRecord] = ()) -> list[OrderReceipt]:
         for order in orders:
             self._check(order)
+        if not self._is_audited:
+            mark = {UNAUDITED: self._origin.command}
+            orders = [replace(order, detail={**order.detail, **mark}) for order in orders]
         self._check_ready()
         offsets, at_s = self._writer.write(orders, beside)
         asked_at_s = time.monotonic()
@@ -356,16 +368,20 @@ class Control(BreakerControl, LimitControl):
         if too_long:
             raise OrderRefused(order.verb, f"{' and '.join(too_long)} may have {LONGEST_TEXT} characters at the most")
 
+    @property
+    def _unused_topics(self) -> set[str]:
+        return set() if self._is_audited else {self._pipeline.audit_topic}
+
     def _check_ready(self) -> None:
         """See once that the topics are there and may be written to."""
         if self._is_checked:
             return
         pipeline = self._pipeline
-        wanted = [pipeline.control_topic, pipeline.workers_topic, pipeline.audit_topic]
+        wanted = {pipeline.control_topic, pipeline.workers_topic, pipeline.audit_topic} - self._unused_topics
         found = Administration(self._cluster).topics(wanted)
         if len(found) < len(wanted):
-            raise ControlNotReady(sorted(set(wanted) - set(found)))
-        require_rights(Duty.CONTROL, pipeline, self._cluster)
+            raise ControlNotReady(sorted(wanted - set(found)))
+        require_rights(Duty.CONTROL, pipeline, self._cluster, without=self._unused_topics)
         self._is_checked = True
 
 

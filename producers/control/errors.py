@@ -48,4 +48,7 @@ class OrderUnconfirmed(ControlError):
         outcome = (
             "it may stand all the same (`stoker control log` shows it)" if is_perhaps_ordered else "nothing was ordered"
         )
-        super().__init__(f"the brokers did not confirm the order ({cause}): {outcome}; give it again")
+        super().__init__(
+            f"the brokers did not confirm the order ({cause}): {outcome}; give it again. "
+            "If nothing but the audit topic keeps it from being taken, `--without-audit` gives it without that"
+        )

@@ -1,7 +1,8 @@
 """`OrderWriter`: writes orders to the control topic and to the audit topic, in one Kafka transaction.
 
-No reader sees an order without its audit record, or the reverse. Each writer has a transactional id of its own, so that
-operators do not shut each other out. An order may be written twice, with the same order id: it stands once.
+No reader sees an order without its audit record, or the reverse, unless it was given without the audit topic. Each
+writer has a transactional id of its own, so that operators do not shut each other out. An order may be written twice,
+with the same order id: it stands once.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from confluent_kafka import KafkaError, TopicPartition
 from ...schemas.control_records import ControlOrder, RecordPlace, encode_order
 from ...topology import ClusterSettings, NotAuthorized, Pipeline
 from ...topology.cluster.stable_ends import StableEnds
+from ...topology.origin import Origin
 from ...topology.wire import headers as wire
+from ...topology.wire.headers import origin_headers
 from ...topology.wire.orders import LIFTS, order_key
 from ..client import Outage
 from ..transaction_writer import TransactionFailed, TransactionRecord, TransactionWriter
@@ -27,8 +30,23 @@ WITHIN_S: Final = 30.0
 class OrderWriter:
     """Writes orders, some at a time. Not thread-safe; connects with the first one."""
 
-    def __init__(self, pipeline: Pipeline, cluster: ClusterSettings, *, within_s: float = WITHIN_S) -> None:
-        self._pipeline, self._cluster = pipeline, cluster
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        cluster: ClusterSettings,
+        origin: Origin,
+        *,
+        is_audited: bool = True,
+        within_s: float = WITHIN_S,
+    ) -> None:
+        """Prepare, without connecting yet.
+
+        Args:
+            origin: from where the orders are given.
+            is_audited: False writes nothing to the audit topic, for the case that it cannot be written to.
+        """
+        self._pipeline, self._cluster, self._is_audited = pipeline, cluster, is_audited
+        self._from = origin_headers(origin.command, origin.version)
         outage = Outage(cluster.bootstrap_servers, "control", "the order waits for them for a while")
         transactional_id = f"{pipeline.control_topic}.{uuid.uuid4().hex}"
         self._writer = TransactionWriter(
@@ -56,6 +74,8 @@ class OrderWriter:
         records = [self._record(order, value) for order, value in zip(orders, values, strict=True)]
 
         def audits(places: Sequence[RecordPlace]) -> list[TransactionRecord]:
+            if not self._is_audited:
+                return []
             return [self._audit(*parts) for parts in zip(orders, values, places[: len(orders)], strict=True)]
 
         try:
@@ -85,14 +105,15 @@ class OrderWriter:
             topic=self._pipeline.audit_topic,
             key=order_key(order).encode(),
             value=value,
-            headers=[(wire.ORDER_OFFSET, b"%d" % place.offset)],
+            headers=[(wire.ORDER_OFFSET, b"%d" % place.offset), *self._from],
         )
 
     def _in_words(self, orders: Sequence[ControlOrder], failed: TransactionFailed, further: Sequence[str]) -> Exception:
         if not failed.is_forbidden:
             ids = dict.fromkeys(order.order_id for order in orders)
             return OrderUnconfirmed(ids, str(failed), is_perhaps_ordered=failed.is_perhaps_committed)
-        topics = (self._pipeline.control_topic, self._pipeline.audit_topic, *further)
+        audit = [self._pipeline.audit_topic] if self._is_audited else []
+        topics = (self._pipeline.control_topic, *audit, *further)
         missing = [("Write", f"topic {topic}") for topic in topics]
         if KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED in failed.codes:
             missing = [("Write", f"transactional-id {self._pipeline.control_topic}.*")]

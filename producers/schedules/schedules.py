@@ -14,20 +14,21 @@ from types import TracebackType
 from typing import Final, Self, Unpack
 
 from ...schemas import SchemaStore
-from ...schemas.control_records import ControlOrder, RecordPlace, encode_order
+from ...schemas.control_records import RecordPlace
 from ...schemas.schedule_records import ScheduleRecord, encode_schedule
 from ...topology import ClusterSettings, Pipeline
 from ...topology.cluster.admin import Administration
 from ...topology.declaration.job_type import JobCall
 from ...topology.declaration.schedule import Schedule, ScheduleOptions
 from ...topology.declaration.timing import Timing
+from ...topology.origin import Origin
 from ...topology.planning.access import require_rights
 from ...topology.planning.rights import Duty
 from ...topology.wire.schedules import ScheduleKey
 from ..control.errors import ControlNotReady
-from ..control.identity import operator_of_environment, this_host
 from ..delivery import Receipt
 from ..transaction_writer import TransactionRecord
+from .audit_records import audit_record
 from .book import ScheduleBook, read_book
 from .changes import ChangeWriter
 from .definitions import has_same_instants, options_of, record_of, template_in
@@ -68,6 +69,7 @@ class Schedules:
         pipeline: whose schedules.
         cluster: where; None reads the environment.
         operator: who changes them; None takes `$STOKER_OPERATOR`, or the user that runs this process.
+        command: from where, for the audit trail; None takes the name of this program.
         store: where contracts are registered; None makes the one of the cluster settings, and closes it at the end.
 
     Raises:
@@ -80,12 +82,13 @@ class Schedules:
         cluster: ClusterSettings | None = None,
         *,
         operator: str | None = None,
+        command: str | None = None,
         store: SchemaStore | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._pipeline = pipeline
         self._cluster = cluster or ClusterSettings.from_environment()
-        self._operator = operator or operator_of_environment()
+        self._origin = Origin.of_process(operator, command)
         self._clock = clock
         self._changes = ChangeWriter(pipeline, self._cluster)
         self._calls = ScheduledCalls(pipeline, self._cluster, store)
@@ -177,7 +180,9 @@ class Schedules:
         record = record_of(
             schedule, template, is_declared=False, since=by.since, by=replace(by, is_paused=old.is_paused)
         )
-        return self._put("edit", record if not has_same_instants(record, old) else replace(record, since=old.since))
+        return self._put(
+            "edit", record if not has_same_instants(record, old) else replace(record, since=old.since), old
+        )
 
     def pause(self, name: str, *, reason: str = "") -> ScheduleView:
         """Let a schedule fire no more, until `resume`; jobs that it has enqueued run."""
@@ -191,7 +196,7 @@ class Schedules:
         """Enqueue the jobs of a schedule now, once, whatever its times, pauses and overlaps are."""
         schedule, now = _find(self._read(), name), self._clock()
         jobs = self._calls.jobs(schedule, now)
-        places = self._write(jobs, [self._audit("trigger", schedule, self._by(name, reason))])
+        places = self._write(jobs, [self._audit("trigger", self._by(name, reason), schedule, schedule)])
         return [
             Receipt(job_id=job_id, topic=place.topic, partition=place.partition, offset=place.offset)
             for job_id, place in zip(trigger_ids(name, now, len(jobs)), places, strict=False)
@@ -200,7 +205,7 @@ class Schedules:
     def remove(self, name: str, *, reason: str = "") -> None:
         """Remove a schedule; jobs that it has enqueued run."""
         old = self._own_record(name)
-        self._write(_tombstones(self._pipeline, old), [self._audit("remove", old, self._by(name, reason))])
+        self._write(_tombstones(self._pipeline, old), [self._audit("remove", self._by(name, reason), old, None)])
 
     # ---- what the application declares
 
@@ -224,8 +229,8 @@ class Schedules:
         puts = [_kept(book.schedules.get(name), declared[name]) for name in (*planned.added, *planned.changed)]
         gone = [book.schedules[name] for name in planned.removed]
         verbs = dict.fromkeys(planned.added, "add") | dict.fromkeys(planned.changed, "edit")
-        audits = [self._audit(verbs[record.name], record, record) for record in puts]
-        audits += [self._audit("remove", record, self._by(record.name, reason)) for record in gone]
+        audits = [self._audit(verbs[record.name], record, book.schedules.get(record.name), record) for record in puts]
+        audits += [self._audit("remove", self._by(record.name, reason), record, None) for record in gone]
         records = [_schedule_record(self._pipeline, record) for record in puts]
         records += [found for record in gone for found in _tombstones(self._pipeline, record)]
         if records:
@@ -270,10 +275,10 @@ class Schedules:
             at=by.at,
             reason=reason,
         )
-        return self._put(verb, record)
+        return self._put(verb, record, old)
 
-    def _put(self, verb: str, record: ScheduleRecord) -> ScheduleView:
-        self._write([_schedule_record(self._pipeline, record)], [self._audit(verb, record, record)])
+    def _put(self, verb: str, record: ScheduleRecord, old: ScheduleRecord | None = None) -> ScheduleView:
+        self._write([_schedule_record(self._pipeline, record)], [self._audit(verb, record, old, record)])
         return view_of(self._read(), record, self._clock())
 
     def _write(self, records: list[TransactionRecord], audits: list[TransactionRecord]) -> list[RecordPlace]:
@@ -286,19 +291,10 @@ class Schedules:
             self._read()
         return places
 
-    def _audit(self, verb: str, schedule: ScheduleRecord, by: ScheduleRecord) -> TransactionRecord:
-        order = ControlOrder(
-            order_id=str(uuid.uuid4()),
-            verb=verb,
-            operator=by.operator,
-            host=by.host,
-            at=by.at,
-            queue=schedule.queue,
-            reason=by.reason,
-            detail={"schedule": schedule.name},
-        )
-        topic, key = self._pipeline.audit_topic, ScheduleKey.SCHEDULE.of(schedule.name)
-        return TransactionRecord(topic=topic, key=key, value=encode_order(order), headers=[])
+    def _audit(
+        self, verb: str, by: ScheduleRecord, old: ScheduleRecord | None, new: ScheduleRecord | None
+    ) -> TransactionRecord:
+        return audit_record(self._pipeline, self._origin, verb, by, (old, new))
 
     def _by(self, name: str, reason: str) -> ScheduleRecord:
         """A record that has only who makes it, where, when and why."""
@@ -308,8 +304,8 @@ class Schedules:
             version=str(uuid.uuid4()),
             queue="",
             since=now,
-            operator=self._operator,
-            host=this_host(),
+            operator=self._origin.operator,
+            host=self._origin.host,
             at=now,
             reason=reason,
         )

@@ -171,7 +171,7 @@ def test_each_link_of_a_document_leads_somewhere(page: Path) -> None:
 def test_each_decision_has_its_number_alone_and_is_linked() -> None:
     """A number names one decision, and each is found from where it matters."""
     numbers = [int(decision.name[:4]) for decision in DECISIONS]
-    assert numbers == list(range(1, len(DECISIONS) + 1))
+    assert numbers == sorted(set(numbers))
     assert all(
         decision.read_text(encoding="utf-8").startswith(f"# {number}. ")
         for number, decision in zip(numbers, DECISIONS, strict=True)

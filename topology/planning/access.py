@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from ..cluster.admin import ADMIN_TIMEOUT_S, Administration
@@ -25,9 +25,13 @@ def require_rights(
     cluster: ClusterSettings,
     queues: Iterable[Queue] | None = None,
     *,
+    without: Collection[str] = (),
     timeout_s: float = ADMIN_TIMEOUT_S,
 ) -> None:
     """See that the client may do to the topics what a part of Stoker does with these queues (all, unless given).
+
+    Args:
+        without: topics that are not used this time.
 
     Kafka does not report beforehand what is allowed on groups and transactional ids, nor on topics that do not exist.
 
@@ -40,7 +44,8 @@ def require_rights(
     rights = rights_for(duty, pipeline, chosen, with_schemas=with_schemas)
     names = [spec.name for queue in chosen for spec in queue_topics(pipeline, queue)]
     names += [spec.name for spec in pipeline_topics(pipeline, with_schemas=with_schemas)]
-    require_on_topics(rights, names, cluster, Administration(cluster, timeout_s))
+    used = [name for name in names if name not in without]
+    require_on_topics(rights, used, cluster, Administration(cluster, timeout_s))
 
 
 def require_on_topics(

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from ...schemas import IncompatibleSchema, SchemaStore
+from ...schemas.audit_entries import Phase
 from ..cluster.admin import Administration
+from ..cluster.audit_writer import AuditUnwritable
 from ..cluster.settings import ClusterSettings
 from ..declaration.pipeline import Pipeline
+from ..declaration.topics import Role
 from .findings import (
     NOTHING,
     Allowed,
@@ -28,10 +31,12 @@ from .findings import (
 )
 from .group_settings import refused_setting
 from .plan import plan_topics
+from .recording import ApplyRecord, Recording, audit_writer
 from .schema_store import schema_store
 
 S = TypeVar("S", bound=Step)
 
+RECORDED: Final = Recording()
 VISIBLE_TIMEOUT_S: Final = 30.0
 _LOOK_AGAIN_S: Final = 0.05
 
@@ -84,11 +89,17 @@ class Applied:
     kept: tuple[str, ...] = ()
 
 
-def ensure_topology(pipeline: Pipeline, cluster: ClusterSettings, allowed: Allowed = NOTHING) -> Plan:
+def ensure_topology(
+    pipeline: Pipeline, cluster: ClusterSettings, allowed: Allowed = NOTHING, recording: Recording = RECORDED
+) -> Plan:
     """Plan, apply and register in one go, for programs; returns the plan that was carried out.
+
+    Args:
+        recording: who applies it, and why, for the audit topic.
 
     Raises:
         TopologyRefused: something is refused, and nothing was done.
+        AuditUnwritable: the audit topic does not take the entry, and nothing was done.
         ApplyFailed: some steps failed.
         IncompatibleSchema: a contract breaks its rule; topics and the contracts before it are done.
         ClusterUnreachable, NotAuthorized: the cluster does not answer.
@@ -96,7 +107,7 @@ def ensure_topology(pipeline: Pipeline, cluster: ClusterSettings, allowed: Allow
     planned = plan_topics(pipeline, cluster, allowed)
     if planned.refused:
         raise TopologyRefused(planned.refused)
-    apply(planned, cluster)
+    apply(planned, cluster, recording)
     for refusal in register_contracts(pipeline, cluster):
         raise refusal
     return planned
@@ -105,6 +116,7 @@ def ensure_topology(pipeline: Pipeline, cluster: ClusterSettings, allowed: Allow
 def apply(
     planned: Plan,
     cluster: ClusterSettings,
+    recording: Recording = RECORDED,
     *,
     timeout_s: float = VISIBLE_TIMEOUT_S,
     clock: Callable[[], float] = time.monotonic,
@@ -113,15 +125,50 @@ def apply(
     """Do the plan's steps, and return when the brokers show all of it: partitions with leaders, settings, and no
     topic that was deleted.
 
-    What is refused is left alone.
+    What is refused is left alone. The audit topic has an entry before the first change, and one after the last; where
+    it is missing, it is created before that.
 
     Args:
+        recording: who applies it, and why.
         timeout_s: how long to wait for that.
 
     Raises:
         ApplyFailed: some steps failed or the brokers did not show one in time; the others are done.
+        AuditUnwritable: the audit topic does not take the entry, and nothing was changed.
         ClusterUnreachable: no broker answers (any more).
     """
+    deadline = _Deadline(timeout_s, clock, sleep)
+    if not (planned.steps and recording.is_audited):
+        return _carry_out(planned, cluster, deadline)
+    audit, others = _apart(planned)
+    try:
+        created = _carry_out(audit, cluster, deadline).created if audit.steps else ()
+    except ApplyFailed as failed:
+        raise AuditUnwritable(*next(iter(failed.failures.items()))) from failed
+    with audit_writer(planned, cluster) as writer:
+        record = ApplyRecord(planned, writer, recording)
+        record.begin()
+        try:
+            applied = _carry_out(others, cluster, deadline)
+        except ApplyFailed as failed:
+            record.end(Phase.FAILED, {"failures": "; ".join(f"{name}: {why}" for name, why in failed.failures.items())})
+            raise
+        record.end(Phase.ENDED, {"kept": ", ".join(applied.kept)} if applied.kept else {})
+    return replace(applied, created=(*created, *applied.created))
+
+
+def _apart(planned: Plan) -> tuple[Plan, Plan]:
+    """The creation of the audit topic, and all else."""
+    audit = tuple(found for found in planned.findings if _creates_audit(found))
+    others = tuple(found for found in planned.findings if not _creates_audit(found))
+    return replace(planned, findings=audit), replace(planned, findings=others)
+
+
+def _creates_audit(finding: Finding) -> bool:
+    return isinstance(finding.step, CreateTopic) and finding.step.spec.role is Role.AUDIT
+
+
+def _carry_out(planned: Plan, cluster: ClusterSettings, deadline: _Deadline) -> Applied:
     administration = Administration(cluster)
     creating = [step.spec for step in _steps(planned, CreateTopic)]
     growing = _steps(planned, GrowTopic)
@@ -134,7 +181,7 @@ def apply(
     deleted, kept = _delete(_steps(planned, DeleteTier), administration, failures)
     wanted = {spec.name: spec.partitions for spec in creating} | {step.topic: step.partitions for step in growing}
     awaited = _Awaited(partitions=wanted, configs=configs, groups=groups, gone=deleted)
-    failures |= _wait_shown(awaited.without(failures), administration, _Deadline(timeout_s, clock, sleep))
+    failures |= _wait_shown(awaited.without(failures), administration, deadline)
     if failures:
         raise ApplyFailed(failures)
     return Applied(

@@ -102,7 +102,7 @@ _PURPOSES: Final = {
     Role.EVENTS: "the life of jobs",
     Role.CONTROL: "orders that stand, compacted",
     Role.WORKERS: "status of each worker, compacted",
-    Role.AUDIT: "orders and changes of schedules, kept for 400 days",
+    Role.AUDIT: "who did what, kept for 400 days",
     Role.SCHEDULES: "schedules, and what each has fired last, compacted",
     Role.SHARES: "the shares that workers have of limits",
 }

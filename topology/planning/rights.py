@@ -49,6 +49,7 @@ class Duty(StrEnum):
     DEAD_DISCARD = "dead-discard"
     REPLAY = "replay"
     DOCTOR = "doctor"
+    AUDIT_LOG = "audit-log"
     CONTROL = "control"
     CONTROL_LIST = "control-list"
     WORKERS_LIST = "workers-list"
@@ -153,17 +154,17 @@ RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
         *_on(_R.TOPIC, _MAIN, _O.WRITE),
         *_on(_R.TOPIC, _DEAD, _O.READ, _O.WRITE),
         *_on(_R.TOPIC, _SCHEMAS, _O.READ),
-        *_on(_R.TOPIC, _EVENTS, _O.WRITE),
+        *_on(_R.TOPIC, _AUDIT, _O.WRITE),
         *_on(_R.TRANSACTIONAL_ID, "{namespace}.{queue}.dead", _O.WRITE),
     ),
     Duty.DEAD_DISCARD: (
         *_on(_R.TOPIC, _DEAD, _O.READ, _O.WRITE),
-        *_on(_R.TOPIC, _EVENTS, _O.WRITE),
+        *_on(_R.TOPIC, _AUDIT, _O.WRITE),
         *_on(_R.TRANSACTIONAL_ID, "{namespace}.{queue}.dead", _O.WRITE),
     ),
     Duty.REPLAY: (
         *_on(_R.TOPIC, _MAIN, _O.READ, _O.WRITE),
-        *_on(_R.TOPIC, _EVENTS, _O.WRITE),
+        *_on(_R.TOPIC, _AUDIT, _O.WRITE),
         *_on(_R.GROUP, "{namespace}.{queue}.replay.*", _O.READ),
         *_on(_R.TRANSACTIONAL_ID, "{namespace}.{queue}.replay.*", _O.WRITE),
     ),
@@ -180,6 +181,10 @@ RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
         *_on(_R.TOPIC, _WORKERS, _O.READ),
         *_on(_R.GROUP, _MAIN, _O.DESCRIBE, _O.DESCRIBE_CONFIGS),
         *_on(_R.CLUSTER, "kafka-cluster", _O.DESCRIBE_CONFIGS),
+    ),
+    Duty.AUDIT_LOG: (
+        *_on(_R.TOPIC, _AUDIT, _O.READ),
+        *_on(_R.TOPIC, _CONTROL, _O.READ),
     ),
     Duty.CONTROL: (
         *_on(_R.TOPIC, _CONTROL, _O.READ, _O.WRITE),
@@ -212,6 +217,7 @@ RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
         *_on(_R.TOPIC, _EVERYTHING, _O.CREATE, _O.ALTER, _O.ALTER_CONFIGS, _O.DELETE),
         *_on(_R.TOPIC, _SCHEMAS, _O.READ, _O.WRITE),
         *_on(_R.TOPIC, _SCHEDULES, _O.READ),
+        *_on(_R.TOPIC, _AUDIT, _O.WRITE),
         *_on(_R.GROUP, _MAIN, _O.DESCRIBE, _O.ALTER_CONFIGS),
     ),
 }

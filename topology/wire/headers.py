@@ -91,6 +91,10 @@ ORDER: Final = "stoker-order"
 """On the control topic's records without a value: the `ControlOrder` that lifts what stood under the key."""
 ORDER_OFFSET: Final = "stoker-order-offset"
 """On the audit topic: the order's offset on the control topic."""
+COMMAND: Final = "stoker-command"
+"""On the audit topic, of an order: the command or program from which it was given, without arguments."""
+VERSION: Final = "stoker-version"
+"""On the audit topic, of an order: the version of Stoker that has given it."""
 
 CONTENT_TYPE_AVRO: Final = b"application/avro"
 SPEC_VERSION_1_0: Final = b"1.0"
@@ -156,6 +160,12 @@ def replace_headers(
 ) -> HeaderList:
     """Copy headers without those named in `drop`, then append `add`; the rest keeps its order."""
     return [pair for pair in pairs if pair[0] not in drop] + list(add)
+
+
+def origin_headers(command: str, version: str) -> HeaderList:
+    """The headers of an audit record that say from where an order was given, as far as that is known."""
+    known = {COMMAND: command, VERSION: version}
+    return [(name, value.encode()) for name, value in known.items() if value]
 
 
 def format_instant(instant: datetime) -> bytes:

@@ -20,6 +20,7 @@ from stoker.operations.stored_jobs.selection import Selection
 from stoker.operations.stored_jobs.topic_reader import Span, TopicReader
 from stoker.schemas import Contract, IncompatibleSchema, MemorySchemaStore
 from stoker.topology import ClusterSettings
+from stoker.topology.origin import operator_of_environment
 from stoker.topology.wire import headers as wire
 from support.kafka.configs import change_configs
 from support.scenes.dead_letters import BROKEN, Bench, DeadJob, open_bench
@@ -222,13 +223,14 @@ def test_dead_letters_that_die_during_a_replay_wait_for_the_next_one(bench: Benc
 
 
 def test_an_audit_record_tells_the_beginning_and_the_end(bench: Bench) -> None:
-    """The events topic says what was done under which id, with counts and filters."""
+    """The audit topic says what was done under which id, by whom, with counts and filters."""
     bench.add_dead([DeadJob(order=1), DeadJob(order=2)])
     carry_out(replaying(bench), Request(selection=Selection(job_types=frozenset({"charge"}))))
-    (_, begun), (action, ended) = sorted(bench.wait_audits(2), key=lambda audit: audit[1]["phase"])
-    assert action == "dead-letters-replayed"
-    assert (begun["counts"], begun["filters"]) == ('{"charge": 2}', '{"job_types": ["charge"]}')
-    assert (ended["phase"], ended["done"]) == ("ended", "2")
+    begun, ended = bench.wait_audits(2)
+    assert (begun.deed, begun.phase, begun.queue) == ("dead-letters-replayed", "begun", "orders")
+    assert (begun.detail["counts"], begun.detail["filters"]) == ('{"charge": 2}', '{"job_types": ["charge"]}')
+    assert (ended.phase, ended.detail["done"]) == ("ended", "2")
+    assert (ended.deed_id, ended.began, ended.operator) == (begun.deed_id, begun.at, operator_of_environment())
 
 
 def test_the_time_of_death_selects(bench: Bench) -> None:

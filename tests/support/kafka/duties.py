@@ -201,6 +201,10 @@ def _look_at_schedules(scene: Scene) -> None:
     assert "has no schedules" in scene.stoker("schedules", "list")
 
 
+def _look_at_the_trail(scene: Scene) -> None:
+    assert "topology-applied" in scene.stoker("audit-log")
+
+
 def _change_schedules(scene: Scene) -> None:
     scene.stoker("schedules", "add", "often", "do", "what=something", "--every", "1h")
     assert "often@" in scene.stoker("schedules", "trigger", "often")
@@ -228,6 +232,7 @@ WORK: Final[Mapping[Duty, Callable[[Scene], None]]] = {
     Duty.DEAD_DISCARD: _discard_dead_letters,
     Duty.REPLAY: _replay,
     Duty.DOCTOR: _examine,
+    Duty.AUDIT_LOG: _look_at_the_trail,
     Duty.CONTROL: _order,
     Duty.CONTROL_LIST: _look_at_breakers,
     Duty.WORKERS_LIST: _look_at_workers,

@@ -17,9 +17,11 @@ from stoker.operations.stored_jobs.errors import TopicAbsent
 from stoker.operations.stored_jobs.job_record import JobRecord, record_of
 from stoker.operations.stored_jobs.originals import Originals
 from stoker.operations.stored_jobs.topic_reader import TopicReader
-from stoker.schemas import MemorySchemaStore, decode_own
+from stoker.schemas import MemorySchemaStore
+from stoker.schemas.audit_entries import AuditEntry, decode_audit_entry
 from stoker.schemas.own import is_own
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
+from stoker.topology.planning.recording import TOPOLOGY_APPLIED
 from stoker.topology.wire import headers as wire
 from support.waiting import wait_until
 
@@ -71,13 +73,13 @@ class Bench:
             )
         assert producer.flush(20) == 0
 
-    def audits(self) -> list[tuple[str, dict[str, str]]]:
-        """(action, detail) of the audit records, in any order."""
-        records = self.records(self.pipeline.events_topic)
-        events = [decode_own("JobEvent", record.value) for record in records if is_own("JobEvent", record.value)]
-        return [(event["reason"], event["detail"]) for event in events if event["event"] == "audit"]
+    def audits(self) -> list[AuditEntry]:
+        """The entries of replays and discards on the audit topic, in their order."""
+        values = [record.value for record in self.records(self.pipeline.audit_topic)]
+        entries = [decode_audit_entry(value) for value in values if is_own("AuditEntry", value)]
+        return [entry for entry in entries if entry.deed != TOPOLOGY_APPLIED]
 
-    def wait_audits(self, count: int) -> list[tuple[str, dict[str, str]]]:
+    def wait_audits(self, count: int) -> list[AuditEntry]:
         """The same, once there are so many: the last transaction is seen a moment after its commit is answered."""
         wait_until(lambda: len(self.audits()) >= count, what=f"{count} audit records")
         return self.audits()
@@ -171,7 +173,7 @@ def open_bench(cluster: ClusterSettings, namespace: str, *, create: bool = True)
     store.register(charge.contract, charge.compatibility)
     bench = Bench(cluster=cluster, pipeline=pipeline, store=store)
     if create:
-        _create(cluster, bench.queue.topic, bench.queue.dead_topic, pipeline.events_topic)
+        _create(cluster, bench.queue.topic, bench.queue.dead_topic, pipeline.audit_topic)
     return bench
 
 

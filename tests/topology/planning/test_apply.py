@@ -19,6 +19,7 @@ from stoker.topology import (
     ClusterUnreachable,
     Group,
     Pipeline,
+    Recording,
     TopologyRefused,
     ensure_topology,
 )
@@ -215,7 +216,7 @@ def test_what_fails_is_reported_together_and_the_rest_is_done(cluster: ClusterSe
     pipeline = shop(namespace)
     pipeline.queue("vital", partitions=1, tiers=TIERS, replication=9)
     with pytest.raises(ApplyFailed) as failed:
-        ensure_topology(pipeline, cluster)
+        ensure_topology(pipeline, cluster, recording=Recording(is_audited=False))
     vital = pipeline.find_queue("vital")
     assert {vital.topic, vital.dead_topic, vital.ledger_topic} <= set(failed.value.failures)
     assert "replication" in failed.value.failures[vital.topic].lower()

@@ -1,0 +1,247 @@
+"""`Deed`: what somebody did, as the audit topic tells it: an order, a change, a replay, with before and after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, cast
+
+from confluent_kafka import Message
+
+from ...producers.control.log_reader import read_log
+from ...producers.control.standing import read_standing_orders
+from ...producers.schedules.audit_records import AFTER, BEFORE
+from ...schemas import Undecodable, UnknownSchema
+from ...schemas.audit_entries import AuditEntry, Phase, decode_audit_entry
+from ...schemas.control_records import ControlOrder, decode_order
+from ...schemas.own import is_own
+from ...topology import ClusterSettings, Pipeline
+from ...topology.planning.recording import TOPOLOGY_APPLIED
+from ...topology.wire.headers import COMMAND, VERSION, HeaderList, header_map
+from ...topology.wire.orders import LIFTS, ONCE, UNAUDITED, in_words
+from ..control.giving import described
+from ..replay.audit import Action
+
+SCHEDULE: Final = "schedule"
+_ABOUT_ONE_JOB: Final = b"/job/"
+"""In the keys of orders about one job: there may be a great many, and hardly one has another one before it."""
+
+
+class Kind(StrEnum):
+    """The kinds of deeds."""
+
+    ORDER = "order"
+    SCHEDULE = "schedule"
+    REPLAY = "replay"
+    DISCARD = "discard"
+    TOPOLOGY = "topology"
+    OTHER = "other"
+
+
+_KINDS: Final[Mapping[str, Kind]] = {
+    Action.DEAD_REPLAY.value: Kind.REPLAY,
+    Action.QUEUE_REPLAY.value: Kind.REPLAY,
+    Action.DEAD_DISCARD.value: Kind.DISCARD,
+    TOPOLOGY_APPLIED: Kind.TOPOLOGY,
+}
+DONE: Final = "done"
+"""The outcome of an order and of a change of a schedule: it stands with its record, or neither is there."""
+NO_END: Final = "begun, end unknown"
+"""It runs still, or its process was killed."""
+OFF_TRAIL: Final = "done, not on the audit topic"
+"""An order that was given without an audit record, and stands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deed:
+    """An order, a change, a replay or a discard, with who did it, when, why and from where.
+
+    Attributes:
+        id: of the order, replay, discard or change; the orders of one command share it.
+        deed: a verb of an order, `schedule` and a verb, or the action of an entry.
+        outcome: `done`, `ended`, `stopped`, `failed`, or that its end is not known.
+        at, ended_at: when it began, and when it ended, where that is not at once.
+        about: its target in words.
+        job_types: those that it names.
+        job_id: of an order about one job; `count` orders are told as one.
+        before, after: {what: its value}; empty where nothing was, or is, there.
+    """
+
+    id: str
+    kind: Kind
+    deed: str
+    outcome: str
+    at: datetime
+    operator: str
+    host: str
+    about: str
+    ended_at: datetime | None = None
+    command: str = ""
+    version: str = ""
+    reason: str = ""
+    queue: str = ""
+    job_types: tuple[str, ...] = ()
+    job_id: str | None = None
+    count: int = 1
+    before: Mapping[str, str] = field(default_factory=dict)
+    after: Mapping[str, str] = field(default_factory=dict)
+    detail: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def by(self) -> str:
+        """Who and where, as `ann@web-1`."""
+        return f"{self.operator}@{self.host}"
+
+
+class DeedReader:
+    """Makes deeds of the records of the audit topic, in their order. What stood before an order, it has seen."""
+
+    def __init__(self) -> None:
+        self._last: dict[bytes, bytes] = {}
+
+    def pass_over(self, message: Message) -> None:
+        """Take in what a record leaves behind, without making a deed of it."""
+        key, value = _bytes_of(message.key()), message.value()
+        if value is not None and _ABOUT_ONE_JOB not in key and is_own("ControlOrder", value):
+            self._last[key] = value
+
+    def read(self, message: Message) -> Deed | None:
+        """The deed that a record tells of; None where it cannot be read, as by an older Stoker."""
+        try:
+            if is_own("AuditEntry", message.value()):
+                return deed_of_entry(decode_audit_entry(message.value()))
+            order = decode_order(message.value())
+        except (Undecodable, UnknownSchema):
+            return None
+        headers = header_map(cast("HeaderList | None", message.headers()))
+        before = self._before(_bytes_of(message.key()), order)
+        self.pass_over(message)
+        return deed_of_order(order, headers, before)
+
+    def _before(self, key: bytes, order: ControlOrder) -> ControlOrder | None:
+        value = self._last.get(key)
+        last = None if value is None else decode_order(value)
+        return None if last is None or last.verb in LIFTS or last.is_over(order.at) else last
+
+
+def deed_of_order(order: ControlOrder, headers: Mapping[str, bytes], before: ControlOrder | None) -> Deed:
+    """The deed of an order or of a change of a schedule.
+
+    Args:
+        before: the order that stood for the same target.
+    """
+    is_schedule, target = SCHEDULE in order.detail, in_words(order)
+    sides = _sides_of_schedule(order) if is_schedule else _sides_of_order(order, before)
+    return Deed(
+        id=order.order_id,
+        kind=Kind.SCHEDULE if is_schedule else Kind.ORDER,
+        deed=f"schedule {order.verb}" if is_schedule else order.verb,
+        outcome=OFF_TRAIL if UNAUDITED in order.detail else DONE,
+        at=order.at,
+        operator=order.operator,
+        host=order.host,
+        about=target,
+        command=_text(headers, COMMAND) or order.detail.get(UNAUDITED, ""),
+        version=_text(headers, VERSION),
+        reason=order.reason,
+        queue=order.queue or "",
+        job_types=() if order.job_type is None else (order.job_type,),
+        job_id=order.job_id,
+        before=sides[0],
+        after=sides[1],
+        detail={name: value for name, value in order.detail.items() if name not in (BEFORE, AFTER)},
+    )
+
+
+def _sides_of_order(order: ControlOrder, before: ControlOrder | None) -> tuple[dict[str, str], dict[str, str]]:
+    target, stands = in_words(order), order.verb not in LIFTS and order.verb not in ONCE
+    return {} if before is None else {target: described(before)}, {target: described(order)} if stands else {}
+
+
+def _sides_of_schedule(order: ControlOrder) -> tuple[dict[str, str], dict[str, str]]:
+    return _fields(order.detail.get(BEFORE)), _fields(order.detail.get(AFTER))
+
+
+def deed_of_entry(entry: AuditEntry) -> Deed:
+    """The deed of an entry, which is written before and after it."""
+    has_begun = entry.phase == Phase.BEGUN
+    return Deed(
+        id=entry.deed_id,
+        kind=_KINDS.get(entry.deed, Kind.OTHER),
+        deed=entry.deed,
+        outcome=NO_END if has_begun else entry.phase,
+        at=entry.began,
+        ended_at=None if has_begun else entry.at,
+        operator=entry.operator,
+        host=entry.host,
+        about=_about(entry),
+        command=entry.command,
+        version=entry.version,
+        reason=entry.reason,
+        queue=entry.queue,
+        job_types=tuple(sorted(_object(entry.detail.get("counts")))),
+        before=entry.before,
+        after=entry.after,
+        detail=entry.detail,
+    )
+
+
+def read_deeds(pipeline: Pipeline, cluster: ClusterSettings, since: datetime | None = None) -> Iterator[Deed]:
+    """Read the deeds that the audit topic keeps, the oldest first; those of one id that come later take the others'
+    place. Orders that stand and were given without an audit record come last.
+
+    Raises:
+        ClusterUnreachable, NotAuthorized, ControlNotReady: as `read_log`.
+    """
+    reader, since_ms = DeedReader(), 0 if since is None else since.timestamp() * 1_000
+    for message in read_log(cluster, pipeline.audit_topic):
+        if message.timestamp()[1] < since_ms:
+            reader.pass_over(message)
+        elif (deed := reader.read(message)) is not None:
+            yield deed
+    for order in read_standing_orders(pipeline, cluster, with_jobs=True):
+        if UNAUDITED in order.detail and (since is None or order.at >= since):
+            yield deed_of_order(order, {}, None)
+
+
+def as_done(deeds: Iterable[Deed]) -> list[Deed]:
+    """Each deed once, as its last entry has it, in the order of their beginnings."""
+    found: dict[tuple[str, str | None], Deed] = {}
+    for deed in deeds:
+        found[deed.id, deed.job_id] = deed
+    return list(found.values())
+
+
+def _about(entry: AuditEntry) -> str:
+    if entry.deed == TOPOLOGY_APPLIED:
+        count = int(entry.detail.get("changes", "0"))
+        return f"{count:,} change{'' if count == 1 else 's'}"
+    counts = {name: int(str(count)) for name, count in _object(entry.detail.get("counts")).items()}
+    listed = ", ".join(f"{count:,} {name or '(no type)'}" for name, count in sorted(counts.items()))
+    return f"queue {entry.queue}: {listed or 'no jobs'}" if entry.queue else listed
+
+
+def _fields(text: str | None) -> dict[str, str]:
+    """The fields of a schedule, each as JSON has it; plain text without its quotes."""
+    found = _object(text)
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in found.items()}
+
+
+def _object(text: str | None) -> dict[str, object]:
+    """A JSON object; empty where there is none, or one that was cut."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _text(headers: Mapping[str, bytes], name: str) -> str:
+    return headers.get(name, b"").decode("utf-8", "replace")
+
+
+def _bytes_of(key: bytes | str | None) -> bytes:
+    return key.encode() if isinstance(key, str) else key or b""

@@ -1,0 +1,94 @@
+"""Deeds as files: CSV for spreadsheets, JSON lines for programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, TextIO
+
+from ..views.terminal_text import json_text
+from .deeds import Deed
+
+COLUMNS: Final = (
+    *("at", "ended_at", "operator", "host", "command", "version", "kind", "deed", "outcome", "about", "queue"),
+    *("job_types", "job_id", "reason", "before", "after", "detail", "id"),
+)
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+"""A cell that begins so is run as a formula by spreadsheets, and a reason or a key may be anybody's text."""
+
+
+def deed_document(deed: Deed) -> dict[str, object]:
+    """A deed for programs."""
+    return {
+        "id": deed.id,
+        "at": _instant(deed.at),
+        "ended_at": None if deed.ended_at is None else _instant(deed.ended_at),
+        "kind": deed.kind.value,
+        "deed": deed.deed,
+        "outcome": deed.outcome,
+        "operator": deed.operator,
+        "host": deed.host,
+        "command": deed.command,
+        "version": deed.version,
+        "reason": deed.reason,
+        "about": deed.about,
+        "queue": deed.queue or None,
+        "job_types": list(deed.job_types),
+        "job_id": deed.job_id,
+        "before": dict(deed.before),
+        "after": dict(deed.after),
+        "detail": dict(deed.detail),
+    }
+
+
+def write_jsonl(deeds: Iterable[Deed], to: TextIO) -> int:
+    """Write each deed as a line of JSON; returns how many."""
+    count = 0
+    for count, deed in enumerate(deeds, start=1):  # noqa: B007  # the last number is the answer
+        to.write(json_text(json.dumps(deed_document(deed), ensure_ascii=False)) + "\n")
+    return count
+
+
+def write_csv(deeds: Iterable[Deed], to: TextIO) -> int:
+    """Write each deed as a row under a head; returns how many. No cell can be taken for a formula."""
+    rows = csv.writer(to, lineterminator="\r\n")
+    rows.writerow(COLUMNS)
+    count = 0
+    for count, deed in enumerate(deeds, start=1):  # noqa: B007  # as above
+        document = deed_document(deed)
+        rows.writerow([_cell(document[name]) for name in COLUMNS])
+    return count
+
+
+@contextmanager
+def output(path: str) -> Iterator[TextIO]:
+    """Where an export goes: stdout for `-`, else a file, which is there only once it is whole."""
+    if path == "-":
+        yield sys.stdout
+        return
+    part = Path(f"{path}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, list):
+        value = " ".join(map(str, value))
+    text = "" if value is None or value == {} else value if isinstance(value, str) else json.dumps(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _instant(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,145 @@
+"""`stoker audit-log` on a real broker: nothing is done without its entry, and each entry is found again."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stoker.topology import AuditUnwritable, ClusterSettings, ensure_topology
+from stoker.topology.cluster.admin import Administration
+from support.kafka.configs import change_configs
+from support.scenes.shop_application import Shop, make_shop, open_shop
+from support.scenes.worker import delete_topics
+from support.waiting import wait_until
+
+KILLED_APPLY = """
+import os, signal
+from stoker.topology.cluster.admin import Administration
+
+Administration.set_configs = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from stoker.operations.cli import main
+
+main()
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: ClusterSettings, namespace: str) -> Shop:
+    """An application whose topics exist; ann is at the terminal."""
+    monkeypatch.setenv("STOKER_OPERATOR", "ann")
+    return open_shop(tmp_path, monkeypatch, namespace, cluster)
+
+
+def trail(shop: Shop, *options: str) -> list[dict[str, Any]]:
+    """The deeds, the oldest first."""
+    shown = shop.stoker("audit-log", "--json", *options)
+    assert shown.exit_code == 0, shown.output
+    return [json.loads(line) for line in shown.stdout.splitlines()][::-1]
+
+
+def test_orders_schedules_and_topologies_are_on_one_trail(shop: Shop, tmp_path: Path) -> None:
+    """With who, why, from where, and before and after; filters find one, and an export has all."""
+    shop.stoker("control", "pause", "--queue", "mails", "--reason", "Stripe is down")
+    shop.stoker("control", "pause", "--queue", "mails", "--until", "2h", "--operator", "bob")
+    shop.stoker("schedules", "add", "often", "send_mail", "order_id=1", "--every", "1h", "--reason", "reports")
+    shop.stoker("schedules", "edit", "often", "--every", "2h")
+    first, *others = trail(shop)
+    assert (first["kind"], first["outcome"]) == ("topology", "ended")
+    assert "2 partitions" in first["after"][f"{shop.pipeline.namespace}.mails"]
+    assert [(one["kind"], one["deed"], one["operator"]) for one in others] == [
+        *(("order", "pause", "ann"), ("order", "pause", "bob")),
+        *(("schedule", "schedule add", "ann"), ("schedule", "schedule edit", "ann")),
+    ]
+    assert others[1]["before"] == {"queue mails": "pause queue mails"}
+    assert others[1]["command"].endswith("control pause")
+    assert (others[3]["before"]["every_ms"], others[3]["after"]["every_ms"]) == ("3600000", "7200000")
+    assert [one["reason"] for one in trail(shop, "--words", "stripe")] == ["Stripe is down"]
+    assert [one["operator"] for one in trail(shop, "--deed", "order", "--since", "1h", "--by", "bob")] == ["bob"]
+    table = shop.stoker("audit-log", "--limit", "2").output
+    assert "schedule edit" in table
+    assert "3 older ones are not shown" in table
+    assert "queue mails: pause queue mails → pause queue mails until" in shop.stoker("audit-log", "--changes").output
+    assert "has nothing like that" in shop.stoker("audit-log", "--by", "nobody").output
+    path = tmp_path / "audit.csv"
+    assert "5 entries" in shop.stoker("audit-log", "--format", "csv", "--output", str(path)).stderr
+    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
+    assert [row["deed"] for row in rows][1:3] == ["pause", "pause"]
+
+
+def test_an_apply_that_is_killed_leaves_its_beginning(shop: Shop, cluster: ClusterSettings) -> None:
+    """The entry is confirmed before the first change, so SIGKILL leaves a deed whose end is not known."""
+    change_configs(cluster, {shop.pipeline.find_queue("mails").dead_topic: {"retention.ms": "1000"}})
+    command = [sys.executable, "-c", KILLED_APPLY, "-A", shop.application, "topology", "apply", "--reason", "repair"]
+    environment = {**shop.process_environment(), "PYTHONPATH": str(shop.folder), "COVERAGE_PROCESS_START": ""}
+    killed = subprocess.run(command, cwd=shop.folder, env=environment, capture_output=True, timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    *_, deed = trail(shop)
+    assert (deed["deed"], deed["outcome"], deed["reason"]) == ("topology-applied", "begun, end unknown", "repair")
+    assert list(deed["before"].values()) == ["1s"]
+    assert shop.stoker("topology", "apply").exit_code == 0
+    assert [one["outcome"] for one in trail(shop, "--deed", "topology")[1:]] == ["begun, end unknown", "ended"]
+
+
+def test_nothing_is_changed_where_the_trail_cannot_be_written(shop: Shop, cluster: ClusterSettings) -> None:
+    """An audit topic that takes no record: apply refuses, and says why; `--without-audit` applies all the same."""
+    change_configs(cluster, {shop.pipeline.audit_topic: {"max.message.bytes": "10"}})
+    dead = shop.pipeline.find_queue("mails").dead_topic
+    change_configs(cluster, {dead: {"retention.ms": "1000"}})
+    with pytest.raises(AuditUnwritable, match="nothing was changed"):
+        ensure_topology(shop.pipeline, cluster)
+    assert Administration(cluster).configs([dead])[dead].values["retention.ms"] == "1000"
+    applied = shop.stoker("topology", "apply", "--without-audit")
+    assert applied.exit_code == 0, applied.output
+    assert Administration(cluster).configs([dead])[dead].values["retention.ms"] != "1000"
+
+
+def test_an_order_in_need_is_given_without_the_trail_and_is_not_forgotten(shop: Shop, cluster: ClusterSettings) -> None:
+    """Without the audit topic an order is refused; `--without-audit` gives it, and the log has it while it stands."""
+    delete_topics(cluster, shop.pipeline.audit_topic)
+    wait_until(lambda: not Administration(cluster).topics([shop.pipeline.audit_topic]), what="the topic to be gone")
+    refused = shop.stoker("control", "pause", "--queue", "mails")
+    assert refused.exit_code != 0
+    assert shop.pipeline.audit_topic in refused.output
+    given = shop.stoker("control", "pause", "--queue", "mails", "--reason", "fire", "--without-audit")
+    assert given.exit_code == 0, given.output
+    assert "without an audit record" in given.stderr
+    assert shop.stoker("topology", "apply").exit_code == 0
+    *_, deed = trail(shop)
+    assert (deed["deed"], deed["outcome"], deed["reason"]) == ("pause", "done, not on the audit topic", "fire")
+    assert "that the audit topic does not have: 1" in shop.stoker("doctor").output
+
+
+def test_the_trail_is_followed(shop: Shop) -> None:
+    """What is done meanwhile comes as a line; Ctrl+C ends it cleanly."""
+    command = [sys.executable, "-m", "stoker.operations.cli", "-A", shop.application, "audit-log", "--follow", "--json"]
+    environment = {**shop.process_environment(), "PYTHONPATH": str(shop.folder), "PYTHONUNBUFFERED": "1"}
+    started = subprocess.Popen([*command, "--since", "1h"], cwd=shop.folder, env=environment, stdout=subprocess.PIPE)
+    with started as following:
+        assert following.stdout is not None
+        seen = [json.loads(following.stdout.readline())["outcome"] for _ in range(2)]
+        shop.stoker("control", "pause", "--queue", "mails")
+        assert seen == ["begun, end unknown", "ended"]
+        assert json.loads(following.stdout.readline())["deed"] == "pause"
+        os.kill(following.pid, signal.SIGINT)
+        assert following.wait(30) == 130
+
+
+def test_where_there_is_no_trail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: ClusterSettings, namespace: str
+) -> None:
+    """Before the first apply the command names the missing topic, and what makes it."""
+    shop = make_shop(tmp_path, monkeypatch, namespace)
+    shop.environment["STOKER_BOOTSTRAP_SERVERS"] = cluster.bootstrap_servers
+    shown = shop.stoker("audit-log")
+    assert shown.exit_code != 0
+    assert f"{namespace}.audit" in shown.output
+    assert "topology apply" in shown.output

@@ -1,0 +1,128 @@
+"""What the audit topic's records say: which deed, what before and after, and which filters take it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from stoker.operations.audit_log.deeds import NO_END, OFF_TRAIL, Deed, Kind, as_done, deed_of_entry, deed_of_order
+from stoker.operations.audit_log.exports import output, write_csv, write_jsonl
+from stoker.operations.audit_log.filters import DeedFilter, as_told
+from stoker.schemas.audit_entries import AuditEntry, decode_audit_entry, encode_audit_entry
+from stoker.schemas.control_records import ControlOrder
+from stoker.topology.wire.orders import UNAUDITED
+
+AT = datetime(2013, 1, 1, 5, 17, tzinfo=UTC)
+PAUSE = ControlOrder(
+    order_id="o1", verb="pause", operator="ann", host="web-1", at=AT, queue="mails", reason="Stripe is down"
+)
+BEGUN = AuditEntry(
+    deed_id="r1",
+    deed="dead-letters-replayed",
+    phase="begun",
+    at=AT,
+    began=AT,
+    operator="bob",
+    host="web-2",
+    command="stoker dead replay",
+    queue="bills",
+    before={"job-7 amount": "1"},
+    after={"job-7 amount": "2"},
+    detail={"counts": '{"charge": 1200}', "filters": '{"ids": ["job-8"]}'},
+)
+ENDED = replace(BEGUN, phase="ended", at=AT + timedelta(minutes=5))
+
+
+def test_an_entry_is_read_as_it_was_written() -> None:
+    """Each field of an entry comes back from the wire."""
+    assert decode_audit_entry(encode_audit_entry(ENDED)) == ENDED
+
+
+def test_an_order_has_what_stood_before_it_and_what_stands_after() -> None:
+    """A second pause takes the first one's place, and a resume leaves nothing."""
+    longer = replace(PAUSE, order_id="o2", until=AT + timedelta(hours=2))
+    deed = deed_of_order(longer, {"stoker-command": b"stoker control pause", "stoker-version": b"1.2"}, PAUSE)
+    assert (deed.before, deed.after) == (
+        {"queue mails": "pause queue mails"},
+        {"queue mails": "pause queue mails until 2013-01-01 07:17:00Z"},
+    )
+    assert (deed.kind, deed.command, deed.version, deed.by) == (
+        *(Kind.ORDER, "stoker control pause", "1.2", "ann@web-1"),
+    )
+    assert deed_of_order(replace(PAUSE, verb="resume"), {}, longer).after == {}
+
+
+def test_an_order_without_an_audit_record_says_so() -> None:
+    """It is read from the topic of orders, where it stands."""
+    deed = deed_of_order(replace(PAUSE, detail={UNAUDITED: "stoker control pause"}), {}, None)
+    assert (deed.outcome, deed.command) == (OFF_TRAIL, "stoker control pause")
+
+
+def test_a_deed_whose_end_is_not_on_record_says_so_until_it_is() -> None:
+    """A killed process leaves its beginning alone; the end takes its place."""
+    assert [deed.outcome for deed in as_done([deed_of_entry(BEGUN)])] == [NO_END]
+    (deed,) = as_done([deed_of_entry(BEGUN), deed_of_entry(ENDED)])
+    assert (deed.outcome, deed.at, deed.ended_at) == ("ended", AT, AT + timedelta(minutes=5))
+    assert (deed.about, deed.job_types) == ("queue bills: 1,200 charge", ("charge",))
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        DeedFilter(by="bob"),
+        DeedFilter(by="web-2"),
+        DeedFilter(by="bob@web-2"),
+        DeedFilter(deeds=("replay",)),
+        DeedFilter(deeds=("topology", "dead-letters-replayed")),
+        DeedFilter(queue="bills"),
+        DeedFilter(job_type="charge"),
+        DeedFilter(job_id="job-7"),
+        DeedFilter(job_id="job-8"),
+        DeedFilter(words=("AMOUNT", "bills")),
+        DeedFilter(since=AT + timedelta(minutes=5), until=AT + timedelta(minutes=6)),
+    ],
+    ids=str,
+)
+def test_filters_take_the_replay_and_leave_the_pause(wanted: DeedFilter) -> None:
+    """Each filter is about the deed's own data; the deed counts as done from its beginning to its end."""
+    assert wanted.takes(deed_of_entry(ENDED))
+    assert not wanted.takes(deed_of_order(PAUSE, {}, None))
+
+
+def test_orders_of_one_command_are_told_as_one() -> None:
+    """A cancel of three jobs is one line for people."""
+    deeds = [deed_of_order(replace(PAUSE, verb="cancel", job_id=f"job-{n}"), {}, None) for n in range(3)]
+    assert [(deed.job_id, deed.count) for deed in as_told(deeds)] == [("job-2", 3)]
+    assert len(as_done(deeds)) == 3
+
+
+def test_an_export_has_all_of_it_and_runs_no_formula() -> None:
+    """A reason that begins like a formula is text in a spreadsheet; JSON lines have it as it is."""
+    deeds = [deed_of_order(replace(PAUSE, reason="=HYPERLINK(1)"), {}, None), deed_of_entry(ENDED)]
+    sheet, lines = io.StringIO(newline=""), io.StringIO()
+    assert (write_csv(deeds, sheet), write_jsonl(deeds, lines)) == (2, 2)
+    first, second = csv.DictReader(io.StringIO(sheet.getvalue(), newline=""))
+    assert (first["reason"], first["deed"], json.loads(second["after"])) == (
+        *("'=HYPERLINK(1)", "pause", {"job-7 amount": "2"}),
+    )
+    assert json.loads(lines.getvalue().splitlines()[0])["reason"] == "=HYPERLINK(1)"
+
+
+def test_an_export_that_breaks_off_leaves_no_file(tmp_path: Path) -> None:
+    """A file of that name is whole, or it is the one from before."""
+    path = tmp_path / "audit.csv"
+    path.write_text("before")
+
+    def broken() -> list[Deed]:
+        raise ConnectionError("the brokers are gone")
+
+    with pytest.raises(ConnectionError), output(str(path)) as to:
+        write_csv(broken(), to)
+    assert [found.name for found in tmp_path.iterdir()] == ["audit.csv"]
+    assert path.read_text() == "before"

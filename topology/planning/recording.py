@@ -1,0 +1,94 @@
+"""`Recording`: who applies a topology and why, and its entries on the audit topic, before the changes and after."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final
+
+from ...schemas.audit_entries import AuditEntry, Phase
+from ..cluster.audit_writer import AuditUnwritable, AuditWriter
+from ..cluster.settings import ClusterSettings
+from ..origin import Origin
+from ..wire import names
+from .findings import Finding, Plan
+
+TOPOLOGY_APPLIED: Final = "topology-applied"
+"""The deed of an entry about changes of topics and groups."""
+MOST_CHANGES: Final = 500
+"""So many changes of one apply an entry names."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """How an apply is put on record.
+
+    Attributes:
+        origin: who applies it; None takes that of the process.
+        reason: why, for those who read it later.
+        is_audited: False applies without the audit topic, for the case that it cannot be written to.
+    """
+
+    origin: Origin | None = None
+    reason: str = ""
+    is_audited: bool = True
+
+
+class ApplyRecord:
+    """The entries of one apply. The topic of the pipeline must be there."""
+
+    def __init__(self, planned: Plan, writer: AuditWriter, recording: Recording) -> None:
+        self._writer = writer
+        by, now = recording.origin or Origin.of_process(), datetime.now(UTC)
+        changes = [finding for finding in planned.findings if finding.step is not None]
+        self._begun = AuditEntry(
+            deed_id=str(uuid.uuid4()),
+            deed=TOPOLOGY_APPLIED,
+            phase=Phase.BEGUN,
+            at=now,
+            began=now,
+            operator=by.operator,
+            host=by.host,
+            command=by.command,
+            version=by.version,
+            reason=recording.reason,
+            before={_what(one): one.found for one in changes[:MOST_CHANGES] if one.found is not None},
+            after={_what(one): _declared(one) for one in changes[:MOST_CHANGES]},
+            detail={"changes": str(len(changes))},
+        )
+
+    def begin(self) -> None:
+        """Put on record what is about to be changed.
+
+        Raises:
+            AuditUnwritable: the brokers have not confirmed the entry.
+        """
+        self._writer.write(self._begun)
+
+    def end(self, phase: Phase, detail: Mapping[str, str]) -> None:
+        """Put on record how it ended. Where that cannot be written, the first entry stands, with its end unknown."""
+        more = {**self._begun.detail, **detail}
+        try:
+            self._writer.write(replace(self._begun, phase=phase, at=datetime.now(UTC), detail=more))
+        except AuditUnwritable as failed:
+            log.error("the topology was changed, and its audit entry has no end: %s", failed.reason)
+
+
+def audit_writer(planned: Plan, cluster: ClusterSettings) -> AuditWriter:
+    """Open the writer of the plan's pipeline; nothing is connected before its first entry."""
+    return AuditWriter(cluster, names.audit_topic(planned.namespace))
+
+
+def _what(finding: Finding) -> str:
+    return finding.topic if finding.setting == "topic" else f"{finding.topic} {finding.setting}"
+
+
+def _declared(finding: Finding) -> str:
+    if finding.setting != "topic":
+        return finding.declared or ""
+    return "deleted" if finding.declared is None else f"{finding.declared}: {finding.reason}"
