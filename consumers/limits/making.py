@@ -18,6 +18,7 @@ from ..reservations.parts import ReservationParts
 from ..reservations.reservations import Reservations
 from ..shares.parts import OnWritten, SharesParts
 from ..shares.shares import Shares
+from ..turn_thread import TurnThread
 from .limits import Limits, Startable
 
 END_MS: Final = 250
@@ -80,9 +81,8 @@ def make_shares(
             options={"fetch.wait.max.ms": END_MS},
         ),
         make_writer=lambda: ShareWriter(shares_producer(cluster, worker_id), pipeline.shares_topic),
-        on_crash=on_crash,
     )
-    return lambda limits: Shares(limits.sharing, parts)
+    return lambda limits: TurnThread(Shares(limits.sharing, parts), f"stoker-shares-{queue.name}", on_crash)
 
 
 def make_reservations(
@@ -104,6 +104,6 @@ def make_reservations(
             make_reader(cluster, queue, f"{worker_id}-limits", {"fetch.wait.max.ms": END_MS}), topic
         ),
         make_writer=lambda: LevelLogWriter(shares_producer(cluster, worker_id), topic),
-        on_crash=on_crash,
     )
-    return lambda limits: Reservations(limits.reservations, parts)
+    name = f"stoker-reservations-{queue.name}"
+    return lambda limits: TurnThread(Reservations(limits.reservations, parts), name, on_crash)

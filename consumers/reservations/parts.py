@@ -93,7 +93,6 @@ class ReservationParts:
 
     Attributes:
         queue, topic: whose worker it is, and the log's topic.
-        on_crash: called with a fault of the thread's own.
         clock: as `time.monotonic`.
         make_session: a name that no other ownership has, of any worker.
     """
@@ -102,6 +101,5 @@ class ReservationParts:
     topic: str
     make_reader: Callable[[], LevelReader]
     make_writer: Callable[[], LevelWriter]
-    on_crash: Callable[[BaseException], None]
     clock: Callable[[], float] = time.monotonic
     make_session: Callable[[], str] = lambda: uuid4().hex[:16]

@@ -1,4 +1,4 @@
-"""`Reservations`: a thread that writes what an owner of partitions uses of limits by key and tenant, ahead of the use.
+"""`Reservations`: writes what an owner of partitions uses of limits by key and tenant, ahead of the use, in turns.
 
 Each partition has a log of its own, `<namespace>.<queue>.limits`. A new owner writes a takeover, reads the log up to
 it, and goes on with the levels that it finds. From then on it writes reservations, and reads them back: one counts when
@@ -8,11 +8,10 @@ the log has it with no other owner's takeover before it.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import KafkaError, Message
 
 from ...schemas.reservation_records import (
     UNKNOWN_MS,
@@ -35,7 +34,6 @@ AGAIN_S: Final = 1.0
 REPLACED_REST_S: Final = 5.0
 """An owner that was replaced on the log, and has the partition by its own knowledge, waits so long for the group."""
 ASK_S: Final = 5.0
-LAST_S: Final = 1.5
 MOST_ENTRIES: Final = 500
 """Of one record."""
 MOST_PER_SCOPE: Final = 4
@@ -45,45 +43,16 @@ REPORT_INTERVAL_S: Final = 60.0
 
 
 class Reservations:
-    """Takes over, reserves and gives up until it is stopped."""
+    """Driven by a `TurnThread`: takes over, reserves and gives up."""
 
     def __init__(self, limits: ReservedLimits, parts: ReservationParts) -> None:
         self._limits, self._parts = limits, parts
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
         self._reader: LevelReader | None = None
         self._writer: LevelWriter | None = None
         self._owned: dict[int, Ownership] = {}
         self._number = 0
         self._active_until_s = 0.0
         self._reported_at_s = float("-inf")
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread = threading.Thread(target=self._run, name=f"stoker-reservations-{self._parts.queue}", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End, and write the exact levels; it waits for that a moment. Called from any other thread."""
-        self._stopped.set()
-        if self._thread is not None:
-            self._thread.join(LAST_S)
-
-    def _run(self) -> None:
-        try:
-            while not self._stopped.is_set():
-                self._turn_or_rest()
-        except BaseException as error:  # noqa: BLE001  # a worker whose limits stand still must not look alive
-            self._parts.on_crash(error)
-        finally:
-            self.close()
-
-    def _turn_or_rest(self) -> None:
-        try:
-            self.turn()
-        except KafkaException as failed:
-            _LOGGER.debug("reservations of limits: %s", failed)
-            self._stopped.wait(AGAIN_S)
 
     def close(self) -> None:
         """Write the exact levels, and disconnect."""

@@ -84,7 +84,6 @@ class SharesParts:
         given: {name: limit} of those that the owner of this queue's first partition gives.
         owns_first: whether that is this process.
         make_reader, make_writer: make the clients.
-        on_crash: called with a fault of the thread's own.
         clock: as `time.monotonic`.
     """
 
@@ -94,5 +93,4 @@ class SharesParts:
     owns_first: Callable[[], bool]
     make_reader: Callable[[], SharesReader]
     make_writer: Callable[[], SharesWriter]
-    on_crash: Callable[[BaseException], None]
     clock: Callable[[], float] = time.monotonic

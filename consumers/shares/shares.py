@@ -1,4 +1,4 @@
-"""`Shares`: a thread that asks for shares of limits, and gives them as the owner of the giving queue's first partition.
+"""`Shares`: asks for shares of limits in turns, and gives them as the owner of the giving queue's first partition.
 
 All of it goes over one log, `<namespace>.shares`. Workers pass over grants that an earlier giver wrote behind the
 takeover of a later one.
@@ -7,17 +7,16 @@ takeover of a later one.
 from __future__ import annotations
 
 import logging
-import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from confluent_kafka import KafkaException, Message
+from confluent_kafka import Message
 
 from ...schemas import Undecodable, UnknownSchema
 from ...schemas.share_records import ShareEntry, ShareKind, ShareRecord, decode_share, encode_share
 from .. import log_keys
-from .giver import AGAIN_S, ASK_S, Giver
+from .giver import ASK_S, Giver
 from .parts import SharedLimits, SharesParts, SharesReader, SharesWriter
 
 _LOGGER = logging.getLogger("stoker.limits")
@@ -25,19 +24,16 @@ _LOGGER = logging.getLogger("stoker.limits")
 ACTIVE_READ_S: Final = 0.01
 IDLE_READ_S: Final = 0.05
 ACTIVE_FOR_S: Final = 1.0
-LAST_S: Final = 1.5
 MOST_REQUESTS: Final = 1_000
 SILENT_AFTER_S: Final = 15.0
 REPORT_INTERVAL_S: Final = 60.0
 
 
 class Shares:
-    """Asks and gives until it is stopped."""
+    """Driven by a `TurnThread`: asks and gives."""
 
     def __init__(self, limits: SharedLimits, parts: SharesParts) -> None:
         self._limits, self._parts = limits, parts
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
         self._reader: SharesReader | None = None
         self._writer: SharesWriter | None = None
         self._giver = Giver(limits, parts)
@@ -48,33 +44,6 @@ class Shares:
         self._active_until_s = 0.0
         self._asked_since_s: dict[str, float] = {}
         self._reported_at_s = float("-inf")
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread = threading.Thread(target=self._run, name=f"stoker-shares-{self._parts.queue}", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End, and return what is held; it waits for that a moment. Called from any other thread."""
-        self._stopped.set()
-        if self._thread is not None:
-            self._thread.join(LAST_S)
-
-    def _run(self) -> None:
-        try:
-            while not self._stopped.is_set():
-                self._turn_or_rest()
-        except BaseException as error:  # noqa: BLE001  # a worker whose limits stand still must not look alive
-            self._parts.on_crash(error)
-        finally:
-            self.close()
-
-    def _turn_or_rest(self) -> None:
-        try:
-            self.turn()
-        except KafkaException as failed:
-            _LOGGER.debug("shares of limits: %s", failed)
-            self._stopped.wait(AGAIN_S)
 
     def close(self) -> None:
         """Disconnect."""

@@ -47,9 +47,7 @@ class Reader:
         """What is to be seen by now."""
         if self.position is None:
             return []
-        begin = self.position
-        while self.position < len(self.log.records) and self.log.seen_at_s[self.position] <= self.log.now_s:
-            self.position += 1
+        begin, self.position = self.position, self.log.seen_to(self.position)
         return self.log.records[begin : self.position]
 
     def close(self) -> None:
@@ -89,7 +87,6 @@ class ReservingWorker:
     is_alive: bool = True
     assignment: Assignment | None = None
     ready: list[Record] = field(default_factory=list)
-    crashes: list[BaseException] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Put it together."""
@@ -111,7 +108,6 @@ class ReservingWorker:
             topic=world.queue.limits_topic,
             make_reader=lambda: Reader(world.log),
             make_writer=lambda: self.writer,
-            on_crash=self.crashes.append,
             clock=world.clock,
             make_session=world.make_session,
         )

@@ -55,6 +55,12 @@ class Log:
         self.seen_at_s.append(max(last_s, self.now_s + self.chance.uniform(0.001, 0.02)))
         return message
 
+    def seen_to(self, position: int) -> int:
+        """How far a reader that has got there can see by now."""
+        while position < len(self.records) and self.seen_at_s[position] <= self.now_s:
+            position += 1
+        return position
+
 
 @dataclass
 class Reader:
@@ -79,13 +85,9 @@ class Reader:
 
     def read(self, timeout_s: float) -> list[Message]:
         """What is to be seen by now."""
-        begin = self.position
-        while (
-            not self.is_stuck
-            and self.position < len(self.log.records)
-            and self.log.seen_at_s[self.position] <= self.log.now_s
-        ):
-            self.position += 1
+        if self.is_stuck:
+            return []
+        begin, self.position = self.position, self.log.seen_to(self.position)
         return self.log.records[begin : self.position]
 
     def close(self) -> None:
@@ -128,7 +130,6 @@ class SharingWorker:
     is_alive: bool = True
     ready: list[Record] = field(default_factory=list)
     running: dict[Record, float] = field(default_factory=dict)
-    crashes: list[BaseException] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Put it together, and let a backlog wait."""
@@ -147,7 +148,6 @@ class SharingWorker:
             owns_first=self.owns_first,
             make_reader=self.make_reader,
             make_writer=lambda: Writer(log),
-            on_crash=self.crashes.append,
             clock=self.world.clock,
         )
         self.shares = Shares(self.limits.sharing, parts)

@@ -1,0 +1,66 @@
+"""`TurnThread`: a thread that lets one object take turns until it is stopped, and rests after a failure of Kafka."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from confluent_kafka import KafkaException
+
+_LOGGER = logging.getLogger("stoker.worker")
+
+AGAIN_S: Final = 1.0
+LAST_S: Final = 1.5
+
+
+class Turns(Protocol):
+    """One object that a thread of its own drives. Both methods are called in that thread alone."""
+
+    def turn(self) -> None:
+        """Do what there is to do, or wait a moment for it."""
+
+    def close(self) -> None:
+        """Write what is to be written last, and disconnect."""
+
+
+class TurnThread:
+    """Drives `turns` until it is stopped.
+
+    Args:
+        on_crash: called when a turn ends in anything but an error of Kafka: a worker whose limits stand still must not
+            look alive.
+    """
+
+    def __init__(self, turns: Turns, name: str, on_crash: Callable[[BaseException], None]) -> None:
+        self._turns, self._name, self._on_crash = turns, name, on_crash
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it, and wait a moment for its last words. Called from any other thread."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join(LAST_S)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopped.is_set():
+                self._turn_or_rest()
+        except BaseException as error:  # noqa: BLE001  # the owner decides what a crash of this thread means
+            self._on_crash(error)
+        finally:
+            self._turns.close()
+
+    def _turn_or_rest(self) -> None:
+        try:
+            self._turns.turn()
+        except KafkaException as failed:
+            _LOGGER.debug("%s: %s", self._name, failed)
+            self._stopped.wait(AGAIN_S)

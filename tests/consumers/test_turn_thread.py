@@ -1,0 +1,57 @@
+"""Threads that let one object take turns."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from stoker.consumers import turn_thread
+from stoker.consumers.turn_thread import TurnThread
+
+DEADLINE_S = 10.0
+
+
+class Turns:
+    """Does as it is told, turn by turn."""
+
+    def __init__(self, *ends: BaseException | None) -> None:
+        self.ends = list(ends)
+        self.turned, self.closed = threading.Semaphore(0), threading.Event()
+
+    def turn(self) -> None:
+        """End as told; then like any other."""
+        self.turned.release()
+        end = self.ends.pop(0) if self.ends else None
+        if end is not None:
+            raise end
+
+    def close(self) -> None:
+        """Note it."""
+        self.closed.set()
+
+
+def test_a_failure_of_kafka_is_rested_and_others_end_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an error of Kafka the thread goes on; any other one is told to the worker, and the object is closed."""
+    monkeypatch.setattr(turn_thread, "AGAIN_S", 0.001)
+    fault, told = ZeroDivisionError("a fault of ours"), list[BaseException]()
+    turns = Turns(None, KafkaException(KafkaError(KafkaError._TRANSPORT)), None, fault)
+    thread = TurnThread(turns, "unit", told.append)
+    thread.start()
+    assert turns.closed.wait(DEADLINE_S)
+    assert not turns.ends
+    assert told == [fault]
+    thread.stop()
+
+
+def test_a_thread_that_is_stopped_closes_what_it_drives() -> None:
+    """When `stop` has returned, the object has been closed, and no turn follows."""
+    told = list[BaseException]()
+    turns = Turns()
+    thread = TurnThread(turns, "unit", told.append)
+    thread.start()
+    assert turns.turned.acquire(timeout=DEADLINE_S)
+    thread.stop()
+    assert turns.closed.is_set()
+    assert not told
