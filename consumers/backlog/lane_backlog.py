@@ -82,10 +82,11 @@ class LaneBacklog:
         self.marks[lane_hash & LAST_MARK] = self.marks[~lane_hash & LAST_MARK] = 1
         self._aside.append(lane_hash, self._number_of(assignment, offset))
 
-    def put_all(self, lane_hash: int, places: Iterable[Place]) -> None:
+    def put_all(self, lane_hash: int, assignment: Assignment, offsets: Iterable[int]) -> None:
         """Add records, in their order, behind all others of their lane."""
         self.marks[lane_hash & LAST_MARK] = self.marks[~lane_hash & LAST_MARK] = 1
-        self._aside.extend(lane_hash, [self._number_of(*place) for place in places])
+        first = self._number_of(assignment, 0)
+        self._aside.extend(lane_hash, [first | offset for offset in offsets])
 
     def put_back(self, lane_hash: int, places: Iterable[Place]) -> None:
         """Add records, in their order, ahead of all others of their lane, of which none is coming."""

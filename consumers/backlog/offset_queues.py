@@ -159,17 +159,22 @@ class _Shard:
         else:
             self._add_lane(lane & _HASH_BITS, entry, entry)
 
-    def extend(self, lane: int, numbers: Iterable[int]) -> None:
-        """Add numbers at the end of their lane's list."""
-        at = self.find(lane)
-        for number in numbers:
-            if at < 0:
-                self.append(lane, number)
-                at = self.find(lane)
-                continue
-            entry = self._make_entry(number)
-            self._next[self._last[at]] = entry
-            self._last[at] = entry
+    def extend(self, lane: int, numbers: Collection[int]) -> None:
+        """Add numbers at the end of their lane's list: into free entries first, and the rest in a row of new ones."""
+        left = iter(numbers)
+        for number in left:
+            self.append(lane, number)
+            if self._free == _NONE:
+                break
+        first = len(self._numbers)
+        self._numbers.extend(left)
+        end = len(self._numbers)
+        if first < end:
+            self.numbers += end - first
+            self._next.extend(range(first + 1, end))
+            self._next.append(_NONE)
+            at = self.find(lane)
+            self._next[self._last[at]], self._last[at] = first, end - 1
 
     def prepend(self, lane: int, number: int) -> None:
         """Add a number at the beginning of its lane's list."""

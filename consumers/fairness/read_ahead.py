@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from confluent_kafka import Message
@@ -17,7 +17,9 @@ from confluent_kafka import Message
 from ...topology.wire.headers import TENANT, HeaderList
 from ..backlog.lane_backlog import line_of
 from ..ordering.lanes import Lanes
-from ..records.assignment import Assignment, Place
+from ..records.assignment import Assignment
+from ..records.partition_progress import OffsetsWentBack
+from ..records.source import MAIN
 from .fair_queue import Load
 from .looks import Looks, Tenant
 
@@ -45,6 +47,10 @@ PASSING: Final = 4
 """Times the usual number of records is fetched in a turn while floods are passed: each turn waits for the runners."""
 PASSING_HELD: Final = 16
 """Times the usual number of records is fetched in a turn while floods are held back."""
+
+FindRunning = Callable[[str | None, int | None], Assignment | None]
+_Way = tuple[tuple[Tenant, int | None, str | None], Callable[[int], None], Callable[[int], None]]
+"""Where the last record that was passed came from, and what takes an offset and puts it aside."""
 
 
 class ReadAhead:
@@ -77,7 +83,8 @@ class ReadAhead:
         self._floods: set[Tenant] = set()
         self._aside: dict[Tenant, int] = {}
         self._entering: dict[Tenant, int] = {}
-        self._batch: dict[int, list[Place]] = {}
+        self._batch: dict[tuple[int, Assignment], list[int]] = {}
+        self._way: _Way | None = None
         self._tenant_at = 0
         self._since = clock(), 0
         self._pace_per_s = 0.0
@@ -178,6 +185,42 @@ class ReadAhead:
 
     # ---- aside
 
+    def past_floods(self, messages: Iterable[Message], find_running: FindRunning) -> Iterator[Message]:
+        """Take the records of tenants that have others aside, and yield the rest; in their order.
+
+        It does what `leaves_out` would, in fewer steps: while a flood is passed, all others wait for that.
+        """
+        for message in messages:
+            tenant = self._tenant_of(message)
+            if (
+                tenant not in self._aside
+                or message.error() is not None
+                or not self._pass(message, tenant, find_running)
+            ):
+                self._way = None  # the taking of that one may change it
+                yield message
+
+    def _pass(self, message: Message, tenant: Tenant, find_running: FindRunning) -> bool:
+        """Take a record and put it aside; False where it is not to be passed, such as one whose offset went back."""
+        place = tenant, message.partition(), message.topic()
+        if self._way is None or self._way[0] != place:
+            assignment = find_running(place[2], place[1])
+            if assignment is None or assignment.source is not MAIN:
+                return False
+            put_aside = self._offsets_aside(self._aside[tenant], assignment).append
+            self._way = place, assignment.progress.take, put_aside
+        _, take, put_aside = self._way
+        offset = message.offset() or 0
+        try:
+            take(offset)
+        except OffsetsWentBack:
+            return False
+        put_aside(offset)
+        return True
+
+    def _offsets_aside(self, line: int, assignment: Assignment) -> list[int]:
+        return self._batch.setdefault((line, assignment), [])
+
     def leaves_out(self, message: Message, assignment: Assignment) -> bool:
         """Put a record of the main topic aside, if its tenant has more in memory than its share; False where not."""
         tenant = self._tenant_of(message)
@@ -189,10 +232,7 @@ class ReadAhead:
             if not self._is_on or not self._is_beyond(tenant):
                 return False
             line = self._aside[tenant] = line_of(tenant)
-        places = self._batch.get(line)
-        if places is None:
-            places = self._batch[line] = []
-        places.append((assignment, message.offset() or 0))
+        self._offsets_aside(line, assignment).append(message.offset() or 0)
         return True
 
     def _is_beyond(self, tenant: Tenant) -> bool:
@@ -208,15 +248,15 @@ class ReadAhead:
     def end(self) -> None:
         """Put aside what was left out since the last call; all else goes to the lanes next."""
         self._entering.clear()
+        self._way = None
         if self._batch:
-            for line, places in self._batch.items():
-                self._lanes.put_in_line(line, places)
+            for (line, assignment), offsets in self._batch.items():
+                self._lanes.put_in_line(line, assignment, offsets)
             self._batch = {}
 
     def forget_replaced(self) -> None:
         """Forget what was left out since the last call of `end` of assignments that have ended meanwhile."""
-        kept = {line: [place for place in places if place[0].is_current] for line, places in self._batch.items()}
-        self._batch = {line: places for line, places in kept.items() if places}
+        self._batch = {place: offsets for place, offsets in self._batch.items() if place[1].is_current}
 
     def want(self) -> None:
         """Have the next records of those tenants read again that have few in memory."""

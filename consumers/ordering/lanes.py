@@ -92,11 +92,11 @@ class Lanes(ABC):
 
     # ---- lines of tenants: what is aside of them, before it comes to its lanes
 
-    def put_in_line(self, line: int, places: Collection[Place]) -> None:
+    def put_in_line(self, line: int, assignment: Assignment, offsets: Collection[int]) -> None:
         """Put records aside that were not looked at yet, behind others of their tenant."""
         with self._lock:
-            self._lines[line] = self._lines.get(line, 0) + len(places)
-            self.backlog.put_all(line, places)
+            self._lines[line] = self._lines.get(line, 0) + len(offsets)
+            self.backlog.put_all(line, assignment, offsets)
 
     def want_from_line(self, line: int, room: int, least: int) -> bool:
         """Have the next records of a line read again; False where nothing of it is left.

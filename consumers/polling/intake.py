@@ -87,6 +87,8 @@ class Intake:
             messages = self._assignments.not_passed(messages)
         if self._unique is not None:
             messages = self._unique.noted(messages)
+        if self._read_ahead is not None and self._read_ahead.is_passing:
+            messages = self._read_ahead.past_floods(messages, find_running)
         for message in messages:
             if message.error() is not None:
                 self._note_event(message)

@@ -60,7 +60,22 @@ class Scene:
     def message(self, tenant: bytes | None, offset: int) -> Message:
         """As it was fetched."""
         headers = [("ce_id", b"%d" % offset), *([] if tenant is None else [(TENANT, tenant)])]
-        return cast(Message, SimpleNamespace(headers=lambda: headers, offset=lambda: offset))
+        read = {"headers": headers, "offset": offset, "partition": 0, "topic": "t", "error": None}
+        return cast(Message, SimpleNamespace(**{name: lambda value=value: value for name, value in read.items()}))
+
+    def pass_floods(self, *fetched: tuple[bytes | None, int]) -> list[int]:
+        """Fetch (tenant, offset) while tenants have others aside; gives the offsets that are left to the slow way."""
+        self.ahead.want()
+        found: list[int] = []
+        for message in self.ahead.past_floods([self.message(*one) for one in fetched], self.find_running):
+            found.append(message.offset() or 0)
+        self.ahead.end()
+        return found
+
+    def find_running(self, topic: str | None, partition: int | None) -> Assignment | None:
+        """As `Assignments.find_running`."""
+        is_here = (topic, partition) == ("t", 0) and self.assignment.is_current
+        return self.assignment if is_here else None
 
     def wanted(self) -> list[int]:
         """The offsets that are to be read again by now."""
@@ -91,6 +106,29 @@ def test_what_is_beyond_the_share_is_aside_and_all_that_comes_after_it(scene: Sc
     assert scene.take(b"small", range(17, 19)) == []
     assert scene.take(None, range(19, 20)) == []
     assert scene.lanes.in_lines == 7
+
+
+def test_a_flood_is_passed_in_few_steps_and_all_others_are_taken_in_their_turn(scene: Scene) -> None:
+    """What is passed is taken, and aside behind what was; records of others come out between them."""
+    scene.take(b"flood", range(15))
+    scene.load(b"flood", 10)
+    fetched = [(b"flood", 15), (b"small", 16), (b"flood", 17), (None, 18), (b"flood", 20)]
+    assert scene.pass_floods(*fetched) == [16, 18]
+    assert scene.assignment.progress.position == 21, "taken"
+    assert scene.lanes.in_lines == 8
+    scene.load(b"flood", 0)
+    assert scene.wanted() == [10, 11, 12, 13, 14, 15, 17, 20]
+
+
+def test_offsets_that_went_back_and_partitions_that_left_are_not_passed(scene: Scene) -> None:
+    """They are left to the slow way, which knows what to do."""
+    scene.take(b"flood", range(15))
+    scene.load(b"flood", 10)
+    assert scene.pass_floods((b"flood", 20), (b"flood", 3), (b"flood", 21)) == [3]
+    assert scene.lanes.in_lines == 7
+    scene.assignment.leave()
+    scene.assignment.end()
+    assert scene.pass_floods((b"flood", 22)) == [22]
 
 
 def test_it_comes_back_in_its_order_when_half_of_the_share_has_gone(scene: Scene) -> None:
