@@ -43,6 +43,7 @@ QUIET_S: Final = 30.0
 ENDING_S: Final = 75.0
 """Longer than any delay of a job that may be cancelled."""
 TOP_COMPLAINTS: Final = 15
+LEAST_PROCESSES: Final = 2
 
 
 class Show:
@@ -203,7 +204,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--folder", type=Path, help="where notes, logs and the report go; emptied first")
     parser.add_argument("--judge", type=Path, metavar="FOLDER", help="judge a former run again, and run nothing")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    if given.processes < LEAST_PROCESSES:
+        parser.error(f"--processes: at least {LEAST_PROCESSES}, as one alone has no supervisor that starts it again")
+    return given
 
 
 def _wishes(given: argparse.Namespace) -> tuple[Wishes, Path]:

@@ -9,7 +9,7 @@ from typing import Final
 from chaos.judging.account import HITS_ALL, MOVES_PARTITIONS, STOPPED_S, Strike
 from chaos.notes import Held
 from chaos.plan import SESSION_TIMEOUT
-from chaos.sharing.ledger import Shared
+from chaos.sharing.ledger import Shared, Turn
 
 BACK_S: Final = SESSION_TIMEOUT.total_seconds() + 2.0
 """So long after a process was killed, the limits are used again."""
@@ -43,6 +43,16 @@ class Calm:
             strike.begin_s <= at_s <= strike.end_s + UNAWARE_S
             for strike in self._strikes
             if (strike.kind == "pause_worker" and pid in strike.pids) or _is_long_cut(strike)
+        )
+
+    def outlives(self, turn: Turn) -> bool:
+        """Whether a job ran on in a process that was frozen for so long meanwhile that others have its slots."""
+        return any(
+            strike.kind == "pause_worker"
+            and turn.pid in strike.pids
+            and turn.start_s <= strike.begin_s
+            and turn.end_s > strike.begin_s + LOST_S
+            for strike in self._strikes
         )
 
 

@@ -20,6 +20,8 @@ LEAST_SEEN_S: Final = 10.0
 """Less calm time with work than this tells nothing."""
 LATE_S: Final = 0.1
 """On a machine without a free processor, the first line of a job comes so late after the job was counted."""
+LATE_IN_CHILD_S: Final = 0.4
+"""Of one that runs in a child process, which then has to get a processor as well."""
 KILLS: Final = frozenset({"kill_workers", "kill_fleet", "kill_giver"})
 SEEN_S: Final = 12.0
 """Where no other fault happens for so long after a kill, the use after it is judged."""
@@ -34,7 +36,7 @@ def broken_limits(shared: Shared) -> Iterator[Finding]:
             if promise.is_rate:
                 yield from _windows(promise, scope, turns, free)
             else:
-                yield from _at_once(promise, scope, turns)
+                yield from _at_once(promise, scope, [turn for turn in turns if not calm.outlives(turn)])
 
 
 def _by_scope(promise: Promise, turns: Sequence[Turn]) -> dict[str, list[Turn]]:
@@ -49,9 +51,10 @@ def _windows(promise: Promise, scope: str, turns: Sequence[Turn], free: Calm) ->
     for number, turn in enumerate(turns):
         while turn.start_s - turns[first].start_s >= PER_S:
             first += 1
-        span_s = turn.start_s - turns[max(0, number - promise.count)].start_s
+        before = turns[max(0, number - promise.count)]
+        span_s, late_s = turn.start_s - before.start_s, LATE_IN_CHILD_S if before.child else LATE_S
         if number - first + 1 > promise.count and (
-            span_s < PER_S - LATE_S or free.holds(turn.start_s - PER_S, turn.start_s)
+            span_s < PER_S - late_s or free.holds(turn.start_s - PER_S, turn.start_s)
         ):
             said = f"{promise.job_type} {scope}: {number - first + 1} began within {PER_S:g} s, allowed are"
             yield Finding("limit", f"{said} {promise.count}, at {turn.start_s:.2f} s")

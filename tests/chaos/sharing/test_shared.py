@@ -137,6 +137,27 @@ def test_what_a_frozen_process_begins_is_excused_and_what_others_do_is_not() -> 
     assert "limit" in rules(replace(shared, strikes=[replace(frozen, pids=[WORKER + 1])]))
 
 
+def test_what_a_frozen_process_had_begun_is_excused_when_others_have_its_slots() -> None:
+    """Its jobs run on as it goes on; one that was frozen for a moment has kept its slots."""
+    theirs = [turn("resource_bound", f"r-{n}", n, BEGIN_S + 10, 0.2) for n in range(4)]
+    ours = replace(turn("resource_bound", "r-9", 9, BEGIN_S + 1, 9.5), pid=WORKER + 1)
+    shared = account([*WHOLE.turns, *theirs, ours])
+    assert rules(shared) == {"limit"}
+    frozen = Strike(kind="pause_worker", after=0, begin_s=BEGIN_S + 1.1, end_s=BEGIN_S + 10.1, pids=[WORKER + 1])
+    assert "limit" not in rules(replace(shared, strikes=[frozen]))
+    assert "limit" in rules(replace(shared, strikes=[replace(frozen, begin_s=BEGIN_S + 9)]))
+
+
+def test_a_job_in_a_child_begins_later_still_for_want_of_a_processor() -> None:
+    """It is counted before its child has it."""
+    jobs = [turn("tenant_rated", "t-0", n, BEGIN_S + at_s) for n, at_s in enumerate([0.3, 0.4, 0.4, 0.4, 1.1])]
+    busy = [(BEGIN_S - 1, 1e9)]
+    assert rules(replace(account(jobs), busy=busy)) == {"limit"}
+    in_child = [replace(one, child=True) for one in jobs]
+    assert rules(replace(account(in_child), busy=busy)) == set()
+    assert rules(account(in_child)) == {"limit"}, "there was a processor"
+
+
 def test_too_little_use_is_found_unless_something_was_amiss() -> None:
     """Half the rate, while jobs wait: by itself, under an order, and without a free processor."""
     half = account([*row("fleet_rated", "f-0", 0.1), *late("fleet_rated", ["f-0"])])
