@@ -73,7 +73,17 @@ FOLDERS = {
         ),
     ),
     "consumers": (
-        *("errors", "log_keys", "machine", "standard_streams", "turn_thread", "inbox", "settings", "contract_check", "fleet"),
+        *(
+            "errors",
+            "log_keys",
+            "machine",
+            "standard_streams",
+            "turn_thread",
+            "inbox",
+            "settings",
+            "contract_check",
+            "fleet",
+        ),
         *(
             "kafka",
             "records",
