@@ -82,14 +82,7 @@ class Intake:
         runnable: list[Record] = []
         find_running, lanes = self._assignments.find_running, self._dispatch.lanes
         slots, put_aside = self._ways_aside
-        messages = _each_let_go(fetched)
-        if self._assignments.passing:
-            messages = self._assignments.not_passed(messages)
-        if self._unique is not None:
-            messages = self._unique.noted(messages)
-        if self._read_ahead is not None and self._read_ahead.is_passing:
-            messages = self._read_ahead.past_floods(messages, find_running)
-        for message in messages:
+        for message in self._each_to_take(fetched):
             if message.error() is not None:
                 self._note_event(message)
                 continue
@@ -106,6 +99,17 @@ class Intake:
             elif not slots or not put_aside(message, assignment, lanes):
                 runnable.append(Record(message, assignment))
         self._start_taken(runnable)
+
+    def _each_to_take(self, fetched: list[Message]) -> Iterator[Message]:
+        """Yield what is to be looked at, each when those before it are taken; empties the list."""
+        messages = _each_let_go(fetched)
+        if self._assignments.passing:
+            messages = self._assignments.not_passed(messages)
+        if self._unique is not None:
+            messages = self._unique.noted(messages)
+        if self._read_ahead is not None and self._read_ahead.is_passing:
+            messages = self._read_ahead.past_floods(messages, self._assignments.find_running)
+        return messages
 
     def _begin_anew(self, former: Assignment, cause: OffsetsWentBack, taken: list[Record]) -> list[Record]:
         """Replace an assignment whose offsets went back; gives what was taken of others: the rest comes again."""
