@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., object])
 
 
-class JsonAssignment(click.ParamType[tuple[str, object]]):
+class JsonAssignment(click.ParamType):
     """`path=value`, where the value is JSON."""
 
     name = "assignment"

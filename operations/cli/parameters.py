@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 
-class Duration(click.ParamType[timedelta]):
+class Duration(click.ParamType):
     """A length of time, written like 500ms, 5s, 10m, 2h, 7d or 1h30m."""
 
     name = "duration"
@@ -25,7 +25,7 @@ class Duration(click.ParamType[timedelta]):
             self.fail(str(wrong), param, ctx)
 
 
-class Instant(click.ParamType[datetime]):
+class Instant(click.ParamType):
     """A point in time; `operations/instants.py` has its forms."""
 
     name = "instant"
@@ -45,7 +45,7 @@ class Instant(click.ParamType[datetime]):
 INSTANT: Final = Instant()
 
 
-class FromNow(click.ParamType[datetime | timedelta]):
+class FromNow(click.ParamType):
     """A length of time from now, or a point in time."""
 
     name = "duration|instant"

@@ -133,7 +133,7 @@ def _harmless_complaints() -> Iterator[None]:
     try:
         yield
     except click.ClickException as complaint:
-        complaint.message = printable_lines(complaint.message)  # type: ignore[misc]  # final for types, and read at the end
+        complaint.message = printable_lines(complaint.message)
         raise
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ..stored_jobs.selection import Selection
 
 
-class OffsetBound(click.ParamType[tuple[int | None, int]]):
+class OffsetBound(click.ParamType):
     """`OFFSET` for every partition, or `PARTITION/OFFSET` (also with a colon) for one."""
 
     name = "offset"

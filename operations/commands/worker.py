@@ -34,8 +34,7 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 _COUNT: Final = click.IntRange(min=1)
 _DURATION: Final = Duration()
-_Kind = click.ParamType[int] | click.ParamType[timedelta] | click.ParamType[str] | click.ParamType[bool]
-SETTINGS: Final[dict[str, tuple[_Kind, str]]] = {
+SETTINGS: Final[dict[str, tuple[click.ParamType, str]]] = {
     "concurrency": (_COUNT, "Threads for sync jobs, for each queue."),
     "async_concurrency": (_COUNT, "Async jobs that run at once, for each queue."),
     "isolated_concurrency": (_COUNT, "Child processes for isolated jobs, for each queue that has them."),
