@@ -12,6 +12,7 @@ from binascii import unhexlify
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from struct import Struct
 from typing import Any, Final
 
 from .own import decode_own, encode_own
@@ -20,6 +21,8 @@ _TEXT_BYTES: Final = 36
 _DASHES: Final = (8, 13, 18, 23)
 _VERSION_AT: Final = 14
 _ID_BYTES: Final = 16
+_FIRST_HALF: Final = Struct(">Q8x")
+"""Of an id: the upper 48 of these 64 bits are the time of a UUID of version 7."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +190,7 @@ def enqueued_ms_of(event: JobsEnded) -> Sequence[int]:
     if event.enqueued_ms:
         return unpacked("q", event.enqueued_ms)
     raw = event.ids
-    return [int.from_bytes(raw[at : at + 6], "big") for at in range(0, len(raw), _ID_BYTES)]
+    return [first >> 16 for (first,) in _FIRST_HALF.iter_unpack(raw)]
 
 
 def _by_index(values: Sequence[Any], indexes: bytes, count: int) -> Sequence[Any]:

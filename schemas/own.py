@@ -26,6 +26,8 @@ OwnName = Literal[
     "ShareRecord",
     "ReservationRecord",
     "AuditEntry",
+    "StatisticsPane",
+    "StatisticsPosition",
 ]
 
 _HEADER_BYTES = len(SINGLE_OBJECT) + FINGERPRINT_BYTES

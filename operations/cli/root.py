@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "queues": "Show what waits where, how fast it goes, and why not.",
     "jobs": "Show what became of jobs, and why one is not running.",
     "status": "Keep an index of all jobs; show how far it is.",
+    "statistics": "Keep and show statistics: rates, waits, runs and failures.",
     "workers": "Show the workers, what they do, and which orders they have taken.",
     "breakers": "Show the breakers: which are open, since when and why, and what waits.",
     "limits": "Show the limits: what is declared, ordered and used, and what waits.",
@@ -40,7 +41,12 @@ COMMANDS: Final = {
     "doctor": "Check from outside that each promise is held.",
 }
 """{command: its one line}; `operations/commands/<command>.py` holds a click command of the same name."""
-_ELSEWHERE: Final = {"status": "job_commands", "jobs": "job_commands", "audit-log": "audit_log"}
+_ELSEWHERE: Final = {
+    "status": "job_commands",
+    "jobs": "job_commands",
+    "audit-log": "audit_log",
+    "statistics": "job_commands",
+}
 """{command: its folder in `operations/`}, of those that are not in `commands`."""
 
 

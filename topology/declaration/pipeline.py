@@ -115,6 +115,11 @@ class Pipeline:
         return names.shares_topic(self.namespace)
 
     @property
+    def stats_topic(self) -> str:
+        """The compacted topic of the statistics."""
+        return names.stats_topic(self.namespace)
+
+    @property
     def schemas_topic(self) -> str:
         """The compacted topic that holds the writer schemas."""
         return names.schemas_topic(self.namespace)

@@ -23,6 +23,8 @@ ORDER_LAG: Final = timedelta(hours=1)
 LIFTED_FOR: Final = timedelta(days=7)
 """How long the log keeps it that an order was lifted."""
 WORKERS_RETENTION: Final = timedelta(days=7)
+STATS_RETENTION: Final = timedelta(hours=6)
+"""Of statistics, which reach back an hour: long enough to tell since when there are no new ones."""
 AUDIT_RETENTION: Final = timedelta(days=400)
 """Of who ordered what: a year, and what a yearly review needs beyond it."""
 IN_SYNC_COPIES: Final = 2
@@ -58,6 +60,7 @@ class Role(StrEnum):
     AUDIT = "audit"
     SCHEDULES = "schedules"
     SHARES = "shares"
+    STATS = "stats"
 
 
 HOLDS_JOBS: Final = frozenset({Role.MAIN, Role.PRIORITY, Role.RETRY, Role.DELAY, Role.CARRIED, Role.DEAD})
@@ -148,6 +151,7 @@ def pipeline_topics(pipeline: Pipeline, *, with_schemas: bool = True) -> list[To
         (pipeline.audit_topic, Role.AUDIT, 1, _kept_for(AUDIT_RETENTION)),
         (pipeline.schedules_topic, Role.SCHEDULES, 1, _schedules_configs()),
     ]
+    shapes.append((pipeline.stats_topic, Role.STATS, EVENTS_PARTITIONS, _stats_configs()))
     if pipeline.share_givers:
         shapes.append((pipeline.shares_topic, Role.SHARES, 1, _shares_configs()))
     return [
@@ -185,6 +189,17 @@ def _workers_configs() -> dict[str, str]:
     return {
         "cleanup.policy": "compact,delete",
         "retention.ms": str(milliseconds(WORKERS_RETENTION)),
+        "segment.ms": str(milliseconds(LEDGER_SEGMENT)),
+        "segment.bytes": str(LEDGER_SEGMENT_BYTES),
+        "message.timestamp.type": "LogAppendTime",
+    }
+
+
+def _stats_configs() -> dict[str, str]:
+    """The last record of each key, written each second. How old statistics are is measured by the brokers' clock."""
+    return {
+        "cleanup.policy": "compact,delete",
+        "retention.ms": str(milliseconds(STATS_RETENTION)),
         "segment.ms": str(milliseconds(LEDGER_SEGMENT)),
         "segment.bytes": str(LEDGER_SEGMENT_BYTES),
         "message.timestamp.type": "LogAppendTime",

@@ -105,6 +105,7 @@ _PURPOSES: Final = {
     Role.AUDIT: "who did what, kept for 400 days",
     Role.SCHEDULES: "schedules, and what each has fired last, compacted",
     Role.SHARES: "the shares that workers have of limits",
+    Role.STATS: "statistics of the last hour, compacted",
 }
 
 

@@ -17,7 +17,7 @@ from .findings import NOTHING, Allowed, CreateTopic, Finding, Group, Plan
 from .inventory import Inventory, read_inventory
 from .rights import Duty, rights_for
 
-_AGEING: Final = frozenset({Role.EVENTS, Role.WORKERS, Role.AUDIT})
+_AGEING: Final = frozenset({Role.EVENTS, Role.WORKERS, Role.AUDIT, Role.STATS})
 """The pipeline's own topics whose records age out."""
 
 

@@ -55,6 +55,8 @@ class Duty(StrEnum):
     WORKERS_LIST = "workers-list"
     SCHEDULES = "schedules"
     SCHEDULES_LIST = "schedules-list"
+    STATISTICS = "statistics"
+    STATISTICS_SHOW = "statistics-show"
     SCHEMAS_CHECK = "schemas-check"
     PLAN = "plan"
     APPLY = "apply"
@@ -114,6 +116,7 @@ _WORKERS: Final = "{namespace}.workers"
 _AUDIT: Final = "{namespace}.audit"
 _SCHEDULES: Final = "{namespace}.schedules"
 _SHARES: Final = "{namespace}.shares"
+_STATS: Final = "{namespace}.stats"
 _LIMITS: Final = "{namespace}.{queue}.limits"
 
 RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
@@ -206,6 +209,12 @@ RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
         *_on(_R.TRANSACTIONAL_ID, "{namespace}.schedules.*", _O.WRITE),
     ),
     Duty.SCHEDULES_LIST: (*_on(_R.TOPIC, _SCHEDULES, _O.READ),),
+    Duty.STATISTICS: (
+        *_on(_R.TOPIC, _EVENTS, _O.READ),
+        *_on(_R.TOPIC, _STATS, _O.READ, _O.WRITE),
+        *_on(_R.GROUP, _STATS, _O.READ),
+    ),
+    Duty.STATISTICS_SHOW: (*_on(_R.TOPIC, _STATS, _O.READ),),
     Duty.SCHEMAS_CHECK: (*_on(_R.TOPIC, _SCHEMAS, _O.READ),),
     Duty.PLAN: (
         *_on(_R.TOPIC, _EVERYTHING, _O.DESCRIBE, _O.DESCRIBE_CONFIGS),

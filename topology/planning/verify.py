@@ -32,8 +32,8 @@ _COMPACTED_ONLY: Final = {
 }
 _OF_WORKERS: Final = frozenset({Role.CONTROL, Role.WORKERS, Role.SCHEDULES, Role.SHARES, Role.LIMITS})
 """A worker starts only with these: it takes and answers orders, fires schedules, and keeps limits."""
-_BESIDE_JOBS: Final = frozenset({Role.EVENTS, Role.AUDIT})
-"""Jobs run without these, but no event or audit record of them is written."""
+_BESIDE_JOBS: Final = frozenset({Role.EVENTS, Role.AUDIT, Role.STATS})
+"""Jobs run without these, but no event or audit record of them is written, and no statistics are kept."""
 _MAY_FORGET: Final = _BESIDE_JOBS | {Role.WORKERS}
 
 

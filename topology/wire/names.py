@@ -26,12 +26,13 @@ WORKERS_SUFFIX: Final = ".workers"
 AUDIT_SUFFIX: Final = ".audit"
 SCHEDULES_SUFFIX: Final = ".schedules"
 SHARES_SUFFIX: Final = ".shares"
+STATS_SUFFIX: Final = ".stats"
 
 RESERVED_PRIORITY_NAMES: Final = frozenset(
     {"retry", "delay", "carried", "dead", "ledger", "progress", "results", "limits", "shares", "schedules", "replay"}
 )
 """Words that follow a queue's name on other topics of its own."""
-RESERVED_QUEUE_NAMES: Final = frozenset({"schemas", "events", "control", "workers", "audit", "schedules", "shares"})
+RESERVED_QUEUE_NAMES: Final = frozenset({"schemas", "events", "control", "workers", "audit", "schedules", "shares", "stats"})
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 
@@ -139,6 +140,11 @@ def audit_topic(namespace: str) -> str:
 def shares_topic(namespace: str) -> str:
     """Name the topic on which workers share limits."""
     return f"{namespace}{SHARES_SUFFIX}"
+
+
+def stats_topic(namespace: str) -> str:
+    """Name the compacted topic of the statistics; the group of the processes that keep them has the same name."""
+    return f"{namespace}{STATS_SUFFIX}"
 
 
 def schedules_topic(namespace: str) -> str:

@@ -1,0 +1,279 @@
+"""`stoker statistics`: the process that counts what becomes of jobs, how long they wait and run, and its figures."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ...topology import format_duration
+from ..cli.app import AppContext, pass_app
+from ..cli.failures import Failure
+from ..cli.logs import log_to_stderr
+from ..cli.output import Figure, echo_line, print_json, print_json_line, print_table
+from ..cli.parameters import Duration
+from .options import AS_JSON
+
+if TYPE_CHECKING:
+    from ..statistics.messages import Orders
+    from ..statistics.reading import Statistics, TypeStatistics
+    from ..statistics.supervising import Course
+
+TOLD_EVERY_S: Final = 5.0
+TITLES: Final = ("QUEUE", "TYPE", "DONE/S", "FAILED/S", "WAIT P50", "P95", "P99", "RUN P50", "P95", "P99")
+FAILURE_TITLES: Final = ("FAILED", "QUEUE", "TYPE", "ERROR", "FINGERPRINT", "MESSAGE")
+MESSAGE_WIDTH: Final = 60
+
+
+@click.group()
+def statistics() -> None:
+    """Keep and show statistics: how many jobs are done and fail, how long they wait and run, and what fails.
+
+    \b
+    Exit codes: 0 done; 1 there are none, or they are stale; 3 Kafka cannot be reached.
+    """
+
+
+@statistics.command(short_help="Keep the statistics, until SIGTERM or Ctrl+C.")
+@click.option(
+    "--stall",
+    type=Duration(),
+    default="15s",
+    show_default=True,
+    help="Restart the Faust process when it is silent, or leaves an event uncounted, for so long.",
+)
+@AS_JSON
+@pass_app
+def run(app: AppContext, *, stall: timedelta, as_json: bool) -> None:
+    """Count the events of this pipeline's jobs, until SIGTERM or Ctrl+C.
+
+    It counts in a process of its own with Faust, which it watches: when that process dies or stalls, it is started
+    again, and nothing is counted twice. Start it several times, on any hosts, and the processes share the partitions of
+    the events. No worker waits for it. It needs the extra `stoker[stats]`. With --json it prints a line every 5 s.
+
+    \b
+    Examples:
+      stoker -A shop.jobs:pipeline statistics run
+      stoker -A shop.jobs:pipeline statistics run --stall 30s --json
+    """
+    from ...topology.planning.access import require_rights
+    from ...topology.planning.rights import Duty
+    from ..statistics.broker_options import NoSuchConnection, broker_access
+    from ..statistics.supervising import Supervisor
+    from ..stored_jobs.topic_reader import require_topics
+    from ..views.logging_json import JsonFormatter
+
+    if importlib.util.find_spec("faust") is None:
+        raise Failure("statistics are counted with Faust, which is not installed: pip install 'stoker[stats]'")
+    log_to_stderr(app.log_level or "warning", None if sys.stderr.isatty() else JsonFormatter())
+    cluster = app.start_cluster()
+    try:
+        broker_access(cluster.options)
+    except (NoSuchConnection, OSError) as refused:
+        raise Failure(str(refused)) from refused
+    require_rights(Duty.STATISTICS, app.pipeline, cluster)
+    require_topics(cluster, app.pipeline.events_topic, app.pipeline.stats_topic)
+    ending = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ending.set())
+    supervisor = Supervisor(_orders(app), stall_s=stall.total_seconds())
+    told = _Told(as_json=as_json)
+    echo_line(f"statistics of {app.pipeline.namespace}", err=True)
+    supervisor.run(ending.wait, told.note)
+    told.end(supervisor.course)
+
+
+def _orders(app: AppContext) -> Orders:
+    from ..statistics.messages import Orders
+    from ..stored_jobs.topic_reader import TopicReader
+
+    pipeline, cluster = app.pipeline, app.cluster
+    with TopicReader(cluster, pipeline.stats_topic) as reader:
+        stats_partitions = len(reader.partitions())
+    return Orders(
+        bootstrap_servers=cluster.bootstrap_servers,
+        options=cluster.options,
+        events=pipeline.events_topic,
+        stats=pipeline.stats_topic,
+        stats_partitions=stats_partitions,
+        group=pipeline.stats_topic,
+        member=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}",
+        log_level=app.log_level or "warning",
+        log_json=not sys.stderr.isatty(),
+    )
+
+
+class _Told:
+    """Prints how the statistics go, now and then."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._next_s = 0.0
+        self._last = (time.monotonic(), 0)
+
+    def note(self, course: Course) -> None:
+        """Print a line, if it is time."""
+        now_s = time.monotonic()
+        if now_s >= self._next_s:
+            self._next_s = now_s + TOLD_EVERY_S
+            self._print(course, now_s)
+
+    def end(self, course: Course) -> None:
+        """Print the last line."""
+        self._print(course, time.monotonic())
+        if not self._as_json:
+            echo_line("ended; what is counted stays for some hours")
+
+    def _print(self, course: Course, now_s: float) -> None:
+        before_s, before = self._last
+        rate = (course.jobs - before) / (now_s - before_s) if now_s > before_s else 0.0
+        self._last = (now_s, course.jobs)
+        if self._as_json:
+            return print_json_line(course_document(course, rate))
+        return echo_line(course_line(course, rate))
+
+
+def course_line(course: Course, rate: float) -> str:
+    """How the statistics go, for people."""
+    if course.behind is None:
+        return "starting: no partition is counted yet" if not course.restarts else "starting again"
+    extra = "".join(
+        f", {number:,} {words}"
+        for number, words in (
+            (course.unreadable, "events not understood"),
+            (course.outside, "events too old or ahead of time"),
+            (course.restarts, "restarts"),
+        )
+        if number
+    )
+    partitions = ", ".join(map(str, course.partitions)) or "none"
+    return f"{course.jobs:,} jobs ({rate:,.0f}/s), {course.behind:,} events behind, partitions {partitions}{extra}"
+
+
+def course_document(course: Course, rate: float) -> dict[str, Any]:
+    """How the statistics go, for `--json`."""
+    return {
+        "events": course.events,
+        "jobs": course.jobs,
+        "per_s": round(rate, 1),
+        "behind": course.behind,
+        "partitions": course.partitions,
+        "unreadable": course.unreadable,
+        "outside": course.outside,
+        "restarts": course.restarts,
+    }
+
+
+@statistics.command(short_help="Show the figures of the last minutes.")
+@click.option(
+    "--last", type=Duration(), default="5m", show_default=True, help="Of how long; an hour at most, such as 1m or 1h."
+)
+@click.option("--queue", help="Of this queue only.")
+@click.option("--type", "job_type", help="Of this job type only.")
+@AS_JSON
+@pass_app
+def show(app: AppContext, *, last: timedelta, queue: str | None, job_type: str | None, as_json: bool) -> None:
+    """Show for each queue and job type how many jobs are done and fail, how long they wait and run, and what fails.
+
+    WAIT is from being enqueued to the first run, delays included. RUN is of all runs, whatever their end. P95 is the
+    time within which 95 of 100 were; all are exact to 4 %.
+
+    \b
+    Examples:
+      stoker -A shop.jobs:pipeline statistics show
+      stoker -A shop.jobs:pipeline statistics show --last 1h --queue mails
+      stoker -A shop.jobs:pipeline statistics show --json | jq '.types[] | select(.failed_per_s > 1)'
+
+    Exit codes: 0 they are kept now; 1 there are none, or they are stale; 3 Kafka cannot be reached.
+    """
+    from ...topology.planning.access import require_rights
+    from ...topology.planning.rights import Duty
+    from ..statistics.reading import LONGEST, read_statistics
+
+    if not timedelta(0) < last <= LONGEST:
+        raise click.BadParameter(f"statistics reach back an hour, so from 10s to 1h, not {format_duration(last)}")
+    if queue is not None:
+        app.pipeline.find_queue(queue)
+    require_rights(Duty.STATISTICS_SHOW, app.pipeline, app.cluster)
+    found = read_statistics(app.pipeline, app.cluster, last)
+    chosen = [one for one in found.types if queue in (None, one.queue) and job_type in (None, one.job_type)]
+    if as_json:
+        print_json(statistics_document(found, chosen))
+    else:
+        _print(found, chosen, last)
+    if not found.is_fresh:
+        raise SystemExit(1)
+
+
+def _print(found: Statistics, chosen: Sequence[TypeStatistics], last: timedelta) -> None:
+    from ..statistics.text import freshness_line
+
+    if chosen:
+        print_table(TITLES, [_row(one) for one in chosen])
+    elif found.at is not None:
+        echo_line(f"no job ended in the {format_duration(last)} before the last snapshot")
+    failures = sorted(((one, cause) for one in chosen for cause in one.failures), key=lambda pair: -pair[1].count)
+    if failures:
+        echo_line()
+        rows = [
+            (cause.count, one.queue, one.job_type, cause.error_type, cause.fingerprint, cause.message[:MESSAGE_WIDTH])
+            for one, cause in failures[:20]
+        ]
+        print_table(FAILURE_TITLES, rows)
+    echo_line(freshness_line(found))
+
+
+def _row(one: TypeStatistics) -> Sequence[object]:
+    from ..statistics.text import SHARES, length
+
+    times = (one.tally.wait, one.tally.run)
+    lengths = [Figure(length(histogram.quantile_s(share))) for histogram in times for share in SHARES.values()]
+    return (one.queue, one.job_type, one.done_per_s, one.failed_per_s, *lengths)
+
+
+def statistics_document(found: Statistics, chosen: Sequence[TypeStatistics]) -> dict[str, Any]:
+    """The figures for `--json`."""
+    return {
+        "freshness": found.freshness,
+        "at": found.at,
+        "since": found.since,
+        "behind": found.behind,
+        "processes": found.processes,
+        "types": [type_document(one) for one in chosen],
+    }
+
+
+def type_document(one: TypeStatistics) -> dict[str, Any]:
+    """One type, for programs."""
+    from ..statistics.text import quantiles
+
+    return {
+        "queue": one.queue,
+        "type": one.job_type,
+        "span_s": round(one.span_s, 3),
+        "counts": dict(one.tally.counts),
+        "done_per_s": round(one.done_per_s, 3),
+        "failed_per_s": round(one.failed_per_s, 3),
+        "wait_s": quantiles(one.tally.wait),
+        "run_s": quantiles(one.tally.run),
+        "failures": [
+            {
+                "count": cause.count,
+                "error_type": cause.error_type,
+                "fingerprint": cause.fingerprint,
+                "message": cause.message,
+            }
+            for cause in one.failures
+        ],
+        "other_failures": one.tally.other_failures,
+    }

@@ -1,0 +1,92 @@
+"""`GroupOffsets`: the events topic and the statistics' group as Stoker's own client sees them, beside Faust."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from ...topology.cluster.clients import make_client
+from .messages import Orders
+from .panes import KEEP_S
+
+REQUEST_S: Final = 5.0
+_HAS_MEMBERS: Final = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION})
+
+
+class GroupOffsets:
+    """Asks the brokers; all calls come from one thread, and raise KafkaException where there is no answer."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._topic = orders.events
+        config = orders.cluster.reader_config(client_id=f"{orders.group}-supervisor", log_level=2)
+        own = {
+            "group.id": orders.group,  # it never joins; it reads and sets the group's offsets
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "enable.partition.eof": True,
+            "error_cb": lambda _error: None,
+        }
+        self._consumer = make_client(Consumer, {**config, **own})
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._consumer.close()
+
+    def partitions(self, topic: str) -> list[int]:
+        """The partitions of a topic; none where it does not exist."""
+        return sorted(self._consumer.list_topics(topic, timeout=REQUEST_S).topics[topic].partitions)
+
+    def ends(self) -> dict[int, int]:
+        """{events partition: its end}."""
+        found = {}
+        for number in self.partitions(self._topic):
+            place = TopicPartition(self._topic, number)
+            found[number] = self._consumer.get_watermark_offsets(place, timeout=REQUEST_S)[1]
+        return found
+
+    def committed(self) -> dict[int, int]:
+        """{events partition: what the group has committed}; without those of which it has nothing."""
+        asked = self._places(self.partitions(self._topic))
+        found = self._consumer.committed(asked, timeout=REQUEST_S)
+        return {place.partition: place.offset for place in found if place.offset >= 0}
+
+    def has_event(self, partition: int, offset: int) -> bool:
+        """Whether a partition has a record at or after the offset: its last offsets may hold a transaction's marks."""
+        self._consumer.assign([TopicPartition(self._topic, partition, offset)])
+        try:
+            found = self._consumer.consume(1, REQUEST_S)
+        finally:
+            self._consumer.unassign()
+        return any(message.error() is None for message in found)
+
+    def begin(self) -> None:
+        """Let the group begin where statistics reach back to: older events are counted nowhere.
+
+        A group with members keeps its offsets: they have begun already.
+        """
+        numbers = self.partitions(self._topic)
+        since_ms = int((time.time() - KEEP_S) * 1e3)
+        asked = [TopicPartition(self._topic, number, since_ms) for number in numbers]
+        committed, ends = self.committed(), self.ends()  # the ends first: what comes meanwhile is counted
+        starts = self._consumer.offsets_for_times(asked, timeout=REQUEST_S)
+        wanted = {place.partition: place.offset if place.offset >= 0 else ends[place.partition] for place in starts}
+        late = [
+            TopicPartition(self._topic, number, offset)
+            for number, offset in wanted.items()
+            if committed.get(number, -1) < offset
+        ]
+        if late:
+            self._commit(late)
+
+    def _commit(self, places: list[TopicPartition]) -> None:
+        try:
+            self._consumer.commit(offsets=places, asynchronous=False)
+        except KafkaException as refused:
+            if refused.args[0].code() not in _HAS_MEMBERS:
+                raise
+
+    def _places(self, numbers: Iterable[int]) -> list[TopicPartition]:
+        return [TopicPartition(self._topic, number) for number in numbers]

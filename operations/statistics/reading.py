@@ -1,0 +1,149 @@
+"""`Statistics`: rates, waits, runs and failures of the last minutes, summed over all partitions and processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from ...schemas import Undecodable, UnknownSchema
+from ...schemas.statistics_records import PANE_S, FailureCount, StatisticsPane, decode_pane
+from ...topology import ClusterSettings, Pipeline
+from .stored import MARGIN_S, StoredStatistics, read_stored
+from .tallies import DONE, FAILED, Tally
+
+FRESH_S: Final = 15.0
+"""A partition that was not written for longer makes the statistics stale."""
+LONGEST: Final = timedelta(hours=1)
+MOST_CAUSES: Final = 1_000
+"""Causes of failures of one type that are told apart when panes are summed."""
+
+
+class Freshness(StrEnum):
+    """Whether statistics are kept."""
+
+    FRESH = "fresh"
+    STALE = "stale"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeStatistics:
+    """The figures of one job type of a queue, or of a whole queue.
+
+    Attributes:
+        job_type: empty where all types of the queue are together.
+        tally: counts by outcome, histograms of waits and runs, and failures by cause.
+        span_s: of how many seconds they are.
+    """
+
+    queue: str
+    job_type: str
+    tally: Tally
+    span_s: float
+
+    @property
+    def done_per_s(self) -> float:
+        """Jobs that are done."""
+        return self.tally.counts[DONE] / self.span_s
+
+    @property
+    def failed_per_s(self) -> float:
+        """Runs that failed, whether the job is tried again or became a dead letter."""
+        return sum(self.tally.counts[kind] for kind in FAILED) / self.span_s
+
+    @property
+    def failures(self) -> list[FailureCount]:
+        """Failures by cause, the most frequent first."""
+        return sorted(self.tally.failures.values(), key=lambda one: -one.count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """The figures of the last minutes.
+
+    Attributes:
+        freshness: `NONE` if no process has kept statistics for the last hours.
+        at: when the partition was written that is furthest behind; None without statistics.
+        since: from when on events are counted here, up to `at`.
+        behind: events that were not counted yet.
+        processes: those that keep them, as `host/process id`.
+        types: by queue and type.
+    """
+
+    freshness: Freshness
+    at: datetime | None = None
+    since: datetime | None = None
+    behind: int = 0
+    processes: tuple[str, ...] = ()
+    types: tuple[TypeStatistics, ...] = ()
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether they are kept now."""
+        return self.freshness is Freshness.FRESH
+
+    def by_queue(self) -> dict[str, TypeStatistics]:
+        """{queue: the figures of all its types together}."""
+        found: dict[str, TypeStatistics] = {}
+        for one in self.types:
+            whole = found.setdefault(
+                one.queue, TypeStatistics(queue=one.queue, job_type="", tally=Tally(""), span_s=one.span_s)
+            )
+            whole.tally.merge(one.tally, MOST_CAUSES)
+        return found
+
+
+def read_statistics(
+    pipeline: Pipeline, cluster: ClusterSettings, last: timedelta, clock: Callable[[], float] = time.time
+) -> Statistics:
+    """Read the figures of the last minutes, an hour at most; of stale ones, those before the last snapshot.
+
+    Raises:
+        TopicAbsent, NotAuthorized, ClusterUnreachable, ReadStalled: they cannot be read.
+    """
+    now_s, margin = clock(), timedelta(seconds=MARGIN_S)
+    now = datetime.fromtimestamp(now_s, UTC)
+    stored = read_stored(cluster, pipeline.stats_topic, now - last - margin)
+    if not stored.positions:
+        return Statistics(freshness=Freshness.NONE)
+    at = min(heard.written for heard in stored.positions.values())
+    if now - at > timedelta(seconds=FRESH_S):
+        stored = read_stored(cluster, pipeline.stats_topic, at - last - margin)
+    return summed(stored, last, now_s)
+
+
+def summed(stored: StoredStatistics, last: timedelta, now_s: float) -> Statistics:
+    """Sum the panes up to the last snapshot. Pure."""
+    at = min(heard.written for heard in stored.positions.values())
+    is_fresh = now_s - at.timestamp() <= FRESH_S
+    since_s = int((at.timestamp() - last.total_seconds()) // PANE_S + 1) * PANE_S
+    span_s = max(at.timestamp() - since_s, 1.0)
+    tallies: dict[tuple[str, str], Tally] = {}
+    for pane in _panes(stored.panes, since_s):
+        for counts in pane.types:
+            tallies.setdefault((pane.queue, counts.job_type), Tally(counts.job_type)).add_counts(counts, MOST_CAUSES)
+    return Statistics(
+        freshness=Freshness.FRESH if is_fresh else Freshness.STALE,
+        at=at,
+        since=datetime.fromtimestamp(since_s, UTC),
+        behind=sum(heard.position.behind for heard in stored.positions.values()),
+        processes=tuple(sorted({heard.position.process for heard in stored.positions.values()})),
+        types=tuple(
+            TypeStatistics(queue=queue, job_type=job_type, tally=tally, span_s=span_s)
+            for (queue, job_type), tally in sorted(tallies.items())
+        ),
+    )
+
+
+def _panes(stored: Mapping[int, Mapping[tuple[str, int], bytes]], since_s: int) -> Iterable[StatisticsPane]:
+    for panes in stored.values():
+        for (_, begins_s), value in panes.items():
+            if begins_s >= since_s:
+                try:
+                    yield decode_pane(value)
+                except (Undecodable, UnknownSchema):
+                    continue

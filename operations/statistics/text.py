@@ -1,0 +1,54 @@
+"""Statistics in words, for `stoker statistics show` and `stoker queues`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .histograms import Histogram
+from .reading import Freshness, Statistics, TypeStatistics
+
+SHARES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+_UNITS: Final = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+
+
+def length(seconds: float | None) -> str:
+    """A length of time with two or three digits.
+
+    >>> [length(seconds) for seconds in (None, 0.00042, 0.0104, 1.53, 4_000)]
+    ['-', '420 µs', '10 ms', '1.5 s', '1.1 h']
+    """
+    if seconds is None:
+        return "-"
+    size, unit = next((one for one in _UNITS if seconds >= one[0]), _UNITS[-1])
+    number = seconds / size
+    return f"{number:.1f} {unit}" if number < 9.95 else f"{number:.0f} {unit}"
+
+
+def quantiles(histogram: Histogram) -> dict[str, float | None]:
+    """{p50, p95, p99: seconds}, and how many it has as `count`."""
+    found = {name: histogram.quantile_s(share) for name, share in SHARES.items()}
+    rounded = {name: None if value is None else float(f"{value:.3g}") for name, value in found.items()}
+    return {**rounded, "count": histogram.count}
+
+
+def freshness_line(found: Statistics) -> str:
+    """How old they are, and what to do about it."""
+    if found.freshness is Freshness.NONE or found.at is None or found.since is None:
+        return "there are no statistics: `stoker statistics run` keeps them"
+    if found.freshness is Freshness.STALE:
+        return (
+            f"statistics are stale since {found.at:%Y-%m-%d %H:%M:%S} UTC: is `stoker statistics run` running? "
+            "The figures are of the time before"
+        )
+    behind = f", {found.behind:,} events behind" if found.behind else ""
+    processes = "1 process" if len(found.processes) == 1 else f"{len(found.processes)} processes"
+    return f"from {found.since:%H:%M:%S} to {found.at:%H:%M:%S} UTC, counted by {processes}{behind}"
+
+
+def queue_line(one: TypeStatistics) -> str:
+    """The figures of a queue in one line."""
+    wait, run = (
+        f"{word} p50 {length(times.quantile_s(0.5))}, p99 {length(times.quantile_s(0.99))}"
+        for word, times in (("wait", one.tally.wait), ("run", one.tally.run))
+    )
+    return f"{one.done_per_s:,.1f} done/s, {one.failed_per_s:,.1f} failed/s; {wait}; {run}"
