@@ -45,6 +45,7 @@ EXPECTED: Final = {
     "stoker.databases.errors.DatabaseUrlInvalid": ExitCode.USAGE,
     "stoker.databases.errors.InvalidTableName": ExitCode.USAGE,
     "stoker.operations.application.ApplicationError": ExitCode.USAGE,
+    "stoker.operations.statistics.broker_options.NoSuchConnection": ExitCode.USAGE,
     "stoker.operations.payload_input.InputRefused": ExitCode.USAGE,
     "stoker.producers.control.errors.OrderRefused": ExitCode.USAGE,
     "stoker.producers.schedules.errors.ScheduleRefused": ExitCode.USAGE,

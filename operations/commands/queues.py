@@ -19,6 +19,7 @@ from ..instants import rounded
 if TYPE_CHECKING:
     from ...topology import Queue
     from ..cluster_view import ClusterView
+    from ..statistics.reading import Statistics
     from ..status.fill import Fill
     from ..status.holdup_reports import HoldupReport
     from ..status.queues import Backlog, OffsetReading, QueueStatus
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 Complete = Callable[[Sequence["QueueStatus"]], list["QueueStatus"]]
 
 SHORTEST_PAUSE_S: Final = 0.2
+STATISTICS_OF: Final = timedelta(minutes=1)
 TITLES: Final = ("QUEUE", "WAITING", "OLDEST", "IN/S", "DONE/S", "WORKERS", "DEAD")
 
 
@@ -54,6 +56,9 @@ def queues(
     queue whose workers report it stands how many of the jobs that they have taken wait for an earlier one of their
     key, for their due time, or at a gate such as a pause.
 
+    Below a queue also stands how many of its jobs were done and failed in the last minute, and how long they waited and
+    ran, where `stoker statistics run` keeps that.
+
     Below a queue that declares max_waiting stands how full it is, counted exactly, without delayed jobs.
 
     WAITING counts what the group has not committed: up to a worker's jobs in flight may be done already. DEAD counts
@@ -71,13 +76,15 @@ def queues(
     from ...topology.planning.access import require_rights
     from ...topology.planning.rights import Duty
     from ..cluster_view import ClusterView
+    from ..statistics.reading import read_statistics_if_any
 
     chosen = app.find_queues(names)
     require_rights(Duty.QUEUES, app.pipeline, app.cluster, chosen)
     view, count_dead = ClusterView(app.cluster), _count_all_of(app) if exact else _count_few_of(app)
     complete = _completing(app, count_dead)
     for statuses in _watch(view, chosen, sample, complete) if watch else [_once(view, chosen, sample, complete)]:
-        _show(statuses, as_json=as_json, watch=watch)
+        found = read_statistics_if_any(app.pipeline, app.cluster, STATISTICS_OF)
+        _show(statuses, found, as_json=as_json, watch=watch)
 
 
 def _completing(app: AppContext, count_dead: Callable[[QueueStatus], int | None]) -> Complete:
@@ -178,34 +185,52 @@ def _count_few_of(app: AppContext) -> Callable[[QueueStatus], int | None]:
     return lambda status: status.dead_at_most and topics[status.name].count()
 
 
-def _show(statuses: Sequence[QueueStatus], *, as_json: bool, watch: bool) -> None:
+def _show(statuses: Sequence[QueueStatus], statistics: Statistics, *, as_json: bool, watch: bool) -> None:
     if as_json:
-        data = [queue_data(status) for status in statuses]
+        data = [{**queue_data(status), "statistics": _statistics_data(statistics, status.name)} for status in statuses]
         return print_json_line(data) if watch else print_json(data)
     if watch:
         click.clear()
         echo_line(f"{datetime.now(UTC):%H:%M:%S} UTC · Ctrl+C ends")
         echo_line()
-    for line in queue_lines(statuses):
+    for line in queue_lines(statuses, statistics):
         echo_line(line)
     return None
 
 
-def queue_lines(statuses: Sequence[QueueStatus]) -> list[str]:
-    """The table for people: a row for each queue, one for each topic where jobs wait, then what is in the way."""
-    from ..status.queue_orders import order_lines
+def _statistics_data(statistics: Statistics, queue: str) -> dict[str, object]:
+    from ..statistics.text import figures
 
+    found = statistics.by_queue().get(queue) if statistics.is_fresh else None
+    return {"freshness": statistics.freshness, "at": statistics.at, **figures(found)}
+
+
+def queue_lines(statuses: Sequence[QueueStatus], statistics: Statistics | None = None) -> list[str]:
+    """The table for people: a row for each queue, one for each topic where jobs wait, then what is in the way."""
+    from ..statistics.text import queue_line, stale_line
+
+    counted = statistics.by_queue() if statistics is not None and statistics.is_fresh else {}
     rows: list[Sequence[object]] = []
     notes: dict[int, list[str]] = {}
     for status in statuses:
         rows += [_queue_row(status), *(_backlog_row(backlog) for backlog in status.backlogs if backlog.waiting)]
-        waits = [] if status.waits is None else [f"  waiting for: {status.waits}"]
-        ordered = [f"  {line}" for line in order_lines(status.orders)]
-        obstacles = [f"  ! {obstacle}" for obstacle in status.obstacles]
-        fill = [] if status.fill is None else [f"  {status.fill.sentence}"]
-        notes[len(rows)] = [*fill, *_age_notes(status), *ordered, *waits, *obstacles]
+        figures = [f"  last minute: {queue_line(counted[status.name])}"] if status.name in counted else []
+        notes[len(rows)] = [*figures, *_notes(status)]
     lines = table_lines(TITLES, rows)
-    return [lines[0], *(line for at, row in enumerate(lines[1:], 1) for line in (row, *notes.get(at, [])))]
+    table = [lines[0], *(line for at, row in enumerate(lines[1:], 1) for line in (row, *notes.get(at, [])))]
+    stale = "" if statistics is None else stale_line(statistics)
+    return [*table, stale] if stale else table
+
+
+def _notes(status: QueueStatus) -> list[str]:
+    """Lines below a queue: how full it is, how old, what was ordered, and why its jobs wait."""
+    from ..status.queue_orders import order_lines
+
+    fill = [] if status.fill is None else [f"  {status.fill.sentence}"]
+    ordered = [f"  {line}" for line in order_lines(status.orders)]
+    waits = [] if status.waits is None else [f"  waiting for: {status.waits}"]
+    obstacles = [f"  ! {obstacle}" for obstacle in status.obstacles]
+    return [*fill, *_age_notes(status), *ordered, *waits, *obstacles]
 
 
 def _age_notes(status: QueueStatus) -> list[str]:

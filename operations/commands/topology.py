@@ -92,8 +92,8 @@ def topology() -> None:
 
     A queue has a main topic, one for each priority beside `normal`, for each retry tier and for each of three classes
     of delay, and one each for carried jobs, dead letters, its ledger and its progress. The pipeline has topics of its
-    own for schemas, events, orders (control), the workers' status, the audit trail and schedules, and one for the
-    shares of limits where workers share any.
+    own for schemas, events, orders (control), the workers' status, the audit trail, schedules and statistics (stats),
+    and one for the shares of limits where workers share any.
     """
 
 

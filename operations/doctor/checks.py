@@ -105,6 +105,9 @@ def _check_events(pipeline: Pipeline, facts: Facts) -> Iterator[Finding]:
     if not facts.has(pipeline.events_topic):
         observed = f"{pipeline.events_topic} is missing: jobs run, and nobody hears of retries, deaths and hold-ups"
         yield broken("P10", CLUSTER, observed, "run `stoker topology apply`")
+    if not facts.has(pipeline.stats_topic):
+        observed = f"{pipeline.stats_topic} is missing: jobs run, and no statistics of them are kept"
+        yield unknown("P10", CLUSTER, observed, "run `stoker topology apply`")
 
 
 def _check_schemas(pipeline: Pipeline, cluster: ClusterSettings, facts: Facts, timeout_s: float) -> Iterator[Finding]:

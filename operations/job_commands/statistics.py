@@ -52,9 +52,10 @@ def statistics() -> None:
     show_default=True,
     help="Restart the Faust process when it is silent, or leaves an event uncounted, for so long.",
 )
+@click.option("--once", is_flag=True, help="End when all events that are there now have been counted.")
 @AS_JSON
 @pass_app
-def run(app: AppContext, *, stall: timedelta, as_json: bool) -> None:
+def run(app: AppContext, *, stall: timedelta, once: bool, as_json: bool) -> None:
     """Count the events of this pipeline's jobs, until SIGTERM or Ctrl+C.
 
     It counts in a process of its own with Faust, which it watches: when that process dies or stalls, it is started
@@ -65,10 +66,11 @@ def run(app: AppContext, *, stall: timedelta, as_json: bool) -> None:
     Examples:
       stoker -A shop.jobs:pipeline statistics run
       stoker -A shop.jobs:pipeline statistics run --stall 30s --json
+      stoker -A shop.jobs:pipeline statistics run --once
     """
     from ...topology.planning.access import require_rights
     from ...topology.planning.rights import Duty
-    from ..statistics.broker_options import NoSuchConnection, broker_access
+    from ..statistics.broker_options import broker_access
     from ..statistics.supervising import Supervisor
     from ..stored_jobs.topic_reader import require_topics
     from ..views.logging_json import JsonFormatter
@@ -79,8 +81,8 @@ def run(app: AppContext, *, stall: timedelta, as_json: bool) -> None:
     cluster = app.start_cluster()
     try:
         broker_access(cluster.options)
-    except (NoSuchConnection, OSError) as refused:
-        raise Failure(str(refused)) from refused
+    except OSError as unreadable:
+        raise Failure(f"a certificate or key of the connection cannot be read: {unreadable}") from unreadable
     require_rights(Duty.STATISTICS, app.pipeline, cluster)
     require_topics(cluster, app.pipeline.events_topic, app.pipeline.stats_topic)
     ending = threading.Event()
@@ -89,7 +91,13 @@ def run(app: AppContext, *, stall: timedelta, as_json: bool) -> None:
     supervisor = Supervisor(_orders(app), stall_s=stall.total_seconds())
     told = _Told(as_json=as_json)
     echo_line(f"statistics of {app.pipeline.namespace}", err=True)
-    supervisor.run(ending.wait, told.note)
+
+    def note(course: Course) -> None:
+        told.note(course)
+        if once and course.partitions and course.behind == 0:
+            ending.set()
+
+    supervisor.run(ending.wait, note)
     told.end(supervisor.course)
 
 
@@ -234,11 +242,11 @@ def _print(found: Statistics, chosen: Sequence[TypeStatistics], last: timedelta)
 
 
 def _row(one: TypeStatistics) -> Sequence[object]:
-    from ..statistics.text import SHARES, length
+    from ..statistics.text import SHARES, length, rate
 
     times = (one.tally.wait, one.tally.run)
     lengths = [Figure(length(histogram.quantile_s(share))) for histogram in times for share in SHARES.values()]
-    return (one.queue, one.job_type, one.done_per_s, one.failed_per_s, *lengths)
+    return (one.queue, one.job_type, Figure(rate(one.done_per_s)), Figure(rate(one.failed_per_s)), *lengths)
 
 
 def statistics_document(found: Statistics, chosen: Sequence[TypeStatistics]) -> dict[str, Any]:
@@ -255,17 +263,13 @@ def statistics_document(found: Statistics, chosen: Sequence[TypeStatistics]) -> 
 
 def type_document(one: TypeStatistics) -> dict[str, Any]:
     """One type, for programs."""
-    from ..statistics.text import quantiles
+    from ..statistics.text import figures
 
     return {
         "queue": one.queue,
         "type": one.job_type,
-        "span_s": round(one.span_s, 3),
         "counts": dict(one.tally.counts),
-        "done_per_s": round(one.done_per_s, 3),
-        "failed_per_s": round(one.failed_per_s, 3),
-        "wait_s": quantiles(one.tally.wait),
-        "run_s": quantiles(one.tally.run),
+        **figures(one),
         "failures": [
             {
                 "count": cause.count,

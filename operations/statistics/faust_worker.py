@@ -23,6 +23,8 @@ import faust
 from faust.types import TP, EventT, StreamT
 
 from ...schemas.statistics_records import StatisticsPosition, encode_position
+from ..views.logging_json import JsonFormatter
+from ..views.text_log import TextFormatter
 from .broker_options import broker_access
 from .messages import Beat, Orders
 from .panes import KEEP_S, FoldCounts, PartitionFold
@@ -36,8 +38,8 @@ SESSION_S: Final = 10.0
 LAST_WRITE_S: Final = 5.0
 STOPPED_TOO_LONG: Final = 3
 CRASHED: Final = 1
-LIBRARIES: Final = ("faust", "mode", "aiokafka")
-"""They warn of what is usual here, such as a rebalance without a sensor."""
+LIBRARIES: Final = {"faust": logging.ERROR, "mode": logging.ERROR, "aiokafka": logging.CRITICAL}
+"""{library: from which level on it is logged}: it warns of what is usual, or repeats an outage many times a second."""
 
 
 class StatisticsApp:
@@ -207,20 +209,23 @@ async def run(orders: Orders) -> int:
 
 def main() -> None:
     """Read the orders, and end with the supervisor."""
-    from ..cli.logs import log_to_stderr
-    from ..views.logging_json import JsonFormatter
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl+C is for the supervisor
     orders = Orders.from_line(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
-    log_to_stderr(orders.log_level, JsonFormatter() if orders.log_json else None)
-    for library in LIBRARIES:
-        logging.getLogger(library).setLevel(logging.DEBUG if orders.log_level == "debug" else logging.ERROR)
+    _log_to_stderr(orders)
     os._exit(asyncio.run(run(orders)))
 
 
+def _log_to_stderr(orders: Orders) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if orders.log_json else TextFormatter())
+    logging.basicConfig(level=orders.log_level.upper(), handlers=[handler])
+    for library, level in LIBRARIES.items():
+        logging.getLogger(library).setLevel(logging.DEBUG if orders.log_level == "debug" else level)
+
+
 def _end_with_supervisor() -> None:
-    """Its end of the pipe closes when it dies, in whatever way."""
+    """End when the supervisor's end of the pipe closes, which it does however that process ends."""
     sys.stdin.buffer.read()
     os._exit(CRASHED)
 

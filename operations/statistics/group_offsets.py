@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from ...topology import NotAuthorized
 from ...topology.cluster.clients import make_client
+from ...topology.cluster.committed_offsets import ask_committed
+from ...topology.cluster.leaders import ask_leaders
 from .messages import Orders
 from .panes import KEEP_S
 
@@ -17,16 +20,21 @@ _HAS_MEMBERS: Final = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGA
 
 
 class GroupOffsets:
-    """Asks the brokers; all calls come from one thread, and raise KafkaException where there is no answer."""
+    """Asks the brokers; all calls come from one thread.
+
+    They raise KafkaException where there is no answer, and NotAuthorized where the client lacks a right.
+    """
 
     def __init__(self, orders: Orders) -> None:
-        self._topic = orders.events
+        self._topic, self._group = orders.events, orders.group
+        self._principal = orders.cluster.principal
         config = orders.cluster.reader_config(client_id=f"{orders.group}-supervisor", log_level=2)
         own = {
             "group.id": orders.group,  # it never joins; it reads and sets the group's offsets
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "enable.partition.eof": True,
+            "isolation.level": "read_uncommitted",  # as Faust reads
             "error_cb": lambda _error: None,
         }
         self._consumer = make_client(Consumer, {**config, **own})
@@ -44,14 +52,22 @@ class GroupOffsets:
         found = {}
         for number in self.partitions(self._topic):
             place = TopicPartition(self._topic, number)
-            found[number] = self._consumer.get_watermark_offsets(place, timeout=REQUEST_S)[1]
+            found[number] = ask_leaders(partial(self._end, place), REQUEST_S)
         return found
+
+    def _end(self, place: TopicPartition) -> int:
+        return self._consumer.get_watermark_offsets(place, timeout=REQUEST_S)[1]
 
     def committed(self) -> dict[int, int]:
         """{events partition: what the group has committed}; without those of which it has nothing."""
-        asked = self._places(self.partitions(self._topic))
-        found = self._consumer.committed(asked, timeout=REQUEST_S)
-        return {place.partition: place.offset for place in found if place.offset >= 0}
+        asked = [(self._topic, number) for number in self.partitions(self._topic)]
+        try:
+            found = ask_committed(self._consumer, asked, REQUEST_S)
+        except KafkaException as failed:
+            if failed.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                raise NotAuthorized(self._principal, [("Read", f"group {self._group}")]) from failed
+            raise
+        return {number: place.offset for (_, number), place in found.items()}
 
     def has_event(self, partition: int, offset: int) -> bool:
         """Whether a partition has a record at or after the offset: its last offsets may hold a transaction's marks."""
@@ -71,7 +87,7 @@ class GroupOffsets:
         since_ms = int((time.time() - KEEP_S) * 1e3)
         asked = [TopicPartition(self._topic, number, since_ms) for number in numbers]
         committed, ends = self.committed(), self.ends()  # the ends first: what comes meanwhile is counted
-        starts = self._consumer.offsets_for_times(asked, timeout=REQUEST_S)
+        starts = ask_leaders(lambda: self._consumer.offsets_for_times(asked, timeout=REQUEST_S), REQUEST_S)
         wanted = {place.partition: place.offset if place.offset >= 0 else ends[place.partition] for place in starts}
         late = [
             TopicPartition(self._topic, number, offset)
@@ -87,6 +103,3 @@ class GroupOffsets:
         except KafkaException as refused:
             if refused.args[0].code() not in _HAS_MEMBERS:
                 raise
-
-    def _places(self, numbers: Iterable[int]) -> list[TopicPartition]:
-        return [TopicPartition(self._topic, number) for number in numbers]

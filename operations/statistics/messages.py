@@ -1,4 +1,4 @@
-"""What the supervisor and its Faust process write to each other, a JSON line each."""
+"""`Orders` and `Beat`: the supervisor and its Faust process write them to each other, a JSON line each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...topology.cluster.settings import Option
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orders:
-    """What a Faust process is to do; it has secrets, so it goes through a pipe.
+    """The orders of a Faust process; they have secrets, so they go through a pipe.
 
     Attributes:
         group: its consumer group, and `member` its name there, which stays over restarts.

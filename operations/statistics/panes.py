@@ -47,7 +47,7 @@ class _Pane:
 
 @dataclass(slots=True)
 class FoldCounts:
-    """What folds have done.
+    """The progress of a process's folds.
 
     Attributes:
         events: that were read, `jobs` that were counted of them: jobs that are done, and other outcomes of runs.

@@ -31,7 +31,7 @@ class FaustProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     def _listen(self) -> None:
@@ -41,7 +41,7 @@ class FaustProcess:
                 self._beats.append(beat)
 
     def next_beat(self) -> Beat | None:
-        """Its latest beat; None if that was taken before."""
+        """The latest beat; None if that was taken before."""
         with suppress(IndexError):
             return self._beats.pop()
         return None

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from confluent_kafka import KafkaException
+
 from ...schemas import Undecodable, UnknownSchema
 from ...schemas.statistics_records import PANE_S, FailureCount, StatisticsPane, decode_pane
-from ...topology import ClusterSettings, Pipeline
+from ...topology import ClusterSettings, NotAuthorized, Pipeline
+from ...topology.cluster.settings import ClusterUnreachable
+from ..stored_jobs.errors import StoredJobsError
 from .stored import MARGIN_S, StoredStatistics, read_stored
 from .tallies import DONE, FAILED, Tally
 
@@ -116,6 +121,14 @@ def read_statistics(
     return summed(stored, last, now_s)
 
 
+def read_statistics_if_any(pipeline: Pipeline, cluster: ClusterSettings, last: timedelta) -> Statistics:
+    """Read the figures for a command that works without them: it has none where they cannot be read."""
+    try:
+        return read_statistics(pipeline, cluster, last)
+    except (StoredJobsError, NotAuthorized, ClusterUnreachable, KafkaException):
+        return Statistics(freshness=Freshness.NONE)
+
+
 def summed(stored: StoredStatistics, last: timedelta, now_s: float) -> Statistics:
     """Sum the panes up to the last snapshot. Pure."""
     at = min(heard.written for heard in stored.positions.values())
@@ -140,10 +153,8 @@ def summed(stored: StoredStatistics, last: timedelta, now_s: float) -> Statistic
 
 
 def _panes(stored: Mapping[int, Mapping[tuple[str, int], bytes]], since_s: int) -> Iterable[StatisticsPane]:
+    """The panes that begin then or later; what another version of Stoker wrote is left out."""
     for panes in stored.values():
-        for (_, begins_s), value in panes.items():
-            if begins_s >= since_s:
-                try:
-                    yield decode_pane(value)
-                except (Undecodable, UnknownSchema):
-                    continue
+        for value in (value for (_, begins_s), value in panes.items() if begins_s >= since_s):
+            with suppress(Undecodable, UnknownSchema):
+                yield decode_pane(value)

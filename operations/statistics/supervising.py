@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException
 from .group_offsets import GroupOffsets
 from .messages import Beat, Orders
 from .process import FaustProcess
-from .watch import Stall, Watch
+from .watch import Watch
 
 _LOGGER = logging.getLogger("stoker.statistics")
 
@@ -60,6 +60,8 @@ class Supervisor:
         self._pause_s = FIRST_PAUSE_S
         self._before = Course()
         self._ends: Mapping[int, int] = {}
+        self._looked_at: Mapping[int, int] = {}
+        self._is_away = False
         self.course = Course()
 
     @property
@@ -106,9 +108,10 @@ class Supervisor:
         try:
             self._group.begin()
         except KafkaException as failed:
-            _LOGGER.warning("the brokers do not answer (%s); trying again", failed.args[0].str())
+            self._note_outage(failed)
             self._start_at_s = now_s + LOOK_S
             return
+        self._note_answer()
         self._process = FaustProcess(self._orders)
         self._watch = Watch(now_s, self._stall_s)
         self._started_s, self._next_look_s = now_s, now_s + LOOK_S
@@ -132,24 +135,38 @@ class Supervisor:
     def _look(self, process: FaustProcess, now_s: float) -> None:
         """Compare with the topic, and kill the process if it stalls."""
         try:
-            self._ends = self._group.ends()
+            self._ends = self._true_ends()
             if not self._watch.positions:
                 self._watch.note(now_s, self._group.committed())
-            stall = self._watch.stall(now_s, self._ends)
-            is_stalled = stall is not None and self._is_real(stall)
         except KafkaException as failed:
-            _LOGGER.debug("the brokers do not answer: %s", failed.args[0].str())
+            self._note_outage(failed)
             self._watch.excuse(now_s)
             return
-        if stall is not None and is_stalled:
+        self._note_answer()
+        stall = self._watch.stall(now_s, self._ends)
+        if stall is not None:
             process.kill()
-            self._restart(now_s, f"it has stalled: {stall.why}; it was killed")
-        elif stall is not None:
-            self._watch.excuse(now_s)
+            self._restart(now_s, f"it has stalled: {stall}; it was killed")
 
-    def _is_real(self, stall: Stall) -> bool:
-        """Whether there is an event at the place: the last offsets of a topic may hold none."""
-        return stall.place is None or self._group.has_event(*stall.place)
+    def _true_ends(self) -> dict[int, int]:
+        """{events partition: its end}; of one that stands still, the last offsets may hold no event."""
+        ends = self._group.ends()
+        positions, before = self._watch.positions, self._looked_at
+        for number, at in positions.items():
+            if at < ends.get(number, 0) and before.get(number) == at and not self._group.has_event(number, at):
+                ends[number] = at
+        self._looked_at = positions
+        return ends
+
+    def _note_outage(self, failed: KafkaException) -> None:
+        if not self._is_away:
+            _LOGGER.warning("the brokers do not answer (%s); statistics go on when they do", failed.args[0].str())
+        self._is_away = True
+
+    def _note_answer(self) -> None:
+        if self._is_away:
+            _LOGGER.warning("the brokers answer again")
+        self._is_away = False
 
     def _restart(self, now_s: float, why: str) -> None:
         self._process = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import repeat
@@ -116,12 +116,16 @@ def _waits(event: JobsEnded) -> Sequence[int]:
     waits = halves_of(packed("f", [at_s - before - ms * 1e-3 for before, ms in zip(befores, enqueued, strict=True)]))
     if not (event.attempts or event.replays or event.enqueued_ms):
         return waits
+    are_first = _first_runs(event, enqueued)
+    return [half if is_first else NO_WAIT for half, is_first in zip(waits, are_first, strict=True)]
+
+
+def _first_runs(event: JobsEnded, enqueued_ms: Sequence[int]) -> Iterator[bool]:
+    """Whether each job was run for the first time, and is known when it was enqueued."""
     attempts = unpacked("I", event.attempts) if event.attempts else repeat(1, event.count)
     replays = event.replays or repeat("", event.count)
-    return [
-        half if attempt == 1 and not replay and ms else NO_WAIT
-        for half, attempt, replay, ms in zip(waits, attempts, replays, enqueued, strict=True)
-    ]
+    for attempt, replay, enqueued in zip(attempts, replays, enqueued_ms, strict=True):
+        yield attempt == 1 and not replay and enqueued > 0
 
 
 def tally_event(event: Mapping[str, Any], find: Find) -> None:

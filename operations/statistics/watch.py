@@ -7,24 +7,10 @@ its positions move where there are events to count.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 START_S: Final = 60.0
 """How long a process may take to its first snapshot: it imports, joins its group, and reads what was counted."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stall:
-    """A process does not count.
-
-    Attributes:
-        why: a clause for people.
-        place: (partition, offset) of the event that it should count; None where it is silent altogether.
-    """
-
-    why: str
-    place: tuple[int, int] | None = None
 
 
 class Watch:
@@ -48,7 +34,8 @@ class Watch:
         """Note a snapshot."""
         self.positions = positions
         self._heard_s, self._has_beaten = now_s, True
-        self.note(now_s, positions)
+        if positions:
+            self.note(now_s, positions)
 
     def note(self, now_s: float, positions: Mapping[int, int]) -> None:
         """Note how far partitions are; of a process that has none, those of its group, which somebody should count."""
@@ -59,19 +46,18 @@ class Watch:
             del self._since[partition]
 
     def excuse(self, now_s: float) -> None:
-        """Begin to measure again: the brokers do not answer, or a partition's last offsets hold no events."""
+        """Begin to measure again, since the brokers do not answer."""
         self._heard_s = now_s
         self._since = {partition: (offset, now_s) for partition, (offset, _) in self._since.items()}
 
-    def stall(self, now_s: float, ends: Mapping[int, int]) -> Stall | None:
-        """Judge, by {partition: its end}; None while all is well."""
+    def stall(self, now_s: float, ends: Mapping[int, int]) -> str | None:
+        """Judge, by {partition: its end}: how it stalls, as a clause for people; None while all is well."""
         silent_s = now_s - self._heard_s
         if silent_s > (self._stall_s if self._has_beaten else max(START_S, self._stall_s)):
-            return Stall(why=f"it has written no snapshot for {silent_s:.0f} s")
+            return f"it has written no snapshot for {silent_s:.0f} s"
         for partition, (offset, since_s) in sorted(self._since.items()):
             if offset >= ends.get(partition, 0):
                 self._since[partition] = offset, now_s  # nothing to count: the clock runs from the next event on
             elif now_s - since_s > self._stall_s:
-                why = f"partition {partition} has stood at {offset} of {ends[partition]} for {now_s - since_s:.0f} s"
-                return Stall(why=why, place=(partition, offset))
+                return f"partition {partition} has stood at {offset} of {ends[partition]} for {now_s - since_s:.0f} s"
         return None

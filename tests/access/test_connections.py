@@ -53,6 +53,21 @@ def test_a_job_is_enqueued_and_run_over_each_kind_of_connection(
             running.wait_outcomes(Done=2)
 
 
+@pytest.mark.parametrize("way", ["scram-tls", "mtls"])
+def test_statistics_are_kept_over_a_connection_with_tls(
+    guarded: Guarded, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Faust has a client of its own, which takes passwords and certificates from the same options."""
+    scene = make_scene(guarded, namespace, tmp_path, monkeypatch)
+    principal, connect = KNOWN[way]
+    cluster = connect(guarded)
+    options = [f"--option={name}={value}" for name, value in cluster.options.items()]
+    root = ["-A", scene.application, "--bootstrap-servers", cluster.bootstrap_servers, *options]
+    with guarded.granted(principal, acls(scene.rights(Duty.STATISTICS))):
+        ended = CliRunner().invoke(main, [*root, "statistics", "run", "--once"])
+    assert (ended.exit_code, "0 events behind" in ended.output) == (0, True), ended.output
+
+
 def _wrong(guarded: Guarded, foreign: Authority) -> dict[str, tuple[ClusterSettings, str, str]]:
     """{what is wrong: (settings, what was met, what to do)}."""
     ada = credentials("ada", "PLAIN", "SASL_PLAINTEXT")

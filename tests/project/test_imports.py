@@ -33,6 +33,7 @@ FOLDERS = {
             "share_records",
             "reservation_records",
             "audit_entries",
+            "statistics_records",
             "shapes",
             "contracts",
             "stores",
@@ -124,6 +125,7 @@ FOLDERS = {
         *(
             "stored_jobs",
             "replay",
+            "statistics",
             "status",
             "job_index",
             "doctor",

@@ -32,7 +32,9 @@ RESERVED_PRIORITY_NAMES: Final = frozenset(
     {"retry", "delay", "carried", "dead", "ledger", "progress", "results", "limits", "shares", "schedules", "replay"}
 )
 """Words that follow a queue's name on other topics of its own."""
-RESERVED_QUEUE_NAMES: Final = frozenset({"schemas", "events", "control", "workers", "audit", "schedules", "shares", "stats"})
+RESERVED_QUEUE_NAMES: Final = frozenset(
+    {"schemas", "events", "control", "workers", "audit", "schedules", "shares", "stats"}
+)
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 

@@ -210,6 +210,18 @@ def _change_schedules(scene: Scene) -> None:
     assert "often@" in scene.stoker("schedules", "trigger", "often")
 
 
+def _keep_statistics(scene: Scene) -> None:
+    assert "0 events behind" in scene.stoker("statistics", "run", "--once")
+
+
+def _look_at_statistics(scene: Scene) -> None:
+    try:
+        scene.stoker("statistics", "show")
+    except Refused as none:
+        if "there are no statistics" not in str(none):
+            raise
+
+
 def _check_schemas(scene: Scene) -> None:
     scene.stoker("schemas", "export")
     scene.stoker("schemas", "check")
@@ -238,6 +250,8 @@ WORK: Final[Mapping[Duty, Callable[[Scene], None]]] = {
     Duty.WORKERS_LIST: _look_at_workers,
     Duty.SCHEDULES: _change_schedules,
     Duty.SCHEDULES_LIST: _look_at_schedules,
+    Duty.STATISTICS: _keep_statistics,
+    Duty.STATISTICS_SHOW: _look_at_statistics,
     Duty.SCHEMAS_CHECK: _check_schemas,
     Duty.PLAN: _plan,
     Duty.APPLY: _apply,

@@ -21,7 +21,7 @@ QUEUE_TOPICS = [
     MAIN, f"{MAIN}.retry.5s", f"{MAIN}.retry.1m", *DELAYS, CARRIED,
     f"{MAIN}.dead", f"{MAIN}.ledger", f"{MAIN}.progress",
 ]  # fmt: skip
-SHARED_TOPICS = [f"shop.{name}" for name in ("schemas", "events", "control", "workers", "audit", "schedules")]
+SHARED_TOPICS = [f"shop.{name}" for name in ("schemas", "events", "control", "workers", "audit", "schedules", "stats")]
 MAILS = frozenset({"mails"})
 
 

@@ -18,7 +18,7 @@ from support.waiting import wait_until
 
 DELAYS = ("mails.delay.short", "mails.delay.medium", "mails.delay.long")
 LAST = ("ledger", "progress")
-SHARED = ("schemas", "events", "control", "workers", "audit", "schedules")
+SHARED = ("schemas", "events", "control", "workers", "audit", "schedules", "stats")
 APPLICATION = """
 from datetime import timedelta
 from stoker.topology import Pipeline, RetryPolicy
@@ -70,7 +70,7 @@ def test_plan_then_apply_then_nothing(stoker: Stoker, namespace: str) -> None:
     before = stoker("plan")
     assert before.exit_code == 0, before.output
     assert f"+ {namespace}.mails: main topic; 2 partitions, kept 7d" in before.stdout
-    assert "15 to create, 0 to change" in before.stdout
+    assert "16 to create, 0 to change" in before.stdout
     applied = stoker("apply")
     assert applied.exit_code == 0, applied.output
     assert f"created {namespace}.mails.ledger" in applied.stdout
@@ -105,7 +105,7 @@ def test_the_json_of_plan_and_apply(stoker: Stoker, namespace: str) -> None:
     ]
     assert set(planned["create"][0]) == {"topic", "queue", "setting", "found", "declared", "reason", "flag"}
     applied = _data(stoker("apply", "--json"))
-    assert len(applied.pop("created")) == 15
+    assert len(applied.pop("created")) == 16
     assert applied == {
         "namespace": namespace,
         "grown": [],
