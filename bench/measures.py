@@ -25,6 +25,7 @@ from sending import WARM_UP
 from sharing.measure import FLEET, SHARES, URGENT
 from sight.events import EVENTS
 from sight.index import INDEX
+from sight.metrics import METRICS
 from stages import STAGES
 from working import BRIEF_LANES, LANES
 
@@ -317,6 +318,7 @@ MEASURES: Final = (
     STAGE_BY_STAGE,
     EVENTS,
     INDEX,
+    METRICS,
     BRIEF,
     BULK,
     MEMORY,

@@ -25,6 +25,7 @@ DOES: Final[dict[str, Callable[[Part, Say], Result]]] = {
     "paced": sending.paced,
     "drain": working.drain,
     "drain untold": working.drain_untold,
+    "drain measured": working.drain_measured,
     "serve": working.serve,
     "stages": stages.carry,
     "drain bare": bare.drain,

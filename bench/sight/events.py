@@ -18,9 +18,9 @@ def _events(site: Site, sizes: Sizes, number: int) -> Values:
     for pair in range(PAIRS):
         ways = list(found) if (number + pair) % 2 else list(reversed(found))
         for way in ways:
-            found[way].append(_drained(site, sizes, way))
-    told, untold = _mean(found["drain"], "jobs_per_s"), _mean(found["drain untold"], "jobs_per_s")
-    told_us, untold_us = _mean(found["drain"], "cpu_us"), _mean(found["drain untold"], "cpu_us")
+            found[way].append(drained(site, sizes, way))
+    told, untold = mean(found["drain"], "jobs_per_s"), mean(found["drain untold"], "jobs_per_s")
+    told_us, untold_us = mean(found["drain"], "cpu_us"), mean(found["drain untold"], "cpu_us")
     return {
         "told": told,
         "untold": untold,
@@ -31,14 +31,16 @@ def _events(site: Site, sizes: Sizes, number: int) -> Values:
     }
 
 
-def _drained(site: Site, sizes: Sizes, does: str) -> Result:
+def drained(site: Site, sizes: Sizes, does: str) -> Result:
+    """The result of one process that works through a backlog of no-op jobs."""
     with site.topics("sync") as pipeline:
         namespace, servers = pipeline.namespace, site.cluster.bootstrap_servers
         do(Part(does="bulk", namespace=namespace, kind="sync", jobs=sizes.jobs), servers)
         return do(Part(does=does, namespace=namespace, kind="sync", jobs=sizes.jobs), servers)
 
 
-def _mean(results: list[Result], name: str) -> float:
+def mean(results: list[Result], name: str) -> float:
+    """The mean of one figure over several results."""
     return sum(cast("float", result[name]) for result in results) / len(results)
 
 
