@@ -246,6 +246,11 @@ class WorkerParts:
             }
         )
 
+    @property
+    def job_type_names(self) -> list[str]:
+        """The names of the queue's job types."""
+        return [found.name for found in self._pipeline.job_types.values() if found.queue is self.queue]
+
     def room_for(self, priority: str) -> int:
         """How many more jobs of a priority may be fetched: none where enough of them are ready."""
         ready = self.dispatch.ready

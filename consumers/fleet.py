@@ -55,11 +55,13 @@ class Fleet:
 
     Attributes:
         command: what each process runs; it handles SIGTERM as a worker does.
+        own_options: gives what the process at a place of the fleet has beyond the command; places count from 0.
         on_change: takes {process ids} whenever a process was started or has ended.
     """
 
     command: Sequence[str]
     size: int
+    own_options: Callable[[int], Sequence[str]] = lambda _number: ()
     on_change: Callable[[list[int]], None] = lambda _ids: None
     _members: list[_Member] = field(default_factory=list)
     _stopping: threading.Event = field(default_factory=threading.Event)
@@ -107,7 +109,8 @@ class Fleet:
         # Blocked until the process handles them, since they would end it before; the mask is inherited.
         former = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
         try:
-            member.process = subprocess.Popen(self.command, process_group=0)  # Ctrl-C reaches it once, from here
+            command = [*self.command, *self.own_options(member.number)]
+            member.process = subprocess.Popen(command, process_group=0)  # Ctrl-C reaches it once, from here
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, former)
         member.started_s = time.monotonic()

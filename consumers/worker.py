@@ -18,6 +18,7 @@ from dataclasses import asdict
 from types import FrameType
 from typing import Final
 
+from ..producers.metrics.server import LOCAL, MetricsServer
 from ..schemas import SchemaStore
 from ..topology import ClusterSettings, NotAuthorized, Pipeline, Queue, format_duration
 from ..topology.declaration.pipeline import UnknownName
@@ -41,6 +42,9 @@ from .inspection.snapshot import QueueSnapshot
 from .instruments.instrument import Instrument
 from .instruments.instruments import Instruments
 from .isolation import child_flag
+from .metrics.queue_metrics import QueueMetrics
+from .metrics.worker_health import WorkerHealth
+from .metrics.worker_metrics import WorkerMetrics
 from .queue_worker import QueueWorker
 from .records.cancels import Cancels
 from .records.reschedules import JobOrders, Reschedules
@@ -63,7 +67,7 @@ InspectionSink = Callable[[Sequence[QueueInspection]], None]
 
 
 class Worker:
-    """Runs jobs until it is stopped.
+    """Runs jobs until it is stopped. `health` has whether it lives, and whether it is ready.
 
     Raises:
         TopologyMismatch, ClusterUnreachable, NotAuthorized, ClientOptionRefused, UnknownName: from the constructor on,
@@ -109,11 +113,13 @@ class Worker:
         self._instruments = Instruments(instruments)
         self._cancels, self._reschedules = Cancels(), Reschedules()
         self._watch_failures = FailureWatch.of_pipeline(pipeline, self.settings.worker_id)
-        self._workers = [self._make(queue) for queue in self._queues]
+        self._parts = [self._make_parts(queue) for queue in self._queues]
+        self._workers = list(map(QueueWorker, self._parts))
         if self._contracts.is_checked:
             self._note_contracts()
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
+        self.health = WorkerHealth(self.settings.worker_id, self._workers, self._stopped.is_set)
         self._failure: BaseException | None = None
         self._has_given_up = False
         self._watches = list(map(PollThreadWatch, names))
@@ -129,8 +135,8 @@ class Worker:
             self._store.close()
             raise
 
-    def _make(self, queue: Queue) -> QueueWorker:
-        parts = WorkerParts(
+    def _make_parts(self, queue: Queue) -> WorkerParts:
+        return WorkerParts(
             self._pipeline,
             queue,
             self._cluster,
@@ -139,7 +145,6 @@ class Worker:
             instruments=self._instruments,
             shared=SharedParts(job_orders=JobOrders(self._cancels, self._reschedules), watch=self._watch_failures),
         )
-        return QueueWorker(parts)
 
     def _make_control(self) -> ControlThread:
         process = WorkerProcess(
@@ -245,6 +250,24 @@ class Worker:
     def inspect(self) -> list[QueueInspection]:
         """The state of all runners, partitions and threads, queue by queue; it needs none of them to answer."""
         return [worker.inspect() for worker in self._workers]
+
+    def measure(self) -> WorkerMetrics:
+        """Have the worker count what its metrics need, from now on; to be called before `run`.
+
+        Returns:
+            The source of their samples, for a `MetricsServer`, a `StokerCollector`, or OpenTelemetry.
+        """
+        queues = [QueueMetrics(worker, parts) for worker, parts in zip(self._workers, self._parts, strict=True)]
+        return WorkerMetrics(queues, self._watch_failures.breakers, self.settings, self.health)
+
+    def serve_metrics(self, port: int, host: str = LOCAL) -> MetricsServer:
+        """Make the server of `/metrics`, `/live` and `/ready`, which answers in its `with` block; call it before `run`.
+
+        Raises:
+            PrometheusClientMissing: the extra `metrics` is not installed.
+            MetricsPortTaken: the address cannot be listened on.
+        """
+        return MetricsServer([self.measure()], port, host, health=self.health)
 
     def pause(self, queue: str | None = None, *, job_type: str | None = None, key: bytes | str | None = None) -> None:
         """Let jobs wait until `resume` is called with the same arguments; they cost no attempt, and running jobs end.

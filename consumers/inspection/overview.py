@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
 from ...topology import Queue
 from ..group.membership import Membership
@@ -112,6 +112,10 @@ class Overview:
             children=self._children(),
         )
 
+    def partition_states(self) -> Counter[str]:
+        """{state, as of `PartitionInspection`: how many partitions are in it}."""
+        return Counter(map(_state_of, self._assignments.all()))
+
     def _gated(self) -> tuple[GateInspection, ...]:
         counts = Counter[tuple[str, ...]]()
         for why, count in self._dispatch.gates.counts().items():
@@ -140,9 +144,15 @@ class Overview:
         return PartitionInspection(
             topic=assignment.topic,
             partition=assignment.partition,
-            state="leaving" if not assignment.is_current else "flowing" if assignment.is_running else "restoring",
+            state=_state_of(assignment),
             committed=assignment.commit_state.sent[0] if assignment.commit_state.sent is not None else None,
             lowest=offset,
             lowest_for_s=now_s - since_s,
             incomplete=assignment.progress.incomplete,
         )
+
+
+def _state_of(assignment: Assignment) -> Literal["restoring", "leaving", "flowing"]:
+    if not assignment.is_current:
+        return "leaving"
+    return "flowing" if assignment.is_running else "restoring"

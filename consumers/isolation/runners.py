@@ -60,6 +60,10 @@ class IsolatedRunners(Runners[Slot]):
 
     They take the jobs of isolated types, and suspects. Threads and children are started with `start` where the queue
     has isolated types, or else when the first record comes.
+
+    Attributes:
+        size: how many jobs run at once; 0 where the queue has no isolated types.
+        crashes: how many children died while a job ran.
     """
 
     crashed: BaseException | None = None
@@ -82,6 +86,7 @@ class IsolatedRunners(Runners[Slot]):
         self.addresses = addresses_of(step_context.job_types)
         self._suspects = Suspects(step_context.queue, [name.encode() for name in self.addresses])
         size = settings.isolated_concurrency
+        self.size, self.crashes = size if self._is_expected else 0, 0
         self._pool = ChildPool(
             make_setup(step_context, self.addresses),
             size=size,
@@ -224,6 +229,7 @@ class IsolatedRunners(Runners[Slot]):
         crash_history = record.assignment.crash_history
         crash_history.note(record.offset, crashes)
         with self._lock:
+            self.crashes += 1
             deaths = self._deaths.setdefault(_offset_of(record), _Deaths(crash_history)).seen
             deaths.append(died)
         self._log_crash(job, died, crashes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import timedelta
@@ -37,7 +38,7 @@ WARY_INTERVAL_S: Final = 0.05
 
 
 class Commits:
-    """Commits for one consumer; owned by its poll thread."""
+    """Commits for one consumer; owned by its poll thread. `answers` counts those that the brokers took and refused."""
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class Commits:
         self._opening: set[Assignment] = set()
         self._opened: list[Assignment] = []
         self._last_state = last_state
+        self.answers = Counter(taken=0, refused=0)
 
     # ---- the first commit of an assignment
 
@@ -175,6 +177,7 @@ class Commits:
         for partition in partitions:
             self._take_answer_of(partition, is_refused=error is not None or partition.error is not None)
         refusal = error or _first_error(partitions)
+        self.answers["taken" if refusal is None else "refused"] += 1
         if refusal is not None:
             self._take_refusal(
                 refusal, [partition for partition in partitions if error is not None or partition.error is not None]

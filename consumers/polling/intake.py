@@ -17,6 +17,7 @@ from ..carrying.carrier import Carrier
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
+from ..partitions.enqueue_times import EnqueueTimes
 from ..records.assignment import Assignment, Place
 from ..records.outcomes import INTERRUPTED
 from ..records.partition_progress import OffsetsWentBack
@@ -41,7 +42,12 @@ _ALWAYS: Final = (True,)
 
 
 class Intake:
-    """Between the consumers and the lanes: makes records of messages, and notes their offsets as incomplete."""
+    """Between the consumers and the lanes: makes records of messages, and notes their offsets as incomplete.
+
+    Attributes:
+        fetched: how many records came since the start, those of delay topics included.
+        times: about when they were written.
+    """
 
     def __init__(
         self,
@@ -67,9 +73,13 @@ class Intake:
         self._cancelled = CancelledDelays(self._calendar, dispatch.cancels, dispatch.queue)
         self._read_ahead = dispatch.read_ahead
         self._unique = UniqueArrivals(assignments, self._calendar) if assignments.queue.unique else None
+        self.fetched, self.times = 0, EnqueueTimes()
 
     def take(self, fetched: list[Message]) -> None:
         """Take what was fetched, and empty the list."""
+        if fetched:
+            self.fetched += len(fetched)
+            self.times.note(fetched)
         if not (self._restored_jobs and self._restored_jobs.are_due(fetched)):
             self._take(fetched)
             return
@@ -304,6 +314,7 @@ class Intake:
         error = message.error()
         if error is None:
             return
+        self.fetched -= 1  # it is no record
         if error.code() == KafkaError._PARTITION_EOF:
             assignment, offset = self._assignments.find_running(message.topic(), message.partition()), message.offset()
             if assignment is not None and offset is not None:

@@ -6,6 +6,9 @@ import math
 import threading
 import time
 
+from ...producers.metrics.catalogue import TURN_BOUNDS_S
+from ...producers.metrics.histogram import Histogram
+
 
 class PollThreadState:
     """The state of one queue's poll thread; it writes all but the events, which any thread may set.
@@ -13,6 +16,7 @@ class PollThreadState:
     Attributes:
         ident: of the thread, once it runs.
         last_turn_at_s: when it turned last, by the monotonic clock.
+        turns: counts the time from one turn to the next, in seconds.
         is_stopping: set once the graceful shutdown is asked for.
         is_stopping_now: set once a shutdown without waiting for running jobs is asked for.
         leave_at_s: when the shutdown leaves running jobs behind, by the monotonic clock; infinite before one begins.
@@ -21,6 +25,7 @@ class PollThreadState:
     def __init__(self) -> None:
         self.ident = 0
         self.last_turn_at_s = time.monotonic()
+        self.turns = Histogram(TURN_BOUNDS_S)
         self.is_stopping = threading.Event()
         self.is_stopping_now = threading.Event()
         self.leave_at_s = math.inf
@@ -31,7 +36,9 @@ class PollThreadState:
 
     def note_turn(self) -> None:
         """Note that it turns, or waits within a bound."""
-        self.last_turn_at_s = time.monotonic()
+        now_s = time.monotonic()
+        self.turns.note(now_s - self.last_turn_at_s)
+        self.last_turn_at_s = now_s
 
     @property
     def is_out_of_time(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -41,7 +42,10 @@ class _Retake:
 
 
 class Rebalance:
-    """Begins and ends the assignments of a queue's partitions as they come and go."""
+    """Begins and ends the assignments of a queue's partitions as they come and go.
+
+    `changes` counts {change: how often the group has told it}.
+    """
 
     def __init__(
         self,
@@ -64,9 +68,11 @@ class Rebalance:
         self._begun_anew: list[Assignment] = []
         self._retakes: list[_Retake] = []
         self._sought: set[Assignment] = set()
+        self.changes = Counter(assigned=0, revoked=0, lost=0)
 
     def take(self, given: list[TopicPartition]) -> None:
         """Begin to restore what the group has assigned."""
+        self.changes["assigned"] += 1
         self._restoring.begin(self._assignments.add(given))
 
     def begin_restored(self, consumer: Consumer) -> None:
@@ -183,6 +189,7 @@ class Rebalance:
         self, consumer: Consumer, taken: list[TopicPartition], wait_ended: Callable[[list[Assignment]], None]
     ) -> None:
         """Give partitions up in order: their running jobs may end and be settled, and what is complete is committed."""
+        self.changes["revoked"] += 1
         leaving = self._leave(taken)
         wait_ended(leaving)
         self.commit_last(consumer, leaving)
@@ -196,6 +203,7 @@ class Rebalance:
 
     def lose(self, taken: list[TopicPartition]) -> None:
         """Give partitions up that are another worker's already: there is nothing to wait for, and nothing to commit."""
+        self.changes["lost"] += 1
         self._assignments.end(self._leave(taken))
 
     def _leave(self, taken: list[TopicPartition]) -> list[Assignment]:

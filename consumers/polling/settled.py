@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
@@ -17,7 +17,10 @@ CHANGE_WAIT_S: Final = 0.02
 
 
 class SettledBatches:
-    """The queue of settled batches: the settling thread puts them in, the poll thread takes them out."""
+    """The queue of settled batches: the settling thread puts them in, the poll thread takes them out.
+
+    `fold` takes each batch as well, to count it, where somebody has set it before the first one.
+    """
 
     def __init__(
         self,
@@ -30,6 +33,7 @@ class SettledBatches:
         self._cancels = EndedCancels() if cancels is None else cancels
         self._batches: deque[SettlementBatch] = deque()
         self._changed = threading.Event()
+        self.fold: Callable[[SettlementBatch], None] | None = None
 
     def put(self, batch: SettlementBatch) -> None:
         """Add a batch, and wake the poll thread where it waits for one."""
@@ -39,6 +43,8 @@ class SettledBatches:
             self._cancels.note(batch.ended)
         if self._reschedules.stands:
             self._reschedules.note_settled(batch.ended)
+        if self.fold is not None:
+            self.fold(batch)
         self._batches.append(batch)
         self._changed.set()
 

@@ -52,7 +52,7 @@ class AsyncRunners(Runners[AsyncSlot]):
     ) -> None:
         self._settle_done = settle_done
         self._job_types = job_types
-        self._size = size
+        self._size = self.size = size
         self._run_one = run_one
         self._name = name
         self._ready: Ready = deque() if ready is None else ready

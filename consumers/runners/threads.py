@@ -57,7 +57,7 @@ class ThreadRunners(Runners[Slot]):
         self._numbers = count()
         self._taken: dict[Slot, deque[Record]] = {}
         self._next_of: dict[Slot, tuple[Record | None, float]] = {}
-        self._size = size
+        self._size = self.size = size
         self._replaced = 0
         self._idle = 0
         self._begun = 0

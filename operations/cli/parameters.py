@@ -1,11 +1,17 @@
-"""Types of option values that several commands share."""
+"""Options, and types of their values, that several commands share."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 import click
+
+Command = TypeVar("Command", bound=Callable[..., None])
+LOOPBACK: Final = "127.0.0.1"
+LAST_PORT: Final = 65_535
 
 
 class Duration(click.ParamType):
@@ -71,3 +77,45 @@ class FromNow(click.ParamType):
 def instant_of(value: datetime | timedelta | None) -> datetime | None:
     """The point in time that a value of `FromNow` names."""
     return datetime.now(UTC) + value if isinstance(value, timedelta) else value
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsAddress:
+    """Where a process answers, or the first one of a fleet."""
+
+    port: int
+    host: str
+
+    @classmethod
+    def given(cls, port: int | None, host: str) -> MetricsAddress | None:
+        """The address of the options; None where no port is given."""
+        return None if port is None else cls(port, host)
+
+    def options_of(self, number: int) -> tuple[str, str]:
+        """The option of the process at a place of the fleet."""
+        return "--metrics-port", str(self.port + number)
+
+    def check_free(self, count: int) -> None:
+        """Open and close so many ports, from the first one on.
+
+        Raises:
+            PrometheusClientMissing: the extra `metrics` is not installed.
+            MetricsPortTaken: one cannot be listened on.
+        """
+        from ...producers.metrics.server import MetricsServer
+
+        for number in range(count):
+            MetricsServer([], self.port + number, self.host).close()
+
+
+def metrics_options(command: Command) -> Command:
+    """Add the port and the host."""
+    command = click.option(
+        "--metrics-host", metavar="HOST", default=LOOPBACK, show_default=True, help="Where --metrics-port listens."
+    )(command)
+    return click.option(
+        "--metrics-port",
+        type=click.IntRange(1, LAST_PORT),
+        metavar="PORT",
+        help="Answer /metrics, /live and /ready over HTTP at this port.",
+    )(command)

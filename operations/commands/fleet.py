@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..cli.app import AppContext
 from ..cli.exit_codes import ExitCode
+from ..cli.parameters import MetricsAddress
 
 if TYPE_CHECKING:
     from ...consumers.worker import Worker
@@ -21,19 +22,39 @@ RELAYED: Final = "--relayed"
 _LOOK_AFTER_PARENT_S: Final = 1.0
 
 
-def run_fleet(app: AppContext, queues: tuple[str, ...], processes: int, *, log_format: str, on_terminal: bool) -> int:
-    """Supervise processes with the arguments of this one, but for one process each; the exit code of it all."""
+def run_fleet(
+    app: AppContext,
+    queues: tuple[str, ...],
+    processes: int,
+    *,
+    log_format: str,
+    on_terminal: bool,
+    metrics: MetricsAddress | None = None,
+) -> int:
+    """Supervise processes with the arguments of this one, but for one process each; the exit code of it all.
+
+    Each process has a port of its own for metrics, that of its place in the fleet.
+    """
     from ...consumers.fleet import Fleet
+    from ...consumers.metrics.systemd import notifying
+    from ...producers.metrics.health import AlwaysWell
     from ..status.fleet_view import fleet_screen
 
+    if metrics is not None:
+        metrics.check_free(processes)
     app.start_cluster()  # here, so that an embedded broker is started once, before the processes look for it
     own = ("--processes", "1", "--log-format", log_format, SUPERVISED)
     command = [sys.executable, "-m", "stoker.operations.cli", *sys.argv[1:], *own]
-    if not on_terminal:
-        return _exit_code(Fleet(command=command, size=processes).run())
-    view = _view(app, queues, processes)
-    with fleet_screen(view):
-        return _exit_code(Fleet(command=[*command, RELAYED], size=processes, on_change=view.note_processes).run())
+    own_options = (lambda _number: ()) if metrics is None else metrics.options_of
+    with notifying(AlwaysWell()):
+        if not on_terminal:
+            return _exit_code(Fleet(command=command, size=processes, own_options=own_options).run())
+        view = _view(app, queues, processes)
+        with fleet_screen(view):
+            fleet = Fleet(
+                command=[*command, RELAYED], size=processes, own_options=own_options, on_change=view.note_processes
+            )
+            return _exit_code(fleet.run())
 
 
 def _view(app: AppContext, queues: tuple[str, ...], processes: int) -> FleetView:

@@ -8,7 +8,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import fields
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -17,7 +18,7 @@ import click
 from ..cli.app import AppContext, pass_app
 from ..cli.logs import log_to_stderr
 from ..cli.output import echo_lines
-from ..cli.parameters import Duration
+from ..cli.parameters import Duration, MetricsAddress, metrics_options
 from ..cli.variables import warn_of_misspelt
 from .fleet import RELAYED, SUPERVISED, run_fleet, stop_with_parent
 
@@ -106,6 +107,7 @@ def default_text(name: str) -> str:
     is_flag=True,
     help="Print every 5 s what each runner, key and partition is doing. SIGUSR1 prints it once.",
 )
+@metrics_options
 @click.option(SUPERVISED, is_flag=True, hidden=True, help="For the processes of a fleet.")
 @click.option(RELAYED, is_flag=True, hidden=True, help="For the processes of a fleet on a terminal.")
 @pass_app
@@ -119,6 +121,8 @@ def worker(
     processes: int,
     log_format: str,
     inspect: bool,
+    metrics_port: int | None,
+    metrics_host: str,
     supervised: bool,
     relayed: bool,
     **bounds: int | timedelta | str | bool | None,
@@ -132,6 +136,9 @@ def worker(
 
     On a terminal a live table shows the rate, jobs in flight and lag of each queue. Elsewhere the log is one JSON
     object a line, with job_id in each that is about a job.
+
+    With --metrics-port, http://127.0.0.1:PORT/metrics has metrics for Prometheus, and /live and /ready the health. Each
+    process of a fleet has a port of its own: PORT, PORT + 1, and so on.
 
     \b
     Examples:
@@ -154,9 +161,11 @@ def worker(
         warn_of_misspelt(ctx.find_root())
     settings = _settings(queues, bounds)
     app.find_queues(queues)  # an unknown one is refused before a broker is started
+    at = MetricsAddress.given(metrics_port, metrics_host)
     if processes > 1:
-        ctx.exit(run_fleet(app, queues, processes, log_format=log_format, on_terminal=on_terminal))
-    _run_one(app, settings, log_format=log_format, on_terminal=on_terminal, supervised=supervised, inspect=inspect)
+        ctx.exit(run_fleet(app, queues, processes, log_format=log_format, on_terminal=on_terminal, metrics=at))
+    start = _Start(log_format=log_format, on_terminal=on_terminal, supervised=supervised, inspect=inspect, metrics=at)
+    _run_one(app, settings, start)
 
 
 def _start_log(app: AppContext, *, to_terminal: bool, as_json: bool) -> None:
@@ -182,10 +191,20 @@ def _to_stderr(text: str) -> None:
     echo_lines(text, err=True)
 
 
-def _run_one(
-    app: AppContext, settings: WorkerSettings, *, log_format: str, on_terminal: bool, supervised: bool, inspect: bool
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Start:
+    """How one process starts, beside its settings."""
+
+    log_format: str
+    on_terminal: bool
+    supervised: bool
+    inspect: bool
+    metrics: MetricsAddress | None
+
+
+def _run_one(app: AppContext, settings: WorkerSettings, start: _Start) -> None:
     from ...consumers.machine import give_memory_back
+    from ...consumers.metrics.systemd import notifying
     from ...consumers.worker import Worker
     from ..views.inspection_output import INSPECT_EVERY_S, json_printer, text_printer
 
@@ -194,14 +213,18 @@ def _run_one(
         app.pipeline,
         app.start_cluster(),
         settings,
-        on_inspection=json_printer(_to_stderr) if log_format == "json" else text_printer(_to_stderr),
-        inspect_every_s=INSPECT_EVERY_S if inspect else math.inf,
+        on_inspection=json_printer(_to_stderr) if start.log_format == "json" else text_printer(_to_stderr),
+        inspect_every_s=INSPECT_EVERY_S if start.inspect else math.inf,
     )
-    if supervised:
-        stop_with_parent(worker)
-    if not on_terminal or inspect:
-        return worker.run()
-    from ..views.live_view import WorkerView, live
+    with ExitStack() as stack:
+        if start.metrics is not None:
+            stack.enter_context(worker.serve_metrics(start.metrics.port, start.metrics.host))
+        if start.supervised:
+            stop_with_parent(worker)
+        else:
+            stack.enter_context(notifying(worker.health))
+        if start.on_terminal and not start.inspect:
+            from ..views.live_view import WorkerView, live
 
-    with live(WorkerView(worker.snapshot, f"worker {settings.worker_id} · Ctrl+C ends")):
-        return worker.run()
+            stack.enter_context(live(WorkerView(worker.snapshot, f"worker {settings.worker_id} · Ctrl+C ends")))
+        worker.run()

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from stoker import consumers, producers, schemas, testing, topology
 from stoker.operations.cli import main
-from support import commands_page, modules_page, reference_page
+from support import commands_page, metrics_page, modules_page, reference_page
 
 OUTDATED = "is not what the code says: run `make reference`"
 
@@ -31,6 +31,12 @@ def test_the_modules_are_listed_as_their_docstrings_open() -> None:
     """A newcomer finds the file for a question, and no module is missing."""
     written = modules_page.PAGE.read_text(encoding="utf-8")
     assert written == modules_page.modules_page(), f"docs/modules.md {OUTDATED}"
+
+
+def test_the_metrics_are_those_of_the_catalogue() -> None:
+    """A reader finds each metric with its labels and unit, as processes have it."""
+    written = metrics_page.PAGE.read_text(encoding="utf-8")
+    assert written == metrics_page.metrics_page(), f"docs/metrics.md {OUTDATED}"
 
 
 @pytest.mark.parametrize(

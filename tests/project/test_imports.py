@@ -58,6 +58,7 @@ FOLDERS = {
             "transaction_writer",
             "instrument",
             "instrument_row",
+            "metrics",
         ),
         *(
             "connection",
@@ -108,7 +109,7 @@ FOLDERS = {
             "fairness",
         ),
         *("isolation", "polling", "group", "inspection", "control", "schedules"),
-        *("declared_gates", "assembly", "queue_worker", "hanging", "worker"),
+        *("declared_gates", "assembly", "queue_worker", "hanging", "metrics", "worker"),
     ),
     "operations": (
         *(

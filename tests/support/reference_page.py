@@ -9,7 +9,7 @@ from typing import Final
 
 import griffe
 
-from support import commands_page, modules_page
+from support import commands_page, metrics_page, modules_page
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "reference.md"
@@ -181,6 +181,7 @@ if __name__ == "__main__":
         (PAGE, reference_page()),
         (commands_page.PAGE, commands_page.commands_page()),
         (modules_page.PAGE, modules_page.modules_page()),
+        (metrics_page.PAGE, metrics_page.metrics_page()),
     ):
         page.write_text(text, encoding="utf-8")
         sys.stdout.write(f"{page.relative_to(ROOT)} is written\n")

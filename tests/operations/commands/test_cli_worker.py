@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from stoker.operations.cli.exit_codes import ExitCode
 from stoker.operations.cluster_view import ClusterView
 from stoker.topology import ClusterSettings
 from support.scenes.shop_application import Shop, make_shop, open_shop
+from support.sight.scraping import free_ports, health, scrape
 from support.waiting import wait_until
 
 _DEADLINE_S = 60.0
@@ -134,6 +136,28 @@ def test_a_fleet_has_as_many_members_and_replaces_one_that_is_killed(shop: Shop,
         wait_until(lambda: len(_started()) == 3, _DEADLINE_S, "a third process")
         assert ended(fleet) == ExitCode.OK
     assert not [pid for pid in _started() if _is_running(pid)]
+
+
+def test_each_process_of_a_fleet_shows_metrics_and_health_at_a_port_of_its_own(shop: Shop) -> None:
+    """The first port and those after it; where one of them is taken, the fleet refuses to start."""
+    first = free_ports(2)
+    with running(shop, "--processes", "2", "--queue", "mails", "--metrics-port", str(first)) as fleet:
+        for port in (first, first + 1):
+            wait_until(partial(is_ready, port), _DEADLINE_S, f"port {port}; the log: {logged()}")
+            assert scrape(port).value("stoker_ready") == 1
+        assert len({health(port, "/live")[1]["worker"] for port in (first, first + 1)}) == 2
+        refused = shop.stoker("worker", "--processes", "2", "--metrics-port", str(first - 1))
+        assert refused.exit_code == ExitCode.FINDING
+        assert f"127.0.0.1:{first} cannot be opened for metrics" in refused.stderr
+        assert ended(fleet) == ExitCode.OK
+
+
+def is_ready(port: int) -> bool:
+    """Whether a process answers at this port that it is ready."""
+    try:
+        return health(port, "/ready")[0] == 200
+    except OSError:
+        return False
 
 
 def test_ctrl_c_reaches_each_process_of_a_fleet_once(shop: Shop, cluster: ClusterSettings) -> None:

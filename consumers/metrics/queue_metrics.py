@@ -1,0 +1,157 @@
+"""`QueueMetrics`: the samples of one queue's worker, from the plain numbers that its parts keep."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+from ...producers.metrics import catalogue as metrics
+from ...producers.metrics.catalogue import KAFKA
+from ...producers.metrics.sample import Sample
+from ..assembly import WorkerParts
+from ..isolation.pool import ChildCounts
+from ..isolation.runners import IsolatedRunners
+from ..meters.limit_report import LimitReport
+from ..queue_worker import QueueWorker
+from ..records.assignment import Assignment
+from ..runners.async_runners import AsyncRunners
+from ..runners.threads import ThreadRunners
+from ..settling.settlement import SettlementBatch
+from .job_figures import JobFigures
+
+_LOGGER = logging.getLogger("stoker.metrics")
+
+GROWTH_OVER_S: Final = 60.0
+PARTITION_STATES: Final = ("restoring", "flowing", "leaving")
+
+
+class Growth:
+    """How fast a lag grows, by the looks of the last minute. Each look may be by another thread.
+
+    >>> growth = Growth()
+    >>> growth.look(0.0, 100, (0, 1)), growth.look(10.0, 150, (0, 1)), growth.look(11.0, 20, (0,))
+    (None, 5.0, None)
+    """
+
+    def __init__(self) -> None:
+        self._looks: deque[tuple[float, int]] = deque()
+        self._partitions: tuple[int, ...] = ()
+
+    def look(self, now_s: float, lag: int, partitions: tuple[int, ...]) -> float | None:
+        """Take the lag of now; gives records a second, None where there is nothing to compare it with."""
+        if partitions != self._partitions:  # the lag has jumped with them
+            self._partitions, self._looks = partitions, deque()
+        looks = self._looks
+        looks.append((now_s, lag))
+        while len(looks) > 2 and now_s - looks[1][0] >= GROWTH_OVER_S:
+            looks.popleft()
+        before_s, before = looks[0]
+        return (lag - before) / (now_s - before_s) if now_s > before_s else None
+
+
+class QueueMetrics:
+    """Turns on the folding of what is settled, when it is made; `samples` is called by any thread."""
+
+    def __init__(self, worker: QueueWorker, parts: WorkerParts) -> None:
+        self._worker, self._parts = worker, parts
+        self._name = parts.queue.name
+        self._figures = JobFigures(self._name, parts.job_type_names)
+        self._growth = Growth()
+        parts.settled.fold = self._fold
+
+    def _fold(self, batch: SettlementBatch) -> None:
+        """Count a batch; an error here must not end the settling thread, and with it the worker."""
+        try:
+            self._figures.fold(batch)
+        except Exception:
+            self._parts.settled.fold = None
+            _LOGGER.exception("the metrics of queue %r failed and count no more jobs; jobs go on", self._name)
+
+    def samples(self) -> Iterator[Sample]:
+        """The samples of this moment."""
+        yield from self._figures.samples()
+        yield from self._of_backlog()
+        yield from self._of_runners()
+        yield from self._of_poll_thread()
+        yield from self._of_limits()
+
+    def _gauge(self, metric: metrics.Metric, value: float, *labels: str) -> Sample:
+        return Sample(metric, (self._name, *labels), value)
+
+    def _of_backlog(self) -> Iterator[Sample]:
+        parts, shown = self._parts, self._worker.snapshot()
+        if shown.lag is not None:
+            yield self._gauge(metrics.LAG, shown.lag)
+            growth = self._growth.look(time.monotonic(), shown.lag, shown.partitions)
+            if growth is not None:
+                yield self._gauge(metrics.GROWTH, growth)
+        yield self._gauge(metrics.OLDEST, self._oldest_age_s(time.time()))
+        yield self._gauge(metrics.IN_FLIGHT, shown.in_flight)
+        yield self._gauge(metrics.READY, parts.dispatch.runners.ready)
+        yield self._gauge(metrics.STUCK, shown.stuck)
+        yield self._gauge(metrics.STRANDED, parts.settler.stranded)
+        yield self._gauge(metrics.UNWRITABLE, parts.settler.is_in_trouble)
+        yield self._gauge(metrics.FETCHING_PAUSED, shown.is_paused)
+        for reason, count in parts.waiting_counts.counts().items():
+            yield self._gauge(metrics.WAITING, count, reason)
+
+    def _oldest_age_s(self, now_s: float) -> float:
+        """How long ago the oldest job without outcome was enqueued, about; 0 where there is none."""
+        times, lowest = self._parts.intake.times, self._parts.overview.lowest
+        places = [(found.topic, found.partition, offset) for found, (offset, _) in lowest.items() if _is_entry(found)]
+        written = (times.about_s(*place) for place in places)
+        return max((now_s - at_s for at_s in written if at_s is not None), default=0.0)
+
+    def _of_runners(self) -> Iterator[Sample]:
+        runners = self._parts.dispatch.runners
+        isolated = runners.of(IsolatedRunners)
+        yield from self._of_kind("threads", runners.of(ThreadRunners))
+        yield from self._of_kind("async", runners.of(AsyncRunners))
+        yield from self._of_kind("isolated", isolated)
+        if isolated is not None:
+            yield from self._of_children(isolated.counts() or ChildCounts(), isolated.crashes)
+
+    def _of_kind(self, name: str, found: ThreadRunners | AsyncRunners | IsolatedRunners | None) -> Iterator[Sample]:
+        if found is not None and found.size:
+            yield self._gauge(metrics.RUNNERS, found.size, name)
+            yield self._gauge(metrics.BUSY, sum(slot.run is not None for slot in found.slots), name)
+
+    def _of_children(self, counts: ChildCounts, crashes: int) -> Iterator[Sample]:
+        for state in ("busy", "idle", "starting"):
+            yield self._gauge(metrics.CHILDREN, getattr(counts, state), state)
+        yield self._gauge(metrics.CHILDREN_ENDED, counts.ended)
+        yield self._gauge(metrics.CRASHES, crashes)
+
+    def _of_poll_thread(self) -> Iterator[Sample]:
+        parts = self._parts
+        yield Sample(metrics.CONSUMED, (KAFKA, "fetch", self._name), parts.intake.fetched)
+        yield Sample(metrics.TURN_SECONDS, (self._name,), parts.poll_state.turns.value())
+        yield self._gauge(metrics.TURN_AGE, max(0.0, time.monotonic() - parts.poll_state.last_turn_at_s))
+        states = parts.overview.partition_states()
+        for state in PARTITION_STATES:
+            yield self._gauge(metrics.PARTITIONS, states[state], state)
+        for change, count in dict(parts.rebalance.changes).items():
+            yield self._gauge(metrics.REBALANCES, count, change)
+        for answer, count in dict(parts.commits.answers).items():
+            yield self._gauge(metrics.COMMITS, count, answer)
+        yield self._gauge(metrics.EVENTS_GIVEN_UP, parts.events.given_up.total)
+
+    def _of_limits(self) -> Iterator[Sample]:
+        for name, report in self._parts.limits.reports.look().items():
+            if report.keeps:
+                yield from self._of_limit(name, report)
+
+    def _of_limit(self, name: str, report: LimitReport) -> Iterator[Sample]:
+        yield self._gauge(metrics.LIMIT_SCOPES, report.scopes, name, "used")
+        yield self._gauge(metrics.LIMIT_SCOPES, report.full, name, "full")
+        whole = [scope for scope in report.listed if scope.value is None and scope.of]
+        if whole:
+            yield self._gauge(metrics.LIMIT_USED, whole[0].used, name)
+            yield self._gauge(metrics.LIMIT_MOST, whole[0].of, name)
+
+
+def _is_entry(assignment: Assignment) -> bool:
+    return assignment.source.is_entry

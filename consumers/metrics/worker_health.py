@@ -1,0 +1,67 @@
+"""`WorkerHealth`: whether a worker's poll threads turn, and whether it has what it needs to run jobs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from ...producers.metrics.health import HealthReport
+from ..hanging import STUCK_AFTER_S
+from ..inspection.queue_inspection import PartitionInspection
+from ..queue_worker import QueueWorker
+
+RESTORING: Final = "restoring"
+
+
+class WorkerHealth:
+    """Asked by any thread. It takes no lock and asks no broker, so it answers where a poll thread hangs.
+
+    Args:
+        is_stopping: whether the shutdown has begun: then no poll thread needs to turn.
+        stuck_after_s: a poll thread hangs that has not turned for so long.
+    """
+
+    def __init__(
+        self,
+        worker_id: str,
+        queues: Sequence[QueueWorker],
+        is_stopping: Callable[[], bool],
+        stuck_after_s: float = STUCK_AFTER_S,
+    ) -> None:
+        self._worker_id, self._queues, self._is_stopping = worker_id, queues, is_stopping
+        self.stuck_after_s = stuck_after_s
+        self._restored: set[str] = set()
+
+    def live(self) -> HealthReport:
+        """Not live where a poll thread hangs: its queue fetches and commits nothing, and only a restart helps."""
+        now_s = time.monotonic()
+        ages_s = {worker.queue.name: now_s - worker.last_turn_at_s for worker in self._queues}
+        hanging = () if self._is_stopping() else (age for age in ages_s.items() if age[1] >= self.stuck_after_s)
+        why = tuple(f"the poll thread of queue {name!r} has not turned for {age_s:.0f} s" for name, age_s in hanging)
+        polled_s = {name: round(age_s, 3) for name, age_s in ages_s.items()}
+        return HealthReport(why=why, detail={"worker": self._worker_id, "polled_s": polled_s})
+
+    def ready(self) -> HealthReport:
+        """Not ready before the first partitions are restored, without partitions that it should have, and at its end.
+
+        Once it was ready, a later partition that is being restored changes nothing.
+        """
+        why = ["the worker shuts down"] if self._is_stopping() else list(self._obstacles())
+        standings = {worker.queue.name: worker.snapshot().standing for worker in self._queues}
+        return HealthReport(why=tuple(why), detail={"worker": self._worker_id, "queues": standings})
+
+    def _obstacles(self) -> Iterator[str]:
+        for worker in self._queues:
+            name, shown = worker.queue.name, worker.snapshot()
+            if not shown.is_ready:
+                yield f"queue {name!r}: {shown.lost_right or shown.waits_for or shown.standing}"
+            elif name not in self._restored:
+                yield from self._first_obstacle(name, worker.inspect().partitions)
+
+    def _first_obstacle(self, name: str, partitions: Sequence[PartitionInspection]) -> Iterator[str]:
+        restoring = sum(found.state == RESTORING for found in partitions)
+        if restoring:
+            yield f"queue {name!r}: {restoring} partitions wait for their ledger and progress to be read"
+        else:
+            self._restored.add(name)

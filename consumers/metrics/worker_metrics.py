@@ -1,0 +1,38 @@
+"""`WorkerMetrics`: the samples of a worker process, queue by queue."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+from ...producers.metrics import catalogue as metrics
+from ...producers.metrics.health import Health
+from ...producers.metrics.sample import Sample
+from ..breakers.breakers import Breakers
+from ..control.process import stoker_version
+from ..machine import resident_bytes
+from ..settings import WorkerSettings
+from .queue_metrics import QueueMetrics
+
+PHASES = ("closed", "open", "half-open")
+
+
+class WorkerMetrics:
+    """A `Source` of samples, called by any thread."""
+
+    def __init__(
+        self, queues: Sequence[QueueMetrics], breakers: Breakers, settings: WorkerSettings, health: Health
+    ) -> None:
+        self._queues, self._breakers, self._settings, self._health = queues, breakers, settings, health
+
+    def __call__(self) -> Iterator[Sample]:
+        """Give the samples of this moment."""
+        for queue in self._queues:
+            yield from queue.samples()
+        for target, state in self._breakers.states.items():
+            now = state.phase
+            for phase in PHASES:
+                yield Sample(metrics.BREAKER, (str(target), phase), phase == now)
+        yield Sample(metrics.MEMORY, (), resident_bytes(os.getpid()) or 0)
+        yield Sample(metrics.INFO, (self._settings.worker_id, stoker_version(), self._settings.release), 1)
+        yield Sample(metrics.IS_READY, (), self._health.ready().is_well)

@@ -1,0 +1,286 @@
+"""All metrics of Stoker, in one list: no other appears on any page. `docs/metrics.md` has the table that is made of it.
+
+A name follows OpenTelemetry's conventions for messaging where these have one for the fact, with their labels
+`messaging_system` and `messaging_operation_name`; else it begins with `stoker_`. No label is a key, a job id or a
+tenant: each takes its values from what the pipeline declares, or from a short list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+WAIT_BOUNDS_S: Final = (
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0),
+)
+RUN_BOUNDS_S: Final = (
+    *(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0),
+)
+"""From a call of a cache to a report of the night; the conventions' own bounds end at 10 s."""
+OPERATION_BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+TURN_BOUNDS_S: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+KAFKA: Final = "kafka"
+OPERATION: Final = ("messaging_system", "messaging_operation_name")
+"""The labels that the conventions require."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: as Prometheus has it.
+        unit: of the values, in words; `s` for seconds, `By` for bytes.
+        labels: names of its labels, in the order of a sample's values.
+        text: what it counts, in a sentence.
+        bounds: upper bounds of a histogram's buckets, but for the last one, which has none.
+    """
+
+    name: str
+    kind: Kind
+    unit: str
+    labels: tuple[str, ...]
+    text: str
+    bounds: tuple[float, ...] = ()
+
+
+RUN_SECONDS: Final = Metric(
+    name="messaging_process_duration_seconds",
+    kind="histogram",
+    unit="s",
+    labels=(*OPERATION, "queue", "type"),
+    text="How long a run of a job took, whatever its outcome.",
+    bounds=RUN_BOUNDS_S,
+)
+CONSUMED: Final = Metric(
+    name="messaging_client_consumed_messages_total",
+    kind="counter",
+    unit="records",
+    labels=(*OPERATION, "queue"),
+    text="Records fetched, those that are read again included.",
+)
+OPERATION_SECONDS: Final = Metric(
+    name="messaging_client_operation_duration_seconds",
+    kind="histogram",
+    unit="s",
+    labels=(*OPERATION, "queue"),
+    text="How long an operation took. `settle`: from the end of a batch's first run until its outcomes are durable.",
+    bounds=OPERATION_BOUNDS_S,
+)
+WAIT_SECONDS: Final = Metric(
+    name="stoker_job_wait_seconds",
+    kind="histogram",
+    unit="s",
+    labels=("queue", "type"),
+    text="How long a job waited for its run: since it was enqueued or, of a delayed or retried job, since it was due.",
+    bounds=WAIT_BOUNDS_S,
+)
+SETTLED: Final = Metric(
+    name="stoker_jobs_settled_total",
+    kind="counter",
+    unit="records",
+    labels=("queue", "type", "outcome", "reason"),
+    text="Records with a durable outcome. `retried`: runs that failed and are repeated; `dead`: dead letters; "
+    "`skipped`: the ledger had the job already. The reason is that of dead, cancelled and deferred ones.",
+)
+LAG: Final = Metric(
+    name="stoker_queue_lag",
+    kind="gauge",
+    unit="records",
+    labels=("queue",),
+    text="Records of this process's partitions without outcome. The depth of the queue is the sum over its workers.",
+)
+GROWTH: Final = Metric(
+    name="stoker_queue_growth",
+    kind="gauge",
+    unit="records/s",
+    labels=("queue",),
+    text="How fast that grew over the last minute, or since the partitions changed; negative while it is worked off.",
+)
+OLDEST: Final = Metric(
+    name="stoker_queue_oldest_age_seconds",
+    kind="gauge",
+    unit="s",
+    labels=("queue",),
+    text="How long ago the oldest job without outcome was enqueued, of the partitions of this process. Delayed jobs "
+    "and retries are left out.",
+)
+IN_FLIGHT: Final = Metric(
+    name="stoker_jobs_in_flight", kind="gauge", unit="jobs", labels=("queue",), text="Jobs taken and not yet settled."
+)
+WAITING: Final = Metric(
+    name="stoker_jobs_waiting",
+    kind="gauge",
+    unit="jobs",
+    labels=("queue", "reason"),
+    text="Jobs known to this process that may not run now. `key`: behind an earlier one of their key; `due`: delayed; "
+    "`gate:<word>`: held by a gate, such as `gate:paused`, `gate:limited` or `gate:breaker`.",
+)
+READY: Final = Metric(
+    name="stoker_jobs_ready",
+    kind="gauge",
+    unit="jobs",
+    labels=("queue",),
+    text="Jobs that could run, were a runner free.",
+)
+STUCK: Final = Metric(
+    name="stoker_jobs_stuck",
+    kind="gauge",
+    unit="jobs",
+    labels=("queue",),
+    text="Jobs that go on past their timeout and cannot be ended.",
+)
+STRANDED: Final = Metric(
+    name="stoker_outcomes_stranded",
+    kind="gauge",
+    unit="outcomes",
+    labels=("queue",),
+    text="Outcomes that cannot be written until a person fixes something, such as a missing topic or right.",
+)
+UNWRITABLE: Final = Metric(
+    name="stoker_outcomes_unwritable",
+    kind="gauge",
+    unit="0 or 1",
+    labels=("queue",),
+    text="Whether the brokers take no outcomes at this moment.",
+)
+RUNNERS: Final = Metric(
+    name="stoker_runners",
+    kind="gauge",
+    unit="jobs",
+    labels=("queue", "kind"),
+    text="How many jobs may run at once: in threads, on the event loop (`async`), in child processes (`isolated`).",
+)
+BUSY: Final = Metric(
+    name="stoker_runners_busy",
+    kind="gauge",
+    unit="jobs",
+    labels=("queue", "kind"),
+    text="How many run. Divided by `stoker_runners` it is the saturation.",
+)
+PARTITIONS: Final = Metric(
+    name="stoker_partitions",
+    kind="gauge",
+    unit="partitions",
+    labels=("queue", "state"),
+    text="Partitions of all topics of the queue at this process: `restoring`, `flowing` or `leaving`.",
+)
+FETCHING_PAUSED: Final = Metric(
+    name="stoker_fetching_paused",
+    kind="gauge",
+    unit="0 or 1",
+    labels=("queue",),
+    text="Whether fetching rests, because the bounds on jobs in flight are reached.",
+)
+TURN_SECONDS: Final = Metric(
+    name="stoker_poll_interval_seconds",
+    kind="histogram",
+    unit="s",
+    labels=("queue",),
+    text="Time from one turn of the poll thread to the next.",
+    bounds=TURN_BOUNDS_S,
+)
+TURN_AGE: Final = Metric(
+    name="stoker_poll_age_seconds",
+    kind="gauge",
+    unit="s",
+    labels=("queue",),
+    text="How long ago the poll thread turned last. From 60 s on it hangs, and the process is not live.",
+)
+REBALANCES: Final = Metric(
+    name="stoker_rebalances_total",
+    kind="counter",
+    unit="changes",
+    labels=("queue", "change"),
+    text="How often the group has `assigned` or `revoked` partitions, or this process has `lost` them.",
+)
+COMMITS: Final = Metric(
+    name="stoker_commits_total",
+    kind="counter",
+    unit="commits",
+    labels=("queue", "answer"),
+    text="Commits of offsets, `taken` or `refused` by the brokers.",
+)
+CHILDREN: Final = Metric(
+    name="stoker_children",
+    kind="gauge",
+    unit="processes",
+    labels=("queue", "state"),
+    text="Child processes for isolated jobs: `busy`, `idle` or `starting`.",
+)
+CHILDREN_ENDED: Final = Metric(
+    name="stoker_children_ended_total",
+    kind="counter",
+    unit="processes",
+    labels=("queue",),
+    text="Child processes that have ended, for whatever reason.",
+)
+CRASHES: Final = Metric(
+    name="stoker_crashes_total",
+    kind="counter",
+    unit="processes",
+    labels=("queue",),
+    text="Child processes that died while a job ran.",
+)
+LIMIT_USED: Final = Metric(
+    name="stoker_limit_used",
+    kind="gauge",
+    unit="jobs",
+    labels=("queue", "limit"),
+    text="How much of a limit is used that counts all its jobs together, at the process that keeps it.",
+)
+LIMIT_MOST: Final = Metric(
+    name="stoker_limit_most", kind="gauge", unit="jobs", labels=("queue", "limit"), text="How much there is of it."
+)
+LIMIT_SCOPES: Final = Metric(
+    name="stoker_limit_scopes",
+    kind="gauge",
+    unit="scopes",
+    labels=("queue", "limit", "state"),
+    text="Scopes of a limit, such as its keys or tenants, of which something is `used`, and those that are `full`.",
+)
+BREAKER: Final = Metric(
+    name="stoker_breaker_state",
+    kind="gauge",
+    unit="0 or 1",
+    labels=("breaker", "state"),
+    text="1 for the state in which this process sees a breaker: `closed`, `open` or `half-open`.",
+)
+EVENTS_GIVEN_UP: Final = Metric(
+    name="stoker_events_given_up_total",
+    kind="counter",
+    unit="events",
+    labels=("queue",),
+    text="Events that could not be written: statistics have gaps, jobs have none.",
+)
+MEMORY: Final = Metric(
+    name="stoker_memory_bytes",
+    kind="gauge",
+    unit="By",
+    labels=(),
+    text="Resident memory of this process, without its children.",
+)
+INFO: Final = Metric(
+    name="stoker_process_info",
+    kind="gauge",
+    unit="1",
+    labels=("process", "version", "release"),
+    text="Always 1: the name of this process, the version of Stoker, and what `--release` has named.",
+)
+IS_READY: Final = Metric(
+    name="stoker_ready", kind="gauge", unit="0 or 1", labels=(), text="Whether `/ready` answers that it is."
+)
+
+METRICS: Final = (
+    *(RUN_SECONDS, WAIT_SECONDS, OPERATION_SECONDS, SETTLED, CONSUMED),
+    *(LAG, GROWTH, OLDEST, IN_FLIGHT, READY, WAITING, STUCK, STRANDED, UNWRITABLE),
+    *(RUNNERS, BUSY, CHILDREN, CHILDREN_ENDED, CRASHES),
+    *(PARTITIONS, FETCHING_PAUSED, TURN_SECONDS, TURN_AGE, REBALANCES, COMMITS),
+    *(LIMIT_USED, LIMIT_MOST, LIMIT_SCOPES, BREAKER, EVENTS_GIVEN_UP, MEMORY, INFO, IS_READY),
+)
+"""All of them, in the order of the documents."""

@@ -1,0 +1,69 @@
+"""`Histogram`: counts values by buckets in a plain array, many at a time at little cost."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+FEW: Final = 20
+"""Of so many values each is looked up by itself; more are sorted, and the bounds looked up among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramValue:
+    """A histogram at a moment.
+
+    Attributes:
+        counts: of each bucket, of the last one the values beyond all bounds; not cumulative.
+        total: the sum of all values.
+    """
+
+    counts: tuple[int, ...]
+    total: float
+
+
+class Histogram:
+    """Written by one thread at a time, read by any. A value on a bound is counted below it, as in Prometheus.
+
+    No value is negative: those are counted as 0, such as a wait that two clocks have measured.
+
+    >>> histogram = Histogram((1.0, 5.0))
+    >>> histogram.note(1.0)
+    >>> histogram.fold([0.5, 3.0, 7.0])
+    >>> histogram.value()
+    HistogramValue(counts=(2, 1, 1), total=11.5)
+    """
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = tuple(bounds)
+        self._counts = [0] * (len(bounds) + 1)
+        self._total = 0.0
+
+    def note(self, value: float) -> None:
+        """Count one value."""
+        value = max(0.0, value)
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._total += value
+
+    def fold(self, values: list[float], *, shift: float = 0.0, unit: float = 1.0) -> None:
+        """Count each `(value + shift) / unit`; the list is sorted by it."""
+        if len(values) < FEW:
+            for value in values:
+                self.note((value + shift) / unit)
+            return
+        values.sort()
+        if values[0] < -shift:
+            values = [max(value, -shift) for value in values]
+        below = 0
+        for at, bound in enumerate(self._bounds):
+            up_to = bisect_right(values, bound * unit - shift)
+            self._counts[at] += up_to - below
+            below = up_to
+        self._counts[-1] += len(values) - below
+        self._total += (sum(values) + shift * len(values)) / unit
+
+    def value(self) -> HistogramValue:
+        """The counts of this moment."""
+        return HistogramValue(tuple(self._counts), self._total)

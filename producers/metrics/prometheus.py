@@ -1,0 +1,57 @@
+"""`StokerCollector`: makes families of prometheus_client out of samples, each time it is asked. Importing it needs the
+extra `metrics`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from .catalogue import METRICS, Metric
+from .histogram import HistogramValue
+from .sample import Sample, Source
+
+Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+
+
+class StokerCollector(Collector):
+    """Register it with a `CollectorRegistry` of your own to have Stoker's metrics beside yours."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+
+    def describe(self) -> Iterable[Family]:
+        """Name nothing: a registry would have all samples made to look at their names."""
+        return ()
+
+    def collect(self) -> Iterator[Family]:
+        """Each metric that has a sample, in the order of the catalogue."""
+        found: dict[Metric, list[Sample]] = {}
+        for source in self._sources:
+            for sample in source():
+                found.setdefault(sample.metric, []).append(sample)
+        return (_family(metric, found[metric]) for metric in METRICS if metric in found)
+
+
+def _family(metric: Metric, samples: Sequence[Sample]) -> Family:
+    if metric.kind == "histogram":
+        histogram = HistogramMetricFamily(metric.name, metric.text, labels=metric.labels)
+        for sample in samples:
+            assert isinstance(sample.value, HistogramValue)
+            histogram.add_metric(sample.labels, _buckets(metric, sample.value), sum_value=sample.value.total)
+        return histogram
+    make = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    family = make(metric.name, metric.text, labels=metric.labels)
+    for sample in samples:
+        assert not isinstance(sample.value, HistogramValue)
+        family.add_metric(sample.labels, sample.value)
+    return family
+
+
+def _buckets(metric: Metric, value: HistogramValue) -> list[tuple[str, float]]:
+    """[(upper bound, how many values are not above it)]."""
+    bounds = (*map(repr, metric.bounds), "+Inf")
+    return list(zip(bounds, accumulate(value.counts), strict=True))
