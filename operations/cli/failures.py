@@ -77,6 +77,7 @@ EXPECTED: Final = {
     "stoker.databases.errors.DatabaseError": ExitCode.FINDING,
     "stoker.operations.job_index.database.IndexAbsent": ExitCode.FINDING,
     "stoker.operations.job_index.database.IndexBusy": ExitCode.FINDING,
+    "stoker.operations.job_index.event_tail.EventsMissing": ExitCode.FINDING,
     "stoker.operations.stored_jobs.errors.StoredJobsError": ExitCode.FINDING,
     "stoker.producers.control.errors.ControlError": ExitCode.FINDING,
     "stoker.producers.schedules.errors.ScheduleError": ExitCode.FINDING,

@@ -22,7 +22,7 @@ COMMANDS: Final = {
     "worker": "Run jobs: a worker, or a supervised fleet of them.",
     "enqueue": "Publish one job, or one for each line of stdin.",
     "queues": "Show what waits where, how fast it goes, and why not.",
-    "jobs": "Show what became of jobs, and why one is not running.",
+    "jobs": "Show what became of jobs and why one is not running; retry and cancel them.",
     "status": "Keep an index of all jobs; show how far it is.",
     "statistics": "Keep and show statistics: rates, waits, runs and failures.",
     "workers": "Show the workers, what they do, and which orders they have taken.",

@@ -11,8 +11,11 @@ import click
 from ..cli.app import AppContext, pass_app
 from ..cli.failures import Failure
 from ..cli.output import age_since, echo_line, print_fitting_table, print_json, print_table
+from .cancel import cancel
 from .options import AS_JSON, INDEX, filter_of, job_filters
+from .retry import retry
 from .status import STALE_AFTER_S, freshness
+from .tail import tail
 
 if TYPE_CHECKING:
     from ..job_index.queries import Found, IndexReader, JobFilter, ListedJob
@@ -29,9 +32,10 @@ _JOB: Final = click.argument("job_id", metavar="ID")
 
 @click.group()
 def jobs() -> None:
-    """Show what became of jobs, and why one is not running.
+    """Show what became of jobs, and why one is not running; watch them, run them again, and cancel them.
 
-    The index that `stoker status run` keeps has the answers. Without it, `show` and `why` read the topics themselves.
+    The index that `stoker status run` keeps has the answers. Without it, `show` and `why` read the topics themselves,
+    `tail` needs none, and `retry` and `cancel` take ids.
 
     \b
     Exit codes: 0 found; 1 no such job, or no index.
@@ -169,6 +173,11 @@ def list_jobs(
             }
         )
     return _print_list(found, note)
+
+
+jobs.add_command(tail)
+jobs.add_command(retry)
+jobs.add_command(cancel)
 
 
 def _check_countable(options: dict[str, Any]) -> None:

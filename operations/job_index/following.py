@@ -85,6 +85,8 @@ class Follower:
         self._assigned: set[Place] = set()
         self._open: set[Place] = set()
         """Partitions that were not read to their end yet."""
+        self._ends: dict[Place, int] = {}
+        """Where partitions have ended, beyond the marks of transactions, which are no records."""
         self._waiting: deque[_LedgerNames] = deque()
         self._is_ledger_paused = True
         self._next_topics_s = self._next_forget_s = self._next_lags_s = 0.0
@@ -207,6 +209,7 @@ class Follower:
         error = message.error()
         if error is not None and error.code() == KafkaError._PARTITION_EOF:
             self._open.discard(place)
+            self._ends[place] = message.offset() or 0
             if not self._open and self._is_ledger_paused:
                 self._is_ledger_paused = False
                 self.progress.is_caught_up = True
@@ -277,7 +280,7 @@ class Follower:
             except KafkaException:
                 continue
             if high > 0:
-                yield max(high - max(known.get(place, low), low), 0)
+                yield max(high - max(known.get(place, low), self._ends.get(place, low), low), 0)
 
 
 def origins_of(pipeline: Pipeline) -> Mapping[str, Origin]:

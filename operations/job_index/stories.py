@@ -73,7 +73,7 @@ def read_story(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> Sto
         latest = latest.merge(entry)
     latest = _ended(latest, disposals, _ledger_says(pipeline, cluster, latest))
     happenings = sorted(_once(latest.setbacks), key=lambda one: (one.life, one.at, one.attempt))
-    return Story(job=_listed(latest), happenings=happenings)
+    return Story(job=listed_of(latest), happenings=happenings)
 
 
 def _read(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> Iterator[JobEntry | Disposal]:
@@ -141,7 +141,8 @@ def _once(setbacks: Iterable[Setback]) -> Iterator[Happening]:
         )
 
 
-def _listed(entry: JobEntry) -> ListedJob:
+def listed_of(entry: JobEntry) -> ListedJob:
+    """The job as a list shows it, by one entry of it."""
     failure = next((one for one in reversed(entry.setbacks) if one.error_type), Setback(kind="", attempt=0, at_ms=0))
     return ListedJob(
         job_id=entry.job_id,

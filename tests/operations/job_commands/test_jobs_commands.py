@@ -3,67 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from stoker.operations.cli import main
-from stoker.producers import Producer
-from stoker.topology import ClusterSettings, RetryPolicy
-from support.scenes.worker import create, declare_queue, running_worker, wait_all_committed
+from stoker.topology import ClusterSettings
+from support.sight.job_desk import Desk
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.expected_errors("dead letter")]
-
-APPLICATION = """
-from stoker.topology import Pipeline, RetryPolicy
-from datetime import timedelta
-pipeline = Pipeline({namespace!r})
-queue = pipeline.queue("work", partitions=2, tiers=(timedelta(milliseconds=300), timedelta(seconds=1)))
-
-@pipeline.job(queue, key="customer", retry=RetryPolicy(attempts=2))
-def act(customer: str, number: int) -> None:
-    pass
-"""
-
-
-class Desk:
-    """A namespace in which three jobs of one key have ended or wait, and the command line."""
-
-    def __init__(self, cluster: ClusterSettings, namespace: str, folder: Path) -> None:
-        self.folder = folder
-        (folder / f"app_{namespace}.py").write_text(APPLICATION.format(namespace=namespace), encoding="utf-8")
-        self._common = ["-A", f"app_{namespace}:pipeline", "--bootstrap-servers", cluster.bootstrap_servers]
-        pipeline, queue = declare_queue(namespace)
-
-        @pipeline.job(queue, key="customer", retry=RetryPolicy(attempts=2))
-        def act(customer: str, number: int) -> None:
-            if number == 2:
-                raise ValueError("card declined")
-
-        create(pipeline, cluster)
-        with Producer(pipeline, cluster) as producer:
-            with running_worker(pipeline, cluster, release="v5") as running:
-                self.done = producer.enqueue(act, "ada", 1).job_id
-                self.dead = producer.enqueue(act, "ada", 2).job_id
-                running.wait_outcomes(Done=1, Dead=1)
-                wait_all_committed(cluster, queue)
-            later = act.with_options(delay=timedelta(hours=2))
-            self.delayed = producer.enqueue(later, "ada", 3).job_id
-            self.waiting = producer.enqueue(act, "ada", 4).job_id
-
-    def run(self, *words: str) -> Result:
-        """Call the command line in this process."""
-        index = ["--index", str(self.folder / "index.sqlite")]
-        return CliRunner().invoke(main, [*self._common, *words, *index])
-
-    def data(self, *words: str) -> Any:
-        """What it prints for programs."""
-        ended = self.run(*words, "--json")
-        assert ended.exit_code == 0, ended.output
-        return json.loads(ended.stdout)
 
 
 @pytest.fixture
