@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "jobs": "Show what became of jobs and why one is not running; retry and cancel them.",
     "status": "Keep an index of all jobs; show how far it is.",
     "statistics": "Keep and show statistics: rates, waits, runs and failures.",
+    "top": "Show queues, types, workers, slow jobs and failures on one live screen.",
     "workers": "Show the workers, what they do, and which orders they have taken.",
     "breakers": "Show the breakers: which are open, since when and why, and what waits.",
     "limits": "Show the limits: what is declared, ordered and used, and what waits.",
@@ -46,6 +47,7 @@ _ELSEWHERE: Final = {
     "jobs": "job_commands",
     "audit-log": "audit_log",
     "statistics": "job_commands",
+    "top": "top",
 }
 """{command: its folder in `operations/`}, of those that are not in `commands`."""
 

@@ -136,6 +136,7 @@ FOLDERS = {
             "audit_log",
             "commands",
             "job_commands",
+            "top",
         ),
     ),
 }

@@ -34,7 +34,7 @@ class Desk:
     def __init__(self, cluster: ClusterSettings, namespace: str, folder: Path) -> None:
         self.folder, self._cluster, self._namespace = folder, cluster, namespace
         (folder / f"app_{namespace}.py").write_text(APPLICATION.format(namespace=namespace), encoding="utf-8")
-        self._common = ["-A", f"app_{namespace}:pipeline", "--bootstrap-servers", cluster.bootstrap_servers]
+        self.common = ["-A", f"app_{namespace}:pipeline", "--bootstrap-servers", cluster.bootstrap_servers]
         pipeline = self._pipeline(succeeds=False)
         queue, act = pipeline.find_queue("work"), pipeline.find_job_type("act")
         create(pipeline, cluster)
@@ -66,12 +66,12 @@ class Desk:
 
     def bare(self, *words: str) -> Result:
         """Call a command that needs no index."""
-        return CliRunner().invoke(main, [*self._common, *words])
+        return CliRunner().invoke(main, [*self.common, *words])
 
     def run(self, *words: str) -> Result:
         """Call the command line in this process."""
         index = ["--index", str(self.folder / "index.sqlite")]
-        return CliRunner().invoke(main, [*self._common, *words, *index])
+        return CliRunner().invoke(main, [*self.common, *words, *index])
 
     def data(self, *words: str) -> Any:
         """What it prints for programs."""
