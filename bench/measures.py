@@ -26,6 +26,7 @@ from sharing.measure import FLEET, SHARES, URGENT
 from sight.events import EVENTS
 from sight.index import INDEX
 from sight.metrics import METRICS
+from sight.statistics import STATISTICS
 from stages import STAGES
 from working import BRIEF_LANES, LANES
 
@@ -319,6 +320,7 @@ MEASURES: Final = (
     EVENTS,
     INDEX,
     METRICS,
+    STATISTICS,
     BRIEF,
     BULK,
     MEMORY,

@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from dataclasses import asdict
@@ -179,12 +178,12 @@ def make_app(orders: Orders) -> faust.App:
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_enabled=False,
-        datadir=tempfile.mkdtemp(prefix="stoker-statistics-"),
         autodiscover=False,
         origin=__name__,
         logging_config=None,
     )
     app.boot_strategy.enable_web = False
+    app._create_directories = lambda: None  # type: ignore[method-assign]  # they are for tables, which it has none of
     return app
 
 

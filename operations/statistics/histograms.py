@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from struct import pack, unpack
-from typing import Final, Self
+from typing import Final
 
 from ...schemas.jobs_ended import packed, unpacked
 
@@ -80,9 +80,11 @@ class Histogram:
         """Take out what was just added under that half."""
         self._fresh.pop(half, None)
 
-    def merge(self, other: Histogram) -> None:
-        """Add what another one has."""
-        self._buckets.update(other.buckets())
+    def add_columns(self, buckets: bytes, counts: bytes) -> None:
+        """Add what a record has, as `columns` gives it."""
+        found = self._buckets
+        for bucket, count in zip(unpacked("H", buckets), unpacked("I", counts), strict=True):
+            found[bucket] += count
 
     def buckets(self) -> Mapping[int, int]:
         """{bucket: how many}."""
@@ -117,9 +119,3 @@ class Histogram:
         buckets = self.buckets()
         numbers = sorted(buckets)
         return packed("H", numbers), packed("I", [buckets[number] for number in numbers])
-
-    @classmethod
-    def from_columns(cls, buckets: bytes, counts: bytes) -> Self:
-        """Read it back."""
-        numbers: Sequence[int] = unpacked("H", buckets)
-        return cls(dict(zip(numbers, unpacked("I", counts), strict=True)))

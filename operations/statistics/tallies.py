@@ -55,9 +55,10 @@ class Tally:
 
     def add_counts(self, found: TypeCounts, most: int = MOST_FAILURES) -> None:
         """Add what a pane has of a job type."""
-        self.counts.update(found.counts)
-        self.wait.merge(Histogram.from_columns(found.wait_buckets, found.wait_counts))
-        self.run.merge(Histogram.from_columns(found.run_buckets, found.run_counts))
+        for kind, count in found.counts.items():
+            self.counts[kind] += count
+        self.wait.add_columns(found.wait_buckets, found.wait_counts)
+        self.run.add_columns(found.run_buckets, found.run_counts)
         for failure in found.failures:
             self.add_failure(failure, most)
         self.other_failures += found.other_failures

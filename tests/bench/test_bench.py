@@ -52,6 +52,13 @@ def test_a_worker_is_measured_beside_a_bare_loop(cluster: ClusterSettings, name:
     assert values["ratio"] == pytest.approx(values["rate"] / values["bare"])
 
 
+def test_statistics_are_measured_by_what_is_counted_and_written(cluster: ClusterSettings) -> None:
+    """A tiny load is counted by the first snapshot."""
+    values = measured(cluster, "statistics")
+    assert values["rate"] > 0
+    assert values["cpu_us"] == pytest.approx(values["event_us"] / 100)
+
+
 def test_the_stages_of_a_job_are_measured_one_by_one(cluster: ClusterSettings) -> None:
     """Each costs something, and together they are all that the thread has done."""
     values = measured(cluster, "stages")

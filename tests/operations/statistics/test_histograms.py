@@ -36,9 +36,9 @@ def test_a_quantile_is_within_four_percent_of_the_exact_one(lengths: list[float]
 
 @given(st.lists(LENGTHS, max_size=50), st.lists(LENGTHS, max_size=50))
 def test_merging_is_the_same_as_counting_all_together(left: list[float], right: list[float]) -> None:
-    """Also over the columns of a record."""
+    """By the columns of a record."""
     merged = histogram(left)
-    merged.merge(Histogram.from_columns(*histogram(right).columns()))
+    merged.add_columns(*histogram(right).columns())
     assert merged.buckets() == histogram(left + right).buckets()
     assert merged.count == len(left) + len(right)
 
