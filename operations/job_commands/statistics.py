@@ -48,7 +48,7 @@ def statistics() -> None:
 @click.option(
     "--stall",
     type=Duration(),
-    default="15s",
+    default="20s",
     show_default=True,
     help="Restart the Faust process when it is silent, or leaves an event uncounted, for so long.",
 )

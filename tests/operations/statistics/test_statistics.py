@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 
 from stoker.operations.cli import main
 from stoker.operations.statistics.reading import Freshness, read_statistics
+from stoker.operations.statistics.text import stale_line
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, RetryPolicy
 from support.scenes.worker import create, declare_queue, running_worker
@@ -98,6 +99,8 @@ def test_statistics_agree_with_the_jobs_that_ran(
         faust.wait(20)
     late = read_statistics(pipeline, cluster, timedelta(minutes=5), clock=lambda: time.time() + 60)
     assert (late.freshness, late.types[0].tally.counts["done"]) == (Freshness.STALE, 36)
+    assert late.at is not None
+    assert stale_line(late).startswith(f"statistics are stale since {late.at:%Y-%m-%d %H:%M:%S} UTC: ")
 
 
 @pytest.mark.expected_errors("was stopped for")
