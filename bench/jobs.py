@@ -15,7 +15,20 @@ from stoker.topology import Pipeline, Queue, Rate, RetryPolicy
 from stoker.topology.declaration.pipeline import QueueShape
 from stoker.topology.wire import headers as wire
 
-Kind = Literal["sync", "async", "brief", "slow", "stamped", "failing", "tenanted", "limited", "fair", "rated", "ranked"]
+Kind = Literal[
+    "sync",
+    "async",
+    "brief",
+    "slow",
+    "stamped",
+    "failing",
+    "tenanted",
+    "limited",
+    "fair",
+    "rated",
+    "ranked",
+    "crowded",
+]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 Note = Callable[[float], None]
 """Takes what a handler measured, in seconds."""
@@ -27,6 +40,8 @@ BRIEF_S: Final = 0.01
 SLOW_S: Final = 0.5
 TIER: Final = timedelta(seconds=1)
 TENANTS: Final = 10
+SMALL_TENANTS: Final = 50
+"""Each has a job a second, beside the flood of another one."""
 SECOND: Final = timedelta(seconds=1)
 NEVER_REACHED: Final = 1_000_000
 FLEET_PER_S: Final = 200
@@ -40,6 +55,7 @@ _SHAPES: Final[dict[Kind, QueueShape]] = {
     "fair": {"fair_by": "tenant"},
     "rated": {"limits": [Rate(FLEET_PER_S, per=SECOND)]},
     "ranked": {"priorities": PRIORITIES},
+    "crowded": {"fair_by": "tenant"},
 }
 
 
@@ -114,8 +130,18 @@ def _declare_timed(pipeline: Pipeline, queue: Queue, kind: Kind, note: Note) -> 
         else:
             note(time.time() - sent_s)
 
-    job = pipeline.job(queue, name=kind, retry=RetryPolicy(attempts=2))
-    job({"failing": failing, "rated": rated, "ranked": ranked}.get(kind, stamped))
+    def crowded(sent_s: float) -> None:
+        """As `stamped`; or do nothing, as one of a flood."""
+        if sent_s != FILLS:
+            note(time.time() - sent_s)
+
+    tenant = _small_tenant if kind == "crowded" else None
+    job = pipeline.job(queue, name=kind, retry=RetryPolicy(attempts=2), tenant=tenant)
+    job({"failing": failing, "rated": rated, "ranked": ranked, "crowded": crowded}.get(kind, stamped))
+
+
+def _small_tenant(sent_s: float) -> str:
+    return "flood" if sent_s == FILLS else f"tenant-{int(sent_s * SMALL_TENANTS) % SMALL_TENANTS}"
 
 
 def order(number: int) -> tuple[int, str, float]:

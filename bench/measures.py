@@ -22,7 +22,7 @@ from processes import do, started, stoker
 from resident import ResidentPeak
 from schedules.measure import SCHEDULES
 from sending import WARM_UP
-from sharing.measure import FLEET, SHARES, URGENT
+from sharing.measure import FLEET, FLOOD, SHARES, URGENT
 from sight.events import EVENTS
 from sight.index import INDEX
 from sight.metrics import METRICS
@@ -331,6 +331,7 @@ MEASURES: Final = (
     SCHEDULES,
     SHARES,
     URGENT,
+    FLOOD,
     FLEET,
     WAITING,
     STRICT,

@@ -32,6 +32,7 @@ DOES: Final[dict[str, Callable[[Part, Say], Result]]] = {
     "serve bare": bare.serve,
     "fill": sharing.fill,
     "paced urgent": sharing.paced_urgent,
+    "small tenants": sharing.small_tenants,
     "note begins": sharing.note_begins,
 }
 

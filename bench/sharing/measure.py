@@ -8,9 +8,9 @@ from typing import Final, cast
 
 from cluster import Site
 from figures import Figure, Measure, Sizes, Values, at_least, below, percentile
-from jobs import FLEET_PER_S, TENANTS, Kind
+from jobs import FLEET_PER_S, SMALL_TENANTS, TENANTS, Kind
 from part import Part, Result
-from processes import do, started
+from processes import PartProcess, do, started
 from sending import WARM_UP
 
 PROCESSES: Final = 4
@@ -64,6 +64,34 @@ def _urgent_waits_s(site: Site, sizes: Sizes, backlog: int) -> list[float]:
             worker.wait_ready()
             do(part("paced urgent", urgent), servers)
             return _list(worker.result())[WARM_UP:]
+
+
+def _flood(site: Site, sizes: Sizes, _number: int) -> Values:
+    ahead_s, comes_s = (_small_waits_s(site, sizes, is_ahead=is_ahead) for is_ahead in (True, False))
+    return {
+        "ahead": percentile(ahead_s, 0.5) * 1e3,
+        "ahead_p99": percentile(ahead_s, 0.99) * 1e3,
+        "comes": percentile(comes_s, 0.5) * 1e3,
+        "comes_p99": percentile(comes_s, 0.99) * 1e3,
+    }
+
+
+def _small_waits_s(site: Site, sizes: Sizes, *, is_ahead: bool) -> list[float]:
+    servers, small = site.cluster.bootstrap_servers, round(SMALL_TENANTS * sizes.seconds)
+    with site.topics("crowded") as pipeline, ExitStack() as stack:
+
+        def start(does: str, jobs: int) -> PartProcess:
+            part = Part(does=does, namespace=pipeline.namespace, kind="crowded", jobs=jobs)
+            return stack.enter_context(started(part, servers))
+
+        if is_ahead:
+            start("fill", sizes.jobs).result()
+        worker = start("serve", small)
+        worker.wait_ready()
+        senders = [start("small tenants", small), *([] if is_ahead else [start("fill", sizes.jobs)])]
+        for sender in senders:
+            sender.result()
+        return _list(worker.result())
 
 
 def _fleet(site: Site, sizes: Sizes, _number: int) -> Values:
@@ -126,6 +154,20 @@ URGENT: Final = Measure(
         Figure(name="past_p99", label="past the backlog, p99, ms", unit="ms"),
     ),
     run=_urgent,
+)
+FLOOD: Final = Measure(
+    name="flood",
+    title=lambda sizes: (
+        f"call of enqueue to start of the jobs of {SMALL_TENANTS} tenants, one a second each for {sizes.seconds:g} s, "
+        f"beside {sizes.jobs:,} no-op jobs of another one: ahead in the log when the worker starts, then as they come"
+    ),
+    figures=(
+        Figure(name="ahead", label="ahead in the log, p50, ms", unit="ms"),
+        Figure(name="ahead_p99", label="ahead in the log, p99, ms", unit="ms", target=below(2_000)),
+        Figure(name="comes", label="as they come, p50, ms", unit="ms"),
+        Figure(name="comes_p99", label="as they come, p99, ms", unit="ms", target=below(2_000)),
+    ),
+    run=_flood,
 )
 FLEET: Final = Measure(
     name="fleet",

@@ -8,7 +8,7 @@ import time
 from typing import Final
 
 from backlog import Backlog
-from jobs import FILLS
+from jobs import FILLS, SMALL_TENANTS
 from part import Part, Result, Say, only_job, only_queue
 from sending import PACE_S, WARM_UP
 from working import LANES, run_watched
@@ -40,6 +40,18 @@ def paced_urgent(part: Part, _say: Say) -> Result:
                 time.sleep(WARM_S)
             time.sleep(draw.uniform(*PACE_S))
             producer.send(job.with_options(priority="high").call(time.time()))
+    return {}
+
+
+def small_tenants(part: Part, _say: Say) -> Result:
+    """Enqueue a job of each small tenant a second; the stamp is taken when `enqueue` is called."""
+    pipeline = part.pipeline()
+    job = only_job(pipeline)
+    with Producer(pipeline, part.cluster) as producer:
+        began_s = time.monotonic()
+        for number in range(part.jobs):
+            time.sleep(max(0.0, began_s + number / SMALL_TENANTS - time.monotonic()))
+            producer.enqueue(job, time.time())
     return {}
 
 

@@ -112,6 +112,9 @@ def test_limits_fairness_and_priorities_are_measured(cluster: ClusterSettings) -
     assert values["fair_share"] == pytest.approx(values["fair"] / values["tenanted"])
     values = measured(cluster, "urgent")
     assert values["added"] == pytest.approx(values["past"] - values["idle"])
+    values = measured(cluster, "flood")
+    assert 0 < values["ahead"] <= values["ahead_p99"]
+    assert 0 < values["comes"] <= values["comes_p99"]
     values = measured(cluster, "fleet")
     assert values["beyond"] == 0 < values["used"]
 
