@@ -21,15 +21,6 @@ from support.scenes.shop_application import make_shop
 SECRET = "s3cr3t-w0rd"
 
 
-@pytest.fixture(params=["postgresql", "sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'db'}"
-    server: Postgres = request.getfixturevalue("postgres")
-    return server.create_database()
-
-
 def stoker(*words: str, **environment: str) -> Result:
     """Call the command line in this process."""
     return CliRunner().invoke(main, ["inbox", *words], env={"STOKER_APP": None, **environment})

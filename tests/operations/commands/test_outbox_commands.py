@@ -29,15 +29,6 @@ SECRET = "s3cr3t-w0rd"
 DEADLINE_S = 60.0
 
 
-@pytest.fixture(params=["postgresql", "sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'db'}"
-    server: Postgres = request.getfixturevalue("postgres")
-    return server.create_database()
-
-
 def stoker(*words: str, **environment: str) -> Result:
     """Call the command line in this process."""
     return CliRunner().invoke(main, ["outbox", *words], env={"STOKER_APP": None, **environment})
