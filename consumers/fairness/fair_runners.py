@@ -20,7 +20,7 @@ from .fair_queue import MOST_IDLE, FairQueue, Line, Load
 
 AHEAD_S: Final = 0.05
 """So much work the runners have at hand, by their present pace: a tenant that had none waits for no more than it."""
-HELD_S: Final = 0.005
+HELD_S: Final = 0.002
 """So much work they have while the poll thread passes a flood: a job that runs takes the interpreter from it."""
 MEASURE_S: Final = 0.02
 SPARE_SHARE: Final = 4
