@@ -27,6 +27,8 @@ LONG: Final = (
     "producers/outbox/test_spool.py",
     "consumers/inbox/test_inbox_crashes.py",
     "consumers/settling/test_silent_events.py",
+    "operations/job_index/test_outside_ledger.py",
+    "operations/job_index/test_following.py",
     "consumers/test_crashes.py",
     "consumers/partitions/test_moved_partitions.py",
     "consumers/isolation/test_child_pool.py",
