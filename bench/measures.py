@@ -27,6 +27,7 @@ from sight.events import EVENTS
 from sight.index import INDEX
 from sight.metrics import METRICS
 from sight.statistics import STATISTICS
+from sight.rebuild import REBUILD
 from stages import STAGES
 from working import BRIEF_LANES, LANES
 
@@ -321,6 +322,7 @@ MEASURES: Final = (
     INDEX,
     METRICS,
     STATISTICS,
+    REBUILD,
     BRIEF,
     BULK,
     MEMORY,

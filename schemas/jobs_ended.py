@@ -9,7 +9,7 @@ import sys
 import uuid
 from array import array
 from binascii import unhexlify
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from struct import Struct
@@ -136,21 +136,21 @@ def decode_jobs_ended(value: bytes) -> JobsEnded:
     return JobsEnded(**decode_own("JobsEnded", value))
 
 
-def jobs_of(event: JobsEnded) -> Iterator[EndedJob]:
-    """Read the jobs one by one, in their order.
+def columns_of(event: JobsEnded) -> tuple[Iterable[Any], ...]:
+    """The columns of an event, as many entries each as it has jobs.
 
-    Raises:
-        ValueError: its columns have not as many entries as it has jobs.
+    Returns:
+        Ids as 16 bytes or as texts, types, (topic, partition), offsets, tenants, keys, attempts, when they were
+        enqueued in ms since 1970, replays, and seconds: how long before the event's instant each run began, and how
+        long it took.
     """
-    tenants = event.tenants or ("",)
     places = [(place["topic"], place["partition"]) for place in event.places]
-    ids = ids_of(event)
-    columns = (
-        ids,
+    return (
+        _stored_ids(event),
         _by_index(event.types, event.type_indexes, event.count),
         _by_index(places, event.place_indexes, event.count),
         unpacked("q", event.offsets),
-        _by_index(tenants, event.tenant_indexes, event.count),
+        _by_index(event.tenants or ("",), event.tenant_indexes, event.count),
         _keys(event),
         _numbers("I", event.attempts, event.count, 1),
         enqueued_ms_of(event),
@@ -158,8 +158,17 @@ def jobs_of(event: JobsEnded) -> Iterator[EndedJob]:
         unpacked("f", event.began_before_s),
         unpacked("f", event.took_s),
     )
+
+
+def jobs_of(event: JobsEnded) -> Iterator[EndedJob]:
+    """Read the jobs one by one, in their order.
+
+    Raises:
+        ValueError: its columns have not as many entries as it has jobs.
+    """
+    columns = columns_of(event)
     for job_id, job_type, (topic, partition), offset, tenant, key, attempt, enqueued, replay, before, took in zip(
-        *columns, strict=True
+        ids_of(event), *columns[1:], strict=True
     ):
         yield EndedJob(
             job_id=job_id,
@@ -175,6 +184,11 @@ def jobs_of(event: JobsEnded) -> Iterator[EndedJob]:
             began=event.at - timedelta(seconds=before),
             took_s=took,
         )
+
+
+def _stored_ids(event: JobsEnded) -> Sequence[bytes | str]:
+    raw = event.ids
+    return [raw[at : at + _ID_BYTES] for at in range(0, len(raw), _ID_BYTES)] if raw else event.id_texts
 
 
 def ids_of(event: JobsEnded) -> Sequence[str]:

@@ -187,12 +187,17 @@ def _check_countable(options: dict[str, Any]) -> None:
 
 
 def _count(reader: IndexReader, groups: tuple[str, ...], wanted: JobFilter, *, as_json: bool) -> None:
+    from ..job_index.queries import MOST_GROUPS
+
     counts = reader.counts(groups, wanted)
     if as_json:
         return print_json([{**dict(zip(groups, words, strict=True)), "jobs": count} for words, count in counts])
     if not counts:
         return echo_line("no job is like that")
-    return print_table([*(name.upper() for name in groups), "JOBS"], [(*words, count) for words, count in counts])
+    print_table([*(name.upper() for name in groups), "JOBS"], [(*words, count) for words, count in counts])
+    if len(counts) == MOST_GROUPS:
+        echo_line(f"the {MOST_GROUPS:,} largest groups; filters such as --type or --state leave fewer")
+    return None
 
 
 def _print_list(found: Found, note: str) -> None:

@@ -130,10 +130,13 @@ def _in_order(story: Story, seen: Circumstances, now: datetime) -> Iterator[str]
 def _ended(story: Story, now: datetime) -> str:
     job = story.job
     ago = f"{rounded(now - job.changed)} ago"
+    if job.told_by == "commits":
+        return (
+            "It has ended: the workers of its queue have committed its record, and no event, ledger or other record "
+            "tells when and how. Most of such jobs are done; some were cancelled, have expired or discarded themselves."
+        )
     if job.state is State.DONE:
-        where = f" on {job.worker}" if job.worker else ""
-        took = "; only the ledger tells so" if job.took is None else f" after {job.took.total_seconds():.3f} s{where}"
-        return f"It is done: run {job.attempt} ended {ago}{took}."
+        return f"It is done: run {job.attempt} ended {ago}{_how_it_ran(job)}."
     if job.state is State.DEAD:
         return (
             f"It became a dead letter {ago}, after run {job.attempt}: {job.error_type}: {job.message}. `stoker "
@@ -143,6 +146,13 @@ def _ended(story: Story, now: datetime) -> str:
     said = last.message if last is not None and last.message else ""
     word = "expired" if job.state is State.EXPIRED else f"was {job.state.word}"
     return f"It {word} {ago}{': ' if said else ''}{said}."
+
+
+def _how_it_ran(job: ListedJob) -> str:
+    if job.took is None:
+        return "; only the ledger tells so"
+    where = f" on {job.worker}" if job.worker else ""
+    return f" after {job.took.total_seconds():.3f} s{where}"
 
 
 def _at(instant: datetime) -> str:

@@ -43,8 +43,8 @@ def run(app: AppContext, *, index: str | None, keep: timedelta, once: bool, as_j
     """Read the topics of this pipeline into the index, until SIGTERM or Ctrl+C.
 
     One process for each namespace is enough. It may be killed at any time: it goes on where the index has got to, and
-    counts nothing twice. The index may be deleted at any time: it is built again from the topics. No worker waits for
-    it. With --json it prints a line every 5 s.
+    counts nothing twice. The index may be deleted at any time: it is built again from the topics. While it is built, or
+    is very far behind, `stoker jobs` cannot ask it. No worker waits for it. With --json it prints a line every 5 s.
 
     \b
     Examples:
@@ -52,6 +52,7 @@ def run(app: AppContext, *, index: str | None, keep: timedelta, once: bool, as_j
       stoker -A shop.jobs:pipeline status run --keep 30d --index /var/lib/shop/jobs.sqlite
       stoker -A shop.jobs:pipeline status run --once
     """
+    from ..job_index.building import collect_rarely
     from ..job_index.database import index_path
     from ..job_index.following import Follower
     from ..views.logging_json import JsonFormatter
@@ -62,12 +63,13 @@ def run(app: AppContext, *, index: str | None, keep: timedelta, once: bool, as_j
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
+    collect_rarely()
     told = _Told(as_json=as_json)
     echo_line(f"index of {app.pipeline.namespace}: {path}", err=True)
 
     def note(progress: Progress) -> None:
         told.note(progress)
-        if once and progress.is_caught_up and progress.behind == 0:
+        if once and progress.is_settled and progress.behind == 0:
             ending.set()
 
     follower.run(ending.is_set, note)
@@ -81,16 +83,16 @@ class _Told:
         self._as_json = as_json
         self._next_s = 0.0
         self._last = (time.monotonic(), 0)
-        self._was_caught_up = False
+        self._last_news = ("", False)
 
     def note(self, progress: Progress) -> None:
         """Print a line, if it is time."""
         now_s = time.monotonic()
-        has_caught_up = progress.is_caught_up and not self._was_caught_up
-        if now_s >= self._next_s or has_caught_up:
+        news = (progress.stage, progress.is_caught_up)
+        if now_s >= self._next_s or news != self._last_news:
             self._next_s = now_s + TOLD_EVERY_S
             self._print(progress, now_s)
-        self._was_caught_up = progress.is_caught_up
+        self._last_news = news
 
     def end(self, progress: Progress) -> None:
         """Print the last line."""
@@ -104,21 +106,38 @@ class _Told:
         self._last = (now_s, progress.read)
         if self._as_json:
             return print_json_line(progress_document(progress, rate))
-        behind = "?" if progress.behind is None else f"{progress.behind:,}"
-        mended = f", {progress.mended:,} mended by the ledger" if progress.mended else ""
-        forgotten = f", {progress.forgotten:,} forgotten" if progress.forgotten else ""
-        return echo_line(f"{progress.read:,} read ({rate:,.0f}/s), {behind} behind{mended}{forgotten}")
+        return echo_line(progress_line(progress, rate))
+
+
+def progress_line(progress: Progress, rate: float) -> str:
+    """The progress for people.
+
+    Args:
+        rate: records and events a second.
+    """
+    stage = "" if progress.stage == "following" else f"{progress.stage}: "
+    behind = "?" if progress.behind is None else f"{progress.behind:,}"
+    counts = {
+        "mended by the ledger": progress.mended,
+        "ended by commits": progress.passed,
+        "forgotten": progress.forgotten,
+    }
+    told = "".join(f", {count:,} {what}" for what, count in counts.items() if count)
+    return f"{stage}{progress.read:,} read ({rate:,.0f}/s), {behind} behind{told}"
 
 
 def progress_document(progress: Progress, rate: float) -> dict[str, Any]:
     """The progress for `--json`."""
     return {
+        "stage": progress.stage,
         "read": progress.read,
         "per_s": round(rate, 1),
         "behind": progress.behind,
         "mended": progress.mended,
+        "passed": progress.passed,
         "forgotten": progress.forgotten,
         "is_caught_up": progress.is_caught_up,
+        "is_settled": progress.is_settled,
     }
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
-FORM: Final = 2
+FORM: Final = 3
 """Of the tables; a file of another form is thrown away and built again."""
+BUILDING: Final = -FORM
+"""The form of a file that has no indexes yet."""
 CACHE_KIB: Final = 65_536
 BUSY_MS: Final = 5_000
 
@@ -23,15 +25,8 @@ CREATE TABLE jobs (
     at INTEGER NOT NULL, began INTEGER, took INTEGER, worker INTEGER, release INTEGER, source INTEGER,
     place INTEGER NOT NULL, off INTEGER NOT NULL, due INTEGER, grp INTEGER
 );
-CREATE INDEX jobs_by_key ON jobs (key, enq) WHERE key IS NOT NULL;
-CREATE INDEX jobs_by_tenant ON jobs (tenant, enq) WHERE tenant IS NOT NULL;
-CREATE INDEX jobs_by_type ON jobs (type, enq);
-CREATE INDEX jobs_open ON jobs (state, type, enq) WHERE state <> 3;
-CREATE INDEX jobs_open_by_tenant ON jobs (tenant, state, enq) WHERE state <> 3 AND tenant IS NOT NULL;
-CREATE INDEX jobs_by_failure ON jobs (grp, enq) WHERE grp IS NOT NULL;
 CREATE INDEX jobs_dead ON jobs (place, off) WHERE state = 4;
 CREATE TABLE aliases (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX aliases_by_job ON aliases (n);
 CREATE TABLE history (
     n INTEGER NOT NULL, life INTEGER NOT NULL, attempt INTEGER NOT NULL, kind TEXT NOT NULL, seq INTEGER NOT NULL,
     at INTEGER NOT NULL, began INTEGER, due INTEGER, worker INTEGER, release INTEGER, grp INTEGER, message TEXT,
@@ -56,13 +51,23 @@ CREATE TABLE offsets (
 ) WITHOUT ROWID;
 CREATE TABLE facts (fact TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
+_LATER: Final = {
+    "jobs_by_key": "jobs (key, enq) WHERE key IS NOT NULL",
+    "jobs_by_tenant": "jobs (tenant, enq) WHERE tenant IS NOT NULL",
+    "jobs_by_type": "jobs (type, enq)",
+    "jobs_open": "jobs (state, type, enq) WHERE state <> 3",
+    "jobs_open_by_tenant": "jobs (tenant, state, enq) WHERE state <> 3 AND tenant IS NOT NULL",
+    "jobs_by_failure": "jobs (grp, enq) WHERE grp IS NOT NULL",
+    "aliases_by_job": "aliases (n)",
+}
+"""The indexes that a file gets once all is read: to add an entry to each of them takes longer than to sort them all."""
 
 
 class IndexAbsent(Exception):
-    """There is no index of the namespace here, or it is of another version of Stoker."""
+    """There is no index of the namespace here, it is not built yet, or another version of Stoker wrote it."""
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"{path}: {why}; `stoker status run` builds it")
+    def __init__(self, path: Path, why: str, remedy: str = "`stoker status run` builds it") -> None:
+        super().__init__(f"{path}: {why}; {remedy}")
         self.path = path
 
 
@@ -76,13 +81,15 @@ def index_path(namespace: str, given: str | None = None, environ: Mapping[str, s
 def open_for_writing(path: Path) -> sqlite3.Connection:
     """Open the file for its one writer; an old or damaged one is thrown away.
 
+    A new one lacks most indexes and the words of messages, until `steps_to_finish` were taken.
+
     Raises:
         sqlite3.Error: the folder takes no file, or another process writes it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         connection = _connect(path)
-        if _form_of(connection) == FORM:
+        if abs(_form_of(connection)) == FORM:
             return connection
         connection.close()
     except sqlite3.DatabaseError as damaged:
@@ -90,7 +97,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             raise
     throw_away(path)
     connection = _connect(path)
-    connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {FORM}; COMMIT;")
+    connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {BUILDING}; COMMIT;")
     return connection
 
 
@@ -106,6 +113,39 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _form_of(connection: sqlite3.Connection) -> int:
     found: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return found
+
+
+def is_building(connection: sqlite3.Connection) -> bool:
+    """Whether the file has no indexes yet."""
+    return _form_of(connection) == BUILDING
+
+
+def steps_to_finish(connection: sqlite3.Connection) -> Iterator[str]:
+    """Add what a file under construction lacks, step by step, each of which may take several seconds.
+
+    A kill leaves the steps before it done. Readers find the file from the end on.
+
+    Yields:
+        The name of each step before it is taken.
+    """
+    for name, columns in _LATER.items():
+        yield name
+        connection.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {columns}")
+    yield "words"
+    connection.execute("INSERT INTO words (words) VALUES ('rebuild')")
+    connection.execute(f"PRAGMA user_version = {FORM}")
+
+
+STEPS_TO_FINISH: Final = len(_LATER) + 1
+
+
+def begin_building(connection: sqlite3.Connection) -> None:
+    """Take the indexes and the words away: very much is to be read, and adding them in the end is faster."""
+    dropped = "".join(f"DROP INDEX IF EXISTS {name};" for name in _LATER)
+    connection.executescript(
+        f"BEGIN IMMEDIATE; PRAGMA user_version = {BUILDING}; {dropped} INSERT INTO words (words) VALUES ('delete-all');"
+        "COMMIT;"
+    )
 
 
 def throw_away(path: Path) -> None:
@@ -129,6 +169,12 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError as damaged:
         connection.close()
         raise IndexAbsent(path, f"it cannot be read ({damaged})") from damaged
+    if form == BUILDING:
+        jobs = connection.execute("SELECT coalesce(max(n), 0) FROM jobs").fetchone()[0]
+        connection.close()
+        raise IndexAbsent(
+            path, f"it is being built, and has {jobs:,} jobs so far", "`stoker status run` goes on with it"
+        )
     if form != FORM:
         connection.close()
         raise IndexAbsent(path, "another version of Stoker has written it")

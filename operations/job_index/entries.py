@@ -7,21 +7,24 @@ where the record is, and from the clock only within one such step. A replay begi
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from binascii import unhexlify
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from confluent_kafka import Message
 
 from ...schemas import Undecodable, UnknownSchema, decode_own, wire_text
-from ...schemas.jobs_ended import decode_jobs_ended, jobs_of
+from ...schemas.jobs_ended import columns_of, decode_jobs_ended
 from ...schemas.own import is_own
 from ...topology.declaration.topics import Role
 from ...topology.wire import headers as wire
 from .states import ENDED_STEP, EVENT_STATES, REASON_STATES, STEPS, State, step_of_record, step_of_state
 
 _ID_CHARACTERS: Final = 36
+_ID_DIGITS: Final = 32
 _LONGEST_KEY: Final = 200
 _FIRST_LIFE: Final = 0
 
@@ -57,6 +60,7 @@ class JobEntry:
     """The facts that one record or event tells of a job.
 
     Attributes:
+        stored: the job's id, as the file has it.
         life: 0 of the job as it was enqueued, of a replay when that began.
         step: how far it is within that life.
         at_ms, enqueued_ms, began_ms, due_ms: since 1970; 0 where that is not known.
@@ -65,7 +69,7 @@ class JobEntry:
         setbacks: what its history gets.
     """
 
-    job_id: str
+    stored: bytes | str
     state: State
     life: int
     step: int
@@ -85,12 +89,17 @@ class JobEntry:
     release: str = ""
     source: str = ""
     names: tuple[str, ...] = ()
-    setbacks: list[Setback] = field(default_factory=list)
+    setbacks: Sequence[Setback] = ()
 
     def __post_init__(self) -> None:
         """Let its history know the life: it may be merged with that of another one."""
         for setback in self.setbacks:
             setback.life = self.life
+
+    @property
+    def job_id(self) -> str:
+        """The job's id, as people write it."""
+        return shown_id(self.stored)
 
     @property
     def version(self) -> tuple[int, int, int]:
@@ -100,7 +109,8 @@ class JobEntry:
     def merge(self, other: JobEntry) -> JobEntry:
         """The later one of two entries of a job, with the history, the names and the source of both."""
         later, earlier = (self, other) if self.version >= other.version else (other, self)
-        later.setbacks = [*earlier.setbacks, *later.setbacks]
+        if earlier.setbacks:
+            later.setbacks = [*earlier.setbacks, *later.setbacks]
         later.names = later.names or earlier.names
         later.source = later.source or earlier.source
         return later
@@ -125,14 +135,20 @@ class Origin:
 
 
 def stored_id(job_id: str) -> bytes | str:
-    """An id as the file has it: a UUID as its 16 bytes, which is less than half."""
-    if len(job_id) == _ID_CHARACTERS:
-        try:
-            made = uuid.UUID(job_id)
-        except ValueError:
-            return job_id
-        return made.bytes if str(made) == job_id else job_id
-    return job_id
+    """An id as the file has it: a UUID in lower case as its 16 bytes, which is less than half; all else as it is.
+
+    >>> stored_id("0198c2d4-7c1d-7aa0-9d3c-5f0f6c1f7d11")[:3], stored_id("nightly@2026-03-29")
+    (b'\\x01\\x98\\xc2', 'nightly@2026-03-29')
+    """
+    if len(job_id) != _ID_CHARACTERS or job_id[8:24:5] != "----":
+        return job_id
+    digits = job_id.replace("-", "")
+    if len(digits) != _ID_DIGITS or digits != digits.lower():
+        return job_id
+    try:
+        return unhexlify(digits)
+    except ValueError:
+        return job_id
 
 
 def shown_id(stored: bytes | str) -> str:
@@ -159,9 +175,17 @@ def _ms_of(value: bytes | None) -> int:
     if value is None:
         return 0
     try:
+        if value[-1:] == b"Z" and value[10:11] == b"T":  # as Stoker writes them: that is most of what a rebuild reads
+            return round(datetime.fromisoformat(value.decode()).timestamp() * 1e3)
         return _ms(wire.parse_instant(value))
     except ValueError:
         return 0
+
+
+@lru_cache(maxsize=10_000)
+def _known(value: bytes | None) -> str:
+    """The text of a header of which few values occur, many times each."""
+    return wire_text(value)
 
 
 # ---- records
@@ -173,7 +197,9 @@ def entry_of_record(message: Message, origin: Origin) -> JobEntry | Disposal | N
         pairs: Any = message.headers() or ()
     except (SystemError, UnicodeDecodeError):
         return None
-    headers: dict[str, bytes] = {name: value for name, value in pairs if value is not None}
+    headers: dict[str, bytes] = dict(pairs)
+    if None in headers.values():
+        headers = {name: value for name, value in headers.items() if value is not None}
     if wire.DISPOSITION in headers:
         return _disposal(message, headers)
     job_id = wire_text(headers.get(wire.JOB_ID))
@@ -194,25 +220,26 @@ def _place(message: Message) -> tuple[str, int, int]:
 
 def _entry(message: Message, headers: Mapping[str, bytes], origin: Origin, job_id: str) -> JobEntry:
     topic, partition, at_ms = _place(message)
-    attempt, key = _attempt(headers), message.key()
-    replay = wire_text(headers.get(wire.REPLAY))
+    get, key = headers.get, message.key()
+    attempt = _attempt(headers) if wire.ATTEMPT in headers else 1
+    replay = wire_text(headers[wire.REPLAY]) if wire.REPLAY in headers else ""
     return JobEntry(
-        job_id=job_id,
+        stored=stored_id(job_id),
         state=_state_of_record(headers, origin.role),
-        life=life_of(replay, at_ms),
+        life=life_of(replay, at_ms) if replay else _FIRST_LIFE,
         step=step_of_record(attempt, origin.role),
         at_ms=at_ms,
-        job_type=wire_text(headers.get(wire.JOB_TYPE)),
+        job_type=_known(get(wire.JOB_TYPE)),
         queue=origin.queue,
         topic=topic,
         partition=partition,
         offset=message.offset() or 0,
-        enqueued_ms=_ms_of(headers.get(wire.TIME)) or at_ms,
-        tenant=wire_text(headers.get(wire.TENANT)),
+        enqueued_ms=_ms_of(get(wire.TIME)) or at_ms,
+        tenant=_known(get(wire.TENANT)),
         key=None if key is None else wire_text(key, _LONGEST_KEY),
-        due_ms=_ms_of(headers.get(wire.DUE)),
-        worker=wire_text(headers.get(wire.WORKER)),
-        source=wire_text(headers.get(wire.SOURCE)),
+        due_ms=_ms_of(get(wire.DUE)),
+        worker=_known(get(wire.WORKER)),
+        source=_known(get(wire.SOURCE)),
         names=_names(headers, replay),
         setbacks=_failure_of_record(headers, origin.role, attempt, at_ms),
     )
@@ -243,10 +270,10 @@ def _names(headers: Mapping[str, bytes], replay: str) -> tuple[str, ...]:
     return (f"{replay}:{text}" if replay else text,)
 
 
-def _failure_of_record(headers: Mapping[str, bytes], role: Role, attempt: int, at_ms: int) -> list[Setback]:
+def _failure_of_record(headers: Mapping[str, bytes], role: Role, attempt: int, at_ms: int) -> Sequence[Setback]:
     """The failed run of which a retry or a dead letter tells: its event may be lost."""
     if role not in (Role.RETRY, Role.DEAD) or wire.ERROR_TYPE not in headers:
-        return []
+        return ()
     return [
         Setback(
             kind="dead" if role is Role.DEAD else "retried",
@@ -280,26 +307,29 @@ def entries_of_event(value: bytes) -> Iterator[JobEntry]:
 def _done(value: bytes) -> Iterator[JobEntry]:
     event = decode_jobs_ended(value)
     at_ms = _ms(event.at)
-    for job in jobs_of(event):
-        began_ms = _ms(job.began)
+    queue, worker, release = event.queue, event.worker, event.release
+    for stored, kind, (topic, partition), offset, tenant, key, attempt, enqueued_ms, replay, before_s, took_s in zip(
+        *columns_of(event), strict=True
+    ):
+        began_ms = at_ms - round(before_s * 1e3)
         yield JobEntry(
-            job_id=job.job_id,
+            stored=stored if isinstance(stored, bytes) else stored_id(stored),
             state=State.DONE,
-            life=life_of(job.replay, at_ms),
-            step=job.attempt * STEPS + ENDED_STEP,
-            at_ms=began_ms + round(job.took_s * 1e3),
-            job_type=job.job_type,
-            queue=event.queue,
-            topic=job.topic,
-            partition=job.partition,
-            offset=job.offset,
-            enqueued_ms=job.enqueued_ms,
-            tenant=job.tenant,
-            key=None if job.key is None else wire_text(job.key, _LONGEST_KEY),
+            life=life_of(replay, at_ms) if replay else _FIRST_LIFE,
+            step=attempt * STEPS + ENDED_STEP,
+            at_ms=began_ms + round(took_s * 1e3),
+            job_type=kind,
+            queue=queue,
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            enqueued_ms=enqueued_ms,
+            tenant=tenant,
+            key=None if key is None else wire_text(key, _LONGEST_KEY),
             began_ms=began_ms,
-            took_us=round(job.took_s * 1e6),
-            worker=event.worker,
-            release=event.release,
+            took_us=round(took_s * 1e6),
+            worker=worker,
+            release=release,
         )
 
 
@@ -309,7 +339,7 @@ def _of_event(event: Mapping[str, Any]) -> Iterator[JobEntry]:
         return
     at_ms = _ms(event["at"])
     yield JobEntry(
-        job_id=event["job_id"],
+        stored=stored_id(event["job_id"]),
         state=state,
         life=life_of(event["replay"], at_ms),
         step=step_of_state(event["attempt"], state),

@@ -1,15 +1,17 @@
 """`Follower`: reads the topics of a pipeline into its index, from where the index has got to, for as long as it is let.
 
-Job topics and events are read as they come. The ledger is read behind them, once they are read to their ends and with a
-delay: by then all events have told of their jobs, and what the ledger has beyond that is mended.
+Job topics and events are read as they come; where there is very much of it, by `Building` first. The ledger is read
+behind them, once they are read to their ends and with a delay: by then all events have told of their jobs, and what the
+ledger has beyond that is mended.
 """
 
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -18,27 +20,33 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ...topology import ClusterSettings, Pipeline
-from ...topology.cluster.clients import make_client
-from ...topology.cluster.settings import ANY_SIZE_BYTES
-from ...topology.declaration.topics import HOLDS_JOBS, Role, declared_topics
-from .database import open_for_writing, take_lock
-from .entries import Disposal, JobEntry, Origin, entries_of_event, entry_of_record
+from ...topology.declaration.topics import Role, declared_topics
+from .building import Building
+from .database import begin_building, is_building, open_for_writing, take_lock
 from .ledger_names import ended_by
+from .passing import PassedJobs
+from .reading import REQUEST_S, Reading, lag_of, make_reader, origins_of, partitions_of, starts_of
 from .states import State
 from .writing import IndexWriter, Place
 
 _LOGGER = logging.getLogger("stoker.status")
 
 BATCH: Final = 5_000
+WRITE_AT: Final = 20_000
+"""Entries of one transaction: an event may tell of two thousand jobs."""
 GATHER_S: Final = 0.5
 MEND_AFTER_S: Final = 15.0
 """How far behind the clock the ledger is read: events are given up by their workers after 30 s at most, and rarely."""
-MOST_LEDGER: Final = 200_000
+MEND_AT_ONCE: Final = 5_000
+MEND_FOR_S: Final = 0.2
+"""How long one turn mends, so that what comes in meanwhile does not wait for it."""
+MOST_LEDGER: Final = 400_000
 """Names of the ledger that wait in memory; then its partitions are paused."""
+FAR_BEHIND: Final = 1_000_000
+"""Records that are still to be read, if they are more than the index has jobs: then the file is finished anew."""
 TOPICS_INTERVAL_S: Final = 30.0
 FORGET_INTERVAL_S: Final = 1.0
 FORGET_AT_ONCE: Final = 2_000
-REQUEST_S: Final = 10.0
 LAGS_INTERVAL_S: Final = 2.0
 
 
@@ -47,17 +55,24 @@ class Progress:
     """How far an index is.
 
     Attributes:
+        stage: what it does, in words.
         read: records and events since the start; `mended` jobs that only the ledger had as ended.
+        passed: jobs of which only the commits of their group tell that they have ended.
         behind: records that are still to be read; None before that is known.
         newest_ms: the newest record that was read of the job topics and the events, in ms since 1970.
+        is_caught_up: whether job topics and events were read to their ends once.
+        is_settled: whether the ledger and the commits were gone through since, as far as they are due.
     """
 
+    stage: str = "following"
     read: int = 0
     mended: int = 0
+    passed: int = 0
     forgotten: int = 0
     behind: int | None = None
     newest_ms: int = 0
     is_caught_up: bool = False
+    is_settled: bool = False
 
 
 @dataclass(slots=True)
@@ -78,46 +93,29 @@ class Follower:
     def __init__(self, pipeline: Pipeline, cluster: ClusterSettings, path: Path, *, keep: timedelta) -> None:
         self._pipeline, self._cluster, self._keep = pipeline, cluster, keep
         self._lock = take_lock(path)
-        self._writer = IndexWriter(open_for_writing(path))
+        self._connection = open_for_writing(path)
+        self._writer = IndexWriter(self._connection)
         self._consumer = self._connect()
-        self._origins: dict[str, Origin] = {}
-        self._ledgers: set[str] = set()
+        self._origins = origins_of(pipeline, with_events=True)
+        self._ledgers = {spec.name for spec in declared_topics(pipeline) if spec.role is Role.LEDGER}
+        self._reading = Reading(self._origins)
+        self._building: Building | None = None
+        self._has_begun = False
         self._assigned: set[Place] = set()
         self._open: set[Place] = set()
-        """Partitions that were not read to their end yet."""
-        self._ends: dict[Place, int] = {}
-        """Where partitions have ended, beyond the marks of transactions, which are no records."""
+        """Partitions that were not read to their end yet; of ledgers, `_unread_ledgers`."""
+        self._unread_ledgers: set[Place] = set()
+        self._passed = PassedJobs(pipeline, cluster)
         self._waiting: deque[_LedgerNames] = deque()
+        self._waiting_names = 0
         self._is_ledger_paused = True
         self._next_topics_s = self._next_forget_s = self._next_lags_s = 0.0
         self._forget_after_n = 0
         self.progress = Progress()
-        for spec in declared_topics(pipeline):
-            if spec.role in HOLDS_JOBS or spec.role is Role.EVENTS:
-                self._origins[spec.name] = Origin(queue=spec.owner, role=spec.role)
-            elif spec.role is Role.LEDGER:
-                self._ledgers.add(spec.name)
 
     def _connect(self) -> Consumer:
-        config = self._cluster.reader_config(
-            client_id=f"stoker-status-{self._pipeline.namespace}",
-            fetch_queue_backoff_ms=10,
-            queued_max_messages_kbytes=32_768,
-            queued_min_messages=20_000,
-            reconnect_backoff_max_ms=2_000,
-            receive_message_max_bytes=ANY_SIZE_BYTES,
-            log_level=2,
-        )
-        own = {
-            "group.id": f"{self._pipeline.namespace}.status",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-            "error_cb": lambda error: _LOGGER.debug("%s", error),
-        }
-        return make_client(Consumer, {**config, **own})
+        namespace = self._pipeline.namespace
+        return make_reader(self._cluster, namespace, lambda error: _LOGGER.debug("%s", error))
 
     def run(
         self, is_stopping: Callable[[], bool], on_turn: Callable[[Progress], None] = lambda _progress: None
@@ -125,35 +123,82 @@ class Follower:
         """Follow the topics until told to stop; what was read is written, and the file closed by its end."""
         try:
             while not is_stopping():
-                self.turn()
+                self.turn(is_stopping)
                 on_turn(self.progress)
         finally:
             self.close()
 
-    def turn(self) -> int:
-        """Read and write one batch; how many records it had."""
+    def turn(self, is_stopping: Callable[[], bool] = lambda: False) -> None:
+        """Read and write one batch, or build what there is to build."""
         now_s = time.monotonic()
-        if now_s >= self._next_topics_s:
-            self._assign_new()
-            self._next_topics_s = now_s + TOPICS_INTERVAL_S
-        messages = self._consumer.consume(BATCH, GATHER_S)
-        taken = self._take(messages)
-        self._mend_if_due(time.time())
+        if not self._has_begun:
+            self._begin()
+        if self._building is not None:
+            self._build(self._building, is_stopping)
+        else:
+            if now_s >= self._next_topics_s:
+                self._assign_new()
+                self._next_topics_s = now_s + TOPICS_INTERVAL_S
+            self._take(self._consumer.consume(BATCH, GATHER_S))
+            self._mend_for(MEND_FOR_S)
+            if self.progress.is_caught_up:
+                self.progress.passed += self._passed.turn(self._writer, now_s)
         self._keep_house(now_s)
-        return taken
 
     def close(self) -> None:
         """Leave the brokers, and put what is in the log into the file."""
+        if self._building is not None:
+            self._building.close()
+        self._passed.close()
         self._consumer.close()
         self._writer.close()
         self._lock.close()
+
+    # ---- building
+
+    def _begin(self) -> None:
+        """Build the file first, if it is new, was not finished, or is so far behind that this is faster.
+
+        Raises:
+            KafkaException: no broker answers.
+        """
+        known = self._writer.offsets()
+        places = sorted(partitions_of(self._consumer, self._origins))
+        starts = starts_of(self._consumer, places, known, self._keep.total_seconds())
+        if not is_building(self._connection) and self._is_far_behind(starts):
+            begin_building(self._connection)
+        if is_building(self._connection):
+            self._building = Building(self._connection, self._connect, self._origins, starts)
+        self._has_begun = True
+
+    def _is_far_behind(self, starts: Mapping[Place, int]) -> bool:
+        behind = 0
+        for place, offset in starts.items():
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=REQUEST_S)
+            behind += high - max(low, offset) if offset >= 0 else 0
+        return behind > max(FAR_BEHIND, self._writer.jobs())
+
+    def _build(self, building: Building, is_stopping: Callable[[], bool]) -> None:
+        try:
+            goes_on = building.turn(is_stopping)
+        except sqlite3.OperationalError as stopped:
+            if "interrupted" not in str(stopped):
+                raise
+            return
+        self.progress.read, self.progress.newest_ms = building.reading.read, building.reading.newest_ms
+        self.progress.stage = building.stage
+        if not goes_on:
+            building.close()
+            self._building = None
+            self._writer = IndexWriter(self._connection)
+            self.progress.stage = "following"
 
     # ---- topics
 
     def _assign_new(self) -> None:
         """Take on partitions that have come since; while the brokers are away, those that are known go on."""
         try:
-            found = self._partitions()
+            found = partitions_of(self._consumer, (*self._origins, *self._ledgers))
         except KafkaException as failed:
             if not self._assigned:
                 raise
@@ -162,35 +207,20 @@ class Follower:
         new = sorted(found - self._assigned)
         if not new:
             return
-        known = self._writer.offsets()
-        starts = self._starts([place for place in new if place not in known])
-        assigned = [TopicPartition(*place, known.get(place, starts.get(place, 0))) for place in new]
-        self._consumer.incremental_assign(assigned)
+        starts = starts_of(self._consumer, new, self._writer.offsets(), self._keep.total_seconds())
+        self._consumer.incremental_assign([TopicPartition(*place, offset) for place, offset in starts.items()])
         self._assigned |= set(new)
         ledgers = [TopicPartition(*place) for place in new if place[0] in self._ledgers]
         self._open |= {place for place in new if place[0] not in self._ledgers}
+        self._unread_ledgers |= {place for place in new if place[0] in self._ledgers}
         if ledgers:
             self._is_ledger_paused = True
             self._consumer.pause(ledgers)
 
-    def _partitions(self) -> set[Place]:
-        topics = self._consumer.list_topics(timeout=REQUEST_S).topics
-        wanted = (*self._origins, *self._ledgers)
-        return {(name, number) for name in wanted if name in topics for number in topics[name].partitions}
-
-    def _starts(self, places: Sequence[Place]) -> dict[Place, int]:
-        """Where to begin in partitions that were never read: at what is not forgotten at once."""
-        since_ms = int((time.time() - self._keep.total_seconds()) * 1e3)
-        asked = [TopicPartition(*place, since_ms) for place in places]
-        found = self._consumer.offsets_for_times(asked, timeout=REQUEST_S) if asked else []
-        return {(part.topic, part.partition): part.offset for part in found}  # -1 is the end: all there is, is older
-
     # ---- batches
 
-    def _take(self, messages: Sequence[Message]) -> int:
-        entries: list[JobEntry] = []
-        disposals: list[Disposal] = []
-        offsets: dict[Place, int] = {}
+    def _take(self, messages: Sequence[Message]) -> None:
+        reading, before = self._reading, self._reading.read
         for message in messages:
             place = (message.topic() or "", message.partition() or 0)
             if message.error() is not None:
@@ -198,62 +228,67 @@ class Follower:
             elif place[0] in self._ledgers:
                 self._take_ledger(place, message)
             else:
-                offsets[place] = (message.offset() or 0) + 1
-                self._take_one(message, entries, disposals)
-        if offsets:
-            self._writer.apply(entries, disposals, offsets)
-        self.progress.read += len(entries) + len(disposals)
-        return len(messages)
+                reading.take(place, message)
+                if len(reading) >= WRITE_AT:
+                    reading.write(self._writer)
+        reading.write(self._writer)
+        self.progress.read += reading.read - before
+        self.progress.newest_ms = max(self.progress.newest_ms, reading.newest_ms)
 
     def _note_error(self, place: Place, message: Message) -> None:
         error = message.error()
-        if error is not None and error.code() == KafkaError._PARTITION_EOF:
-            self._open.discard(place)
-            self._ends[place] = message.offset() or 0
-            if not self._open and self._is_ledger_paused:
-                self._is_ledger_paused = False
-                self.progress.is_caught_up = True
-                self._consumer.resume(self._ledger_places())
-        elif error is not None:
+        if error is None:
+            return
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._note_end(place, message.offset() or 0)
+        else:
             _LOGGER.warning("%s/%d cannot be read at the moment: %s", *place, error.str())
+
+    def _note_end(self, place: Place, offset: int) -> None:
+        if place[0] in self._ledgers:
+            self._unread_ledgers.discard(place)
+            return
+        self._reading.note_end(place, offset)
+        self._open.discard(place)
+        if not self._open and not self.progress.is_caught_up:
+            self.progress.is_caught_up = True
+            self._is_ledger_paused = False
+            self._consumer.resume(self._ledger_places())
 
     def _ledger_places(self) -> list[TopicPartition]:
         return [TopicPartition(*place) for place in self._assigned if place[0] in self._ledgers]
 
-    def _take_one(self, message: Message, entries: list[JobEntry], disposals: list[Disposal]) -> None:
-        origin = self._origins[message.topic() or ""]
-        self.progress.newest_ms = max(self.progress.newest_ms, message.timestamp()[1])
-        if origin.role is Role.EVENTS:
-            value = message.value()
-            entries.extend(entries_of_event(value) if value else ())
-            return
-        found = entry_of_record(message, origin)
-        if isinstance(found, Disposal):
-            disposals.append(found)
-        elif found is not None:
-            entries.append(found)
-
     def _take_ledger(self, place: Place, message: Message) -> None:
         names = list(ended_by(message))
         self._waiting.append(_LedgerNames(place, (message.offset() or 0) + 1, message.timestamp()[1], names))
-        if len(self._waiting) * 100 > MOST_LEDGER and not self._is_ledger_paused:
+        self._waiting_names += len(names)
+        if self._waiting_names > MOST_LEDGER and not self._is_ledger_paused:
             self._consumer.pause(self._ledger_places())
             self._is_ledger_paused = True
 
-    def _mend_if_due(self, now_s: float) -> None:
+    def _mend_for(self, seconds: float) -> None:
         """Mend by what the ledger has had for a while, once the events are read to their end."""
-        due_ms = (now_s - MEND_AFTER_S) * 1e3
+        give_up_s, due_ms = time.monotonic() + seconds, (time.time() - MEND_AFTER_S) * 1e3
+        while is_due := self._mend(due_ms):
+            if time.monotonic() >= give_up_s:
+                break
+        is_read = not self._unread_ledgers and not is_due and self.progress.is_caught_up
+        self.progress.is_settled = is_read and self._passed.rounds > 0
+        if self._is_ledger_paused and not self._open and not self._waiting:
+            self._consumer.resume(self._ledger_places())
+            self._is_ledger_paused = False
+
+    def _mend(self, due_ms: float) -> bool:
         ended: dict[str, tuple[State, int]] = {}
         offsets: dict[Place, int] = {}
-        while self._waiting and self._waiting[0].at_ms < due_ms and len(ended) < BATCH:
+        while self._waiting and self._waiting[0].at_ms < due_ms and len(ended) < MEND_AT_ONCE:
             names = self._waiting.popleft()
+            self._waiting_names -= len(names.ended)
             ended.update((name, (state, names.at_ms)) for name, state in names.ended)
             offsets[names.place] = names.offset
         if offsets:
             self.progress.mended += self._writer.mend(ended, offsets)
-        elif self._is_ledger_paused and not self._open and not self._waiting:
-            self._consumer.resume(self._ledger_places())
-            self._is_ledger_paused = False
+        return bool(offsets)
 
     # ---- housekeeping
 
@@ -265,28 +300,12 @@ class Follower:
             self._next_forget_s = now_s + (0.0 if self._forget_after_n else FORGET_INTERVAL_S)
         if now_s >= self._next_lags_s:
             self._next_lags_s = now_s + LAGS_INTERVAL_S
-            self.progress.behind = sum(self._lags())
+            self.progress.behind = self._behind()
             self._writer.set_fact("read_at_ms", str(int(time.time() * 1e3)))
             self._writer.set_fact("behind", str(self.progress.behind))
 
-    def _lags(self) -> Iterator[int]:
-        """How many records of each job topic and of the events are still to be read, by what the client has heard."""
+    def _behind(self) -> int:
         known = self._writer.offsets()
-        for place in self._assigned:
-            if place[0] in self._ledgers:
-                continue
-            try:
-                low, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
-            except KafkaException:
-                continue
-            if high > 0:
-                yield max(high - max(known.get(place, low), self._ends.get(place, low), low), 0)
-
-
-def origins_of(pipeline: Pipeline) -> Mapping[str, Origin]:
-    """{topic: its queue and role} of those that hold jobs."""
-    return {
-        spec.name: Origin(queue=spec.owner, role=spec.role)
-        for spec in declared_topics(pipeline)
-        if spec.role in HOLDS_JOBS
-    }
+        if self._building is not None:
+            return self._building.behind(known)
+        return lag_of(self._consumer, (place for place in self._assigned if place[0] not in self._ledgers), known)

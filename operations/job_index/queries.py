@@ -17,10 +17,12 @@ from typing import Any, Final
 
 from .database import open_for_reading
 from .entries import shown_id, stored_id
-from .states import ENDED, State, attempt_of_step
+from .states import ENDED, State, attempt_of_step, told_by
 
 BUDGET_S: Final = 0.25
 FIRST_WINDOW_MS: Final = 1_000
+"""Of a list by one failure group; by several it is as many times longer, since each window asks for each of them."""
+MOST_GROUPS: Final = 1_000
 _LOOK_EACH: Final = 2_000
 """Steps of SQLite's machine between two looks at the clock."""
 _MINUTE_MS: Final = 60_000
@@ -59,7 +61,11 @@ class JobFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedJob:
-    """A job as a list shows it; of a time that is not known, None."""
+    """A job as a list shows it; of a time that is not known, None.
+
+    Attributes:
+        told_by: see `states.told_by`.
+    """
 
     job_id: str
     job_type: str
@@ -80,6 +86,7 @@ class ListedJob:
     error_type: str
     fingerprint: str
     message: str
+    told_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +145,7 @@ class Plan:
 
     text: str
     values: tuple[Any, ...]
+    first_window_ms: int
 
 
 _COLUMNS: Final = (
@@ -224,9 +232,7 @@ class IndexReader:
             return Found(jobs=(), searched_to=None, more=False)
         oldest_ms = self._oldest_ms(wanted)
         until_ms = _ms(wanted.until) if wanted.until else int(time.time() * 1e3) + _MINUTE_MS
-        give_up_s, window_ms, found = time.monotonic() + budget_s, FIRST_WINDOW_MS, list[ListedJob]()
-        if wanted.words:
-            window_ms = until_ms  # SQLite goes by the words, not by time: one window for all
+        give_up_s, window_ms, found = time.monotonic() + budget_s, plan.first_window_ms, list[ListedJob]()
         while until_ms > oldest_ms and len(found) <= most:
             from_ms = max(until_ms - window_ms, oldest_ms)
             some = self._within(plan, from_ms, until_ms, most + 1 - len(found), give_up_s)
@@ -251,7 +257,9 @@ class IndexReader:
         if wanted.states:
             clauses.append(_of_states(wanted.states))
         source, order = f"jobs i {self._index_for(wanted, ids)}", "i.enq"
-        if wanted.words:  # the rows that have them, the newest first, each with its job
+        window_ms = FIRST_WINDOW_MS * max(1, len(ids.get("grp", ())))
+        if wanted.words:  # the rows that have them, the newest first, each with its job; in one window for all time
+            window_ms = _END_MS
             source, order = "words CROSS JOIN jobs i ON i.n = words.rowid", "words.rowid"
             clauses.append("words MATCH ?")
             values.append(match_of(wanted.words))
@@ -260,6 +268,7 @@ class IndexReader:
             f"SELECT {_COLUMNS} FROM (SELECT i.* FROM {source} WHERE {where} ORDER BY {order} DESC LIMIT ?) j {_JOINS} "
             "ORDER BY j.enq DESC",
             tuple(values),
+            window_ms,
         )
 
     def _ids_of(self, wanted: JobFilter) -> dict[str, list[int]]:
@@ -324,16 +333,22 @@ class IndexReader:
 
     # ---- counts
 
-    def counts(self, by: Sequence[str], wanted: JobFilter) -> list[tuple[tuple[str, ...], int]]:
+    def counts(
+        self, by: Sequence[str], wanted: JobFilter, most: int = MOST_GROUPS
+    ) -> list[tuple[tuple[str, ...], int]]:
         """How many jobs there are of each combination, the most first; of those that ended since, by the minute.
 
-        With `since`, jobs are counted that have ended since then; without it, all that the index has.
+        With `since`, jobs are counted that have ended since then; without it, all that the index has. Beyond `most`
+        combinations, those with the fewest jobs are left out.
         """
         table = "minutes" if wanted.since else "counts"
         clauses = " AND ".join(self._count_clauses(wanted))
         grouped = ", ".join(_GROUP_COLUMNS[name] for name in by)
-        asked = f"SELECT {grouped}, sum(c.jobs) FROM {table} c WHERE {clauses} GROUP BY {grouped}"
-        rows = self._connection.execute(asked).fetchall()
+        asked = (
+            f"SELECT {grouped}, sum(c.jobs) AS total FROM {table} c WHERE {clauses} GROUP BY {grouped} "
+            "ORDER BY total DESC LIMIT ?"
+        )
+        rows = self._connection.execute(asked, (most,)).fetchall()
         words = [self._words_for(name, {row[at] for row in rows}) for at, name in enumerate(by)]
         found = [(tuple(said[number] for said, number in zip(words, row, strict=False)), row[-1]) for row in rows]
         return sorted(found, key=lambda one: (-one[1], one[0]))
@@ -355,11 +370,12 @@ class IndexReader:
         """{number of a column of the counts: its words}, all at once: one by one takes as long as counting."""
         if by == "state":
             return {number: State(number).word for number in numbers}
+        marks = ",".join(map(str, numbers))
         if by != "failure":
-            marks = ",".join(map(str, numbers))
             return dict(self._connection.execute(f"SELECT k, name FROM names WHERE k IN ({marks})"))
         rows = self._connection.execute(
-            "SELECT f.g, e.name, f.fingerprint, f.message FROM failures f LEFT JOIN names e ON e.k = f.error"
+            "SELECT f.g, e.name, f.fingerprint, f.message FROM failures f LEFT JOIN names e ON e.k = f.error "
+            f"WHERE f.g IN ({marks})"
         )
         return {0: "", **{g: f"{error or ''} {digits}: {message or ''}" for g, error, digits, message in rows}}
 
@@ -435,6 +451,7 @@ def _listed(row: Sequence[Any]) -> ListedJob:
         error_type=_text(error),
         fingerprint=_text(fingerprint),
         message=message or group_message or "",
+        told_by=told_by(step, State(state)),
     )
 
 

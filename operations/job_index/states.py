@@ -58,12 +58,18 @@ REASON_STATES: Final = {
 """{`stoker-reason` of a record that waits: the state of its job}."""
 
 STEPS: Final = 8
-_OF_ROLE: Final = {Role.RETRY: 2, Role.DELAY: 2, Role.DEAD: 6}
+_OF_ROLE: Final = {Role.RETRY: 2, Role.DELAY: 2, Role.CARRIED: 2, Role.DEAD: 6}
 _TOLD_STEP: Final = 1
 """Of a job that waits by an event: its record in a tier, which comes about then, has the place as well."""
+_TOLD_DEAD_STEP: Final = 4
+"""Of a dead letter by its event: its record has the place by which it is discarded."""
 ENDED_STEP: Final = 7
 MENDED_STEP: Final = 6
 """Of a job that only the ledger has as ended: an event that comes late after all knows more."""
+
+
+PASSED_STEP: Final = 5
+"""Of a job of which only the commit of its group says that it has ended: the ledger or an event may still tell how."""
 
 
 def step_of_record(attempt: int, role: Role) -> int:
@@ -76,10 +82,31 @@ def step_of_state(attempt: int, state: State) -> int:
     if state is State.RETRYING:
         return (attempt + 1) * STEPS + _TOLD_STEP
     if state is State.DEAD:
-        return attempt * STEPS + _OF_ROLE[Role.DEAD]
+        return attempt * STEPS + _TOLD_DEAD_STEP
     return attempt * STEPS + (ENDED_STEP if state in ENDED else _TOLD_STEP)
 
 
 def attempt_of_step(step: int) -> int:
     """The attempt that a step is of."""
     return step // STEPS
+
+
+def mended_step(step: int) -> int:
+    """How far a job is that the ledger has as ended, by the step that it was at."""
+    return attempt_of_step(step) * STEPS + MENDED_STEP
+
+
+def passed_step(step: int) -> int:
+    """How far a job is that the commits of its group have as ended, by the step that it was at."""
+    return attempt_of_step(step) * STEPS + PASSED_STEP
+
+
+def told_by(step: int, state: State) -> str:
+    """Where it is known from that a job has ended, if by no event or record of it: the `ledger` or the `commits`.
+
+    >>> told_by(8 + MENDED_STEP, State.DONE), told_by(8 + PASSED_STEP, State.DONE), told_by(8 + ENDED_STEP, State.DONE)
+    ('ledger', 'commits', '')
+    """
+    if state not in (State.DONE, State.CANCELLED):
+        return ""
+    return {MENDED_STEP: "ledger", PASSED_STEP: "commits"}.get(step % STEPS, "")

@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from .entries import Disposal, JobEntry, Setback, entries_of_event, entry_of_record
-from .following import origins_of
 from .ledger_names import ended_by
+from .passing import ask_passed
 from .queries import Happening, IndexReader, ListedJob
-from .states import State, attempt_of_step
+from .reading import origins_of
+from .states import State, attempt_of_step, mended_step, passed_step, told_by
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -58,7 +59,9 @@ def read_story(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> Sto
 
     Raises:
         StoredJobsError: a topic cannot be read to its end.
+        KafkaException, ClusterUnreachable, NotAuthorized: the groups cannot be asked what they have committed.
     """
+    passed = ask_passed(pipeline, cluster).passed  # before the topics: what came of such records is on them
     entries: list[JobEntry] = []
     disposals: list[Disposal] = []
     for found in _read(pipeline, cluster, job_id):
@@ -72,6 +75,9 @@ def read_story(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> Sto
     for entry in entries[1:]:
         latest = latest.merge(entry)
     latest = _ended(latest, disposals, _ledger_says(pipeline, cluster, latest))
+    is_passed = latest.offset in passed.get((latest.topic, latest.partition), ())
+    if is_passed and not latest.state.has_ended:
+        latest = replace(latest, state=State.DONE, step=passed_step(latest.step), due_ms=0)
     happenings = sorted(_once(latest.setbacks), key=lambda one: (one.life, one.at, one.attempt))
     return Story(job=listed_of(latest), happenings=happenings)
 
@@ -110,7 +116,9 @@ def _ended(job: JobEntry, disposals: Iterable[Disposal], said: State | None) -> 
     place = (job.topic, job.partition, job.offset)
     if job.state is State.DEAD and any((one.topic, one.partition, one.offset) == place for one in disposals):
         return replace(job, state=State.DROPPED)
-    return job if said is None else replace(job, state=said, began_ms=0, took_us=-1, due_ms=0)
+    if said is None:
+        return job
+    return replace(job, state=said, step=mended_step(job.step), began_ms=0, took_us=-1, due_ms=0)
 
 
 def _once(setbacks: Iterable[Setback]) -> Iterator[Happening]:
@@ -164,6 +172,7 @@ def listed_of(entry: JobEntry) -> ListedJob:
         error_type=failure.error_type,
         fingerprint=failure.fingerprint,
         message=failure.message,
+        told_by=told_by(entry.step, entry.state),
     )
 
 

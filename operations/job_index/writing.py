@@ -11,10 +11,11 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
+from .database import is_building
 from .entries import Disposal, JobEntry, Setback, stored_id
-from .states import ENDED, ENDED_STEP, MENDED_STEP, STEPS, State, attempt_of_step
+from .states import ENDED, ENDED_STEP, MENDED_STEP, PASSED_STEP, STEPS, State, attempt_of_step, passed_step
 
 _MINUTE_MS: Final = 60_000
 _AT_ONCE: Final = 500
@@ -23,6 +24,7 @@ _REPEATABLE: Final = frozenset({"snoozed", "deferred"})
 """The kinds of which one attempt may have several."""
 
 Place = tuple[str, int]
+_Value = TypeVar("_Value")
 
 
 class _Row(NamedTuple):
@@ -35,8 +37,30 @@ class _Row(NamedTuple):
     at: int
     enq: int
     grp: int | None
+    source: int | None
 
 
+class OpenRow(NamedTuple):
+    """A job that has not ended, and where its latest record is; they are gone through in the order of these fields."""
+
+    state: int
+    type: int
+    enq: int
+    n: int
+    place: int
+    off: int
+
+
+NO_ROW: Final = OpenRow(state=-1, type=-1, enq=-1, n=-1, place=0, off=0)
+"""Before the first of them."""
+_ROW: Final = "n, state, type, queue, life, step, at, enq, grp, source"
+_ENDED: Final = ",".join(str(int(state)) for state in ENDED)
+_IS_OPEN: Final = f"(+state NOT IN ({_ENDED}) OR step % {STEPS} = {PASSED_STEP})"
+"""As far as the ledger may tell more. By the index of states, which the `+` rules out, all jobs that wait are left."""
+_OPEN_ROWS: Final = (
+    "SELECT state, type, enq, n, place, off FROM jobs INDEXED BY jobs_open WHERE state <> 3 AND "
+    f"(state, type, enq, n) > (?, ?, ?, ?) AND state NOT IN ({_ENDED}) ORDER BY state, type, enq, n LIMIT ?"
+)
 _INSERT: Final = (
     "INSERT INTO jobs (id, type, queue, tenant, key, enq, state, life, step, at, began, took, worker, release, source, "
     "place, off, due, n, grp) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -60,12 +84,40 @@ _COMPLETE_HISTORY: Final = (
 )
 
 
+class _Names(dict[str, int]):
+    """{name: its number in the file}, where a name that is asked for first is written."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection.execute("SELECT name, k FROM names"))
+        self._connection = connection
+
+    def __missing__(self, name: str) -> int:
+        number = self[name] = len(self) + 1
+        self._connection.execute("INSERT INTO names VALUES (?, ?)", (number, name))
+        return number
+
+    def or_none(self, name: str) -> int | None:
+        """The number of a name; None for an empty one."""
+        return self[name] if name else None
+
+
+def _chunks(values: Sequence[_Value]) -> Iterator[Sequence[_Value]]:
+    """As many of them at a time as a statement may ask for."""
+    return (values[first : first + _AT_ONCE] for first in range(0, len(values), _AT_ONCE))
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
+
+
 class IndexWriter:
     """The one writer of a file."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._names: dict[str, int] = dict(connection.execute("SELECT name, k FROM names"))
+        self._is_building = is_building(connection)
+        self._names = _Names(connection)
+        self._places: dict[Place, int] = {}
         self._groups: dict[tuple[int, str, int], int] = {
             (kind, fingerprint, error): g
             for kind, fingerprint, error, g in connection.execute("SELECT type, fingerprint, error, g FROM failures")
@@ -79,13 +131,17 @@ class IndexWriter:
         rows = self._connection.execute("SELECT topic, partition, next FROM offsets")
         return {(topic, partition): offset for topic, partition, offset in rows}
 
+    def jobs(self) -> int:
+        """How many jobs the file has."""
+        found: int = self._connection.execute("SELECT coalesce(sum(jobs), 0) FROM counts").fetchone()[0]
+        return found
+
     def apply(self, entries: Iterable[JobEntry], disposals: Iterable[Disposal], offsets: Mapping[Place, int]) -> None:
         """Write what a batch says, and how far it was read."""
         latest: dict[bytes | str, JobEntry] = {}
         for entry in entries:
-            key = stored_id(entry.job_id)
-            known = latest.get(key)
-            latest[key] = entry if known is None else known.merge(entry)
+            known = latest.get(entry.stored)
+            latest[entry.stored] = entry if known is None else known.merge(entry)
         with self._transaction():
             self._write(latest)
             for disposal in disposals:
@@ -108,6 +164,29 @@ class IndexWriter:
                 self._end(row, state, at_ms, MENDED_STEP)
             self._keep_offsets(offsets)
         return len(found)
+
+    def open_rows(self, after: OpenRow, most: int) -> list[OpenRow]:
+        """The jobs that have not ended, from behind one of them on."""
+        return [OpenRow(*row) for row in self._connection.execute(_OPEN_ROWS, (*after[:4], most))]
+
+    def pass_by(self, numbers: Sequence[int]) -> None:
+        """Note the jobs of these rows as ended, of which only the group's commit tells: not when, and not how."""
+        with self._transaction():
+            for n in numbers:
+                row = _Row(*self._connection.execute(f"SELECT {_ROW} FROM jobs WHERE n = ?", (n,)).fetchone())
+                self._count(row, -1)
+                self._count(row._replace(state=State.DONE), 1)
+                self._connection.execute(
+                    "UPDATE jobs SET state = ?, step = ?, due = NULL WHERE n = ?",
+                    (int(State.DONE), passed_step(row.step), n),
+                )
+
+    def place(self, place: Place) -> int:
+        """The number of a partition."""
+        known = self._places.get(place)
+        if known is None:
+            known = self._places[place] = self._names[f"{place[0]}/{place[1]}"]
+        return known
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -147,44 +226,51 @@ class IndexWriter:
                 added.append(self._added(key, entry))
             elif entry.version >= (row.life, row.step, row.enq + row.at):
                 changed.append(self._changed(row, entry))
-            elif entry.setbacks:
-                self._note(row.n, entry, self._group_of(entry))
+            else:
+                self._complete(row, entry)
         self._connection.executemany(_INSERT, added)
         self._connection.executemany(_UPDATE, changed)
 
     def _rows_of(self, keys: Sequence[bytes | str]) -> dict[bytes | str, _Row]:
         found: dict[bytes | str, _Row] = {}
-        for first in range(0, len(keys), _AT_ONCE):
-            some = keys[first : first + _AT_ONCE]
-            marks = ",".join("?" * len(some))
-            asked = f"SELECT id, n, state, type, queue, life, step, at, enq, grp FROM jobs WHERE id IN ({marks})"
+        for some in _chunks(keys):
+            asked = f"SELECT id, {_ROW} FROM jobs WHERE id IN ({_marks(some)})"
             for key, *rest in self._connection.execute(asked, some):
                 found[key] = _Row(*rest)
         return found
 
+    def _complete(self, row: _Row, entry: JobEntry) -> None:
+        """Take from an entry that comes after a later one what only it knows."""
+        if entry.setbacks or entry.names:
+            self._note(row.n, entry, self._group_of(entry))
+        if entry.source and row.source is None:
+            self._connection.execute("UPDATE jobs SET source = ? WHERE n = ?", (self._names[entry.source], row.n))
+
     def _added(self, key: bytes | str, entry: JobEntry) -> tuple[Any, ...]:
         n, self._next_n = self._next_n, self._next_n + 1
+        names = self._names
         enq = entry.enqueued_ms or entry.at_ms
-        kind, queue = self._name(entry.job_type), self._name(entry.queue)
+        kind, queue = names[entry.job_type], names[entry.queue]
         group = self._group_of(entry)
-        self._count(queue, kind, entry.state, group, 1)
+        self._counts[queue, kind, entry.state, group or _NO_GROUP] += 1
         if entry.state in ENDED:
             self._minutes[entry.at_ms // _MINUTE_MS, queue, kind, entry.state, group or _NO_GROUP] += 1
-        self._note(n, entry, group)
-        return (
-            *(key, kind, queue, self._name_or_none(entry.tenant), entry.key, enq),
-            *self._volatile(entry, enq),
-            *(n, group),
-        )
+        if entry.setbacks or entry.names:
+            self._note(n, entry, group)
+        tenant = names[entry.tenant] if entry.tenant else None
+        return (key, kind, queue, tenant, entry.key, enq, *self._volatile(entry, enq), n, group)
 
     def _volatile(self, entry: JobEntry, enq: int) -> tuple[Any, ...]:
         """The columns that change with each entry, times as ms since the job was enqueued."""
+        names = self._names
         return (
             *(int(entry.state), entry.life, entry.step, entry.at_ms - enq),
             entry.began_ms - enq if entry.began_ms else None,
             entry.took_us if entry.took_us >= 0 else None,
-            *(self._name_or_none(entry.worker), self._name_or_none(entry.release), self._name_or_none(entry.source)),
-            *(self._name(f"{entry.topic}/{entry.partition}"), entry.offset),
+            names[entry.worker] if entry.worker else None,
+            names[entry.release] if entry.release else None,
+            names[entry.source] if entry.source else None,
+            *(self.place((entry.topic, entry.partition)), entry.offset),
             entry.due_ms - enq if entry.due_ms else None,
         )
 
@@ -196,13 +282,14 @@ class IndexWriter:
 
     def _move(self, row: _Row, state: int, group: int | None, at_ms: int) -> None:
         if (row.state, row.grp) != (state, group):
-            self._count(row.queue, row.type, row.state, row.grp, -1)
-            self._count(row.queue, row.type, state, group, 1)
-        if row.state != state and state in ENDED:
+            self._count(row, -1)
+            self._count(row._replace(state=state, grp=group), 1)
+        was_untold = row.state != state or row.step % STEPS == PASSED_STEP
+        if was_untold and state in ENDED:
             self._minutes[at_ms // _MINUTE_MS, row.queue, row.type, state, group or _NO_GROUP] += 1
 
-    def _count(self, queue: int, kind: int, state: int, group: int | None, jobs: int) -> None:
-        self._counts[queue, kind, state, group or _NO_GROUP] += jobs
+    def _count(self, row: _Row, jobs: int) -> None:
+        self._counts[row.queue, row.type, row.state, row.grp or _NO_GROUP] += jobs
 
     def _end(self, row: _Row, state: State, at_ms: int, step: int) -> None:
         self._move(row, state, row.grp, at_ms)
@@ -216,8 +303,7 @@ class IndexWriter:
     def _dispose(self, disposal: Disposal) -> None:
         place = self._names.get(f"{disposal.topic}/{disposal.partition}")
         found = self._connection.execute(
-            "SELECT n, state, type, queue, life, step, at, enq, grp FROM jobs "
-            "WHERE place = ? AND off = ? AND state = 4",
+            f"SELECT {_ROW} FROM jobs WHERE place = ? AND off = ? AND state = 4",
             (place, disposal.offset),
         ).fetchone()
         if found is not None:
@@ -225,32 +311,21 @@ class IndexWriter:
 
     def _open_rows(self, names: Iterable[str]) -> dict[str, _Row]:
         """The rows of these names in the ledger whose jobs have not ended, as far as the index knows."""
-        by_key = {stored_id(name): name for name in names}
-        found = {by_key[key]: row for key, row in self._rows_of(list(by_key)).items() if row.life == 0}
-        for name in names:
-            if name not in found and (row := self._row_by_alias(name)) is not None:
-                found[name] = row
-        return {name: row for name, row in found.items() if row.state not in ENDED}
-
-    def _row_by_alias(self, name: str) -> _Row | None:
-        found = self._connection.execute(
-            "SELECT j.n, state, type, queue, life, step, at, enq, grp FROM aliases a JOIN jobs j ON j.n = a.n "
-            "WHERE a.name = ?",
-            (name,),
-        ).fetchone()
-        return None if found is None else _Row(*found)
+        found: dict[str, _Row] = {}
+        for some in _chunks(list(names)):
+            by_key = {stored_id(name): name for name in some}
+            asked = f"SELECT id, {_ROW} FROM jobs WHERE id IN ({_marks(some)}) AND life = 0 AND {_IS_OPEN}"
+            for key, *rest in self._connection.execute(asked, list(by_key)):
+                found[by_key[key]] = _Row(*rest)
+            asked = (
+                f"SELECT a.name, j.n, {_ROW.partition(', ')[2]} FROM aliases a CROSS JOIN jobs j ON j.n = a.n "
+                f"WHERE a.name IN ({_marks(some)}) AND {_IS_OPEN}"
+            )
+            for name, *rest in self._connection.execute(asked, some):
+                found.setdefault(name, _Row(*rest))
+        return found
 
     # ---- names, failures, history
-
-    def _name(self, name: str) -> int:
-        known = self._names.get(name)
-        if known is None:
-            known = self._names[name] = len(self._names) + 1
-            self._connection.execute("INSERT INTO names VALUES (?, ?)", (known, name))
-        return known
-
-    def _name_or_none(self, name: str) -> int | None:
-        return self._name(name) if name else None
 
     def _group_of(self, entry: JobEntry) -> int | None:
         """The failure group of its last failure; None where it tells of none."""
@@ -260,7 +335,7 @@ class IndexWriter:
         return None
 
     def _group(self, entry: JobEntry, setback: Setback) -> int:
-        key = (self._name(entry.job_type), setback.fingerprint, self._name(setback.error_type))
+        key = (self._names[entry.job_type], setback.fingerprint, self._names[setback.error_type])
         known = self._groups.get(key)
         if known is None:
             known = self._groups[key] = len(self._groups) + 1
@@ -270,7 +345,7 @@ class IndexWriter:
 
     def _note(self, n: int, entry: JobEntry, group: int | None) -> None:
         """Add to the history of a job what is new in it, and to the words what it may be searched by."""
-        for name in entry.names:
+        for name in entry.names if entry.state not in ENDED else ():  # the ledger is asked of those that have not
             self._connection.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?)", (name, n))
         for setback in entry.setbacks:
             own = self._group(entry, setback) if setback.fingerprint or setback.error_type else None
@@ -285,7 +360,7 @@ class IndexWriter:
         row = (
             *(n, setback.life, setback.attempt, setback.kind, setback.at_ms if setback.kind in _REPEATABLE else 0),
             *(setback.at_ms, setback.began_ms or None, setback.due_ms or None),
-            *(self._name_or_none(setback.worker), self._name_or_none(setback.release), group),
+            *(self._names.or_none(setback.worker), self._names.or_none(setback.release), group),
             *(setback.message or None, setback.reason or None),
             json.dumps(dict(setback.detail)) if setback.detail else None,
         )
@@ -298,7 +373,7 @@ class IndexWriter:
     def _add_words(self, n: int, message: str) -> None:
         """Of a job, the first message can be searched; a second one of the same row would double the postings."""
         added = self._connection.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (n, message))
-        if added.rowcount:
+        if added.rowcount and not self._is_building:
             self._connection.execute("INSERT INTO words (rowid, message) VALUES (?, ?)", (n, message))
 
     # ---- retention
@@ -317,7 +392,7 @@ class IndexWriter:
         old = [row for row in looked if row[1] < before_ms and row[2] in ENDED]
         with self._transaction():
             for n, _enq, state, kind, queue, group, message in old:
-                self._count(queue, kind, state, group, -1)
+                self._counts[queue, kind, state, group or _NO_GROUP] -= 1
                 self._forget_row(n, message)
             self._connection.execute("DELETE FROM minutes WHERE minute < ?", (before_ms // _MINUTE_MS,))
             self._connection.execute("DELETE FROM counts WHERE jobs = 0")

@@ -180,3 +180,24 @@ def test_the_outbox_is_measured_on_a_database_of_its_own(cluster: ClusterSetting
     assert 0 < values["p50"] <= values["p99"]
     assert values["written"] > 0
     assert values["peak_mb"] > 0
+
+
+def test_the_events_of_done_jobs_are_measured_as_a_share_of_doing_without(cluster: ClusterSettings) -> None:
+    """In turn, so that a slow minute hits both."""
+    values = measured(cluster, "events")
+    assert values["share"] == pytest.approx(values["told"] / values["untold"])
+    assert values["added_cpu_us"] == pytest.approx(values["told_cpu_us"] - values["untold_cpu_us"])
+
+
+def test_an_index_is_measured_while_entries_come_in(cluster: ClusterSettings) -> None:
+    """Its size, what an entry costs, and its slowest answers."""
+    values = measured(cluster, "index")
+    assert values["build_s"] == pytest.approx(values["rows_s"] + values["indexes_s"])
+    assert min(values["job_bytes"], values["live_per_s"], values["slowest"], values["counts"]) > 0
+
+
+def test_a_rebuild_is_measured_until_it_has_every_job(cluster: ClusterSettings) -> None:
+    """From the topics of a worker that has done them all."""
+    values = measured(cluster, "rebuild")
+    assert values["done_share"] == 1.0
+    assert 0 < values["ready_s"] <= values["settled_s"]

@@ -29,7 +29,7 @@ def entry(state: State, **facts: object) -> JobEntry:
     failed = Setback(
         kind="retried", attempt=1, at_ms=AT_MS, error_type="pay.Declined", fingerprint="ab12cd", message="card declined"
     )
-    shared = {"job_id": "1", "life": 0, "step": 8, "at_ms": AT_MS, "job_type": "charge", "queue": "bills"}
+    shared = {"stored": "1", "life": 0, "step": 8, "at_ms": AT_MS, "job_type": "charge", "queue": "bills"}
     place = {"topic": "shop.bills", "partition": 0, "offset": 7, "enqueued_ms": AT_MS}
     told = [failed] if state in (State.RETRYING, State.DEAD) else []
     return JobEntry(**{**shared, **place, "state": state, "setbacks": told, **facts})  # type: ignore[arg-type]  # by name

@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 
 from stoker.consumers import Discard, Snooze
-from stoker.operations.job_index import following
+from stoker.operations.job_index import following, reading
 from stoker.operations.job_index.database import index_path
 from stoker.operations.job_index.following import Follower
 from stoker.operations.job_index.queries import IndexReader, JobFilter, ListedJob
+from stoker.operations.job_index.stories import read_story
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Pipeline, RetryPolicy
+from support.kafka.commits import delete_all_records
 from support.scenes.worker import Journal, create, declare_queue, running_worker, wait_all_committed
 from support.sight.index import check_counts
 from support.waiting import wait_until
@@ -57,22 +59,22 @@ def fleet(cluster: ClusterSettings, namespace: str, *, events: bool = True) -> t
     return pipeline, {job_id: expected[wish] for job_id, wish in wishes.items()}
 
 
-def follow(pipeline: Pipeline, cluster: ClusterSettings, path: Path, *, mended: int = 0) -> None:
-    """Read all that is there, until the ledger has mended so many."""
-    follower = Follower(pipeline, cluster, path, keep=KEEP)
+def follow(pipeline: Pipeline, cluster: ClusterSettings, path: Path, *, mended: int = 0, passed: int = 0) -> set[str]:
+    """Read all that is there, until ledger and commits have mended so many; the stages that were gone through."""
+    follower, stages = Follower(pipeline, cluster, path, keep=KEEP), set[str]()
+
+    def is_through() -> bool:
+        follower.turn()
+        progress = follower.progress
+        stages.add(progress.stage)
+        is_mended = progress.mended >= mended and progress.passed >= passed
+        return progress.is_settled and progress.behind == 0 and is_mended
+
     try:
-        wait_until(
-            lambda: (
-                follower.turn() >= 0
-                and follower.progress.is_caught_up
-                and follower.progress.behind == 0
-                and follower.progress.mended >= mended
-            ),
-            60,
-            "the index to be up to date",
-        )
+        wait_until(is_through, 60, "the index to be up to date")
     finally:
         follower.close()
+    return stages
 
 
 def jobs_of(path: Path) -> dict[str, ListedJob]:
@@ -114,7 +116,7 @@ def test_without_events_the_topics_tell_the_same(
 ) -> None:
     """All events are lost: what waits and what is dead is on topics, and what is done in the ledger."""
     monkeypatch.setattr(following, "MEND_AFTER_S", 0.0)
-    monkeypatch.setattr(following, "entries_of_event", lambda _value: ())
+    monkeypatch.setattr(reading, "entries_of_event", lambda _value: ())
     pipeline, expected = fleet(cluster, namespace)
     path = tmp_path / "index.sqlite"
     gone = sum(state in ("done", "discarded") for state in expected.values())
@@ -122,6 +124,30 @@ def test_without_events_the_topics_tell_the_same(
     told = {job_id: "cancelled" if state == "discarded" else state for job_id, state in expected.items()}
     assert states_of(path) == told
     assert Counter(told.values())["done"] == gone - 2
+
+
+@pytest.mark.expected_errors("dead letter")
+def test_without_events_and_ledger_the_commits_tell_what_has_ended(
+    cluster: ClusterSettings, namespace: str, tmp_path: Path
+) -> None:
+    """Of an outage longer than the ledger remembers; what waits still waits, and the topics alone tell the same."""
+    pipeline, expected = fleet(cluster, namespace)
+    for topic in (pipeline.events_topic, *(queue.ledger_topic for queue in pipeline.queues.values())):
+        delete_all_records(cluster, topic)
+    path = tmp_path / "index.sqlite"
+    gone = {job_id for job_id, state in expected.items() if state in ("done", "discarded")}
+    follow(pipeline, cluster, path, passed=len(gone))
+    told = {job_id: "done" if job_id in gone else state for job_id, state in expected.items()}
+    jobs = jobs_of(path)
+    assert {job_id: job.state.word for job_id, job in jobs.items()} == told
+    assert {job_id for job_id, job in jobs.items() if job.told_by == "commits"} == gone
+    with_index = sqlite3.connect(path)
+    check_counts(with_index)
+    with_index.close()
+    for job_id in [next(iter(gone)), *(job_id for job_id in expected if job_id not in gone)]:
+        story = read_story(pipeline, cluster, job_id)
+        assert story is not None
+        assert story.job.state.word == told[job_id]
 
 
 APPLICATION = """
@@ -135,8 +161,17 @@ def act(number: int) -> None:
 """
 
 
+IN_SMALL_BATCHES = """
+import sys
+from stoker.operations.job_index import building
+building.WRITE_AT, building.RECORDS = 500, 250
+from stoker.operations.cli.__main__ import main
+sys.exit(main())
+"""
+
+
 def test_a_kill_at_any_point_counts_nothing_twice(cluster: ClusterSettings, namespace: str, tmp_path: Path) -> None:
-    """The process is killed with -9 amid its batches, three times; then the counts are those of the topics."""
+    """The process is killed with -9 while it builds, three times; then the counts are those of the topics."""
     pipeline, queue = declare_queue(namespace)
 
     @pipeline.job(queue)
@@ -167,9 +202,32 @@ def test_a_kill_at_any_point_counts_nothing_twice(cluster: ClusterSettings, name
     connection.close()
 
 
+def test_an_index_that_is_far_behind_is_finished_anew(
+    cluster: ClusterSettings, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To add ten times what it has to each of its indexes takes longer than to build them again."""
+    monkeypatch.setattr(following, "FAR_BEHIND", 10)
+    pipeline, queue = declare_queue(namespace)
+
+    @pipeline.job(queue, key="number")
+    def act(number: int) -> None:
+        pass
+
+    create(pipeline, cluster)
+    path = tmp_path / "index.sqlite"
+    with Producer(pipeline, cluster) as producer:
+        for first, last, stages in ((0, 5, {"building"}), (5, 10, set()), (10, 60, {"building"})):
+            producer.enqueue_many(act.call(number) for number in range(first, last))
+            seen = follow(pipeline, cluster, path)
+            assert seen & {"building"} == stages
+            assert Counter(states_of(path).values()) == {"waiting": last}
+    with IndexReader(path) as reader:
+        assert len(reader.find(JobFilter(key="59"), 10, 10).jobs) == 1
+
+
 def start(cluster: ClusterSettings, folder: Path, *options: str) -> subprocess.Popen[bytes]:
     """The process that keeps the index."""
-    command = [sys.executable, "-m", "stoker.operations.cli", "-A", "application:pipeline", "status", "run", *options]
+    command = [sys.executable, "-c", IN_SMALL_BATCHES, "-A", "application:pipeline", "status", "run", *options]
     environment = {**os.environ, "STOKER_BOOTSTRAP_SERVERS": cluster.bootstrap_servers, "PYTHONPATH": str(folder)}
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
 

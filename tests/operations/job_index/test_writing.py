@@ -12,12 +12,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stoker.operations.job_index.database import IndexAbsent, IndexBusy, open_for_reading, take_lock
+from stoker.operations.job_index.database import (
+    STEPS_TO_FINISH,
+    IndexAbsent,
+    IndexBusy,
+    begin_building,
+    is_building,
+    open_for_reading,
+    open_for_writing,
+    steps_to_finish,
+    take_lock,
+)
 from stoker.operations.job_index.entries import Disposal, JobEntry, shown_id, stored_id
 from stoker.operations.job_index.queries import IndexReader, JobFilter
 from stoker.operations.job_index.states import State, step_of_record
+from stoker.operations.job_index.writing import NO_ROW, IndexWriter
 from stoker.topology.declaration.topics import Role
-from support.sight.index import ENQUEUED_MS, Index, an_id, check_counts, done, enqueued, failed
+from support.sight.index import ENQUEUED_MS, PLACE, Index, an_id, check_counts, done, enqueued, failed
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -156,3 +167,88 @@ def test_an_index_that_cannot_be_read_is_built_again(tmp_path: Path) -> None:
     with pytest.raises(IndexAbsent, match="another version"):
         open_for_reading(path)
     assert Index(path).states() == {}
+
+
+def test_a_file_under_construction_goes_on_after_a_kill_at_any_step(tmp_path: Path) -> None:
+    """Readers hear how far it is; in the end it has all indexes, and the words of what came before."""
+    path = tmp_path / "index.sqlite"
+    connection = open_for_writing(path)
+    IndexWriter(connection).apply([enqueued(1), failed(2), done(3)], [], {PLACE: 7})
+    with pytest.raises(IndexAbsent, match="being built, and has 3 jobs so far"):
+        open_for_reading(path)
+    for taken in range(STEPS_TO_FINISH):
+        steps = steps_to_finish(connection)
+        for _ in range(taken + 1):
+            next(steps)
+        connection.close()  # what a kill leaves: the step that was told is not taken
+        connection = open_for_writing(path)
+        assert is_building(connection)
+    list(steps_to_finish(connection))
+    assert not is_building(connection)
+    assert IndexWriter(connection).offsets() == {PLACE: 7}
+    with IndexReader(path) as reader:
+        assert [job.job_id for job in reader.find(JobFilter(words="declined"), 5).jobs] == [an_id(2)]
+        assert len(reader.find(JobFilter(types=("send",)), 5).jobs) == 3
+    check_counts(connection)
+
+
+def test_a_finished_file_may_be_built_on(index: Index) -> None:
+    """Where very much is to be read: nothing is lost, and each word is found once."""
+    index.apply(failed(1, message="card declined"))
+    begin_building(index.connection)
+    writer = IndexWriter(index.connection)
+    writer.apply([failed(2, message="no account"), failed(1, 2, "dead")], [], {PLACE: 9})
+    list(steps_to_finish(index.connection))
+    with IndexReader(index.path) as reader:
+        found = {words: [job.job_id for job in reader.find(JobFilter(words=words), 5).jobs] for words in ("card", "no")}
+    assert found == {"card": [an_id(1)], "no": [an_id(2)]}
+    check_counts(index.connection)
+
+
+def test_a_job_that_the_commits_have_as_ended_is_done_and_what_is_told_later_stands(index: Index) -> None:
+    """By the ledger, or by an event that comes late; the minutes count it when it is known."""
+    index.apply(enqueued(1), enqueued(2), enqueued(3), enqueued(4), failed(5, 1, "dead"))
+    rows = index.writer.open_rows(NO_ROW, 10)
+    assert [row.off for row in rows] == [1, 2, 3, 4]
+    assert index.writer.open_rows(rows[1], 1) == [rows[2]]
+    index.writer.pass_by([row.n for row in rows[:3]])
+    assert index.states() == {an_id(n): state for n, state in enumerate(["done", "done", "done", "waiting", "dead"], 1)}
+    index.apply(done(2))
+    index.writer.mend({an_id(3): (State.CANCELLED, ENQUEUED_MS + 50)}, {})
+    with IndexReader(index.path) as reader:
+        jobs = [reader.job(an_id(number)) for number in (1, 2, 3)]
+    assert [(job.state.word, job.told_by) for job in jobs if job] == [
+        ("done", "commits"),
+        ("done", ""),
+        ("cancelled", "ledger"),
+    ]
+    check_counts(index.connection)
+    assert index.connection.execute("SELECT sum(jobs) FROM minutes WHERE state <> 4").fetchone() == (2,)
+
+
+def test_who_enqueued_a_job_is_known_though_its_end_came_first(index: Index) -> None:
+    """A rebuild reads events and records side by side, in any order."""
+    index.apply(done(1))
+    index.apply(enqueued(1, source="web"))
+    with IndexReader(index.path) as reader:
+        job = reader.job(an_id(1))
+    assert job is not None
+    assert (job.state.word, job.source) == ("done", "web")
+
+
+def test_no_statement_that_mends_scans_the_jobs(index: Index) -> None:
+    """They are taken while ten million jobs are there."""
+    asked: list[str] = []
+    index.apply(enqueued(1), enqueued(2, names=("order-2",)))
+    index.connection.set_trace_callback(asked.append)
+    index.writer.mend({an_id(1): (State.DONE, ENQUEUED_MS), "order-2": (State.DONE, ENQUEUED_MS)}, {})
+    index.writer.open_rows(NO_ROW, 5)
+    index.writer.pass_by([1])
+    index.apply(done(1), disposals=[Disposal(topic="shop.mails.dead", partition=0, offset=5, at_ms=ENQUEUED_MS)])
+    index.connection.set_trace_callback(None)
+    asked = [statement for statement in asked if statement.startswith(("SELECT", "UPDATE"))]
+    assert len(asked) > 4
+    for statement in asked:
+        plan = [row[3] for row in index.connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
+        assert not [step for step in plan if step.startswith(("SCAN j", "SCAN jobs"))], statement
+        assert not [step for step in plan if "TEMP B-TREE" in step], statement

@@ -136,6 +136,15 @@ def delete_records(cluster: ClusterSettings, topic: str, before: int | None = No
         future.result(30)
 
 
+def delete_all_records(cluster: ClusterSettings, topic: str) -> None:
+    """Delete all records of a topic, as its retention does in the end."""
+    admin = AdminClient(cluster.client_config())
+    partitions = admin.list_topics(topic, timeout=30).topics[topic].partitions
+    wanted = [TopicPartition(topic, number, end) for number, end in ends(cluster, topic, len(partitions)).items()]
+    for future in admin.delete_records(wanted).values():
+        future.result(30)
+
+
 class Parked:
     """A queue of one partition with jobs of which some stand still, and worker processes to kill."""
 

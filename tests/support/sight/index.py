@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from stoker.operations.job_index.database import open_for_writing
-from stoker.operations.job_index.entries import Disposal, JobEntry, Setback
+from stoker.operations.job_index.database import is_building, open_for_writing, steps_to_finish
+from stoker.operations.job_index.entries import Disposal, JobEntry, Setback, stored_id
 from stoker.operations.job_index.queries import IndexReader, JobFilter
 from stoker.operations.job_index.states import EVENT_STATES, State, step_of_record, step_of_state
 from stoker.operations.job_index.writing import IndexWriter
@@ -28,7 +28,7 @@ def an_id(number: int) -> str:
 def enqueued(number: int, **named: Any) -> JobEntry:
     """What the record on the main topic says."""
     given: dict[str, Any] = {
-        "job_id": an_id(number),
+        "stored": stored_id(an_id(number)),
         "state": State.WAITING,
         "life": 0,
         "step": step_of_record(1, Role.MAIN),
@@ -78,6 +78,8 @@ class Index:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.connection = open_for_writing(path)
+        if is_building(self.connection):
+            list(steps_to_finish(self.connection))
         self.writer = IndexWriter(self.connection)
 
     def apply(self, *entries: JobEntry, disposals: Iterable[Disposal] = (), offset: int = 0) -> None:

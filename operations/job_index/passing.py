@@ -1,0 +1,133 @@
+"""`PassedJobs`: notes jobs as ended whose record the group has committed, and of which nothing else tells.
+
+Events may be lost, and the ledger forgets. What a queue's group has committed outlives both: a record that it has
+passed needs nothing more, and whatever came of it is on a topic by then. So the commits are asked first, then the ends
+of the topics. Once these are read, an open job whose latest record was passed has ended. How and when, nothing tells.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from confluent_kafka import KafkaException, TopicPartition
+
+from ...topology import ClusterSettings, Pipeline
+from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
+from ...topology.wire.commit_metadata import CommitMetadata
+from ..cluster_view import ClusterView, partitions_of
+from .writing import NO_ROW, IndexWriter, OpenRow, Place
+
+_LOGGER = logging.getLogger("stoker.status")
+
+INTERVAL_S: Final = 60.0
+CLOSE_S: Final = 2.0
+ROWS_AT_ONCE: Final = 5_000
+
+
+class PassedOffsets:
+    """The offsets of one partition that a commit has as complete."""
+
+    def __init__(self, commit: TopicPartition) -> None:
+        state = CommitMetadata.decode(commit.metadata, commit.offset)
+        is_told = state is not None and state.spilled_at is None
+        self._committed = commit.offset
+        self._position = state.position if state is not None and is_told else commit.offset
+        runs = state.incomplete if state is not None else ()
+        self._starts, self._ends = [start for start, _ in runs], [end for _, end in runs]
+
+    def __contains__(self, offset: int) -> bool:
+        if not self._committed <= offset < self._position:
+            return offset < self._committed
+        at = bisect_right(self._starts, offset) - 1
+        return at < 0 or offset >= self._ends[at]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """How far the groups were, and where the topics ended after that."""
+
+    passed: Mapping[Place, PassedOffsets]
+    ends: Mapping[Place, int]
+
+
+def ask_passed(pipeline: Pipeline, cluster: ClusterSettings) -> Asked:
+    """Ask how far the groups of all queues are, then for the ends of the topics of jobs and events.
+
+    Raises:
+        KafkaException, ClusterUnreachable, NotAuthorized: the cluster does not answer, or must not.
+    """
+    view = ClusterView(cluster)
+    counts = view.topics()
+    passed: dict[Place, PassedOffsets] = {}
+    topics = [pipeline.events_topic]
+    for queue in pipeline.queues.values():
+        found = view.committed_places(queue.group, partitions_of(queue.job_topics, counts))
+        passed |= {place: PassedOffsets(commit) for place, commit in found.items()}
+        topics += [*queue.job_topics, queue.dead_topic]
+    places = partitions_of(topics, counts)
+    starts, ends = view.start_offsets(places), view.end_offsets(places)
+    return Asked(passed=passed, ends={place: end for place, end in ends.items() if end > starts[place]})
+
+
+class PassedJobs:
+    """Asks the cluster now and then, in a thread of its own, and goes through the open jobs by what it has said."""
+
+    def __init__(self, pipeline: Pipeline, cluster: ClusterSettings) -> None:
+        self._pipeline, self._cluster = pipeline, cluster
+        self._thread: threading.Thread | None = None
+        self._asked: Asked | None = None
+        self._passed: Mapping[int, PassedOffsets] = {}
+        self._after: OpenRow | None = None
+        self._next_s = 0.0
+        self.rounds = 0
+
+    def turn(self, writer: IndexWriter, now_s: float) -> int:
+        """Go on with a round, or begin one if it is time; how many jobs were noted as ended."""
+        if self._after is not None:
+            return self._look(writer, self._after)
+        if self._thread is not None and not self._thread.is_alive():
+            self._take_answer(writer)
+        elif self._thread is None and now_s >= self._next_s:
+            self._next_s = now_s + INTERVAL_S
+            self._thread = threading.Thread(target=self._ask, name="stoker-status-commits", daemon=True)
+            self._thread.start()
+        return 0
+
+    def close(self) -> None:
+        """Wait a moment for a question that is under way."""
+        if self._thread is not None:
+            self._thread.join(CLOSE_S)
+
+    def _take_answer(self, writer: IndexWriter) -> None:
+        """Begin a round once all is read that was on the topics when they were asked for their ends."""
+        asked = self._asked
+        if asked is None:
+            self._thread = None
+            return
+        read = writer.offsets()
+        if all(read.get(place, 0) >= end for place, end in asked.ends.items()):
+            self._thread, self._asked, self._after = None, None, NO_ROW
+            self._passed = {writer.place(place): passed for place, passed in asked.passed.items()}
+
+    def _look(self, writer: IndexWriter, after: OpenRow) -> int:
+        rows = writer.open_rows(after, ROWS_AT_ONCE)
+        ended = [row.n for row in rows if row.off in self._passed.get(row.place, ())]
+        if ended:
+            writer.pass_by(ended)
+        self._after = rows[-1] if len(rows) == ROWS_AT_ONCE else None
+        self.rounds += self._after is None
+        return len(ended)
+
+    # ---- the thread
+
+    def _ask(self) -> None:
+        try:
+            self._asked = ask_passed(self._pipeline, self._cluster)
+        except (KafkaException, ClusterUnreachable, NotAuthorized) as failed:
+            self._asked = None
+            _LOGGER.warning("what the groups have committed cannot be looked up at the moment: %s", failed)
