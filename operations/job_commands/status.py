@@ -36,7 +36,7 @@ def status() -> None:
 @status.command(short_help="Keep the index, until SIGTERM or Ctrl+C.")
 @INDEX
 @click.option("--keep", type=Duration(), default="7d", show_default=True, help="Forget ended jobs that are older.")
-@click.option("--once", is_flag=True, help="End when all that is there now has been read.")
+@click.option("--once", is_flag=True, help="End when all that is there was read, ledgers and commits as well.")
 @AS_JSON
 @pass_app
 def run(app: AppContext, *, index: str | None, keep: timedelta, once: bool, as_json: bool) -> None:

@@ -75,7 +75,11 @@ def ask_passed(pipeline: Pipeline, cluster: ClusterSettings) -> Asked:
 
 
 class PassedJobs:
-    """Asks the cluster now and then, in a thread of its own, and goes through the open jobs by what it has said."""
+    """Asks the cluster now and then, in a thread of its own, and goes through the open jobs by what it has said.
+
+    Attributes:
+        rounds: how often it has gone through them, or did not get an answer.
+    """
 
     def __init__(self, pipeline: Pipeline, cluster: ClusterSettings) -> None:
         self._pipeline, self._cluster = pipeline, cluster
@@ -108,6 +112,7 @@ class PassedJobs:
         asked = self._asked
         if asked is None:
             self._thread = None
+            self.rounds += 1
             return
         read = writer.offsets()
         if all(read.get(place, 0) >= end for place, end in asked.ends.items()):

@@ -149,7 +149,10 @@ def fleet_of(cluster: ClusterSettings, namespace: str, folder: Path) -> Iterator
 
 @pytest.mark.parametrize(
     ("jobs", "asked"),
-    [pytest.param(110, 60, id="short"), pytest.param(20_000, 1_000, marks=pytest.mark.soak, id="long")],
+    [
+        pytest.param(110, 60, id="short"),
+        pytest.param(20_000, 1_000, marks=[pytest.mark.soak, pytest.mark.timeout(1_200)], id="long"),
+    ],
 )
 def test_jobs_are_shown_as_what_they_were(
     cluster: ClusterSettings,
