@@ -26,8 +26,8 @@ from sharing.measure import FLEET, FLOOD, SHARES, URGENT
 from sight.events import EVENTS
 from sight.index import INDEX
 from sight.metrics import METRICS
-from sight.statistics import STATISTICS
 from sight.rebuild import REBUILD
+from sight.statistics import STATISTICS
 from stages import STAGES
 from working import BRIEF_LANES, LANES
 
