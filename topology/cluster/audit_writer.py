@@ -73,7 +73,8 @@ class AuditWriter:
         if self._producer is None:
             own: dict[str, Option] = {
                 "acks": "all",
-                "enable.idempotence": True,
+                # A producer id costs half a second, and an entry that is there twice counts as one.
+                "enable.idempotence": False,
                 "linger.ms": 0,
                 "log_level": 0,
                 "message.timeout.ms": int(self._within_s * 1_000),

@@ -94,7 +94,8 @@ def test_a_reschedule_says_where_the_job_waits_and_when_it_starts(shop: Shop, cl
             assert "ordered: reschedule job mail-1 to 20" in later.output
             assert "reschedule job mail-1 to 20" in shop.stoker("control", "list").output
             now = shop.stoker("control", "reschedule", "mail-1", "--now", "--queue", "mails", "--json")
-            order = json.loads(now.stdout)
+            printed = [line for line in now.stdout.splitlines() if line.startswith("{")]  # the job prints here as well
+            order = json.loads(printed[0])
             assert (order["verb"], order["target"]["job_id"]) == ("reschedule", "mail-1")
             assert order["due_at"] == order["at"]
             assert order["place"]["topic"].endswith(".mails.delay.long")
