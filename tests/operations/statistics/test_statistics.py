@@ -24,7 +24,7 @@ from stoker.operations.statistics.text import stale_line
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, RetryPolicy
 from support.scenes.worker import create, declare_queue, running_worker
-from support.sight.statistics import counting, counts, publish_ended, read
+from support.sight.statistics import Counting, counting, counts, publish_ended, publishing
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.expected_errors("dead letter")]
@@ -119,9 +119,17 @@ def test_two_processes_share_the_partitions_and_replace_what_stalls_or_dies(
         wait_until(lambda: counts(cluster, pipeline) == {"done": 4_400}, 60)
         assert (first.course.restarts, second.course.restarts) == (1, 0)
         assert "restart 1): it has stalled: " in caplog.text
-        os.kill(second.process_id(), signal.SIGKILL)
-        publish_ended(cluster, pipeline, [1] * 40)
-        wait_until(lambda: counts(cluster, pipeline) == {"done": 4_440}, 60)
+        with publishing(cluster, pipeline) as published:
+            for one in (second, first, second):
+                _wait_counting(one)
+                os.kill(one.process_id(), signal.SIGKILL)
         assert "it has ended by itself (signal SIGKILL)" in caplog.text
-        wait_until(lambda: len(read(cluster, pipeline).processes) == 2, 60)
-    assert counts(cluster, pipeline) == {"done": 4_440}
+        wait_until(lambda: counts(cluster, pipeline) == {"done": 4_400 + sum(published)}, 60)
+    assert counts(cluster, pipeline) == {"done": 4_400 + sum(published)}
+
+
+def _wait_counting(one: Counting) -> None:
+    """Wait until it runs and has written a snapshot with more events: some of them are not committed yet."""
+    wait_until(lambda: one.supervisor.process_id is not None, 60)
+    before = one.course.events
+    wait_until(lambda: one.course.events > before, 60)

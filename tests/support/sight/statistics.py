@@ -78,6 +78,25 @@ def publish_ended(cluster: ClusterSettings, pipeline: Pipeline, jobs: Iterable[i
     assert producer.flush(30) == 0
 
 
+@contextmanager
+def publishing(cluster: ClusterSettings, pipeline: Pipeline) -> Iterator[list[int]]:
+    """Publish events of three jobs each all the time; at its end, the list has how many jobs each turn had."""
+    ending, published = threading.Event(), list[int]()
+
+    def publish() -> None:
+        while not ending.wait(0.03):
+            publish_ended(cluster, pipeline, [3] * 4)
+            published.append(12)
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    try:
+        yield published
+    finally:
+        ending.set()
+        thread.join(60)
+
+
 class Counting:
     """Statistics of a pipeline that are kept in a thread."""
 
