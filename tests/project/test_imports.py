@@ -137,6 +137,7 @@ FOLDERS = {
             "commands",
             "job_commands",
             "top",
+            "monitoring",
         ),
     ),
 }

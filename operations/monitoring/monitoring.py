@@ -1,0 +1,48 @@
+"""`stoker monitoring`: prints rules for Prometheus."""
+
+from __future__ import annotations
+
+import click
+
+from ..cli.app import AppContext, pass_app
+from ..cli.output import echo_lines, print_json
+from .rules import RUNBOOKS
+
+
+@click.group()
+def monitoring() -> None:
+    """Print alert rules for Prometheus; nothing is asked of Kafka."""
+
+
+@monitoring.command(short_help="Print the alert rules for Prometheus.")
+@click.option(
+    "--runbooks",
+    metavar="URL",
+    default=RUNBOOKS,
+    show_default=True,
+    help="Where your team reads the runbooks; `#` and the alert's name are added.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, which Prometheus reads as well.")
+@pass_app
+def rules(app: AppContext, *, runbooks: str, as_json: bool) -> None:
+    """Print a rules file for Prometheus: alerts for all queues and job types that workers show in their metrics.
+
+    With -A, each declared queue gets alerts of its own: for having no worker, even if it never had one, and for its
+    retention. Print the file anew when the declaration or Stoker's version changes.
+
+    \b
+    Examples:
+      stoker monitoring rules > stoker.rules.yml && promtool check rules stoker.rules.yml
+      stoker -A shop.jobs:pipeline monitoring rules --runbooks https://wiki.example.org/stoker
+
+    Exit codes: 0; 2 when the application cannot be loaded.
+    """
+    from .declared_alerts import declared_alerts
+    from .rules import all_alerts, rule_groups, yaml_text
+
+    declared = list(declared_alerts(app.pipeline.queues.values())) if app.application else []
+    groups = rule_groups(all_alerts(declared), runbooks=runbooks)
+    if as_json:
+        print_json(groups)
+    else:
+        echo_lines(yaml_text(groups).rstrip("\n"))

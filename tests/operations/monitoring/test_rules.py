@@ -1,0 +1,216 @@
+"""Each alert fires for its cause and for nothing else, and not for a hiccup; judged by promtool, of series."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from stoker.operations.cli import main as stoker
+from stoker.operations.monitoring.declared_alerts import declared_alerts
+from stoker.operations.monitoring.rules import all_alerts, rule_groups, yaml_text
+from stoker.topology import Pipeline
+from support.kafka.brokers import cannot_have
+
+pytestmark = pytest.mark.timeout(120)
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "monitoring.md"
+HEALTHY = {
+    'stoker_partitions{queue="mails",state="flowing",instance="w1"}': "2x200",
+    'stoker_queue_lag{queue="mails",instance="w1"}': "3x200",
+    'stoker_queue_oldest_age_seconds{queue="mails",instance="w1"}': "2x200",
+    'stoker_jobs_waiting{queue="mails",reason="due",instance="w1"}': "0x200",
+    'stoker_jobs_stuck{queue="mails",instance="w1"}': "0x200",
+    'stoker_outcomes_stranded{queue="mails",instance="w1"}': "0x200",
+    'stoker_outcomes_unwritable{queue="mails",instance="w1"}': "0x200",
+    'stoker_events_given_up_total{queue="mails",instance="w1"}': "0x200",
+    'stoker_crashes_total{queue="mails",instance="w1"}': "0x200",
+    'stoker_poll_age_seconds{queue="mails",instance="w1"}': "0.1x200",
+    'stoker_breaker_state{breaker="stripe",state="open",instance="w1"}': "0x200",
+    'stoker_breaker_state{breaker="stripe",state="half-open",instance="w1"}': "0x200",
+    'stoker_ready{instance="w1"}': "1x200",
+    'stoker_jobs_settled_total{queue="mails",type="send",outcome="done",reason="",instance="w1"}': "0+600x200",
+    'stoker_jobs_settled_total{queue="mails",type="send",outcome="retried",reason="",instance="w1"}': "0+3x200",
+    'stoker_jobs_settled_total{queue="mails",type="send",outcome="dead",reason="expired",instance="w1"}': "0x200",
+}
+"""A worker that is well, one value a minute: ten jobs a second, 0.5 % of the runs fail."""
+PARTITIONS, LAG, OLDEST, DUE, STUCK, STRANDED, UNWRITABLE, GIVEN_UP, CRASHES, POLL, OPEN, HALF_OPEN, READY, *_ = HEALTHY
+DONE, RETRIED, DEAD = list(HEALTHY)[-3:]
+FROM = 90
+"""The minute at which all faults begin: rules that compare with the past have one."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What differs from a worker that is well.
+
+    Attributes:
+        series: {name and labels: its values from `FROM` on}.
+        fires: the alerts that fire, and no others.
+        after: minutes after `FROM` at which Prometheus is asked.
+    """
+
+    series: Mapping[str, str]
+    fires: tuple[str, ...] = ()
+    after: int = 40
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def then(name: str, values: str) -> dict[str, str]:
+    """Give a gauge other values from `FROM` on."""
+    well = HEALTHY[name].split("x")[0]
+    return {name: f"{well}x{FROM - 1} {values}"}
+
+
+def rate(name: str, per_minute: int, minutes: int = 100) -> dict[str, str]:
+    """Let a counter go on at another rate from `FROM` on, for some minutes, and as before after that."""
+    well = int(HEALTHY[name].split("+")[1].split("x")[0]) if "+" in HEALTHY[name] else 0
+    begin, end = well * FROM, well * FROM + per_minute * minutes
+    return {name: f"0+{well}x{FROM - 1} {begin}+{per_minute}x{minutes - 1} {end}+{well}x100"}
+
+
+OLD = then(OLDEST, "60+60x100")
+CAUSES = {
+    "nothing is wrong": Case({}),
+    "all workers end": Case(
+        {name: f"{values.split('x')[0]}x{FROM}" for name, values in HEALTHY.items()}, ("StokerNoWorker",)
+    ),
+    "a worker is replaced within a minute": Case(then(PARTITIONS, "0 0 2x100"), after=3),
+    "no job ends": Case(
+        {**then(LAG, "3+1x30 33x100"), **OLD, **rate(DONE, 0), **rate(RETRIED, 0)},
+        ("StokerOldestJobWaits", "StokerQueueStuck"),
+    ),
+    "no job ends for some minutes": Case(
+        {**then(LAG, "3+1x5 3x100"), **then(OLDEST, "60+60x5 2x100"), **rate(DONE, 0, 6)}, after=8
+    ),
+    "a queue is paused": Case(
+        {
+            **then(LAG, "3+1x30 33x100"),
+            **OLD,
+            **rate(DONE, 0),
+            **rate(RETRIED, 0),
+            'stoker_jobs_waiting{queue="mails",reason="gate:paused",instance="w1"}': f"0x{FROM} 9x100",
+        },
+        ("StokerOldestJobWaits",),
+    ),
+    "the oldest job is held up": Case(OLD, ("StokerOldestJobWaits",)),
+    "the oldest job is old for a moment": Case(then(OLDEST, "1000x3 2x100"), after=4),
+    "more jobs come than workers manage": Case(then(LAG, "9000+600x100"), ("StokerBacklogGrows",)),
+    "many jobs come at once and are worked off": Case(then(LAG, "9000-300x30 0x100"), after=12),
+    "many delayed jobs come": Case({**then(LAG, "9000+600x100"), **then(DUE, "8997+600x100")}),
+    "a dependency fails now and then": Case({**rate(RETRIED, 120)}, ("StokerFailuresRise",)),
+    "a dependency fails for two minutes": Case(rate(RETRIED, 120, 2), after=4),
+    "each run fails": Case({**rate(DONE, 0), **rate(RETRIED, 600)}, ("StokerMostRunsFail",)),
+    "each run fails for two minutes": Case({**rate(DONE, 0, 2), **rate(RETRIED, 600, 2)}, after=4),
+    "jobs become dead letters": Case(rate(DEAD, 10), ("StokerDeadLetters",)),
+    "one job becomes a dead letter": Case(rate(DEAD, 1, 1), after=5),
+    "a job hangs": Case(then(STUCK, "1x100"), ("StokerJobsHang",)),
+    "a job ends late": Case(then(STUCK, "1x3 0x100"), after=3),
+    "a job kills its process again and again": Case(rate(CRASHES, 1), ("StokerChildrenCrash",)),
+    "a process dies once": Case(rate(CRASHES, 1, 1), after=5),
+    "a breaker is open": Case(
+        {**then(OPEN, "1 1 0 1 1 0 1 1 0 1x100"), **then(HALF_OPEN, "0 0 1 0 0 1 0 0 1 0x100")}, ("StokerBreakerOpen",)
+    ),
+    "a breaker opens and closes": Case(then(OPEN, "1x2 0x100"), after=4),
+    "the brokers take nothing": Case(then(UNWRITABLE, "1x100"), ("StokerOutcomesUnwritable",)),
+    "the brokers take nothing for a moment": Case(then(UNWRITABLE, "1x1 0x100"), after=2),
+    "a topic is missing": Case(then(STRANDED, "2x100"), ("StokerOutcomesStranded",)),
+    "events are given up": Case(rate(GIVEN_UP, 3), ("StokerEventsLost",)),
+    "a job waits for days": Case(then(OLDEST, "400000x100"), ("StokerOldestJobWaits", "StokerRetentionNear")),
+    "the poll thread hangs": Case(then(POLL, "60+60x100"), ("StokerPollThreadHangs",)),
+    "the poll thread takes long once": Case(then(POLL, "70 0x100"), after=1),
+    "a worker does not get ready": Case(then(READY, "0x100"), ("StokerNotReady",)),
+    "a worker restores its partitions": Case(then(READY, "0x4 1x100"), after=4),
+}
+
+
+@pytest.fixture(scope="module")
+def promtool() -> str:
+    """The path of Prometheus' tool."""
+    found = shutil.which("promtool")
+    if found is None:
+        cannot_have("promtool: install Debian's package prometheus")
+    assert found is not None
+    return found
+
+
+def test_each_alert_has_a_cause_that_is_tested() -> None:
+    """An alert that never fired before may never fire."""
+    assert {name for case in CAUSES.values() for name in case.fires} == {alert.name for alert in all_alerts()}
+
+
+def test_alerts_fire_for_their_causes_alone(promtool: str, tmp_path: Path) -> None:
+    """A fault raises the alerts named beside it; the same fault for a moment raises none."""
+    (tmp_path / "rules.yml").write_text(yaml_text(rule_groups(all_alerts())), encoding="utf-8")
+    tests = [_promtool_test(name, case) for name, case in CAUSES.items()]
+    document = {"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": tests}
+    (tmp_path / "tests.yml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    done = _run(promtool, "test", "rules", str(tmp_path / "tests.yml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _promtool_test(name: str, case: Case) -> dict[str, Any]:
+    series = {**HEALTHY, **case.series}
+    expected = [{"labels": f'{{alertname="{alert}"}}', "value": 1} for alert in case.fires]
+    asked = {
+        "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
+        "eval_time": f"{FROM + case.after}m",
+        "exp_samples": expected,
+    }
+    return {
+        "name": name,
+        "interval": "1m",
+        "input_series": [{"series": one, "values": values} for one, values in series.items()],
+        "promql_expr_test": [asked],
+    }
+
+
+def test_declared_queues_have_rules_of_their_own(promtool: str, tmp_path: Path) -> None:
+    """A queue that never had a worker is found, and each queue is judged by its own retention."""
+    pipeline = Pipeline("shop")
+    pipeline.queue("mails", partitions=1)
+    groups = rule_groups(all_alerts(list(declared_alerts(pipeline.queues.values()))), runbooks="https://wiki/stoker")
+    path = tmp_path / "rules.yml"
+    path.write_text(yaml_text(groups), encoding="utf-8")
+    assert yaml.safe_load(path.read_text(encoding="utf-8")) == groups
+    done = _run(promtool, "check", "rules", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    unserved = next(rule for rule in groups["groups"][1]["rules"] if "absent(" in rule["expr"])  # type: ignore[index]
+    asked = {
+        "expr": 'count by (alertname, queue) (ALERTS{alertstate="firing"})',
+        "eval_time": "10m",
+        "exp_samples": [{"labels": '{alertname="StokerNoWorker",queue="mails"}', "value": 1}],
+    }
+    test = {"interval": "1m", "promql_expr_test": [asked]}
+    tests = {"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": [test]}
+    (tmp_path / "tests.yml").write_text(yaml.safe_dump(tests), encoding="utf-8")
+    done = _run(promtool, "test", "rules", str(tmp_path / "tests.yml"))
+    assert done.returncode == 0, (done.stdout, unserved)
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, text=True, capture_output=True, check=False)
+
+
+def test_the_command_prints_rules_as_yaml_and_json() -> None:
+    """Both are one document."""
+    as_yaml = CliRunner().invoke(stoker, ["monitoring", "rules", "--runbooks", "https://wiki/é"])
+    as_json = CliRunner().invoke(stoker, ["monitoring", "rules", "--runbooks", "https://wiki/é", "--json"])
+    assert (as_yaml.exit_code, as_json.exit_code) == (0, 0)
+    found = yaml.safe_load(as_yaml.stdout)
+    assert found == json.loads(as_json.stdout)
+    assert found["groups"][1]["rules"][0]["annotations"]["runbook_url"] == "https://wiki/é#stokernoworker"
+
+
+def test_each_alert_has_a_runbook() -> None:
+    """Whoever is woken follows the link of the alert to a heading."""
+    headings = {line.removeprefix("### ") for line in DOCUMENT.read_text(encoding="utf-8").splitlines()}
+    assert {alert.name for alert in all_alerts()} <= headings
