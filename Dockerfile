@@ -13,7 +13,7 @@ COPY producers producers
 COPY consumers consumers
 COPY operations operations
 COPY testing testing
-RUN python -m venv /opt/stoker && /opt/stoker/bin/pip install -c constraints.txt '.[registry]'
+RUN python -m venv /opt/stoker && /opt/stoker/bin/pip install -c constraints.txt '.[registry,metrics]'
 
 FROM python:3.13.9-slim
 ENV PYTHONUNBUFFERED=1 PATH=/opt/stoker/bin:$PATH
@@ -21,7 +21,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends tini \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 10001 stoker \
-    && install --directory --owner stoker /app
+    && install --directory --owner stoker /app /monitoring /index
 WORKDIR /app
 COPY --from=build /opt/stoker /opt/stoker
 COPY examples examples

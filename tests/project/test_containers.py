@@ -26,21 +26,22 @@ VERSION = re.compile(r":v?\d+\.\d+\.\d+(-[\w.]+)?$")
 
 
 def test_the_stack_has_its_parts() -> None:
-    """Kafka, a Schema Registry, the worker, and the step that makes the worker's topics."""
-    assert set(SERVICES) == {"kafka", "schema-registry", "topology", "worker"}
+    """Kafka, a Schema Registry, the worker, what shows how it goes, and the steps that make what these need."""
+    seeing = {"status", "monitoring", "prometheus", "grafana"}
+    assert set(SERVICES) == {"kafka", "schema-registry", "topology", "worker", *seeing}
 
 
 def test_every_image_is_pinned_by_a_full_version() -> None:
     """The same file gives the same stack next year."""
     fetched = {name: service["image"] for name, service in SERVICES.items() if service["image"] != "stoker:local"}
-    assert fetched.keys() == {"kafka", "schema-registry"}
+    assert fetched.keys() == {"kafka", "schema-registry", "prometheus", "grafana"}
     assert all(VERSION.search(image) for image in fetched.values()), fetched
     base = re.search(r"^FROM (\S+)", DOCKERFILE, re.M)
     assert base is not None
     assert VERSION.search(base[1]), base[1]
 
 
-@pytest.mark.parametrize("name", ["topology", "worker"])
+@pytest.mark.parametrize("name", ["topology", "worker", "status"])
 def test_a_service_waits_until_what_it_needs_is_ready(name: str) -> None:
     """A condition `service_healthy` only holds where the other service has a health check."""
     for needed, how in SERVICES[name]["depends_on"].items():
