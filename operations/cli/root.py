@@ -26,7 +26,7 @@ COMMANDS: Final = {
     "status": "Keep an index of all jobs; show how far it is.",
     "statistics": "Keep and show statistics: rates, waits, runs and failures.",
     "top": "Show queues, types, workers, slow jobs and failures on one live screen.",
-    "monitoring": "Print alert rules for Prometheus.",
+    "monitoring": "Print alert rules for Prometheus and dashboards for Grafana.",
     "workers": "Show the workers, what they do, and which orders they have taken.",
     "breakers": "Show the breakers: which are open, since when and why, and what waits.",
     "limits": "Show the limits: what is declared, ordered and used, and what waits.",

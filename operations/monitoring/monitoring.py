@@ -1,4 +1,4 @@
-"""`stoker monitoring`: prints rules for Prometheus."""
+"""`stoker monitoring`: prints rules for Prometheus and dashboards for Grafana."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import click
 
 from ..cli.app import AppContext, pass_app
 from ..cli.output import echo_lines, print_json
+from .dashboards import DASHBOARDS
+from .grafana import grafana_document
 from .rules import RUNBOOKS
 
 
 @click.group()
 def monitoring() -> None:
-    """Print alert rules for Prometheus; nothing is asked of Kafka."""
+    """Print alert rules for Prometheus and dashboards for Grafana; nothing is asked of Kafka."""
 
 
 @monitoring.command(short_help="Print the alert rules for Prometheus.")
@@ -46,3 +48,21 @@ def rules(app: AppContext, *, runbooks: str, as_json: bool) -> None:
         print_json(groups)
     else:
         echo_lines(yaml_text(groups).rstrip("\n"))
+
+
+@monitoring.command(short_help="Print a dashboard for Grafana.")
+@click.argument("name", type=click.Choice([one.name for one in DASHBOARDS]))
+def dashboard(name: str) -> None:
+    """Print a dashboard as JSON, which Grafana imports or is provisioned with.
+
+    It shows all queues that workers have metrics of. Its data source is chosen in Grafana; its uid stays, so a later
+    version takes its place.
+
+    \b
+    Examples:
+      stoker monitoring dashboard fleet > stoker-fleet.json
+      for name in fleet queue failures; do stoker monitoring dashboard $name > stoker-$name.json; done
+
+    Exit codes: 0; 2 when there is no such dashboard.
+    """
+    print_json(next(grafana_document(one) for one in DASHBOARDS if one.name == name))

@@ -1,0 +1,265 @@
+"""The dashboards: the whole fleet, queues, and failures."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...producers.metrics import catalogue as metrics
+from ...producers.metrics.catalogue import Metric
+from .panel import Dashboard, Panel, Query
+
+_CHOSEN: Final = 'queue=~"$queue"'
+
+
+def _sum(metric: Metric, by: str, selector: str = "") -> Query:
+    return Query(expr=f"sum by ({by}) ({metric.name}{_braces(selector)})", legend=_legend(by))
+
+
+def _max(metric: Metric, by: str, selector: str = "") -> Query:
+    return Query(expr=f"max by ({by}) ({metric.name}{_braces(selector)})", legend=_legend(by))
+
+
+def _rate(metric: Metric, by: str, selector: str = "") -> Query:
+    return Query(expr=f"sum by ({by}) (rate({metric.name}{_braces(selector)}[$__rate_interval]))", legend=_legend(by))
+
+
+def _quantiles(metric: Metric, by: str) -> tuple[Query, ...]:
+    buckets = f"sum by (le, {by}) (rate({metric.name}_bucket{_braces(_CHOSEN)}[$__rate_interval]))"
+    return tuple(
+        Query(expr=f"histogram_quantile({share}, {buckets})", legend=f"{_legend(by)} p{share * 100:.0f}")
+        for share in (0.5, 0.95, 0.99)
+    )
+
+
+def _busy(by: str, selector: str = "") -> Query:
+    busy, all_of_them = (f"sum by ({by}) ({one.name}{_braces(selector)})" for one in (metrics.BUSY, metrics.RUNNERS))
+    return Query(expr=f"{busy} / {all_of_them}", legend=_legend(by))
+
+
+def _braces(selector: str) -> str:
+    return f"{{{selector}}}" if selector else ""
+
+
+def _legend(by: str) -> str:
+    return " ".join(f"{{{{{label.strip()}}}}}" for label in by.split(","))
+
+
+def _failure_ratio() -> Query:
+    failed, runs = (
+        f'sum by (queue, type) (rate({metrics.SETTLED.name}{{{_CHOSEN},outcome=~"{outcomes}"}}[$__rate_interval]))'
+        for outcomes in ("retried|dead", "done|retried|dead")
+    )
+    return Query(expr=f"({failed} or 0 * {runs}) / {runs}", legend="{{queue}} {{type}}")
+
+
+FLEET: Final = Dashboard(
+    name="fleet",
+    uid="stoker-fleet",
+    title="Stoker: fleet",
+    text="All workers and queues at a glance.",
+    by_queue=False,
+    panels=(
+        Panel(
+            title="Workers",
+            text="Processes that Prometheus sees, by version and release.",
+            unit="short",
+            kind="stat",
+            width=8,
+            queries=(
+                Query(expr=f"count by (version, release) ({metrics.INFO.name})", legend="{{version}} {{release}}"),
+            ),
+        ),
+        Panel(
+            title="Ready",
+            text="Processes that are ready for work.",
+            unit="short",
+            kind="stat",
+            width=8,
+            queries=(Query(expr=f"sum({metrics.IS_READY.name})", legend="ready"),),
+        ),
+        Panel(
+            title="Jobs waiting",
+            text="Records without outcome, of all queues.",
+            unit="short",
+            kind="stat",
+            width=8,
+            queries=(Query(expr=f"sum({metrics.LAG.name})", legend="jobs"),),
+        ),
+        Panel(
+            title="Jobs done",
+            text="Jobs that are done in a second, by queue.",
+            unit="ops",
+            queries=(_rate(metrics.SETTLED, "queue", 'outcome="done"'),),
+        ),
+        Panel(
+            title="Backlog",
+            text="Records without outcome, delayed ones and retries included.",
+            unit="short",
+            queries=(_sum(metrics.LAG, "queue"),),
+        ),
+        Panel(
+            title="Age of the oldest job",
+            text="Delayed jobs and retries are left out.",
+            unit="s",
+            queries=(_max(metrics.OLDEST, "queue"),),
+        ),
+        Panel(title="Runners busy", text="At 100 % more workers help.", unit="percentunit", queries=(_busy("queue"),)),
+        Panel(
+            title="Partitions",
+            text="Partitions at each process, by what they do.",
+            unit="short",
+            queries=(_sum(metrics.PARTITIONS, "instance, queue, state"),),
+        ),
+        Panel(
+            title="Memory",
+            text="Resident memory of each process, without its children.",
+            unit="bytes",
+            queries=(_max(metrics.MEMORY, "instance"),),
+        ),
+        Panel(
+            title="Last turn of the poll threads",
+            text="From 60 s on a poll thread hangs.",
+            unit="s",
+            queries=(_max(metrics.TURN_AGE, "instance, queue"),),
+        ),
+        Panel(
+            title="Rebalances",
+            text="How often partitions are assigned, revoked and lost.",
+            unit="ops",
+            queries=(_rate(metrics.REBALANCES, "queue, change"),),
+        ),
+    ),
+)
+QUEUE: Final = Dashboard(
+    name="queue",
+    uid="stoker-queue",
+    title="Stoker: queues",
+    text="How much waits, for how long and why; how long jobs run.",
+    by_queue=True,
+    panels=(
+        Panel(
+            title="Backlog",
+            text="Records without outcome, delayed ones and retries included.",
+            unit="short",
+            queries=(_sum(metrics.LAG, "queue", _CHOSEN),),
+        ),
+        Panel(
+            title="Growth",
+            text="Jobs a second by which the backlog grows; it is worked off while this is below zero.",
+            unit="ops",
+            queries=(_sum(metrics.GROWTH, "queue", _CHOSEN),),
+        ),
+        Panel(
+            title="Age of the oldest job",
+            text="Delayed jobs and retries are left out.",
+            unit="s",
+            queries=(_max(metrics.OLDEST, "queue", _CHOSEN),),
+        ),
+        Panel(
+            title="Jobs done",
+            text="Jobs that are done in a second, by type.",
+            unit="ops",
+            queries=(_rate(metrics.SETTLED, "queue, type", f'{_CHOSEN},outcome="done"'),),
+        ),
+        Panel(
+            title="Wait",
+            text="From being enqueued, or due, to the run.",
+            unit="s",
+            queries=_quantiles(metrics.WAIT_SECONDS, "queue, type"),
+        ),
+        Panel(
+            title="Run",
+            text="Of all runs, whatever their outcome.",
+            unit="s",
+            queries=_quantiles(metrics.RUN_SECONDS, "queue, type"),
+        ),
+        Panel(
+            title="What holds jobs back",
+            text="Jobs that may not run now, by reason.",
+            unit="short",
+            queries=(_sum(metrics.WAITING, "queue, reason", _CHOSEN),),
+        ),
+        Panel(
+            title="Runners busy",
+            text="At 100 % more workers or runners help.",
+            unit="percentunit",
+            queries=(_busy("queue, kind", _CHOSEN),),
+        ),
+        Panel(
+            title="Jobs at the workers",
+            text="Jobs that are taken, and those that could run, were a runner free.",
+            unit="short",
+            queries=(
+                Query(expr=_sum(metrics.IN_FLIGHT, "queue", _CHOSEN).expr, legend="{{queue}} taken"),
+                Query(expr=_sum(metrics.READY, "queue", _CHOSEN).expr, legend="{{queue}} ready"),
+            ),
+        ),
+        Panel(
+            title="Settling",
+            text="From the end of a batch's first run until its outcomes are durable.",
+            unit="s",
+            queries=_quantiles(metrics.OPERATION_SECONDS, "queue"),
+        ),
+    ),
+)
+FAILURES: Final = Dashboard(
+    name="failures",
+    uid="stoker-failures",
+    title="Stoker: failures",
+    text="What fails, what is dead, and what cannot be written.",
+    by_queue=True,
+    panels=(
+        Panel(
+            title="Share of runs that fail",
+            text="Retries and dead letters among all runs, by type.",
+            unit="percentunit",
+            queries=(_failure_ratio(),),
+        ),
+        Panel(
+            title="Outcomes",
+            text="Records with a durable outcome in a second.",
+            unit="ops",
+            queries=(_rate(metrics.SETTLED, "queue, outcome", _CHOSEN),),
+        ),
+        Panel(
+            title="Retries",
+            text="Runs that failed and are repeated, in a second.",
+            unit="ops",
+            queries=(_rate(metrics.SETTLED, "queue, type", f'{_CHOSEN},outcome="retried"'),),
+        ),
+        Panel(
+            title="Dead letters",
+            text="Jobs that became dead letters in a second, by reason.",
+            unit="ops",
+            queries=(_rate(metrics.SETTLED, "queue, type, reason", f'{_CHOSEN},outcome="dead"'),),
+        ),
+        Panel(
+            title="Breakers",
+            text="1 for the state in which a process sees a breaker.",
+            unit="short",
+            queries=(_max(metrics.BREAKER, "breaker, state"),),
+        ),
+        Panel(
+            title="Jobs past their timeout",
+            text="Jobs that cannot be ended.",
+            unit="short",
+            queries=(_sum(metrics.STUCK, "queue", _CHOSEN),),
+        ),
+        Panel(
+            title="Outcomes that cannot be written",
+            text="Stranded: until somebody acts. Refused: 1 while the brokers take none.",
+            unit="short",
+            queries=(
+                Query(expr=_sum(metrics.STRANDED, "queue", _CHOSEN).expr, legend="{{queue}} stranded"),
+                Query(expr=_max(metrics.UNWRITABLE, "queue", _CHOSEN).expr, legend="{{queue}} refused"),
+            ),
+        ),
+        Panel(
+            title="Events given up",
+            text="Events that could not be written, in a second.",
+            unit="ops",
+            queries=(_rate(metrics.EVENTS_GIVEN_UP, "queue", _CHOSEN),),
+        ),
+    ),
+)
+DASHBOARDS: Final = (FLEET, QUEUE, FAILURES)

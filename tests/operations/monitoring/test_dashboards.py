@@ -1,0 +1,152 @@
+"""Dashboards: every panel shows data, by a real Prometheus that reads a real worker; without one, of known metrics."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from stoker.consumers import Worker, WorkerSettings
+from stoker.operations.cli import main as stoker
+from stoker.operations.monitoring.dashboards import DASHBOARDS
+from stoker.operations.monitoring.panel import Dashboard
+from stoker.operations.monitoring.rules import all_alerts, rule_groups, yaml_text
+from stoker.producers import Producer
+from stoker.producers.metrics.catalogue import METRICS
+from stoker.topology import Breaker, ClusterSettings, Concurrency, Pipeline, RetryPolicy
+from support.kafka.brokers import cannot_have
+from support.scenes.worker import RunningWorker, create
+from support.sight.scraping import free_ports, get
+from support.waiting import wait_until
+
+pytestmark = [pytest.mark.timeout(180), pytest.mark.expected_errors("dead letter")]
+
+GRACE = timedelta(seconds=5)
+QUERIES = [
+    (dashboard.name, panel.title, query.expr)
+    for dashboard in DASHBOARDS
+    for panel in dashboard.panels
+    for query in panel.queries
+]
+
+
+def test_every_name_in_an_expression_is_a_metric() -> None:
+    """A renamed metric leaves an empty panel, and nobody is told."""
+    series = {metric.name for metric in METRICS} | {f"{metric.name}_bucket" for metric in METRICS if metric.bounds}
+    for _, _, expr in QUERIES:
+        names = set(re.findall(r"\b(?:stoker|messaging)_\w+", expr))
+        assert names
+        assert names <= series
+
+
+def test_every_panel_shows_data(cluster: ClusterSettings, namespace: str, tmp_path: Path) -> None:
+    """A worker with jobs of each outcome fills all of them, and Prometheus computes all rules."""
+    pipeline = Pipeline(namespace)
+    queue = pipeline.queue("work", partitions=2, tiers=(timedelta(seconds=1),))
+    may_end = threading.Event()
+
+    @pipeline.job(queue, name="act", retry=RetryPolicy(attempts=2), breaker=Breaker())
+    def act(number: int) -> None:
+        if number < 0:
+            raise ValueError(number)
+
+    @pipeline.job(queue, name="wait", limits=[Concurrency(1)])
+    def wait() -> None:
+        may_end.wait(100)
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue_many(act.call(number) for number in range(-2, 30))
+        producer.enqueue_many(wait.call() for _ in range(3))
+    worker = Worker(pipeline, cluster, WorkerSettings(grace=GRACE, revoke_grace=GRACE, concurrency=4))
+    with worker.serve_metrics(0) as server:
+        running = RunningWorker(worker)
+        try:
+            with running_prometheus(server.port, tmp_path) as port:
+                wait_until(lambda: has_data(port, "up"), 30, "the first reading")
+                show_data(port)
+                wait_until(lambda: rules_health(port) == {"ok"}, 30, "all rules to be computed")
+        finally:
+            may_end.set()
+            running.stop()
+
+
+@contextmanager
+def running_prometheus(target: int, folder: Path) -> Iterator[int]:
+    """Start a Prometheus that reads one process each second and computes the rules; gives its port."""
+    binary = shutil.which("prometheus")
+    if binary is None:
+        cannot_have("prometheus: install Debian's package of that name")
+    assert binary is not None
+    (folder / "stoker.rules.yml").write_text(yaml_text(rule_groups(all_alerts())), encoding="utf-8")
+    settings = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": ["stoker.rules.yml"],
+        "scrape_configs": [{"job_name": "stoker", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}],
+    }
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    port = free_ports(1)
+    command = [
+        *(binary, f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"),
+        *(f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"),
+    ]
+    process = subprocess.Popen(command)
+    try:
+        yield port
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def show_data(port: int) -> None:
+    """Wait until no panel is empty."""
+    for dashboard, title, expr in QUERIES:
+        wait_until(lambda expr=expr: has_data(port, expr), 30, f"data of {dashboard}: {title}: {expr}")  # type: ignore[misc]
+
+
+def has_data(port: int, expr: str) -> bool:
+    """Whether an expression gives a series, with all queues chosen."""
+    shown = expr.replace("$queue", ".*").replace("$__rate_interval", "1m")
+    try:
+        status, body = get(port, f"/api/v1/query?{urlencode({'query': shown})}")
+    except OSError:  # it is not up yet
+        return False
+    assert status in (200, 503), (shown, body)
+    return status == 200 and bool(json.loads(body)["data"]["result"])
+
+
+def rules_health(port: int) -> set[str]:
+    """The states of all rules: `ok` once each has been computed."""
+    groups = json.loads(get(port, "/api/v1/rules")[1])["data"]["groups"]
+    return {rule["health"] for group in groups for rule in group["rules"]}
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: dashboard.name)
+def test_a_dashboard_fits_any_grafana(dashboard: Dashboard) -> None:
+    """Its uid stays, its data source is chosen, its panels do not overlap, and each has a unit."""
+    shown = CliRunner().invoke(stoker, ["monitoring", "dashboard", dashboard.name])
+    assert shown.exit_code == 0
+    document = json.loads(shown.stdout)
+    assert document["uid"] == f"stoker-{dashboard.name}"
+    assert document["templating"]["list"][0]["type"] == "datasource"
+    cells: set[tuple[int, int]] = set()
+    for panel in document["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        own = {(x, place["y"]) for x in range(place["x"], place["x"] + place["w"])}
+        assert not own & cells
+        cells |= own
+        assert panel["fieldConfig"]["defaults"]["unit"]
+        assert all(target["datasource"]["uid"] == "${datasource}" for target in panel["targets"])
+    assert len({panel["id"] for panel in document["panels"]}) == len(document["panels"])
