@@ -32,7 +32,7 @@ def retention_near(retention: timedelta, queue: str = "") -> Alert:
         lasts="5m",
         summary="A job of queue {{ $labels.queue }} has waited for {{ $value | humanizeDuration }}",
         description=f"The queue keeps records for {retention.total_seconds() / 86_400:g} days. Workers write waiting "
-        "jobs again before that. Were all workers to stop now, Kafka would delete the oldest jobs.",
+        "jobs again before that. Were all workers to stop, Kafka would delete the oldest in as much time again.",
     )
 
 
