@@ -120,6 +120,7 @@ class Worker:
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
         self.health = WorkerHealth(self.settings.worker_id, self._workers, self._stopped.is_set)
+        self._metrics: WorkerMetrics | None = None
         self._failure: BaseException | None = None
         self._has_given_up = False
         self._watches = list(map(PollThreadWatch, names))
@@ -252,11 +253,16 @@ class Worker:
         return [worker.inspect() for worker in self._workers]
 
     def measure(self) -> WorkerMetrics:
-        """Have the worker count what its metrics need, from now on; to be called before `run`.
+        """Have the worker count what its metrics need, from now on; call it before `run`. Harmless when repeated.
 
         Returns:
-            The source of their samples, for a `MetricsServer`, a `StokerCollector`, or OpenTelemetry.
+            The source of their samples, for a `MetricsServer`, a `StokerCollector`, or `observe_metrics`.
         """
+        if self._metrics is None:
+            self._metrics = self._make_metrics()
+        return self._metrics
+
+    def _make_metrics(self) -> WorkerMetrics:
         queues = [QueueMetrics(worker, parts) for worker, parts in zip(self._workers, self._parts, strict=True)]
         return WorkerMetrics(queues, self._watch_failures.breakers, self.settings, self.health)
 

@@ -21,9 +21,11 @@ from ..topology.declaration.pipeline import Pipeline
 from .admission.admission import Admission
 from .bulk import BulkRun
 from .delivery import BulkResult, Outcome, Receipt
-from .errors import UNREACHED, QueueFull
+from .errors import UNREACHED, EnqueueError, QueueFull
 from .instrument import ProducerInstrument
 from .instrument_row import ProducerInstruments
+from .metrics.producer_figures import ProducerFigures
+from .metrics.server import LOCAL, MetricsServer
 from .publisher import Publisher
 from .record import Record
 from .settings import CHECK_TIMEOUT, ProducerSettings
@@ -130,7 +132,31 @@ class AsyncProducer:
             return spooled
         return await self._publish(call)
 
+    def measure(self) -> ProducerFigures:
+        """Count what this producer sends, and what fails, from now on. Harmless when repeated.
+
+        Returns:
+            The source of the samples, for a `MetricsServer`, a `StokerCollector`, or `observe_metrics`.
+        """
+        return self._publisher.measure(None if self._spool is None else self._spool.jobs)
+
+    def serve_metrics(self, port: int, host: str = LOCAL) -> MetricsServer:
+        """Make the server of `/metrics`, `/live` and `/ready` of this program, which answers in its `with` block.
+
+        Raises:
+            PrometheusClientMissing: the extra `metrics` is not installed.
+            MetricsPortTaken: the address cannot be listened on.
+        """
+        return MetricsServer([self.measure()], port, host)
+
     async def _publish(self, call: JobCall) -> asyncio.Future[Receipt]:
+        try:
+            return await self._publish_admitted(call)
+        except EnqueueError as refusal:
+            self._publisher.note_refused(call, refusal)
+            raise
+
+    async def _publish_admitted(self, call: JobCall) -> asyncio.Future[Receipt]:
         await self._prepare(call.job_type)
         admission = self._publisher.admission
         if admission is None:

@@ -40,7 +40,7 @@ class BulkRun:
     def __init__(self, publisher: Publisher, connection: Connection, max_in_flight: int) -> None:
         self._publisher, self._connection = publisher, connection
         self._max_in_flight = max_in_flight
-        self._instruments = publisher.instruments
+        self._instruments, self._figures = publisher.instruments, publisher.figures
         self._covers = publisher.readiness.covers
         self._room = 0
         self._taken = 0
@@ -94,6 +94,8 @@ class BulkRun:
             self._unsent += 1
             self._note(self._taken - 1, call.job_type.name, record.job_id, refusal)
             return True
+        if taken and self._figures is not None:
+            self._figures.note_sent(call.job_type.name)
         self._accepted += taken
         self._room = self._room - 1 if taken else 0
         return taken
@@ -144,6 +146,8 @@ class BulkRun:
 
     def _note(self, index: int, job_type: str, job_id: str | None, error: EnqueueError) -> None:
         self._failed_indexes.append(index)
+        if self._figures is not None:
+            self._figures.note_failed(job_type, error)
         if isinstance(error, UNREACHED):
             self.unreached.append(index)
         if len(self._failures) < MAX_DETAILED:

@@ -19,6 +19,8 @@ from .delivery import BulkResult, Outcome, Receipt
 from .errors import BrokerUnreachable, EnqueueError, WouldDeadlock
 from .instrument import ProducerInstrument
 from .instrument_row import ProducerInstruments
+from .metrics.producer_figures import ProducerFigures
+from .metrics.server import LOCAL, MetricsServer
 from .publisher import Publisher
 from .record import Record
 from .settings import CHECK_TIMEOUT, ProducerSettings
@@ -162,6 +164,15 @@ class Producer:
     def _publish(
         self, call: JobCall, settle: Callable[[Future[Receipt], Outcome], None]
     ) -> tuple[Record, Future[Receipt]]:
+        try:
+            return self._publish_admitted(call, settle)
+        except EnqueueError as refusal:
+            self._publisher.note_refused(call, refusal)
+            raise
+
+    def _publish_admitted(
+        self, call: JobCall, settle: Callable[[Future[Receipt], Outcome], None]
+    ) -> tuple[Record, Future[Receipt]]:
         self._publisher.prepare(call.job_type)
         admission = self._publisher.admission
         if admission is None:
@@ -206,6 +217,23 @@ class Producer:
             self._publisher.check_usable()
             return run_spooled_bulk(self._publisher, self._spool, calls, in_flight)
         return run_bulk(self._publisher, calls, in_flight)
+
+    def measure(self) -> ProducerFigures:
+        """Count what this producer sends, and what fails, from now on. Harmless when repeated.
+
+        Returns:
+            The source of the samples, for a `MetricsServer`, a `StokerCollector`, or `observe_metrics`.
+        """
+        return self._publisher.measure(None if self._spool is None else self._spool.jobs)
+
+    def serve_metrics(self, port: int, host: str = LOCAL) -> MetricsServer:
+        """Make the server of `/metrics`, `/live` and `/ready` of this program, which answers in its `with` block.
+
+        Raises:
+            PrometheusClientMissing: the extra `metrics` is not installed.
+            MetricsPortTaken: the address cannot be listened on.
+        """
+        return MetricsServer([self.measure()], port, host)
 
     @property
     def spooled(self) -> int:

@@ -6,6 +6,7 @@ import atexit
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -24,8 +25,9 @@ from .admission.admission import Admission, bounded, depth_readers
 from .client import logger, producer_config
 from .connection import Connection
 from .delivery import Outcome, Receipt, Settle, delivery_error, receipt_of, why_unconfirmed
-from .errors import BufferFull, ProducerClosed, ProducerForked, SettingRefused, Unconfirmed
+from .errors import BufferFull, EnqueueError, ProducerClosed, ProducerForked, SettingRefused, Unconfirmed
 from .instrument_row import NO_INSTRUMENTS, ProducerInstruments
+from .metrics.producer_figures import ProducerFigures
 from .readiness import KafkaCheck, Readiness
 from .record import Record, RecordBuilder
 from .settings import ProducerSettings, default_source
@@ -46,6 +48,7 @@ class Publisher:
 
     Attributes:
         admission: admits jobs to queues that bound what waits; None where no queue does.
+        figures: count what is sent and what fails; None where nobody wants them.
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class Publisher:
         instruments: ProducerInstruments = NO_INSTRUMENTS,
     ) -> None:
         self.settings, self.instruments = settings, instruments
+        self.figures: ProducerFigures | None = None
+        self._pipeline = pipeline
         self._topics = tuple(queue.topic for queue in pipeline.queues.values())
         self._config = producer_config(cluster, **_bounds(settings), linger_ms=0)
         self._bulk_config = producer_config(cluster, **_bounds(settings), **_BULK)
@@ -143,6 +148,8 @@ class Publisher:
     def watched(self, call: JobCall, record: Record, settle: Settle) -> Settle:
         """`settle`, with the instruments called before it, and the due time of a delayed job in its receipt."""
         watched = partial(self._settle_watched, call, settle) if self.instruments else settle
+        if self.figures is not None:
+            watched = self.figures.watching(call, watched)
         if self.admission is not None:
             watched = self.admission.reporting(call, watched)
         return partial(_settle_delayed, record.due_at, watched) if call.options.is_delayed else watched
@@ -151,6 +158,17 @@ class Publisher:
         if isinstance(outcome, Receipt):
             self.instruments.enqueued(call, outcome)
         settle(outcome)
+
+    def measure(self, spooled: Callable[[], int] | None = None) -> ProducerFigures:
+        """Count what is sent and what fails from now on; `spooled` tells how many jobs wait in the spool."""
+        if self.figures is None:
+            self.figures = ProducerFigures(self._pipeline, spooled)
+        return self.figures
+
+    def note_refused(self, call: JobCall, error: EnqueueError) -> None:
+        """Count a call that was refused before it was sent."""
+        if self.figures is not None:
+            self.figures.note_failed(call.job_type.name, error)
 
     def offer(self, record: Record, settle: Settle) -> bool:
         """Hand a record over, unless the buffer is full; then False."""

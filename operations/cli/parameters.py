@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from ...producers.metrics.health import Health
+    from ...producers.metrics.sample import Source
+    from ...producers.metrics.server import MetricsServer
 
 Command = TypeVar("Command", bound=Callable[..., None])
 LOOPBACK: Final = "127.0.0.1"
@@ -94,6 +99,12 @@ class MetricsAddress:
     def options_of(self, number: int) -> tuple[str, str]:
         """The option of the process at a place of the fleet."""
         return "--metrics-port", str(self.port + number)
+
+    def serve(self, source: Source, health: Health | None = None) -> MetricsServer:
+        """Make the server of a process there, which answers in its `with` block. Raises as `check_free`."""
+        from ...producers.metrics.server import MetricsServer
+
+        return MetricsServer([source], self.port, self.host, health=health)
 
     def check_free(self, count: int) -> None:
         """Open and close so many ports, from the first one on.

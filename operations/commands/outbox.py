@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -13,7 +14,7 @@ import click
 from ..cli.app import AppContext, pass_app
 from ..cli.logs import log_to_stderr
 from ..cli.output import age_since, echo_line, echo_lines, print_json, print_table
-from ..cli.parameters import Duration
+from ..cli.parameters import Duration, MetricsAddress, metrics_options
 
 if TYPE_CHECKING:
     from ...databases.outbox.rows import OutboxStatus
@@ -72,13 +73,14 @@ def create(url: str | None, table: str, print_only: bool, dialect: str | None) -
 @outbox.command(short_help="Publish the rows until SIGTERM or Ctrl+C.")
 @_url
 @_table
+@metrics_options
 @pass_app
-def relay(app: AppContext, *, url: str | None, table: str) -> None:
+def relay(app: AppContext, *, url: str | None, table: str, metrics_port: int | None, metrics_host: str) -> None:
     """Publish the rows of the table until SIGTERM or Ctrl+C.
 
     Start several, on different machines: one publishes, the others take over within a second or so when it ends
     (within 5 s on SQLite). Each waits for a database or brokers that are away. The rows may be of any pipeline; the
-    contracts of this application (-A) are registered first.
+    contracts of this application (-A) are registered first. With --metrics-port, it shows metrics for Prometheus.
 
     \b
     Examples:
@@ -92,7 +94,9 @@ def relay(app: AppContext, *, url: str | None, table: str) -> None:
     runner = OutboxRelay(app.pipeline, _given(url), app.start_cluster(), table=table)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: runner.stop())
-    runner.run()
+    at = MetricsAddress.given(metrics_port, metrics_host)
+    with nullcontext() if at is None else at.serve(runner.samples):
+        runner.run()
 
 
 @outbox.command(short_help="Show what waits, what failed, and which relay works.")

@@ -108,6 +108,7 @@ def default_text(name: str) -> str:
     help="Print every 5 s what each runner, key and partition is doing. SIGUSR1 prints it once.",
 )
 @metrics_options
+@click.option("--otel-metrics", is_flag=True, help="Give the same metrics to the application's OpenTelemetry SDK.")
 @click.option(SUPERVISED, is_flag=True, hidden=True, help="For the processes of a fleet.")
 @click.option(RELAYED, is_flag=True, hidden=True, help="For the processes of a fleet on a terminal.")
 @pass_app
@@ -123,6 +124,7 @@ def worker(
     inspect: bool,
     metrics_port: int | None,
     metrics_host: str,
+    otel_metrics: bool,
     supervised: bool,
     relayed: bool,
     **bounds: int | timedelta | str | bool | None,
@@ -164,7 +166,14 @@ def worker(
     at = MetricsAddress.given(metrics_port, metrics_host)
     if processes > 1:
         ctx.exit(run_fleet(app, queues, processes, log_format=log_format, on_terminal=on_terminal, metrics=at))
-    start = _Start(log_format=log_format, on_terminal=on_terminal, supervised=supervised, inspect=inspect, metrics=at)
+    start = _Start(
+        log_format=log_format,
+        on_terminal=on_terminal,
+        supervised=supervised,
+        inspect=inspect,
+        metrics=at,
+        otel_metrics=otel_metrics,
+    )
     _run_one(app, settings, start)
 
 
@@ -200,6 +209,7 @@ class _Start:
     supervised: bool
     inspect: bool
     metrics: MetricsAddress | None
+    otel_metrics: bool
 
 
 def _run_one(app: AppContext, settings: WorkerSettings, start: _Start) -> None:
@@ -219,6 +229,10 @@ def _run_one(app: AppContext, settings: WorkerSettings, start: _Start) -> None:
     with ExitStack() as stack:
         if start.metrics is not None:
             stack.enter_context(worker.serve_metrics(start.metrics.port, start.metrics.host))
+        if start.otel_metrics:
+            from ...producers.metrics.otel import observe_metrics
+
+            observe_metrics(worker.measure())
         if start.supervised:
             stop_with_parent(worker)
         else:

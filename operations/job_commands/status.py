@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +15,7 @@ import click
 from ..cli.app import AppContext, pass_app
 from ..cli.logs import log_to_stderr
 from ..cli.output import echo_line, print_json, print_json_line, print_table
-from ..cli.parameters import Duration
+from ..cli.parameters import Duration, MetricsAddress, metrics_options
 from .options import AS_JSON, INDEX
 
 if TYPE_CHECKING:
@@ -37,14 +38,25 @@ def status() -> None:
 @INDEX
 @click.option("--keep", type=Duration(), default="7d", show_default=True, help="Forget ended jobs that are older.")
 @click.option("--once", is_flag=True, help="End when all that is there was read, ledgers and commits as well.")
+@metrics_options
 @AS_JSON
 @pass_app
-def run(app: AppContext, *, index: str | None, keep: timedelta, once: bool, as_json: bool) -> None:
+def run(
+    app: AppContext,
+    *,
+    index: str | None,
+    keep: timedelta,
+    once: bool,
+    metrics_port: int | None,
+    metrics_host: str,
+    as_json: bool,
+) -> None:
     """Read the topics of this pipeline into the index, until SIGTERM or Ctrl+C.
 
     One process for each namespace is enough. It may be killed at any time: it goes on where the index has got to, and
     counts nothing twice. The index may be deleted at any time: it is built again from the topics. While it is built, or
     is very far behind, `stoker jobs` cannot ask it. No worker waits for it. With --json it prints a line every 5 s.
+    With --metrics-port it shows metrics for Prometheus, and its health.
 
     \b
     Examples:
@@ -55,6 +67,7 @@ def run(app: AppContext, *, index: str | None, keep: timedelta, once: bool, as_j
     from ..job_index.building import collect_rarely
     from ..job_index.database import index_path
     from ..job_index.following import Follower
+    from ..job_index.index_metrics import IndexMetrics
     from ..views.logging_json import JsonFormatter
 
     log_to_stderr(app.log_level or "warning", None if sys.stderr.isatty() else JsonFormatter())
@@ -64,15 +77,18 @@ def run(app: AppContext, *, index: str | None, keep: timedelta, once: bool, as_j
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
     collect_rarely()
-    told = _Told(as_json=as_json)
+    told, measured = _Told(as_json=as_json), IndexMetrics(path)
+    at = MetricsAddress.given(metrics_port, metrics_host)
     echo_line(f"index of {app.pipeline.namespace}: {path}", err=True)
 
     def note(progress: Progress) -> None:
         told.note(progress)
+        measured.note(progress)
         if once and progress.is_settled and progress.behind == 0:
             ending.set()
 
-    follower.run(ending.is_set, note)
+    with nullcontext() if at is None else at.serve(measured, measured):
+        follower.run(ending.is_set, note)
     told.end(follower.progress)
 
 

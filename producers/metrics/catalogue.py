@@ -69,8 +69,26 @@ OPERATION_SECONDS: Final = Metric(
     kind="histogram",
     unit="s",
     labels=(*OPERATION, "queue"),
-    text="How long an operation took. `settle`: from the end of a batch's first run until its outcomes are durable.",
+    text="How long an operation took. `settle`: from the end of a batch's first run until its outcomes are durable. "
+    "`enqueue`: from the call of a producer until the brokers have confirmed it, without those of bulks.",
     bounds=OPERATION_BOUNDS_S,
+)
+SENT: Final = Metric(
+    name="messaging_client_sent_messages_total",
+    kind="counter",
+    unit="jobs",
+    labels=(*OPERATION, "queue", "type"),
+    text="Jobs that a producer has handed to its Kafka client.",
+)
+ENQUEUE_FAILED: Final = Metric(
+    name="stoker_enqueue_failures_total",
+    kind="counter",
+    unit="jobs",
+    labels=("queue", "type", "error_type"),
+    text="Jobs that a producer has refused, or that were not confirmed, by the class of the error.",
+)
+SPOOLED: Final = Metric(
+    name="stoker_spooled_jobs", kind="gauge", unit="jobs", labels=(), text="Jobs that wait in a producer's spool."
 )
 WAIT_SECONDS: Final = Metric(
     name="stoker_job_wait_seconds",
@@ -276,11 +294,63 @@ IS_READY: Final = Metric(
     name="stoker_ready", kind="gauge", unit="0 or 1", labels=(), text="Whether `/ready` answers that it is."
 )
 
+INDEX_READ: Final = Metric(
+    name="stoker_index_read_total",
+    kind="counter",
+    unit="records",
+    labels=(),
+    text="Records and events that this process has read into the index.",
+)
+INDEX_BEHIND: Final = Metric(
+    name="stoker_index_behind", kind="gauge", unit="records", labels=(), text="Records that are still to be read."
+)
+INDEX_MENDED: Final = Metric(
+    name="stoker_index_mended_total",
+    kind="counter",
+    unit="jobs",
+    labels=(),
+    text="Jobs that only the ledger had as ended: their events were lost.",
+)
+INDEX_FORGOTTEN: Final = Metric(
+    name="stoker_index_forgotten_total",
+    kind="counter",
+    unit="jobs",
+    labels=(),
+    text="Jobs that were deleted from the index since they are older than `--keep`.",
+)
+INDEX_BYTES: Final = Metric(
+    name="stoker_index_size_bytes", kind="gauge", unit="By", labels=(), text="Size of the index on disk."
+)
+OUTBOX_PUBLISHED: Final = Metric(
+    name="stoker_outbox_published_total",
+    kind="counter",
+    unit="rows",
+    labels=("table",),
+    text="Rows that this relay has published and deleted.",
+)
+OUTBOX_LEADS: Final = Metric(
+    name="stoker_outbox_leads",
+    kind="gauge",
+    unit="0 or 1",
+    labels=("table",),
+    text="Whether this relay works; of several for one table, one does.",
+)
+OUTBOX_TROUBLE: Final = Metric(
+    name="stoker_outbox_trouble",
+    kind="gauge",
+    unit="0 or 1",
+    labels=("table",),
+    text="Whether this relay works and cannot publish now.",
+)
+
 METRICS: Final = (
     *(RUN_SECONDS, WAIT_SECONDS, OPERATION_SECONDS, SETTLED, CONSUMED),
     *(LAG, GROWTH, OLDEST, IN_FLIGHT, READY, WAITING, STUCK, STRANDED, UNWRITABLE),
     *(RUNNERS, BUSY, CHILDREN, CHILDREN_ENDED, CRASHES),
     *(PARTITIONS, FETCHING_PAUSED, TURN_SECONDS, TURN_AGE, REBALANCES, COMMITS),
+    *(SENT, ENQUEUE_FAILED, SPOOLED),
+    *(INDEX_READ, INDEX_BEHIND, INDEX_MENDED, INDEX_FORGOTTEN, INDEX_BYTES),
+    *(OUTBOX_PUBLISHED, OUTBOX_LEADS, OUTBOX_TROUBLE),
     *(LIMIT_USED, LIMIT_MOST, LIMIT_SCOPES, BREAKER, EVENTS_GIVEN_UP, MEMORY, INFO, IS_READY),
 )
 """All of them, in the order of the documents."""

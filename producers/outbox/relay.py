@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
@@ -28,6 +28,8 @@ from ...schemas import RegistryUnreachable, SchemaError, SchemaStore, SchemaStor
 from ...topology.cluster.settings import ClusterSettings
 from ...topology.declaration.pipeline import Pipeline
 from ...topology.planning.schema_store import schema_store
+from ..metrics.catalogue import OUTBOX_LEADS, OUTBOX_PUBLISHED, OUTBOX_TROUBLE
+from ..metrics.sample import Sample
 from .flight import Flight
 from .pace import BEAT_S, LOG_EVERY_S, Pace
 
@@ -143,6 +145,12 @@ class OutboxRelay:
     def published(self) -> int:
         """Rows that this relay has published and deleted."""
         return self._pace.published
+
+    def samples(self) -> Iterator[Sample]:
+        """The samples of its metrics; called by any thread."""
+        yield Sample(OUTBOX_PUBLISHED, (self._name,), self.published)
+        yield Sample(OUTBOX_LEADS, (self._name,), self.is_leading)
+        yield Sample(OUTBOX_TROUBLE, (self._name,), self.is_leading and self._trouble is not None)
 
     def run(self) -> None:
         """Publish until `stop` is called, whatever goes away meanwhile.

@@ -8,18 +8,23 @@ import threading
 from datetime import timedelta
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from stoker.consumers import Worker, WorkerSettings
 from stoker.producers import Producer
 from stoker.producers.metrics.catalogue import METRICS
+from stoker.producers.metrics.otel import observe_metrics
 from stoker.producers.metrics.server import MetricsServer
 from stoker.topology import ClusterSettings, Concurrency, Pipeline, RetryPolicy
 from support.kafka.brokers import cannot_have
 from support.scenes.worker import RunningWorker, create
+from support.sight.otel_reading import read_points
 from support.sight.scraping import Scrape, scrape
 from support.waiting import wait_until
 
 GRACE = timedelta(seconds=5)
+RUNS_OF_OTEL = "messaging.process.duration.count"
 DONE, SPENT, ASYNC = 60, 3, 20
 
 
@@ -46,7 +51,11 @@ def test_the_figures_agree_with_an_account_from_outside(cluster: ClusterSettings
     with Producer(pipeline, cluster) as producer:
         producer.enqueue_many(act.call(number) for number in range(-SPENT, DONE))
         producer.enqueue_many(act_async.call(number) for number in range(ASYNC))
-    worker = Worker(pipeline, cluster, WorkerSettings(grace=GRACE, revoke_grace=GRACE, concurrency=4))
+    worker, reader = (
+        Worker(pipeline, cluster, WorkerSettings(grace=GRACE, revoke_grace=GRACE, concurrency=4)),
+        InMemoryMetricReader(),
+    )
+    observe_metrics(worker.measure(), MeterProvider([reader]))
     with worker.serve_metrics(0) as server:
         running = RunningWorker(worker)
         try:
@@ -58,9 +67,12 @@ def test_the_figures_agree_with_an_account_from_outside(cluster: ClusterSettings
                 producer.enqueue_many(wait.call() for _ in range(3))
             _check_waiting(wait_until(lambda: _busy(scrape(server.port)), 60, "one job that runs, and two that wait"))
             page = scrape(server.port)
+            seen_by_otel = read_points(reader)
         finally:
             may_end.set()
             running.stop()
+    by_type = {dict(key)["stoker.type"]: count for (name, key), count in seen_by_otel.items() if name == RUNS_OF_OTEL}
+    assert by_type == {"act": DONE + 2 * SPENT, "act_async": ASYNC}
     kinds = {metric.name: metric.kind for metric in METRICS}
     assert page.families().items() <= kinds.items()
     _check_by_promtool(page.page)
