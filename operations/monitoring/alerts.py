@@ -12,6 +12,7 @@ _ENDED: Final = f'{_SETTLED}{{outcome=~"done|dead|cancelled|skipped"}}'
 _RUNS: Final = f'{_SETTLED}{{outcome=~"done|retried|dead"}}'
 _FAILED: Final = f'{_SETTLED}{{outcome=~"retried|dead"}}'
 _DEAD: Final = f'{_SETTLED}{{outcome="dead"}}'
+_LEADS: Final = metrics.OUTBOX_LEADS.name
 _FLOWING: Final = f'{metrics.PARTITIONS.name}{{state="flowing"}}'
 
 BACKLOG: Final = Recording(
@@ -148,6 +149,23 @@ ALERTS: Final = (
         lasts="5m",
         summary="{{ $value | humanize }} events of queue {{ $labels.queue }} could not be written",
         description="Statistics and the index of jobs have a gap. No job is touched.",
+    ),
+    Alert(
+        name="StokerOutboxStalls",
+        severity="critical",
+        expr=f"max by (table) ({metrics.OUTBOX_TROUBLE.name}) == 1 or "
+        f"max by (table) (max_over_time({_LEADS}[1h])) == 1 unless max by (table) ({_LEADS}) == 1",
+        lasts="5m",
+        summary="No relay publishes the jobs of outbox {{ $labels.table }}",
+        description="The relay that works cannot publish, or none works. Jobs wait in the table of the database.",
+    ),
+    Alert(
+        name="StokerIndexBehind",
+        severity="warning",
+        expr=f"{metrics.INDEX_BEHIND.name} > 100000",
+        lasts="15m",
+        summary="The index at {{ $labels.instance }} has {{ $value | humanize }} records to read",
+        description="`stoker jobs` and `stoker status` answer with what was. No job is touched.",
     ),
     Alert(
         name="StokerPollThreadHangs",

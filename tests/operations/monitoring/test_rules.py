@@ -37,13 +37,16 @@ HEALTHY = {
     'stoker_breaker_state{breaker="stripe",state="open",instance="w1"}': "0x200",
     'stoker_breaker_state{breaker="stripe",state="half-open",instance="w1"}': "0x200",
     'stoker_ready{instance="w1"}': "1x200",
+    'stoker_outbox_leads{table="outbox",instance="r1"}': "1x200",
+    'stoker_outbox_trouble{table="outbox",instance="r1"}': "0x200",
+    'stoker_index_behind{instance="s1"}': "7x200",
     'stoker_jobs_settled_total{queue="mails",type="send",outcome="done",reason="",instance="w1"}': "0+600x200",
     'stoker_jobs_settled_total{queue="mails",type="send",outcome="retried",reason="",instance="w1"}': "0+3x200",
     'stoker_jobs_settled_total{queue="mails",type="send",outcome="dead",reason="expired",instance="w1"}': "0x200",
 }
 """A worker that is well, one value a minute: ten jobs a second, 0.5 % of the runs fail."""
 PARTITIONS, LAG, OLDEST, DUE, STUCK, STRANDED, UNWRITABLE, GIVEN_UP, CRASHES, POLL, OPEN, HALF_OPEN, READY, *_ = HEALTHY
-DONE, RETRIED, DEAD = list(HEALTHY)[-3:]
+LEADS, TROUBLE, INDEX, DONE, RETRIED, DEAD = list(HEALTHY)[-6:]
 FROM = 90
 """The minute at which all faults begin: rules that compare with the past have one."""
 
@@ -81,7 +84,8 @@ OLD = then(OLDEST, "60+60x100")
 CAUSES = {
     "nothing is wrong": Case({}),
     "all workers end": Case(
-        {name: f"{values.split('x')[0]}x{FROM}" for name, values in HEALTHY.items()}, ("StokerNoWorker",)
+        {name: f"{values.split('x')[0]}x{FROM}" for name, values in HEALTHY.items() if "w1" in name},
+        ("StokerNoWorker",),
     ),
     "a worker is replaced within a minute": Case(then(PARTITIONS, "0 0 2x100"), after=3),
     "no job ends": Case(
@@ -125,6 +129,12 @@ CAUSES = {
     "a topic is missing": Case(then(STRANDED, "2x100"), ("StokerOutcomesStranded",)),
     "events are given up": Case(rate(GIVEN_UP, 3), ("StokerEventsLost",)),
     "a job waits for days": Case(then(OLDEST, "400000x100"), ("StokerOldestJobWaits", "StokerRetentionNear")),
+    "a relay cannot publish": Case(then(TROUBLE, "1x100"), ("StokerOutboxStalls",)),
+    "a relay cannot publish for a moment": Case(then(TROUBLE, "1x2 0x100"), after=4),
+    "no relay works": Case(then(LEADS, "0x100"), ("StokerOutboxStalls",)),
+    "another relay takes over": Case(then(LEADS, "0 0 1x100"), after=3),
+    "the index is far behind": Case(then(INDEX, "500000x100"), ("StokerIndexBehind",)),
+    "the index catches up": Case(then(INDEX, "500000x5 7x100"), after=9),
     "the poll thread hangs": Case(then(POLL, "60+60x100"), ("StokerPollThreadHangs",)),
     "the poll thread takes long once": Case(then(POLL, "70 0x100"), after=1),
     "a worker does not get ready": Case(then(READY, "0x100"), ("StokerNotReady",)),
