@@ -15,6 +15,8 @@ from .declaration.timing import InvalidTiming, cron, every
 from .declaration.unique import Unique
 from .durations import format_duration, parse_duration
 from .origin import Origin
+from .ownership.slo import Slo
+from .ownership.story import JobStory
 from .planning.apply import Applied, ApplyFailed, TopologyRefused, ensure_topology
 from .planning.findings import Allowed, Finding, Group, Plan
 from .planning.recording import Recording
@@ -40,6 +42,7 @@ __all__ = [
     "InvalidDeclaration",
     "InvalidTiming",
     "JobCall",
+    "JobStory",
     "JobType",
     "LedgerWindow",
     "NoCluster",
@@ -52,6 +55,7 @@ __all__ = [
     "Recording",
     "RetryPolicy",
     "Schedule",
+    "Slo",
     "TopologyMismatch",
     "TopologyRefused",
     "Unique",

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import assert_type
 
 from stoker.producers import AsyncProducer, BulkResult, Producer, Receipt
-from stoker.topology import ConfiguredJob, JobCall, JobType, Pipeline
+from stoker.topology import ConfiguredJob, JobCall, JobStory, JobType, Pipeline, Slo
 
 pipeline = Pipeline("shop")
 mails = pipeline.queue("mails")
@@ -35,6 +35,31 @@ async def charge(account: str, cents: int) -> float:
 @pipeline.job(mails, key="job")
 def collide(self: int, job: int, *, timeout: int = 0, calls: int = 0, key: str = "") -> None:
     """Have parameters with the names of the producers' own."""
+
+
+@pipeline.job(mails)
+def page_owner(story: JobStory) -> None:
+    """Follow jobs that are dead."""
+
+
+@pipeline.job(mails)
+async def open_ticket(story: JobStory) -> None:
+    """Follow jobs that are late."""
+
+
+@pipeline.job(mails, owner="shop", slo=Slo(success=0.99), on_dead=page_owner, on_late=open_ticket)
+def owned(order_id: int) -> None:
+    """Have followers that take a story."""
+
+
+@pipeline.job(mails, on_dead=send_receipt)  # type: ignore[arg-type]
+def followed_by_another(order_id: int) -> None:
+    """Have a follower that takes no story."""
+
+
+@pipeline.job(mails, slo=0.99)  # type: ignore[arg-type]
+def promised(order_id: int) -> None:
+    """Have a promise that is none."""
 
 
 def calls_with_names_of_our_own(producer: Producer) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 from ...schemas.codec.schema import FieldSchema, ObjectSchema, Schema, is_named, logical_type
 from ...schemas.stores.registry_client import printable_address, subject_of
 from ..durations import format_duration
+from ..ownership.slo import Slo
 from .job_type import AnyJobType
 from .limits import Limit, named_limits
 from .pipeline import Pipeline
@@ -28,10 +29,20 @@ class CataloguedField:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CataloguedSlo:
+    """What is promised of jobs: 99 of 100 of them the times, and the share of them that is done."""
+
+    wait_s: float | None
+    run_s: float | None
+    success: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CataloguedJobType:
     """One job type. `tiers` are those that its failures climb, as in topic names; `key`, `tenant`: how each is made.
     `unique` is how its jobs are unique, in words; empty where they are not. `limits` are its own, in words, by name.
-    `breaker` and `dead_guard` are in words as well, empty where there is none.
+    `breaker` and `dead_guard` are in words as well, empty where there is none. `on_dead` and `on_late` are the names of
+    job types.
 
     `isolation` is `process` or `none`; `memory_limit_bytes` is that of an isolated job, None for no limit.
     """
@@ -39,6 +50,12 @@ class CataloguedJobType:
     name: str
     description: str
     owner: str
+    runbook: str
+    slo: CataloguedSlo | None
+    escalation: str
+    on_dead: str
+    on_late: str
+    late_after_s: float | None
     is_async: bool
     key: str
     tenant: str
@@ -81,6 +98,9 @@ class CataloguedQueue:
     name: str
     description: str
     owner: str
+    runbook: str
+    slo: CataloguedSlo | None
+    escalation: str
     group: str
     ordering: str
     route_by: str
@@ -163,6 +183,9 @@ def _queue(pipeline: Pipeline, queue: Queue) -> CataloguedQueue:
         name=queue.name,
         description=queue.description,
         owner=queue.owner,
+        runbook=queue.runbook,
+        slo=_slo(queue.slo),
+        escalation=queue.escalation,
         group=queue.group,
         ordering=queue.ordering,
         route_by=queue.route_by,
@@ -202,6 +225,12 @@ def _job_type(job: AnyJobType) -> CataloguedJobType:
         name=job.name,
         description=job.description,
         owner=job.owner,
+        runbook=job.runbook,
+        slo=_slo(job.slo),
+        escalation=job.escalation,
+        on_dead="" if job.on_dead is None else job.on_dead.name,
+        on_late="" if job.on_late is None else job.on_late.name,
+        late_after_s=job.late_s,
         is_async=job.is_async,
         key=_label(job.key),
         tenant=_label(job.tenant),
@@ -225,6 +254,13 @@ def _job_type(job: AnyJobType) -> CataloguedJobType:
         schema_fingerprint=job.contract.fingerprint.hex(),
         fields=tuple(_field(found) for found in job.contract.schema["fields"]),
     )
+
+
+def _slo(slo: Slo | None) -> CataloguedSlo | None:
+    if slo is None:
+        return None
+    wait_s, run_s = (None if time is None else time.total_seconds() for time in (slo.wait, slo.run))
+    return CataloguedSlo(wait_s=wait_s, run_s=run_s, success=slo.success)
 
 
 def _limits(owner: str, limits: Sequence[Limit]) -> dict[str, str]:

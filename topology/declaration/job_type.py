@@ -15,6 +15,8 @@ from typing import Any, Final, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVa
 
 from ...schemas import Compatibility, Contract
 from ...schemas.shapes.signature import annotated_function
+from ..ownership.slo import Slo, ownership_faults
+from ..ownership.story import Follower, follower_faults, lateness_faults
 from .breakers import Breaker, DeadGuard
 from .isolation import Isolation, isolation_faults
 from .labels import LabelDeclaration, LabelFunction, LabelPath, label_faults, made_label
@@ -146,7 +148,15 @@ class JobType(Generic[P, R]):
         compatibility: the rule that a change of the contract must keep.
         heartbeat: a run that sends no heartbeat for so long is ended as if it had passed its timeout; None: it may
             be silent.
-        owner, description: for the catalogue; the description defaults to the docstring's first line.
+        owner: who answers for its jobs; `Pipeline.job` takes the queue's for it, for `runbook`, `slo` and `escalation`,
+            where it has none of its own.
+        runbook: what to do when they fail: an URL, or a line of text.
+        slo: what the owner promises of its jobs.
+        escalation: whom to call when the owner does not answer, or how.
+        on_dead: the job type that is enqueued once for each of its dead letters, with its `JobStory`.
+        on_late: the same for each of its jobs that is late.
+        late_after: a job is late when it has waited for so long; None takes `slo.wait`.
+        description: for the catalogue; the docstring's first line by default.
     """
 
     name: str
@@ -170,6 +180,12 @@ class JobType(Generic[P, R]):
     compatibility: Compatibility = Compatibility.BACKWARD
     heartbeat: timedelta | None = None
     owner: str = ""
+    runbook: str = ""
+    slo: Slo | None = None
+    escalation: str = ""
+    on_dead: Follower | None = None
+    on_late: Follower | None = None
+    late_after: timedelta | None = None
     description: str = ""
 
     def __post_init__(self) -> None:
@@ -189,7 +205,7 @@ class JobType(Generic[P, R]):
         unknown = unknown_priority(self.own_priority, self.queue.priorities, self.queue.name)
         faults += [] if unknown is None else [f"priority {unknown}"]
         faults += isolation_faults(self.handler, self.isolation, self.memory_limit_bytes)
-        faults += self._breaker_faults()
+        faults += self._breaker_faults() + self._ownership_faults()
         if faults:
             raise InvalidDeclaration(f"job type {self.name!r}", faults)
         for name in WRAPPER_ASSIGNMENTS:
@@ -199,6 +215,12 @@ class JobType(Generic[P, R]):
     def _breaker_faults(self) -> list[str]:
         declared = [rule for rule in (self.breaker, self.own_dead_guard) if rule is not None]
         return [fault for rule in declared for fault in rule.faults()]
+
+    def _ownership_faults(self) -> list[str]:
+        found = ownership_faults(owner=self.owner, runbook=self.runbook, escalation=self.escalation, slo=self.slo)
+        found += follower_faults("on_dead", self.on_dead) + follower_faults("on_late", self.on_late)
+        promised = self.slo if isinstance(self.slo, Slo) else None
+        return found + lateness_faults(self.on_late, self.late_after, promised.wait if promised else None)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the handler here and now."""
@@ -270,6 +292,12 @@ class JobType(Generic[P, R]):
     def dead_guard(self) -> DeadGuard | None:
         """How many dead letters pause it."""
         return self.own_dead_guard or self.queue.dead_guard
+
+    @cached_property
+    def late_s(self) -> float | None:
+        """After how many seconds of waiting a job is late; None where nothing follows that."""
+        wait = self.late_after or (None if self.slo is None else self.slo.wait)
+        return None if self.on_late is None or wait is None else wait.total_seconds()
 
     @cached_property
     def is_async(self) -> bool:

@@ -10,6 +10,8 @@ from types import MappingProxyType
 from typing import ParamSpec, TypedDict, TypeVar, Unpack
 
 from ...schemas import Compatibility, Contract
+from ..ownership.slo import Slo
+from ..ownership.story import Follower
 from ..wire import names
 from .breakers import DEFAULT_BREAKER, Breaker, DeadGuard, name_faults, need_faults
 from .fairness import Divider, FairBy
@@ -51,6 +53,9 @@ class QueueShape(TypedDict, total=False):
     priorities: Mapping[str, int]
     fair_by: FairBy | Divider | None
     owner: str
+    runbook: str
+    slo: Slo | None
+    escalation: str
     description: str
 
 
@@ -195,6 +200,12 @@ class Pipeline:
         schema: Path | Mapping[str, object] | None = None,
         compatibility: Compatibility = Compatibility.BACKWARD,
         owner: str = "",
+        runbook: str = "",
+        slo: Slo | None = None,
+        escalation: str = "",
+        on_dead: Follower | None = None,
+        on_late: Follower | None = None,
+        late_after: timedelta | None = None,
         description: str = "",
     ) -> Callable[[Callable[P, R]], JobType[P, R]]:
         """Declare the decorated function as a job type of the queue; `JobType` documents each option.
@@ -213,6 +224,10 @@ class Pipeline:
             needs: names of dependencies, such as `["stripe"]`: its jobs wait while the breaker of one is open.
             dead_guard: how many of its dead letters pause it; None takes the queue's.
             priority: one of the queue's `priorities`, of all of its jobs whose call names no other.
+            owner: who answers for its jobs; empty takes the queue's. So do `runbook`, `slo` and `escalation`.
+            on_dead: a job type, declared before, that is enqueued once for each of its dead letters, with its
+                `JobStory`.
+            on_late: the same for each job that is late: that waits for longer than `late_after`, or else `slo.wait`.
             schema: an Avro schema, or the path of an `.avsc` file, instead of one derived from the annotations.
 
         Raises:
@@ -221,7 +236,7 @@ class Pipeline:
 
         def declare(function: Callable[P, R]) -> JobType[P, R]:
             job_name = name or handler_name(function) or ""
-            self._check(job_name, queue, function, needs)
+            self._check(job_name, queue, function, needs, followers={"on_dead": on_dead, "on_late": on_late})
             job_type = JobType(
                 name=job_name,
                 queue=queue,
@@ -244,6 +259,12 @@ class Pipeline:
                 memory_limit_bytes=memory_limit_bytes,
                 compatibility=compatibility,
                 owner=owner or queue.owner,
+                runbook=runbook or queue.runbook,
+                slo=slo or queue.slo,
+                escalation=escalation or queue.escalation,
+                on_dead=on_dead,
+                on_late=on_late,
+                late_after=late_after,
                 description=description or handler_summary(function),
             )
             if faults := clashes(declared_limits([], [job_type]), self._limits()):
@@ -262,8 +283,11 @@ class Pipeline:
             return Contract.of_function(function, job_type=job_name, namespace=self.namespace)
         return Contract.of_avsc(function, schema, job_type=job_name, namespace=self.namespace)
 
-    def _check(self, job_name: str, queue: Queue, handler: object, needs: object) -> None:
+    def _check(
+        self, job_name: str, queue: Queue, handler: object, needs: object, followers: Mapping[str, Follower | None]
+    ) -> None:
         faults = [*handler_faults(handler), *need_faults(needs)]
+        faults += [fault for option, follower in followers.items() for fault in self._foreign(option, follower)]
         if not job_name:
             kind = "lambda" if hasattr(handler, "__name__") else type(handler).__name__
             faults.append(f"its handler, a {kind}, has no name of its own; give one, with name=")
@@ -275,6 +299,16 @@ class Pipeline:
             faults.append(f"queue {queue.name!r} belongs to another pipeline")
         if faults:
             raise InvalidDeclaration(f"job type {job_name!r}", faults)
+
+    def _foreign(self, option: str, follower: Follower | None) -> list[str]:
+        """The fault of a job type that is to follow this one, and is none of this pipeline.
+
+        It is declared before this one. So no job type can follow itself, nor two follow each other.
+        """
+        name = getattr(follower, "name", None)
+        if name is None or self._job_types.get(name) is follower:
+            return []
+        return [f"{option} names the job type {name!r} of another pipeline; declare one in {self.namespace!r}"]
 
     def dependency(self, name: str, breaker: Breaker = DEFAULT_BREAKER) -> None:
         """Declare what jobs depend on, such as a service of others, and when its breaker opens.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
+from ..ownership.slo import Slo, ownership_faults
 from ..wire import names
 from .breakers import DeadGuard
 from .delays import DelayClass
@@ -83,7 +84,11 @@ class Queue:
         fair_by: "tenant" shares the runners of each worker process among the tenants that have work there, whatever is
             ahead in the log; `FairBy("tenant", weights={"acme": 3})` gives some of them more. None runs jobs in the
             order in which they come.
-        owner, description: for the catalogue.
+        owner: who answers for its jobs, unless the job type declares its own; so too `runbook`, `slo` and `escalation`.
+        runbook: what to do when they fail: an URL, or a line of text.
+        slo: what the owner promises of its jobs.
+        escalation: whom to call when the owner does not answer, or how.
+        description: for the catalogue.
         priorities: {priority: weight}, the most urgent first, with "normal" among them, that of jobs which name none.
             Where jobs of several priorities are ready, runners start them in proportion to the weights, so none
             starves. Each has a topic of its own; normal jobs are on the main topic. The order per key holds within a
@@ -112,6 +117,9 @@ class Queue:
     dead_guard: DeadGuard | None = None
     fair_by: FairBy | Divider | None = None
     owner: str = ""
+    runbook: str = ""
+    slo: Slo | None = None
+    escalation: str = ""
     description: str = ""
     priorities: Mapping[str, int] = field(default_factory=dict, hash=False)
     unique: dict[str, Unique] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -203,6 +211,7 @@ class Queue:
         found += _admission_faults(self.max_waiting, self.when_full)
         found += self.dead_guard.faults() if self.dead_guard is not None else []
         found += priority_faults(self.priorities, is_strict=self.ordering == "strict")
+        found += ownership_faults(owner=self.owner, runbook=self.runbook, escalation=self.escalation, slo=self.slo)
         return [*found, *self._shape_faults(), *self._window_faults(), *limit_faults(self.name, self.limits, self)]
 
     def _shape_faults(self) -> list[str]:

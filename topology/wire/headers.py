@@ -1,9 +1,9 @@
 """The record headers of the wire contract, each listed once.
 
 CloudEvents 1.0 in Kafka's binary mode, W3C trace context, and Stoker's own. All values are ASCII except
-`stoker-tenant`, `stoker-unique`, `stoker-error-message`, `stoker-error-stack` and `stoker-note`, which are UTF-8, and
-`stoker-order`, which is Avro. Instants are RFC 3339 in UTC, such as `2013-01-01T05:17:00.250000Z`; numbers are decimal
-text. Unknown headers travel along untouched.
+`stoker-tenant`, `stoker-unique`, `stoker-error-message`, `stoker-error-stack`, `stoker-owner`, `stoker-runbook` and
+`stoker-note`, which are UTF-8, and `stoker-order`, which is Avro. Instants are RFC 3339 in UTC, such as
+`2013-01-01T05:17:00.250000Z`; numbers are decimal text. Unknown headers travel along untouched.
 """
 
 from __future__ import annotations
@@ -67,6 +67,10 @@ REASON: Final = "stoker-reason"
 WORKER: Final = "stoker-worker"
 CRASHES: Final = "stoker-crashes"
 """On a dead letter: how many processes died while the job ran; absent means none."""
+OWNER: Final = "stoker-owner"
+"""On a dead letter: who answers for its job type, as that was declared; absent where nobody is."""
+RUNBOOK: Final = "stoker-runbook"
+"""On the same: what to do about it, an URL or a line of text."""
 TRUNCATED_FROM: Final = "stoker-truncated-from"
 """On a dead letter that holds a part of its record only: `topic/partition/offset` of that record."""
 TRUNCATED_SIZE: Final = "stoker-truncated-size"
@@ -115,6 +119,8 @@ RETRY_HEADERS: Final = frozenset(
         REASON,
         WORKER,
         CRASHES,
+        OWNER,
+        RUNBOOK,
         TRUNCATED_FROM,
         TRUNCATED_SIZE,
         TRUNCATED_DIGEST,
