@@ -54,6 +54,7 @@ from .records.source import Priority
 from .settings import WorkerSettings
 from .settling.done_jobs import DoneJobs
 from .settling.event_publisher import EventPublisher
+from .settling.owners import owners_of, with_owners
 from .settling.settle import SettledEvents, Settler, SettlingClients
 from .settling.unique_records import writers_of
 from .steps.schema_waits import SchemaWaits
@@ -131,7 +132,7 @@ class WorkerParts:
                 release=self.settings.release,
             ),
             on_settled=self.settled.put,
-            writers=writers_of(self.queue, self.assignments.find_unique),
+            writers=with_owners(writers_of(self.queue, self.assignments.find_unique), owners_of(self._pipeline)),
         )
 
     def _add_running(self) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from ...topology.wire import headers as wire
+from ..catalogue.owners import NOBODY, Owner
 from ..stored_jobs.truncation import truncation_text
 from ..views.terminal_text import printable
 from .output import print_fitting_table
@@ -29,7 +30,7 @@ def when(instant: datetime) -> str:
     return instant.strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-def dead_letter_row(dead_letter: DeadLetter) -> dict[str, Any]:
+def dead_letter_row(dead_letter: DeadLetter, owner: Owner = NOBODY) -> dict[str, Any]:
     """A dead letter without its payload and stack."""
     record = dead_letter.record
     return {
@@ -49,20 +50,22 @@ def dead_letter_row(dead_letter: DeadLetter) -> dict[str, Any]:
         "status": dead_letter.status,
         "truncated": truncation_text(record) or None,
         "twins": [str(ref) for ref in dead_letter.twins],
+        **owner.document,
     }
 
 
 def print_dead_letters(rows: Iterable[dict[str, Any]]) -> None:
-    """Rows for people; texts are cut to what a line can hold. Tenants have a column where one of them has a tenant."""
+    """Rows for people; texts are cut to what a line can hold. Tenants and owners have columns where a row has one."""
     shown = list(rows)
-    tenant = ("TENANT",) if any(row["tenant"] for row in shown) else ()
-    titles = ("REF", "STATUS", "DIED", "TYPE", *tenant, "KEY", "REASON", "ERROR", "ATTEMPT", "ID", "FINGERPRINT")
-    print_fitting_table(titles, [_dead_letter_cells(row, with_tenant=bool(tenant)) for row in shown])
+    some = [name for name in ("tenant", "owner") if any(row[name] for row in shown)]
+    named = [name.upper() for name in some]
+    titles = ("REF", "STATUS", "DIED", "TYPE", *named, "KEY", "REASON", "ERROR", "ATTEMPT", "ID", "FINGERPRINT")
+    print_fitting_table(titles, [_dead_letter_cells(row, some) for row in shown])
 
 
-def _dead_letter_cells(row: dict[str, Any], *, with_tenant: bool) -> list[str]:
+def _dead_letter_cells(row: dict[str, Any], some: Iterable[str]) -> list[str]:
     error = f"{row['error_type'].rpartition('.')[2]}: {_first_line(row['error_message'])}".strip(": ")
-    named = (row["job_type"], *([row["tenant"] or ""] if with_tenant else []), row["key"] or "")
+    named = (row["job_type"], *(row[name] or "" for name in some), row["key"] or "")
     shown = (*named, row["reason"], error, row["attempt"], row["id"], row["fingerprint"][:8])
     return [row["ref"], row["status"], when(datetime.fromisoformat(row["at"])), *map(_cut, shown)]
 
@@ -112,7 +115,9 @@ def _plain(datum: object) -> object:
     return datum if isinstance(datum, str | int | float | bool | None) else str(datum)
 
 
-def history_document(history: DeadLetterHistory, how_read: str, payload: object) -> dict[str, object]:
+def history_document(
+    history: DeadLetterHistory, how_read: str, payload: object, owner: Owner = NOBODY
+) -> dict[str, object]:
     """All about one dead letter, for programs."""
     record = history.record
     headers = [
@@ -132,6 +137,7 @@ def history_document(history: DeadLetterHistory, how_read: str, payload: object)
         "value_base64": None if record.value is None else base64.b64encode(record.value).decode(),
         "twins": [str(ref) for ref in history.twins],
         "dispositions": [_disposition_document(one) for one in history.dispositions],
+        **owner.document,
     }
 
 
@@ -145,13 +151,13 @@ def _disposition_document(disposition: Disposition) -> dict[str, object]:
     }
 
 
-def history_lines(history: DeadLetterHistory, how_read: str, payload: object) -> Iterator[str]:
+def history_lines(history: DeadLetterHistory, how_read: str, payload: object, owner: Owner = NOBODY) -> Iterator[str]:
     """All about one dead letter, for people."""
     import json
 
     record = history.record
     yield f"dead letter {record.ref}, died {when(record.at)}"
-    for title, value in _facts(record):
+    for title, value in (*_facts(record), *owner.lines):
         if value:
             yield f"  {title:<14} {value}"
     truncation = printable(truncation_text(record))

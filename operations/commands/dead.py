@@ -91,9 +91,9 @@ def list_dead_letters(
             if grouped:
                 _print_groups(queue, dead_letters, settled_too=settled_too, as_json=as_json)
             elif as_json:
-                _print_json_lines(queue, dead_letters if limit is None else _latest(dead_letters, limit)[1])
+                _print_json_lines(app, queue, dead_letters if limit is None else _latest(dead_letters, limit)[1])
             else:
-                _print_table(queue, dead_letters, settled_too=settled_too, limit=limit or SHOWN_DEAD_LETTERS)
+                _print_table(app, queue, dead_letters, settled_too=settled_too, limit=limit or SHOWN_DEAD_LETTERS)
 
 
 def _dead_letters_of(app: AppContext, queue: Queue, selection: Selection, *, settled_too: bool) -> Iterable[DeadLetter]:
@@ -119,21 +119,29 @@ def _print_groups(queue: Queue, dead_letters: Iterable[DeadLetter], *, settled_t
         print_groups(tally)
 
 
-def _print_json_lines(queue: Queue, dead_letters: Iterable[DeadLetter]) -> None:
+def _print_json_lines(app: AppContext, queue: Queue, dead_letters: Iterable[DeadLetter]) -> None:
+    for dead_letter in dead_letters:
+        print_json_line({"queue": queue.name, **_row(app, dead_letter)})
+
+
+def _row(app: AppContext, dead_letter: DeadLetter) -> dict[str, Any]:
+    from ..catalogue.owners import owner_of
     from ..cli.dead_letter_output import dead_letter_row
 
-    for dead_letter in dead_letters:
-        print_json_line({"queue": queue.name, **dead_letter_row(dead_letter)})
+    record = dead_letter.record
+    return dead_letter_row(dead_letter, owner_of(app.pipeline, record.job_type, record.headers))
 
 
-def _print_table(queue: Queue, dead_letters: Iterable[DeadLetter], *, settled_too: bool, limit: int) -> None:
-    from ..cli.dead_letter_output import dead_letter_row, print_dead_letters
+def _print_table(
+    app: AppContext, queue: Queue, dead_letters: Iterable[DeadLetter], *, settled_too: bool, limit: int
+) -> None:
+    from ..cli.dead_letter_output import print_dead_letters
 
     total, latest = _latest(dead_letters, limit)
     shown = f", the latest {len(latest):,} shown (--limit shows more)" if total > len(latest) else ""
     echo_line(f"{queue.name}: {some(total, _kind(settled_too))}{shown}")
     if latest:
-        print_dead_letters([dead_letter_row(dead_letter) for dead_letter in latest])
+        print_dead_letters([_row(app, dead_letter) for dead_letter in latest])
 
 
 def _kind(settled_too: bool) -> str:
@@ -161,6 +169,7 @@ def show_dead_letter(app: AppContext, queue_name: str, dead_letter: str, *, as_j
     from ...topology.planning.access import require_rights
     from ...topology.planning.rights import Duty
     from ...topology.planning.schema_store import schema_store
+    from ..catalogue.owners import owner_of
     from ..cli.dead_letter_output import history_document, history_lines, payload_of
     from ..stored_jobs.dead_letters import DeadLetterReader
 
@@ -173,10 +182,11 @@ def show_dead_letter(app: AppContext, queue_name: str, dead_letter: str, *, as_j
         how_read, payload = payload_of(history.record, app.pipeline, Decoder(store))
     finally:
         store.close()
+    owner = owner_of(app.pipeline, history.record.job_type, history.record.headers)
     if as_json:
-        print_json_line(history_document(history, how_read, payload))
+        print_json_line(history_document(history, how_read, payload, owner))
     else:
-        for line in history_lines(history, how_read, payload):
+        for line in history_lines(history, how_read, payload, owner):
             echo_line(line)
 
 

@@ -11,6 +11,7 @@ from ..cli.output import Styled, styled, table_lines
 from ..views.terminal_text import printable, printable_lines
 
 if TYPE_CHECKING:
+    from ..catalogue.owners import Owner
     from ..job_index.queries import Happening, ListedJob
     from ..job_index.stories import Story
 
@@ -35,12 +36,12 @@ def story_document(story: Story) -> dict[str, Any]:
     }
 
 
-def story_lines(story: Story, why: Sequence[str]) -> Iterator[str]:
+def story_lines(story: Story, why: Sequence[str], owner: Owner) -> Iterator[str]:
     """A life for people: what it is, why it is where it is, then each thing that happened to it."""
     job = story.job
     yield styled(f"{printable(job.job_type)}  {printable(job.job_id)}", bold=True)
     yield Styled("")
-    yield from (_fact(name, value) for name, value in _facts(job) if value)
+    yield from (_fact(name, value) for name, value in (*_facts(job), *owner.lines) if value)
     yield from (Styled(printable(sentence)) for sentence in ("", *why))
     yield Styled("")
     yield from table_lines(("TIME", "WHAT", "RUN", "BEGAN", "WORKER", "RELEASE", "SAID"), _rows(story))

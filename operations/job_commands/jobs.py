@@ -56,13 +56,14 @@ def show(app: AppContext, *, job_id: str, index: str | None, from_topics: bool, 
       stoker -A shop.jobs:pipeline jobs show 0198c2d4-7c1d-7aa0-9d3c-5f0f6c1f7d11
       stoker -A shop.jobs:pipeline jobs show nightly@2026-03-29T01:00:00Z --json
     """
+    from ..catalogue.owners import owner_of
     from .job_text import story_document, story_lines
 
     story, note = _story(app, job_id, index, from_topics=from_topics)
-    why = _why(app, story)
+    why, owner = _why(app, story), owner_of(app.pipeline, story.job.job_type)
     if as_json:
-        return print_json({**story_document(story), "why": why, "source": note})
-    for line in story_lines(story, why):
+        return print_json({**story_document(story), **owner.document, "why": why, "source": note})
+    for line in story_lines(story, why, owner):
         echo_line(line)
     return echo_line(f"({note})")
 
@@ -80,11 +81,14 @@ def why(app: AppContext, *, job_id: str, index: str | None, from_topics: bool, a
     Example:
       stoker -A shop.jobs:pipeline jobs why 0198c2d4-7c1d-7aa0-9d3c-5f0f6c1f7d11
     """
+    from ..catalogue.owners import owner_of
+
     story, note = _story(app, job_id, index, from_topics=from_topics)
-    sentences = _why(app, story)
+    sentences, owner = _why(app, story), owner_of(app.pipeline, story.job.job_type)
     if as_json:
-        return print_json({"job_id": job_id, "state": story.job.state.word, "why": sentences, "source": note})
-    for sentence in sentences:
+        said = {"job_id": job_id, "state": story.job.state.word, "why": sentences}
+        return print_json({**said, **owner.document, "source": note})
+    for sentence in filter(None, (*sentences, owner.sentence)):
         echo_line(sentence)
     return echo_line(f"({note})")
 
