@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "statistics": "Keep and show statistics: rates, waits, runs and failures.",
     "top": "Show queues, types, workers, slow jobs and failures on one live screen.",
     "monitoring": "Print alert rules for Prometheus and dashboards for Grafana.",
+    "catalogue": "Show queues and job types with owners and promises, and how well they are kept.",
     "workers": "Show the workers, what they do, and which orders they have taken.",
     "breakers": "Show the breakers: which are open, since when and why, and what waits.",
     "limits": "Show the limits: what is declared, ordered and used, and what waits.",
@@ -45,6 +46,7 @@ COMMANDS: Final = {
 """{command: its one line}; `operations/commands/<command>.py` holds a click command of the same name."""
 _ELSEWHERE: Final = {
     "status": "job_commands",
+    "catalogue": "job_commands",
     "jobs": "job_commands",
     "audit-log": "audit_log",
     "statistics": "job_commands",

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from .database import open_for_reading
 from .entries import shown_id, stored_id
-from .states import ENDED, State, attempt_of_step, told_by
+from .states import ENDED, STEPS, State, attempt_of_step, told_by
 
 BUDGET_S: Final = 0.25
 FIRST_WINDOW_MS: Final = 1_000
@@ -27,6 +27,8 @@ _LOOK_EACH: Final = 2_000
 """Steps of SQLite's machine between two looks at the clock."""
 _MINUTE_MS: Final = 60_000
 _DONE: Final = int(State.DONE)
+_END_OF_FIRST_RUN: Final = 2 * STEPS
+"""A smaller step is of a first run."""
 GROUPINGS: Final = ("queue", "type", "state", "failure")
 
 
@@ -330,6 +332,19 @@ class IndexReader:
         ).fetchone()[0]
         since_ms = _ms(wanted.since) if wanted.since else 0
         return max(since_ms, _END_MS if oldest is None else oldest)
+
+    def times(self, job_type: str, since: datetime, most: int) -> list[tuple[float | None, float | None]]:
+        """How long the newest done jobs of a type have waited and run, in seconds; None where that is not known.
+
+        The wait is known of jobs that were not delayed and were done by their first run.
+        """
+        first = _END_OF_FIRST_RUN
+        asked = (
+            "SELECT CASE WHEN step < ? AND due IS NULL THEN began / 1e3 END, took / 1e6 FROM jobs INDEXED BY "
+            f"jobs_by_type WHERE type = (SELECT k FROM names WHERE name = ?) AND enq >= ? AND state = {_DONE} "
+            "ORDER BY enq DESC LIMIT ?"
+        )
+        return self._connection.execute(asked, (first, job_type, _ms(since), most)).fetchall()
 
     # ---- counts
 

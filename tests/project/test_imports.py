@@ -41,7 +41,7 @@ FOLDERS = {
         ),
         "files",
     ),
-    "topology": ("durations", "own_loggers", "origin", "wire", "declaration", "cluster", "planning"),
+    "topology": ("durations", "own_loggers", "origin", "wire", "ownership", "declaration", "cluster", "planning"),
     "databases": (
         *("errors", "sql", "driver", "url", "inbox_table", "outbox", "psycopg_driver", "asyncpg_driver"),
         *("sqlalchemy_driver", "sqlite_driver", "django_driver", "detection", "apps", "migrations"),
@@ -129,6 +129,7 @@ FOLDERS = {
             "statistics",
             "status",
             "job_index",
+            "catalogue",
             "doctor",
             "cli",
             "control",

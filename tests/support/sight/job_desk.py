@@ -17,12 +17,13 @@ from stoker.topology import ClusterSettings, Pipeline, RetryPolicy
 from support.scenes.worker import RunningWorker, create, declare_queue, running_worker, wait_all_committed
 
 APPLICATION = """
-from stoker.topology import Pipeline, RetryPolicy
+from stoker.topology import Pipeline, RetryPolicy, Slo
 from datetime import timedelta
 pipeline = Pipeline({namespace!r})
 queue = pipeline.queue("work", partitions=2, tiers=(timedelta(milliseconds=300), timedelta(seconds=1)))
+promise = Slo(wait=timedelta(minutes=1), run=timedelta(minutes=1), success=0.9)
 
-@pipeline.job(queue, key="customer", retry=RetryPolicy(attempts=2))
+@pipeline.job(queue, key="customer", retry=RetryPolicy(attempts=2), owner="payments", escalation="page", slo=promise)
 def act(customer: str, number: int) -> None:
     pass
 """
@@ -51,7 +52,7 @@ class Desk:
     def _pipeline(self, *, succeeds: bool) -> Pipeline:
         pipeline, queue = declare_queue(self._namespace)
 
-        @pipeline.job(queue, key="customer", retry=RetryPolicy(attempts=2))
+        @pipeline.job(queue, key="customer", retry=RetryPolicy(attempts=2), owner="billing", runbook="call the bank")
         def act(customer: str, number: int) -> None:
             if number == 2 and not succeeds:
                 raise ValueError("card declined")
