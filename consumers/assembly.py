@@ -12,6 +12,7 @@ from .breakers.failure_watch import FailureWatch
 from .carrying.carrier import Carrier, CarryingClients
 from .carrying.old_offsets import OldOffsets
 from .declared_gates import GateParts, add_gates
+from .followers.owners import owners_of, with_owners
 from .gates.gate_row import GateRow
 from .gates.pauses import Pauses
 from .group.connection import GroupConnection
@@ -54,7 +55,6 @@ from .records.source import Priority
 from .settings import WorkerSettings
 from .settling.done_jobs import DoneJobs
 from .settling.event_publisher import EventPublisher
-from .settling.owners import owners_of, with_owners
 from .settling.settle import SettledEvents, Settler, SettlingClients
 from .settling.unique_records import writers_of
 from .steps.schema_waits import SchemaWaits

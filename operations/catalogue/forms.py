@@ -178,7 +178,10 @@ def _cell(text: str) -> str:
 
 
 def document(found: Catalogue, listed: Sequence[Entry], note: str) -> dict[str, Any]:
-    """The catalogue for programs: what `stoker topology show --json` has of queues and job types, and `measured`."""
+    """The catalogue for programs: what `stoker topology show --json` has of queues and job types, and `measured`.
+
+    All queues are there, with those of their job types that are listed.
+    """
     measured = {entry.job.name: _measured_document(entry) for entry in listed}
     return {
         "namespace": found.namespace,
@@ -192,7 +195,7 @@ def _queue_document(queue: CataloguedQueue, measured: Mapping[str, Mapping[str, 
     own = {
         field.name: getattr(queue, field.name) for field in fields(queue) if field.name not in ("topics", "job_types")
     }
-    jobs = [{**asdict(job), "measured": measured[job.name]} for job in queue.job_types]
+    jobs = [{**asdict(job), "measured": measured[job.name]} for job in queue.job_types if job.name in measured]
     return {**own, "job_types": jobs}
 
 

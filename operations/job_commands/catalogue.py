@@ -49,19 +49,15 @@ def catalogue(
 
     if as_markdown and as_json:
         raise click.UsageError("--markdown and --json exclude each other")
-    chosen = {app.pipeline.find_job_type(name).name for name in names}
+    chosen = [app.pipeline.find_job_type(name).name for name in names] or list(app.pipeline.job_types)
     found = declared(app.pipeline, app.registry_url)
     measured, note = _measured(app, index, since)
-    listed = [entry for entry in entries(found, measured) if not chosen or entry.job.name in chosen]
+    listed = [entry for entry in entries(found, measured) if entry.job.name in chosen]
     if as_json:
-        shown = {entry.job.name for entry in listed}
-        page = document(found, entries(found, measured), note)
-        for queue in page["queues"]:
-            queue["job_types"] = [job for job in queue["job_types"] if job["name"] in shown]
-        return print_json(page)
+        return print_json(document(found, listed, note))
     if as_markdown:
         return echo_lines("\n".join(markdown(found, listed, note)))
-    return _print(listed, note, in_full=bool(chosen))
+    return _print(listed, note, in_full=bool(names))
 
 
 def _measured(app: AppContext, index: str | None, since: timedelta) -> tuple[Mapping[str, Measured], str]:

@@ -104,6 +104,7 @@ FOLDERS = {
             "partitions",
             "runners",
             "settling",
+            "followers",
             "carrying",
             "steps",
             "fairness",

@@ -30,7 +30,7 @@ class CataloguedField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CataloguedSlo:
-    """What is promised of jobs: 99 of 100 of them the times, and the share of them that is done."""
+    """The promises of jobs: 99 of 100 of them keep the times, and this share of them is done."""
 
     wait_s: float | None
     run_s: float | None

@@ -52,11 +52,11 @@ class Follower(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name on the wire."""
+        """The name on the wire."""
 
     @property
     def contract(self) -> Contract:
-        """Its payload."""
+        """The payload."""
 
     def __call__(self, story: JobStory, /) -> object:
         """Run its handler."""

@@ -11,9 +11,9 @@ from ...topology.wire import headers as wire
 from ...topology.wire.headers import HeaderList
 from ..records.outcomes import Dead, Outcome
 from ..records.record import Record
-from .next_records import SettlingContext
-from .outgoing import OutgoingRecord, Role
-from .writers import Writer
+from ..settling.next_records import SettlingContext
+from ..settling.outgoing import OutgoingRecord, Role
+from ..settling.writers import Writer
 
 Owners = Mapping[bytes, HeaderList]
 """{name of a job type on the wire: headers of its dead letters}, of those that declare an owner or a runbook."""
@@ -33,7 +33,7 @@ def owners_of(pipeline: Pipeline) -> Owners:
 
 
 def with_owners(writers: Sequence[Writer], owners: Owners) -> Sequence[Writer]:
-    """The same table, whose dead letters have these headers."""
+    """A table of writers whose dead letters have these headers."""
     if not owners:
         return writers
     return [
