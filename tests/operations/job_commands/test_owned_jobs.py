@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.timeout(180), pytest.mark.expected_errors("dead letter
 def test_owners_and_measured_values_stand_where_jobs_are_looked_at(
     cluster: ClusterSettings, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A dead letter has its owner of the time when it died, other jobs that of now; without an index nothing is known."""
+    """A dead letter has the owner of the time when it died, other jobs that of now; only the index has measured."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     desk = Desk(cluster, namespace, tmp_path)
