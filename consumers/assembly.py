@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Final
 
+from ..producers.readiness import KafkaCheck
 from ..schemas import Decoder, SchemaStore
 from ..topology import ClusterSettings, Pipeline, Queue
 from .backlog.rereader import SWEEP_OPTIONS, Rereader
@@ -12,7 +14,10 @@ from .breakers.failure_watch import FailureWatch
 from .carrying.carrier import Carrier, CarryingClients
 from .carrying.old_offsets import OldOffsets
 from .declared_gates import GateParts, add_gates
+from .followers.late_jobs import LateJobs
 from .followers.owners import owners_of, with_owners
+from .followers.readiness import FollowerReadiness
+from .followers.story_records import StoryRecords
 from .gates.gate_row import GateRow
 from .gates.pauses import Pauses
 from .group.connection import GroupConnection
@@ -59,6 +64,9 @@ from .settling.settle import SettledEvents, Settler, SettlingClients
 from .settling.unique_records import writers_of
 from .steps.schema_waits import SchemaWaits
 from .steps.steps import StepContext
+
+FOLLOWER_CHECK_S: Final = 10.0
+"""How long the brokers may take to tell of a follower's topic."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +125,11 @@ class WorkerParts:
             publish=self.events.publish_many,
             give_up=lambda jobs, why: self.events.given_up.note(None, why, jobs),
         )
+        check = KafkaCheck(self._pipeline, self._cluster, FOLLOWER_CHECK_S)
+        self.followers = FollowerReadiness(self._pipeline, self.queue.name, self._store, check)
+        self.stories = StoryRecords(self._pipeline, self.queue.name, self.followers)
+        make_late_producer = partial(settling_producer, self._cluster, f"{worker_id}-late")
+        self.late = LateJobs(self._pipeline, self.queue.name, self.stories, make_late_producer)
         ended = EndedCancels(self.cancels, self.assignments.ledgers)
         self.settled = SettledBatches(self.instruments, ended, self.reschedules)
         self.settler = Settler(
@@ -132,7 +145,10 @@ class WorkerParts:
                 release=self.settings.release,
             ),
             on_settled=self.settled.put,
-            writers=with_owners(writers_of(self.queue, self.assignments.find_unique), owners_of(self._pipeline)),
+            writers=[
+                *with_owners(writers_of(self.queue, self.assignments.find_unique), owners_of(self._pipeline)),
+                *self.stories.writers,
+            ],
         )
 
     def _add_running(self) -> None:
@@ -165,6 +181,7 @@ class WorkerParts:
             reschedules=self.reschedules,
             dependencies=make_dependencies(self._watch.breakers),
             guards=self._watch.guards,
+            note_begun=self.late.note if self.late.is_declared else None,
         )
         self.dispatch = Dispatch(step_context, self.settler, self.events, self.settings, gates=gates, waits=waits)
 
@@ -281,4 +298,5 @@ class WorkerParts:
             dispatch=self.dispatch,
             settler=self.settler,
             events=self.events,
+            note_waiting=self.late.note if self.late.is_declared else None,
         )

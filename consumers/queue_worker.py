@@ -76,6 +76,8 @@ class QueueWorker:
         parts = self._parts
         parts.poll_state.begin()
         parts.dispatch.start()
+        parts.followers.start()
+        parts.late.start()
         try:
             while not (parts.poll_state.is_stopping.is_set() or may_begin.wait(POLL_TIMEOUT_S)):
                 parts.poll_state.note_turn()
@@ -91,6 +93,7 @@ class QueueWorker:
         parts.poll_state.is_stopping.set()
         parts.restoring.stop()
         parts.rights.stop()
+        parts.followers.stop()
         parts.settled.wake()
 
     def excuse_failures(self) -> None:
@@ -186,7 +189,13 @@ class QueueWorker:
 
     def _crash_cause(self) -> BaseException | None:
         parts = self._parts
-        return parts.dispatch.crashed or parts.settler.crashed or parts.restoring.crashed
+        return (
+            parts.dispatch.crashed
+            or parts.settler.crashed
+            or parts.restoring.crashed
+            or parts.followers.crashed
+            or parts.late.crashed
+        )
 
     # ---- intake
 
@@ -280,6 +289,7 @@ class QueueWorker:
             self._await_running()
         finally:  # even if the consumer has failed: what has ended is settled
             parts.dispatch.stop(timedelta(0) if parts.poll_state.is_stopping_now.is_set() else SETTLE_AT_STOP)
+            parts.late.stop()
             self._leave_in_time()
             parts.done_jobs.close()
             parts.events.close(0.0 if parts.poll_state.is_stopping_now.is_set() else EVENTS_AT_STOP_S)

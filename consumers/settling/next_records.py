@@ -18,6 +18,8 @@ from .outgoing import OutgoingRecord, Role
 LONGEST_REASON_BYTES: Final = 50
 """Of a word that is not one of ours, and travels on with a record that waits."""
 
+FIRST_ERROR_BYTES: Final = 300
+"""Of class and message of a job's first error, which travel on through all of its retries."""
 _DUE_ONLY: Final = frozenset({wire.DUE, wire.ORIGIN, wire.CARRIED, wire.FIRST_FAILED, wire.REASON, wire.WORKER})
 """The headers that change when a record moves on without a failure: its attempt and its last error stay."""
 
@@ -105,6 +107,7 @@ def _job(record: Record, topic: str, headers: HeaderList, role: Role) -> Outgoin
 def _failure(record: Record, failure: Failure, reason: str, context: SettlingContext) -> HeaderList:
     return [
         *_first_failed(record, context),
+        *_first_error(record),
         (wire.ERROR_TYPE, utf8(failure.error_type)),
         (wire.ERROR_MESSAGE, utf8(failure.message)),
         (wire.ERROR_STACK, utf8(failure.stack)),
@@ -112,6 +115,16 @@ def _failure(record: Record, failure: Failure, reason: str, context: SettlingCon
         (wire.REASON, reason.encode()),
         *_provenance(record, context),
     ]
+
+
+def _first_error(record: Record) -> HeaderList:
+    """The error of the job's first failed run, once another one follows: a part of the message is enough."""
+    values = record.headers
+    named = (
+        (wire.FIRST_ERROR_TYPE, values.get(wire.FIRST_ERROR_TYPE) or values.get(wire.ERROR_TYPE)),
+        (wire.FIRST_ERROR_MESSAGE, values.get(wire.FIRST_ERROR_MESSAGE) or values.get(wire.ERROR_MESSAGE)),
+    )
+    return [(name, value[:FIRST_ERROR_BYTES]) for name, value in named if value]
 
 
 def _provenance(record: Record, context: SettlingContext) -> HeaderList:

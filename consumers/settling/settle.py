@@ -98,6 +98,8 @@ class Settler:
         self._repetitions = Repetitions()
         self._done: deque[Record] = deque()
         self._others: deque[tuple[Record, Outcome]] = deque()
+        self._conditions = [writer.is_ready for writer in writers if writer.is_ready is not None]
+        self._kept_back: list[tuple[Record, Outcome]] = []
         done_is_followed = any(Done in writer.follows for writer in writers)
         self._take_done: Callable[[Iterable[Record]], None] = (
             self._take_followed if done_is_followed else self._done.extend
@@ -168,7 +170,9 @@ class Settler:
 
     def _pause_s(self, failed: SettlementBatch) -> float | None:
         """How long to wait for new outcomes; without an end where there is nothing else to do."""
-        return LONE_INTERVAL_S if self._lone or self._repetitions else RETRY_PAUSE_S if failed else None
+        return (
+            LONE_INTERVAL_S if self._lone or self._repetitions else RETRY_PAUSE_S if failed or self._kept_back else None
+        )
 
     def settle_next(self, failed: SettlementBatch) -> SettlementBatch:
         """Settle what was handed in, and once more what has failed before; give what has failed."""
@@ -186,7 +190,7 @@ class Settler:
         self._last_batch_at_s = time.monotonic()
 
     def _has_ended(self, failed: SettlementBatch) -> bool:
-        kept = len(failed) + len(self._repetitions)
+        kept = len(failed) + len(self._repetitions) + len(self._kept_back)
         unsettled = self._done or self._others or self._lone or kept > self.stranded
         return not unsettled or time.monotonic() > self._batch_writer.give_up_at_s
 
@@ -199,11 +203,22 @@ class Settler:
 
     def _collect(self) -> SettlementBatch:
         done = [self._done.popleft() for _ in range(min(len(self._done), BATCH_LIMIT))]
-        others = [self._others.popleft() for _ in range(min(len(self._others), BATCH_LIMIT))]
-        planned = [self._plan(record, outcome) for record, outcome in others]
+        planned = [self._plan(record, outcome) for record, outcome in self._take_others()]
         done += [item.record for item in planned if _is_name_alone(item)]
         planned = [item for item in planned if not (_is_name_alone(item) or self._repetitions.holds(item))]
         return SettlementBatch(done, [*self._repetitions.take_released(), *planned])
+
+    def _take_others(self) -> list[tuple[Record, Outcome]]:
+        """Take outcomes, and keep back those whose further records cannot be planned yet."""
+        taken = [self._others.popleft() for _ in range(min(len(self._others), BATCH_LIMIT))]
+        if not self._conditions:
+            return taken
+        ready, kept_back = list[tuple[Record, Outcome]](), list[tuple[Record, Outcome]]()
+        for pair in (*self._kept_back, *taken):
+            is_ready = all(condition(*pair) for condition in self._conditions)
+            (ready if is_ready else kept_back).append(pair)
+        self._kept_back = kept_back
+        return ready
 
     def _plan(self, record: Record, outcome: Outcome) -> Settlement:
         writes = plan_writes(
@@ -244,7 +259,7 @@ class Settler:
                 self._events.publish(item.writes.event)
 
     def _report(self, failed: SettlementBatch) -> None:
-        self.stranded = failed.stranded + self._repetitions.count_behind(failed)
+        self.stranded = failed.stranded + self._repetitions.count_behind(failed) + len(self._kept_back)
         if failed:
             self._trouble.note_failed(failed)
             if failed.is_client_finished:

@@ -23,10 +23,16 @@ Followed = type[Done | Retried | Dead | Snoozed | Deferred | Rescheduled | Cance
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Writer:
-    """A pure function that plans records, and the outcomes after which the settler calls it."""
+    """A pure function that plans records, and the outcomes after which the settler calls it.
+
+    Attributes:
+        is_ready: whether the records of an outcome can be planned now: the settler keeps it back until then. None
+            where they always can.
+    """
 
     follows: tuple[Followed, ...]
     plan: Callable[[Record, Outcome, SettlingContext], Iterable[OutgoingRecord]]
+    is_ready: Callable[[Record, Outcome], bool] | None = None
 
 
 WRITERS: Final[Sequence[Writer]] = (

@@ -22,6 +22,7 @@ from ..settling.excuse import Excuse
 from ..settling.setbacks import log_setback
 from ..settling.settle import Settler
 from ..unique.unique_jobs import UniqueJobs
+from .late_decode import decode_noted
 from .results import Ran
 from .steps import DecodedJob, StepContext, claim, decide, decode
 from .unique_claim import claim_unique
@@ -68,6 +69,7 @@ class Pipe:
         self._wait_at_gates = wait_at_gates
         self._settles_each = bool(step_context.queue.unique)  # when it ended decides about jobs that came meanwhile
         self._claim = claim_unique if self._settles_each else claim
+        self._decode = decode if step_context.note_begun is None else decode_noted
         self._instruments = step_context.instruments
         self._is_watched = bool(self._instruments)
         self.is_stopping = False
@@ -116,7 +118,7 @@ class Pipe:
             return None
         outcome = INTERRUPTED if self._excuse.is_given else self._claim(record, self._step_context)
         if outcome is None:
-            job = decode(record, self._step_context)
+            job = self._decode(record, self._step_context)
             if isinstance(job, DecodedJob):
                 if self._is_watched:
                     self._instruments.begun(job.run)

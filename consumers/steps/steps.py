@@ -129,6 +129,7 @@ class StepContext:
         unique: finds the unique jobs of a partition number, also of one that is given away just now.
         dependencies: None where the pipeline declares none.
         guards: count dead letters.
+        note_begun: takes each record whose job begins; None where nobody asks.
     """
 
     queue: Queue
@@ -144,6 +145,7 @@ class StepContext:
     unique: Callable[[int], UniqueJobs | None] = lambda _partition: None
     dependencies: MakeDependencies | None = None
     guards: DeadGuards = NO_GUARDS
+    note_begun: Callable[[Record], None] | None = None
 
 
 def claim(record: Record, step_context: StepContext) -> Outcome | None:

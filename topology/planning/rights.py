@@ -242,6 +242,9 @@ ADMITTING: Final[tuple[Right, ...]] = (*_on(_R.GROUP, _MAIN, _O.DESCRIBE),)
 ORDERING: Final[tuple[Right, ...]] = (*_on(_R.TOPIC, _AUDIT, _O.WRITE),)
 """The further rights of a worker that may open a breaker, or pause a job type for its dead letters."""
 
+FOLLOWING: Final[tuple[Right, ...]] = (*_on(_R.TOPIC, _MAIN, _O.WRITE), *_on(_R.TOPIC, _SCHEMAS, _O.WRITE))
+"""The further rights of a worker, for each queue of a job type that follows those of its queues."""
+
 RESERVING: Final[tuple[Right, ...]] = (*_on(_R.TOPIC, _LIMITS, _O.READ, _O.WRITE),)
 """The further rights of a worker, for each of its queues with limits by key or tenant whose windows are long."""
 
@@ -276,9 +279,16 @@ def _further_of_workers(pipeline: Pipeline, queues: Sequence[Queue]) -> list[Rig
     return [
         *_of_queues(FIRING, pipeline, [queue for queue in queues if _has_schedules(pipeline, queue)]),
         *_of_queues(ORDERING, pipeline, [queue for queue in queues if _may_order(pipeline, queue)]),
+        *_of_queues(FOLLOWING, pipeline, _queues_of_followers(pipeline, queues)),
         *_of_queues(RESERVING, pipeline, [queue for queue in queues if reserves_limits(pipeline, queue)]),
         *_of_queues(SHARING, pipeline, queues if pipeline.share_givers else []),
     ]
+
+
+def _queues_of_followers(pipeline: Pipeline, queues: Sequence[Queue]) -> list[Queue]:
+    followed = [found for found in pipeline.job_types.values() if found.queue in queues]
+    named = [one for found in followed for one in (found.on_dead, found.on_late) if one is not None]
+    return [pipeline.job_types[one.name].queue for one in named]
 
 
 def _of_queues(rights: Iterable[Right], pipeline: Pipeline, queues: Iterable[Queue]) -> list[Right]:

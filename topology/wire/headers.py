@@ -1,9 +1,9 @@
 """The record headers of the wire contract, each listed once.
 
 CloudEvents 1.0 in Kafka's binary mode, W3C trace context, and Stoker's own. All values are ASCII except
-`stoker-tenant`, `stoker-unique`, `stoker-error-message`, `stoker-error-stack`, `stoker-owner`, `stoker-runbook` and
-`stoker-note`, which are UTF-8, and `stoker-order`, which is Avro. Instants are RFC 3339 in UTC, such as
-`2013-01-01T05:17:00.250000Z`; numbers are decimal text. Unknown headers travel along untouched.
+`stoker-tenant`, `stoker-unique`, `stoker-error-message`, `stoker-first-error-message`, `stoker-error-stack`,
+`stoker-owner`, `stoker-runbook` and `stoker-note`, which are UTF-8, and `stoker-order`, which is Avro. Instants are RFC
+3339 in UTC, such as `2013-01-01T05:17:00.250000Z`; numbers are decimal text. Unknown headers travel along untouched.
 """
 
 from __future__ import annotations
@@ -62,6 +62,9 @@ ERROR_MESSAGE: Final = "stoker-error-message"
 ERROR_STACK: Final = "stoker-error-stack"
 ERROR_FINGERPRINT: Final = "stoker-error-fingerprint"
 """16 hex digits: equal for failures of the same job type with the same error type at the same line."""
+FIRST_ERROR_TYPE: Final = "stoker-first-error-type"
+"""The class of a job's first error; absent while it has failed once at the most."""
+FIRST_ERROR_MESSAGE: Final = "stoker-first-error-message"
 REASON: Final = "stoker-reason"
 """Why the record is on this topic: `failed`, `snoozed`, `delayed`, a reason for deferring, or one for dying."""
 WORKER: Final = "stoker-worker"
@@ -116,6 +119,8 @@ RETRY_HEADERS: Final = frozenset(
         ERROR_MESSAGE,
         ERROR_STACK,
         ERROR_FINGERPRINT,
+        FIRST_ERROR_TYPE,
+        FIRST_ERROR_MESSAGE,
         REASON,
         WORKER,
         CRASHES,

@@ -1,0 +1,158 @@
+"""`LateJobs`: enqueues followers of late jobs, found where they begin, or while they are the oldest of a partition.
+
+A thread and a client of its own write them, so that no runner waits. What is not confirmed is written again, until the
+worker ends. A job that is late twice, or on two workers, has one follower: its id is made of the job alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from ...producers.delivery import why_unconfirmed
+from ...topology import Pipeline
+from ...topology.wire.headers import JOB_TYPE
+from .. import log_keys
+from ..records.record import Record
+from ..settling.outgoing import OutgoingRecord, produce
+from .story_records import StoryRecords, since_of
+
+_LOGGER = logging.getLogger("stoker.followers")
+
+POLL_S: Final = 0.1
+AT_STOP_S: Final = 2.0
+MOST_WAITING: Final = 10_000
+"""So many followers wait to be written at the most; of further late jobs the worker logs how many have none."""
+MOST_KNOWN: Final = 50_000
+"""Of so many late jobs the process remembers that they have a follower; the ledger knows it of the others."""
+
+Late = tuple[Record, datetime]
+
+
+class LateJobs:
+    """The late jobs of one queue's worker. `note` is called by runners and the poll thread.
+
+    Attributes:
+        is_declared: whether any job type has `on_late`; else nothing here costs anything.
+        crashed: why the thread has ended; None while it goes on.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        queue: str,
+        stories: StoryRecords,
+        make_producer: Callable[[], Producer],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._late_s = {name.encode(): one.late_s for name, one in pipeline.job_types.items() if one.late_s is not None}
+        self._queue, self._stories, self._make_producer, self._clock = queue, stories, make_producer, clock
+        self._waiting: deque[Late] = deque()
+        self._known: dict[str, None] = {}
+        self._unconfirmed: deque[OutgoingRecord] = deque()
+        self._under_way = 0
+        self._lost = 0
+        self._producer: Producer | None = None
+        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"stoker-late-{queue}", daemon=True)
+        self.is_declared = bool(self._late_s)
+        self.crashed: BaseException | None = None
+
+    def note(self, record: Record) -> None:
+        """Look whether the job of a record that begins, or waits, is late; never blocks."""
+        late_s = self._late_s.get(record.header(JOB_TYPE) or b"")
+        since = None if late_s is None else since_of(record)
+        if late_s is None or since is None or self._clock() - since.timestamp() <= late_s:
+            return
+        if len(self._waiting) >= MOST_WAITING:
+            self._lost += 1
+            return
+        self._waiting.append((record, datetime.fromtimestamp(self._clock(), UTC)))
+        self._wake.set()
+
+    def start(self) -> None:
+        """Begin to write followers, where any are declared."""
+        if self.is_declared:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Write what is left, for a moment at the most."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(AT_STOP_S)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._wake.wait(POLL_S if self._has_work else None)
+                self._wake.clear()
+                self._turn()
+            self._turn()
+            if self._producer is not None:
+                self._producer.flush(AT_STOP_S)
+        except BaseException as error:  # the worker must not live on without it, as without any other part
+            self.crashed = error
+            raise
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._waiting or self._unconfirmed or self._under_way)
+
+    def _turn(self) -> None:
+        self._plan()
+        if self._producer is None and self._unconfirmed:
+            self._producer = self._make_producer()
+        for _ in range(len(self._unconfirmed)):
+            self._write(self._unconfirmed.popleft())
+        if self._producer is not None:
+            self._producer.poll(0)
+        if self._lost:
+            _LOGGER.error(
+                "%d late jobs of queue %s have no follower: more than %d wait to be written", self._lost, self._queue,
+                MOST_WAITING, extra={log_keys.QUEUE: self._queue},
+            )  # fmt: skip
+            self._lost = 0
+
+    def _plan(self) -> None:
+        """Make the records of followers, as far as these are ready."""
+        for _ in range(len(self._waiting)):
+            record, at = self._waiting.popleft()
+            if not self._stories.is_late_ready(record):
+                self._waiting.append((record, at))
+                continue
+            job_id, planned = self._stories.of_late(record, at)
+            if job_id not in self._known:
+                self._known[job_id] = None
+                self._unconfirmed.extend(planned())
+            if len(self._known) > MOST_KNOWN:
+                del self._known[next(iter(self._known))]
+
+    def _write(self, written: OutgoingRecord) -> None:
+        assert self._producer is not None
+        try:
+            produce(self._producer, written, partial(self._note_answer, written))
+        except (BufferError, KafkaException):
+            self._unconfirmed.append(written)
+        else:
+            self._under_way += 1
+
+    def _note_answer(self, written: OutgoingRecord, error: KafkaError | None, message: Message) -> None:
+        self._under_way -= 1
+        fault = why_unconfirmed(error, message)
+        if fault is not None:
+            _LOGGER.error(
+                "the follower of a late job could not be written to %s, and is written again: %s", written.topic,
+                fault.str(), extra={log_keys.QUEUE: self._queue},
+            )  # fmt: skip
+            if fault.fatal():
+                self._producer = None
+            self._unconfirmed.append(written)

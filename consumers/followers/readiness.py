@@ -1,0 +1,101 @@
+"""`FollowerReadiness`: registers the contracts of followers, and learns how many partitions their topics have.
+
+A record can be made only after both. The settler waits for neither: it keeps back the outcomes that need them, and
+settles all others.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Final
+
+from confluent_kafka import KafkaException
+
+from ...producers.errors import EnqueueError
+from ...producers.readiness import ClusterCheck
+from ...schemas import IncompatibleSchema, SchemaStore, StoreError
+from ...topology import AnyJobType, Pipeline
+from .. import log_keys
+
+_LOGGER = logging.getLogger("stoker.followers")
+
+ASK_AGAIN_S: Final = 2.0
+TOLD_EVERY: Final = 30
+"""A follower that is not ready is logged at once, and then after so many further attempts."""
+
+
+def followers_of(pipeline: Pipeline, queue: str) -> list[AnyJobType]:
+    """The job types that follow those of a queue, each once."""
+    followed = [one for one in pipeline.job_types.values() if one.queue.name == queue]
+    named = [found for one in followed for found in (one.on_dead, one.on_late) if found is not None]
+    return [pipeline.job_types[name] for name in dict.fromkeys(found.name for found in named)]
+
+
+class FollowerReadiness:
+    """Prepares followers in a thread: those of the queue's own job types at once, others once one is asked for.
+
+    Attributes:
+        partitions: {topic: partitions it has} of those that are ready.
+        crashed: why the thread has ended; None while it goes on.
+    """
+
+    def __init__(self, pipeline: Pipeline, queue: str, store: SchemaStore, check: ClusterCheck) -> None:
+        self._queue, self.store, self._check = queue, store, check
+        self._wanted = {found.name: found for found in followers_of(pipeline, queue)}
+        self._has_any = any(one.on_dead or one.on_late for one in pipeline.job_types.values())
+        self._ready: set[str] = set()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self.partitions: dict[str, int] = {}
+        self.crashed: BaseException | None = None
+
+    def covers(self, follower: AnyJobType) -> bool:
+        """Whether records of it can be made; if not, it is prepared."""
+        if follower.name in self._ready:
+            return True
+        self._wanted.setdefault(follower.name, follower)
+        self._wake.set()
+        return False
+
+    def start(self) -> None:
+        """Begin to prepare them, where the pipeline has any."""
+        if self._has_any:
+            threading.Thread(target=self._run, name=f"stoker-followers-{self._queue}", daemon=True).start()
+
+    def stop(self) -> None:
+        """Prepare no more."""
+        self._stopping.set()
+        self._wake.set()
+
+    def _run(self) -> None:
+        attempts = 0
+        try:
+            while not self._stopping.is_set():
+                self._wake.clear()
+                missing = [found for name, found in list(self._wanted.items()) if name not in self._ready]
+                for follower in missing:
+                    self._prepare(follower, is_told=attempts % TOLD_EVERY == 0)
+                attempts += bool(missing)
+                if self._wanted.keys() <= self._ready:
+                    self._wake.wait()
+                else:
+                    self._stopping.wait(ASK_AGAIN_S)
+        except BaseException as error:  # the worker must not live on without it: failed jobs would never be settled
+            self.crashed = error
+            raise
+
+    def _prepare(self, follower: AnyJobType, *, is_told: bool) -> None:
+        topic = follower.queue.topic
+        try:
+            self.partitions[topic] = self._check.partitions(topic)
+            self.store.register(follower.contract, follower.compatibility)
+        except (EnqueueError, StoreError, IncompatibleSchema, KafkaException) as fault:
+            if is_told and not self._stopping.is_set():
+                _LOGGER.error(
+                    "jobs of type %r, which follow others, cannot be enqueued yet: %s. Failed jobs of the types that "
+                    "name it are not settled until then, and all others go on",
+                    follower.name, fault, extra={log_keys.QUEUE: self._queue},
+                )  # fmt: skip
+        else:
+            self._ready.add(follower.name)

@@ -1,0 +1,73 @@
+"""A worker in a process of its own whose failed jobs are followed, and that may kill itself amid their settling.
+
+Arguments: bootstrap servers, namespace, file of stories, and `never` or the place at which to die: `dead` (the dead
+letter is confirmed, its follower is not written), or `followed` (both are confirmed, the ledger is not written).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from stoker.consumers import Worker, WorkerSettings
+from stoker.consumers.settling.batch_writer import BatchWriter
+from stoker.consumers.settling.outgoing import OutgoingRecord, Role
+from stoker.consumers.settling.settlement import Settlement
+from stoker.topology import ClusterSettings, JobStory, JobType, Pipeline, Queue, RetryPolicy
+
+
+def declare(namespace: str, stories: Path) -> tuple[Pipeline, Queue, JobType[[int], None]]:
+    """Jobs that always fail, and a follower that notes each story as a line."""
+    pipeline = Pipeline(namespace)
+    oncall = pipeline.queue("oncall", partitions=2)
+    queue = pipeline.queue("work", partitions=2, tiers=(timedelta(milliseconds=100),), retry=RetryPolicy(attempts=1))
+
+    @pipeline.job(oncall)
+    def page(story: JobStory) -> None:
+        with stories.open("a") as file:
+            file.write(f"{story.job_id} {story.reason}\n")
+
+    @pipeline.job(queue, on_dead=page)
+    def charge(number: int) -> None:
+        raise ValueError(number)
+
+    return pipeline, queue, charge
+
+
+def die_at(place: str) -> None:
+    """Make this process kill itself at the first dead letter that comes to that place."""
+    publish = BatchWriter._publish_record
+
+    def die(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def publish_or_die(writer: BatchWriter, item: Settlement, written: OutgoingRecord) -> None:
+        if written.role is Role.FOLLOWING:
+            writer.producer.flush(10)
+            die()
+        publish(writer, item, written)
+
+    if place == "dead":
+        _replace("_publish_record", publish_or_die)
+    elif place == "followed":
+        _replace("_publish_entries", die)
+
+
+def _replace(name: str, method: Callable[..., None]) -> None:
+    setattr(BatchWriter, name, method)
+
+
+def main() -> None:
+    """Work until killed."""
+    servers, namespace, stories, place = sys.argv[1:]
+    die_at(place)
+    pipeline, _, _ = declare(namespace, Path(stories))
+    Worker(pipeline, ClusterSettings(bootstrap_servers=servers), WorkerSettings(concurrency=2)).run()
+
+
+if __name__ == "__main__":
+    main()
