@@ -9,6 +9,7 @@ from typing import Final
 from ..producers.readiness import KafkaCheck
 from ..schemas import Decoder, SchemaStore
 from ..topology import ClusterSettings, Pipeline, Queue
+from ..topology.tracing.tracers import find_tracing
 from .backlog.rereader import SWEEP_OPTIONS, Rereader
 from .breakers.failure_watch import FailureWatch
 from .carrying.carrier import Carrier, CarryingClients
@@ -64,6 +65,7 @@ from .settling.settle import SettledEvents, Settler, SettlingClients
 from .settling.unique_records import writers_of
 from .steps.schema_waits import SchemaWaits
 from .steps.steps import StepContext
+from .tracing.run_spans import RunSpans
 
 FOLLOWER_CHECK_S: Final = 10.0
 """How long the brokers may take to tell of a follower's topic."""
@@ -97,6 +99,8 @@ class WorkerParts:
         shared = shared or SharedParts()
         self.cancels, self.reschedules = shared.job_orders.cancels, shared.job_orders.reschedules
         self._watch = shared.watch
+        tracing = find_tracing()
+        self.spans = None if tracing is None else RunSpans(tracing, queue)
         self._add_partitions()
         self._add_settling()
         self._add_running()
@@ -131,7 +135,7 @@ class WorkerParts:
         make_late_producer = partial(settling_producer, self._cluster, f"{worker_id}-late")
         self.late = LateJobs(self._pipeline, self.queue.name, self.stories, make_late_producer)
         ended = EndedCancels(self.cancels, self.assignments.ledgers)
-        self.settled = SettledBatches(self.instruments, ended, self.reschedules)
+        self.settled = SettledBatches(self.instruments, ended, self.reschedules, self.spans)
         self.settler = Settler(
             self.queue,
             SettlingClients(
@@ -182,6 +186,7 @@ class WorkerParts:
             dependencies=make_dependencies(self._watch.breakers),
             guards=self._watch.guards,
             note_begun=self.late.note if self.late.is_declared else None,
+            spans=self.spans,
         )
         self.dispatch = Dispatch(step_context, self.settler, self.events, self.settings, gates=gates, waits=waits)
 

@@ -169,7 +169,7 @@ class AsyncProducer:
             raise
 
     async def _hand_over(self, call: JobCall) -> asyncio.Future[Receipt]:
-        record = self._publisher.build(call)
+        record = self._publisher.build_spanned(call)
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         settle = self._publisher.watched(call, record, self._mailbox.settler(future))
         give_up = time.monotonic() + self._settings.room_wait_s
@@ -198,8 +198,12 @@ class AsyncProducer:
         """
         self._publisher.check_usable()
         in_flight = self._settings.in_flight(max_in_flight)
-        if self._spool is not None:
-            return await self._spool_bulk(self._spool, calls, in_flight)
+        with self._publisher.spans.bulk():
+            if self._spool is not None:
+                return await self._spool_bulk(self._spool, calls, in_flight)
+            return await self._run_bulk(calls, in_flight)
+
+    async def _run_bulk(self, calls: AnyCalls, in_flight: int) -> BulkResult:
         connection = await self._in_thread(self._publisher.take_bulk_connection)
         run = BulkRun(self._publisher, connection, in_flight)
         settle = partial(run.settle, self._settings.report_wait_s)

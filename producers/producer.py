@@ -187,7 +187,7 @@ class Producer:
     def _hand_over(
         self, call: JobCall, settle: Callable[[Future[Receipt], Outcome], None]
     ) -> tuple[Record, Future[Receipt]]:
-        record = self._publisher.build(call)
+        record = self._publisher.build_spanned(call)
         future: Future[Receipt] = Future()
         future.set_running_or_notify_cancel()  # what librdkafka has cannot be taken back
         self._publisher.publish(record, self._publisher.watched(call, record, partial(settle, future)))
@@ -213,10 +213,11 @@ class Producer:
         if self._publisher.is_reader:
             raise WouldDeadlock
         in_flight = self._settings.in_flight(max_in_flight)
-        if self._spool is not None:
-            self._publisher.check_usable()
-            return run_spooled_bulk(self._publisher, self._spool, calls, in_flight)
-        return run_bulk(self._publisher, calls, in_flight)
+        self._publisher.check_usable()
+        with self._publisher.spans.bulk():
+            if self._spool is not None:
+                return run_spooled_bulk(self._publisher, self._spool, calls, in_flight)
+            return run_bulk(self._publisher, calls, in_flight)
 
     def measure(self) -> ProducerFigures:
         """Count what this producer sends, and what fails, from now on. Harmless when repeated.

@@ -31,6 +31,7 @@ from .metrics.producer_figures import ProducerFigures
 from .readiness import KafkaCheck, Readiness
 from .record import Record, RecordBuilder
 from .settings import ProducerSettings, default_source
+from .tracing.spans import EnqueueSpans, SpannedRecord, end_sent
 
 _BULK: Final[dict[str, Option]] = {"linger_ms": 5, "compression_type": "lz4"}
 """Batches of a few milliseconds cost the brokers a tenth of single records."""
@@ -49,6 +50,7 @@ class Publisher:
     Attributes:
         admission: admits jobs to queues that bound what waits; None where no queue does.
         figures: count what is sent and what fails; None where nobody wants them.
+        spans: makes the spans of jobs; those of the SDK that is set up when the producer is used first.
     """
 
     def __init__(
@@ -70,7 +72,8 @@ class Publisher:
         self.readiness = Readiness(pipeline, self._store, KafkaCheck(pipeline, cluster, settings.confirm_s))
         self.admission = self._admission(pipeline, cluster)
         source = default_source() if settings.source is None else settings.source
-        self._builder = RecordBuilder(self._store, source, self.readiness.partitions)
+        self._builder = RecordBuilder(self._store, source, self.readiness.partitions, baggage=settings.baggage)
+        self.spans = EnqueueSpans(None)
         self._lock: Final = threading.Lock()
         self._stopped = threading.Event()
         self._connection: Connection | None = None
@@ -100,6 +103,7 @@ class Publisher:
             raise ProducerClosed
         if self._pid is None:
             self._pid = os.getpid()
+            self.spans = EnqueueSpans.find()
         elif self._pid != os.getpid():
             raise ProducerForked
 
@@ -116,6 +120,10 @@ class Publisher:
     def build(self, call: JobCall) -> Record:
         """Make the record of a call; its job type must be prepared."""
         return self._builder.build(call)
+
+    def build_spanned(self, call: JobCall) -> Record:
+        """Make the record of a job that is sent by itself, with a span of its own where spans are recorded."""
+        return self.spans.send(call, self._builder.build)
 
     def prepare(self, job_type: AnyJobType, asked_s: float | None = None) -> None:
         """Do what must be done before a job of this type is published; blocks on the cluster the first time."""
@@ -150,6 +158,8 @@ class Publisher:
         watched = partial(self._settle_watched, call, settle) if self.instruments else settle
         if self.figures is not None:
             watched = self.figures.watching(call, watched)
+        if isinstance(record, SpannedRecord):
+            watched = partial(_settle_spanned, record, watched)
         if self.admission is not None:
             watched = self.admission.reporting(call, watched)
         return partial(_settle_delayed, record.due_at, watched) if call.options.is_delayed else watched
@@ -174,7 +184,12 @@ class Publisher:
         """Hand a record over, unless the buffer is full; then False."""
         self.check_usable()
         connection = self._live_connection()
-        taken = connection.offer(record, partial(_report, connection, record.job_id, record.topic, settle))
+        try:
+            taken = connection.offer(record, partial(_report, connection, record.job_id, record.topic, settle))
+        except EnqueueError as refusal:
+            if isinstance(record, SpannedRecord):
+                end_sent(record, refusal)
+            raise
         self._published += 1  # threads may lose a count; it only paces the reading of reports
         if not self._published % _REPORTS_EVERY:
             connection.poll(0)
@@ -183,7 +198,10 @@ class Publisher:
     def full(self, record: Record) -> BufferFull:
         """The error for a record that found no room."""
         waiting = f"{self._live_connection().in_flight:,} jobs unconfirmed after {self.settings.room_wait_s:g} s"
-        return BufferFull(record.job_id, record.topic, waiting)
+        error = BufferFull(record.job_id, record.topic, waiting)
+        if isinstance(record, SpannedRecord):
+            end_sent(record, error)
+        return error
 
     def _live_connection(self) -> Connection:
         connection = self._connection
@@ -292,6 +310,11 @@ class Publisher:
             self.close(self.settings.report_wait_s)
         except Unconfirmed as unconfirmed:
             logger.error("the program ended with a producer open: %s", unconfirmed)
+
+
+def _settle_spanned(record: SpannedRecord, settle: Settle, outcome: Outcome) -> None:
+    end_sent(record, outcome)
+    settle(outcome)
 
 
 def _settle_delayed(due_at: datetime | None, settle: Settle, outcome: Outcome) -> None:

@@ -29,7 +29,7 @@ from .call_options import (
     limit_headers,
 )
 from .errors import OptionRefused, PayloadRefused, PayloadTooLarge
-from .trace import trace_headers
+from .trace import trace_headers, traced_headers
 
 ANY_PARTITION: Final = -1
 """librdkafka's mark for "let the partitioner choose"."""
@@ -68,15 +68,23 @@ class RecordBuilder:
         source: what goes out as `ce_source` unless a call sets another.
         partitions: {topic: partitions it has}, for jobs that are placed by their tenant or identity.
         clock: what goes out as `ce_time`.
+        baggage: whether the baggage of the caller's OpenTelemetry context goes out as well.
     """
 
     def __init__(
-        self, store: SchemaStore, source: str, partitions: Mapping[str, int], clock: Clock = time.time_ns
+        self,
+        store: SchemaStore,
+        source: str,
+        partitions: Mapping[str, int],
+        clock: Clock = time.time_ns,
+        *,
+        baggage: bool = False,
     ) -> None:
         self._store = store
         self._partitions = partitions
         self._source = check_source("producer", source)
         self._clock = clock
+        self._trace_headers = traced_headers if baggage else trace_headers
         self._stamp = TimeStamp()
         self._shared: dict[AnyJobType, tuple[str, wire.HeaderList]] = {}
 
@@ -108,7 +116,7 @@ class RecordBuilder:
         if identity is not None:
             own = [(wire.UNIQUE, identity.encode("utf-8", "backslashreplace")), *own]
         fresh = ((wire.JOB_ID, job_id.encode()), (wire.TIME, self._stamp.write(now_ns)))
-        return Record(topic, key, value, [*shared, *fresh, *own, *trace_headers()], partition, job_id)
+        return Record(topic, key, value, [*shared, *fresh, *own, *self._trace_headers()], partition, job_id)
 
     def _partition(self, queue: Queue, key: bytes | None, tenant: bytes | None, options: CallOptions) -> int:
         chosen_by = partition_key(queue, key, tenant, options)

@@ -28,6 +28,8 @@ class ProducerSettings:
         full_wait: how long a call waits for room in a full queue that declares `when_full="wait"`, before it fails.
         max_buffered_jobs: unconfirmed jobs held at the most; 20,000 keep a fast broker busy.
         max_buffered_bytes: their size at the most.
+        baggage: whether the baggage of the caller's OpenTelemetry context travels with its jobs. It does not unless
+            asked for, since baggage may hold what not everybody who reads the topic should see.
     """
 
     source: str | None = None
@@ -36,6 +38,7 @@ class ProducerSettings:
     full_wait: timedelta = timedelta(seconds=30)
     max_buffered_jobs: int = 20_000
     max_buffered_bytes: int = 64 * 1024 * 1024
+    baggage: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be, all of them together.

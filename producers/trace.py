@@ -5,6 +5,7 @@ from __future__ import annotations
 from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from ..topology.tracing.remote_span import baggage_headers
 from ..topology.wire.headers import HeaderList
 
 _NONE: HeaderList = []
@@ -17,3 +18,8 @@ def trace_headers() -> HeaderList:
     carrier: dict[str, str] = {}
     TraceContextTextMapPropagator().inject(carrier)
     return [(name, value.encode()) for name, value in carrier.items()]
+
+
+def traced_headers() -> HeaderList:
+    """`traceparent` and `tracestate` of the current span, and `baggage` where the caller's context has some."""
+    return [*trace_headers(), *baggage_headers()]

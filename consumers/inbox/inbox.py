@@ -12,10 +12,13 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Self
 
+from opentelemetry.trace import Span
+
 from ...databases import TransactionAborted, WrongBlock, find_driver, is_table_missing, run_at_once, sql_state
 from ...databases.inbox_table import DEFAULT_TABLE, statements
 from .errors import AlreadyDone, EnteredTwice, InboxTableMissing, ResultRefused
 from .identity import Identity, identify
+from .spans import end_inbox_span, inbox_span
 
 RESULT_LIMIT_BYTES: Final = 64 * 1024
 """A result is a reference or a receipt; what is larger belongs into a table of the job's own."""
@@ -39,6 +42,7 @@ class Inbox:
         self._statements = statements(table, self._driver.marker)
         self._entered = entered
         self._kept: str | None = None
+        self._span: Span | None = None
 
     def keep(self, result: object) -> None:
         """Store a result with the id: a second run gives it as `AlreadyDone.result`. The last one counts.
@@ -91,6 +95,14 @@ class Inbox:
             raise WrongBlock(self._connection, is_async=self._driver.is_async)
 
     async def _enter(self) -> None:
+        self._span = inbox_span(self._identity.effect)
+        try:
+            await self._begin()
+        except BaseException as error:
+            end_inbox_span(self._span, error, is_done=isinstance(error, AlreadyDone))
+            raise
+
+    async def _begin(self) -> None:
         self._refuse_another()
         for entry in range(1, _ENTRIES + 1):
             try:
@@ -135,6 +147,14 @@ class Inbox:
             raise TransactionAborted from error
 
     async def _leave(self, error: BaseException | None) -> None:
+        try:
+            await self._end(error)
+        except BaseException as failure:
+            end_inbox_span(self._span, failure)
+            raise
+        end_inbox_span(self._span, error)
+
+    async def _end(self, error: BaseException | None) -> None:
         if error is not None:
             await self._driver.rollback(error)
             return

@@ -27,9 +27,12 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Final
 
+from opentelemetry.trace import NonRecordingSpan
+
 from ...topology import RetryPolicy
 from ...topology.declaration.job_type import RunLimits
 from ...topology.own_loggers import keep_loggers_on
+from ...topology.tracing.remote_span import read_span_context
 from ..job.answers import Answer, answer_of
 from ..job.job_errors import is_kind_of, report_of
 from ..job.run import CurrentRun
@@ -176,6 +179,7 @@ class Child:
             deadline_s=time.monotonic() + timeout_s,
             limits=RunLimits(timeout_s, math.inf, timeout_s),
             heartbeats=PipedHeartbeats(self._pipe),
+            span=NonRecordingSpan(read_span_context(dict(message.trace))) if message.trace else None,
         )
 
     def _handler(self, address: HandlerAddress) -> Callable[..., object]:

@@ -13,7 +13,7 @@ import pickle
 import signal
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from multiprocessing.connection import Connection
 from typing import Any, Final
@@ -92,7 +92,10 @@ class CarriedRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunJob:
-    """One run. `arguments` are `(args, kwargs)` in pickle; the rest is the job's context."""
+    """One run. `arguments` are `(args, kwargs)` in pickle; the rest is the job's context.
+
+    `trace` are the trace headers of the run's span in the worker; empty where nobody records one.
+    """
 
     job_type: str
     arguments: bytes
@@ -100,6 +103,7 @@ class RunJob:
     attempt: int
     attempts: int
     record: CarriedRecord
+    trace: HeaderList = field(default_factory=list)
 
     @property
     def size_bytes(self) -> int:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from ...topology.tracing.remote_span import span_headers
 from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
 from ..gates.gate import Wait
@@ -30,6 +31,7 @@ from ..runners.threads import RunOne, ThreadRunners
 from ..settings import WorkerSettings
 from ..steps.results import Decided, Raised, Ran
 from ..steps.steps import DecodedJob, StepContext
+from ..tracing.run_spans import note_crash
 from .child_run import NotBegun, run_in_child
 from .child_slot import ChildSlot
 from .crashes import ChildDied, CrashPause, pause_after, quarantine
@@ -236,6 +238,7 @@ class IsolatedRunners(Runners[Slot]):
         if crashes >= limit:
             self._forget_deaths_of(record)
             return quarantine(job.run.job_type, crashes, deaths)
+        note_crash(job.run, str(died), crashes)
         job.gates.taken.note_ended(record, INTERRUPTED)  # before it may be taken anew
         if self._hold(record, self._pause_after(crashes)):
             return None
@@ -273,6 +276,7 @@ def _job_message(job: DecodedJob, arguments: bytes) -> RunJob:
         attempt=run.attempt,
         attempts=run.attempts,
         record=CarriedRecord.of(job.record),
+        trace=[] if run.span is None else span_headers(run.span),
     )
 
 

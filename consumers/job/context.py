@@ -11,6 +11,7 @@ from typing import Any
 
 from ...schemas import wire_text
 from ...topology.declaration.priorities import NORMAL
+from ...topology.tracing.remote_span import current_ids
 from ...topology.wire.headers import REPLAY, SCHEDULE, SCHEDULED_FOR, TENANT, TRACE_PARENT, parse_instant, priority_of
 from ...topology.wire.names import queue_scope
 from .. import log_keys
@@ -227,7 +228,7 @@ class JobContext:
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger whose records carry the job's id, type, queue, attempt, and tenant if it has one."""
+        """A logger whose records carry the job's id, type, queue and attempt, its tenant and span if there are."""
         return _JobLogger(_LOGGER, log_fields(self))
 
 
@@ -238,6 +239,7 @@ def log_fields(job: JobContext) -> dict[str, object]:
         log_keys.JOB_TYPE: job.job_type,
         log_keys.QUEUE: job.queue,
         log_keys.ATTEMPT: job.attempt,
+        **current_ids(),
     }
     tenant = job.tenant
     return fields if tenant is None else {**fields, log_keys.TENANT: wire_text(tenant)}

@@ -6,6 +6,8 @@ import math
 import time
 from dataclasses import dataclass, field
 
+from opentelemetry.trace import Span
+
 from ...schemas import wire_text
 from ...topology.declaration.job_type import NO_LIMITS, RunLimits
 from ..records.cancellation import Cancellation
@@ -26,6 +28,7 @@ class CurrentRun:
             moved on by its heartbeats.
         limits: how long it may take; set when the run begins.
         interrupt_reason: why the worker ends the run, the first reason where there are several; None while it goes on.
+        span: of the run; None where nobody records one.
     """
 
     job_id: str
@@ -37,6 +40,7 @@ class CurrentRun:
     deadline_s: float = math.inf
     limits: RunLimits = NO_LIMITS
     interrupt_reason: InterruptReason | None = None
+    span: Span | None = None
     _inbox_blocks: dict[str, bool] = field(init=False, repr=False, compare=False)
     """Not set before the first block, because each job would pay for it."""
     _cancellation: Cancellation = field(init=False, repr=False, compare=False)

@@ -10,6 +10,7 @@ from typing import Final
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..records.reschedules import NO_RESCHEDULES, Reschedules
 from ..settling.settlement import SettlementBatch
+from ..tracing.run_spans import RunSpans
 from .ended_cancels import EndedCancels
 
 CHANGE_WAIT_S: Final = 0.02
@@ -27,7 +28,9 @@ class SettledBatches:
         instruments: Instruments = NO_INSTRUMENTS,
         cancels: EndedCancels | None = None,
         reschedules: Reschedules = NO_RESCHEDULES,
+        spans: RunSpans | None = None,
     ) -> None:
+        self._spans = spans
         self._instruments = instruments
         self._reschedules = reschedules
         self._cancels = EndedCancels() if cancels is None else cancels
@@ -37,6 +40,8 @@ class SettledBatches:
 
     def put(self, batch: SettlementBatch) -> None:
         """Add a batch, and wake the poll thread where it waits for one."""
+        if self._spans is not None:
+            self._spans.settled(batch)
         if self._instruments:
             self._instruments.settled(batch.ended)
         if self._cancels:

@@ -10,6 +10,7 @@ from typing import Final
 
 from ...topology.wire.headers import (
     ATTEMPT,
+    BAGGAGE,
     COST,
     DUE,
     EXPIRES,
@@ -19,6 +20,7 @@ from ...topology.wire.headers import (
     LIMITED_BY,
     REPLAY,
     TENANT,
+    TRACE_PARENT,
 )
 
 MOST_LAYOUTS: Final = 1_000
@@ -39,6 +41,7 @@ class HeaderLayout:
             idempotency key or a replay has a part in that.
         job_type_at, tenant_at: where job type and tenant stand; None where the header is absent.
         is_of_first_run: whether no header sets an attempt, a due time or an expiry, as in most records by far.
+        is_traced: whether a header names a span or baggage under which the job was enqueued.
         is_counted_apart: whether a header sets what limits count the job for, or with which others.
     """
 
@@ -46,6 +49,7 @@ class HeaderLayout:
         "is_counted_apart",
         "is_of_first_run",
         "is_plain",
+        "is_traced",
         "job_id_at",
         "job_type_at",
         "names",
@@ -61,6 +65,7 @@ class HeaderLayout:
         is_named_otherwise = IDEMPOTENCY_KEY in self.positions or REPLAY in self.positions
         self.job_id_at = None if is_named_otherwise else self.positions.get(JOB_ID)
         self.job_type_at, self.tenant_at = self.positions.get(JOB_TYPE), self.positions.get(TENANT)
+        self.is_traced = TRACE_PARENT in self.positions or BAGGAGE in self.positions
         self.is_counted_apart = COST in self.positions or LIMITED_BY in self.positions
 
 

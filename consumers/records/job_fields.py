@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ...schemas import wire_text
-from ...topology.wire.headers import JOB_ID, JOB_TYPE
+from ...topology.wire.headers import JOB_ID, JOB_TYPE, TRACE_PARENT
 from .. import log_keys
 from .record import Record
+
+PARTS: Final = 4
+"""Of a `traceparent`: version, trace, span, flags."""
 
 
 def job_fields(record: Record, queue: str) -> dict[str, object]:
@@ -16,5 +21,8 @@ def job_fields(record: Record, queue: str) -> dict[str, object]:
         log_keys.QUEUE: queue,
         log_keys.RECORD: str(record),
     }
+    parent = wire_text(record.header(TRACE_PARENT)).split("-") if record.layout.is_traced else []
+    if len(parent) == PARTS:
+        fields[log_keys.TRACE_ID] = parent[1]
     tenant = record.tenant
     return fields if tenant is None else {**fields, log_keys.TENANT: wire_text(tenant)}

@@ -8,11 +8,13 @@ from datetime import datetime
 
 from ...producers.record import RecordBuilder
 from ...producers.schedules.templates import job_of, made_job
+from ...producers.tracing.spans import EnqueueSpans
 from ...producers.transaction_writer import TransactionRecord
 from ...schemas.schedule_records import ScheduleRecord
 from ...topology.declaration.job_type import AnyJobType
 from ...topology.declaration.pipeline import Pipeline
 from ...topology.declaration.queue import Queue
+from ...topology.wire.headers import JOB_ID
 from ...topology.wire.schedules import scheduled_job_id
 
 
@@ -43,7 +45,7 @@ class JobsOfInstants:
             CannotFire: the application does not declare the schedule, or its function has failed.
         """
         if schedule.value is not None:
-            return [job_of(schedule, instant, self._queue, partitions, now)]
+            return [_traced(job_of(schedule, instant, self._queue, partitions, now))]
         declared = self._pipeline.schedules.get(schedule.name)
         if declared is None:
             raise CannotFire("its jobs are made by a function that this worker's application does not declare")
@@ -53,7 +55,14 @@ class JobsOfInstants:
                 self._prepare(call.job_type)
                 job_id = scheduled_job_id(schedule.name, instant, number)
                 calls[number] = replace(call, options=replace(call.options, job_id=job_id))
-            built = [self._builder.build(call) for call in calls]
+            built = [EnqueueSpans.find().create(call, self._builder.build) for call in calls]
         except Exception as error:  # the application's own code: it must not end the other schedules
             raise CannotFire(f"the function that makes its jobs has failed: {type(error).__name__}: {error}") from error
         return [made_job(schedule, instant, record) for record in built]
+
+
+def _traced(record: TransactionRecord) -> TransactionRecord:
+    """The record with the trace that begins here."""
+    job_id = dict(record.headers)[JOB_ID].decode()
+    trace = EnqueueSpans.find().headers_of_scheduled(record.topic, job_id)
+    return replace(record, headers=[*record.headers, *trace]) if trace else record

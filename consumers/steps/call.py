@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn, Protocol
 
 from opentelemetry import context as trace_context
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from ...topology.wire.headers import TRACE_PARENT, TRACE_STATE
+from ...topology.tracing.remote_span import RemoteSpan, context_of, with_baggage
+from ...topology.wire.headers import BAGGAGE
 from ..job.context import enter_job
 from ..job.job_errors import is_kind_of
 from ..job.run import CurrentRun
@@ -22,8 +22,6 @@ from ..records.job_record import JobRecord
 from ..runners.async_slots import Holder
 from ..runners.forks import PROCESS, end_copy
 from .results import FailureRules, Raised, Result, check_returned, read_raised
-
-_PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class CallableType(FailureRules, Protocol):
@@ -68,8 +66,8 @@ def call_sync(job: CallableJob) -> Result:
     """Call a sync handler, in a context of its own that holds nothing but the job and its trace."""
     enter_job(job.run)
     try:
-        if TRACE_PARENT in job.record.layout.positions:
-            join_trace(job.record)
+        if job.record.layout.is_traced or job.run.span is not None:
+            enter_trace(job)
         return check_returned(job.job_type.handler(*job.args, **job.kwargs), job.job_type)
     except JobInterrupted as interrupt:
         return read_interrupt(interrupt, job)
@@ -81,8 +79,8 @@ async def call_async(job: CallableJob, holder: Holder) -> Result:
     """Call and await an async handler; `resume_watched` gives it a context of its own."""
     enter_job(job.run)
     try:
-        if TRACE_PARENT in job.record.layout.positions:
-            join_trace(job.record)
+        if job.record.layout.is_traced or job.run.span is not None:
+            enter_trace(job)
         returned = job.job_type.handler(*job.args, **job.kwargs)
         if inspect.isawaitable(returned):  # else a decorator around the `async def` has awaited it already
             returned = await returned
@@ -115,10 +113,13 @@ def end_copy_after(result: Result) -> NoReturn:
     end_copy(result.error if isinstance(result, Raised) else None)
 
 
-def join_trace(record: JobRecord) -> None:
-    """Let spans of the job join the trace under which it was enqueued; it ends with the run's context."""
-    headers = record.headers
-    carrier = {
-        name: headers[name].decode("ascii", "replace") for name in (TRACE_PARENT, TRACE_STATE) if name in headers
-    }
-    trace_context.attach(_PROPAGATOR.extract(carrier))
+def enter_trace(job: CallableJob) -> None:
+    """Let spans of the job be children of its run, or of its enqueue where nobody records the run.
+
+    It ends with the run's context.
+    """
+    record = job.record
+    context = context_of(job.run.span or RemoteSpan(record))
+    if BAGGAGE in record.layout.positions:
+        context = with_baggage(context, record.headers)
+    trace_context.attach(context)

@@ -71,7 +71,10 @@ class Pipe:
         self._claim = claim_unique if self._settles_each else claim
         self._decode = decode if step_context.note_begun is None else decode_noted
         self._instruments = step_context.instruments
-        self._is_watched = bool(self._instruments)
+        self._spans = step_context.spans
+        self._has_instruments = bool(self._instruments)
+        self._is_watched = self._has_instruments or self._spans is not None
+        self._open_spans = {} if self._spans is None else self._spans.open
         self.is_stopping = False
 
     def hold(self, record: Record, wait: Wait) -> bool:
@@ -121,11 +124,23 @@ class Pipe:
             job = self._decode(record, self._step_context)
             if isinstance(job, DecodedJob):
                 if self._is_watched:
-                    self._instruments.begun(job.run)
+                    self._note_begun(job.run)
                 return job
             outcome = self._held(record, job) if isinstance(job, Wait) else job
+        if self._spans is not None:
+            self._spans.note_unrun(record, outcome)
         self._conclude(record, outcome, None)
         return None
+
+    def _note_begun(self, run: Run) -> None:
+        if self._has_instruments:
+            self._instruments.begun(run)
+        if self._spans is not None:
+            self._spans.begin(run)
+
+    def _end_span(self, record: Record, outcome: Outcome | None) -> None:
+        if self._spans is not None:
+            self._spans.end(record, outcome)
 
     def _held(self, record: Record, wait: Wait) -> Outcome | None:
         """None where the record waits at the gates: it is made ready again."""
@@ -133,6 +148,8 @@ class Pipe:
 
     def _conclude(self, record: Record, outcome: Outcome | None, done: deque[Record] | None) -> None:
         """Settle what became of a record; None where it is to come again."""
+        if self._open_spans:
+            self._end_span(record, outcome)
         if outcome is None:
             if self._wait_at_gates is not None:
                 self._wait_at_gates(record)
@@ -141,7 +158,7 @@ class Pipe:
             self._close_limited(record, outcome)  # before its slots are free
         if self._gates.taken.hooked:  # before the lane's next record asks the gates
             self._gates.taken.note_ended(record, outcome)
-        if self._is_watched:
+        if self._has_instruments:
             self._instruments.decided(record, outcome)
         if outcome is DONE and done is not None and not self._settles_each:
             done.append(record)
@@ -163,6 +180,8 @@ class Pipe:
                 self._fail(records[0], error)
 
     def _note_fault(self, record: Record, error: BaseException) -> None:
+        if self._spans is not None:
+            self._spans.abandon(record)
         if not (self.is_stopping and isinstance(error, asyncio.CancelledError)):  # cut short before it began
             self._fail(record, error)
 

@@ -48,6 +48,7 @@ from ..records.outcomes import (
 )
 from ..records.record import Record, attempt_of, first_failed
 from ..records.reschedules import NO_RESCHEDULES, Reschedules
+from ..tracing.run_spans import RunSpans
 from ..unique.unique_jobs import UniqueJobs
 from .results import RETURNED_NOTHING, Answered, Decided, Raised, Ran, Result, Returned, answer_to
 from .schema_waits import SchemaAwaited
@@ -130,6 +131,7 @@ class StepContext:
         dependencies: None where the pipeline declares none.
         guards: count dead letters.
         note_begun: takes each record whose job begins; None where nobody asks.
+        spans: of runs; None where nobody records any.
     """
 
     queue: Queue
@@ -146,6 +148,7 @@ class StepContext:
     dependencies: MakeDependencies | None = None
     guards: DeadGuards = NO_GUARDS
     note_begun: Callable[[Record], None] | None = None
+    spans: RunSpans | None = None
 
 
 def claim(record: Record, step_context: StepContext) -> Outcome | None:

@@ -1,7 +1,8 @@
 """Log records as JSON lines: one object a line, with the extra fields of each record under their own names.
 
 Every line has `ts` (RFC 3339, UTC), `level`, `logger` and `message`; a record about a job has the fields of
-`consumers.log_keys` beside them, above all `job_id`. An exception is in `error` and `stack`.
+`consumers.log_keys` beside them, above all `job_id`; one that is made under a span has `trace_id` and `span_id`. An
+exception is in `error` and `stack`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Final
 
+from ...topology.tracing.remote_span import current_ids
 from .terminal_text import json_text
 
 TIMESTAMP: Final = "ts"
@@ -35,6 +37,7 @@ class JsonFormatter(logging.Formatter):
             LEVEL: record.levelname.lower(),
             LOGGER: record.name,
             MESSAGE: record.getMessage(),
+            **current_ids(),
             **_extras(record),
         }
         if record.exc_info and record.exc_info[1] is not None:

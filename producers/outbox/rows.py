@@ -17,6 +17,7 @@ from ..call_options import check_tenant
 from ..readiness import Readiness
 from ..record import ANY_PARTITION, RecordBuilder, partition_key
 from ..settings import default_source
+from ..tracing.spans import EnqueueSpans
 
 _NOT_ASKED: Final = 1
 
@@ -44,7 +45,7 @@ class RowBuilder:
         job_type = call.job_type
         if not self._readiness.covers(job_type):
             self._readiness.prepare(job_type)
-        topic, key, value, headers, _, job_id = self._builder.build(call)
+        topic, key, value, headers, _, job_id = EnqueueSpans.find().create(call, self._builder.build)
         queue = job_type.queue
         tenant = check_tenant(job_type.name, call.tenant) if queue.route_by == "tenant" else None
         chosen_by = partition_key(queue, key, tenant, call.options)

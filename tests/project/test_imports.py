@@ -41,7 +41,10 @@ FOLDERS = {
         ),
         "files",
     ),
-    "topology": ("durations", "own_loggers", "origin", "wire", "ownership", "declaration", "cluster", "planning"),
+    "topology": (
+        *("durations", "own_loggers", "origin", "wire", "ownership", "tracing"),
+        *("declaration", "cluster", "planning"),
+    ),
     "databases": (
         *("errors", "sql", "driver", "url", "inbox_table", "outbox", "psycopg_driver", "asyncpg_driver"),
         *("sqlalchemy_driver", "sqlite_driver", "django_driver", "detection", "apps", "migrations"),
@@ -59,6 +62,7 @@ FOLDERS = {
             "instrument",
             "instrument_row",
             "metrics",
+            "tracing",
         ),
         *(
             "connection",
@@ -105,6 +109,7 @@ FOLDERS = {
             "runners",
             "settling",
             "followers",
+            "tracing",
             "carrying",
             "steps",
             "fairness",

@@ -27,6 +27,8 @@ CONTENT_TYPE: Final = "content-type"
 
 TRACE_PARENT: Final = "traceparent"
 TRACE_STATE: Final = "tracestate"
+BAGGAGE: Final = "baggage"
+"""W3C baggage of the caller, where its producer was asked to send it."""
 
 ATTEMPT: Final = "stoker-attempt"
 """The number of the run to come, 1 for the first; absent means 1."""

@@ -25,6 +25,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from opentelemetry import trace
+
 from stoker.consumers import Discard, JobCancelled, Retry, Snooze, current_job
 
 LOGGER = logging.getLogger("isolated")
@@ -480,3 +482,9 @@ def pay_when_up(up: str, file: str, number: int) -> None:
         if not Path(up).exists():
             raise ConnectionError("refused")
     note(file, f"paid {number} {current_job().attempt}")
+
+
+def note_span(file: str) -> None:
+    """Note the trace and span that this job's own spans would be children of."""
+    context = trace.get_current_span().get_span_context()
+    note(file, f"{trace.format_trace_id(context.trace_id)} {trace.format_span_id(context.span_id)}")

@@ -1,0 +1,153 @@
+"""`RunSpans`: a span for each run of a job, linked to the span under which the job was enqueued.
+
+The run goes on with the enqueuer's trace, and so do all later ones of the job, from retry tiers and replays too: the
+headers travel along. A run whose trace nobody records gets no span: that is seen in one byte of its headers.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from opentelemetry.context import Context
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, NonRecordingSpan, Span, SpanContext, SpanKind
+
+from ...topology import Queue
+from ...topology.tracing import attributes as names
+from ...topology.tracing.remote_span import context_of, is_unsampled, read_span_context
+from ...topology.tracing.tracers import Attributes, Tracing, destination, note_error
+from ...topology.wire.headers import JOB_ID, REPLAY, TRACE_PARENT, format_instant
+from ..job.run import Run
+from ..records.outcomes import Cancelled, Dead, Deferred, Interrupted, Outcome, Rescheduled, Retried, Snoozed
+from ..records.record import Record
+from ..settling.settlement import SettlementBatch
+
+ASK_EVERY_S: Final = 0.001
+"""The sampler is asked no more often, after a no, about jobs that come without a trace: each answer costs 8 µs."""
+_EMPTY: Final = Context()
+
+
+class RunSpans:
+    """The spans of one queue's runs; called by all runners, and by the settling thread.
+
+    Attributes:
+        open: {record: span of its run}; only what is recorded, so it is nearly always empty under a low sampling rate.
+    """
+
+    def __init__(self, tracing: Tracing, queue: Queue) -> None:
+        self._tracing, self._queue = tracing, queue
+        self.open: dict[Record, Span] = {}
+        self._settling: dict[Record, Span] = {}
+        self._ask_again_at_s = 0.0
+
+    def begin(self, run: Run) -> None:
+        """Give the run a span, which is the current one while its handler runs."""
+        record = run.record
+        parent = record.header(TRACE_PARENT)
+        if parent is None:
+            if time.monotonic() < self._ask_again_at_s:
+                return
+        elif self._tracing.follows_parents and is_unsampled(parent):
+            return
+        span = self._start(record)
+        if span.is_recording():
+            span.set_attributes(
+                {names.JOB_TYPE: run.job_type, names.ATTEMPT: run.attempt, names.ATTEMPTS: run.attempts}
+            )
+            run.span = self.open[record] = span
+        elif parent is None:
+            self._ask_again_at_s = time.monotonic() + ASK_EVERY_S
+
+    def _start(self, record: Record) -> Span:
+        creation = _creation_of(record)
+        links = [Link(creation)] if creation.is_valid else []
+        return self._tracing.tracer.start_span(
+            f"{names.PROCESS} {record.topic}",
+            context_of(NonRecordingSpan(creation)) if creation.is_valid else _EMPTY,
+            SpanKind.CONSUMER,
+            self._attributes(names.PROCESS, record),
+            links,
+        )
+
+    def _attributes(self, operation: str, record: Record) -> Attributes:
+        attributes = destination(operation, record.topic)
+        attributes[names.PARTITION] = str(record.partition)
+        attributes[names.OFFSET] = record.offset
+        attributes[names.CONSUMER_GROUP] = self._queue.group
+        attributes[names.QUEUE] = self._queue.name
+        for name, header in ((names.MESSAGE_ID, JOB_ID), (names.REPLAY, REPLAY)):
+            value = record.header(header)
+            if value:
+                attributes[name] = value.decode("utf-8", "replace")
+        return attributes
+
+    def end(self, record: Record, outcome: Outcome | None) -> None:
+        """End the span of a run, and begin that of its settling; None where the run ended without an outcome."""
+        span = self.open.pop(record, None)
+        if span is None or outcome is None or not span.is_recording():
+            return
+        _note_outcome(span, outcome)
+        span.end()
+        self._settling[record] = self._tracing.tracer.start_span(
+            f"{names.SETTLE} {record.topic}",
+            context_of(span),
+            SpanKind.CLIENT,
+            self._attributes(names.SETTLE, record),
+        )
+
+    def note_unrun(self, record: Record, outcome: Outcome | None) -> None:
+        """Tell of a record that ended without a run, such as one that nobody can read, where its trace is recorded."""
+        parent = record.header(TRACE_PARENT)
+        has_ended = outcome is not None and not isinstance(outcome, Interrupted)
+        if has_ended and parent is not None and not is_unsampled(parent):
+            self.open[record] = self._start(record)
+            self.end(record, outcome)
+
+    def abandon(self, record: Record) -> None:
+        """Forget a run whose runner has failed."""
+        self.open.pop(record, None)
+
+    def settled(self, batch: SettlementBatch) -> None:
+        """End the spans of what is durable; its outcome may differ from the run's, such as one that no topic takes."""
+        if not self._settling:
+            return
+        for record in batch.done:
+            self._end_settled(record, "done")
+        for item in batch.others:
+            self._end_settled(item.record, _name_of(item.outcome))
+
+    def _end_settled(self, record: Record, outcome: str) -> None:
+        span = self._settling.pop(record, None)
+        if span is not None:
+            span.set_attribute(names.OUTCOME, outcome)
+            span.end()
+
+
+def _creation_of(record: Record) -> SpanContext:
+    """The span under which the job was enqueued; invalid where its headers name none."""
+    return read_span_context(record.headers) if TRACE_PARENT in record.layout.positions else INVALID_SPAN_CONTEXT
+
+
+def _name_of(outcome: Outcome) -> str:
+    return type(outcome).__name__.lower()
+
+
+def _note_outcome(span: Span, outcome: Outcome) -> None:
+    span.set_attribute(names.OUTCOME, _name_of(outcome))
+    if isinstance(outcome, Retried | Dead):
+        failure = outcome.failure
+        note_error(span, failure.error_type, failure.message, failure.stack)
+        span.set_attribute(names.FINGERPRINT, failure.fingerprint)
+    if isinstance(outcome, Dead | Cancelled | Deferred):
+        span.set_attribute(names.REASON, outcome.reason)
+    if isinstance(outcome, Retried | Snoozed | Rescheduled | Deferred):
+        span.set_attribute(names.DUE, format_instant(outcome.due).decode())
+
+
+def note_crash(run: Run, why: str, crashes: int) -> None:
+    """End the span of a run whose process has died: the job comes again, with a span of its own."""
+    span = run.span
+    if span is not None:
+        note_error(span, "ChildDied", why)
+        span.set_attributes({names.OUTCOME: "crashed", names.CRASHES: crashes})
+        span.end()

@@ -1,0 +1,114 @@
+"""`EnqueueSpans`: a span for each job that is enqueued, whose context rides in the headers of the job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind
+
+from ...topology.declaration.job_type import JobCall
+from ...topology.tracing import attributes as names
+from ...topology.tracing.remote_span import span_headers
+from ...topology.tracing.tracers import Tracing, destination, find_tracing, note_error
+from ...topology.wire.headers import HeaderList
+from ..delivery import Outcome, Receipt
+from ..record import Record
+
+Build = Callable[[JobCall], Record]
+"""Makes the record of a call; its headers name the current span."""
+
+
+class SpannedRecord(Record):
+    """A record with the span of its enqueue, which ends with the brokers' answer."""
+
+    span: Span
+
+
+class EnqueueSpans:
+    """Makes the spans of one producer; its jobs are children of the caller's span, if there is one.
+
+    Args:
+        tracing: None where no SDK is set up; jobs pass the caller's context on all the same.
+    """
+
+    def __init__(self, tracing: Tracing | None) -> None:
+        self._tracing = tracing
+
+    @classmethod
+    def find(cls) -> EnqueueSpans:
+        """The spans of the SDK that the program has set up so far."""
+        return cls(find_tracing())
+
+    def send(self, call: JobCall, build: Build) -> Record:
+        """Make the record of a job that is sent at once; a recorded one carries its span."""
+        if self._tracing is None or self._tracing.has_dropped(trace.get_current_span()):
+            return build(call)
+        span = self._start(self._tracing, names.SEND, call)
+        record = _built(span, call, build)
+        if not span.is_recording():
+            return record
+        spanned = SpannedRecord(*record)
+        spanned.span = span
+        return spanned
+
+    def create(self, call: JobCall, build: Build) -> Record:
+        """Make the record of a job that another process sends, such as the relay of an outbox."""
+        if self._tracing is None or self._tracing.has_dropped(trace.get_current_span()):
+            return build(call)
+        span = self._start(self._tracing, names.CREATE, call)
+        record = _built(span, call, build)
+        span.end()
+        return record
+
+    def headers_of_scheduled(self, topic: str, job_id: str) -> HeaderList:
+        """The trace that begins where a schedule fires; empty where nobody records spans."""
+        if self._tracing is None:
+            return []
+        attributes = {**destination(names.CREATE, topic), names.MESSAGE_ID: job_id}
+        span = self._tracing.tracer.start_span(f"{names.CREATE} {topic}", kind=SpanKind.PRODUCER, attributes=attributes)
+        span.end()
+        return span_headers(span)
+
+    @contextmanager
+    def bulk(self) -> Iterator[None]:
+        """Let all jobs of a bulk share one span: one for each would take most of the bulk's time."""
+        if self._tracing is None or self._tracing.has_dropped(trace.get_current_span()):
+            yield
+            return
+        attributes = {names.SYSTEM: names.KAFKA, names.OPERATION_NAME: names.SEND, names.OPERATION_TYPE: names.SEND}
+        with self._tracing.tracer.start_as_current_span(
+            f"{names.SEND} bulk", kind=SpanKind.PRODUCER, attributes=attributes
+        ):
+            yield
+
+    def _start(self, tracing: Tracing, operation: str, call: JobCall) -> Span:
+        job_type = call.job_type
+        topic = job_type.queue.topic
+        attributes = destination(operation, topic)
+        attributes[names.JOB_TYPE], attributes[names.QUEUE] = job_type.name, job_type.queue.name
+        return tracing.tracer.start_span(f"{operation} {topic}", kind=SpanKind.PRODUCER, attributes=attributes)
+
+
+def end_sent(record: SpannedRecord, outcome: Outcome) -> None:
+    """End the span of a job with the brokers' answer, or with the error that its caller gets."""
+    span = record.span
+    if isinstance(outcome, Receipt):
+        span.set_attributes({names.PARTITION: str(outcome.partition), names.OFFSET: outcome.offset})
+    else:
+        note_error(span, type(outcome).__name__, str(outcome))
+    span.end()
+
+
+def _built(span: Span, call: JobCall, build: Build) -> Record:
+    """Make the record with this span as the current one."""
+    try:
+        with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+            record = build(call)
+    except Exception as refusal:
+        note_error(span, type(refusal).__name__, str(refusal))
+        span.end()
+        raise
+    span.set_attribute(names.MESSAGE_ID, record.job_id)
+    return record
