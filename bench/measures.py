@@ -28,6 +28,7 @@ from sight.index import INDEX
 from sight.metrics import METRICS
 from sight.rebuild import REBUILD
 from sight.statistics import STATISTICS
+from sight.traces import TRACES
 from stages import STAGES
 from working import BRIEF_LANES, LANES
 
@@ -319,6 +320,7 @@ MEASURES: Final = (
     ASYNC,
     STAGE_BY_STAGE,
     EVENTS,
+    TRACES,
     INDEX,
     METRICS,
     STATISTICS,

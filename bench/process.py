@@ -14,6 +14,7 @@ import stages
 import working
 from part import Part, Result, Say
 from sharing import parts as sharing
+from sight import traced
 
 READY: Final = "ready"
 
@@ -26,6 +27,9 @@ DOES: Final[dict[str, Callable[[Part, Say], Result]]] = {
     "drain": working.drain,
     "drain untold": working.drain_untold,
     "drain measured": working.drain_measured,
+    "bulk in a trace": traced.bulk_in_a_trace,
+    "bulks sampled": traced.bulks_sampled,
+    "drain sampled": traced.drain_sampled,
     "serve": working.serve,
     "stages": stages.carry,
     "drain bare": bare.drain,

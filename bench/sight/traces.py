@@ -1,0 +1,65 @@
+"""`traces`: what spans cost the worker, as a share of its throughput where nobody traces."""
+
+from __future__ import annotations
+
+from typing import Final, cast
+
+from cluster import Site
+from figures import Figure, Measure, Sizes, Values, at_least
+from part import Part, Result
+from processes import do
+
+LEAST_SHARE: Final = 0.95
+PAIRS: Final = 2
+WAYS: Final = {
+    "none": ("bulk", "drain"),
+    "api": ("bulk in a trace", "drain"),
+    "sampled": ("bulks sampled", "drain sampled"),
+    "untraced": ("bulk", "drain sampled"),
+}
+"""{name: how the jobs were enqueued, and what the worker does}."""
+
+
+def _traces(site: Site, sizes: Sizes, number: int) -> Values:
+    found: dict[str, list[Result]] = {way: [] for way in WAYS}
+    for pair in range(PAIRS):
+        for way in WAYS if (number + pair) % 2 else reversed(WAYS):
+            found[way].append(_drained(site, sizes, *WAYS[way]))
+    rates = {way: _mean(results, "jobs_per_s") for way, results in found.items()}
+    costs = {f"{way}_cpu_us": _mean(results, "cpu_us") for way, results in found.items()}
+    shares = {f"{way}_share": rate / rates["none"] for way, rate in rates.items() if way != "none"}
+    return {**rates, **shares, **costs}
+
+
+def _drained(site: Site, sizes: Sizes, fills: str, drains: str) -> Result:
+    with site.topics("sync") as pipeline:
+        namespace, servers = pipeline.namespace, site.cluster.bootstrap_servers
+        do(Part(does=fills, namespace=namespace, kind="sync", jobs=sizes.jobs), servers)
+        return do(Part(does=drains, namespace=namespace, kind="sync", jobs=sizes.jobs), servers)
+
+
+def _mean(results: list[Result], name: str) -> float:
+    return sum(cast("float", result[name]) for result in results) / len(results)
+
+
+TRACES: Final = Measure(
+    name="traces",
+    title=lambda sizes: (
+        f"one worker process through {sizes.jobs:,} waiting no-op sync jobs: none is traced; all carry a trace, and "
+        f"there is no SDK; an SDK samples 1 % of the enqueues, or of jobs without a trace; {PAIRS} times each in turn"
+    ),
+    figures=(
+        Figure(name="none", label="jobs/s, not traced", unit="/s"),
+        Figure(name="api", label="jobs/s, API only", unit="/s"),
+        Figure(name="sampled", label="jobs/s, 1 % sampled", unit="/s"),
+        Figure(name="untraced", label="jobs/s, 1 % of jobs without a trace", unit="/s"),
+        Figure(name="api_share", label="share of not traced, API only", unit="ratio", target=at_least(LEAST_SHARE)),
+        Figure(name="sampled_share", label="share, 1 % sampled", unit="ratio", target=at_least(LEAST_SHARE)),
+        Figure(name="untraced_share", label="share, jobs without a trace", unit="ratio", target=at_least(LEAST_SHARE)),
+        Figure(name="none_cpu_us", label="CPU of the process per job, µs, not traced", unit="µs"),
+        Figure(name="api_cpu_us", label="CPU, µs, API only", unit="µs"),
+        Figure(name="sampled_cpu_us", label="CPU, µs, 1 % sampled", unit="µs"),
+        Figure(name="untraced_cpu_us", label="CPU, µs, jobs without a trace", unit="µs"),
+    ),
+    run=_traces,
+)
