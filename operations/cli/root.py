@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "top": "Show queues, types, workers, slow jobs and failures on one live screen.",
     "monitoring": "Print alert rules for Prometheus and dashboards for Grafana.",
     "catalogue": "Show queues and job types with owners and promises, and how well they are kept.",
+    "scale": "Show how many workers each queue needs, what bounds it, and when its backlog is gone.",
     "workers": "Show the workers, what they do, and which orders they have taken.",
     "breakers": "Show the breakers: which are open, since when and why, and what waits.",
     "limits": "Show the limits: what is declared, ordered and used, and what waits.",
@@ -52,6 +53,7 @@ _ELSEWHERE: Final = {
     "statistics": "job_commands",
     "top": "top",
     "monitoring": "monitoring",
+    "scale": "scaling",
 }
 """{command: its folder in `operations/`}, of those that are not in `commands`."""
 

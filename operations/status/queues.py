@@ -155,6 +155,7 @@ class OffsetReading:
         taken_s: a monotonic clock's reading.
         counts: {topic: partitions} of the cluster.
         unfinished: {partition: jobs without an outcome} of the queues that bound them.
+        places: {partition: the group's commit}, with its metadata.
     """
 
     taken_s: float
@@ -163,6 +164,7 @@ class OffsetReading:
     ends: Mapping[Partition, int]
     committed: Mapping[Partition, int]
     unfinished: Mapping[Partition, int] = field(default_factory=dict)
+    places: Mapping[Partition, TopicPartition] = field(default_factory=dict)
 
     def position(self, partition: Partition) -> int:
         """Where the group stands."""
@@ -194,7 +196,13 @@ def read_offsets(
         unfinished |= count_unfinished(queue, places, starts, ends)
     committed = {partition: place.offset for partition, place in places.items()}
     return OffsetReading(
-        taken_s=clock(), counts=counts, starts=starts, ends=ends, committed=committed, unfinished=unfinished
+        taken_s=clock(),
+        counts=counts,
+        starts=starts,
+        ends=ends,
+        committed=committed,
+        unfinished=unfinished,
+        places=places,
     )
 
 

@@ -293,6 +293,20 @@ INFO: Final = Metric(
 IS_READY: Final = Metric(
     name="stoker_ready", kind="gauge", unit="0 or 1", labels=(), text="Whether `/ready` answers that it is."
 )
+WORKERS_WANTED: Final = Metric(
+    name="stoker_workers_wanted",
+    kind="gauge",
+    unit="workers",
+    labels=("queue",),
+    text="How many workers a queue needs, of `stoker scale`. Where too little is known, as many as there are.",
+)
+BACKLOG_ETA: Final = Metric(
+    name="stoker_backlog_eta_seconds",
+    kind="gauge",
+    unit="s",
+    labels=("queue",),
+    text="In what time the backlog is gone with the present workers, of `stoker scale`; `+Inf` if it does not shrink.",
+)
 
 INDEX_READ: Final = Metric(
     name="stoker_index_read_total",
@@ -352,5 +366,6 @@ METRICS: Final = (
     *(INDEX_READ, INDEX_BEHIND, INDEX_MENDED, INDEX_FORGOTTEN, INDEX_BYTES),
     *(OUTBOX_PUBLISHED, OUTBOX_LEADS, OUTBOX_TROUBLE),
     *(LIMIT_USED, LIMIT_MOST, LIMIT_SCOPES, BREAKER, EVENTS_GIVEN_UP, MEMORY, INFO, IS_READY),
+    *(WORKERS_WANTED, BACKLOG_ETA),
 )
 """All of them, in the order of the documents."""

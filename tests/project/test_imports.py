@@ -141,6 +141,7 @@ FOLDERS = {
             "control",
             "schedules",
             "audit_log",
+            "scaling",
             "commands",
             "job_commands",
             "top",

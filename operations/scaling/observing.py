@@ -1,0 +1,205 @@
+"""`LoadReader`: observes the load of queues: offsets, workers' statuses, what they wait for, limits and statistics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from ...consumers.polling.dispatch import TENANTS_TURN
+from ...producers.admission.depth import unfinished
+from ...producers.control.answers import HeardStatus
+from ...producers.control.standing import read_standing_orders, read_workers
+from ...schemas.control_records import QueueShare
+from ...topology import ClusterSettings, Pipeline, Queue
+from ...topology.declaration.limits import Rate
+from ...topology.wire.orders import Verb
+from ..cluster_view import ClusterView, partitions_of
+from ..control.limit_list import SeenLimit, seen_limits
+from ..statistics.histograms import middle_s
+from ..statistics.reading import TypeStatistics, read_statistics_if_any
+from ..status.queues import OffsetReading, QueueStatus, inspect_queues, read_offsets
+from .load import Admission, QueueLoad
+
+HEARD_S: Final = 120.0
+STATISTICS_OF: Final = timedelta(minutes=1)
+YOUNG: Final = timedelta(seconds=60)
+"""A worker process that is younger may still start."""
+NO_HOLD: Final = frozenset({TENANTS_TURN.word})
+"""Words of gates that further workers would open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """The workers' part of the observation, of all queues.
+
+    Attributes:
+        heard: the last statuses of those that live.
+        limits: as they are in force.
+        statistics: {queue: its figures of the last minute}; nothing where none are kept now.
+        types: {queue: names of its job types}.
+    """
+
+    heard: Sequence[HeardStatus]
+    limits: Sequence[SeenLimit]
+    statistics: Mapping[str, TypeStatistics]
+    types: Mapping[str, Sequence[str]]
+
+
+class LoadReader:
+    """Takes readings of some queues; rates are those from one reading to the next."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        cluster: ClusterSettings,
+        queues: Sequence[Queue],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._pipeline, self._cluster, self._queues, self._clock = pipeline, cluster, queues, clock
+        self._view = ClusterView(cluster)
+        self._before: OffsetReading | None = None
+
+    def begin(self) -> None:
+        """Take the first reading, from which rates are measured. Raises as `read`."""
+        self._before = read_offsets(self._view, self._queues)
+
+    def read(self) -> list[QueueLoad]:
+        """Take a reading; the load of each queue, in their order.
+
+        Raises:
+            ClusterUnreachable: no answer in time.
+            ReadStalled: the records that wait could not be read in time.
+        """
+        reading = read_offsets(self._view, self._queues)
+        statuses = inspect_queues(self._view, self._queues, reading, self._before)
+        fleet, before = self._fleet(), self._before
+        self._before = reading
+        return [
+            load_of(queue, status, (before, reading), fleet)
+            for queue, status in zip(self._queues, statuses, strict=True)
+        ]
+
+    def _fleet(self) -> Fleet:
+        now_s = self._clock()
+        heard = read_workers(self._pipeline, self._cluster, now_s - HEARD_S).heard
+        living = [one for one in heard if one.is_living(now_s)]
+        orders = read_standing_orders(self._pipeline, self._cluster, (Verb.LIMIT,), with_jobs=False)
+        found = read_statistics_if_any(self._pipeline, self._cluster, STATISTICS_OF)
+        return Fleet(
+            heard=living,
+            limits=seen_limits(self._pipeline, orders, living, now_s),
+            statistics=found.by_queue() if found.is_fresh else {},
+            types={
+                queue.name: [job.name for job in self._pipeline.job_types.values() if job.queue.name == queue.name]
+                for queue in self._queues
+            },
+        )
+
+
+def load_of(
+    queue: Queue, status: QueueStatus, readings: tuple[OffsetReading | None, OffsetReading], fleet: Fleet
+) -> QueueLoad:
+    """Put together what is known of one queue. Pure.
+
+    Args:
+        readings: an earlier one, for the rates, and that which the status is of.
+    """
+    before, now = readings
+    shares = [share for one in fleet.heard for share in one.status.queues if share.queue == queue.name]
+    statistics = fleet.statistics.get(queue.name)
+    arriving, done = (None, None) if before is None else _rates(queue, before, now)
+    exists = all(topic in now.counts for topic in queue.entry_topics)
+    prompt = [backlog.topic for backlog in status.backlogs if not backlog.source.is_delayed]
+    return QueueLoad(
+        queue=queue.name,
+        at_s=now.taken_s,
+        partitions=now.counts.get(queue.topic, queue.partitions),
+        waiting=_unfinished(now, prompt) if exists else None,
+        later=sum(backlog.waiting for backlog in status.backlogs if backlog.source.is_delayed),
+        oldest_s=_age_s(status.oldest),
+        arriving_per_s=arriving,
+        done_per_s=done,
+        workers=len(status.group.members),
+        runners=sum(share.runners for share in shares) / len(shares) if shares else None,
+        busy=sum(share.busy for share in shares) if shares else None,
+        run_s=None if statistics is None else mean_run_s(statistics),
+        held=_held(status),
+        admissions=tuple(_admissions(fleet, queue)),
+        is_settled=status.group.state == "stable" and not any(map(_is_young, _of_queue(fleet.heard, shares))),
+        trouble=_trouble(status),
+    )
+
+
+def mean_run_s(statistics: TypeStatistics) -> float | None:
+    """How long a run took on average, exact to 3 %; None where none has ended."""
+    buckets = statistics.tally.run.buckets()
+    count = sum(buckets.values())
+    return sum(middle_s(bucket) * many for bucket, many in buckets.items()) / count if count else None
+
+
+def _unfinished(reading: OffsetReading, topics: Iterable[str]) -> int:
+    parts = partitions_of(topics, reading.counts)
+    return sum(unfinished(reading.places.get(part), reading.starts[part], reading.ends[part]) for part in parts)
+
+
+def _rates(queue: Queue, before: OffsetReading, now: OffsetReading) -> tuple[float | None, float | None]:
+    """Jobs a second that became ready to run, and that ended; None each where topics are new."""
+    elapsed_s = now.taken_s - before.taken_s
+    topics = [topic for topic in queue.job_topics if topic in now.counts]
+    known = before.ends.keys()
+    if elapsed_s <= 0 or any(part not in known for part in partitions_of(topics, now.counts)):
+        return None, None
+    written = {topic: _written(before, now, topic) for topic in topics}
+    ended = {
+        topic: max(written[topic] - _unfinished(now, [topic]) + _unfinished(before, [topic]), 0) for topic in topics
+    }
+    entries = set(queue.entry_topics)
+    published = sum(count for topic, count in written.items() if topic in entries)
+    woken = sum(count for topic, count in ended.items() if topic not in entries)
+    return (published + woken) / elapsed_s, sum(ended.values()) / elapsed_s
+
+
+def _written(before: OffsetReading, now: OffsetReading, topic: str) -> int:
+    return sum(now.ends[part] - before.ends[part] for part in partitions_of([topic], now.counts))
+
+
+def _age_s(oldest: datetime | None) -> float | None:
+    return None if oldest is None else max((datetime.now(UTC) - oldest).total_seconds(), 0.0)
+
+
+def _held(status: QueueStatus) -> dict[str, int]:
+    if status.waits is None:
+        return {}
+    gates = {why: count for why, count in status.waits.gates.items() if why not in NO_HOLD}
+    return {why: count for why, count in {"key": status.waits.key, **gates}.items() if count}
+
+
+def _admissions(fleet: Fleet, queue: Queue) -> Iterable[Admission]:
+    """The limits that count all jobs of the queue together."""
+    types = fleet.types.get(queue.name, ())
+    owners = {f"queue {queue.name!r}", *(f"job type {name!r}" for name in types if len(types) == 1)}
+    for seen in fleet.limits:
+        if seen.is_lifted or not seen.is_of_all or owners.isdisjoint(seen.owners):
+            continue
+        limit = seen.in_force
+        if isinstance(limit, Rate):
+            yield Admission(limit=seen.name, per_s=limit.count / limit.per.total_seconds())
+        else:
+            yield Admission(limit=seen.name, running=limit.count)
+
+
+def _of_queue(heard: Iterable[HeardStatus], shares: Sequence[QueueShare]) -> list[HeardStatus]:
+    return [one for one in heard if any(share in shares for share in one.status.queues)]
+
+
+def _is_young(heard: HeardStatus) -> bool:
+    return heard.status.at - heard.status.started_at < YOUNG
+
+
+def _trouble(status: QueueStatus) -> str:
+    if status.group.members and status.group.state != "stable":
+        return "its workers are sharing out the partitions"
+    return ""
