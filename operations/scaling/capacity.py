@@ -79,7 +79,7 @@ def _is_short_of_cpu(load: QueueLoad) -> bool:
 
 
 def _measured(load: QueueLoad, *, is_sure: bool) -> Capacity | None:
-    """What the workers did, where more jobs waited than they could do."""
+    """Jobs a second of each worker, where more waited than they could do."""
     if not _is_at_full_pace(load):
         return None
     assert load.done_per_s

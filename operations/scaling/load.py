@@ -1,4 +1,4 @@
-"""`QueueLoad`: the load of a queue at one moment. `ScalingPolicy`: what is wanted of its workers. Pure."""
+"""`QueueLoad`: the load of a queue at one moment. `ScalingPolicy`: the wishes for its workers. Pure."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class QueueLoad:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingPolicy:
-    """What is wanted of a queue's workers.
+    """The wishes for a queue's workers.
 
     Attributes:
         target_wait: how long a job may wait for its run.

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from statistics import fmean
 from typing import Final
 
 from ...consumers.polling.dispatch import TENANTS_TURN
@@ -109,23 +110,21 @@ def load_of(
     """
     before, now = readings
     shares = [share for one in fleet.heard for share in one.status.queues if share.queue == queue.name]
-    statistics = fleet.statistics.get(queue.name)
+    runners, busy = _runners(shares)
     arriving, done = (None, None) if before is None else _rates(queue, before, now)
-    exists = all(topic in now.counts for topic in queue.entry_topics)
-    prompt = [backlog.topic for backlog in status.backlogs if not backlog.source.is_delayed]
     return QueueLoad(
         queue=queue.name,
         at_s=now.taken_s,
         partitions=now.counts.get(queue.topic, queue.partitions),
-        waiting=_unfinished(now, prompt) if exists else None,
+        waiting=_prompt(queue, status, now),
         later=sum(backlog.waiting for backlog in status.backlogs if backlog.source.is_delayed),
         oldest_s=_age_s(status.oldest),
         arriving_per_s=arriving,
         done_per_s=done,
         workers=len(status.group.members),
-        runners=sum(share.runners for share in shares) / len(shares) if shares else None,
-        busy=sum(share.busy for share in shares) if shares else None,
-        run_s=None if statistics is None else mean_run_s(statistics),
+        runners=runners,
+        busy=busy,
+        run_s=mean_run_s(fleet.statistics.get(queue.name)),
         held=_held(status),
         admissions=tuple(_admissions(fleet, queue)),
         is_settled=status.group.state == "stable" and not any(map(_is_young, _of_queue(fleet.heard, shares))),
@@ -133,11 +132,27 @@ def load_of(
     )
 
 
-def mean_run_s(statistics: TypeStatistics) -> float | None:
-    """How long a run took on average, exact to 3 %; None where none has ended."""
+def _runners(shares: Sequence[QueueShare]) -> tuple[float | None, int | None]:
+    """Runners of a worker on average, and the busy ones of all; None each where no worker has reported."""
+    if not shares:
+        return None, None
+    return fmean(share.runners for share in shares), sum(share.busy for share in shares)
+
+
+def mean_run_s(statistics: TypeStatistics | None) -> float | None:
+    """How long a run took on average, exact to 3 %; None where none has ended, or nobody counts."""
+    if statistics is None:
+        return None
     buckets = statistics.tally.run.buckets()
     count = sum(buckets.values())
     return sum(middle_s(bucket) * many for bucket, many in buckets.items()) / count if count else None
+
+
+def _prompt(queue: Queue, status: QueueStatus, reading: OffsetReading) -> int | None:
+    """Jobs without an outcome that do not wait by intent; None where a topic is missing."""
+    if any(topic not in reading.counts for topic in queue.entry_topics):
+        return None
+    return _unfinished(reading, [backlog.topic for backlog in status.backlogs if not backlog.source.is_delayed])
 
 
 def _unfinished(reading: OffsetReading, topics: Iterable[str]) -> int:

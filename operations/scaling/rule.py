@@ -19,10 +19,11 @@ from .load import LIMITED, QueueLoad, ScalingPolicy
 GROWTH: Final = 1.5
 """By how much workers are raised whose pace is not known, and whose runners are all busy."""
 SLACK: Final = 1e-6
+"""Of a worker: what arithmetic adds to a whole number."""
 
 
 class Bound(StrEnum):
-    """What bounds the pace of a queue: what to change so that jobs wait for less."""
+    """The thing that bounds the pace of a queue: change it, and jobs wait for less."""
 
     NOTHING = "nothing"
     """The workers there are suffice."""
@@ -42,6 +43,10 @@ class Bound(StrEnum):
     """The policy allows no more workers."""
     UNKNOWN = "unknown"
     """Something is not known, so that the workers stay as they are."""
+
+
+_STANDING: Final = (Bound.KEY, Bound.HELD, Bound.UNKNOWN)
+"""With these, a pace of the workers does not tell when the backlog is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,11 +142,13 @@ def _idle(load: QueueLoad, policy: ScalingPolicy) -> Recommendation | None:
 
 def _held(load: QueueLoad) -> Recommendation | None:
     """Jobs that further workers would not run."""
-    share = load.busy_share
-    if load.trouble and load.workers:
+    if not load.workers:
+        return None
+    if load.trouble:
         return _kept(load, Bound.UNKNOWN, f"{load.trouble}, so the workers stay as they are", is_known=False)
     gates = {why: count for why, count in load.held.items() if why != LIMITED and count}
-    if not load.workers or 2 * sum(gates.values()) < load.ready or not gates or (share is not None and share >= IDLE):
+    is_busy = (load.busy_share or 0.0) >= IDLE
+    if not gates or is_busy or 2 * sum(gates.values()) < load.ready:
         return None
     why, count = max(gates.items(), key=lambda one: one[1])
     if why == Bound.KEY:
@@ -236,19 +243,23 @@ def _reason(load: QueueLoad, policy: ScalingPolicy, capacity: Capacity, bound: B
 def with_eta(found: Recommendation, policy: ScalingPolicy, capacity: Capacity | None) -> Recommendation:
     """Add in what time the backlog is gone, as the number of wanted workers now is."""
     load = found.load
+    found = replace(found, per_worker_per_s=None if capacity is None else capacity.per_s)
     if load.waiting == 0:
-        return replace(found, eta_s=0.0, eta_wanted_s=0.0, per_worker_per_s=capacity.per_s if capacity else None)
-    if capacity is None or load.workers is None or load.arriving_per_s is None or load.waiting is None:
+        return replace(found, eta_s=0.0, eta_wanted_s=0.0)
+    if capacity is None or found.wanted is None or found.bound_by in _STANDING:
         return found
-    if found.bound_by in (Bound.KEY, Bound.HELD, Bound.UNKNOWN) or found.wanted is None:
-        return replace(found, per_worker_per_s=capacity.per_s)
-    net, net_wanted = (_net_per_s(load, count, capacity) for count in (load.workers, found.wanted))
-    eta_s, start_s = _eta_s(load.waiting, net), policy.start.total_seconds()
-    if found.wanted <= load.workers or eta_s <= start_s:
-        eta_wanted_s = _eta_s(load.waiting, net_wanted)
-    else:
-        eta_wanted_s = start_s + _eta_s(load.waiting - net * start_s, net_wanted)
-    return replace(found, eta_s=eta_s, eta_wanted_s=eta_wanted_s, per_worker_per_s=capacity.per_s)
+    eta_s = _eta_s(load.waiting or 0, _net_per_s(load, load.workers or 0, capacity))
+    return replace(found, eta_s=eta_s, eta_wanted_s=_eta_wanted_s(found, eta_s, policy, capacity))
+
+
+def _eta_wanted_s(found: Recommendation, eta_s: float, policy: ScalingPolicy, capacity: Capacity) -> float:
+    """In what time the backlog is gone with the wanted workers: new ones begin after their start."""
+    load, start_s = found.load, policy.start.total_seconds()
+    waiting, present, wanted = float(load.waiting or 0), load.workers or 0, found.wanted or 0
+    net_per_s = _net_per_s(load, wanted, capacity)
+    if wanted <= present or eta_s <= start_s:
+        return _eta_s(waiting, net_per_s)
+    return start_s + _eta_s(waiting - _net_per_s(load, present, capacity) * start_s, net_per_s)
 
 
 def _net_per_s(load: QueueLoad, workers: int, capacity: Capacity) -> float:

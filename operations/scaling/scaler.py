@@ -98,7 +98,7 @@ class Scaler:
             self._capacity = replace(seen, per_s=known.per_s * (seen.per_s / known.per_s) ** WEIGHT)
 
     def _stable(self, found: Recommendation) -> int | None:
-        """What is wanted now: the most of what was needed within the window, and on the way down a step at a time."""
+        """Workers that are wanted now: the most that was needed within the window, on the way down a step at a time."""
         at_s, policy = found.load.at_s, self._policy
         self._since_s = at_s if self._since_s is None else self._since_s
         present = found.load.workers if self._wanted is None else self._wanted

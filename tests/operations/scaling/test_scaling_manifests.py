@@ -1,4 +1,4 @@
-"""The manifests for Kubernetes are YAML, name only metrics that there are, and call the command with options that it has."""
+"""The manifests for Kubernetes name only metrics that there are, and call the command with options that it has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One look at a queue gives the workers it needs, what bounds it and why, and changes nothing where it knows too little."""
+"""One look at a queue gives the workers it needs, what bounds it and why; where it knows too little, all stays."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CALM = QueueLoad(
         ({"run_s": 1e-4, "arriving_per_s": 40_000.0}, 3, Bound.NOTHING),
         ({"run_s": 1e-4, "arriving_per_s": 80_000.0}, 5, Bound.CPU),
         # jobs wait, a third of the runners is busy: a worker does what these did, 30/3 = 10/s; 90 / 0.8 / 10 = 11.3
-        ({"waiting": 500, "busy": 8, "done_per_s": 30.0, "arriving_per_s": 90.0}, 12, Bound.CPU),
+        ({"run_s": 0.2, "waiting": 500, "busy": 8, "done_per_s": 30.0, "arriving_per_s": 90.0}, 12, Bound.CPU),
         # 40/s pass: 40 / 0.8 / 16 = 3.1
         ({"arriving_per_s": 320.0, "admissions": (Admission(limit="api", per_s=40.0),)}, 4, Bound.LIMIT),
         # 10 may run, each for 0.5 s: 20/s pass, 20 / 0.8 / 16 = 1.6

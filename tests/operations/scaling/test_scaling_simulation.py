@@ -12,8 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stoker.operations.scaling.load import QueueLoad
 from stoker.operations.scaling.rule import Bound
-from support.scenes.scaled_fleet import POLICY, TICK_S, Plant, Step, steer, turns, without_rates
+from support.sight.scaled_fleet import (
+    POLICY,
+    TICK_S,
+    Plant,
+    Step,
+    no_look,
+    steer,
+    turns,
+    without_rates,
+    without_workers,
+)
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -129,10 +140,10 @@ def test_a_stuck_key_calls_for_no_worker() -> None:
 @pytest.mark.parametrize("blindness", ["no look", "no rates", "no workers"])
 def test_what_is_not_known_changes_nothing(blindness: str) -> None:
     """During 10 blind minutes, in a spike, the fleet stays as it was; then it goes on as before."""
-    blinded = {
-        "no look": lambda _: None,
+    blinded: Callable[[QueueLoad], QueueLoad | None] = {
+        "no look": no_look,
         "no rates": without_rates,
-        "no workers": lambda load: replace(load, workers=None),
+        "no workers": without_workers,
     }[blindness]
     plant = Plant(arrivals=spike(20, 200, 10 * MINUTE, 22 * MINUTE))
     begin_s, end_s = 12 * MINUTE, 22 * MINUTE

@@ -147,6 +147,16 @@ def turns(steps: list[Step]) -> int:
     return sum(one != other for one, other in pairwise(ways))
 
 
+def no_look(_: QueueLoad) -> QueueLoad | None:
+    """A look that has failed."""
+    return None
+
+
+def without_workers(load: QueueLoad) -> QueueLoad:
+    """A look at which the workers are not known."""
+    return replace(load, workers=None)
+
+
 def without_rates(load: QueueLoad) -> QueueLoad:
     """A look at which the rates are not known."""
     return replace(load, arriving_per_s=None, done_per_s=None)
