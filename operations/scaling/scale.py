@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LEAST_SAMPLE: Final = timedelta(milliseconds=200)
 STALE_S: Final = 60.0
 _POLICY: Final = (
-    click.option("--target-wait", type=Duration(), help="How long a job may wait for its run.  [default: 5s]"),
+    click.option("--target-wait", type=Duration(), help="How long a job may wait.  [default: the queue's slo, or 5s]"),
     click.option(
         "--catch-up", type=Duration(), default="2m", show_default=True, help="In which time a backlog is to be gone."
     ),

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from stoker.operations.scaling.load import Admission, QueueLoad, ScalingPolicy
+from stoker.operations.scaling.load import Admission, QueueLoad, ScalingPolicy, target_wait_of
 from stoker.operations.scaling.rule import Bound, recommend
 from stoker.operations.scaling.scaler import Scaler, recommend_once
 from stoker.operations.scaling.text import samples_of, scale_document, scale_lines
 from stoker.operations.scaling.watching import Watching
+from stoker.topology import Pipeline, Slo
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -90,6 +91,15 @@ def test_a_scaler_without_memory_keeps_the_workers_that_it_finds() -> None:
     scaler = Scaler(POLICY)
     wanted = [scaler.look(replace(many, at_s=at_s)).wanted for at_s in (0.0, 150.0, 299.0, 300.0, 330.0, 361.0)]
     assert wanted == [12, 12, 12, 9, 9, 7]
+
+
+def test_a_queue_that_promises_a_wait_has_it_as_its_target() -> None:
+    """Without a promise, or with one of runs alone, it is 5 s."""
+    pipeline = Pipeline("promises")
+    promised = pipeline.queue("reports", slo=Slo(wait=timedelta(minutes=2)))
+    others = (pipeline.queue("mails"), pipeline.queue("bills", slo=Slo(run=timedelta(seconds=9))))
+    assert target_wait_of(promised) == timedelta(minutes=2)
+    assert {target_wait_of(queue) for queue in others} == {timedelta(seconds=5)}
 
 
 def test_the_minimum_and_the_maximum_hold() -> None:
