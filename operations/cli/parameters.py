@@ -126,6 +126,7 @@ def metrics_options(command: Command) -> Command:
     )(command)
     return click.option(
         "--metrics-port",
+        "metrics_number",
         type=click.IntRange(1, LAST_PORT),
         metavar="PORT",
         help="Answer /metrics, /live and /ready over HTTP at this port.",

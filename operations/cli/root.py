@@ -163,12 +163,14 @@ def _pointed_to_root(unknown: click.NoSuchOption, root: click.Group) -> click.No
 def _name_environment_twins(command: click.Command, prefix: str) -> None:
     """Give each option its environment variable, named as the option is: `queues --json` is STOKER_QUEUES_JSON.
 
-    One that several commands share, where an option has it already, comes after that.
+    One that several commands share, where an option has it already, comes after that. Kubernetes sets a variable that
+    ends in `_PORT` for each Service, so an option has `_PORT_NUMBER` in its place.
     """
     for param in command.params:
         if isinstance(param, click.Option):
             longest = max(param.opts, key=len)
             twin = f"{prefix}_{longest.lstrip('-').replace('-', '_').upper()}"
+            twin = f"{twin}_NUMBER" if twin.endswith("_PORT") else twin
             if isinstance(param.envvar, str) and param.envvar != twin:
                 param.envvar = [twin, param.envvar]
             param.envvar = param.envvar or twin

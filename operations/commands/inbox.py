@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import click
 
 from ..cli.app import AppContext, pass_app
+from ..cli.database_options import TableOptions, ddl_options, dialect_given
 from ..cli.exit_codes import ExitCode
 from ..cli.failures import Failure
 from ..cli.output import age_since, echo_line, echo_lines, format_age, print_json, print_table
@@ -17,21 +18,10 @@ from ..cli.parameters import Duration
 if TYPE_CHECKING:
     from ..inbox import InboxTable
 
-F = TypeVar("F", bound=Callable[..., object])
-
-DIALECTS: Final = ("postgresql", "sqlite")
 USUAL_RETENTION: Final = timedelta(days=7)
 """How long topics keep jobs unless declared otherwise; taken where no application is named."""
 
-_url = click.option(
-    "--url",
-    envvar="STOKER_INBOX_URL",
-    help="The database: postgresql://user@host/name or sqlite:///path. It may hold a password, so it is better kept in "
-    "the environment, and it is never printed.",
-)
-_table = click.option(
-    "--table", envvar="STOKER_INBOX_TABLE", default="stoker_inbox", show_default=True, help="`table` or `schema.table`."
-)
+_table = TableOptions("inbox")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print data instead of sentences.")
 
 
@@ -49,33 +39,28 @@ def inbox() -> None:
 
 
 @inbox.command()
-@_url
 @_table
-@click.option("--print", "print_only", is_flag=True, help="Print the statements, for migrations, and do nothing.")
-@click.option("--dialect", type=click.Choice(DIALECTS), help="Of --print; without it that of --url, else postgresql.")
+@ddl_options
 def create(url: str | None, table: str, print_only: bool, dialect: str | None) -> None:
     """Create the table and its index. Where they are there, nothing is changed."""
     from ...consumers.inbox import table_ddl
-    from ...databases.url import dialect_of
     from ..inbox import create_inbox
 
     if print_only:
-        chosen = dialect or (dialect_of(url) if url else "postgresql")
-        echo_lines(table_ddl("sqlite" if chosen == "sqlite" else "postgresql", table).rstrip("\n"))
+        echo_lines(table_ddl(dialect_given(dialect, url), table).rstrip("\n"))
         return
-    create_inbox(_given(url), table)
+    create_inbox(_table.given(url), table)
     echo_line(f"The inbox {table} is there.")
 
 
 @inbox.command()
-@_url
 @_table
 @_as_json
 def status(url: str | None, table: str, as_json: bool) -> None:
     """Show how many jobs of each queue it holds, and of what age. It counts, so a large one takes a while."""
     from ..inbox import open_table
 
-    with open_table(_given(url), table) as opened:
+    with open_table(_table.given(url), table) as opened:
         found = opened.status()
     if as_json:
         print_json(found)
@@ -85,7 +70,6 @@ def status(url: str | None, table: str, as_json: bool) -> None:
 
 
 @inbox.command(short_help="Forget the jobs that were done long ago.")
-@_url
 @_table
 @click.option(
     "--older-than", type=Duration(), default="30d", show_default=True, help="Forget what was done longer ago than this."
@@ -118,7 +102,7 @@ def prune(
     if not allow_repetitions:
         _check_age(app, older_than)
     before = datetime.now(UTC) - older_than
-    with open_table(_given(url), table) as opened:
+    with open_table(_table.given(url), table) as opened:
         count = opened.count_older(before) if dry_run else _prune(opened, before)
     if as_json:
         print_json({"table": table, "before": before, "dry_run": dry_run, "jobs": count})
@@ -126,12 +110,6 @@ def prune(
         echo_line(
             f"{count:,} jobs {'would be' if dry_run else 'are'} forgotten, done before {before:%Y-%m-%d %H:%M} UTC"
         )
-
-
-def _given(url: str | None) -> str:
-    if not url:
-        raise click.UsageError("Name the database: --url postgresql://… or sqlite:///…, or STOKER_INBOX_URL.")
-    return url
 
 
 def _check_age(app: AppContext, older_than: timedelta) -> None:

@@ -7,11 +7,12 @@ import sys
 from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from ..cli.app import AppContext, pass_app
+from ..cli.database_options import TableOptions, ddl_options, dialect_given
 from ..cli.logs import log_to_stderr
 from ..cli.output import age_since, echo_line, echo_lines, print_json, print_table
 from ..cli.parameters import Duration, MetricsAddress, metrics_options
@@ -19,21 +20,8 @@ from ..cli.parameters import Duration, MetricsAddress, metrics_options
 if TYPE_CHECKING:
     from ...databases.outbox.rows import OutboxStatus
 
-DIALECTS: Final = ("postgresql", "sqlite")
 
-_url = click.option(
-    "--url",
-    envvar="STOKER_OUTBOX_URL",
-    help="The database: postgresql://user@host/name or sqlite:///path. It may hold a password, so it is better kept in "
-    "the environment, and it is never printed.",
-)
-_table = click.option(
-    "--table",
-    envvar="STOKER_OUTBOX_TABLE",
-    default="stoker_outbox",
-    show_default=True,
-    help="`table` or `schema.table`.",
-)
+_table = TableOptions("outbox")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print data instead of sentences.")
 
 
@@ -52,30 +40,25 @@ def outbox() -> None:
 
 
 @outbox.command()
-@_url
 @_table
-@click.option("--print", "print_only", is_flag=True, help="Print the statements, for migrations, and do nothing.")
-@click.option("--dialect", type=click.Choice(DIALECTS), help="Of --print; without it that of --url, else postgresql.")
+@ddl_options
 def create(url: str | None, table: str, print_only: bool, dialect: str | None) -> None:
     """Create the tables. Where they are there, nothing is changed."""
     from ...databases.outbox.table import table_ddl
-    from ...databases.url import dialect_of
     from ..outbox import create_outbox
 
     if print_only:
-        chosen = dialect or (dialect_of(url) if url else "postgresql")
-        echo_lines(table_ddl("sqlite" if chosen == "sqlite" else "postgresql", table).rstrip("\n"))
+        echo_lines(table_ddl(dialect_given(dialect, url), table).rstrip("\n"))
         return
-    create_outbox(_given(url), table)
+    create_outbox(_table.given(url), table)
     echo_line(f"The outbox {table} is there.")
 
 
 @outbox.command(short_help="Publish the rows until SIGTERM or Ctrl+C.")
-@_url
 @_table
 @metrics_options
 @pass_app
-def relay(app: AppContext, *, url: str | None, table: str, metrics_port: int | None, metrics_host: str) -> None:
+def relay(app: AppContext, *, url: str | None, table: str, metrics_number: int | None, metrics_host: str) -> None:
     """Publish the rows of the table until SIGTERM or Ctrl+C.
 
     Start several, on different machines: one publishes, the others take over within a second or so when it ends
@@ -91,23 +74,22 @@ def relay(app: AppContext, *, url: str | None, table: str, metrics_port: int | N
     from ..views.logging_json import JsonFormatter
 
     log_to_stderr(app.log_level or "info", None if sys.stderr.isatty() else JsonFormatter())
-    runner = OutboxRelay(app.pipeline, _given(url), app.start_cluster(), table=table)
+    runner = OutboxRelay(app.pipeline, _table.given(url), app.start_cluster(), table=table)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: runner.stop())
-    at = MetricsAddress.given(metrics_port, metrics_host)
+    at = MetricsAddress.given(metrics_number, metrics_host)
     with nullcontext() if at is None else at.serve(runner.samples):
         runner.run()
 
 
 @outbox.command(short_help="Show what waits, what failed, and which relay works.")
-@_url
 @_table
 @_as_json
 def status(url: str | None, table: str, as_json: bool) -> None:
     """Show how many rows wait and since when, what could not be published, and which relay works."""
     from ..outbox import is_relay_working, outbox_status
 
-    found = outbox_status(_given(url), table)
+    found = outbox_status(_table.given(url), table)
     is_working = is_relay_working(found)
     if as_json:
         print_json({"table": table, "is_relay_working": is_working, **_as_data(found)})
@@ -145,14 +127,13 @@ def _print_status(table: str, found: OutboxStatus, *, is_working: bool) -> None:
 
 
 @outbox.command(short_help="Try failed rows again at once.")
-@_url
 @_table
 @_as_json
 def retry(url: str | None, table: str, as_json: bool) -> None:
     """Have the relay try all rows again at once that could not be published; it does so every 30 s by itself."""
     from ..outbox import open_outbox
 
-    with open_outbox(_given(url), table) as opened:
+    with open_outbox(_table.given(url), table) as opened:
         count = opened.retry()
     if as_json:
         print_json({"table": table, "rows": count})
@@ -161,7 +142,6 @@ def retry(url: str | None, table: str, as_json: bool) -> None:
 
 
 @outbox.command(short_help="Delete rows that cannot be published.")
-@_url
 @_table
 @click.option(
     "--older-than", type=Duration(), default="7d", show_default=True, help="Delete what was enqueued longer ago."
@@ -176,7 +156,7 @@ def prune(*, url: str | None, table: str, older_than: timedelta, dry_run: bool, 
     from ..outbox import open_outbox
 
     before = datetime.now(UTC) - older_than
-    with open_outbox(_given(url), table) as opened:
+    with open_outbox(_table.given(url), table) as opened:
         count = opened.count_failed(before) if dry_run else opened.prune_failed(before)
     if as_json:
         print_json({"table": table, "before": before, "dry_run": dry_run, "rows": count})
@@ -187,9 +167,3 @@ def prune(*, url: str | None, table: str, older_than: timedelta, dry_run: bool, 
 
 def _rows(count: int) -> str:
     return "1 row" if count == 1 else f"{count:,} rows"
-
-
-def _given(url: str | None) -> str:
-    if not url:
-        raise click.UsageError("Name the database: --url postgresql://… or sqlite:///…, or STOKER_OUTBOX_URL.")
-    return url

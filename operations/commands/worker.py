@@ -122,7 +122,7 @@ def worker(
     processes: int,
     log_format: str,
     inspect: bool,
-    metrics_port: int | None,
+    metrics_number: int | None,
     metrics_host: str,
     otel_metrics: bool,
     supervised: bool,
@@ -163,7 +163,7 @@ def worker(
         warn_of_misspelt(ctx.find_root())
     settings = _settings(queues, bounds)
     app.find_queues(queues)  # an unknown one is refused before a broker is started
-    at = MetricsAddress.given(metrics_port, metrics_host)
+    at = MetricsAddress.given(metrics_number, metrics_host)
     if processes > 1:
         ctx.exit(run_fleet(app, queues, processes, log_format=log_format, on_terminal=on_terminal, metrics=at))
     start = _Start(

@@ -47,7 +47,7 @@ def run(
     index: str | None,
     keep: timedelta,
     once: bool,
-    metrics_port: int | None,
+    metrics_number: int | None,
     metrics_host: str,
     as_json: bool,
 ) -> None:
@@ -78,7 +78,7 @@ def run(
         signal.signal(number, lambda *_: ending.set())
     collect_rarely()
     told, measured = _Told(as_json=as_json), IndexMetrics(path)
-    at = MetricsAddress.given(metrics_port, metrics_host)
+    at = MetricsAddress.given(metrics_number, metrics_host)
     echo_line(f"index of {app.pipeline.namespace}: {path}", err=True)
 
     def note(progress: Progress) -> None:

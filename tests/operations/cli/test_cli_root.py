@@ -77,7 +77,7 @@ def test_the_document_tells_what_each_json_is() -> None:
     """A program's author finds for each command whether `--json` prints one document or lines."""
     page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
     section = page.partition("\n### JSON\n")[2].partition("\n### ")[0]
-    rows = {name for row in section.splitlines() for name in re.findall(r"`([a-z ]+)`", row.split(" | ")[0])}
+    rows = {name for row in section.splitlines() for name in re.findall(r"`([a-z -]+)`", row.split(" | ")[0])}
     with_json = {path for path, command in commands() if any("--json" in param.opts for param in command.params)}
     assert with_json - rows == set()
     told = [row.split(" | ")[1] for row in section.splitlines() if row.startswith("| `")]
