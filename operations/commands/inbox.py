@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ..cli.app import AppContext, pass_app
-from ..cli.database_options import TableOptions, ddl_options, dialect_given
 from ..cli.exit_codes import ExitCode
 from ..cli.failures import Failure
 from ..cli.output import age_since, echo_line, echo_lines, format_age, print_json, print_table
-from ..cli.parameters import Duration
+from ..cli.parameters import Duration, TableOptions, ddl_options, dialect_given
 
 if TYPE_CHECKING:
     from ..inbox import InboxTable

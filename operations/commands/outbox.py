@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ..cli.app import AppContext, pass_app
-from ..cli.database_options import TableOptions, ddl_options, dialect_given
 from ..cli.logs import log_to_stderr
 from ..cli.output import age_since, echo_line, echo_lines, print_json, print_table
-from ..cli.parameters import Duration, MetricsAddress, metrics_options
+from ..cli.parameters import Duration, MetricsAddress, TableOptions, ddl_options, dialect_given, metrics_options
 
 if TYPE_CHECKING:
     from ...databases.outbox.rows import OutboxStatus
