@@ -43,7 +43,6 @@ QUIET_S: Final = 30.0
 ENDING_S: Final = 75.0
 """Longer than any delay of a job that may be cancelled."""
 TOP_COMPLAINTS: Final = 15
-LEAST_PROCESSES: Final = 2
 
 
 class Show:
@@ -196,7 +195,12 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=100_000)
     parser.add_argument("--faults", type=int, default=30)
     parser.add_argument("--nodes", type=int, choices=(1, 3), default=3)
-    parser.add_argument("--processes", type=int, default=2, help="worker processes in each of the two fleets")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=2,
+        help="worker processes in each of the two fleets; one alone has no supervisor that starts it again",
+    )
     parser.add_argument("--per-s", type=float, default=900.0, help="jobs enqueued a second")
     parser.add_argument("--kinds", nargs="*", default=[], choices=tuple(FAULT_WEIGHTS), help="only these faults")
     parser.add_argument(
@@ -204,10 +208,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--folder", type=Path, help="where notes, logs and the report go; emptied first")
     parser.add_argument("--judge", type=Path, metavar="FOLDER", help="judge a former run again, and run nothing")
-    given = parser.parse_args(arguments)
-    if given.processes < LEAST_PROCESSES:
-        parser.error(f"--processes: at least {LEAST_PROCESSES}, as one alone has no supervisor that starts it again")
-    return given
+    return parser.parse_args(arguments)
 
 
 def _wishes(given: argparse.Namespace) -> tuple[Wishes, Path]:
