@@ -12,6 +12,8 @@ from typing import Final, ParamSpec, Self, TypeVar
 
 from ..producers import BulkResult, EnqueueError, Receipt
 from ..producers.errors import BulkFailed, FailedCall, ProducerClosed
+from ..producers.metrics.producer_figures import ProducerFigures
+from ..producers.metrics.server import LOCAL, MetricsServer
 from ..producers.readiness import Readiness
 from ..producers.record import RecordBuilder
 from ..schemas.stores.memory_store import MemorySchemaStore
@@ -64,6 +66,7 @@ class RecordingProducer:
         self.jobs: list[RecordedJob] = []
         self.fails_with = fails_with
         store = MemorySchemaStore()
+        self._pipeline = pipeline
         self._readiness = Readiness(pipeline, store, _DeclaredTopics(pipeline))
         self._builder = RecordBuilder(store, SOURCE, self._readiness.partitions)
         self._is_closed = False
@@ -138,6 +141,14 @@ class RecordingProducer:
 
     def flush(self, timeout: timedelta | None = None) -> None:
         """There is nothing to wait for."""
+
+    def measure(self) -> ProducerFigures:
+        """The figures of a producer that has sent nothing."""
+        return ProducerFigures(self._pipeline)
+
+    def serve_metrics(self, port: int, host: str = LOCAL) -> MetricsServer:
+        """Make a server that answers with these figures. Raises as `Producer.serve_metrics`."""
+        return MetricsServer([self.measure()], port, host)
 
     def close(self, timeout: timedelta | None = None) -> None:
         """Refuse what comes after, as a closed producer does."""
@@ -216,6 +227,14 @@ class AsyncRecordingProducer:
 
     async def flush(self, timeout: timedelta | None = None) -> None:
         """There is nothing to wait for."""
+
+    def measure(self) -> ProducerFigures:
+        """The figures of a producer that has sent nothing."""
+        return self._recording.measure()
+
+    def serve_metrics(self, port: int, host: str = LOCAL) -> MetricsServer:
+        """Make a server that answers with these figures. Raises as `Producer.serve_metrics`."""
+        return MetricsServer([self.measure()], port, host)
 
     async def close(self, timeout: timedelta | None = None) -> None:
         """Refuse what comes after."""

@@ -83,7 +83,7 @@ def scale(
     as_json: bool,
     watch: bool,
     sample: timedelta,
-    metrics_port: int | None,
+    metrics_number: int | None,
     metrics_host: str,
     **policy: Any,  # those of `_POLICY`
 ) -> None:
@@ -116,7 +116,7 @@ def scale(
     from ...topology.planning.rights import Duty
     from .observing import LoadReader
 
-    at = MetricsAddress.given(metrics_port, metrics_host)
+    at = MetricsAddress.given(metrics_number, metrics_host)
     if at is not None and not watch:
         raise click.UsageError("--metrics-port needs --watch, which keeps the process running")
     if sample < LEAST_SAMPLE:

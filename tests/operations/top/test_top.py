@@ -122,7 +122,7 @@ def entry(state: State, took_us: int = -1) -> JobEntry:
     failed = Setback(kind="dead", attempt=1, at_ms=0, error_type="pay.Declined", fingerprint="ab", message="card")
     told = [failed] if state is State.DEAD else []
     place = {"topic": "shop.mails", "partition": 0, "offset": 7}
-    facts = {"job_id": "1", "life": 0, "step": 8, "at_ms": 0, "job_type": "charge", "queue": "mails", **place}
+    facts = {"stored": "1", "life": 0, "step": 8, "at_ms": 0, "job_type": "charge", "queue": "mails", **place}
     return JobEntry(**facts, state=state, took_us=took_us, setbacks=told)  # type: ignore[arg-type]  # by name
 
 
