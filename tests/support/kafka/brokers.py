@@ -25,7 +25,9 @@ from stoker.topology.cluster.settings import ClusterSettings
 _CONTAINER_TIMEOUT_S = 300.0  # a first start downloads the image
 _STARTED_WITHIN_S = 200.0  # on a machine that does much else
 _COORDINATED_WITHIN_S = 100.0
-_HEAP_MB = 2_048  # the topics of all tests of a run are on one broker: with 512 it stood still for seconds
+_HEAP_MB = 1_536  # the topics of very many tests are on one broker: with 512 it stood still for seconds
+_BROKERS = 2
+"""Of a run. One for all has more files open in the end than a process may have on many machines (20,000), and dies."""
 PATIENT = {"broker.session.timeout.ms": "60000"}
 """For brokers that live as long as the run: on a machine that does much else, a broker may be silent to its controller
 for the usual 4 s, and is then shut out, so that its partitions and groups are without a leader for a moment."""
@@ -46,11 +48,12 @@ def shared_folder() -> Path:
 
 
 def provide_broker(shared: Path) -> str:
-    """The address of this run's broker, started by whoever asks first."""
-    note = shared / "cluster.json"
-    with file_lock(shared / "lock", _START_TIMEOUT_S):
+    """The address of this process's broker, one of the run's, started by whoever asks first."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _BROKERS
+    note = shared / f"cluster-{number}.json"
+    with file_lock(shared / f"lock-{number}", _START_TIMEOUT_S):
         if not note.exists():
-            made = _container("start") or {"bootstrap_servers": _embedded(shared / "broker")}
+            made = _container("start") or {"bootstrap_servers": _embedded(shared / f"broker-{number}")}
             wait_coordinated(ClusterSettings(bootstrap_servers=made["bootstrap_servers"]))
             note.write_text(json.dumps(made), encoding="utf-8")
         return str(json.loads(note.read_text(encoding="utf-8"))["bootstrap_servers"])
@@ -90,13 +93,14 @@ def cannot_have(what: str) -> None:
 
 
 def withdraw_broker(shared: Path) -> None:
-    """End what `provide_broker` started, if it was called."""
-    note = shared / "cluster.json"
-    made = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
-    if "container" in made:
-        _container("remove", made["container"])
-    for folder in (shared / "broker", shared / OLD_KAFKA):
-        EmbeddedBroker(folder).kill()
+    """End what `provide_broker` started, as often as it was called."""
+    for number in range(_BROKERS):
+        note = shared / f"cluster-{number}.json"
+        made = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
+        if "container" in made:
+            _container("remove", made["container"])
+        EmbeddedBroker(shared / f"broker-{number}").kill()
+    EmbeddedBroker(shared / OLD_KAFKA).kill()
 
 
 def _container(*command: str) -> dict[str, str]:
