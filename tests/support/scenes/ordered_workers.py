@@ -48,8 +48,8 @@ class Scene:
         wait_until(lambda: wanted.items() <= said().items(), DEADLINE_S, f"{states}")
 
     def begun(self) -> list[tuple[float, str, int]]:
-        """(when, worker, number) of each run."""
-        found = [line.split() for line in self.runs.read_text().splitlines()]
+        """(when, worker, number) of each run whose line is written to its end."""
+        found = [line.split() for line in self.runs.read_text().rpartition("\n")[0].splitlines()]
         return [(float(at), worker, int(number)) for at, worker, number in found]
 
     def done(self) -> set[int]:
