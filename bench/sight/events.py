@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Final, cast
+from typing import Final
 
 from cluster import Site
 from figures import Figure, Measure, Sizes, Values, at_least
-from part import Part, Result
-from processes import do
+
+from sight.in_turn import PAIRS, drained_in_turn, mean
 
 LEAST_SHARE: Final = 0.95
-PAIRS: Final = 2
+WAYS: Final = {"told": ("bulk", "drain"), "untold": ("bulk", "drain untold")}
 
 
 def _events(site: Site, sizes: Sizes, number: int) -> Values:
-    found: dict[str, list[Result]] = {"drain": [], "drain untold": []}
-    for pair in range(PAIRS):
-        ways = list(found) if (number + pair) % 2 else list(reversed(found))
-        for way in ways:
-            found[way].append(drained(site, sizes, way))
-    told, untold = mean(found["drain"], "jobs_per_s"), mean(found["drain untold"], "jobs_per_s")
-    told_us, untold_us = mean(found["drain"], "cpu_us"), mean(found["drain untold"], "cpu_us")
+    found = drained_in_turn(site, sizes, number, WAYS)
+    told, untold = mean(found["told"], "jobs_per_s"), mean(found["untold"], "jobs_per_s")
+    told_us, untold_us = mean(found["told"], "cpu_us"), mean(found["untold"], "cpu_us")
     return {
         "told": told,
         "untold": untold,
@@ -29,19 +25,6 @@ def _events(site: Site, sizes: Sizes, number: int) -> Values:
         "untold_cpu_us": untold_us,
         "added_cpu_us": told_us - untold_us,
     }
-
-
-def drained(site: Site, sizes: Sizes, does: str) -> Result:
-    """The result of one process that works through a backlog of no-op jobs."""
-    with site.topics("sync") as pipeline:
-        namespace, servers = pipeline.namespace, site.cluster.bootstrap_servers
-        do(Part(does="bulk", namespace=namespace, kind="sync", jobs=sizes.jobs), servers)
-        return do(Part(does=does, namespace=namespace, kind="sync", jobs=sizes.jobs), servers)
-
-
-def mean(results: list[Result], name: str) -> float:
-    """The mean of one figure over several results."""
-    return sum(cast("float", result[name]) for result in results) / len(results)
 
 
 EVENTS: Final = Measure(

@@ -6,20 +6,15 @@ from typing import Final
 
 from cluster import Site
 from figures import Figure, Measure, Sizes, Values, at_least
-from part import Result
 
-from sight.events import PAIRS, drained, mean
+from sight.in_turn import PAIRS, drained_in_turn, mean
 
 LEAST_SHARE: Final = 0.97
+WAYS: Final = {"measured": ("bulk", "drain measured"), "plain": ("bulk", "drain")}
 
 
 def _metrics(site: Site, sizes: Sizes, number: int) -> Values:
-    found: dict[str, list[Result]] = {"drain measured": [], "drain": []}
-    for pair in range(PAIRS):
-        ways = list(found) if (number + pair) % 2 else list(reversed(found))
-        for way in ways:
-            found[way].append(drained(site, sizes, way))
-    measured, plain = found.values()
+    measured, plain = drained_in_turn(site, sizes, number, WAYS).values()
     measured_us, plain_us = mean(measured, "cpu_us"), mean(plain, "cpu_us")
     return {
         "measured": mean(measured, "jobs_per_s"),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, cast
+from typing import Final
 
 from cluster import Site
 from figures import Figure, Measure, Sizes, Values, at_least
-from part import Part, Result
-from processes import do
+
+from sight.in_turn import PAIRS, drained_in_turn, mean
 
 LEAST_SHARE: Final = 0.95
-PAIRS: Final = 2
 WAYS: Final = {
     "none": ("bulk", "drain"),
     "api": ("bulk in a trace", "drain"),
@@ -21,25 +20,11 @@ WAYS: Final = {
 
 
 def _traces(site: Site, sizes: Sizes, number: int) -> Values:
-    found: dict[str, list[Result]] = {way: [] for way in WAYS}
-    for pair in range(PAIRS):
-        for way in WAYS if (number + pair) % 2 else reversed(WAYS):
-            found[way].append(_drained(site, sizes, *WAYS[way]))
-    rates = {way: _mean(results, "jobs_per_s") for way, results in found.items()}
-    costs = {f"{way}_cpu_us": _mean(results, "cpu_us") for way, results in found.items()}
+    found = drained_in_turn(site, sizes, number, WAYS)
+    rates = {way: mean(results, "jobs_per_s") for way, results in found.items()}
+    costs = {f"{way}_cpu_us": mean(results, "cpu_us") for way, results in found.items()}
     shares = {f"{way}_share": rate / rates["none"] for way, rate in rates.items() if way != "none"}
     return {**rates, **shares, **costs}
-
-
-def _drained(site: Site, sizes: Sizes, fills: str, drains: str) -> Result:
-    with site.topics("sync") as pipeline:
-        namespace, servers = pipeline.namespace, site.cluster.bootstrap_servers
-        do(Part(does=fills, namespace=namespace, kind="sync", jobs=sizes.jobs), servers)
-        return do(Part(does=drains, namespace=namespace, kind="sync", jobs=sizes.jobs), servers)
-
-
-def _mean(results: list[Result], name: str) -> float:
-    return sum(cast("float", result[name]) for result in results) / len(results)
 
 
 TRACES: Final = Measure(
