@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
-from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -108,25 +105,6 @@ def confirm(question: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise Failure(f"{question} Nobody is there to answer, so nothing was done: give --yes", ExitCode.REFUSED)
     click.confirm(printable(question), abort=True, err=True)
-
-
-@contextmanager
-def stop_signals() -> Iterator[threading.Event]:
-    """Set the event on SIGINT or SIGTERM, so that the batch at hand is finished; a second SIGINT breaks it off."""
-    stop = threading.Event()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def ask_to_stop(number: int, _frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, ask_to_stop)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import click
 from ..cli.app import AppContext, pass_app
 from ..cli.filter_options import JsonAssignment, death_filters, selection_of, stored_job_failures
 from ..cli.output import echo_line, print_json_line
+from ..cli.process_end import stop_signals
 from ..cli.publishing import (
     Manner,
     confirm,
@@ -21,7 +22,6 @@ from ..cli.publishing import (
     shown_progress,
     shown_reading,
     some,
-    stop_signals,
     tally_document,
     tell_end,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from ..cli.app import AppContext, pass_app
 from ..cli.logs import log_to_stderr
 from ..cli.output import age_since, echo_line, echo_lines, print_json, print_table
 from ..cli.parameters import Duration, MetricsAddress, TableOptions, ddl_options, dialect_given, metrics_options
+from ..cli.process_end import stop_signals
 
 if TYPE_CHECKING:
     from ...databases.outbox.rows import OutboxStatus
@@ -74,10 +74,8 @@ def relay(app: AppContext, *, url: str | None, table: str, metrics_number: int |
 
     log_to_stderr(app.log_level or "info", None if sys.stderr.isatty() else JsonFormatter())
     runner = OutboxRelay(app.pipeline, _table.given(url), app.start_cluster(), table=table)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: runner.stop())
     at = MetricsAddress.given(metrics_number, metrics_host)
-    with nullcontext() if at is None else at.serve(runner.samples):
+    with stop_signals(runner.stop), nullcontext() if at is None else at.serve(runner.samples):
         runner.run()
 
 

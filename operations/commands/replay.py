@@ -12,6 +12,7 @@ import click
 from ..cli.app import AppContext, pass_app
 from ..cli.filter_options import job_filters, selection_of, stored_job_failures
 from ..cli.parameters import INSTANT
+from ..cli.process_end import stop_signals
 from ..cli.publishing import (
     Manner,
     Printer,
@@ -21,7 +22,6 @@ from ..cli.publishing import (
     shown_progress,
     shown_reading,
     some,
-    stop_signals,
     tally_document,
     tally_lines,
     tell_end,

@@ -13,7 +13,8 @@ import click
 
 from ..cli.exit_codes import ExitCode
 from ..cli.output import echo_line
-from ..cli.publishing import PLAIN_PROGRESS_EVERY_S, some, stop_signals
+from ..cli.process_end import stop_signals
+from ..cli.publishing import PLAIN_PROGRESS_EVERY_S, some
 
 if TYPE_CHECKING:
     from ...producers.control import Answers, OrderReceipt

@@ -10,7 +10,8 @@ import click
 
 from ..cli.app import AppContext, command_path, pass_app
 from ..cli.exit_codes import ExitCode
-from ..cli.publishing import Manner, confirm, publishing_options, some, stop_signals
+from ..cli.process_end import stop_signals
+from ..cli.publishing import Manner, confirm, publishing_options, some
 from .choosing import MOST, Chosen, choose
 from .options import INDEX, job_filters
 from .retrying import RetryPlan, plan_lines, plan_retry

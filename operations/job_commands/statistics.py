@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import signal
 import socket
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Sequence
@@ -22,6 +20,7 @@ from ..cli.failures import Failure
 from ..cli.logs import log_to_stderr
 from ..cli.output import Figure, echo_line, print_json, print_json_line, print_table
 from ..cli.parameters import Duration
+from ..cli.process_end import stop_signals
 from .options import AS_JSON
 
 if TYPE_CHECKING:
@@ -85,19 +84,18 @@ def run(app: AppContext, *, stall: timedelta, once: bool, as_json: bool) -> None
         raise Failure(f"a certificate or key of the connection cannot be read: {unreadable}") from unreadable
     require_rights(Duty.STATISTICS, app.pipeline, cluster)
     require_topics(cluster, app.pipeline.events_topic, app.pipeline.stats_topic)
-    ending = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ending.set())
     supervisor = Supervisor(_orders(app), stall_s=stall.total_seconds())
     told = _Told(as_json=as_json)
     echo_line(f"statistics of {app.pipeline.namespace}", err=True)
 
-    def note(course: Course) -> None:
-        told.note(course)
-        if once and course.partitions and course.behind == 0:
-            ending.set()
+    with stop_signals() as ending:
 
-    supervisor.run(ending.wait, note)
+        def note(course: Course) -> None:
+            told.note(course)
+            if once and course.partitions and course.behind == 0:
+                ending.set()
+
+        supervisor.run(ending.wait, note)
     told.end(supervisor.course)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
 from contextlib import nullcontext
 from datetime import timedelta
@@ -16,6 +14,7 @@ from ..cli.app import AppContext, pass_app
 from ..cli.logs import log_to_stderr
 from ..cli.output import echo_line, print_json, print_json_line, print_table
 from ..cli.parameters import Duration, MetricsAddress, metrics_options
+from ..cli.process_end import stop_signals
 from .options import AS_JSON, INDEX
 
 if TYPE_CHECKING:
@@ -73,21 +72,19 @@ def run(
     log_to_stderr(app.log_level or "warning", None if sys.stderr.isatty() else JsonFormatter())
     path = index_path(app.pipeline.namespace, index)
     follower = Follower(app.pipeline, app.start_cluster(), path, keep=keep)
-    ending = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ending.set())
     collect_rarely()
     told, measured = _Told(as_json=as_json), IndexMetrics(path)
     at = MetricsAddress.given(metrics_number, metrics_host)
     echo_line(f"index of {app.pipeline.namespace}: {path}", err=True)
 
-    def note(progress: Progress) -> None:
-        told.note(progress)
-        measured.note(progress)
-        if once and progress.is_settled and progress.behind == 0:
-            ending.set()
+    with stop_signals() as ending, nullcontext() if at is None else at.serve(measured, measured):
 
-    with nullcontext() if at is None else at.serve(measured, measured):
+        def note(progress: Progress) -> None:
+            told.note(progress)
+            measured.note(progress)
+            if once and progress.is_settled and progress.behind == 0:
+                ending.set()
+
         follower.run(ending.is_set, note)
     told.end(follower.progress)
 

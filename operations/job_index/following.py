@@ -20,6 +20,8 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ...topology import ClusterSettings, Pipeline
+from ...topology.cluster.admin_connection import UNREACHABLE_CODES
+from ...topology.cluster.handshake import unreachable
 from ...topology.declaration.topics import Role, declared_topics
 from .building import Building
 from .database import begin_building, is_building, open_for_writing, take_lock
@@ -48,6 +50,7 @@ TOPICS_INTERVAL_S: Final = 30.0
 FORGET_INTERVAL_S: Final = 1.0
 FORGET_AT_ONCE: Final = 2_000
 LAGS_INTERVAL_S: Final = 2.0
+LAST_COMPLAINTS: Final = 10
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,6 +98,7 @@ class Follower:
         self._lock = take_lock(path)
         self._connection = open_for_writing(path)
         self._writer = IndexWriter(self._connection)
+        self._complaints: deque[str] = deque(maxlen=LAST_COMPLAINTS)
         self._consumer = self._connect()
         self._origins = origins_of(pipeline, with_events=True)
         self._ledgers = {spec.name for spec in declared_topics(pipeline) if spec.role is Role.LEDGER}
@@ -115,16 +119,29 @@ class Follower:
 
     def _connect(self) -> Consumer:
         namespace = self._pipeline.namespace
-        return make_reader(self._cluster, namespace, lambda error: _LOGGER.debug("%s", error))
+        return make_reader(self._cluster, namespace, self._note)
+
+    def _note(self, error: KafkaError) -> None:
+        _LOGGER.debug("%s", error)
+        self._complaints.append(error.str())
 
     def run(
         self, is_stopping: Callable[[], bool], on_turn: Callable[[Progress], None] = lambda _progress: None
     ) -> None:
-        """Follow the topics until told to stop; what was read is written, and the file closed by its end."""
+        """Follow the topics until told to stop; what was read is written, and the file closed by its end.
+
+        Raises:
+            ClusterUnreachable: no broker answers at the start. Later, brokers that are away are waited for.
+        """
         try:
             while not is_stopping():
                 self.turn(is_stopping)
                 on_turn(self.progress)
+        except KafkaException as failed:
+            if failed.args[0].code() not in UNREACHABLE_CODES:
+                raise
+            self._consumer.poll(0)  # delivers the connection's own complaint, which explains more
+            raise unreachable(self._cluster, [*self._complaints, failed.args[0].str()]) from failed
         finally:
             self.close()
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +14,7 @@ import click
 from ..cli.app import AppContext, pass_app
 from ..cli.output import echo_line, print_json, print_json_line
 from ..cli.parameters import Duration, MetricsAddress, metrics_options
+from ..cli.process_end import stop_signals
 
 if TYPE_CHECKING:
     from ...topology import Queue
@@ -168,7 +167,7 @@ def _watch(
             from ...producers.metrics.server import MetricsServer
 
             stack.enter_context(MetricsServer([watching.samples], at.port, at.host, health=watching))
-        ending = stack.enter_context(_ended_by_sigterm())
+        ending = stack.enter_context(stop_signals())
         reader.begin()
         last_error = ""
         while not ending.wait(sample.total_seconds()):
@@ -178,17 +177,6 @@ def _watch(
             last_error = error
             if loads:
                 _show(watching.look(loads), policies, showing)
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[threading.Event]:
-    """Set by SIGTERM, which the first process of a container would not see otherwise."""
-    ending = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *_: ending.set())
-    try:
-        yield ending
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _read(reader: LoadReader) -> tuple[list[QueueLoad], str]:

@@ -88,7 +88,7 @@ def test_a_job_in_a_child_process_can_terminate_what_it_has_forked(handler: obje
 
 def test_a_signal_that_a_worker_handles_ends_a_copy_of_it() -> None:
     """The worker's own handler would only note it there, and nothing would come of that."""
-    former, noted = signal.getsignal(signal.SIGTERM), list[int]()
+    former, noted = signal.signal(signal.SIGTERM, signal.SIG_DFL), list[int]()
     try:
         for _ in range(2):  # the second worker of this process takes over from the first one
             PROCESS.handle_signal(signal.SIGTERM, lambda number, _frame: noted.append(number))

@@ -209,11 +209,15 @@ def test_an_expected_failure_shows_a_paragraph_and_only_with_verbose_a_traceback
     assert "Traceback" in loud.stderr
 
 
-def test_an_unreachable_cluster_ends_a_command_in_bounded_time_with_its_own_code(shop: Shop) -> None:
+@pytest.mark.parametrize("command", ["queues", "status run", "statistics run"])
+def test_an_unreachable_cluster_ends_a_command_in_bounded_time_with_its_own_code(
+    command: str, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A broker that is down is said to be down, with the address, and exit code 3."""
-    result = shop.stoker("--bootstrap-servers", UNREACHABLE, "queues")
+    monkeypatch.chdir(tmp_path)
+    result = shop.stoker("--bootstrap-servers", UNREACHABLE, *command.split())
     assert result.exit_code == ExitCode.UNREACHABLE
-    assert UNREACHABLE in result.stderr
+    assert f"Kafka at {UNREACHABLE} does not answer" in result.stderr
 
 
 def test_ctrl_c_ends_with_its_own_code() -> None:
