@@ -1,11 +1,7 @@
-"""`BatchWriter`: writes a batch of settlements in two phases, each ended by a flush.
+"""`BatchWriter`: writes the records and the ledger entries of a batch, and waits until the brokers have confirmed them.
 
-    1. the records that follow the outcomes: retries, dead letters, whatever else `writers.py` lists
-    2. the ledger's entries, of those settlements alone whose records the brokers have all confirmed
-
-A crash between the two leaves a second record of the same attempt in a tier, which the ledger stops when its twin has
-run. The other way round, a crash would lose the job: the ledger would have it for settled, and no record of it would be
-left. What is confirmed is not written again when the rest of its settlement is.
+The settler calls it, once for each of its two phases. What is confirmed is not written again when the rest of its
+settlement is.
 """
 
 from __future__ import annotations
@@ -24,7 +20,7 @@ from ...topology.cluster.kafka_errors import Remedy, as_error, remedy_of
 from ..partitions.ledger_records import BATCH_NAMES, KeyAndValue, batch_record, entry_record
 from ..records.record import Record
 from .outgoing import OutgoingRecord, produce
-from .settlement import SETTLED, LedgerToWrite, Settlement, SettlementBatch
+from .settlement import LedgerToWrite, Settlement, SettlementBatch
 from .writes import LedgerWord, utc
 
 STILL_WAITING_S: Final = 5.0
@@ -58,29 +54,15 @@ class BatchWriter:
         """Go on with another client, since this one is finished."""
         self.producer = self._make_producer()
 
-    def write(self, batch: SettlementBatch) -> tuple[SettlementBatch, SettlementBatch]:
-        """Write a batch.
+    # ---- the first phase
 
-        Returns:
-            What is settled, and what could not be written, with the reasons.
+    def write_records(self, items: Iterable[Settlement]) -> None:
+        """Write the records that follow outcomes; each settlement notes the brokers' answers.
 
         Raises:
             GaveUp: a shutdown's time ran out.
+            KafkaException: the client is finished.
         """
-        for item in batch.others:
-            item.refusals.clear()
-        try:
-            self._write_records(batch.others)
-            undone, done_error = self._write_ledger(batch)
-        except KafkaException as failure:  # a fatal error of the client ends a flush in this way
-            undone, done_error = batch.done, as_error(failure)
-            for item in batch.others:
-                item.refuse(done_error)
-        return _settled_of(batch, undone), _failed_of(batch, undone, done_error)
-
-    # ---- the first phase
-
-    def _write_records(self, items: Iterable[Settlement]) -> None:
         unconfirmed = [(item, written) for item in items for written in item.unconfirmed]
         for item, written in unconfirmed:
             self._publish_record(item, written)
@@ -95,8 +77,16 @@ class BatchWriter:
 
     # ---- the second phase
 
-    def _write_ledger(self, batch: SettlementBatch) -> tuple[list[Record], KafkaError | None]:
-        """Write the names; gives the done jobs whose names could not be written, and why."""
+    def write_ledger(self, batch: SettlementBatch) -> tuple[list[Record], KafkaError | None]:
+        """Write the names of what is settled now: of settlements whose records are all confirmed, and of done jobs.
+
+        Returns:
+            The done jobs whose names could not be written, and why.
+
+        Raises:
+            GaveUp: a shutdown's time ran out.
+            KafkaException: the client is finished.
+        """
         remembered = [item for item in batch.others if isinstance(item.stage, LedgerToWrite)]
         failed = self._publish_names(batch.done)
         self._publish_entries(remembered)
@@ -191,15 +181,3 @@ class GaveUp(Exception):
 
 def _note_answer(item: Settlement, written: OutgoingRecord, error: KafkaError | None, message: Message) -> None:
     item.note_answer(written, why_unconfirmed(error, message))
-
-
-def _settled_of(batch: SettlementBatch, undone: list[Record]) -> SettlementBatch:
-    done = batch.done
-    if undone:
-        repeated = set(undone)
-        done = [record for record in done if record not in repeated]
-    return SettlementBatch(done, [item for item in batch.others if item.stage is SETTLED])
-
-
-def _failed_of(batch: SettlementBatch, undone: list[Record], done_error: KafkaError | None) -> SettlementBatch:
-    return SettlementBatch(undone, [item for item in batch.others if item.stage is not SETTLED], done_error)

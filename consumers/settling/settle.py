@@ -1,10 +1,19 @@
 """`Settler`: makes outcomes durable in batches, and only then hands their records back as complete.
 
 One thread for each queue collects the outcomes that runners hand in. It plans what each of them writes (`writes.py`),
-writes a batch in two phases (`batch_writer.py`), and repeats a write that fails until it succeeds; the source record
-stays incomplete meanwhile, so no commit passes it. A record that no topic takes in its form, such as one that is too
-large, gets another form (`fitting.py`) and is written beside all batches (`lone_records.py`). The event of an outcome
-is handed over once it is settled, to a client of its own that nobody waits for.
+writes a batch in two phases, and repeats a write that fails until it succeeds; the source record stays incomplete
+meanwhile, so no commit passes it. Each phase ends when the brokers have confirmed all of it (`batch_writer.py`):
+
+    1. the records that follow the outcomes: retries, dead letters, whatever else `writers.py` lists
+    2. the ledger's entries, of those outcomes alone whose records are all confirmed
+
+A crash between the two leaves a second record of the same attempt in a tier, which the ledger stops when its twin has
+run. The other way round, a crash would lose the job: the ledger would have it for settled, and no record of it would be
+left.
+
+A record that no topic takes in its form, such as one that is too large, gets another form (`fitting.py`) and is written
+beside all batches (`lone_records.py`). The event of an outcome is handed over once it is settled, to a client of its
+own that nobody waits for.
 """
 
 from __future__ import annotations
@@ -18,10 +27,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
 from ...schemas.job_events import JobEvent
 from ...topology import Queue
+from ...topology.cluster.kafka_errors import as_error
 from .. import log_keys
 from ..records.outcomes import DONE, Done, Outcome
 from ..records.record import Record
@@ -237,13 +247,26 @@ class Settler:
         batch = replace(batch, others=self._lone.take_out(batch.others))
         if not batch:
             return batch
-        settled, failed = self._batch_writer.write(batch)
+        settled, failed = self._write(batch)
         failed = replace(failed, others=[item for item in failed.others if not self._lone.take_refused(item)])
         if settled:
             self._repetitions.note_settled(settled.others)
             self._on_settled(settled)
             self._publish_events(settled)
         return failed
+
+    def _write(self, batch: SettlementBatch) -> tuple[SettlementBatch, SettlementBatch]:
+        """Write a batch in its two phases; give what is settled, and what could not be written, with the reasons."""
+        for item in batch.others:
+            item.refusals.clear()
+        try:
+            self._batch_writer.write_records(batch.others)
+            undone, why = self._batch_writer.write_ledger(batch)
+        except KafkaException as failure:  # a fatal error of the client ends a flush in this way
+            undone, why = batch.done, as_error(failure)
+            for item in batch.others:
+                item.refuse(why)
+        return batch.split(undone, why)
 
     def _publish_events(self, settled: SettlementBatch) -> None:
         """Publish the events of what is settled: one for each outcome, however often its writes were repeated.

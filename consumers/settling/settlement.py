@@ -117,6 +117,16 @@ class SettlementBatch:
     def __len__(self) -> int:
         return len(self.done) + len(self.others)
 
+    def split(self, undone: list[Record], why: KafkaError | None) -> tuple[SettlementBatch, SettlementBatch]:
+        """Split it into what is settled, and what is not: `undone` of its done jobs, for this reason."""
+        done = self.done
+        if undone:
+            repeated = set(undone)
+            done = [record for record in done if record not in repeated]
+        settled = [item for item in self.others if item.stage is SETTLED]
+        failed = [item for item in self.others if item.stage is not SETTLED]
+        return SettlementBatch(done, settled), SettlementBatch(undone, failed, why)
+
     @property
     def records(self) -> list[Record]:
         """All of its records."""
