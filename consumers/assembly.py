@@ -15,6 +15,7 @@ from .breakers.failure_watch import FailureWatch
 from .carrying.carrier import Carrier, CarryingClients
 from .carrying.old_offsets import OldOffsets
 from .declared_gates import GateParts, add_gates
+from .declared_runners import make_runners
 from .followers.late_jobs import LateJobs
 from .followers.owners import owners_of, with_owners
 from .followers.readiness import FollowerReadiness
@@ -188,7 +189,15 @@ class WorkerParts:
             note_begun=self.late.note if self.late.is_declared else None,
             spans=self.spans,
         )
-        self.dispatch = Dispatch(step_context, self.settler, self.events, self.settings, gates=gates, waits=waits)
+        self.dispatch = Dispatch(
+            step_context,
+            self.settler,
+            self.events,
+            self.settings,
+            gates=gates,
+            waits=waits,
+            make_runners=make_runners,
+        )
 
     def _add_counting(self) -> None:
         """Make the parts that count the records in memory, and those that are complete."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from ..errors import LoopLost, TooManyStuck
 from ..fairness.fair_runners import FairRunners
@@ -20,12 +21,12 @@ from ..ordering.key_lanes import KeyLanes
 from ..ordering.parking import ParkingLimits
 from ..ordering.strict_lanes import StrictLanes
 from ..priorities.lanes import PriorityLanes
-from ..priorities.ready import ReadyRecords
+from ..priorities.ready import PriorityReady, ReadyRecords
 from ..records.assignment import Assignment
 from ..records.job_fields import job_fields
 from ..records.priorities import Priorities
 from ..records.record import Record
-from ..runners.kinds import RunnerRow
+from ..runners.kinds import RunnerRow, Runners
 from ..runners.watchdog import Watchdog
 from ..settings import WorkerSettings
 from ..settling.event_publisher import EventPublisher
@@ -37,7 +38,6 @@ from ..steps.pipe import Pipe, SettleStep
 from ..steps.results import Decided
 from ..steps.schema_waits import SchemaWaits
 from ..steps.steps import DecodedJob, StepContext
-from .runner_kinds import MakeRunners, RunnerParts, make_runners
 
 _LOGGER = logging.getLogger("stoker.worker")
 
@@ -48,6 +48,23 @@ FLOODS_SHARE: Final = 0.75
 """Tenants with very many jobs have so much of the bound on jobs in memory once more for themselves, together."""
 TENANTS_TURN: Final = Closed("fair", "its tenant has its turn: the runners are shared among tenants")
 BY_JOBS: Final = (TooManyStuck, LoopLost)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerParts:
+    """The parts that runners are made of; `pipe` carries each of their records, and `ready` are those of all kinds."""
+
+    step_context: StepContext
+    settings: WorkerSettings
+    pipe: Pipe
+    ready: ReadyRecords | None = None
+
+    def make_ready(self) -> PriorityReady | None:
+        """The ready records of one kind of runners; None where these come in the order in which they became ready."""
+        return None if self.ready is None else self.ready.make()
+
+
+MakeRunners = Callable[[RunnerParts], list[Runners[Any]]]
 
 
 class Dispatch:
@@ -77,7 +94,7 @@ class Dispatch:
         *,
         gates: GateRow,
         waits: SchemaWaits,
-        make_runners: MakeRunners = make_runners,
+        make_runners: MakeRunners,
     ) -> None:
         self._queue = queue = step_context.queue
         self.queue, self.cancels = queue.name, step_context.cancels

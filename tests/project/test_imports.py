@@ -115,7 +115,7 @@ FOLDERS = {
             "fairness",
         ),
         *("isolation", "polling", "group", "inspection", "control", "schedules"),
-        *("declared_gates", "assembly", "queue_worker", "hanging", "metrics", "worker"),
+        *("declared_gates", "declared_runners", "assembly", "queue_worker", "hanging", "metrics", "worker"),
     ),
     "operations": (
         *(

@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
-from ...topology import JobType
-from ..isolation.runners import IsolatedRunners
-from ..priorities.ready import PriorityReady, ReadyRecords
-from ..records.record import Record
-from ..runners.async_runners import AsyncRunners
-from ..runners.async_slots import AsyncSlot
-from ..runners.kinds import Runners
-from ..runners.slots import Slot
-from ..runners.threads import RunOne, ThreadRunners
-from ..settings import WorkerSettings
-from ..steps.pipe import Pipe, RunStep
-from ..steps.results import Ran
-from ..steps.run import run_async, run_sync
-from ..steps.steps import DecodedJob, StepContext
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunnerParts:
-    """The parts that runners are made of; `pipe` carries each of their records, and `ready` are those of all kinds."""
-
-    step_context: StepContext
-    settings: WorkerSettings
-    pipe: Pipe
-    ready: ReadyRecords | None = None
-
-    def make_ready(self) -> PriorityReady | None:
-        """The ready records of one kind of runners; None where these come in the order in which they became ready."""
-        return None if self.ready is None else self.ready.make()
-
-
-MakeRunners = Callable[[RunnerParts], list[Runners[Any]]]
+from ..topology import JobType
+from .isolation.runners import IsolatedRunners
+from .polling.dispatch import RunnerParts
+from .records.record import Record
+from .runners.async_runners import AsyncRunners
+from .runners.async_slots import AsyncSlot
+from .runners.kinds import Runners
+from .runners.slots import Slot
+from .runners.threads import RunOne, ThreadRunners
+from .steps.pipe import Pipe, RunStep
+from .steps.results import Ran
+from .steps.run import run_async, run_sync
+from .steps.steps import DecodedJob
 
 
 def make_runners(parts: RunnerParts) -> list[Runners[Any]]:
