@@ -13,7 +13,7 @@ from ..records.outcomes import Dead, Outcome
 from ..records.record import Record
 from ..settling.next_records import SettlingContext
 from ..settling.outgoing import OutgoingRecord, Role
-from ..settling.writers import Writer
+from ..settling.writes import Writer
 
 Owners = Mapping[bytes, HeaderList]
 """{name of a job type on the wire: headers of its dead letters}, of those that declare an owner or a runbook."""

@@ -23,7 +23,7 @@ from ..records.record import Record, attempt_or_1, first_failed
 from ..settling.events import enqueued
 from ..settling.next_records import SettlingContext
 from ..settling.outgoing import OutgoingRecord
-from ..settling.writers import Writer
+from ..settling.writes import Writer
 from .readiness import FollowerReadiness
 
 _LOGGER = logging.getLogger("stoker.followers")

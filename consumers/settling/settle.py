@@ -4,7 +4,7 @@ One thread for each queue collects the outcomes that runners hand in. It plans w
 writes a batch in two phases, and repeats a write that fails until it succeeds; the source record stays incomplete
 meanwhile, so no commit passes it. Each phase ends when the brokers have confirmed all of it (`batch_writer.py`):
 
-    1. the records that follow the outcomes: retries, dead letters, whatever else `writers.py` lists
+    1. the records that follow the outcomes: retries, dead letters, whatever else `WRITERS` lists
     2. the ledger's entries, of those outcomes alone whose records are all confirmed
 
 A crash between the two leaves a second record of the same attempt in a tier, which the ledger stops when its twin has
@@ -41,8 +41,7 @@ from .next_records import EventFacts
 from .repetitions import Repetitions
 from .settlement import Settlement, SettlementBatch, merged
 from .trouble import TroubleLog
-from .writers import WRITERS, Writer
-from .writes import plan_writes, utc
+from .writes import WRITERS, Writer, plan_writes, utc
 
 _LOGGER = logging.getLogger("stoker.settle")
 

@@ -19,7 +19,7 @@ from ..unique.ends import UniqueEnd, end_record
 from ..unique.unique_jobs import UniqueJobs
 from .next_records import SettlingContext, next_record
 from .outgoing import OutgoingRecord
-from .writers import WRITERS, Writer
+from .writes import WRITERS, Writer
 
 FindUnique = Callable[[int], UniqueJobs | None]
 

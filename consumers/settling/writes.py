@@ -1,11 +1,17 @@
-"""`plan_writes`: the records that follow an outcome, its entry in the ledger, its event. Pure."""
+"""`plan_writes`: what an outcome writes: the records that follow it (`WRITERS`), its ledger entry, its event. Pure.
+
+To write another record with an outcome, write a function of a record, its outcome and the context, in a file of its
+own, and add one line to `WRITERS`. The settler writes what all of them plan, and waits for the brokers' confirmation of
+each, before it writes the ledger's entry. So a crash leads to the same records once more: give them ids that follow
+from their cause, so that the second one can be recognised.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, assert_never
+from typing import Final, Literal, assert_never
 
 from ...schemas.job_events import JobEvent
 from ...topology import Queue
@@ -25,11 +31,31 @@ from ..records.outcomes import (
 )
 from ..records.record import Record
 from .events import outcome_event
-from .next_records import NO_FACTS, EventFacts, SettlingContext
+from .next_records import NO_FACTS, EventFacts, SettlingContext, next_record
 from .outgoing import OutgoingRecord
-from .writers import WRITERS, Writer, planned
 
 LedgerWord = Literal["done", "moved", "cancelled"]
+Followed = type[Done | Retried | Dead | Snoozed | Deferred | Rescheduled | Cancelled]
+"""The outcomes that records may follow. Of a skipped job they were written before, of an interrupted one nothing is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writer:
+    """A pure function that plans records, and the outcomes after which the settler calls it.
+
+    Attributes:
+        is_ready: whether the records of an outcome can be planned now: the settler keeps it back until then. None
+            where they always can.
+    """
+
+    follows: tuple[Followed, ...]
+    plan: Callable[[Record, Outcome, SettlingContext], Iterable[OutgoingRecord]]
+    is_ready: Callable[[Record, Outcome], bool] | None = None
+
+
+WRITERS: Final[Sequence[Writer]] = (
+    Writer(follows=(Retried, Dead, Snoozed, Deferred, Rescheduled), plan=next_record),  # the job itself
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +101,19 @@ def plan_writes(
         return NOTHING
     context = SettlingContext(queue=queue, worker_id=worker_id, now=now, facts=facts)
     return Writes(
-        records=planned(writers, record, outcome, context),
+        records=_records(writers, record, outcome, context),
         ledger=_ledger_entry(record, outcome),
         event=outcome_event(record, outcome, context),
+    )
+
+
+def _records(
+    writers: Iterable[Writer], record: Record, outcome: Outcome, context: SettlingContext
+) -> tuple[OutgoingRecord, ...]:
+    """All records that follow an outcome, in the order of the table."""
+    kind = type(outcome)
+    return tuple(
+        following for writer in writers if kind in writer.follows for following in writer.plan(record, outcome, context)
     )
 
 

@@ -10,7 +10,7 @@ from stoker.consumers.records.outcomes import Dead, Done, Outcome, Retried
 from stoker.consumers.records.record import Record
 from stoker.consumers.settling.next_records import SettlingContext
 from stoker.consumers.settling.outgoing import OutgoingRecord
-from stoker.consumers.settling.writers import WRITERS, Writer
+from stoker.consumers.settling.writes import WRITERS, Writer
 
 FOLLOWED_TOPIC: Final = "unit.followed"
 

@@ -62,7 +62,7 @@ from stoker.consumers.settling.event_publisher import EventPublisher
 from stoker.consumers.settling.settle import SettledEvents, Settler, SettlingClients
 from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.consumers.settling.unique_records import writers_of
-from stoker.consumers.settling.writers import WRITERS, Writer
+from stoker.consumers.settling.writes import WRITERS, Writer
 from stoker.consumers.steps.results import Ran, Result
 from stoker.consumers.steps.schema_waits import AwaitedSchema, SchemaWaits
 from stoker.consumers.steps.steps import DecodedJob, StepContext
