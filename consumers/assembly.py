@@ -48,11 +48,12 @@ from .partitions.restore_thread import Restoring
 from .partitions.spill import Spill
 from .polling.backpressure import Backpressure
 from .polling.calendar import Calendar
+from .polling.completion import Completion
 from .polling.dispatch import Dispatch
 from .polling.due_times import longest_wait_s
 from .polling.ended_cancels import EndedCancels
 from .polling.grace import Grace
-from .polling.intake import Completion, Intake
+from .polling.intake import Intake
 from .polling.poll_thread_state import PollThreadState
 from .polling.rebalance import Rebalance
 from .polling.settled import SettledBatches

@@ -2,7 +2,7 @@
 
 A commit is an offset below which everything is complete, and metadata that holds what is complete beyond it, or refers
 to that (`topology/wire/commit_metadata.py`). The first commit of an assignment is sent, and answered, before any of its
-jobs starts: so the next owner can tell a clean hand-over from a crash.
+jobs starts: so the next owner can tell a clean hand-over from a crash. `count_complete` lets commits pass a record.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ...topology.cluster.kafka_errors import FORBIDDEN, Remedy, remedy_of
 from ...topology.wire.commit_metadata import MAX_CHARACTERS, CommitMetadata, SpilledAt
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..records.assignment import Assignment
+from ..records.record import Record
 from .assignments import Assignments
 from .spill import Spill
 
@@ -35,6 +36,13 @@ ANSWER_WITHIN_S: Final = 90.0
 LOG_EVERY_S: Final = 10.0
 WARY_INTERVAL_S: Final = 0.05
 """Commits are more frequent while deaths are remembered: the next owner shall know well what was running."""
+
+
+def count_complete(settled: Iterable[Record]) -> None:
+    """Count settled records as complete, but for those of partitions that have gone: commits may pass them."""
+    for record in settled:
+        if record.assignment.is_active:
+            record.assignment.progress.complete(record.offset)
 
 
 class Commits:

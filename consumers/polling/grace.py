@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection
 
 from ..records.assignment import Assignment
-from .intake import Completion
+from .completion import Completion
 from .poll_thread_state import PollThreadState
 from .settled import SettledBatches
 

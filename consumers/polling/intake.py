@@ -1,4 +1,4 @@
-"""`Intake` and `Completion`: both ends of a record's way, taken and counted as complete; owned by the poll thread."""
+"""`Intake`: makes records of what the poll thread has fetched, and gives them to lanes or calendar."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
 from ..partitions.enqueue_times import EnqueueTimes
 from ..records.assignment import Assignment, Place
-from ..records.outcomes import INTERRUPTED
 from ..records.partition_progress import OffsetsWentBack
 from ..records.record import Record
 from ..records.source import MAIN
@@ -27,7 +26,6 @@ from .backpressure import Backpressure
 from .cancelled_delays import CancelledDelays
 from .dispatch import Dispatch
 from .rebalance import Rebalance
-from .settled import SettledBatches
 from .unique_arrivals import UniqueArrivals
 
 _LOGGER = logging.getLogger("stoker.worker")
@@ -321,33 +319,6 @@ class Intake:
                 assignment.progress.pass_gap(offset)  # of one that is given away, records may have been left out
         else:
             self._on_error(error)
-
-
-class Completion:
-    """Counts settled records as complete; without I/O.
-
-    `outcomes` counts {outcome's class name: how many}, since the start.
-    """
-
-    def __init__(self, settled: SettledBatches, backpressure: Backpressure, dispatch: Dispatch) -> None:
-        self._settled = settled
-        self._backpressure = backpressure
-        self._dispatch = dispatch
-        self.outcomes: Counter[str] = Counter()
-
-    def note_settled(self) -> None:
-        """Take what was settled since the last call."""
-        for batch in self._settled.take():
-            self._backpressure.end(batch.records)
-            for record in batch.done:
-                if record.assignment.is_active:
-                    record.assignment.progress.complete(record.offset)
-            for item in batch.others:
-                if item.record.assignment.is_active and item.outcome is not INTERRUPTED:
-                    item.record.assignment.progress.complete(item.record.offset)
-            self._dispatch.runners.note_settled()
-            self._dispatch.lanes.note_settled(batch.others)
-            self.outcomes.update(batch.outcomes)
 
 
 def _put_aside(message: Message, assignment: Assignment, lanes: Lanes) -> bool:

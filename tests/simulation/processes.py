@@ -43,10 +43,11 @@ from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.partitions.start_positions import StartPosition
 from stoker.consumers.polling.backpressure import Backpressure
 from stoker.consumers.polling.calendar import Calendar
+from stoker.consumers.polling.completion import Completion
 from stoker.consumers.polling.dispatch import Dispatch, RunnerParts
 from stoker.consumers.polling.due_times import longest_wait_s
 from stoker.consumers.polling.ended_cancels import EndedCancels
-from stoker.consumers.polling.intake import Completion, Intake
+from stoker.consumers.polling.intake import Intake
 from stoker.consumers.polling.rebalance import Rebalance
 from stoker.consumers.polling.settled import SettledBatches
 from stoker.consumers.polling.tier_reader import PriorityReaders, TierReader

@@ -1,0 +1,35 @@
+"""`Completion`: takes settled batches back in the poll thread, and has all counted that they free."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ..partitions.commits import count_complete
+from ..records.outcomes import INTERRUPTED
+from .backpressure import Backpressure
+from .dispatch import Dispatch
+from .settled import SettledBatches
+
+
+class Completion:
+    """Owned by the poll thread; without I/O.
+
+    `outcomes` counts {outcome's class name: how many}, since the start.
+    """
+
+    def __init__(self, settled: SettledBatches, backpressure: Backpressure, dispatch: Dispatch) -> None:
+        self._settled = settled
+        self._backpressure = backpressure
+        self._dispatch = dispatch
+        self.outcomes: Counter[str] = Counter()
+
+    def note_settled(self) -> None:
+        """Take what was settled since the last call."""
+        for batch in self._settled.take():
+            self._backpressure.end(batch.records)
+            count_complete(batch.done)
+            if batch.others:
+                count_complete([item.record for item in batch.others if item.outcome is not INTERRUPTED])
+            self._dispatch.runners.note_settled()
+            self._dispatch.lanes.note_settled(batch.others)
+            self.outcomes.update(batch.outcomes)

@@ -1,0 +1,74 @@
+"""The page on the architecture names the files that a job passes, from the polled record to the committed offset."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from simulation.commands import Enqueue
+from simulation.play import Play
+from simulation.virtual_time import virtual_time
+from simulation.world import Shape
+from stoker.consumers.records.record import Record
+
+ROOT = Path(__file__).parents[2]
+MOST_STOPS = 5
+
+
+def section(title: str) -> str:
+    """A section of the page."""
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    return text.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def has_record(values: Iterable[object]) -> bool:
+    """Whether a record is among these, or the first one in a list among these."""
+    firsts = (value[0] if isinstance(value, list | tuple) and value else value for value in values)
+    return any(isinstance(first, Record) for first in firsts)
+
+
+@contextmanager
+def files_passed() -> Iterator[dict[str, None]]:
+    """The files of the room whose functions are given a record, in the order in which they are first entered."""
+    passed: dict[str, None] = {}
+    room = str(ROOT / "consumers")
+
+    def note(frame: FrameType, event: str, _value: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(room) and has_record(frame.f_locals.values()):
+            passed[str(Path(frame.f_code.co_filename).relative_to(room))] = None
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        yield passed
+    finally:
+        sys.setprofile(before)
+
+
+def test_a_job_that_is_done_passes_five_files_to_the_committed_offset_and_the_page_names_all_others() -> None:
+    """A reader follows a job through as many files as he can keep in mind, and none of them comes as a surprise."""
+    way = section("The way of one job")
+    stops = re.findall(r"^\d\. \*\*`([\w/]+\.py)`\*\*", way, re.MULTILINE)
+    with virtual_time():
+        play = Play(Shape())
+        process = play.alive[0]
+        play.turn(process)
+        play.carry_out(Enqueue([0], ""))
+        with files_passed() as passed:
+            process.fetch(1)
+            play.world.start(process, 0)
+            play.world.end(process, 0, "done")
+            play.world.settle(process, [], lambda: None)
+            process.completion.note_settled()
+            process.commit()
+            process.answer_commit("done")
+        assert play.world.brokers.committed[play.world.queue.topic, 0][0] == 1
+        play.finish()
+    assert len(stops) <= MOST_STOPS
+    assert [path for path in passed if path in stops] == stops
+    named = set(re.findall(r"`([\w/]+\.py)", way))
+    assert not [path for path in passed if path not in named]
