@@ -28,6 +28,10 @@ LATEST: Final = -1
 """Kafka's marks, in place of a time, for where a partition begins and ends."""
 UNSEEN_SPAN: Final = 1_000
 """An owner that died may have begun jobs beyond the position that it committed last: so many are taken for begun."""
+WIDENED_AFTER: Final = 2
+"""From so many deaths on, each further one doubles the span: else a job beyond it would kill owners for ever, where a
+job before it takes long and owners die sooner than they commit their position."""
+MOST_DOUBLED: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,5 +241,6 @@ def taken_over(state: CommitMetadata, high: int) -> CommitMetadata:
     """The metadata that the next owner commits first: open, with one more death if the last owner has died."""
     if not state.is_open:
         return replace(state, is_open=True)
-    window_end = max(state.window_end, min(high, state.position + UNSEEN_SPAN))
+    span = UNSEEN_SPAN << min(max(0, state.deaths + 1 - WIDENED_AFTER), MOST_DOUBLED)
+    window_end = max(state.window_end, min(high, state.position + span))
     return replace(state, deaths=state.deaths + 1, window_end=window_end)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import pytest
 
 from stoker.consumers.isolation.suspects import Suspects, crashes_before
 from stoker.consumers.partitions.commits import present_state
+from stoker.consumers.partitions.start_positions import taken_over
 from stoker.consumers.records.assignment import Assignment
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from stoker.topology.planning.apply import ensure_topology
+from stoker.topology.wire.commit_metadata import CommitMetadata
 from support.program import TESTS, program
 from support.programs.deadly_worker import RUNS, declare
 from support.scenes.deliveries import declare as declare_delivery
@@ -107,6 +110,18 @@ def test_what_was_possibly_running_is_suspected_from_the_second_death_on() -> No
     ours.crash_history.deaths = 0
     suspects.forget_cleared()
     assert not suspects
+
+
+def test_a_job_far_beyond_the_committed_position_is_suspected_after_some_more_deaths() -> None:
+    """Owners that die before their next commit leave the same position; yet no job kills them for ever."""
+    guilty, high = 100_000, 1_000_000
+    state, ends = CommitMetadata(committed_offset=0, position=0), []
+    while state.window_end <= guilty:
+        assert state.deaths < 10, "never suspected"
+        state = taken_over(state, high)
+        ends.append(state.window_end)
+    assert ends == [1_000, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000]
+    assert taken_over(replace(state, deaths=10_000), high).window_end == high
 
 
 @pytest.mark.parametrize(("deaths", "limit", "counted"), [(2, 3, 1), (5, 3, 1), (2, 1, 0), (4, 10, 4)])

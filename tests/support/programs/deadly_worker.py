@@ -38,7 +38,9 @@ def main() -> None:
     """Work until killed."""
     servers, namespace = sys.argv[1:]
     pipeline, _, _ = declare(namespace)
-    Worker(pipeline, ClusterSettings(bootstrap_servers=servers), WorkerSettings(concurrency=4)).run()
+    Worker(
+        pipeline, ClusterSettings(bootstrap_servers=servers), WorkerSettings(concurrency=4, isolated_concurrency=1)
+    ).run()
 
 
 if __name__ == "__main__":
