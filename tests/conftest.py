@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,7 @@ def _keep_bytecode(shared: Path) -> None:
         os.environ["PYTHONPYCACHEPREFIX"] = str(shared / "bytecode")
 
 
+REMOVED_WITHIN_S = 10.0
 OWN_BROKER_S = 300
 """The time limit of a test with a broker of its own, each start of which takes up to a minute on a busy machine."""
 
@@ -74,8 +76,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         withdraw_guarded(shared)
         withdraw_postgres(shared)
         withdraw_registry(shared)
-        shutil.rmtree(shared)
+        _remove(shared)
         del os.environ[SHARED]
+
+
+def _remove(folder: Path) -> None:
+    """Remove it; the children of a worker that a test has killed end by themselves, and compile modules until then."""
+    give_up_s = time.monotonic() + REMOVED_WITHIN_S
+    while folder.exists():
+        shutil.rmtree(folder, ignore_errors=time.monotonic() < give_up_s)
 
 
 @pytest.fixture(scope="session")
