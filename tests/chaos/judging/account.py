@@ -35,9 +35,12 @@ HITS_ALL: Final = frozenset(
     }
 )
 """Faults between the workers and the brokers, which any worker may feel."""
-MOVES_PARTITIONS: Final = frozenset({*HITS_PROCESSES, *HITS_ALL, "storm_rebalances", "start"})
-NO_FAULTS: Final = frozenset({"job_death", "order_stop", "start"})
-"""What explains runs as faults do, and is none of the plan's: the fleets' first start, and what jobs or orders end."""
+LOST: Final = "lost_partitions"
+"""A worker's log has that it lost partitions: for want of a processor, no heartbeat of it came in time."""
+MOVES_PARTITIONS: Final = frozenset({*HITS_PROCESSES, *HITS_ALL, "storm_rebalances", "start", LOST})
+NO_FAULTS: Final = frozenset({"job_death", "order_stop", "start", LOST})
+"""What explains runs as faults do, and is none of the plan's: the fleets' first start, what jobs or orders end, and
+what the machine was too busy for."""
 STOPPED_S: Final = 20.0
 """So long after it was ordered to stop, a worker is gone, or was not there to take the order."""
 
@@ -49,6 +52,7 @@ class Strike:
     Attributes:
         begin_s, end_s: monotonic; the end is when the cause is gone, such as the broker is back.
         pids: the processes it hit, where it hits processes.
+        places: the partitions of main topics that it took from their worker, where it hits nothing else.
         detail: its particulars in words.
     """
 
@@ -57,6 +61,7 @@ class Strike:
     begin_s: float
     end_s: float = 0.0
     pids: list[int] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
     detail: str = ""
 
 

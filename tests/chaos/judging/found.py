@@ -4,6 +4,7 @@ judged again, by checks that have become stricter, when its cluster is long gone
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from chaos.cluster.orders import OrderReader
 from chaos.cluster.topics import Reader
 from chaos.faults import Stage
 from chaos.fleet.effects import count_effects
-from chaos.fleet.logs import ended_processes
+from chaos.fleet.logs import ended_processes, lost_partitions
 from chaos.judging.account import (
     Account,
     DeadLetter,
@@ -38,6 +39,7 @@ class Found:
         failed: faults that could not be done.
         cancelled: the jobs that the ledger knows as cancelled.
         arrived: when the brokers took the records of unique jobs, by the machine's monotonic clock.
+        lost: the partitions that workers have lost, by their logs.
         fired: the jobs of schedules; all that were due up to `until_s` were waited for.
         took_s: how long the run was, with its set-up.
     """
@@ -51,6 +53,7 @@ class Found:
     standing: Sequence[str] = ()
     audited: Sequence[str] = ()
     cancelled: Sequence[int] = ()
+    lost: Sequence[Strike] = ()
     fired: Sequence[Fired] = ()
     arrived: dict[int, list[float]] = field(default_factory=dict)
     until_s: float = 0.0
@@ -74,6 +77,7 @@ class Found:
             standing=content["standing"],
             audited=content["audited"],
             cancelled=content["cancelled"],
+            lost=[Strike(**fields) for fields in content.get("lost", ())],
             fired=[Fired(**fields) for fields in content["fired"]],
             arrived={int(number): times for number, times in content["arrived"].items()},
             until_s=content["until_s"],
@@ -85,7 +89,7 @@ class Found:
         confirmed = load_confirmed(folder)
         runs = load_runs(folder)
         start = Strike(kind="start", after=0, begin_s=runs[0].start_s, end_s=runs[0].start_s) if runs else None
-        strikes = [*self.strikes, *([start] if start else []), *ordered_stops(folder)]
+        strikes = [*self.strikes, *([start] if start else []), *ordered_stops(folder), *self.lost]
         jumps = [(strike.begin_s, strike.end_s) for strike in self.strikes if strike.kind == "jump_clock"]
         return Account(
             plans=load_plans(self.wishes.seed, self.wishes.jobs),
@@ -137,6 +141,7 @@ def look(
         standing=orders.standing(),
         audited=orders.audited(),
         cancelled=sorted(number for queue in stage.queues for number in reader.cancelled(queue)),
+        lost=list(lost_partitions(stage.folder, time.time() - time.monotonic(), strikes)),
         fired=reader.fired(stage.clock),
         arrived=reader.arrived(stage.alone),
         until_s=until_s,

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from chaos.judging.account import HITS_ALL, MOVES_PARTITIONS, Account, Finding, Strike, is_final, offset_of
-from chaos.judging.reruns import MOVING_S, describe, may_be_late
+from chaos.judging.reruns import MOVING_S, describe, main_partition, may_be_late
 from chaos.notes import Run
 from chaos.plan import LATER, JobPlan, queue_of
 
@@ -73,7 +73,7 @@ class Moves:
         causes = [strike for strike in self._moving if _is_recent(strike, later.start_s)]
         if any(earlier.pid in strike.pids and strike.kind == "pause_worker" for strike in causes):
             return True
-        if any(strike.kind in HITS_ALL for strike in causes):
+        if any(strike.kind in HITS_ALL or main_partition(earlier.place) in strike.places for strike in causes):
             return True
         return earlier.pid != later.pid and bool(causes) and may_be_late(earlier, later.start_s)
 

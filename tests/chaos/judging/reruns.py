@@ -70,6 +70,12 @@ def with_job_deaths(account: Account) -> Account:
     return replace(account, strikes=sorted([*account.strikes, *deaths], key=lambda strike: strike.begin_s))
 
 
+def deaths_of_workers(account: Account) -> list[Strike]:
+    """The deaths of whole workers among those that jobs brought about: what these had is another's only in a while."""
+    workers = {run.pid for run in account.runs}
+    return [s for s in with_job_deaths(account).strikes if s.kind == "job_death" and workers.issuperset(s.pids)]
+
+
 class Flights:
     """Knows which runs of a process may have been unsettled at a moment: the last that it took, up to its bound."""
 
@@ -101,17 +107,25 @@ def queue_of_place(place: str) -> str:
     return queue_scope(place.partition("/")[0])
 
 
+def main_partition(place: str) -> str:
+    """The partition of the main topic that has the same owner as a record's, as `topic/partition`."""
+    return f"{queue_of_place(place)}/{place.split('/')[1]}"
+
+
 class Causes:
     """Finds the fault that explains a repeated run."""
 
     def __init__(self, strikes: Iterable[Strike], flights: Flights) -> None:
         self._flights = flights
         self._by_pid: dict[int, list[Strike]] = defaultdict(list)
+        self._by_place: dict[str, list[Strike]] = defaultdict(list)
         self._all: list[Strike] = []
         self._moving: list[Strike] = []
         for strike in strikes:
             for pid in strike.pids if strike.kind in HITS_PROCESSES else ():
                 self._by_pid[pid].append(strike)
+            for place in strike.places:
+                self._by_place[place].append(strike)
             if strike.kind in HITS_ALL:
                 self._all.append(strike)
             if strike.kind in MOVES_PARTITIONS:
@@ -127,9 +141,9 @@ class Causes:
         )
 
     def _strikes_at(self, run: Run) -> list[Strike]:
-        """The faults that hit the process of a run; what ends a worker ends its children, and not the other way."""
+        """The faults that hit the process of a run, or took its partition; what ends a worker ends its children."""
         own = self._by_pid[run.child] if run.child else []
-        return own + self._by_pid[run.pid]
+        return own + self._by_pid[run.pid] + self._by_place[main_partition(run.place)]
 
     def _was_in_flight(self, run: Run, strike: Strike) -> bool:
         # A process that was paused goes on with what it holds until it learns that its partitions are another's.

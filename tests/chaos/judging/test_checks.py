@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
-from chaos.judging.account import Account, DeadLetter, Strike
+from chaos.fleet.logs import lost_partitions
+from chaos.judging.account import LOST, Account, DeadLetter, Strike
 from chaos.judging.recovery import recoveries
 from chaos.judging.verdict import judge
 from chaos.notes import CUT, FAILED, OK, SNOOZED, Held, Run
@@ -224,6 +228,37 @@ def test_a_zombies_run_again_is_explained_by_its_pause() -> None:
     twice = replace(WHOLE, runs=[*without(4), replace(run(4, 0.0), end_s=6.1), run(4, 5.0, pid=OTHER)])
     assert rules(replace(twice, strikes=[pause])) == set()
     assert rules(replace(twice, strikes=[replace(pause, begin_s=50.0, end_s=56.0)])) == {"re-run"}
+
+
+def test_a_run_again_is_explained_where_its_worker_has_lost_the_partition() -> None:
+    """By its log, for want of a processor; the loss of another partition, or at another time, explains nothing."""
+    lost = Strike(kind=LOST, after=0, begin_s=0.05, end_s=6.0, places=["chaos.steady/0"])
+    twice = replace(WHOLE, runs=[*without(4), replace(run(4, 0.0), end_s=6.1), run(4, 5.0, pid=OTHER)])
+    assert rules(twice) == {"re-run"}
+    assert rules(replace(twice, strikes=[lost])) == set()
+    assert rules(replace(twice, strikes=[replace(lost, begin_s=50.0, end_s=56.0)])) == {"re-run"}
+    short = replace(WHOLE, runs=[*RUNS, run(4, 5.0, pid=OTHER)])
+    assert rules(replace(short, strikes=[lost])) == set()
+    assert rules(replace(short, strikes=[replace(lost, places=["chaos.steady/1", "chaos.strict/0"])])) == {"re-run"}
+
+
+def test_losses_are_read_from_the_logs_of_workers(tmp_path: Path) -> None:
+    """At the time of the machine's clock, also where the worker's was moved."""
+    at = datetime(2026, 11, 29, 14, 0, 0, tzinfo=UTC)
+    behind_s = at.timestamp() - 1_000.0
+    lines = [
+        {"ts": moment.isoformat(), "message": message, "queue": "steady", "partitions": [1, 3]}
+        for moment, message in [
+            (at, "partitions lost: [1, 3]; this worker holds none"),
+            (at, "partitions revoked: [1, 3]; this worker holds none"),
+            (at + timedelta(seconds=70), "partitions lost: [1, 3]; this worker holds none"),
+        ]
+    ]
+    (tmp_path / "fleet0.log").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    jump = Strike(kind="jump_clock", after=0, begin_s=1_048.0, end_s=1_052.0, detail="by +20.0 s")
+    found = list(lost_partitions(tmp_path, behind_s, [jump]))
+    assert [(one.kind, one.places) for one in found] == [(LOST, ["chaos.steady/1", "chaos.steady/3"])] * 2
+    assert [one.end_s for one in found] == pytest.approx([1_000.0, 1_050.0])
 
 
 def test_a_late_run_is_explained_by_a_move_of_its_partition() -> None:

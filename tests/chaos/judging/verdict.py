@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from chaos.judging.account import HITS_PROCESSES, NO_FAULTS, Account, Finding
@@ -19,7 +19,14 @@ from chaos.judging.checks import (
 from chaos.judging.order import check_order, check_overlaps
 from chaos.judging.orders import check_orders
 from chaos.judging.recovery import Recovery, recoveries
-from chaos.judging.reruns import Flights, check_reruns, count_by_strike, find_reruns, with_job_deaths
+from chaos.judging.reruns import (
+    Flights,
+    check_reruns,
+    count_by_strike,
+    deaths_of_workers,
+    find_reruns,
+    with_job_deaths,
+)
 from chaos.judging.schedules import broken_schedules
 from chaos.judging.unique import check_unique, count_superfluous
 from chaos.sharing.ledger import NO_SHARED, Shared
@@ -65,7 +72,8 @@ class Verdict:
 
 def judge(account: Account, shared: Shared = NO_SHARED) -> Verdict:
     """Check everything."""
-    account, shared_verdict = with_job_deaths(account), judge_shared(shared)
+    shared_verdict = judge_shared(replace(shared, strikes=[*shared.strikes, *deaths_of_workers(account)]))
+    account = with_job_deaths(account)
     by_job = account.runs_by_job()
     reruns = find_reruns(account, by_job)
     findings = [
