@@ -31,7 +31,7 @@ from chaos.judging.report import lines, write_report
 from chaos.judging.verdict import judge
 from chaos.notes import Tally, read_ticks
 from chaos.plan import FAULT_WEIGHTS, Fault, JobPlan, Plan, make_plan
-from chaos.sharing.ledger import count_open, read_shared
+from chaos.sharing.ledger import read_shared, wait_ended
 from chaos.stage import Wishes, set_stage
 from chaos.timetable import ALONE, EVERY_S
 
@@ -68,7 +68,7 @@ class Show:
             if count > seen or self._is_striking():
                 seen, moved_s = max(seen, count), now_s
             if now_s - moved_s > STANDSTILL_S:
-                say(f"no job was completed for {STANDSTILL_S:g} s: giving up")
+                self._give_up()
                 return
             while waiting and waiting[0].after <= seen:
                 self._start(waiting.popleft())
@@ -76,6 +76,12 @@ class Show:
                 said_s = now_s
                 self._say(seen)
             time.sleep(LOOK_S)
+
+    def _give_up(self) -> None:
+        """End those that enqueue until most jobs are completed, which will not be."""
+        say(f"no job was completed for {STANDSTILL_S:g} s: giving up")
+        for process in (*self._stage.producers, *self._stage.operators):
+            process.close()
 
     def _is_over(self, seen: int) -> bool:
         if (
@@ -119,21 +125,12 @@ class Show:
         Records of unknown types never do. Gives the instant up to which schedules were waited for.
         """
         _wait_until(self._has_ended_all, ENDING_S)
-        self._wait_shared()
+        wait_ended(self._stage.folder, STANDSTILL_S, LOOK_S)
         queues = [queue for queue in self._stage.queues if queue is not self._stage.clock]
         _wait_until(lambda: all(self._reader.uncommitted(queue) == 0 for queue in queues), QUIET_S)
         until_s = time.time()
         _wait_until(lambda: self._has_fired(until_s), ENDING_S)
         return until_s
-
-    def _wait_shared(self) -> None:
-        """Let the jobs of queues that share end, as long as any does."""
-        left, moved_s = count_open(self._stage.folder), time.monotonic()
-        while left and time.monotonic() - moved_s < STANDSTILL_S:
-            time.sleep(LOOK_S)
-            before, left = left, count_open(self._stage.folder)
-            if left != before:
-                moved_s = time.monotonic()
 
     def _has_ended_all(self) -> bool:
         """Whether all jobs that orders may cancel have run or are cancelled."""
@@ -199,7 +196,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--processes",
         type=int,
         default=2,
-        help="worker processes in each of the two fleets; one alone has no supervisor that starts it again",
+        help="worker processes in each of the two fleets; one alone runs without a supervisor",
     )
     parser.add_argument("--per-s", type=float, default=900.0, help="jobs enqueued a second")
     parser.add_argument("--kinds", nargs="*", default=[], choices=tuple(FAULT_WEIGHTS), help="only these faults")

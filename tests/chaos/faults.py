@@ -85,7 +85,7 @@ def _kill_workers(fault: Fault, stage: Stage, done: Strike) -> None:
 def _kill_fleet(fault: Fault, stage: Stage, done: Strike) -> None:
     """A supervisor and all of its processes, as when a machine is lost."""
     fleet = _pick(stage.fleets, fault.draw[0])
-    _kill([fleet.pid, *fleet.workers()], done)
+    _kill(sorted({fleet.pid, *fleet.workers()}), done)
 
 
 def _kill_giver(_fault: Fault, stage: Stage, done: Strike) -> None:

@@ -67,9 +67,13 @@ class Watched:
                 self._closing.wait(_LOOK_S)
                 continue
             self.deaths.append(Death(what=self.what, pid=self._process.pid, at_s=time.monotonic(), code=code))
-            if code == 0:
+            if self._is_done(code):
                 return
             self._process = self._start()
+
+    def _is_done(self, code: int) -> bool:
+        """Whether it is not started again after it has ended with this code."""
+        return code == 0
 
     @property
     def pid(self) -> int:
@@ -95,7 +99,10 @@ class Watched:
 
 
 class Fleet(Watched):
-    """`stoker worker --processes N`: a supervisor and the processes that run the jobs."""
+    """`stoker worker --processes N`: a supervisor and the processes that run the jobs; one alone needs no supervisor.
+
+    It is started again however it ends, as a service is: one process alone ends with success on an order to stop.
+    """
 
     def __init__(self, name: str, size: int, folder: Path, servers: str, options: list[str]) -> None:
         command = [
@@ -103,10 +110,16 @@ class Fleet(Watched):
             *("--processes", str(size), "--log-format", "json", *options),
         ]
         environment = environment_of(folder, servers)
+        self._is_alone = size == 1
         super().__init__(name, command, environment, folder / f"{name}.log")
+
+    def _is_done(self, code: int) -> bool:
+        return False
 
     def workers(self) -> list[int]:
         """The processes that run jobs now."""
+        if self._is_alone:
+            return [self.pid]
         try:
             children = psutil.Process(self.pid).children()
             return sorted(child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE)
@@ -115,11 +128,17 @@ class Fleet(Watched):
 
     def close(self) -> None:
         """End it in order; whatever children a killed supervisor has left end on their own, or are ended here."""
-        left = [psutil.Process(pid) for pid in self.workers()]
+        left = self._children()
         super().close()
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+
+    def _children(self) -> list[psutil.Process]:
+        try:
+            return psutil.Process(self.pid).children()
+        except psutil.NoSuchProcess:
+            return []
 
 
 def start_producer(part: Part) -> Watched:

@@ -11,6 +11,7 @@ turns-<worker>-<pid> S <job id> <type> <scope> <key> <place> - <ns>      a run b
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -184,10 +185,17 @@ class Openings:
             yield from (line.decode().split(" ") for line in new[:whole].splitlines())
 
 
-def count_open(folder: Path) -> int:
-    """How many confirmed jobs have no run that ended well."""
-    ended = {turn.job_id for turn in read_turns(folder) if turn.how == OK}
-    return sum(one.how == CONFIRMED and one.job_id not in ended for one in read_asked(folder))
+def wait_ended(folder: Path, standstill_s: float, look_s: float) -> None:
+    """Wait until all confirmed jobs have a run that ended well, or none has ended for so long, whatever is asked."""
+    before, moved_s = -1, time.monotonic()
+    while True:
+        ended = {turn.job_id for turn in read_turns(folder) if turn.how == OK}
+        if len(ended) > before:
+            before, moved_s = len(ended), time.monotonic()
+        is_open = any(one.how == CONFIRMED and one.job_id not in ended for one in read_asked(folder))
+        if not is_open or time.monotonic() - moved_s > standstill_s:
+            return
+        time.sleep(look_s)
 
 
 def last_owner(folder: Path, partition: str) -> int | None:

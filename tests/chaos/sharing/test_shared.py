@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from chaos.judging.account import Strike
-from chaos.notes import OK, Held
-from chaos.sharing.ledger import CONFIRMED, KNOWN, REFUSED, UNKNOWN, Asked, Shared, Turn
+from chaos.judging.account import Account, Strike
+from chaos.judging.verdict import judge
+from chaos.notes import OK, Held, Run
+from chaos.plan import JobPlan
+from chaos.sharing.ledger import CONFIRMED, KNOWN, REFUSED, UNKNOWN, Asked, Shared, Turn, read_asked, wait_ended
 from chaos.sharing.limits import uses
 from chaos.sharing.streams import FLOOD, MAX_WAITING
 from chaos.sharing.verdict import judge_shared
+from support.waiting import wait_until
 
 BEGIN_S, LENGTH_S = 1_000.0, 40.0
 LATE_S = 5_000.0
@@ -208,19 +214,56 @@ def test_low_ones_that_get_nothing_are_found() -> None:
 @pytest.mark.parametrize(("waits_s", "found"), [(1.0, set[str]()), (6.0, {"not passed"})])
 def test_what_does_not_pass_is_found(job_type: str, others: str, scope: str, waits_s: float, found: set[str]) -> None:
     """Urgent jobs, and those of tenants without a flood, that let forty others begin first."""
+    assert rules(passing(job_type, others, scope, waits_s)) == found
+
+
+def passing(job_type: str, others: str, scope: str, waits_s: float) -> Shared:
+    """A flood, and what is to pass it and waits so long."""
     flood = row(job_type, others, 0.1)
-    passing = [turn(job_type, scope, 100_000 + n, BEGIN_S + 3 + n + waits_s) for n in range(25)]
-    shared = Shared(
-        asked=sorted(
-            [
-                *confirmed(flood),
-                *(one for its in passing for one in confirmed([its], its.start_s - waits_s)),
-            ],
-            key=lambda one: one.at_s,
-        ),
-        turns=sorted([*flood, *passing], key=lambda one: one.start_s),
+    waiting = [turn(job_type, scope, 100_000 + n, BEGIN_S + 3 + n + waits_s) for n in range(25)]
+    asked = [*confirmed(flood), *(one for its in waiting for one in confirmed([its], its.start_s - waits_s))]
+    return Shared(
+        asked=sorted(asked, key=lambda one: one.at_s),
+        turns=sorted([*flood, *waiting], key=lambda one: one.start_s),
     )
-    assert rules(shared) == found
+
+
+@pytest.mark.parametrize(("child", "found"), [(0, set[str]()), (500, {"not passed"})], ids=["worker", "child"])
+def test_what_waits_for_the_worker_that_a_job_has_killed_is_excused(child: int, found: set[str]) -> None:
+    """Its partitions are another's only after the session timeout; where the job has killed its child alone, they
+    stay."""
+    shared = passing("ranked", "normal", "high", 6.0)
+    first_s, last_s = shared.turns[0].start_s, shared.turns[-1].start_s
+    dying = [
+        Run(number, 1, WORKER + 1, f"chaos.rough/0/{number}", f"chaos.rough/0/{number}", at_s, child=child)
+        for number, at_s in enumerate([first_s, first_s + 8.0, first_s + 16.0, first_s + 24.0, last_s])
+    ]
+    plans = {run.number: JobPlan(run.number, "killing", None, 0) for run in dying}
+    killed = Account(plans=plans, runs=dying, confirmed={}, strikes=[], dead_letters=[])
+    rules_of_turns = {finding.rule for finding in judge(killed, shared).findings} & {"not passed"}
+    assert rules_of_turns == found
+
+
+def test_the_wait_for_the_last_jobs_ends_though_others_are_asked_all_the_time(tmp_path: Path) -> None:
+    """With no worker left, urgent jobs are confirmed for ever, and none of them ends."""
+    over = threading.Event()
+
+    def ask() -> None:
+        with (tmp_path / "asked-1-1").open("a", encoding="ascii", buffering=1) as notes:
+            while not over.wait(0.02):
+                notes.write(f"C turn-{time.monotonic_ns()} ranked high 1 {time.monotonic_ns()}\n")
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    waiting = threading.Thread(target=wait_ended, args=(tmp_path, 0.5, 0.05), daemon=True)
+    try:
+        wait_until(lambda: read_asked(tmp_path), what="the first job")
+        waiting.start()
+        waiting.join(20)
+        assert not waiting.is_alive()
+    finally:
+        over.set()
+        asking.join()
 
 
 def test_more_jobs_than_a_full_queue_admits_are_found_unless_nobody_knew() -> None:
