@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
-
-FEW: Final = 20
-"""Of so many values each is looked up by itself; more are sorted, and the bounds looked up among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +44,23 @@ class Histogram:
         self._total += value
 
     def fold(self, values: list[float], *, shift: float = 0.0, unit: float = 1.0) -> None:
-        """Count each `(value + shift) / unit`; the list is sorted by it."""
-        if len(values) < FEW:
-            for value in values:
-                self.note((value + shift) / unit)
+        """Count each `(value + shift) / unit`.
+
+        Values of one batch lie in few buckets, often in one: so what is above a bound is looked for again and again,
+        which costs less than to sort them.
+        """
+        if not values:
             return
-        values.sort()
-        if values[0] < -shift:
+        if min(values) < -shift:
             values = [max(value, -shift) for value in values]
-        below = 0
-        for at, bound in enumerate(self._bounds):
-            up_to = bisect_right(values, bound * unit - shift)
-            self._counts[at] += up_to - below
-            below = up_to
-        self._counts[-1] += len(values) - below
         self._total += (sum(values) + shift * len(values)) / unit
+        bounds = [bound * unit - shift for bound in self._bounds]
+        last = bisect_left(bounds, max(values))
+        for at in range(bisect_left(bounds, min(values)), last):
+            above = [value for value in values if value > bounds[at]]
+            self._counts[at] += len(values) - len(above)
+            values = above
+        self._counts[last] += len(values)
 
     def value(self) -> HistogramValue:
         """The counts of this moment."""
