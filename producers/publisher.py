@@ -28,6 +28,7 @@ from .delivery import Outcome, Receipt, Settle, delivery_error, receipt_of, why_
 from .errors import BufferFull, EnqueueError, ProducerClosed, ProducerForked, SettingRefused, Unconfirmed
 from .instrument_row import NO_INSTRUMENTS, ProducerInstruments
 from .metrics.producer_figures import ProducerFigures
+from .metrics.sample import Source
 from .readiness import KafkaCheck, Readiness
 from .record import Record, RecordBuilder
 from .settings import ProducerSettings, default_source
@@ -169,11 +170,11 @@ class Publisher:
             self.instruments.enqueued(call, outcome)
         settle(outcome)
 
-    def measure(self, spooled: Callable[[], int] | None = None) -> ProducerFigures:
+    def measure(self, spooled: Callable[[], int] | None = None) -> Source:
         """Count what is sent and what fails from now on; `spooled` tells how many jobs wait in the spool."""
         if self.figures is None:
             self.figures = ProducerFigures(self._pipeline, spooled)
-        return self.figures
+        return self.figures.source
 
     def note_refused(self, call: JobCall, error: EnqueueError) -> None:
         """Count a call that was refused before it was sent."""

@@ -13,6 +13,7 @@ from typing import Final, ParamSpec, Self, TypeVar
 from ..producers import BulkResult, EnqueueError, Receipt
 from ..producers.errors import BulkFailed, FailedCall, ProducerClosed
 from ..producers.metrics.producer_figures import ProducerFigures
+from ..producers.metrics.sample import Source
 from ..producers.metrics.server import LOCAL, MetricsServer
 from ..producers.readiness import Readiness
 from ..producers.record import RecordBuilder
@@ -142,9 +143,9 @@ class RecordingProducer:
     def flush(self, timeout: timedelta | None = None) -> None:
         """There is nothing to wait for."""
 
-    def measure(self) -> ProducerFigures:
+    def measure(self) -> Source:
         """The figures of a producer that has sent nothing."""
-        return ProducerFigures(self._pipeline)
+        return ProducerFigures(self._pipeline).source
 
     def serve_metrics(self, port: int, host: str = LOCAL) -> MetricsServer:
         """Make a server that answers with these figures. Raises as `Producer.serve_metrics`."""
@@ -228,7 +229,7 @@ class AsyncRecordingProducer:
     async def flush(self, timeout: timedelta | None = None) -> None:
         """There is nothing to wait for."""
 
-    def measure(self) -> ProducerFigures:
+    def measure(self) -> Source:
         """The figures of a producer that has sent nothing."""
         return self._recording.measure()
 

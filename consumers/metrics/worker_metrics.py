@@ -18,15 +18,15 @@ PHASES = ("closed", "open", "half-open")
 
 
 class WorkerMetrics:
-    """A `Source` of samples, called by any thread."""
+    """The figures of a worker process, queue by queue, and of the process itself."""
 
     def __init__(
         self, queues: Sequence[QueueMetrics], breakers: Breakers, settings: WorkerSettings, health: Health
     ) -> None:
         self._queues, self._breakers, self._settings, self._health = queues, breakers, settings, health
 
-    def __call__(self) -> Iterator[Sample]:
-        """Give the samples of this moment."""
+    def samples(self) -> Iterator[Sample]:
+        """Give the samples of this moment; called by any thread."""
         for queue in self._queues:
             yield from queue.samples()
         for target, state in self._breakers.states.items():

@@ -63,6 +63,7 @@ def run(
       stoker -A shop.jobs:pipeline status run --keep 30d --index /var/lib/shop/jobs.sqlite
       stoker -A shop.jobs:pipeline status run --once
     """
+    from ...producers.metrics.sample import Source
     from ..job_index.building import collect_rarely
     from ..job_index.database import index_path
     from ..job_index.following import Follower
@@ -77,7 +78,8 @@ def run(
     at = MetricsAddress.given(metrics_number, metrics_host)
     echo_line(f"index of {app.pipeline.namespace}: {path}", err=True)
 
-    with stop_signals() as ending, nullcontext() if at is None else at.serve(measured, measured):
+    source = Source(app.pipeline.namespace, measured.samples)
+    with stop_signals() as ending, nullcontext() if at is None else at.serve(source, measured):
 
         def note(progress: Progress) -> None:
             told.note(progress)

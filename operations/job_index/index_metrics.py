@@ -19,7 +19,7 @@ HANGS_AFTER_S: Final = 600.0
 
 
 class IndexMetrics:
-    """A `Source` of samples, and a `Health`. The follower's thread notes its progress; any thread may ask."""
+    """The figures of an index, and a `Health`. The follower's thread notes its progress; any thread may ask."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -30,7 +30,7 @@ class IndexMetrics:
         """Take the progress of a turn."""
         self._progress, self._noted_at_s = progress, time.monotonic()
 
-    def __call__(self) -> Iterator[Sample]:
+    def samples(self) -> Iterator[Sample]:
         """Give the samples of this moment."""
         progress = self._progress
         yield Sample(metrics.INDEX_READ, (), progress.read)

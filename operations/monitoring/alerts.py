@@ -14,36 +14,37 @@ _FAILED: Final = f'{_SETTLED}{{outcome=~"retried|dead"}}'
 _DEAD: Final = f'{_SETTLED}{{outcome="dead"}}'
 _LEADS: Final = metrics.OUTBOX_LEADS.name
 _FLOWING: Final = f'{metrics.PARTITIONS.name}{{state="flowing"}}'
+_ALL_RUNS: Final = f"sum by (pipeline, queue, type) (rate({_RUNS}[10m]))"
 
 BACKLOG: Final = Recording(
     name="stoker:queue_backlog:sum",
-    expr=f"clamp_min(sum by (queue) ({metrics.LAG.name}) - (sum by (queue) "
-    f'({metrics.WAITING.name}{{reason="due"}}) or 0 * sum by (queue) ({metrics.LAG.name})), 0)',
+    expr=f"clamp_min(sum by (pipeline, queue) ({metrics.LAG.name}) - (sum by (pipeline, queue) "
+    f'({metrics.WAITING.name}{{reason="due"}}) or 0 * sum by (pipeline, queue) ({metrics.LAG.name})), 0)',
 )
 """Jobs without outcome, but for those that are known to be delayed."""
 ENDED: Final = Recording(
     name="stoker:jobs_ended:rate10m",
-    expr=f"sum by (queue) (rate({_ENDED}[10m])) or 0 * sum by (queue) ({metrics.LAG.name})",
+    expr=f"sum by (pipeline, queue) (rate({_ENDED}[10m])) or 0 * sum by (pipeline, queue) ({metrics.LAG.name})",
 )
 """Jobs that end in a second; 0 where a worker has ended none yet."""
 FAILURES: Final = Recording(
     name="stoker:failed_runs:ratio10m",
-    expr=f"(sum by (queue, type) (rate({_FAILED}[10m])) or 0 * sum by (queue, type) (rate({_RUNS}[10m]))) "
-    f"/ (sum by (queue, type) (rate({_RUNS}[10m])) > 0)",
+    expr=f"(sum by (pipeline, queue, type) (rate({_FAILED}[10m])) or 0 * {_ALL_RUNS}) / ({_ALL_RUNS} > 0)",
 )
 """The share of runs that fail, by job type; no value while none run, so that averages over it stay numbers."""
 RECORDINGS: Final = (BACKLOG, ENDED, FAILURES)
 
-_ENOUGH_RUNS: Final = f"sum by (queue, type) (increase({_RUNS}[10m])) >= 20"
+_ENOUGH_RUNS: Final = f"sum by (pipeline, queue, type) (increase({_RUNS}[10m])) >= 20"
 _PAST_FAILURES: Final = f"(avg_over_time({FAILURES.name}[1d] offset 30m) or 0 * {FAILURES.name})"
-_HELD: Final = f'sum by (queue) ({metrics.WAITING.name}{{reason=~"gate:paused|gate:breaker"}}) > 0'
-_OLDEST: Final = f"max by (queue) ({metrics.OLDEST.name})"
+_HELD: Final = f'sum by (pipeline, queue) ({metrics.WAITING.name}{{reason=~"gate:paused|gate:breaker"}}) > 0'
+_OLDEST: Final = f"max by (pipeline, queue) ({metrics.OLDEST.name})"
 
 ALERTS: Final = (
     Alert(
         name="StokerNoWorker",
         severity="critical",
-        expr=f"sum by (queue) (max_over_time({_FLOWING}[1h])) > 0 unless sum by (queue) ({_FLOWING}) > 0",
+        expr=f"sum by (pipeline, queue) (max_over_time({_FLOWING}[1h])) > 0 "
+        f"unless sum by (pipeline, queue) ({_FLOWING}) > 0",
         lasts="3m",
         summary="No worker has partitions of queue {{ $labels.queue }}",
         description="A worker had some within the last hour, and now none has. Jobs are kept, and none runs.",
@@ -95,8 +96,9 @@ ALERTS: Final = (
     Alert(
         name="StokerDeadLetters",
         severity="warning",
-        expr=f"sum by (queue, type) (increase({_DEAD}[30m])) >= 5 and sum by (queue, type) (rate({_DEAD}[30m])) "
-        f"> 0.01 * sum by (queue, type) (rate({_ENDED}[30m]))",
+        expr=f"sum by (pipeline, queue, type) (increase({_DEAD}[30m])) >= 5 "
+        f"and sum by (pipeline, queue, type) (rate({_DEAD}[30m])) "
+        f"> 0.01 * sum by (pipeline, queue, type) (rate({_ENDED}[30m]))",
         lasts="2m",
         summary="{{ $value | humanize }} jobs of {{ $labels.type }} became dead letters within 30 minutes",
         description="That is more than one of a hundred of its jobs. They wait in the dead letters of queue "
@@ -105,7 +107,7 @@ ALERTS: Final = (
     Alert(
         name="StokerJobsHang",
         severity="warning",
-        expr=f"sum by (queue) ({metrics.STUCK.name}) > 0",
+        expr=f"sum by (pipeline, queue) ({metrics.STUCK.name}) > 0",
         lasts="5m",
         summary="{{ $value }} jobs of queue {{ $labels.queue }} go on past their timeout",
         description="They cannot be ended, and each of them holds its key and a thread.",
@@ -113,7 +115,7 @@ ALERTS: Final = (
     Alert(
         name="StokerChildrenCrash",
         severity="warning",
-        expr=f"sum by (queue) (increase({metrics.CRASHES.name}[15m])) >= 3",
+        expr=f"sum by (pipeline, queue) (increase({metrics.CRASHES.name}[15m])) >= 3",
         lasts="0m",
         summary="{{ $value | humanize }} child processes of queue {{ $labels.queue }} died within 15 minutes",
         description="A job kills its process again and again, most often by its memory.",
@@ -121,7 +123,7 @@ ALERTS: Final = (
     Alert(
         name="StokerBreakerOpen",
         severity="warning",
-        expr=f'max by (breaker) ({metrics.BREAKER.name}{{state=~"open|half-open"}}) == 1',
+        expr=f'max by (pipeline, breaker) ({metrics.BREAKER.name}{{state=~"open|half-open"}}) == 1',
         lasts="5m",
         summary="Breaker {{ $labels.breaker }} is open",
         description="What it guards is down. Its jobs wait at no attempt's cost, and begin again by themselves.",
@@ -129,7 +131,7 @@ ALERTS: Final = (
     Alert(
         name="StokerOutcomesUnwritable",
         severity="critical",
-        expr=f"max by (queue) ({metrics.UNWRITABLE.name}) == 1",
+        expr=f"max by (pipeline, queue) ({metrics.UNWRITABLE.name}) == 1",
         lasts="3m",
         summary="The brokers take no outcomes of queue {{ $labels.queue }}",
         description="Ledger, retries and dead letters cannot be written. No job is lost, but none is settled.",
@@ -137,7 +139,7 @@ ALERTS: Final = (
     Alert(
         name="StokerOutcomesStranded",
         severity="critical",
-        expr=f"sum by (queue) ({metrics.STRANDED.name}) > 0",
+        expr=f"sum by (pipeline, queue) ({metrics.STRANDED.name}) > 0",
         lasts="1m",
         summary="{{ $value }} outcomes of queue {{ $labels.queue }} cannot be written until somebody acts",
         description="A topic or a right is missing. Their partitions commit nothing beyond them.",
@@ -145,7 +147,7 @@ ALERTS: Final = (
     Alert(
         name="StokerEventsLost",
         severity="warning",
-        expr=f"sum by (queue) (increase({metrics.EVENTS_GIVEN_UP.name}[15m])) > 0",
+        expr=f"sum by (pipeline, queue) (increase({metrics.EVENTS_GIVEN_UP.name}[15m])) > 0",
         lasts="5m",
         summary="{{ $value | humanize }} events of queue {{ $labels.queue }} could not be written",
         description="Statistics and the index of jobs have a gap. No job is touched.",
@@ -153,8 +155,8 @@ ALERTS: Final = (
     Alert(
         name="StokerOutboxStalls",
         severity="critical",
-        expr=f"max by (table) ({metrics.OUTBOX_TROUBLE.name}) == 1 or "
-        f"max by (table) (max_over_time({_LEADS}[1h])) == 1 unless max by (table) ({_LEADS}) == 1",
+        expr=f"max by (pipeline, table) ({metrics.OUTBOX_TROUBLE.name}) == 1 or "
+        f"max by (pipeline, table) (max_over_time({_LEADS}[1h])) == 1 unless max by (pipeline, table) ({_LEADS}) == 1",
         lasts="5m",
         summary="No relay publishes the jobs of outbox {{ $labels.table }}",
         description="The relay that works cannot publish, or none works. Jobs wait in the table of the database.",

@@ -1,4 +1,4 @@
-"""The dashboards: the whole fleet, queues, and failures."""
+"""The dashboards: the whole fleet, queues, and failures; each of one pipeline that is chosen."""
 
 from __future__ import annotations
 
@@ -8,36 +8,33 @@ from ...producers.metrics import catalogue as metrics
 from ...producers.metrics.catalogue import Metric
 from .panel import Dashboard, Panel, Query
 
-_CHOSEN: Final = 'queue=~"$queue"'
+_PIPELINE: Final = 'pipeline="$pipeline"'
+_CHOSEN: Final = f'{_PIPELINE},queue=~"$queue"'
 
 
-def _sum(metric: Metric, by: str, selector: str = "") -> Query:
-    return Query(expr=f"sum by ({by}) ({metric.name}{_braces(selector)})", legend=_legend(by))
+def _sum(metric: Metric, by: str, selector: str = _PIPELINE) -> Query:
+    return Query(expr=f"sum by ({by}) ({metric.name}{{{selector}}})", legend=_legend(by))
 
 
-def _max(metric: Metric, by: str, selector: str = "") -> Query:
-    return Query(expr=f"max by ({by}) ({metric.name}{_braces(selector)})", legend=_legend(by))
+def _max(metric: Metric, by: str, selector: str = _PIPELINE) -> Query:
+    return Query(expr=f"max by ({by}) ({metric.name}{{{selector}}})", legend=_legend(by))
 
 
-def _rate(metric: Metric, by: str, selector: str = "") -> Query:
-    return Query(expr=f"sum by ({by}) (rate({metric.name}{_braces(selector)}[$__rate_interval]))", legend=_legend(by))
+def _rate(metric: Metric, by: str, selector: str = _PIPELINE) -> Query:
+    return Query(expr=f"sum by ({by}) (rate({metric.name}{{{selector}}}[$__rate_interval]))", legend=_legend(by))
 
 
 def _quantiles(metric: Metric, by: str) -> tuple[Query, ...]:
-    buckets = f"sum by (le, {by}) (rate({metric.name}_bucket{_braces(_CHOSEN)}[$__rate_interval]))"
+    buckets = f"sum by (le, {by}) (rate({metric.name}_bucket{{{_CHOSEN}}}[$__rate_interval]))"
     return tuple(
         Query(expr=f"histogram_quantile({share}, {buckets})", legend=f"{_legend(by)} p{share * 100:.0f}")
         for share in (0.5, 0.95, 0.99)
     )
 
 
-def _busy(by: str, selector: str = "") -> Query:
-    busy, all_of_them = (f"sum by ({by}) ({one.name}{_braces(selector)})" for one in (metrics.BUSY, metrics.RUNNERS))
+def _busy(by: str, selector: str = _PIPELINE) -> Query:
+    busy, all_of_them = (f"sum by ({by}) ({one.name}{{{selector}}})" for one in (metrics.BUSY, metrics.RUNNERS))
     return Query(expr=f"{busy} / {all_of_them}", legend=_legend(by))
-
-
-def _braces(selector: str) -> str:
-    return f"{{{selector}}}" if selector else ""
 
 
 def _legend(by: str) -> str:
@@ -56,7 +53,7 @@ FLEET: Final = Dashboard(
     name="fleet",
     uid="stoker-fleet",
     title="Stoker: fleet",
-    text="All workers and queues at a glance.",
+    text="All workers and queues of a pipeline at a glance.",
     by_queue=False,
     panels=(
         Panel(
@@ -66,7 +63,10 @@ FLEET: Final = Dashboard(
             kind="stat",
             width=8,
             queries=(
-                Query(expr=f"count by (version, release) ({metrics.INFO.name})", legend="{{version}} {{release}}"),
+                Query(
+                    expr=f"count by (version, release) ({metrics.INFO.name}{{{_PIPELINE}}})",
+                    legend="{{version}} {{release}}",
+                ),
             ),
         ),
         Panel(
@@ -75,7 +75,7 @@ FLEET: Final = Dashboard(
             unit="short",
             kind="stat",
             width=8,
-            queries=(Query(expr=f"sum({metrics.IS_READY.name})", legend="ready"),),
+            queries=(Query(expr=f"sum({metrics.IS_READY.name}{{{_PIPELINE}}})", legend="ready"),),
         ),
         Panel(
             title="Jobs waiting",
@@ -83,13 +83,13 @@ FLEET: Final = Dashboard(
             unit="short",
             kind="stat",
             width=8,
-            queries=(Query(expr=f"sum({metrics.LAG.name})", legend="jobs"),),
+            queries=(Query(expr=f"sum({metrics.LAG.name}{{{_PIPELINE}}})", legend="jobs"),),
         ),
         Panel(
             title="Jobs done",
             text="Jobs that are done in a second, by queue.",
             unit="ops",
-            queries=(_rate(metrics.SETTLED, "queue", 'outcome="done"'),),
+            queries=(_rate(metrics.SETTLED, "queue", f'{_PIPELINE},outcome="done"'),),
         ),
         Panel(
             title="Backlog",

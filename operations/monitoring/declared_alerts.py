@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from ...producers.metrics import catalogue as metrics
+from ...producers.metrics.catalogue import PIPELINE
 from .alert import Alert
 
 if TYPE_CHECKING:
-    from ...topology import Queue
+    from ...topology import Pipeline
 
 NEAR: Final = 0.5
 """The share of the retention from which on a waiting job is near its end: there is as much time again to act."""
 DEFAULT_RETENTION: Final = timedelta(days=7)
 
 
-def retention_near(retention: timedelta, queue: str = "") -> Alert:
+def retention_near(retention: timedelta, selector: str = "") -> Alert:
     """Build the alert for jobs that wait so long that their topic may soon delete them.
 
     Args:
-        queue: the queue that keeps its records for `retention`; empty for all queues of all pipelines.
+        selector: of the queue that keeps its records for `retention`; empty for all queues of all pipelines.
     """
-    selector = f'{{queue="{queue}"}}' if queue else ""
     near_s = retention.total_seconds() * NEAR
     return Alert(
         name="StokerRetentionNear",
         severity="critical",
-        expr=f"max by (queue) ({metrics.OLDEST.name}{selector}) > {near_s:.0f}",
+        expr=f"max by (pipeline, queue) ({metrics.OLDEST.name}{{{selector}}}) > {near_s:.0f}",
         lasts="5m",
         summary="A job of queue {{ $labels.queue }} has waited for {{ $value | humanizeDuration }}",
         description=f"The queue keeps records for {retention.total_seconds() / 86_400:g} days. Workers write waiting "
@@ -36,21 +36,25 @@ def retention_near(retention: timedelta, queue: str = "") -> Alert:
     )
 
 
-def unserved(queue: str) -> Alert:
+def unserved(pipeline: str, queue: str) -> Alert:
     """Build the alert for a declared queue that no worker has partitions of, whether or not one ever had."""
     return Alert(
         name="StokerNoWorker",
         severity="critical",
-        expr=f'absent({metrics.PARTITIONS.name}{{queue="{queue}",state="flowing"}} > 0)',
+        expr=f'absent({metrics.PARTITIONS.name}{{{_selector(pipeline, queue)},state="flowing"}} > 0)',
         lasts="3m",
         summary=f"No worker has partitions of queue {queue}",
         description="Prometheus sees no worker with partitions of it. Jobs are kept, and none runs.",
-        labels={"queue": queue},
+        labels={PIPELINE: pipeline, "queue": queue},
     )
 
 
-def declared_alerts(queues: Iterable[Queue]) -> Iterator[Alert]:
+def declared_alerts(pipeline: Pipeline) -> Iterator[Alert]:
     """Build the alerts of each declared queue."""
-    for queue in queues:
-        yield unserved(queue.name)
-        yield retention_near(queue.retention, queue.name)
+    for queue in pipeline.queues.values():
+        yield unserved(pipeline.namespace, queue.name)
+        yield retention_near(queue.retention, _selector(pipeline.namespace, queue.name))
+
+
+def _selector(pipeline: str, queue: str) -> str:
+    return f'{PIPELINE}="{pipeline}",queue="{queue}"'

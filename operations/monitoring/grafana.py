@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ...producers.metrics import catalogue as metrics
+from ...producers.metrics.catalogue import PIPELINE
 from .panel import Dashboard, Panel
 
 SCHEMA_VERSION: Final = 39
@@ -20,7 +21,7 @@ Document = dict[str, Any]
 
 def grafana_document(dashboard: Dashboard) -> Document:
     """Build the JSON model. The data source is a variable, so that it fits any Grafana."""
-    variables = [_datasource_variable(), *([_queue_variable()] if dashboard.by_queue else [])]
+    variables = [_datasource_variable(), _pipeline_variable(), *([_queue_variable()] if dashboard.by_queue else [])]
     return {
         "uid": dashboard.uid,
         "title": dashboard.title,
@@ -42,13 +43,25 @@ def _datasource_variable() -> Document:
     return {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "refresh": 1}
 
 
+def _pipeline_variable() -> Document:
+    return {
+        "name": PIPELINE,
+        "label": "Pipeline",
+        "type": "query",
+        "datasource": _SOURCE,
+        "query": {"query": f"label_values({metrics.INFO.name}, {PIPELINE})", "refId": "pipelines"},
+        "refresh": 2,
+        "sort": 1,
+    }
+
+
 def _queue_variable() -> Document:
     return {
         "name": "queue",
         "label": "Queue",
         "type": "query",
         "datasource": _SOURCE,
-        "query": {"query": f"label_values({metrics.LAG.name}, queue)", "refId": "queues"},
+        "query": {"query": f'label_values({metrics.LAG.name}{{{PIPELINE}="${PIPELINE}"}}, queue)', "refId": "queues"},
         "refresh": 2,
         "sort": 1,
         "multi": True,

@@ -42,7 +42,7 @@ def rules(app: AppContext, *, runbooks: str, as_json: bool) -> None:
     from .declared_alerts import declared_alerts
     from .rules import all_alerts, rule_groups, yaml_text
 
-    declared = list(declared_alerts(app.pipeline.queues.values())) if app.application else []
+    declared = list(declared_alerts(app.pipeline)) if app.application else []
     groups = rule_groups(all_alerts(declared), runbooks=runbooks)
     if as_json:
         print_json(groups)

@@ -15,7 +15,7 @@ class Query:
     """One expression of a panel.
 
     Attributes:
-        expr: PromQL; `$queue` stands for the chosen queues, `$__rate_interval` for a length of time that fits.
+        expr: PromQL; `$pipeline` and `$queue` stand for what is chosen, `$__rate_interval` for a length of time.
         legend: the name of each series; `{{queue}}` stands for a label.
     """
 

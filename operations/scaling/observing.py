@@ -59,7 +59,7 @@ class LoadReader:
         queues: Sequence[Queue],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._pipeline, self._cluster, self._queues, self._clock = pipeline, cluster, queues, clock
+        self.pipeline, self._cluster, self._queues, self._clock = pipeline, cluster, queues, clock
         self._view = ClusterView(cluster)
         self._before: OffsetReading | None = None
 
@@ -85,16 +85,16 @@ class LoadReader:
 
     def _fleet(self) -> Fleet:
         now_s = self._clock()
-        heard = read_workers(self._pipeline, self._cluster, now_s - HEARD_S).heard
+        heard = read_workers(self.pipeline, self._cluster, now_s - HEARD_S).heard
         living = [one for one in heard if one.is_living(now_s)]
-        orders = read_standing_orders(self._pipeline, self._cluster, (Verb.LIMIT,), with_jobs=False)
-        found = read_statistics_if_any(self._pipeline, self._cluster, STATISTICS_OF)
+        orders = read_standing_orders(self.pipeline, self._cluster, (Verb.LIMIT,), with_jobs=False)
+        found = read_statistics_if_any(self.pipeline, self._cluster, STATISTICS_OF)
         return Fleet(
             heard=living,
-            limits=seen_limits(self._pipeline, orders, living, now_s),
+            limits=seen_limits(self.pipeline, orders, living, now_s),
             statistics=found.by_queue() if found.is_fresh else {},
             types={
-                queue.name: [job.name for job in self._pipeline.job_types.values() if job.queue.name == queue.name]
+                queue.name: [job.name for job in self.pipeline.job_types.values() if job.queue.name == queue.name]
                 for queue in self._queues
             },
         )

@@ -164,9 +164,9 @@ def _watch(
     watching = Watching(policies, max(STALE_S, 3 * sample.total_seconds()))
     with ExitStack() as stack:
         if at is not None:
-            from ...producers.metrics.server import MetricsServer
+            from ...producers.metrics.sample import Source
 
-            stack.enter_context(MetricsServer([watching.samples], at.port, at.host, health=watching))
+            stack.enter_context(at.serve(Source(reader.pipeline.namespace, watching.samples), watching))
         ending = stack.enter_context(stop_signals())
         reader.begin()
         last_error = ""

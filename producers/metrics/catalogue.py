@@ -2,7 +2,7 @@
 
 A name follows OpenTelemetry's conventions for messaging where these have one for the fact, with their labels
 `messaging_system` and `messaging_operation_name`; else it begins with `stoker_`. No label is a key, a job id or a
-tenant: each takes its values from what the pipeline declares, or from a short list.
+tenant: each takes its values from what the pipeline declares, or from a short list. `pipeline` is a label of all.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ RUN_BOUNDS_S: Final = (
 OPERATION_BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 TURN_BOUNDS_S: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
+PIPELINE: Final = "pipeline"
+"""A label of every metric, whose value is the namespace. Kubernetes' targets have a label `namespace` of their own, so
+Prometheus would rename one of ours."""
 KAFKA: Final = "kafka"
 OPERATION: Final = ("messaging_system", "messaging_operation_name")
 """The labels that the conventions require."""
@@ -36,7 +39,7 @@ class Metric:
     Attributes:
         name: as Prometheus has it.
         unit: of the values, in words; `s` for seconds, `By` for bytes.
-        labels: names of its labels, in the order of a sample's values.
+        labels: names of its labels beside `PIPELINE`, in the order of a sample's values.
         text: what it counts, in a sentence.
         bounds: upper bounds of a histogram's buckets, but for the last one, which has none.
     """

@@ -14,7 +14,7 @@ from typing import Final
 
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter_provider
 
-from .catalogue import METRICS, Metric
+from .catalogue import METRICS, PIPELINE, Metric
 from .histogram import HistogramValue
 from .sample import Sample, Source
 
@@ -25,6 +25,8 @@ _SUFFIXES: Final = ("_total", "_seconds", "_bytes")
 _OF_CONVENTIONS: Final = ("messaging_", "error_")
 
 Callback = Callable[[CallbackOptions], Iterable[Observation]]
+Attributes = dict[str, str]
+Observe = Callable[[Metric, HistogramValue, Attributes], Iterable[Observation]]
 
 
 def observe_metrics(source: Source, provider: MeterProvider | None = None) -> None:
@@ -63,10 +65,11 @@ def attribute(label: str) -> str:
 
 
 class _Look:
-    """The samples of one moment, by metric."""
+    """The samples of one moment, by metric; `of_all` has the attributes that all of them share."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self.of_all = {attribute(PIPELINE): source.pipeline}
         self._lock = Lock()
         self._at_s = -LOOK_LASTS_S
         self._samples: dict[Metric, list[Sample]] = {}
@@ -77,7 +80,7 @@ class _Look:
             now_s = time.monotonic()
             if now_s - self._at_s >= LOOK_LASTS_S:
                 self._at_s, self._samples = now_s, {}
-                for sample in self._source():
+                for sample in self._source.samples():
                     self._samples.setdefault(sample.metric, []).append(sample)
             return self._samples.get(metric, [])
 
@@ -97,33 +100,33 @@ def _plain(metric: Metric, look: _Look) -> Callback:
     def call_back(_options: CallbackOptions) -> Iterator[Observation]:
         for sample in look.of(metric):
             if not isinstance(sample.value, HistogramValue):
-                yield Observation(sample.value, _attributes(sample))
+                yield Observation(sample.value, {**look.of_all, **_attributes(sample)})
 
     return call_back
 
 
-def _parts(metric: Metric, look: _Look, observe: Callable[[Sample, HistogramValue], Iterable[Observation]]) -> Callback:
+def _parts(metric: Metric, look: _Look, observe: Observe) -> Callback:
     def call_back(_options: CallbackOptions) -> Iterator[Observation]:
         for sample in look.of(metric):
             if isinstance(sample.value, HistogramValue):
-                yield from observe(sample, sample.value)
+                yield from observe(sample.metric, sample.value, {**look.of_all, **_attributes(sample)})
 
     return call_back
 
 
-def _buckets(sample: Sample, value: HistogramValue) -> Iterator[Observation]:
-    bounds = (*map(repr, sample.metric.bounds), "+Inf")
+def _buckets(metric: Metric, value: HistogramValue, attributes: Attributes) -> Iterator[Observation]:
+    bounds = (*map(repr, metric.bounds), "+Inf")
     for bound, count in zip(bounds, accumulate(value.counts), strict=True):
-        yield Observation(count, {**_attributes(sample), "le": bound})
+        yield Observation(count, {**attributes, "le": bound})
 
 
-def _count(sample: Sample, value: HistogramValue) -> Iterator[Observation]:
-    yield Observation(sum(value.counts), _attributes(sample))
+def _count(_metric: Metric, value: HistogramValue, attributes: Attributes) -> Iterator[Observation]:
+    yield Observation(sum(value.counts), attributes)
 
 
-def _sum(sample: Sample, value: HistogramValue) -> Iterator[Observation]:
-    yield Observation(value.total, _attributes(sample))
+def _sum(_metric: Metric, value: HistogramValue, attributes: Attributes) -> Iterator[Observation]:
+    yield Observation(value.total, attributes)
 
 
-def _attributes(sample: Sample) -> dict[str, str]:
+def _attributes(sample: Sample) -> Attributes:
     return dict(zip(map(attribute, sample.metric.labels), sample.labels, strict=True))

@@ -15,7 +15,7 @@ from ..delivery import Outcome, Receipt, Settle
 from ..errors import EnqueueError
 from .catalogue import ENQUEUE_FAILED, KAFKA, OPERATION_BOUNDS_S, OPERATION_SECONDS, SENT, SPOOLED
 from .histogram import Histogram
-from .sample import Sample
+from .sample import Sample, Source
 
 OPERATION: Final = "enqueue"
 
@@ -28,6 +28,7 @@ class ProducerFigures:
     """
 
     def __init__(self, pipeline: Pipeline, spooled: Callable[[], int] | None = None) -> None:
+        self.source = Source(pipeline.namespace, self._samples)
         self._queues = {name: found.queue.name for name, found in pipeline.job_types.items()}
         self._spooled = spooled
         self._lock = Lock()
@@ -63,8 +64,7 @@ class ProducerFigures:
             self.note_failed(job_type, outcome)
         settle(outcome)
 
-    def __call__(self) -> Iterator[Sample]:
-        """Give the samples of this moment."""
+    def _samples(self) -> Iterator[Sample]:
         with self._lock:
             sent, failed = dict(self._sent), dict(self._failed)
             latencies = {queue: found.value() for queue, found in self._latencies.items()}

@@ -10,7 +10,7 @@ from itertools import accumulate
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from .catalogue import METRICS, Metric
+from .catalogue import METRICS, PIPELINE, Metric
 from .histogram import HistogramValue
 from .sample import Sample, Source
 
@@ -29,25 +29,27 @@ class StokerCollector(Collector):
 
     def collect(self) -> Iterator[Family]:
         """Each metric that has a sample, in the order of the catalogue."""
-        found: dict[Metric, list[Sample]] = {}
+        found: dict[Metric, list[tuple[str, Sample]]] = {}
         for source in self._sources:
-            for sample in source():
-                found.setdefault(sample.metric, []).append(sample)
+            for sample in source.samples():
+                found.setdefault(sample.metric, []).append((source.pipeline, sample))
         return (_family(metric, found[metric]) for metric in METRICS if metric in found)
 
 
-def _family(metric: Metric, samples: Sequence[Sample]) -> Family:
+def _family(metric: Metric, samples: Sequence[tuple[str, Sample]]) -> Family:
+    names = (PIPELINE, *metric.labels)
     if metric.kind == "histogram":
-        histogram = HistogramMetricFamily(metric.name, metric.text, labels=metric.labels)
-        for sample in samples:
-            assert isinstance(sample.value, HistogramValue)
-            histogram.add_metric(sample.labels, _buckets(metric, sample.value), sum_value=sample.value.total)
+        histogram = HistogramMetricFamily(metric.name, metric.text, labels=names)
+        for pipeline, sample in samples:
+            value = sample.value
+            assert isinstance(value, HistogramValue)
+            histogram.add_metric((pipeline, *sample.labels), _buckets(metric, value), sum_value=value.total)
         return histogram
     make = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
-    family = make(metric.name, metric.text, labels=metric.labels)
-    for sample in samples:
+    family = make(metric.name, metric.text, labels=names)
+    for pipeline, sample in samples:
         assert not isinstance(sample.value, HistogramValue)
-        family.add_metric(sample.labels, sample.value)
+        family.add_metric((pipeline, *sample.labels), sample.value)
     return family
 
 

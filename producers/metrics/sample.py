@@ -1,4 +1,4 @@
-"""`Sample`: one value of a metric at a moment, and where samples come from."""
+"""`Sample`: one value of a metric at a moment. `Source`: where the samples of a process come from."""
 
 from __future__ import annotations
 
@@ -23,5 +23,14 @@ class Sample:
     value: float | HistogramValue
 
 
-Source = Callable[[], Iterable[Sample]]
-"""Gives the samples of one process, or of a part of it; called by any thread."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Gives the samples of one process, or of a part of it.
+
+    Attributes:
+        pipeline: the namespace of the pipeline that they are about; each series has it as a label.
+        samples: gives those of this moment; called by any thread.
+    """
+
+    pipeline: str
+    samples: Callable[[], Iterable[Sample]]

@@ -75,7 +75,7 @@ def test_every_panel_shows_data(cluster: ClusterSettings, namespace: str, tmp_pa
         try:
             with running_prometheus(server.port, tmp_path) as port:
                 wait_until(lambda: has_data(port, "up"), 30, "the first reading")
-                show_data(port)
+                show_data(port, namespace)
                 wait_until(lambda: rules_health(port) == {"ok"}, 30, "all rules to be computed")
         finally:
             may_end.set()
@@ -109,10 +109,11 @@ def running_prometheus(target: int, folder: Path) -> Iterator[int]:
         process.wait(20)
 
 
-def show_data(port: int) -> None:
+def show_data(port: int, namespace: str) -> None:
     """Wait until no panel is empty."""
     for dashboard, title, expr in QUERIES:
-        wait_until(lambda expr=expr: has_data(port, expr), 30, f"data of {dashboard}: {title}: {expr}")  # type: ignore[misc]
+        chosen = expr.replace("$pipeline", namespace)
+        wait_until(lambda chosen=chosen: has_data(port, chosen), 30, f"data of {dashboard}: {title}: {expr}")  # type: ignore[misc]
 
 
 def has_data(port: int, expr: str) -> bool:

@@ -23,26 +23,27 @@ from support.kafka.brokers import cannot_have
 pytestmark = pytest.mark.timeout(120)
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "monitoring.md"
+SENT = 'stoker_jobs_settled_total{pipeline="shop",queue="mails",type="send",instance="w1"'
 HEALTHY = {
-    'stoker_partitions{queue="mails",state="flowing",instance="w1"}': "2x200",
-    'stoker_queue_lag{queue="mails",instance="w1"}': "3x200",
-    'stoker_queue_oldest_age_seconds{queue="mails",instance="w1"}': "2x200",
-    'stoker_jobs_waiting{queue="mails",reason="due",instance="w1"}': "0x200",
-    'stoker_jobs_stuck{queue="mails",instance="w1"}': "0x200",
-    'stoker_outcomes_stranded{queue="mails",instance="w1"}': "0x200",
-    'stoker_outcomes_unwritable{queue="mails",instance="w1"}': "0x200",
-    'stoker_events_given_up_total{queue="mails",instance="w1"}': "0x200",
-    'stoker_crashes_total{queue="mails",instance="w1"}': "0x200",
-    'stoker_poll_age_seconds{queue="mails",instance="w1"}': "0.1x200",
-    'stoker_breaker_state{breaker="stripe",state="open",instance="w1"}': "0x200",
-    'stoker_breaker_state{breaker="stripe",state="half-open",instance="w1"}': "0x200",
-    'stoker_ready{instance="w1"}': "1x200",
-    'stoker_outbox_leads{table="outbox",instance="r1"}': "1x200",
-    'stoker_outbox_trouble{table="outbox",instance="r1"}': "0x200",
-    'stoker_index_behind{instance="s1"}': "7x200",
-    'stoker_jobs_settled_total{queue="mails",type="send",outcome="done",reason="",instance="w1"}': "0+600x200",
-    'stoker_jobs_settled_total{queue="mails",type="send",outcome="retried",reason="",instance="w1"}': "0+3x200",
-    'stoker_jobs_settled_total{queue="mails",type="send",outcome="dead",reason="expired",instance="w1"}': "0x200",
+    'stoker_partitions{pipeline="shop",queue="mails",state="flowing",instance="w1"}': "2x200",
+    'stoker_queue_lag{pipeline="shop",queue="mails",instance="w1"}': "3x200",
+    'stoker_queue_oldest_age_seconds{pipeline="shop",queue="mails",instance="w1"}': "2x200",
+    'stoker_jobs_waiting{pipeline="shop",queue="mails",reason="due",instance="w1"}': "0x200",
+    'stoker_jobs_stuck{pipeline="shop",queue="mails",instance="w1"}': "0x200",
+    'stoker_outcomes_stranded{pipeline="shop",queue="mails",instance="w1"}': "0x200",
+    'stoker_outcomes_unwritable{pipeline="shop",queue="mails",instance="w1"}': "0x200",
+    'stoker_events_given_up_total{pipeline="shop",queue="mails",instance="w1"}': "0x200",
+    'stoker_crashes_total{pipeline="shop",queue="mails",instance="w1"}': "0x200",
+    'stoker_poll_age_seconds{pipeline="shop",queue="mails",instance="w1"}': "0.1x200",
+    'stoker_breaker_state{pipeline="shop",breaker="stripe",state="open",instance="w1"}': "0x200",
+    'stoker_breaker_state{pipeline="shop",breaker="stripe",state="half-open",instance="w1"}': "0x200",
+    'stoker_ready{pipeline="shop",instance="w1"}': "1x200",
+    'stoker_outbox_leads{pipeline="shop",table="outbox",instance="r1"}': "1x200",
+    'stoker_outbox_trouble{pipeline="shop",table="outbox",instance="r1"}': "0x200",
+    'stoker_index_behind{pipeline="shop",instance="s1"}': "7x200",
+    f'{SENT},outcome="done",reason=""}}': "0+600x200",
+    f'{SENT},outcome="retried",reason=""}}': "0+3x200",
+    f'{SENT},outcome="dead",reason="expired"}}': "0x200",
 }
 """A worker that is well, one value a minute: ten jobs a second, 0.5 % of the runs fail."""
 PARTITIONS, LAG, OLDEST, DUE, STUCK, STRANDED, UNWRITABLE, GIVEN_UP, CRASHES, POLL, OPEN, HALF_OPEN, READY, *_ = HEALTHY
@@ -101,7 +102,7 @@ CAUSES = {
             **OLD,
             **rate(DONE, 0),
             **rate(RETRIED, 0),
-            'stoker_jobs_waiting{queue="mails",reason="gate:paused",instance="w1"}': f"0x{FROM} 9x100",
+            'stoker_jobs_waiting{pipeline="shop",queue="mails",reason="gate:paused",instance="w1"}': f"0x{FROM} 9x100",
         },
         ("StokerOldestJobWaits",),
     ),
@@ -183,11 +184,27 @@ def _promtool_test(name: str, case: Case) -> dict[str, Any]:
     }
 
 
+def test_queues_of_one_name_are_told_apart(promtool: str, tmp_path: Path) -> None:
+    """Of two pipelines that one Prometheus reads, only the one whose workers end has an alert."""
+    ending = {name: f"{values.split('x')[0]}x{FROM}" for name, values in HEALTHY.items() if "w1" in name}
+    others = {name.replace('"shop"', '"news"'): values for name, values in HEALTHY.items()}
+    (tmp_path / "rules.yml").write_text(yaml_text(rule_groups(all_alerts())), encoding="utf-8")
+    test = _promtool_test("two pipelines", Case({**ending, **others}, ("StokerNoWorker",)))
+    test["promql_expr_test"][0] |= {
+        "expr": 'count by (alertname, pipeline, queue) (ALERTS{alertstate="firing"})',
+        "exp_samples": [{"labels": '{alertname="StokerNoWorker",pipeline="shop",queue="mails"}', "value": 1}],
+    }
+    tests = {"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": [test]}
+    (tmp_path / "tests.yml").write_text(yaml.safe_dump(tests), encoding="utf-8")
+    done = _run(promtool, "test", "rules", str(tmp_path / "tests.yml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_declared_queues_have_rules_of_their_own(promtool: str, tmp_path: Path) -> None:
-    """A queue that never had a worker is found, and each queue is judged by its own retention."""
+    """A queue that never had a worker is found, beside one of that name that has; each is judged by its retention."""
     pipeline = Pipeline("shop")
     pipeline.queue("mails", partitions=1)
-    groups = rule_groups(all_alerts(list(declared_alerts(pipeline.queues.values()))), runbooks="https://wiki/stoker")
+    groups = rule_groups(all_alerts(list(declared_alerts(pipeline))), runbooks="https://wiki/stoker")
     path = tmp_path / "rules.yml"
     path.write_text(yaml_text(groups), encoding="utf-8")
     assert yaml.safe_load(path.read_text(encoding="utf-8")) == groups
@@ -195,11 +212,12 @@ def test_declared_queues_have_rules_of_their_own(promtool: str, tmp_path: Path) 
     assert done.returncode == 0, done.stdout + done.stderr
     unserved = next(rule for rule in groups["groups"][1]["rules"] if "absent(" in rule["expr"])  # type: ignore[index]
     asked = {
-        "expr": 'count by (alertname, queue) (ALERTS{alertstate="firing"})',
+        "expr": 'count by (alertname, pipeline, queue) (ALERTS{alertstate="firing"})',
         "eval_time": "10m",
-        "exp_samples": [{"labels": '{alertname="StokerNoWorker",queue="mails"}', "value": 1}],
+        "exp_samples": [{"labels": '{alertname="StokerNoWorker",pipeline="shop",queue="mails"}', "value": 1}],
     }
-    test = {"interval": "1m", "promql_expr_test": [asked]}
+    other = {"series": 'stoker_partitions{pipeline="news",queue="mails",state="flowing"}', "values": "2x20"}
+    test = {"interval": "1m", "input_series": [other], "promql_expr_test": [asked]}
     tests = {"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": [test]}
     (tmp_path / "tests.yml").write_text(yaml.safe_dump(tests), encoding="utf-8")
     done = _run(promtool, "test", "rules", str(tmp_path / "tests.yml"))

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from stoker.operations.scaling.scale import scale
-from stoker.producers.metrics.catalogue import WORKERS_WANTED
+from stoker.producers.metrics.catalogue import PIPELINE, WORKERS_WANTED
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -26,7 +26,7 @@ def test_keda_asks_for_the_metric_of_one_queue() -> None:
     [trigger] = spec["triggers"]
     query = trigger["metadata"]["query"]
     assert re.findall(r"stoker_\w+", query) == [WORKERS_WANTED.name]
-    assert re.findall(r"(\w+)=", query) == list(WORKERS_WANTED.labels)
+    assert re.findall(r"(\w+)=", query) == [PIPELINE, *WORKERS_WANTED.labels]
     assert (trigger["metricType"], trigger["metadata"]["threshold"]) == ("AverageValue", "1")
     assert trigger["metadata"]["ignoreNullValues"] == "false"
     assert 0 < spec["minReplicaCount"] <= spec["maxReplicaCount"]
@@ -36,7 +36,7 @@ def test_the_autoscaler_asks_for_the_metric_of_one_queue() -> None:
     """It has the same target as KEDA makes of it."""
     [metric] = MANIFESTS["horizontal-pod-autoscaler"]["spec"]["metrics"]
     assert metric["external"]["metric"]["name"] == WORKERS_WANTED.name
-    assert tuple(metric["external"]["metric"]["selector"]["matchLabels"]) == WORKERS_WANTED.labels
+    assert tuple(metric["external"]["metric"]["selector"]["matchLabels"]) == (PIPELINE, *WORKERS_WANTED.labels)
     assert metric["external"]["target"] == {"type": "AverageValue", "averageValue": "1"}
 
 

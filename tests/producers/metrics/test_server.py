@@ -11,7 +11,7 @@ from stoker.producers.metrics import catalogue
 from stoker.producers.metrics.errors import MetricsPortTaken, PrometheusClientMissing
 from stoker.producers.metrics.health import HealthReport
 from stoker.producers.metrics.histogram import HistogramValue
-from stoker.producers.metrics.sample import Sample
+from stoker.producers.metrics.sample import Sample, Source
 from stoker.producers.metrics.server import MetricsServer
 from support.sight.scraping import get, health, scrape
 
@@ -33,11 +33,14 @@ def samples() -> Iterator[Sample]:
     yield Sample(catalogue.WAIT_SECONDS, ("mails", "send"), HistogramValue(counts, 9.5))
 
 
+SOURCE = Source("shop", samples)
+
+
 def test_it_answers_metrics_and_health() -> None:
     """Counters, gauges and cumulative buckets; 200 or 503 with the reasons; 404 for all else."""
-    with MetricsServer([samples], 0, health=Poorly()) as server:
+    with MetricsServer([SOURCE], 0, health=Poorly()) as server:
         found = scrape(server.port)
-        assert found.value("stoker_queue_lag", queue="mails") == 3
+        assert found.value("stoker_queue_lag", pipeline="shop", queue="mails") == 3
         assert found.value("stoker_jobs_settled_total", type="send", outcome="done") == 7
         assert found.value("stoker_job_wait_seconds_bucket", le="0.005") == 2
         assert found.value("stoker_job_wait_seconds_bucket", le="+Inf") == 3
@@ -56,7 +59,7 @@ def test_a_failed_scrape_is_an_error_of_http() -> None:
     def failing() -> Iterator[Sample]:
         raise RuntimeError("no figures")
 
-    with MetricsServer([failing], 0) as server:
+    with MetricsServer([Source("shop", failing)], 0) as server:
         assert get(server.port, "/metrics")[0] == 500
         assert get(server.port, "/live")[0] == 200
 
