@@ -17,7 +17,7 @@ from .carrying.old_offsets import OldOffsets
 from .declared_gates import GateParts, add_gates
 from .declared_runners import make_runners
 from .followers.late_jobs import LateJobs
-from .followers.owners import owners_of, with_owners
+from .followers.owners import Owners, with_owners
 from .followers.readiness import FollowerReadiness
 from .followers.story_records import StoryRecords
 from .gates.gate_row import GateRow
@@ -132,10 +132,10 @@ class WorkerParts:
             give_up=lambda jobs, why: self.events.given_up.note(None, why, jobs),
         )
         check = KafkaCheck(self._pipeline, self._cluster, FOLLOWER_CHECK_S)
-        self.followers = FollowerReadiness(self._pipeline, self.queue.name, self._store, check)
-        self.stories = StoryRecords(self._pipeline, self.queue.name, self.followers)
+        self.followers = FollowerReadiness(self._pipeline, self.queue, self._store, check)
+        self.stories = StoryRecords(self._pipeline, self.queue, self.followers)
         make_late_producer = partial(settling_producer, self._cluster, f"{worker_id}-late")
-        self.late = LateJobs(self._pipeline, self.queue.name, self.stories, make_late_producer)
+        self.late = LateJobs(self._pipeline, self.queue, self.stories, make_late_producer)
         ended = EndedCancels(self.cancels, self.assignments.ledgers)
         self.settled = SettledBatches(self.instruments, ended, self.reschedules, self.spans)
         self.settler = Settler(
@@ -152,7 +152,7 @@ class WorkerParts:
             ),
             on_settled=self.settled.put,
             writers=[
-                *with_owners(writers_of(self.queue, self.assignments.find_unique), owners_of(self._pipeline)),
+                *with_owners(writers_of(self.queue, self.assignments.find_unique), Owners(self._pipeline, self.queue)),
                 *self.stories.writers,
             ],
         )

@@ -26,9 +26,7 @@ def call_from_json(job_type: AnyJobType, data: object, options: CallOptions) -> 
     Raises:
         PayloadRefused: the data does not fit; the field is named.
     """
-    datum = job_type.contract.from_json(data)
-    args, kwargs = job_type.contract.arguments(datum)
-    return JobCall(job_type, args, kwargs, options)
+    return job_type.call_from_json(data, options)
 
 
 def parse_json(text: str, where: str) -> Json:

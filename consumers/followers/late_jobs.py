@@ -18,12 +18,13 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ...producers.delivery import why_unconfirmed
-from ...topology import Pipeline
+from ...topology import Pipeline, Queue
 from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
 from ..records.record import Record
 from ..settling.outgoing import OutgoingRecord, produce
-from .story_records import StoryRecords, since_of
+from .stories import since_of
+from .story_records import StoryRecords
 
 _LOGGER = logging.getLogger("stoker.followers")
 
@@ -41,20 +42,21 @@ class LateJobs:
     """The late jobs of one queue's worker. `note` is called by runners and the poll thread.
 
     Attributes:
-        is_declared: whether any job type has `on_late`; else nothing here costs anything.
+        is_declared: whether the queue or a job type of it has `on_late`; else nothing here costs anything.
         crashed: why the thread has ended; None while it goes on.
     """
 
     def __init__(
         self,
         pipeline: Pipeline,
-        queue: str,
+        queue: Queue,
         stories: StoryRecords,
         make_producer: Callable[[], Producer],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._late_s = {name.encode(): one.late_s for name, one in pipeline.job_types.items() if one.late_s is not None}
-        self._queue, self._stories, self._make_producer, self._clock = queue, stories, make_producer, clock
+        self._late_s = {name.encode(): one.late_s for name, one in pipeline.job_types.items()}
+        self._late_s_of_others = queue.late_s
+        self._queue, self._stories, self._make_producer, self._clock = queue.name, stories, make_producer, clock
         self._waiting: deque[Late] = deque()
         self._known: dict[str, None] = {}
         self._unconfirmed: deque[OutgoingRecord] = deque()
@@ -62,13 +64,14 @@ class LateJobs:
         self._lost = 0
         self._producer: Producer | None = None
         self._wake, self._stopping = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"stoker-late-{queue}", daemon=True)
-        self.is_declared = bool(self._late_s)
+        self._thread = threading.Thread(target=self._run, name=f"stoker-late-{queue.name}", daemon=True)
+        own = [queue.late_s, *(one.late_s for one in pipeline.job_types.values() if one.queue is queue)]
+        self.is_declared = any(late_s is not None for late_s in own)
         self.crashed: BaseException | None = None
 
     def note(self, record: Record) -> None:
         """Look whether the job of a record that begins, or waits, is late; never blocks."""
-        late_s = self._late_s.get(record.header(JOB_TYPE) or b"")
+        late_s = self._late_s.get(record.header(JOB_TYPE) or b"", self._late_s_of_others)
         since = None if late_s is None else since_of(record)
         if late_s is None or since is None or self._clock() - since.timestamp() <= late_s:
             return

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from ...topology import Pipeline
+from ...topology import AnyJobType, Pipeline, Queue
 from ...topology.wire import headers as wire
 from ...topology.wire.headers import HeaderList
 from ..records.outcomes import Dead, Outcome
@@ -15,21 +15,28 @@ from ..settling.next_records import SettlingContext
 from ..settling.outgoing import OutgoingRecord, Role
 from ..settling.writes import Writer
 
-Owners = Mapping[bytes, HeaderList]
-"""{name of a job type on the wire: headers of its dead letters}, of those that declare an owner or a runbook."""
+
+class Owners:
+    """The headers of a queue's dead letters: those of their job type, or the queue's where no type is declared.
+
+    Falsy where neither declares an owner or a runbook.
+    """
+
+    def __init__(self, pipeline: Pipeline, queue: Queue) -> None:
+        self._of_types = {name.encode(): _headers(job_type) for name, job_type in pipeline.job_types.items()}
+        self._of_others = _headers(queue)
+
+    def __bool__(self) -> bool:
+        return bool(self._of_others) or any(self._of_types.values())
+
+    def of(self, record: Record) -> HeaderList:
+        """The headers that a dead letter of this job has."""
+        return self._of_types.get(record.header(wire.JOB_TYPE) or b"", self._of_others)
 
 
-def owners_of(pipeline: Pipeline) -> Owners:
-    """The headers of all job types of a pipeline."""
-    found = {
-        name.encode(): [
-            (header, text.encode())
-            for header, text in ((wire.OWNER, job_type.owner), (wire.RUNBOOK, job_type.runbook))
-            if text
-        ]
-        for name, job_type in pipeline.job_types.items()
-    }
-    return {name: headers for name, headers in found.items() if headers}
+def _headers(declared: AnyJobType | Queue) -> HeaderList:
+    found = ((wire.OWNER, declared.owner), (wire.RUNBOOK, declared.runbook))
+    return [(header, text.encode()) for header, text in found if text]
 
 
 def with_owners(writers: Sequence[Writer], owners: Owners) -> Sequence[Writer]:
@@ -46,8 +53,8 @@ def _owned(
     writer: Writer, owners: Owners, record: Record, outcome: Outcome, context: SettlingContext
 ) -> Iterable[OutgoingRecord]:
     planned = writer.plan(record, outcome, context)
-    added = owners.get(record.header(wire.JOB_TYPE) or b"") if isinstance(outcome, Dead) else None
-    if added is None:
+    added = owners.of(record) if isinstance(outcome, Dead) else []
+    if not added:
         return planned
     return [
         replace(written, headers=[*written.headers, *added]) if written.role is Role.DEAD_LETTER else written

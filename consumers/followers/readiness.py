@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException
 from ...producers.errors import EnqueueError
 from ...producers.readiness import ClusterCheck
 from ...schemas import IncompatibleSchema, SchemaStore, StoreError
-from ...topology import AnyJobType, Pipeline
+from ...topology import AnyJobType, Pipeline, Queue
 from .. import log_keys
 
 _LOGGER = logging.getLogger("stoker.followers")
@@ -25,9 +25,9 @@ TOLD_EVERY: Final = 30
 """A follower that is not ready is logged at once, and then after so many further attempts."""
 
 
-def followers_of(pipeline: Pipeline, queue: str) -> list[AnyJobType]:
-    """The job types that follow those of a queue, each once."""
-    followed = [one for one in pipeline.job_types.values() if one.queue.name == queue]
+def followers_of(pipeline: Pipeline, queue: Queue) -> list[AnyJobType]:
+    """The job types that follow the jobs of a queue, each once."""
+    followed: list[AnyJobType | Queue] = [queue, *(one for one in pipeline.job_types.values() if one.queue is queue)]
     named = [found for one in followed for found in (one.on_dead, one.on_late) if found is not None]
     return [pipeline.job_types[name] for name in dict.fromkeys(found.name for found in named)]
 
@@ -40,10 +40,11 @@ class FollowerReadiness:
         crashed: why the thread has ended; None while it goes on.
     """
 
-    def __init__(self, pipeline: Pipeline, queue: str, store: SchemaStore, check: ClusterCheck) -> None:
-        self._queue, self.store, self._check = queue, store, check
+    def __init__(self, pipeline: Pipeline, queue: Queue, store: SchemaStore, check: ClusterCheck) -> None:
+        self._queue, self.store, self._check = queue.name, store, check
         self._wanted = {found.name: found for found in followers_of(pipeline, queue)}
-        self._has_any = any(one.on_dead or one.on_late for one in pipeline.job_types.values())
+        declared: list[AnyJobType | Queue] = [queue, *pipeline.job_types.values()]
+        self._has_any = any(one.on_dead or one.on_late for one in declared)
         self._ready: set[str] = set()
         self._wake = threading.Event()
         self._stopping = threading.Event()

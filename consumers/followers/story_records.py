@@ -7,24 +7,28 @@ queue lets one of the two run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from hashlib import blake2b
-from typing import Final
+from typing import Final, Literal
 
+from ...producers.errors import PayloadTooLarge
 from ...producers.record import ANY_PARTITION, RecordBuilder, partition_of
+from ...producers.record import Record as BuiltRecord
 from ...schemas import wire_text
-from ...topology import AnyJobType, CallOptions, JobCall, JobStory, Pipeline
+from ...topology import AnyJobType, CallOptions, JobCall, JobStory, Pipeline, Queue
 from ...topology.wire import headers as wire
 from ..partitions.ledger import tried_name
 from ..records.job_fields import job_fields
-from ..records.outcomes import Dead, Failure, Outcome, Retried
-from ..records.record import Record, attempt_or_1, first_failed
-from ..settling.events import enqueued
+from ..records.outcomes import Dead, Outcome, Retried
+from ..records.record import Record
 from ..settling.next_records import SettlingContext
 from ..settling.outgoing import OutgoingRecord
 from ..settling.writes import Writer
 from .readiness import FollowerReadiness
+from .stories import story_of
+from .story_arguments import StoryArguments
 
 _LOGGER = logging.getLogger("stoker.followers")
 
@@ -38,10 +42,12 @@ _TRACE: Final = (wire.TRACE_PARENT, wire.TRACE_STATE)
 class StoryRecords:
     """The followers of one queue's jobs, which may be of any type of the pipeline."""
 
-    def __init__(self, pipeline: Pipeline, queue: str, readiness: FollowerReadiness) -> None:
+    def __init__(self, pipeline: Pipeline, queue: Queue, readiness: FollowerReadiness) -> None:
         self._queue, self._readiness = queue, readiness
         self._types = {name.encode(): job_type for name, job_type in pipeline.job_types.items()}
-        self._on_dead, self._on_late = _followers(pipeline, "on_dead"), _followers(pipeline, "on_late")
+        self._on_dead = Followers(pipeline, queue, "on_dead")
+        self._on_late = Followers(pipeline, queue, "on_late")
+        self._arguments = StoryArguments(readiness.store)
         self._builder = RecordBuilder(readiness.store, SOURCE, readiness.partitions)
 
     @property
@@ -53,51 +59,57 @@ class StoryRecords:
         """Whether what follows the outcome can be made now; a retry may become a dead letter on its way."""
         if not isinstance(outcome, Dead | Retried):
             return True
-        follower = self._on_dead.get(record.header(wire.JOB_TYPE) or b"")
+        follower = self._on_dead.of(record)
         return follower is None or self._readiness.covers(follower)
 
     def of_dead(self, record: Record, outcome: Outcome, context: SettlingContext) -> Iterable[OutgoingRecord]:
         """Plan the job that follows a dead letter."""
-        name = record.header(wire.JOB_TYPE) or b""
-        follower = self._on_dead.get(name)
+        follower = self._on_dead.of(record)
         if follower is None or not isinstance(outcome, Dead):
             return ()
+        job_type = self._type_of(record)
         story = story_of(
             record,
-            self._types[name],
+            job_type,
             self._queue,
             reason=outcome.reason,
             at=context.now,
+            arguments=self._arguments.of(record, job_type),
             failure=outcome.failure,
         )
         return self._record_of(record, follower, story, follower_id(record, "dead", tried_name(record)))
 
     def is_late_ready(self, record: Record) -> bool:
         """Whether what follows a late job can be made now."""
-        follower = self._on_late.get(record.header(wire.JOB_TYPE) or b"")
+        follower = self._on_late.of(record)
         return follower is None or self._readiness.covers(follower)
 
     def of_late(self, record: Record, at: datetime) -> tuple[str, Callable[[], Iterable[OutgoingRecord]]]:
         """Plan the job that follows a late one: its id, and what makes its record."""
-        name = record.header(wire.JOB_TYPE) or b""
         job_id = follower_id(record, "late", f"{record.deduplication_id}@{wire_text(record.origin)}")
 
         def make() -> Iterable[OutgoingRecord]:
-            story = story_of(record, self._types[name], self._queue, reason="late", at=at)
-            return self._record_of(record, self._on_late[name], story, job_id)
+            job_type, follower = self._type_of(record), self._on_late.of(record)
+            if follower is None:
+                return ()
+            arguments = self._arguments.of(record, job_type)
+            story = story_of(record, job_type, self._queue, reason="late", at=at, arguments=arguments)
+            return self._record_of(record, follower, story, job_id)
 
         return job_id, make
+
+    def _type_of(self, record: Record) -> AnyJobType | None:
+        return self._types.get(record.header(wire.JOB_TYPE) or b"")
 
     def _record_of(
         self, record: Record, follower: AnyJobType, story: JobStory, job_id: str
     ) -> Iterable[OutgoingRecord]:
-        call = JobCall(follower, (story,), {}, CallOptions(job_id=job_id))
         try:
-            built = self._builder.build(call)
+            built = self._built(follower, story, CallOptions(job_id=job_id))
         except Exception:  # the application makes its key and tenant: a fault there must not stop the queue
             _LOGGER.exception(
                 "job %s has no follower: %r could not be enqueued; it is %s", story.job_id, follower.name, story.reason,
-                extra=job_fields(record, self._queue),
+                extra=job_fields(record, self._queue.name),
             )  # fmt: skip
             return ()
         partition = built.partition
@@ -109,11 +121,35 @@ class StoryRecords:
             OutgoingRecord(topic=built.topic, partition=partition, key=built.key, value=built.value, headers=headers),
         )
 
+    def _built(self, follower: AnyJobType, story: JobStory, options: CallOptions) -> BuiltRecord:
+        """Make the record; without the job's arguments where they are too large for the follower."""
+        try:
+            return self._builder.build(JobCall(follower, (story,), {}, options))
+        except PayloadTooLarge:
+            return self._builder.build(JobCall(follower, (replace(story, arguments_json=None),), {}, options))
 
-def _followers(pipeline: Pipeline, option: str) -> dict[bytes, AnyJobType]:
-    """{name on the wire: its follower} of the job types that declare one."""
-    named = {name: getattr(job_type, option) for name, job_type in pipeline.job_types.items()}
-    return {name.encode(): pipeline.job_types[found.name] for name, found in named.items() if found is not None}
+
+class Followers:
+    """What follows the jobs of one queue: the follower of their type, or the queue's where no type is declared.
+
+    Falsy where nothing follows any job.
+    """
+
+    def __init__(self, pipeline: Pipeline, queue: Queue, option: Literal["on_dead", "on_late"]) -> None:
+        def declared(by: AnyJobType | Queue) -> AnyJobType | None:
+            follower = by.on_dead if option == "on_dead" else by.on_late
+            return None if follower is None else pipeline.job_types[follower.name]
+
+        types = pipeline.job_types.items()
+        self._of_types: Mapping[bytes, AnyJobType | None] = {name.encode(): declared(found) for name, found in types}
+        self._of_others = declared(queue)
+
+    def __bool__(self) -> bool:
+        return self._of_others is not None or any(found is not None for found in self._of_types.values())
+
+    def of(self, record: Record) -> AnyJobType | None:
+        """The follower of a job; None where it has none."""
+        return self._of_types.get(record.header(wire.JOB_TYPE) or b"", self._of_others)
 
 
 def follower_id(record: Record, kind: str, event: str) -> str:
@@ -127,57 +163,3 @@ def follower_id(record: Record, kind: str, event: str) -> str:
     shown = own.decode() if own.isascii() and own.decode("ascii").isprintable() and b" " not in own else ""
     digest = blake2b(event.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()
     return f"{shown[:LONGEST_ID] or 'job'}.{kind}.{digest}"
-
-
-def story_of(
-    record: Record, job_type: AnyJobType, queue: str, *, reason: str, at: datetime, failure: Failure | None = None
-) -> JobStory:
-    """The story of a job.
-
-    Args:
-        failure: why it is dead; None of a late one, whose record has the last error, if it has failed before.
-    """
-    error_type, message = _error_of(record, wire.ERROR_TYPE, wire.ERROR_MESSAGE)
-    first_type, first_message = _error_of(record, wire.FIRST_ERROR_TYPE, wire.FIRST_ERROR_MESSAGE)
-    if not first_type:
-        first_type, first_message = error_type, message
-    if failure is not None:
-        error_type, message = failure.error_type, failure.message
-        first_type, first_message = (first_type, first_message) if first_type else (error_type, message)
-    since = since_of(record)
-    return JobStory(
-        reason=reason,
-        job_id=wire_text(record.header(wire.JOB_ID)),
-        job_type=job_type.name,
-        queue=queue,
-        key=None if record.key is None else wire_text(record.key),
-        tenant=None if record.tenant is None else wire_text(record.tenant),
-        attempt=attempt_or_1(record.headers),
-        origin=wire_text(record.origin),
-        enqueued=enqueued(record),
-        at=at,
-        waited_s=0.0 if since is None else max((at - since).total_seconds(), 0.0),
-        first_failed=first_failed(record.headers) or (None if failure is None else at),
-        first_error_type=first_type,
-        first_error_message=first_message,
-        error_type=error_type,
-        error_message=message,
-        owner=job_type.owner,
-        runbook=job_type.runbook,
-        escalation=job_type.escalation,
-    )
-
-
-def _error_of(record: Record, error_type: str, message: str) -> tuple[str, str]:
-    return wire_text(record.header(error_type)), (record.header(message) or b"").decode("utf-8", "replace")
-
-
-def since_of(record: Record) -> datetime | None:
-    """Since when a job waits: its enqueueing, or its due time if that is later."""
-    came, due = enqueued(record), record.header(wire.DUE)
-    try:
-        instant = None if due is None else wire.parse_instant(due)
-    except ValueError:
-        instant = None
-    known = [one.astimezone(UTC) for one in (came, instant) if one is not None]
-    return max(known, default=None)

@@ -10,6 +10,7 @@ from ...schemas.codec.schema import FieldSchema, ObjectSchema, Schema, is_named,
 from ...schemas.stores.registry_client import printable_address, subject_of
 from ..durations import format_duration
 from ..ownership.slo import Slo
+from ..ownership.story import Follower
 from .job_type import AnyJobType
 from .limits import Limit, named_limits
 from .pipeline import Pipeline
@@ -101,6 +102,9 @@ class CataloguedQueue:
     runbook: str
     slo: CataloguedSlo | None
     escalation: str
+    on_dead: str
+    on_late: str
+    late_after_s: float | None
     group: str
     ordering: str
     route_by: str
@@ -186,6 +190,9 @@ def _queue(pipeline: Pipeline, queue: Queue) -> CataloguedQueue:
         runbook=queue.runbook,
         slo=_slo(queue.slo),
         escalation=queue.escalation,
+        on_dead=_name(queue.on_dead),
+        on_late=_name(queue.on_late),
+        late_after_s=queue.late_s,
         group=queue.group,
         ordering=queue.ordering,
         route_by=queue.route_by,
@@ -228,8 +235,8 @@ def _job_type(job: AnyJobType) -> CataloguedJobType:
         runbook=job.runbook,
         slo=_slo(job.slo),
         escalation=job.escalation,
-        on_dead="" if job.on_dead is None else job.on_dead.name,
-        on_late="" if job.on_late is None else job.on_late.name,
+        on_dead=_name(job.on_dead),
+        on_late=_name(job.on_late),
         late_after_s=job.late_s,
         is_async=job.is_async,
         key=_label(job.key),
@@ -254,6 +261,10 @@ def _job_type(job: AnyJobType) -> CataloguedJobType:
         schema_fingerprint=job.contract.fingerprint.hex(),
         fields=tuple(_field(found) for found in job.contract.schema["fields"]),
     )
+
+
+def _name(follower: Follower | None) -> str:
+    return "" if follower is None else follower.name
 
 
 def _slo(slo: Slo | None) -> CataloguedSlo | None:

@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVa
 from ...schemas import Compatibility, Contract
 from ...schemas.shapes.signature import annotated_function
 from ..ownership.slo import Slo, ownership_faults
-from ..ownership.story import Follower, follower_faults, lateness_faults
+from ..ownership.story import Follower, follower_faults, lateness_faults, promised_wait
 from .breakers import Breaker, DeadGuard
 from .isolation import Isolation, isolation_faults
 from .labels import LabelDeclaration, LabelFunction, LabelPath, label_faults, made_label
@@ -148,14 +148,15 @@ class JobType(Generic[P, R]):
         compatibility: the rule that a change of the contract must keep.
         heartbeat: a run that sends no heartbeat for so long is ended as if it had passed its timeout; None: it may
             be silent.
-        owner: who answers for its jobs; `Pipeline.job` takes the queue's for it, for `runbook`, `slo` and `escalation`,
-            where it has none of its own.
+        owner: who answers for its jobs; `Pipeline.job` takes the queue's for it, for `runbook`, `slo`, `escalation`,
+            `on_dead` and `on_late`, where it has none of its own.
         runbook: what to do when they fail: an URL, or a line of text.
         slo: what the owner promises of its jobs.
         escalation: whom to call when the owner does not answer, or how.
         on_dead: the job type that is enqueued once for each of its dead letters, with its `JobStory`.
         on_late: the same for each of its jobs that is late.
         late_after: a job is late when it has waited for so long; None takes `slo.wait`.
+        story_arguments: whether the stories of its jobs tell their arguments to those who follow.
         description: for the catalogue; the docstring's first line by default.
     """
 
@@ -186,6 +187,7 @@ class JobType(Generic[P, R]):
     on_dead: Follower | None = None
     on_late: Follower | None = None
     late_after: timedelta | None = None
+    story_arguments: bool = True
     description: str = ""
 
     def __post_init__(self) -> None:
@@ -219,8 +221,7 @@ class JobType(Generic[P, R]):
     def _ownership_faults(self) -> list[str]:
         found = ownership_faults(owner=self.owner, runbook=self.runbook, escalation=self.escalation, slo=self.slo)
         found += follower_faults("on_dead", self.on_dead) + follower_faults("on_late", self.on_late)
-        promised = self.slo if isinstance(self.slo, Slo) else None
-        return found + lateness_faults(self.on_late, self.late_after, promised.wait if promised else None)
+        return found + lateness_faults(self.on_late, self.late_after, promised_wait(self.slo))
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the handler here and now."""
@@ -296,7 +297,7 @@ class JobType(Generic[P, R]):
     @cached_property
     def late_s(self) -> float | None:
         """After how many seconds of waiting a job is late; None where nothing follows that."""
-        wait = self.late_after or (None if self.slo is None else self.slo.wait)
+        wait = self.late_after or promised_wait(self.slo)
         return None if self.on_late is None or wait is None else wait.total_seconds()
 
     @cached_property
@@ -307,6 +308,15 @@ class JobType(Generic[P, R]):
     def call(self, /, *args: P.args, **kwargs: P.kwargs) -> JobCall:
         """Bind arguments for a producer to send later; nothing is checked before it is enqueued."""
         return JobCall(self, args, kwargs)
+
+    def call_from_json(self, data: object, options: CallOptions = NO_OPTIONS) -> JobCall:
+        """Make a call from its arguments by name, as JSON data, such as `JobStory.arguments`; as `Contract.from_json`.
+
+        Raises:
+            PayloadRefused: the data does not fit; the field is named.
+        """
+        args, kwargs = self.contract.arguments(self.contract.from_json(data))
+        return JobCall(self, args, kwargs, options)
 
     def with_options(  # noqa: PLR0913  # editors and type checkers show each option
         self,

@@ -11,7 +11,7 @@ from typing import ParamSpec, TypedDict, TypeVar, Unpack
 
 from ...schemas import Compatibility, Contract
 from ..ownership.slo import Slo
-from ..ownership.story import Follower
+from ..ownership.story import Follower, late_after_of
 from ..wire import names
 from .breakers import DEFAULT_BREAKER, Breaker, DeadGuard, name_faults, need_faults
 from .fairness import Divider, FairBy
@@ -56,6 +56,9 @@ class QueueShape(TypedDict, total=False):
     runbook: str
     slo: Slo | None
     escalation: str
+    on_dead: Follower | None
+    on_late: Follower | None
+    late_after: timedelta | None
     description: str
 
 
@@ -163,7 +166,8 @@ class Pipeline:
         shape["limits"] = as_tuple(shape.get("limits", ()))
         shape["tiers"] = tuple(shape.get("tiers", DEFAULT_TIERS))  # a list would do but for its hash
         queue = Queue(namespace=self.namespace, name=names.check_name("queue", name), **shape)
-        faults = queue.faults() + self._name_clashes(name)
+        followers = {"on_dead": queue.on_dead, "on_late": queue.on_late}
+        faults = queue.faults() + self._name_clashes(name) + self._all_foreign(followers)
         if not faults:
             faults = clashes(declared_limits([queue], []), self._limits())
         if faults:
@@ -206,6 +210,7 @@ class Pipeline:
         on_dead: Follower | None = None,
         on_late: Follower | None = None,
         late_after: timedelta | None = None,
+        story_arguments: bool = True,
         description: str = "",
     ) -> Callable[[Callable[P, R]], JobType[P, R]]:
         """Declare the decorated function as a job type of the queue; `JobType` documents each option.
@@ -224,10 +229,13 @@ class Pipeline:
             needs: names of dependencies, such as `["stripe"]`: its jobs wait while the breaker of one is open.
             dead_guard: how many of its dead letters pause it; None takes the queue's.
             priority: one of the queue's `priorities`, of all of its jobs whose call names no other.
-            owner: who answers for its jobs; empty takes the queue's. So do `runbook`, `slo` and `escalation`.
+            owner: who answers for its jobs; empty takes the queue's. So do `runbook`, `slo`, `escalation`, `on_dead`
+                and `on_late`.
             on_dead: a job type, declared before, that is enqueued once for each of its dead letters, with its
                 `JobStory`.
-            on_late: the same for each job that is late: that waits for longer than `late_after`, or else `slo.wait`.
+            on_late: the same for each job that is late: that waits for longer than `late_after`, or else `slo.wait`, or
+                else the queue's `late_after`.
+            story_arguments: whether stories of its jobs have their arguments; False where these are secrets.
             schema: an Avro schema, or the path of an `.avsc` file, instead of one derived from the annotations.
 
         Raises:
@@ -262,9 +270,10 @@ class Pipeline:
                 runbook=runbook or queue.runbook,
                 slo=slo or queue.slo,
                 escalation=escalation or queue.escalation,
-                on_dead=on_dead,
-                on_late=on_late,
-                late_after=late_after,
+                on_dead=on_dead or queue.on_dead,
+                on_late=on_late or queue.on_late,
+                late_after=late_after_of(late_after, slo, queue.late_after),
+                story_arguments=story_arguments,
                 description=description or handler_summary(function),
             )
             if faults := clashes(declared_limits([], [job_type]), self._limits()):
@@ -287,7 +296,7 @@ class Pipeline:
         self, job_name: str, queue: Queue, handler: object, needs: object, followers: Mapping[str, Follower | None]
     ) -> None:
         faults = [*handler_faults(handler), *need_faults(needs)]
-        faults += [fault for option, follower in followers.items() for fault in self._foreign(option, follower)]
+        faults += self._all_foreign(followers)
         if not job_name:
             kind = "lambda" if hasattr(handler, "__name__") else type(handler).__name__
             faults.append(f"its handler, a {kind}, has no name of its own; give one, with name=")
@@ -300,10 +309,13 @@ class Pipeline:
         if faults:
             raise InvalidDeclaration(f"job type {job_name!r}", faults)
 
-    def _foreign(self, option: str, follower: Follower | None) -> list[str]:
-        """The fault of a job type that is to follow this one, and is none of this pipeline.
+    def _all_foreign(self, followers: Mapping[str, Follower | None]) -> list[str]:
+        return [fault for option, follower in followers.items() for fault in self._foreign(option, follower)]
 
-        It is declared before this one. So no job type can follow itself, nor two follow each other.
+    def _foreign(self, option: str, follower: Follower | None) -> list[str]:
+        """The fault of a job type that is to follow this one, or those of a queue, and is none of this pipeline.
+
+        It is declared before this one. So no job type can follow itself, nor two follow each other, nor one its queue.
         """
         name = getattr(follower, "name", None)
         if name is None or self._job_types.get(name) is follower:

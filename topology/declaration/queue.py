@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from ..ownership.slo import Slo, ownership_faults
+from ..ownership.story import Follower, follower_faults, lateness_faults, promised_wait
 from ..wire import names
 from .breakers import DeadGuard
 from .delays import DelayClass
@@ -84,10 +85,15 @@ class Queue:
         fair_by: "tenant" shares the runners of each worker process among the tenants that have work there, whatever is
             ahead in the log; `FairBy("tenant", weights={"acme": 3})` gives some of them more. None runs jobs in the
             order in which they come.
-        owner: who answers for its jobs, unless the job type declares its own; so too `runbook`, `slo` and `escalation`.
+        owner: who answers for its jobs, unless the job type declares its own; so too `runbook`, `slo`, `escalation`,
+            `on_dead`, `on_late` and `late_after`.
         runbook: what to do when they fail: an URL, or a line of text.
         slo: what the owner promises of its jobs.
         escalation: whom to call when the owner does not answer, or how.
+        on_dead: the job type that is enqueued once for each of its dead letters, with its `JobStory`; of another queue,
+            which is declared before this one.
+        on_late: the same for each of its jobs that is late.
+        late_after: a job is late when it has waited for so long; None takes `slo.wait`.
         description: for the catalogue.
         priorities: {priority: weight}, the most urgent first, with "normal" among them, that of jobs which name none.
             Where jobs of several priorities are ready, runners start them in proportion to the weights, so none
@@ -120,6 +126,9 @@ class Queue:
     runbook: str = ""
     slo: Slo | None = None
     escalation: str = ""
+    on_dead: Follower | None = None
+    on_late: Follower | None = None
+    late_after: timedelta | None = None
     description: str = ""
     priorities: Mapping[str, int] = field(default_factory=dict, hash=False)
     unique: dict[str, Unique] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -175,6 +184,12 @@ class Queue:
         return {name: names.delay_topic(self.namespace, self.name, name) for name in DelayClass}
 
     @property
+    def late_s(self) -> float | None:
+        """After how many seconds of waiting a job of no declared type is late; None where nothing follows that."""
+        wait = self.late_after or promised_wait(self.slo)
+        return None if self.on_late is None or wait is None else wait.total_seconds()
+
+    @property
     def admission_topics(self) -> list[str]:
         """The topics whose unfinished jobs count for `max_waiting`."""
         return [*self.entry_topics, *self.retry_topics.values(), self.carried_topic]
@@ -211,8 +226,13 @@ class Queue:
         found += _admission_faults(self.max_waiting, self.when_full)
         found += self.dead_guard.faults() if self.dead_guard is not None else []
         found += priority_faults(self.priorities, is_strict=self.ordering == "strict")
-        found += ownership_faults(owner=self.owner, runbook=self.runbook, escalation=self.escalation, slo=self.slo)
+        found += self._ownership_faults()
         return [*found, *self._shape_faults(), *self._window_faults(), *limit_faults(self.name, self.limits, self)]
+
+    def _ownership_faults(self) -> list[str]:
+        found = ownership_faults(owner=self.owner, runbook=self.runbook, escalation=self.escalation, slo=self.slo)
+        found += follower_faults("on_dead", self.on_dead) + follower_faults("on_late", self.on_late)
+        return found + lateness_faults(self.on_late, self.late_after, promised_wait(self.slo))
 
     def _shape_faults(self) -> list[str]:
         found = []

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 from ...schemas import Contract, PayloadRefused
+from ...schemas.json_data import JsonObject
+from .slo import Slo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +26,9 @@ class JobStory:
         waited_s: seconds from the enqueueing, or from the due time if that is later, until `at`.
         first_error_type, first_error_message: of its first failed run; empty where none has failed.
         error_type, error_message: of its last failed run, in the same way.
-        owner, runbook, escalation: as its job type declares them.
+        owner, runbook, escalation: as its job type declares them, or its queue.
+        arguments_json: its arguments as JSON text, of 64 KiB at the most; None where they are larger, cannot be read,
+            or its job type declares `story_arguments=False`.
     """
 
     reason: str
@@ -45,6 +50,16 @@ class JobStory:
     owner: str = ""
     runbook: str = ""
     escalation: str = ""
+    arguments_json: str | None = None
+
+    @property
+    def arguments(self) -> JsonObject:
+        """The arguments by name, as JSON data; empty where the story does not have them.
+
+        `JobType.call_from_json` makes them what the handler was given.
+        """
+        found: JsonObject = {} if self.arguments_json is None else json.loads(self.arguments_json)
+        return found
 
 
 class Follower(Protocol):
@@ -99,6 +114,22 @@ def follower_faults(option: str, follower: object) -> list[str]:
             f"{option} names {contract.job_type!r}, whose function must take one argument, story: JobStory ({refused})"
         ]
     return []
+
+
+def late_after_of(own: timedelta | None, slo: object, inherited: timedelta | None) -> timedelta | None:
+    """After which wait a job of a type is late, as far as `late_after=` says it: its own, or else the queue's.
+
+    What the type itself promises of the wait comes before what the queue says.
+
+    Args:
+        slo: the job type's own.
+    """
+    return own if own is not None or promised_wait(slo) is not None else inherited
+
+
+def promised_wait(slo: object) -> timedelta | None:
+    """The wait that is promised; None also where the declaration is none."""
+    return slo.wait if isinstance(slo, Slo) else None
 
 
 def lateness_faults(on_late: object, late_after: object, slo_wait: timedelta | None) -> list[str]:

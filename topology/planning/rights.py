@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from ..declaration.job_type import AnyJobType
 from ..declaration.pipeline import Pipeline
 from ..declaration.queue import Queue
 from ..declaration.topics import reserves_limits
@@ -286,8 +287,8 @@ def _further_of_workers(pipeline: Pipeline, queues: Sequence[Queue]) -> list[Rig
 
 
 def _queues_of_followers(pipeline: Pipeline, queues: Sequence[Queue]) -> list[Queue]:
-    followed = [found for found in pipeline.job_types.values() if found.queue in queues]
-    named = [one for found in followed for one in (found.on_dead, found.on_late) if one is not None]
+    followed: list[AnyJobType | Queue] = [found for found in pipeline.job_types.values() if found.queue in queues]
+    named = [one for found in [*followed, *queues] for one in (found.on_dead, found.on_late) if one is not None]
     return [pipeline.job_types[one.name].queue for one in named]
 
 
