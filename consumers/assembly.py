@@ -58,6 +58,7 @@ from .polling.poll_thread_state import PollThreadState
 from .polling.rebalance import Rebalance
 from .polling.settled import SettledBatches
 from .polling.tier_reader import PriorityReaders, TierReader
+from .records.record import Record
 from .records.reschedules import JobOrders
 from .records.source import Priority
 from .settings import WorkerSettings
@@ -135,7 +136,13 @@ class WorkerParts:
         self.followers = FollowerReadiness(self._pipeline, self.queue, self._store, check)
         self.stories = StoryRecords(self._pipeline, self.queue, self.followers)
         make_late_producer = partial(settling_producer, self._cluster, f"{worker_id}-late")
-        self.late = LateJobs(self._pipeline, self.queue, self.stories, make_late_producer)
+        self.late = LateJobs(
+            self._pipeline,
+            self.queue,
+            self.stories,
+            make_late_producer,
+            find_waiting=self._waiting_records,
+        )
         ended = EndedCancels(self.cancels, self.assignments.ledgers)
         self.settled = SettledBatches(self.instruments, ended, self.reschedules, self.spans)
         self.settler = Settler(
@@ -156,6 +163,9 @@ class WorkerParts:
                 *self.stories.writers,
             ],
         )
+
+    def _waiting_records(self) -> list[Record]:
+        return self.dispatch.waiting_records()
 
     def _add_running(self) -> None:
         """Make lanes, gates and runners, which take a record through its steps."""
@@ -313,5 +323,4 @@ class WorkerParts:
             dispatch=self.dispatch,
             settler=self.settler,
             events=self.events,
-            note_waiting=self.late.note if self.late.is_declared else None,
         )

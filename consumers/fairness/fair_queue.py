@@ -170,6 +170,10 @@ class FairQueue:
         if len(self._active) > 1 and line.records:
             self._push(line)
 
+    def records(self) -> list[Record]:
+        """All that wait for the turn of their tenant."""
+        return [record for line in self._active.values() for record in line.records]
+
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the records of partitions that are being given away."""
         dropped: list[Record] = []

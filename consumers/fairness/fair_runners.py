@@ -179,6 +179,12 @@ class FairRunners(RunnerRow):
         """Records that could run at once, were a runner free."""
         return super().ready + self.waiting
 
+    def waiting_records(self) -> list[Record]:
+        """These records, as far as none of them has begun meanwhile; called from any thread."""
+        with self._lock:
+            waiting = [record for feed in self._feeds.values() for record in feed.queue.records()]
+        return super().waiting_records() + waiting
+
     @property
     def waiting(self) -> int:
         """Records that wait until their tenant has its turn."""

@@ -1,7 +1,7 @@
-"""`LateJobs`: enqueues followers of late jobs, found where they begin, or while they are the oldest of a partition.
+"""`LateJobs`: enqueues followers of late jobs, found where they begin, or while they wait in the worker's memory.
 
-A thread and a client of its own write them, so that no runner waits. What is not confirmed is written again, until the
-worker ends. A job that is late twice, or on two workers, has one follower: its id is made of the job alone.
+A thread and a client of its own find and write them, so that no runner waits. What is not confirmed is written again,
+until the worker ends. A job that is late twice, or on two workers, has one follower: its id is made of the job alone.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ...producers.delivery import why_unconfirmed
 from ...topology import Pipeline, Queue
 from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
+from ..records.assignment import Place
 from ..records.record import Record
 from ..settling.outgoing import OutgoingRecord, produce
 from .stories import since_of
@@ -35,11 +36,16 @@ MOST_WAITING: Final = 10_000
 MOST_KNOWN: Final = 50_000
 """Of so many late jobs the process remembers that they have a follower; the ledger knows it of the others."""
 
+LOOK_S: Final = 1.0
+"""How often the waiting records are looked at."""
+LOOKING_SHARE: Final = 0.02
+"""Of the thread's time at the most, and so of the interpreter's: where very many jobs wait, looks are rarer."""
+
 Late = tuple[Record, datetime]
 
 
 class LateJobs:
-    """The late jobs of one queue's worker. `note` is called by runners and the poll thread.
+    """The late jobs of one queue's worker. `note` is called by runners.
 
     Attributes:
         is_declared: whether the queue or a job type of it has `on_late`; else nothing here costs anything.
@@ -52,12 +58,21 @@ class LateJobs:
         queue: Queue,
         stories: StoryRecords,
         make_producer: Callable[[], Producer],
+        find_waiting: Callable[[], list[Record]] = list,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """Begin with nothing.
+
+        Args:
+            find_waiting: the records that wait in memory, and have not begun before it is called.
+        """
         self._late_s = {name.encode(): one.late_s for name, one in pipeline.job_types.items()}
         self._late_s_of_others = queue.late_s
         self._queue, self._stories, self._make_producer, self._clock = queue.name, stories, make_producer, clock
         self._waiting: deque[Late] = deque()
+        self._find_waiting = find_waiting
+        self._found: set[Place] = set()
+        self._next_look_s = 0.0
         self._known: dict[str, None] = {}
         self._unconfirmed: deque[OutgoingRecord] = deque()
         self._under_way = 0
@@ -70,16 +85,20 @@ class LateJobs:
         self.crashed: BaseException | None = None
 
     def note(self, record: Record) -> None:
-        """Look whether the job of a record that begins, or waits, is late; never blocks."""
-        late_s = self._late_s.get(record.header(JOB_TYPE) or b"", self._late_s_of_others)
-        since = None if late_s is None else since_of(record)
-        if late_s is None or since is None or self._clock() - since.timestamp() <= late_s:
+        """Look whether the job of a record that begins is late; never blocks."""
+        now_s = self._clock()
+        if not self._is_late(record, now_s):
             return
         if len(self._waiting) >= MOST_WAITING:
             self._lost += 1
             return
-        self._waiting.append((record, datetime.fromtimestamp(self._clock(), UTC)))
+        self._waiting.append((record, datetime.fromtimestamp(now_s, UTC)))
         self._wake.set()
+
+    def _is_late(self, record: Record, now_s: float) -> bool:
+        late_s = self._late_s.get(record.header(JOB_TYPE) or b"", self._late_s_of_others)
+        since = None if late_s is None else since_of(record)
+        return late_s is not None and since is not None and now_s - since.timestamp() > late_s
 
     def start(self) -> None:
         """Begin to write followers, where any are declared."""
@@ -96,8 +115,9 @@ class LateJobs:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                self._wake.wait(POLL_S if self._has_work else None)
+                self._wake.wait(POLL_S if self._has_work else LOOK_S)
                 self._wake.clear()
+                self._look()
                 self._turn()
             self._turn()
             if self._producer is not None:
@@ -109,6 +129,25 @@ class LateJobs:
     @property
     def _has_work(self) -> bool:
         return bool(self._waiting or self._unconfirmed or self._under_way)
+
+    def _look(self) -> None:
+        """Note the late ones among the records that wait, each once; now and then.
+
+        Those for which there is no room are found by a later look, since they wait on.
+        """
+        began_s = time.monotonic()
+        if began_s < self._next_look_s:
+            return
+        now_s, still = self._clock(), set[Place]()
+        for record in self._find_waiting():
+            place = record.assignment, record.offset
+            if place in self._found:
+                still.add(place)
+            elif len(self._waiting) < MOST_WAITING // 2 and self._is_late(record, now_s):
+                still.add(place)
+                self._waiting.append((record, datetime.fromtimestamp(now_s, UTC)))
+        self._found = still
+        self._next_look_s = time.monotonic() + max(LOOK_S, (time.monotonic() - began_s) / LOOKING_SHARE)
 
     def _turn(self) -> None:
         self._plan()

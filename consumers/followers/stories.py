@@ -44,8 +44,8 @@ def story_of(
         job_id=wire_text(record.header(wire.JOB_ID)),
         job_type=wire_text(record.header(wire.JOB_TYPE)) if job_type is None else job_type.name,
         queue=queue.name,
-        key=None if record.key is None else wire_text(record.key),
-        tenant=None if record.tenant is None else wire_text(record.tenant),
+        key=_text(record.key),
+        tenant=_text(record.tenant),
         attempt=attempt_or_1(record.headers),
         origin=wire_text(record.origin),
         enqueued=enqueued(record),
@@ -61,6 +61,10 @@ def story_of(
         escalation=responsible.escalation,
         arguments_json=arguments,
     )
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else wire_text(value)
 
 
 def _error_of(record: Record, error_type: str, message: str) -> tuple[str, str]:

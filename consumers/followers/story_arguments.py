@@ -31,7 +31,7 @@ class StoryArguments:
         return text if len(text.encode()) <= LONGEST_JSON_BYTES else None
 
     def _payload(self, record: Record, job_type: AnyJobType | None) -> JsonObject:
-        """What today's contract makes of the payload, or else what was written."""
+        """The payload as today's contract reads it, or else as it was written."""
         if job_type is not None:
             try:
                 return job_type.contract.to_json(self._decoder.decode(job_type.contract, record.value))

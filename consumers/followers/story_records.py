@@ -130,7 +130,7 @@ class StoryRecords:
 
 
 class Followers:
-    """What follows the jobs of one queue: the follower of their type, or the queue's where no type is declared.
+    """The followers of one queue's jobs: that of their type, or the queue's where no type is declared.
 
     Falsy where nothing follows any job.
     """

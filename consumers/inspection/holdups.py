@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
@@ -74,7 +74,6 @@ class Holdups:
         dispatch: Dispatch,
         settler: Settler,
         events: EventPublisher,
-        note_waiting: Callable[[Record], None] | None = None,
     ) -> None:
         self._queue = queue
         self._worker_id = worker_id
@@ -82,7 +81,6 @@ class Holdups:
         self._dispatch = dispatch
         self._settler = settler
         self._events = events
-        self._note_waiting = note_waiting
         self._next_look_s = 0.0
 
     def report(self, lowest: Mapping[Assignment, tuple[int, float]], now_s: float) -> None:
@@ -93,8 +91,6 @@ class Holdups:
         old = {(a, offset): since_s for a, (offset, since_s) in lowest.items() if now_s - since_s >= OLD_AFTER_S}
         for holdup in sorted(self._found(old), key=lambda found: found.since_s)[:MOST_REPORTS]:
             since = utc(time.time() - (now_s - holdup.since_s))
-            if self._note_waiting is not None and holdup.record is not None and holdup.state != "running":
-                self._note_waiting(holdup.record)
             self._events.publish(holdup_event(holdup, since, queue=self._queue, worker_id=self._worker_id))
         self._next_look_s = now_s + max(REPEAT_S, (time.monotonic() - began_s) / LOOKING_SHARE)
 

@@ -176,6 +176,10 @@ class IsolatedRunners(Runners[Slot]):
         """Records that could run at once, were a runner free."""
         return self._threads.ready
 
+    def waiting_records(self) -> list[Record]:
+        """These records, as far as none of them has begun meanwhile; called from any thread."""
+        return self._threads.waiting_records()
+
     def counts(self) -> ChildCounts | None:
         """How many children do what; None where none was ever needed."""
         return self._pool.counts() if self._is_started else None

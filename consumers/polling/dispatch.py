@@ -173,6 +173,13 @@ class Dispatch:
         parked = self.lanes.parking.count + min(self.gates.count, self._max_in_flight)
         return parked if self.read_ahead is None else parked + self.read_ahead.loads_of_floods()
 
+    def waiting_records(self) -> list[Record]:
+        """The records in memory that wait: at gates, behind others of their lane, for a runner; called by any thread.
+
+        Some of them may have begun by the time that this returns, but none before it was called.
+        """
+        return [*self.gates.waiting(), *self.lanes.parked_records(), *self.runners.waiting_records()]
+
     @property
     def waiting_for_turn(self) -> int:
         """How many records wait until their tenant has its turn, those that are aside for that included."""

@@ -14,7 +14,7 @@ from typing import Final
 
 from ..records.assignment import Assignment
 from ..records.priorities import Priorities
-from ..records.record import Record, take_out
+from ..records.record import Record, copied, take_out
 from .turns import Turns
 
 HANDFUL: Final = 16
@@ -97,6 +97,11 @@ class PriorityReady:
         chosen = max(candidates, key=lambda found: found.credit)
         chosen.credit -= sum(found.weight for found in candidates)
         return chosen
+
+    def records(self) -> list[Record]:
+        """All that are ready, in no order of priorities."""
+        with self._lock:
+            return [record for found in self._classes.values() for record in copied(found.records)]
 
     def clear(self) -> None:
         """Take out all."""

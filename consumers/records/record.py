@@ -194,6 +194,15 @@ def attempt_or_1(headers: HeaderMap) -> int:
         return 1
 
 
+def copied(records: deque[Record]) -> list[Record]:
+    """The records of a queue that other threads go on changing."""
+    while True:
+        try:
+            return list(records)
+        except RuntimeError:  # it was changed amid this
+            continue
+
+
 def take_out(records: deque[Record], assignments: Collection[Assignment]) -> list[Record]:
     """Remove the records of some assignments from a queue that its runner goes on emptying meanwhile."""
     dropped: list[Record] = []

@@ -20,7 +20,7 @@ from ..records.assignment import Assignment
 from ..records.record import Record
 from .async_slots import AsyncSlot
 from .event_loop import RunnerLoop, RunOneAsync
-from .kinds import Ready, Runners, drop_ready
+from .kinds import Ready, Runners, drop_ready, in_ready
 from .slots import SettleDone
 
 _LOGGER = logging.getLogger("stoker.timeouts")
@@ -94,6 +94,10 @@ class AsyncRunners(Runners[AsyncSlot]):
     def ready(self) -> int:
         """Records that could run at once, were a task free."""
         return len(self._ready)
+
+    def waiting_records(self) -> list[Record]:
+        """These records, as far as none of them has begun meanwhile; called from any thread."""
+        return in_ready(self._ready)
 
     def make_ready(self, records: list[Record]) -> None:
         """Offer records of different lanes to the runners; called from any thread."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from ..priorities.ready import PriorityReady
 from ..records.assignment import Assignment
-from ..records.record import Record, take_out
+from ..records.record import Record, copied, take_out
 from .watchdog import Pool, RunnerSlot
 
 SlotT = TypeVar("SlotT", bound=RunnerSlot)
@@ -51,6 +51,10 @@ class Runners(Pool[SlotT], Protocol[SlotT]):
     def ready(self) -> int:
         """Records that could run at once, were a runner free."""
 
+    @abstractmethod
+    def waiting_records(self) -> list[Record]:
+        """These records, as far as none of them has begun meanwhile; called from any thread."""
+
     def begin(self, assignment: Assignment) -> None:
         """Note a restored assignment, before any of its records is ready."""
         return
@@ -71,6 +75,11 @@ class Runners(Pool[SlotT], Protocol[SlotT]):
 def drop_ready(ready: Ready, assignments: Collection[Assignment]) -> list[Record]:
     """Take out the ready records of some assignments."""
     return take_out(ready, assignments) if isinstance(ready, deque) else ready.take_out(assignments)
+
+
+def in_ready(ready: Ready) -> list[Record]:
+    """The ready records, while runners go on taking them."""
+    return copied(ready) if isinstance(ready, deque) else ready.records()
 
 
 class RunnerRow:
@@ -95,6 +104,10 @@ class RunnerRow:
     def ready(self) -> int:
         """Records that could run at once, were a runner free."""
         return sum(runners.ready for runners in self._kinds)
+
+    def waiting_records(self) -> list[Record]:
+        """These records, as far as none of them has begun meanwhile; called from any thread."""
+        return [record for runners in self._kinds for record in runners.waiting_records()]
 
     def start(self) -> None:
         """Start all threads."""

@@ -17,8 +17,8 @@ from itertools import count
 from typing import Final
 
 from ..records.assignment import Assignment
-from ..records.record import Record, take_out
-from .kinds import Ready, Runners, drop_ready
+from ..records.record import Record, copied, take_out
+from .kinds import Ready, Runners, drop_ready, in_ready
 from .slots import SettleDone, Slot
 
 MAX_HANDFUL: Final = 64
@@ -82,6 +82,11 @@ class ThreadRunners(Runners[Slot]):
     def ready(self) -> int:
         """Records that could run at once, were a runner free."""
         return len(self._ready) + sum(map(len, list(self._taken.values())))
+
+    def waiting_records(self) -> list[Record]:
+        """These records, as far as none of them has begun meanwhile; called from any thread."""
+        taken = [record for records in list(self._taken.values()) for record in copied(records)]
+        return in_ready(self._ready) + taken
 
     def start(self) -> None:
         """Start the threads."""

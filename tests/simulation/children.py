@@ -41,6 +41,10 @@ class ReadyRecords(Runners[Slot]):
         """Take ready records."""
         self.records.extend(records)
 
+    def waiting_records(self) -> list[Record]:
+        """All that were made ready."""
+        return list(self.records)
+
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out those of some assignments."""
         return take_out(self.records, assignments)

@@ -62,6 +62,10 @@ class QueueShape(TypedDict, total=False):
     description: str
 
 
+def _own_or(follower: Follower | None, of_queue: Follower | None) -> Follower | None:
+    return of_queue if follower is None else follower
+
+
 class UnknownName(LookupError):
     """The pipeline has no queue or job type of that name; the message offers the nearest ones."""
 
@@ -270,8 +274,8 @@ class Pipeline:
                 runbook=runbook or queue.runbook,
                 slo=slo or queue.slo,
                 escalation=escalation or queue.escalation,
-                on_dead=on_dead or queue.on_dead,
-                on_late=on_late or queue.on_late,
+                on_dead=_own_or(on_dead, queue.on_dead),
+                on_late=_own_or(on_late, queue.on_late),
                 late_after=late_after_of(late_after, slo, queue.late_after),
                 story_arguments=story_arguments,
                 description=description or handler_summary(function),

@@ -27,7 +27,12 @@ class Scene:
     def __init__(self) -> None:
         self.handed: list[Record] = []
         self.now_s = 100.0
-        kind = SimpleNamespace(slots=range(SLOTS), own=lambda records: records, make_ready=self._hand)
+        kind = SimpleNamespace(
+            slots=range(SLOTS),
+            own=lambda records: records,
+            make_ready=self._hand,
+            waiting_records=lambda: list(self.handed),
+        )
         self.fair = FairRunners([cast(Runners[Any], kind)], FairBy(), clock=lambda: self.now_s)
 
     def _hand(self, records: list[Record]) -> None:
@@ -74,3 +79,11 @@ def test_a_held_flood_of_long_jobs_keeps_all_slots_busy() -> None:
     scene.come(b"flood", 100)
     assert len(scene.handed) == SLOTS
     assert HELD_S < MEASURE_S
+
+
+def test_all_that_waits_is_known_whether_the_runners_have_it_or_not() -> None:
+    """Those that wait for the turn of their tenant wait as well as those at hand."""
+    scene = Scene()
+    scene.come(b"flood", 100)
+    assert len(scene.handed) < 100
+    assert len(set(scene.fair.waiting_records())) == 100

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, JobStory, RetryPolicy, Slo
 from stoker.topology.planning.rights import Duty, rights_for
-from support.program import TESTS, program
 from support.programs.storied_worker import declare
 from support.scenes.worker import (
     Journal,
@@ -22,11 +20,9 @@ from support.scenes.worker import (
     running_worker,
     wait_all_committed,
 )
-from support.waiting import wait_until
+from support.sight.stories import told_through_a_kill
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.expected_errors("dead letter")]
-
-DEADLINE_S = 60.0
 
 
 def test_a_dead_letter_is_followed_by_its_story_once(cluster: ClusterSettings, namespace: str) -> None:
@@ -74,26 +70,11 @@ def test_a_kill_between_a_dead_letter_and_its_follower_loses_no_story(
 ) -> None:
     """The job is delivered again and dies again; whatever was written twice, the follower runs once."""
     stories = tmp_path / "stories"
-    stories.touch()
     pipeline, queue, charge = declare(namespace, stories)
     create(pipeline, cluster)
     with Producer(pipeline, cluster) as producer:
         job_id = producer.enqueue(charge, 1).job_id
-
-    def start(where: str) -> subprocess.Popen[bytes]:
-        command = [*program("storied_worker"), cluster.bootstrap_servers, namespace, str(stories), where]
-        return subprocess.Popen(command, cwd=TESTS, stderr=subprocess.DEVNULL)
-
-    assert start(place).wait(DEADLINE_S) == -9
-    process = start("never")
-    try:
-        wait_until(stories.read_text, DEADLINE_S, "the story")
-        wait_all_committed(cluster, queue)
-        wait_all_committed(cluster, pipeline.find_queue("oncall"))
-    finally:
-        process.kill()
-        process.wait(10)
-    assert stories.read_text().splitlines() == [f"{job_id} attempts-spent"]
+    assert told_through_a_kill(cluster, pipeline, stories, place) == [f"{job_id} attempts-spent"]
     assert len(dead_letters(cluster, queue)) == 2
 
 

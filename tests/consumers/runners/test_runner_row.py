@@ -37,6 +37,10 @@ class Even(Runners[Slot]):
         """Keep them."""
         self.records += records
 
+    def waiting_records(self) -> list[Record]:
+        """All that it was given."""
+        return self.records
+
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Give up those of the assignments."""
         dropped = [record for record in self.records if record.assignment in assignments]
