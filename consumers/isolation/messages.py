@@ -22,7 +22,7 @@ from ...topology.wire.headers import HeaderList, HeaderMap, header_map
 from ..job.answers import Answer
 from ..job.dependencies import DependencyDown
 from ..job.heartbeats import JobProgress
-from ..records.header_layout import HeaderLayout, layout_of
+from ..records.header_layout import LAYOUTS, HeaderLayout
 from ..records.job_record import JobRecord
 
 STACK_SIGNAL: Final = signal.SIGRTMIN if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2
@@ -77,7 +77,7 @@ class CarriedRecord:
     @property
     def layout(self) -> HeaderLayout:
         """Where each header stands among them."""
-        return layout_of(tuple(self.headers))
+        return LAYOUTS[tuple(self.headers)]
 
     @property
     def size_bytes(self) -> int:

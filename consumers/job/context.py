@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextvars import ContextVar
 from datetime import datetime
 from types import MappingProxyType
@@ -263,6 +263,5 @@ def current_job_or_none() -> JobContext | None:
     return None if run is None else JobContext(run)
 
 
-def enter_job(run: CurrentRun) -> None:
-    """Make a run the current one of the context that this is called in, which is the run's own."""
-    _current.set(run)
+enter_job: Callable[[CurrentRun], object] = _current.set
+"""Makes a run the current one of the context that this is called in, which is the run's own."""

@@ -43,6 +43,8 @@ class _Generation(NamedTuple):
 class NameWindow:
     """Remembers names; safe to call from all threads.
 
+    `is_empty` is whether nothing is remembered.
+
     >>> window = NameWindow(LedgerWindow(jobs=100))
     >>> window.add_all(["a", "b"]); "a" in window, "c" in window, len(window)
     (True, False, 2)
@@ -59,6 +61,7 @@ class NameWindow:
         self._newest_began_at_s = clock()
         self._older: list[_Generation] = []
         self._marks = bytearray()
+        self.is_empty = True  # no property, since each job asks
 
     def holds(self, name: str | None) -> bool:
         """Whether a name is remembered."""
@@ -80,11 +83,6 @@ class NameWindow:
                 if at < len(hashes) and hashes[at] == hashed:
                     return True
         return False
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is remembered."""
-        return not self._newest and not self._older
 
     def __len__(self) -> int:
         return len(self._newest) + sum(len(generation.hashes) for generation in self._older)
@@ -119,6 +117,7 @@ class NameWindow:
         with self._lock:
             while hashes:
                 room = self._generation_size - len(self._newest)
+                self.is_empty = False
                 self._newest.update(hashes if len(hashes) <= room else hashes[:room])
                 self._newest_at_s = max(self._newest_at_s, at_s)
                 if len(self._newest) >= self._generation_size:
@@ -154,3 +153,4 @@ class NameWindow:
             if self._newest and now_s - self._newest_began_at_s >= self._max_age_s / GENERATIONS:
                 self._begin_generation(now_s)
             self._keep_older([older for older in self._older if now_s - older.last_at_s < self._max_age_s])
+            self.is_empty = not self._newest and not self._older

@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sized
+from itertools import repeat
 from typing import Final
 
 from confluent_kafka import KafkaError, Message
@@ -332,5 +333,4 @@ def _put_aside(message: Message, assignment: Assignment, lanes: Lanes) -> bool:
 def _each_let_go(messages: list[Message]) -> Iterator[Message]:
     """Yield messages in their order and keep none: each is freed with the next, while its memory is in the cache."""
     messages.reverse()
-    while messages:
-        yield messages.pop()
+    return map(list[Message].pop, repeat(messages, len(messages)))

@@ -69,14 +69,15 @@ class HeaderLayout:
         self.is_counted_apart = COST in self.positions or LIMITED_BY in self.positions
 
 
-_LAYOUTS: Final[dict[Names, HeaderLayout]] = {}
+class _Layouts(dict[Names, HeaderLayout]):
+    """{names: their layout}, each made when it is first asked for; any thread may ask."""
+
+    def __missing__(self, names: Names) -> HeaderLayout:
+        if len(self) >= MOST_LAYOUTS:
+            self.clear()
+        layout = self[names] = HeaderLayout(names)
+        return layout
 
 
-def layout_of(names: Names) -> HeaderLayout:
-    """The layout of these names, made once; called from any thread."""
-    found = _LAYOUTS.get(names)
-    if found is None:
-        if len(_LAYOUTS) >= MOST_LAYOUTS:
-            _LAYOUTS.clear()
-        found = _LAYOUTS[names] = HeaderLayout(names)
-    return found
+LAYOUTS: Final = _Layouts()
+"""The layouts of all names that have come."""

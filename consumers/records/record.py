@@ -23,7 +23,7 @@ from ...topology.wire.headers import (
 )
 from ...topology.wire.ledger_names import deduplication_id, name_of
 from .assignment import Assignment, Lane
-from .header_layout import layout_of
+from .header_layout import LAYOUTS
 
 LONGEST_PLACE_BYTES: Final = 300
 """A topic's name has 249 characters at the most, its partition and offset 10 and 19 digits."""
@@ -75,8 +75,8 @@ class Record:
             pairs, self.fault = [], "the name of a header is not UTF-8, so none of them can be read"
         names: tuple[str, ...]
         values: tuple[bytes, ...]
-        names, values = zip(*pairs, strict=True) if pairs else _NO_HEADERS
-        self.layout, self.values = layout_of(names), values
+        names, values = zip(*pairs) if pairs else _NO_HEADERS  # noqa: B905  # all are pairs; `strict` costs time here
+        self.layout, self.values = LAYOUTS[names], values
         try:
             headers_bytes = len(b"".join(self.values)) if self.layout.is_plain else self._index(pairs)
         except TypeError:  # a header without a value, which Kafka allows
@@ -100,7 +100,7 @@ class Record:
         """Take headers of which a name comes twice, or has no value; gives their bytes."""
         self._odd_pairs = pairs
         headers = self._headers = header_map(pairs)
-        self.layout, self.values = layout_of(tuple(headers)), tuple(headers.values())
+        self.layout, self.values = LAYOUTS[tuple(headers)], tuple(headers.values())
         return len(b"".join(self.values))
 
     def header(self, name: str) -> bytes | None:

@@ -16,12 +16,22 @@ from typing import Final, NoReturn, TypeAlias
 from ..errors import Misfit
 from .generated_source import Source, indented
 from .logical_types import meaning_of
-from .schema import ArraySchema, MapSchema, NamedSchema, ObjectSchema, RecordSchema, ScalarSchema, Schema
+from .schema import (
+    ArraySchema,
+    MapSchema,
+    NamedSchema,
+    ObjectSchema,
+    RecordSchema,
+    ScalarSchema,
+    Schema,
+    is_record_schema,
+)
 
 Read: TypeAlias = Callable[[bytes, int, int], tuple[dict[str, object], int]]
 """`(bytes, position, number of bytes) -> (datum, position behind it)`; raises one of `FAULTS`."""
 
 CUT_OFF: Final = (IndexError, struct.error)
+BEYOND_64_BITS: Final = "holds a whole number of more than 64 bits"
 FAULTS: Final = (Misfit, *CUT_OFF, UnicodeDecodeError)
 
 # Of one or two bytes at once, since a call costs more than reading both.
@@ -59,8 +69,11 @@ class _Reading:
         self._records: dict[str, str] = {}
 
     def compiled(self, schema: Schema) -> Read:
-        name = self._source.fresh("read")
-        self._source.define(f"{name}(d, i, n)", [*self._lines(schema, "x"), "return x, i"])
+        if is_record_schema(schema):
+            name = self._record(schema)
+        else:
+            name = self._source.fresh("read")
+            self._source.define(f"{name}(d, i, n)", [*self._lines(schema, "x"), "return x, i"])
         read: Read = self._source.compile(name)
         return read
 
@@ -153,18 +166,18 @@ def _blocks(item: Iterable[str]) -> list[str]:
 def _tail(data: bytes, at: int) -> tuple[int, int]:
     """Read a whole varint: up to ten bytes, of 64 bits."""
     number = shift = 0
-    for byte in data[at : at + 10]:
+    while True:
+        byte = data[at]
+        at += 1
         number |= (byte & 0x7F) << shift
-        shift += 7
         if byte < 0x80:
             break
-    else:
-        if shift < 70:
-            raise IndexError(at)
-        number = -1
+        shift += 7
+        if shift == 70:
+            raise Misfit(BEYOND_64_BITS)
     if number >> 64:
-        raise Misfit("holds a whole number of more than 64 bits")
-    return number, at + shift // 7
+        raise Misfit(BEYOND_64_BITS)
+    return number, at
 
 
 def _sized_block(data: bytes, at: int, zigzag: int) -> tuple[int, int, int]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.consumers.records import header_layout
-from stoker.consumers.records.header_layout import MOST_LAYOUTS, layout_of
+from stoker.consumers.records.header_layout import LAYOUTS, MOST_LAYOUTS
 from stoker.topology.wire.headers import IDEMPOTENCY_KEY, JOB_ID, REPLAY, header_map
 from stoker.topology.wire.ledger_names import deduplication_id
 from support.scenes.deliveries import record_of
@@ -36,5 +35,5 @@ def test_records_with_the_same_names_share_their_layout() -> None:
 def test_layouts_are_bounded_in_number() -> None:
     """Names made at random do not fill the memory."""
     for number in range(2 * MOST_LAYOUTS + 1):
-        layout_of((f"name-{number}",))
-    assert len(header_layout._LAYOUTS) <= MOST_LAYOUTS
+        LAYOUTS[(f"name-{number}",)]
+    assert len(LAYOUTS) <= MOST_LAYOUTS
