@@ -29,7 +29,7 @@ from .call_options import (
     limit_headers,
 )
 from .errors import OptionRefused, PayloadRefused, PayloadTooLarge
-from .trace import trace_headers, traced_headers
+from .trace import TracedHeaders, TraceHeaders
 
 ANY_PARTITION: Final = -1
 """librdkafka's mark for "let the partitioner choose"."""
@@ -84,7 +84,7 @@ class RecordBuilder:
         self._partitions = partitions
         self._source = check_source("producer", source)
         self._clock = clock
-        self._trace_headers = traced_headers if baggage else trace_headers
+        self._trace_headers = TracedHeaders() if baggage else TraceHeaders()
         self._stamp = TimeStamp()
         self._shared: dict[AnyJobType, tuple[str, wire.HeaderList]] = {}
 

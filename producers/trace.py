@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from opentelemetry import trace
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from typing import Final
 
-from ..topology.tracing.remote_span import baggage_headers
+from opentelemetry import trace
+
+from ..topology.tracing.remote_context import baggage_headers, span_headers
 from ..topology.wire.headers import HeaderList
 
-_NONE: HeaderList = []
+_NONE: Final[HeaderList] = []
 
 
-def trace_headers() -> HeaderList:
-    """`traceparent`, and `tracestate` if there is one, of the current span; empty without a span."""
-    if trace.get_current_span() is trace.INVALID_SPAN:
-        return _NONE
-    carrier: dict[str, str] = {}
-    TraceContextTextMapPropagator().inject(carrier)
-    return [(name, value.encode()) for name, value in carrier.items()]
+class TraceHeaders:
+    """Writes the headers of the current span; the jobs of a bulk share one, whose headers are written once."""
+
+    def __init__(self) -> None:
+        self._latest: tuple[trace.SpanContext, HeaderList] = trace.INVALID_SPAN_CONTEXT, _NONE
+
+    def __call__(self) -> HeaderList:
+        """`traceparent`, and `tracestate` if there is one; empty without a span. Called from any thread."""
+        context = trace.get_current_span().get_span_context()
+        known, headers = self._latest
+        if context is not known:
+            headers = span_headers(context)
+            self._latest = context, headers
+        return headers
 
 
-def traced_headers() -> HeaderList:
-    """`traceparent` and `tracestate` of the current span, and `baggage` where the caller's context has some."""
-    return [*trace_headers(), *baggage_headers()]
+class TracedHeaders(TraceHeaders):
+    """Writes the `baggage` of the caller's context as well, where it has some."""
+
+    def __call__(self) -> HeaderList:
+        """`traceparent`, `tracestate` and `baggage`."""
+        return [*super().__call__(), *baggage_headers()]

@@ -26,10 +26,12 @@ def drained_in_turn(site: Site, sizes: Sizes, number: int, ways: Mapping[str, Wa
 
 
 def _drained(site: Site, sizes: Sizes, fills: str, drains: str) -> Result:
+    """The worker's figures, and those of the process that enqueued, whose names begin with `fill_`."""
     with site.topics("sync") as pipeline:
         namespace, servers = pipeline.namespace, site.cluster.bootstrap_servers
-        do(Part(does=fills, namespace=namespace, kind="sync", jobs=sizes.jobs), servers)
-        return do(Part(does=drains, namespace=namespace, kind="sync", jobs=sizes.jobs), servers)
+        filled = do(Part(does=fills, namespace=namespace, kind="sync", jobs=sizes.jobs), servers)
+        drained = do(Part(does=drains, namespace=namespace, kind="sync", jobs=sizes.jobs), servers)
+    return {**{f"fill_{name}": value for name, value in filled.items()}, **drained}
 
 
 def mean(results: list[Result], name: str) -> float:

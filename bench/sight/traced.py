@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
 from typing import Final
 
 from jobs import order
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 from part import Part, Result, Say, only_job
-from sending import bulk
 from working import drain
 
 from stoker.producers import Producer
 
 RATIO: Final = 0.01
-BULK_JOBS: Final = 100
-"""A bulk is sampled as a whole, so there must be many of them."""
+_SPREAD: Final = 0x9E3779B97F4A7C15
+"""2^64 divided by the golden ratio: its multiples fall evenly over 64 bits, wherever they begin."""
+_LOW: Final = 2**64
 
 
 class _Nowhere(SpanExporter):
@@ -27,23 +31,50 @@ class _Nowhere(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-def bulk_in_a_trace(part: Part, say: Say) -> Result:
-    """Enqueue all orders under a span that nobody records."""
-    caller = trace.SpanContext(trace_id=7, span_id=9, is_remote=True)
-    with trace.use_span(trace.NonRecordingSpan(caller)):
-        return bulk(part, say)
+class _EvenIds(RandomIdGenerator):
+    """Trace ids of which the sampler takes 1 in 100 as exactly as can be, so that no round has more than another."""
+
+    def __init__(self) -> None:
+        self._numbers = count(1)
+
+    def generate_trace_id(self) -> int:
+        """The sampler looks at the lower half."""
+        return super().generate_trace_id() // _LOW * _LOW + next(self._numbers) * _SPREAD % _LOW
 
 
-def bulks_sampled(part: Part, _say: Say) -> Result:
-    """Enqueue all orders in small bulks, of which 1 % are recorded."""
-    _set_up()
+def enqueue_each(part: Part, _say: Say) -> Result:
+    """Enqueue all orders one by one, and wait for none but the first and the last ones."""
+    return _enqueue(part, lambda enqueue: enqueue())
+
+
+def enqueue_each_in_a_trace(part: Part, _say: Say) -> Result:
+    """As `enqueue_each`, each under a span of its own that nobody records."""
+    ids = RandomIdGenerator()
+
+    def enqueue_in_a_trace(enqueue: Callable[[], object]) -> None:
+        caller = trace.SpanContext(ids.generate_trace_id(), ids.generate_span_id(), is_remote=True)
+        with trace.use_span(trace.NonRecordingSpan(caller)):
+            enqueue()
+
+    return _enqueue(part, enqueue_in_a_trace)
+
+
+def _enqueue(part: Part, each: Callable[[Callable[[], object]], object]) -> Result:
     pipeline = part.pipeline()
     job = only_job(pipeline)
     with Producer(pipeline, part.cluster) as producer:
-        for start in range(0, part.jobs, BULK_JOBS):
-            end = min(start + BULK_JOBS, part.jobs)
-            producer.enqueue_many(job.call(*order(number)) for number in range(start, end))
-    return {}
+        each(lambda: producer.send(job.call(*order(0))))
+        cpu_began_s = time.process_time()
+        for number in range(1, part.jobs):
+            each(partial(producer.send_future, job.call(*order(number))))
+        producer.flush()
+        return {"cpu_us": (time.process_time() - cpu_began_s) / (part.jobs - 1) * 1e6}
+
+
+def enqueue_each_sampled(part: Part, say: Say) -> Result:
+    """As `enqueue_each`, where each begins a trace, of which 1 % are recorded."""
+    _set_up()
+    return enqueue_each(part, say)
 
 
 def drain_sampled(part: Part, say: Say) -> Result:
@@ -53,6 +84,6 @@ def drain_sampled(part: Part, say: Say) -> Result:
 
 
 def _set_up() -> None:
-    provider = TracerProvider(sampler=ParentBasedTraceIdRatio(RATIO))
+    provider = TracerProvider(sampler=ParentBasedTraceIdRatio(RATIO), id_generator=_EvenIds())
     provider.add_span_processor(BatchSpanProcessor(_Nowhere()))
     trace.set_tracer_provider(provider)

@@ -32,7 +32,7 @@ from opentelemetry.trace import NonRecordingSpan
 from ...topology import RetryPolicy
 from ...topology.declaration.job_type import RunLimits
 from ...topology.own_loggers import keep_loggers_on
-from ...topology.tracing.remote_span import read_span_context
+from ...topology.tracing.remote_context import read_span_context
 from ..job.answers import Answer, answer_of
 from ..job.job_errors import is_kind_of, report_of
 from ..job.run import CurrentRun

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from ...topology.tracing.remote_span import span_headers
+from ...topology.tracing.remote_context import span_headers
 from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
 from ..gates.gate import Wait
@@ -280,7 +280,7 @@ def _job_message(job: DecodedJob, arguments: bytes) -> RunJob:
         attempt=run.attempt,
         attempts=run.attempts,
         record=CarriedRecord.of(job.record),
-        trace=[] if run.span is None else span_headers(run.span),
+        trace=[] if run.span is None else span_headers(run.span.get_span_context()),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...schemas import wire_text
 from ...topology.declaration.priorities import NORMAL
-from ...topology.tracing.remote_span import current_ids
+from ...topology.tracing.remote_context import current_ids
 from ...topology.wire.headers import REPLAY, SCHEDULE, SCHEDULED_FOR, TENANT, TRACE_PARENT, parse_instant, priority_of
 from ...topology.wire.names import queue_scope
 from .. import log_keys

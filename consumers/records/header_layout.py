@@ -39,7 +39,7 @@ class HeaderLayout:
         is_plain: whether no name comes twice.
         job_id_at: where the job id stands, if that alone is what the ledger knows the record by; None where an
             idempotency key or a replay has a part in that.
-        job_type_at, tenant_at: where job type and tenant stand; None where the header is absent.
+        job_type_at, tenant_at, trace_parent_at: where these stand; None where the header is absent.
         is_of_first_run: whether no header sets an attempt, a due time or an expiry, as in most records by far.
         is_traced: whether a header names a span or baggage under which the job was enqueued.
         is_counted_apart: whether a header sets what limits count the job for, or with which others.
@@ -55,6 +55,7 @@ class HeaderLayout:
         "names",
         "positions",
         "tenant_at",
+        "trace_parent_at",
     )
 
     def __init__(self, names: Names) -> None:
@@ -65,7 +66,8 @@ class HeaderLayout:
         is_named_otherwise = IDEMPOTENCY_KEY in self.positions or REPLAY in self.positions
         self.job_id_at = None if is_named_otherwise else self.positions.get(JOB_ID)
         self.job_type_at, self.tenant_at = self.positions.get(JOB_TYPE), self.positions.get(TENANT)
-        self.is_traced = TRACE_PARENT in self.positions or BAGGAGE in self.positions
+        self.trace_parent_at = self.positions.get(TRACE_PARENT)
+        self.is_traced = self.trace_parent_at is not None or BAGGAGE in self.positions
         self.is_counted_apart = COST in self.positions or LIMITED_BY in self.positions
 
 

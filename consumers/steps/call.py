@@ -12,8 +12,7 @@ from typing import NoReturn, Protocol
 
 from opentelemetry import context as trace_context
 
-from ...topology.tracing.remote_span import RemoteSpan, context_of, with_baggage
-from ...topology.wire.headers import BAGGAGE
+from ...topology.tracing.remote_context import RemoteContext, context_of, with_baggage
 from ..job.context import enter_job
 from ..job.job_errors import is_kind_of
 from ..job.run import CurrentRun
@@ -118,8 +117,6 @@ def enter_trace(job: CallableJob) -> None:
 
     It ends with the run's context.
     """
-    record = job.record
-    context = context_of(job.run.span or RemoteSpan(record))
-    if BAGGAGE in record.layout.positions:
-        context = with_baggage(context, record.headers)
+    span, record = job.run.span, job.record
+    context = RemoteContext(record) if span is None else with_baggage(context_of(span), record.headers)
     trace_context.attach(context)

@@ -73,7 +73,6 @@ class Pipe:
         self._instruments = step_context.instruments
         self._spans = step_context.spans
         self._has_instruments = bool(self._instruments)
-        self._is_watched = self._has_instruments or self._spans is not None
         self._open_spans = {} if self._spans is None else self._spans.open
         self.is_stopping = False
 
@@ -123,20 +122,16 @@ class Pipe:
         if outcome is None:
             job = self._decode(record, self._step_context)
             if isinstance(job, DecodedJob):
-                if self._is_watched:
-                    self._note_begun(job.run)
+                if self._has_instruments:
+                    self._instruments.begun(job.run)
+                if self._spans is not None:
+                    self._spans.begin(job.run)
                 return job
             outcome = self._held(record, job) if isinstance(job, Wait) else job
         if self._spans is not None:
             self._spans.note_unrun(record, outcome)
         self._conclude(record, outcome, None)
         return None
-
-    def _note_begun(self, run: Run) -> None:
-        if self._has_instruments:
-            self._instruments.begun(run)
-        if self._spans is not None:
-            self._spans.begin(run)
 
     def _end_span(self, record: Record, outcome: Outcome | None) -> None:
         if self._spans is not None:

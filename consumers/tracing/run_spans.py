@@ -7,24 +7,31 @@ headers travel along. A run whose trace nobody records gets no span: that is see
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, NonRecordingSpan, Span, SpanContext, SpanKind
 
 from ...topology import Queue
 from ...topology.tracing import attributes as names
-from ...topology.tracing.remote_span import context_of, is_unsampled, read_span_context
+from ...topology.tracing.remote_context import context_of, is_unsampled, read_span_context
 from ...topology.tracing.tracers import Attributes, Tracing, destination, note_error
 from ...topology.wire.headers import JOB_ID, REPLAY, TRACE_PARENT, format_instant
 from ..job.run import Run
-from ..records.outcomes import Cancelled, Dead, Deferred, Interrupted, Outcome, Rescheduled, Retried, Snoozed
+from ..records.outcomes import DONE, Cancelled, Dead, Deferred, Interrupted, Outcome, Rescheduled, Retried, Snoozed
 from ..records.record import Record
 from ..settling.settlement import SettlementBatch
 
 ASK_EVERY_S: Final = 0.001
 """The sampler is asked no more often, after a no, about jobs that come without a trace: each answer costs 8 µs."""
 _EMPTY: Final = Context()
+
+
+class _Settling(NamedTuple):
+    """A recorded run that is not durable yet."""
+
+    context: Context
+    began_ns: int
 
 
 class RunSpans:
@@ -36,45 +43,48 @@ class RunSpans:
 
     def __init__(self, tracing: Tracing, queue: Queue) -> None:
         self._tracing, self._queue = tracing, queue
+        self._follows_parents = tracing.follows_parents
         self.open: dict[Record, Span] = {}
-        self._settling: dict[Record, Span] = {}
+        self._settling: dict[Record, _Settling] = {}
         self._ask_again_at_s = 0.0
 
     def begin(self, run: Run) -> None:
-        """Give the run a span, which is the current one while its handler runs."""
+        """Give the run a span, which is the current one while its handler runs.
+
+        Under a low sampling rate nearly all jobs end at the first return, so there is little to do before it.
+        """
         record = run.record
-        parent = record.header(TRACE_PARENT)
-        if parent is None:
-            if time.monotonic() < self._ask_again_at_s:
+        at = record.layout.trace_parent_at
+        if at is not None:
+            if self._follows_parents and is_unsampled(record.values[at]):
                 return
-        elif self._tracing.follows_parents and is_unsampled(parent):
+        elif time.monotonic() < self._ask_again_at_s:
             return
-        span = self._start(record)
+        own: Attributes = {names.JOB_TYPE: run.job_type, names.ATTEMPT: run.attempt, names.ATTEMPTS: run.attempts}
+        span = self._start(record, own)
         if span.is_recording():
-            span.set_attributes(
-                {names.JOB_TYPE: run.job_type, names.ATTEMPT: run.attempt, names.ATTEMPTS: run.attempts}
-            )
             run.span = self.open[record] = span
-        elif parent is None:
+        elif at is None:
             self._ask_again_at_s = time.monotonic() + ASK_EVERY_S
 
-    def _start(self, record: Record) -> Span:
+    def _start(self, record: Record, own: Attributes) -> Span:
+        """Start the span of a run, with all that is known of it: each attribute that comes later costs the SDK more."""
         creation = _creation_of(record)
-        links = [Link(creation)] if creation.is_valid else []
         return self._tracing.tracer.start_span(
             f"{names.PROCESS} {record.topic}",
             context_of(NonRecordingSpan(creation)) if creation.is_valid else _EMPTY,
             SpanKind.CONSUMER,
-            self._attributes(names.PROCESS, record),
-            links,
+            {**destination(names.PROCESS, record.topic), **self._place(record), **own},
+            [Link(creation)] if creation.is_valid else [],
         )
 
-    def _attributes(self, operation: str, record: Record) -> Attributes:
-        attributes = destination(operation, record.topic)
-        attributes[names.PARTITION] = str(record.partition)
-        attributes[names.OFFSET] = record.offset
-        attributes[names.CONSUMER_GROUP] = self._queue.group
-        attributes[names.QUEUE] = self._queue.name
+    def _place(self, record: Record) -> Attributes:
+        attributes: Attributes = {
+            names.PARTITION: str(record.partition),
+            names.OFFSET: record.offset,
+            names.CONSUMER_GROUP: self._queue.group,
+            names.QUEUE: self._queue.name,
+        }
         for name, header in ((names.MESSAGE_ID, JOB_ID), (names.REPLAY, REPLAY)):
             value = record.header(header)
             if value:
@@ -82,25 +92,21 @@ class RunSpans:
         return attributes
 
     def end(self, record: Record, outcome: Outcome | None) -> None:
-        """End the span of a run, and begin that of its settling; None where the run ended without an outcome."""
+        """End the span of a run, and note when its settling begins; None where the run ended without an outcome."""
         span = self.open.pop(record, None)
         if span is None or outcome is None or not span.is_recording():
             return
         _note_outcome(span, outcome)
-        span.end()
-        self._settling[record] = self._tracing.tracer.start_span(
-            f"{names.SETTLE} {record.topic}",
-            context_of(span),
-            SpanKind.CLIENT,
-            self._attributes(names.SETTLE, record),
-        )
+        ended_ns = time.time_ns()
+        span.end(ended_ns)
+        self._settling[record] = _Settling(context_of(span), ended_ns)
 
     def note_unrun(self, record: Record, outcome: Outcome | None) -> None:
         """Tell of a record that ended without a run, such as one that nobody can read, where its trace is recorded."""
         parent = record.header(TRACE_PARENT)
         has_ended = outcome is not None and not isinstance(outcome, Interrupted)
         if has_ended and parent is not None and not is_unsampled(parent):
-            self.open[record] = self._start(record)
+            self.open[record] = self._start(record, {})
             self.end(record, outcome)
 
     def abandon(self, record: Record) -> None:
@@ -108,24 +114,32 @@ class RunSpans:
         self.open.pop(record, None)
 
     def settled(self, batch: SettlementBatch) -> None:
-        """End the spans of what is durable; its outcome may differ from the run's, such as one that no topic takes."""
+        """Record what is durable; its outcome may differ from the run's, such as one that no topic takes."""
         if not self._settling:
             return
         for record in batch.done:
-            self._end_settled(record, "done")
+            self._record_settling(record, "done")
         for item in batch.others:
-            self._end_settled(item.record, _name_of(item.outcome))
+            self._record_settling(item.record, _name_of(item.outcome))
 
-    def _end_settled(self, record: Record, outcome: str) -> None:
-        span = self._settling.pop(record, None)
-        if span is not None:
-            span.set_attribute(names.OUTCOME, outcome)
+    def _record_settling(self, record: Record, outcome: str) -> None:
+        settling = self._settling.pop(record, None)
+        if settling is not None:
+            attributes = destination(names.SETTLE, record.topic)
+            attributes[names.OUTCOME] = outcome
+            span = self._tracing.tracer.start_span(
+                f"{names.SETTLE} {record.topic}",
+                settling.context,
+                SpanKind.CLIENT,
+                attributes,
+                start_time=settling.began_ns,
+            )
             span.end()
 
 
 def _creation_of(record: Record) -> SpanContext:
     """The span under which the job was enqueued; invalid where its headers name none."""
-    return read_span_context(record.headers) if TRACE_PARENT in record.layout.positions else INVALID_SPAN_CONTEXT
+    return INVALID_SPAN_CONTEXT if record.layout.trace_parent_at is None else read_span_context(record.headers)
 
 
 def _name_of(outcome: Outcome) -> str:
@@ -134,6 +148,8 @@ def _name_of(outcome: Outcome) -> str:
 
 def _note_outcome(span: Span, outcome: Outcome) -> None:
     span.set_attribute(names.OUTCOME, _name_of(outcome))
+    if outcome is DONE:
+        return
     if isinstance(outcome, Retried | Dead):
         failure = outcome.failure
         note_error(span, failure.error_type, failure.message, failure.stack)

@@ -12,7 +12,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Final
 
-from ...topology.tracing.remote_span import current_ids
+from ...topology.tracing.remote_context import current_ids
 from .terminal_text import json_text
 
 TIMESTAMP: Final = "ts"

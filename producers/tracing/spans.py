@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
+from types import MappingProxyType
 
 from opentelemetry import trace
+from opentelemetry.context import attach, detach
 from opentelemetry.trace import Span, SpanKind
 
 from ...topology.declaration.job_type import JobCall
 from ...topology.tracing import attributes as names
-from ...topology.tracing.remote_span import span_headers
-from ...topology.tracing.tracers import Tracing, destination, find_tracing, note_error
+from ...topology.tracing.remote_context import span_headers
+from ...topology.tracing.tracers import AttributeValue, Tracing, destination, find_tracing, note_error
 from ...topology.wire.headers import HeaderList
 from ..delivery import Outcome, Receipt
 from ..record import Record
@@ -43,9 +46,9 @@ class EnqueueSpans:
 
     def send(self, call: JobCall, build: Build) -> Record:
         """Make the record of a job that is sent at once; a recorded one carries its span."""
-        if self._tracing is None or self._tracing.has_dropped(trace.get_current_span()):
+        span = self._begun(names.SEND, call)
+        if span is None:
             return build(call)
-        span = self._start(self._tracing, names.SEND, call)
         record = _built(span, call, build)
         if not span.is_recording():
             return record
@@ -55,12 +58,21 @@ class EnqueueSpans:
 
     def create(self, call: JobCall, build: Build) -> Record:
         """Make the record of a job that another process sends, such as the relay of an outbox."""
-        if self._tracing is None or self._tracing.has_dropped(trace.get_current_span()):
+        span = self._begun(names.CREATE, call)
+        if span is None:
             return build(call)
-        span = self._start(self._tracing, names.CREATE, call)
         record = _built(span, call, build)
         span.end()
         return record
+
+    def _begun(self, operation: str, call: JobCall) -> Span | None:
+        """The span of a job; None where nobody records it, and the caller's span is the one to pass on."""
+        tracing = self._tracing
+        if tracing is None or tracing.has_dropped(trace.get_current_span()):
+            return None
+        job_type = call.job_type
+        name, attributes = _named(operation, job_type.queue.topic, job_type.name, job_type.queue.name)
+        return tracing.tracer.start_span(name, kind=SpanKind.PRODUCER, attributes=attributes)
 
     def headers_of_scheduled(self, topic: str, job_id: str) -> HeaderList:
         """The trace that begins where a schedule fires; empty where nobody records spans."""
@@ -69,7 +81,7 @@ class EnqueueSpans:
         attributes = {**destination(names.CREATE, topic), names.MESSAGE_ID: job_id}
         span = self._tracing.tracer.start_span(f"{names.CREATE} {topic}", kind=SpanKind.PRODUCER, attributes=attributes)
         span.end()
-        return span_headers(span)
+        return span_headers(span.get_span_context())
 
     @contextmanager
     def bulk(self) -> Iterator[None]:
@@ -83,12 +95,12 @@ class EnqueueSpans:
         ):
             yield
 
-    def _start(self, tracing: Tracing, operation: str, call: JobCall) -> Span:
-        job_type = call.job_type
-        topic = job_type.queue.topic
-        attributes = destination(operation, topic)
-        attributes[names.JOB_TYPE], attributes[names.QUEUE] = job_type.name, job_type.queue.name
-        return tracing.tracer.start_span(f"{operation} {topic}", kind=SpanKind.PRODUCER, attributes=attributes)
+
+@lru_cache(maxsize=1_000)
+def _named(operation: str, topic: str, job_type: str, queue: str) -> tuple[str, Mapping[str, AttributeValue]]:
+    """Name and attributes of the spans of a job type, made once: the SDK wants them of each job that it drops, too."""
+    attributes = {**destination(operation, topic), names.JOB_TYPE: job_type, names.QUEUE: queue}
+    return f"{operation} {topic}", MappingProxyType(attributes)
 
 
 def end_sent(record: SpannedRecord, outcome: Outcome) -> None:
@@ -103,12 +115,14 @@ def end_sent(record: SpannedRecord, outcome: Outcome) -> None:
 
 def _built(span: Span, call: JobCall, build: Build) -> Record:
     """Make the record with this span as the current one."""
+    token = attach(trace.set_span_in_context(span))  # `use_span` costs a job that is not recorded twice as much
     try:
-        with trace.use_span(span, record_exception=False, set_status_on_exception=False):
-            record = build(call)
+        record = build(call)
     except Exception as refusal:
         note_error(span, type(refusal).__name__, str(refusal))
         span.end()
         raise
+    finally:
+        detach(token)
     span.set_attribute(names.MESSAGE_ID, record.job_id)
     return record

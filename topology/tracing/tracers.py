@@ -36,6 +36,8 @@ class Tracing:
 
     def has_dropped(self, span: Span) -> bool:
         """Whether the sampler would drop a child of this span."""
+        if span is trace.INVALID_SPAN:
+            return False
         context = span.get_span_context()
         return self.follows_parents and context.is_valid and not context.trace_flags.sampled
 

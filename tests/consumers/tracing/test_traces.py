@@ -7,6 +7,7 @@ import logging
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,15 @@ from stoker.operations.replay.payloads import PayloadEditor
 from stoker.operations.stored_jobs.originals import Originals
 from stoker.operations.stored_jobs.selection import Selection
 from stoker.producers import AsyncProducer, Producer, ProducerSettings
-from stoker.producers.trace import trace_headers
-from stoker.topology import ClusterSettings, Pipeline, Queue, RetryPolicy
+from stoker.producers.outbox import Outbox, OutboxRelay
+from stoker.producers.schedules import Schedules
+from stoker.producers.trace import TraceHeaders
+from stoker.topology import ClusterSettings, Pipeline, Queue, RetryPolicy, every
 from stoker.topology.planning.schema_store import schema_store
 from stoker.topology.tracing import attributes as names
 from stoker.topology.wire import headers as wire
 from support.programs import isolated_jobs
+from support.scenes import outboxes
 from support.scenes.inboxes import make_sqlite
 from support.scenes.worker import Journal, Raw, create, declare_queue, publish_raw, running_worker, wait_dead
 from support.sight.traces import receiving_otlp, record_spans, set_up
@@ -211,7 +215,7 @@ def test_a_bulk_is_one_span_and_a_record_that_cannot_run_ends_in_its_trace_as_we
         (bulk,) = recorded.named("send")
         assert {link.context.span_id for span in recorded.named("process") for link in span.links} == {id_of(bulk)}
         with trace.get_tracer("tests").start_as_current_span("by hand") as by_hand:
-            headers = [(wire.JOB_ID, b"1"), (wire.JOB_TYPE, b"act"), *trace_headers()]
+            headers = [(wire.JOB_ID, b"1"), (wire.JOB_TYPE, b"act"), *TraceHeaders()()]
         publish_raw(cluster, queue.topic, [Raw(value=b"no payload", headers=[*headers])])
         unread = recorded.wait("process", 3)[2]
     assert (unread.attributes or {})[names.REASON] == "undecodable"
@@ -324,3 +328,92 @@ def test_without_an_sdk_headers_pass_through_and_nothing_is_recorded(
     assert (span_id, user) == (9, "ada" if asked else None)
     assert headers[wire.TRACE_PARENT] == f"00-{7:032x}-{9:016x}-00".encode()
     assert (wire.BAGGAGE in headers) is asked
+
+
+def attribute(span: ReadableSpan, name: str) -> object:
+    """One of its attributes; None where it has none of that name."""
+    return (span.attributes or {}).get(name)
+
+
+def test_a_story_begins_where_a_schedule_fires(
+    cluster: ClusterSettings, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a job that is a call, and for one that a function makes; each instant begins a trace of its own."""
+    recorded = record_spans(monkeypatch)
+    pipeline, queue = declare_queue(namespace)
+
+    @pipeline.job(queue)
+    def act(number: int) -> None: ...
+
+    second = every(timedelta(seconds=1))
+    pipeline.schedule("plain", second, act.call(1))
+    pipeline.schedule("made", second, lambda _at: [act.call(2)], queue=queue)
+    create(pipeline, cluster)
+    with Schedules(pipeline, cluster) as schedules:
+        schedules.apply_declared()
+    with running_worker(pipeline, cluster):
+        recorded.wait("process", 4)
+    runs, creates = recorded.named("process"), {id_of(span): span for span in recorded.named("create")}
+    assert {(span.name, span.kind) for span in creates.values()} == {(f"create {queue.topic}", SpanKind.PRODUCER)}
+    for run in runs:
+        made = creates[parent_of(run) or 0]
+        assert attribute(made, names.MESSAGE_ID) == attribute(run, names.MESSAGE_ID)
+        assert [link.context.span_id for link in run.links] == [id_of(made)]
+        assert made.parent is None
+    assert len(trace_ids(runs)) == len(runs) == len({parent_of(run) for run in runs})
+
+
+def test_a_row_of_an_outbox_carries_the_trace_of_the_transaction_that_wrote_it(
+    cluster: ClusterSettings, namespace: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its span ends when the row is made; the relay sends it later, with a span of nobody's."""
+    recorded = record_spans(monkeypatch)
+    pipeline, queue = declare_queue(namespace)
+
+    @pipeline.job(queue)
+    def act() -> None: ...
+
+    create(pipeline, cluster)
+    url = outboxes.make_sqlite(tmp_path)
+    with (
+        closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection,
+        trace.get_tracer("tests").start_as_current_span("request") as request,
+    ):
+        job_id = Outbox(pipeline, source="/tests").enqueue(connection, act)
+        connection.commit()
+    (made,) = recorded.named("create")
+    assert (made.name, made.kind, parent_of(made)) == (
+        f"create {queue.topic}",
+        SpanKind.PRODUCER,
+        request.get_span_context().span_id,
+    )
+    with OutboxRelay(pipeline, url, cluster), running_worker(pipeline, cluster):
+        (run,) = recorded.wait("process", 1)
+        recorded.wait("settle", 1)
+    assert parent_of(run) == id_of(made)
+    assert {attribute(span, names.MESSAGE_ID) for span in (made, run)} == {job_id}
+    assert len(trace_ids(recorded.all)) == 1
+    assert sorted(span.name.split()[0] for span in recorded.all) == ["create", "process", "request", "settle"]
+
+
+def test_the_run_of_a_job_whose_child_process_dies_is_recorded_as_crashed(
+    cluster: ClusterSettings, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each run has a span, which the worker ends for its child; the last one is that of the dead letter."""
+    recorded = record_spans(monkeypatch)
+    pipeline, queue = declare_queue(namespace, crash_limit=2)
+    die = pipeline.job(queue, isolation="process")(isolated_jobs.exit_at_once)
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer, running_worker(pipeline, cluster, isolated_concurrency=1):
+        producer.enqueue(die, 9)
+        recorded.wait("settle", 1)
+    crashed, dead = recorded.named("process")
+    (sent,), (settled,) = recorded.named("send"), recorded.named("settle")
+    assert [attribute(span, names.OUTCOME) for span in (crashed, dead, settled)] == ["crashed", "dead", "dead"]
+    assert attribute(crashed, names.ERROR_TYPE) == "ChildDied"
+    assert attribute(crashed, names.CRASHES) == 1
+    assert "exit code 9" in str(crashed.status.description)
+    assert attribute(dead, names.REASON) == "quarantined"
+    assert {span.status.status_code for span in (crashed, dead)} == {StatusCode.ERROR}
+    assert [parent_of(span) for span in (crashed, dead, settled)] == [id_of(sent), id_of(sent), id_of(dead)]
+    assert len(trace_ids(recorded.all)) == 1
