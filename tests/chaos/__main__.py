@@ -32,6 +32,7 @@ from chaos.judging.verdict import judge
 from chaos.notes import Tally, read_ticks
 from chaos.plan import FAULT_WEIGHTS, Fault, JobPlan, Plan, make_plan
 from chaos.sharing.ledger import read_shared, wait_ended
+from chaos.sharing.streams import USUAL, Sizes
 from chaos.stage import Wishes, set_stage
 from chaos.timetable import ALONE, EVERY_S
 
@@ -176,7 +177,7 @@ def _judge(folder: Path) -> int:
     """Judge what a run has left in its folder."""
     found = Found.load(folder)
     account = found.account(folder)
-    verdict = judge(account, read_shared(folder, account.strikes))
+    verdict = judge(account, read_shared(folder, account.strikes, found.wishes.limits))
     verdict = replace(verdict, findings=[*verdict.findings, *found.failed])
     report = write_report(folder, found.wishes, verdict, found.strikes, found.took_s)
     print("\n".join(lines(found.wishes, verdict, found.strikes, found.took_s)))
@@ -203,6 +204,14 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--no-shares", action="store_true", help="without queues that have limits, priorities, tenants or a bound"
     )
+    parser.add_argument(
+        "--limits",
+        type=int,
+        nargs=3,
+        metavar=("FLEET", "TENANT", "KEY"),
+        default=[USUAL.fleet_rate, USUAL.tenant_rate, USUAL.key_bound],
+        help="jobs a second of all fleets together and of each tenant, and jobs of a key at once",
+    )
     parser.add_argument("--folder", type=Path, help="where notes, logs and the report go; emptied first")
     parser.add_argument("--judge", type=Path, metavar="FOLDER", help="judge a former run again, and run nothing")
     return parser.parse_args(arguments)
@@ -221,6 +230,7 @@ def _wishes(given: argparse.Namespace) -> tuple[Wishes, Path]:
         per_s=given.per_s,
         kinds=tuple(given.kinds),
         shares=not given.no_shares,
+        limits=Sizes(*given.limits),
     )
     return wishes, folder.absolute()
 

@@ -20,7 +20,7 @@ from chaos.fleet.processes import ASKING, OPERATORS, Fleet, start_operator, star
 from chaos.fleet.producing import Part
 from chaos.plan import UNIQUE, queue_of
 from chaos.sharing.processors import watched_processors
-from chaos.sharing.streams import LIMITED_QUEUE, SHARES
+from chaos.sharing.streams import LIMITED_QUEUE, LIMITS, SHARES, USUAL, Sizes
 from chaos.timetable import CLOCK_QUEUE
 from stoker.topology import ClusterSettings, Queue
 from stoker.topology.planning.apply import ensure_topology
@@ -54,6 +54,7 @@ class Wishes:
         producers: processes that enqueue; the last one in bulk.
         per_s: jobs enqueued a second, by all of them together.
         shares: whether there are queues with limits, priorities, tenants and a bound, and who enqueues for them.
+        limits: what these limits allow.
     """
 
     seed: int
@@ -66,6 +67,7 @@ class Wishes:
     per_s: float = 900.0
     kinds: tuple[str, ...] = ()
     shares: bool = True
+    limits: Sizes = USUAL
 
 
 @contextmanager
@@ -73,6 +75,7 @@ def set_stage(wishes: Wishes, folder: Path) -> Iterator[Stage]:
     """A stage on which jobs run; everything on it is ended afterwards."""
     os.environ["CHAOS_FOLDER"] = str(folder)
     os.environ[SHARES] = str(int(wishes.shares))
+    os.environ[LIMITS] = str(wishes.limits)
     write_offset(folder / "clock", 0)
     with ExitStack() as stack:
         nodes = start_nodes(folder / "kafka", wishes.nodes, random.Random())

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from chaos.cluster.orders import OrderReader
 from chaos.cluster.topics import Reader
@@ -26,6 +27,7 @@ from chaos.judging.account import (
 )
 from chaos.judging.schedules import Fired, Scheduled
 from chaos.notes import read_changes, read_given, read_held, read_stamps, read_ticks
+from chaos.sharing.streams import Sizes
 from chaos.stage import MAX_UNSETTLED, Wishes
 
 FILE = "found.json"
@@ -68,7 +70,7 @@ class Found:
         """What `save` has kept."""
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
         return cls(
-            wishes=Wishes(**{**content["wishes"], "kinds": tuple(content["wishes"]["kinds"])}),
+            wishes=_wishes(content["wishes"]),
             strikes=[Strike(**fields) for fields in content["strikes"]],
             dead_letters=[DeadLetter(**fields) for fields in content["dead_letters"]],
             waiting=content["waiting"],
@@ -118,6 +120,11 @@ class Found:
             standing=self.standing,
             audited=self.audited,
         )
+
+
+def _wishes(content: dict[str, Any]) -> Wishes:
+    limits = Sizes(**content.get("limits", {}))
+    return Wishes(**{**content, "kinds": tuple(content["kinds"]), "limits": limits})
 
 
 def look(

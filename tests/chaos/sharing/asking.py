@@ -22,7 +22,7 @@ from chaos.fleet.operating import Duty
 from chaos.fleet.producing import Pace, insist_start
 from chaos.notes import NoteFile, Tally
 from chaos.sharing.ledger import CONFIRMED, FAILED, KNOWN, REFUSED, UNKNOWN, Openings
-from chaos.sharing.streams import KEYS, PATIENT, STREAMS, Stream
+from chaos.sharing.streams import KEYS, LIMITS, PATIENT, USUAL, Sizes, Stream, streams
 from stoker.producers import EnqueueError, Producer, Receipt
 from stoker.producers.errors import QueueFull
 from stoker.topology import ClusterSettings, JobType
@@ -79,10 +79,11 @@ class Asker:
         insist_start(self._producer)
         waiting = threading.Thread(target=self._wait_for_room, name="patient", daemon=True)
         waiting.start()
-        paces = {(stream, scope): Pace(stream.per_s) for stream in STREAMS if stream.per_s for scope in stream.scopes}
+        asked = streams(Sizes.parse(os.environ.get(LIMITS, str(USUAL))))
+        paces = {(stream, scope): Pace(stream.per_s) for stream in asked if stream.per_s for scope in stream.scopes}
         while self._ends.look() < UNTIL_SHARE * self._duty.jobs:
             opened = self._openings.look()
-            for stream in STREAMS:
+            for stream in asked:
                 for scope in stream.scopes:
                     pace = paces.get((stream, scope))
                     self._ask(stream, scope, self._missing(stream, scope, opened) if pace is None else pace.due())

@@ -15,9 +15,8 @@ from chaos.sharing.streams import (
     BOUNDED_QUEUE,
     DRAIN_RATE,
     EVEN_QUEUE,
-    FLEET_RATE,
-    KEY_BOUND,
     LIMITED_QUEUE,
+    LIMITS,
     MAX_WAITING,
     PATIENT_QUEUE,
     PER,
@@ -25,7 +24,8 @@ from chaos.sharing.streams import (
     RANKED_QUEUE,
     RESOURCE_BOUND,
     SHARES,
-    TENANT_RATE,
+    USUAL,
+    Sizes,
 )
 from stoker.consumers import current_job
 from stoker.topology import Concurrency, Pipeline, Queue, Rate
@@ -60,6 +60,7 @@ def declare(pipeline: Pipeline, shape: QueueShape) -> None:
     """Add all queues and job types to the application, if the run is to have them."""
     if os.environ.get(SHARES) == "0":
         return
+    sizes = Sizes.parse(os.environ.get(LIMITS, str(USUAL)))
     routed: QueueShape = {**shape, "partitions": PARTITIONS, "route_by": "tenant", "ordering": "none"}
     limited = pipeline.queue(LIMITED_QUEUE, **routed)
     small: QueueShape = {**shape, "partitions": FEW_PARTITIONS}
@@ -68,9 +69,9 @@ def declare(pipeline: Pipeline, shape: QueueShape) -> None:
     bounded_shape: QueueShape = {**small, "max_waiting": MAX_WAITING}
     patient_shape: QueueShape = {**bounded_shape, "when_full": "wait"}
     kinds: dict[str, tuple[Queue, Sequence[Limit]]] = {
-        "fleet_rated": (limited, [Rate(FLEET_RATE, per=PER)]),
-        "tenant_rated": (limited, [Rate(TENANT_RATE, per=PER, by="tenant")]),
-        "key_bound": (limited, [Concurrency(KEY_BOUND, by="key")]),
+        "fleet_rated": (limited, [Rate(sizes.fleet_rate, per=PER)]),
+        "tenant_rated": (limited, [Rate(sizes.tenant_rate, per=PER, by="tenant")]),
+        "key_bound": (limited, [Concurrency(sizes.key_bound, by="key")]),
         "resource_bound": (limited, [Concurrency(RESOURCE_BOUND, resource="chaos")]),
         "ranked": (pipeline.queue(RANKED_QUEUE, **ranked_shape), []),
         "even": (pipeline.queue(EVEN_QUEUE, **even_shape), []),

@@ -20,6 +20,7 @@ from typing import Final
 
 from chaos.judging.account import Strike
 from chaos.notes import OK, Held, is_of_child, notes_of, owner_of, read_given, whole_lines
+from chaos.sharing.streams import USUAL, Sizes
 from stoker.topology.wire.orders import Verb
 
 CONFIRMED: Final = "C"
@@ -83,6 +84,7 @@ class Shared:
     Attributes:
         turns: by their starts.
         quiet: orders that kept workers from beginning jobs of these queues.
+        sizes: what the limits allow.
         busy: (from, until) when no processor was free, so that what is used tells of the machine alone.
     """
 
@@ -91,6 +93,7 @@ class Shared:
     strikes: Sequence[Strike] = ()
     quiet: Sequence[Held] = ()
     busy: Sequence[tuple[float, float]] = ()
+    sizes: Sizes = USUAL
 
     def of(self, job_type: str) -> list[Turn]:
         """The runs of a type."""
@@ -100,7 +103,7 @@ class Shared:
 NO_SHARED: Final = Shared(asked=(), turns=())
 
 
-def read_shared(folder: Path, strikes: Sequence[Strike]) -> Shared:
+def read_shared(folder: Path, strikes: Sequence[Strike], sizes: Sizes) -> Shared:
     """Everything together."""
     return Shared(
         asked=read_asked(folder),
@@ -108,6 +111,7 @@ def read_shared(folder: Path, strikes: Sequence[Strike]) -> Shared:
         strikes=strikes,
         quiet=[held for held in read_given(folder) if held.verb == Verb.QUIET],
         busy=list(read_busy(folder)),
+        sizes=sizes,
     )
 
 

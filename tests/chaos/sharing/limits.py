@@ -11,7 +11,7 @@ from typing import Final
 from chaos.judging.account import Finding
 from chaos.sharing.calm import BACK_S, Calm, only_strike
 from chaos.sharing.ledger import CONFIRMED, Shared, Turn
-from chaos.sharing.streams import PER_S, PROMISES, STREAMS, Promise
+from chaos.sharing.streams import PER_S, Promise, promises
 
 WINDOW_S: Final = 3.0
 STEP_S: Final = 0.5
@@ -30,7 +30,7 @@ SEEN_S: Final = 12.0
 def broken_limits(shared: Shared) -> Iterator[Finding]:
     """No window of a rate holds too many begins, and no more jobs run at once than a bound allows."""
     calm, free = Calm(shared), Calm(Shared(asked=(), turns=()), shared.busy)
-    for promise in PROMISES:
+    for promise in promises(shared.sizes):
         aware = [turn for turn in shared.of(promise.job_type) if calm.is_aware(turn.pid, turn.start_s)]
         for scope, turns in _by_scope(promise, aware).items():
             if promise.is_rate:
@@ -102,7 +102,7 @@ def uses(shared: Shared) -> list[Use]:
     """Of each limit."""
     calm = Calm(shared, shared.busy)
     steps = [at_s for at_s in _steps(shared) if calm.holds(at_s, at_s + WINDOW_S)]
-    return [_use(promise, shared, steps) for promise in PROMISES]
+    return [_use(promise, shared, steps) for promise in promises(shared.sizes)]
 
 
 def _use(promise: Promise, shared: Shared, steps: Sequence[float]) -> Use:
@@ -173,8 +173,7 @@ class _Scope:
         ]
         self._there = [one.at_s for one in asked]
         self._begun = sorted(max(one.at_s, first_s[one.job_id]) for one in asked if one.job_id in first_s)
-        wait_ms = next(stream.wait_ms for stream in STREAMS if stream.job_type == promise.job_type)
-        self._per_s = promise.count / PER_S if promise.is_rate else promise.count / wait_ms * 1_000
+        self._per_s = promise.count / (PER_S if promise.is_rate else promise.stream.wait_ms / 1_000)
 
     def has_work(self, at_s: float, length_s: float) -> bool:
         """Whether more jobs wait than the limit lets begin in the window."""

@@ -15,8 +15,8 @@ from chaos.judging.verdict import judge
 from chaos.notes import OK, Held, Run
 from chaos.plan import JobPlan
 from chaos.sharing.ledger import CONFIRMED, KNOWN, REFUSED, UNKNOWN, Asked, Shared, Turn, read_asked, wait_ended
-from chaos.sharing.limits import uses
-from chaos.sharing.streams import FLOOD, MAX_WAITING
+from chaos.sharing.limits import WINDOW_S, uses
+from chaos.sharing.streams import FLOOD, MAX_WAITING, PER_S, USUAL, Sizes, promises
 from chaos.sharing.verdict import judge_shared
 from support.waiting import wait_until
 
@@ -121,6 +121,28 @@ def test_a_whole_account_shows_nothing_and_all_of_each_limit_is_used() -> None:
 def test_more_than_a_limit_allows_is_found(more: list[Turn], found: set[str]) -> None:
     """Wherever the window begins, whoever runs the jobs."""
     assert rules(with_turns(*more)) == found
+
+
+@pytest.mark.parametrize(
+    ("job_type", "scope", "allowed", "length_s"),
+    [("fleet_rated", "f-0", 100, 0.0), ("tenant_rated", "t-0", 10, 0.0), ("key_bound", "k-0", 3, 0.4)],
+)
+def test_a_run_with_other_limits_is_judged_by_these(job_type: str, scope: str, allowed: int, length_s: float) -> None:
+    """As many as they allow are no finding, and one more is."""
+    runs = [turn(job_type, scope, n, BEGIN_S + n / 1_000, length_s) for n in range(allowed + 1)]
+    sizes = Sizes(fleet_rate=100, tenant_rate=10, key_bound=3)
+    assert rules(replace(account(runs[:-1]), sizes=sizes)) == set()
+    assert rules(replace(account(runs), sizes=sizes)) == {"limit"}
+    assert rules(account(runs[:-1])) == {"limit"}, "beyond the usual ones"
+
+
+def test_what_waits_of_a_limit_is_more_than_it_lets_begin_while_its_use_is_judged() -> None:
+    """Whatever it allows; else the judge would see no work."""
+    for sizes in (USUAL, Sizes(fleet_rate=100, tenant_rate=10, key_bound=3)):
+        for promise in promises(sizes):
+            stock = promise.stream.stock * (1 if promise.is_by_scope else len(promise.stream.scopes))
+            per_s = promise.count / (PER_S if promise.is_rate else promise.stream.wait_ms / 1_000)
+            assert stock > 1.5 * per_s * WINDOW_S
 
 
 def test_a_job_that_begins_late_for_want_of_a_processor_is_excused() -> None:

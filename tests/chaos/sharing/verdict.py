@@ -11,6 +11,7 @@ from chaos.sharing.admission import broken_admissions
 from chaos.sharing.calm import Calm
 from chaos.sharing.ledger import CONFIRMED, REFUSED, Shared
 from chaos.sharing.limits import LEAST_SEEN_S, Use, broken_limits, uses
+from chaos.sharing.streams import USUAL, Sizes
 from chaos.sharing.turns import MOST_BEFORE, broken_turns, lost_turns, passes
 
 
@@ -20,6 +21,7 @@ class SharedVerdict:
 
     Attributes:
         jobs, refused: how many were confirmed, and refused.
+        sizes: what the limits allow.
         passed: how many urgent jobs and jobs of small tenants came in calm times; and how many of them began within
             the bound.
     """
@@ -28,6 +30,7 @@ class SharedVerdict:
     jobs: int = 0
     refused: int = 0
     uses: Sequence[Use] = ()
+    sizes: Sizes = USUAL
     passed: tuple[int, int] = (0, 0)
 
     def count(self, *rules: str) -> int:
@@ -39,6 +42,7 @@ class SharedVerdict:
         yield "jobs with limits, priorities, tenants or a bound", f"{self.jobs:,}"
         yield "refused, their queue being full", f"{self.refused:,}"
         yield "of these lost, or run though refused", f"{self.count('lost', 'refused'):,}"
+        yield "limits: jobs/s of all, of a tenant; jobs of a key at once", ", ".join(str(self.sizes).split())
         yield "beyond a limit, or beyond what a full queue admits", f"{self.count('limit', 'admitted'):,}"
         for use in self.uses:
             yield f"used of the limit of {use.promise.job_type}, in calm times with work", _use(use)
@@ -70,5 +74,6 @@ def judge_shared(shared: Shared) -> SharedVerdict:
         jobs=sum(one.how == CONFIRMED for one in shared.asked),
         refused=sum(one.how == REFUSED for one in shared.asked),
         uses=used,
+        sizes=shared.sizes,
         passed=(len(passing), sum(count <= MOST_BEFORE for count in passing)),
     )
