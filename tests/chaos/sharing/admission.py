@@ -18,14 +18,18 @@ UNSURE_S: Final = 3.0
 
 
 def broken_admissions(shared: Shared) -> Iterator[Finding]:
-    """At no confirmation more jobs wait or run than the bound, where the producer was told how many these are."""
+    """At no confirmation more jobs wait or run than the bound, where the producer was told how many these are.
+
+    A job that was asked for while it did not know was admitted then, however late the brokers have confirmed it.
+    """
     calm = Calm(shared)
     for job_type in BOUNDED:
         ends, changes = _ends(shared, job_type), _changes(shared, job_type)
-        there = [one.at_s for one in shared.asked if one.how == CONFIRMED and one.job_type == job_type]
-        for number, at_s in enumerate(there, 1):
-            open_ = number - bisect_left(ends, at_s)
-            if open_ > MAX_WAITING and not _is_unsure(changes, at_s) and calm.holds(at_s - UNSURE_S, at_s):
+        there = [one for one in shared.asked if one.how == CONFIRMED and one.job_type == job_type]
+        for number, one in enumerate(there, 1):
+            at_s, open_ = one.at_s, number - bisect_left(ends, one.at_s)
+            is_unsure = _is_unsure(changes, at_s) or _is_unsure(changes, one.asked_s)
+            if open_ > MAX_WAITING and not is_unsure and calm.holds(at_s - UNSURE_S, at_s):
                 yield Finding("admitted", f"{job_type}: {open_} jobs waited, {MAX_WAITING} may, at {at_s:.2f} s")
 
 
