@@ -265,7 +265,7 @@ class Worker:
 
     def _make_metrics(self) -> Source:
         queues = [QueueMetrics(worker, parts) for worker, parts in zip(self._workers, self._parts, strict=True)]
-        figures = WorkerMetrics(queues, self._watch_failures.breakers, self.settings, self.health)
+        figures = WorkerMetrics(queues, self._watch_failures.breakers, self._schedules, self.settings, self.health)
         return Source(self._pipeline.namespace, figures.samples)
 
     def serve_metrics(self, port: int, host: str = LOCAL) -> MetricsServer:

@@ -11,8 +11,10 @@ from ...producers.metrics.sample import Sample
 from ..breakers.breakers import Breakers
 from ..control.process import stoker_version
 from ..machine import resident_bytes
+from ..schedules.schedule_thread import ScheduleThread
 from ..settings import WorkerSettings
 from .queue_metrics import QueueMetrics
+from .schedule_metrics import schedule_samples
 
 PHASES = ("closed", "open", "half-open")
 
@@ -21,14 +23,21 @@ class WorkerMetrics:
     """The figures of a worker process, queue by queue, and of the process itself."""
 
     def __init__(
-        self, queues: Sequence[QueueMetrics], breakers: Breakers, settings: WorkerSettings, health: Health
+        self,
+        queues: Sequence[QueueMetrics],
+        breakers: Breakers,
+        schedules: ScheduleThread,
+        settings: WorkerSettings,
+        health: Health,
     ) -> None:
-        self._queues, self._breakers, self._settings, self._health = queues, breakers, settings, health
+        self._queues, self._breakers, self._schedules = queues, breakers, schedules
+        self._settings, self._health = settings, health
 
     def samples(self) -> Iterator[Sample]:
         """Give the samples of this moment; called by any thread."""
         for queue in self._queues:
             yield from queue.samples()
+        yield from schedule_samples(self._schedules.figures())
         for target, state in self._breakers.states.items():
             now = state.phase
             for phase in PHASES:

@@ -61,7 +61,7 @@ class Upcoming:
         """Decide about the instants that are due; None where none is. The schedule does not move on by this."""
         if self.next is None or due_at(self.schedule, self.next) > now:
             return None
-        if self.next < _edge(self.schedule, now):
+        if is_missed(self.schedule, self.next, now):
             return _after_outage(self.schedule, self.after, now)
         fire = (self.next,) if now - self.next < SHORTEST_INTERVAL else self._due(now)
         return Pending(fire=fire, up_to=fire[-1])
@@ -78,6 +78,11 @@ class Upcoming:
         else:
             self._found = instants_after(self.schedule, up_to)
             self.next = next(self._found, None)
+
+
+def is_missed(schedule: ScheduleRecord, instant: datetime, now: datetime) -> bool:
+    """Whether an instant that was not fired is beyond the schedule's grace."""
+    return instant < _edge(schedule, now)
 
 
 def _edge(schedule: ScheduleRecord, now: datetime) -> datetime:

@@ -32,6 +32,7 @@ from ...topology.declaration.timing import InvalidTiming
 from ...topology.wire.headers import JOB_ID
 from ...topology.wire.schedules import ScheduleKey
 from .. import log_keys
+from .instant_counts import InstantCounts
 from .jobs_of_instants import CannotFire
 from .pending import Pending, Upcoming
 
@@ -110,24 +111,35 @@ class _Armed:
 
 @dataclass(frozen=True, slots=True)
 class _Firing:
-    """A schedule with what is done about its next instants."""
+    """A schedule with what is done about its next instants.
+
+    Attributes:
+        instants: those whose jobs are enqueued.
+    """
 
     armed: _Armed
     pending: Pending
     outcome: FiringOutcome
+    instants: tuple[datetime, ...]
     jobs: list[TransactionRecord]
 
 
 class QueueSchedules:
-    """Not thread-safe; the thread of schedules alone calls it."""
+    """Not thread-safe; the thread of schedules alone calls it.
+
+    Attributes:
+        instants: what has become of instants, for metrics.
+    """
 
     def __init__(self, parts: FiringParts) -> None:
         self._parts = parts
         self._armed: dict[str, _Armed] = {}
         self._fired: dict[str, LastFiring] = {}
         self._heap: list[tuple[datetime, int, _Armed]] = []
+        self._held_up: dict[str, _Armed] = {}
         self._number = count()
         self._partitions = 0
+        self.instants = InstantCounts()
 
     @property
     def rights(self) -> str:
@@ -158,26 +170,31 @@ class QueueSchedules:
         What this owner has fired last it knows itself: its notes may stand behind the change, and not be read yet.
         """
         for name in names:
-            schedule = book.schedules.get(name)
             self._armed.pop(name, None)
-            if schedule is None or schedule.queue != self._parts.queue or schedule.is_paused:
-                continue
-            last = self._fired.get(name) or book.last_firing(name)
-            try:
-                upcoming = Upcoming(schedule, schedule.since if last is None else last.instant)
-            except InvalidTiming as fault:
-                _LOGGER.error(
-                    "schedule %r does not fire on this worker: %s", name, fault, extra={log_keys.SCHEDULE: name}
-                )
-                continue
-            armed = self._armed[name] = _Armed(upcoming, last)
-            self._push(armed)
+            self._held_up.pop(name, None)
+            armed = self._as_in(book, name)
+            if armed is not None:
+                self._armed[name] = armed
+                self._push(armed)
+
+    def _as_in(self, book: ScheduleBook, name: str) -> _Armed | None:
+        """A schedule as the book has it; None where it is not to fire here."""
+        schedule = book.schedules.get(name)
+        if schedule is None or schedule.queue != self._parts.queue or schedule.is_paused:
+            return None
+        last = self._fired.get(name) or book.last_firing(name)
+        try:
+            return _Armed(Upcoming(schedule, schedule.since if last is None else last.instant), last)
+        except InvalidTiming as fault:
+            _LOGGER.error("schedule %r does not fire on this worker: %s", name, fault, extra={log_keys.SCHEDULE: name})
+            return None
 
     def let_go(self) -> None:
         """Fire nothing more, until the next take-over."""
         self._armed.clear()
         self._fired.clear()
         self._heap.clear()
+        self._held_up.clear()
         self._parts.writer.close()
 
     @property
@@ -186,6 +203,22 @@ class QueueSchedules:
         while self._heap and self._armed.get(self._heap[0][2].schedule.name) is not self._heap[0][2]:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
+
+    @property
+    def armed(self) -> int:
+        """How many schedules are to fire."""
+        return len(self._armed)
+
+    @property
+    def due_at(self) -> datetime | None:
+        """When the first instant is due that was not dealt with; in the past where one is overdue."""
+        found = [self.wake_at, *(armed.upcoming.due_at for armed in self._held_up.values())]
+        return min((at for at in found if at is not None), default=None)
+
+    def due_at_in(self, book: ScheduleBook, names: Iterable[str]) -> datetime | None:
+        """When the first of these is due, by what the topic has, while none can be armed."""
+        found = (armed.wake_at for armed in (self._as_in(book, name) for name in names) if armed is not None)
+        return min((at for at in found if at is not None), default=None)
 
     def fire_due(self, now: datetime) -> int:
         """Fire what is due; gives how many jobs were enqueued.
@@ -222,7 +255,7 @@ class QueueSchedules:
         except (CannotFire, KafkaException) as fault:
             self._put_off(armed, str(fault), now)
             return None
-        return _Firing(armed, pending, outcome, jobs)
+        return _Firing(armed, pending, outcome, instants, jobs)
 
     def _without_overlap(self, armed: _Armed, pending: Pending) -> tuple[FiringOutcome, tuple[datetime, ...]]:
         """The instants whose jobs may be enqueued beside the one before; raises as `EndedJobs.has_ended`."""
@@ -235,6 +268,7 @@ class QueueSchedules:
 
     def _put_off(self, armed: _Armed, why: str, now: datetime) -> None:
         armed.not_before = now + PUT_OFF
+        self._held_up[armed.schedule.name] = armed
         _LOGGER.error(
             "schedule %r could not be fired for %s and is tried again in %.0f s: %s", armed.schedule.name,
             armed.upcoming.next, PUT_OFF.total_seconds(), why, extra={log_keys.SCHEDULE: armed.schedule.name},
@@ -257,6 +291,7 @@ class QueueSchedules:
             return self._write_apart(firings, now, failed)
         for firing, last in zip(firings, lasts, strict=True):
             self._note_fired(firing, last)
+            self.instants.note(firing.armed.schedule, firing.pending, firing.instants, now)
         return len(jobs)
 
     def _write_apart(self, firings: list[_Firing], now: datetime, failed: TransactionFailed) -> int:
@@ -276,6 +311,7 @@ class QueueSchedules:
         armed = firing.armed
         armed.last, armed.not_before = last, None
         self._fired[armed.schedule.name] = last
+        self._held_up.pop(armed.schedule.name, None)
         armed.upcoming.move(last.instant)
         self._push(armed)
         _log(armed.schedule, firing, last)

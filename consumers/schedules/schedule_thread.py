@@ -22,6 +22,7 @@ from ...producers.schedules.book import ScheduleBook
 from ...producers.transaction_writer import TransactionFailed
 from ...schemas.schedule_records import ScheduleRecord
 from .. import log_keys
+from .instant_counts import InstantCounts
 from .queue_schedules import QueueSchedules
 
 _LOGGER = logging.getLogger("stoker.schedules")
@@ -64,12 +65,15 @@ class _Share:
     Attributes:
         read_up_to: the offset that is to be read before anything fires; None while the queue is not taken over.
         is_armed: whether its schedules may fire.
+        is_ours: whether this process owns the queue's first partition.
+        due_at: when its first instant is due that was not dealt with; kept while none can fire.
     """
 
     def __init__(self, queue: str, schedules: QueueSchedules, monotonic: Callable[[], float]) -> None:
         self.queue, self.schedules, self._monotonic = queue, schedules, monotonic
         self.read_up_to: int | None = None
-        self.is_armed = False
+        self.is_armed = self.is_ours = False
+        self.due_at: datetime | None = None
         self._not_before_s = self._fired_at_s = -math.inf
         self._pause_s = AGAIN_S
         self._reported_at_s = -math.inf
@@ -79,6 +83,11 @@ class _Share:
         if self.read_up_to is not None:
             self.schedules.let_go()
         self.read_up_to, self.is_armed = None, False
+
+    def leave(self) -> None:
+        """Let go of it, since it is not ours, or not any more."""
+        self.let_go()
+        self.is_ours, self.due_at = False, None
 
     @property
     def is_resting(self) -> bool:
@@ -145,6 +154,22 @@ class ScheduleThreadParts:
     monotonic: Callable[[], float] = time.monotonic
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleFigures:
+    """The schedules of a queue at a moment.
+
+    Attributes:
+        schedules: how many this process fires; None where it is not the one that fires them.
+        late_s: for how long an instant is overdue, 0 where none is; None as above.
+        instants: what has become of those that were due.
+    """
+
+    queue: str
+    schedules: int | None
+    late_s: float | None
+    instants: InstantCounts
+
+
 class ScheduleThread:
     """Fires until it is stopped."""
 
@@ -181,6 +206,20 @@ class ScheduleThread:
         finally:
             self._end_reading()
 
+    def figures(self) -> list[ScheduleFigures]:
+        """The figures of each queue at this moment; called by any thread."""
+        return [self._figures_of(share) for share in self._shares]
+
+    def _figures_of(self, share: _Share) -> ScheduleFigures:
+        due_at, is_ours = share.due_at, share.is_ours
+        late_s = 0.0 if due_at is None else max(0.0, self._parts.clock() - due_at.timestamp())
+        return ScheduleFigures(
+            queue=share.queue,
+            schedules=share.schedules.armed if is_ours else None,
+            late_s=late_s if is_ours else None,
+            instants=share.schedules.instants,
+        )
+
     def turn(self) -> None:
         """Read what has come, and fire what is due; or wait for a moment."""
         owned = [share for share in self._shares if self._is_ours(share)]
@@ -193,10 +232,10 @@ class ScheduleThread:
             self._serve(share, changed)
 
     def _is_ours(self, share: _Share) -> bool:
-        if self._parts.owns_first(share.queue):
-            return True
-        share.let_go()
-        return False
+        share.is_ours = self._parts.owns_first(share.queue)
+        if not share.is_ours:
+            share.leave()
+        return share.is_ours
 
     # ---- the topic
 
@@ -241,7 +280,7 @@ class ScheduleThread:
 
     def _end_reading(self) -> None:
         for share in self._shares:
-            share.let_go()
+            share.leave()
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()
@@ -256,6 +295,10 @@ class ScheduleThread:
                 self._take_over(share)
         except TransactionFailed as failed:
             share.note_failure(failed)
+            if share.due_at is None:
+                share.due_at = share.schedules.due_at_in(self._book, self._names_of(share))
+        if share.is_armed:
+            share.due_at = share.schedules.due_at
 
     def _fire(self, share: _Share, changed: set[str]) -> None:
         if changed:

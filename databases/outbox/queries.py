@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from ..sql import quoted
-from .rows import MOST_COUNTED, MOST_FAILED, Beat, FailedRow, OutboxRow, OutboxStatus
+from .rows import MOST_COUNTED, MOST_FAILED, MOST_LOOKED_AT, Beat, FailedRow, OutboxBacklog, OutboxRow, OutboxStatus
 from .table import relay_table
 
 _COLUMNS = "o.id, o.job_id, o.job_type, o.topic, o.partition_key, o.key, {headers}, o.value, o.tries"
@@ -116,6 +116,15 @@ class SqlOutbox(ABC):
             *values,
         )
 
+    def backlog(self) -> OutboxBacklog:
+        """See OutboxTable."""
+        states = ("aside_at IS NULL", "aside_at IS NOT NULL AND tries = 0", "aside_at IS NOT NULL AND tries > 0")
+        counts = ", ".join(f"(SELECT count(*) FROM ({_some(state)}) AS found)" for state in states)
+        oldest = "(SELECT enqueued_at FROM {t} ORDER BY id LIMIT 1)"
+        waiting, behind, failed, since, now = self._do(f"SELECT {counts}, {oldest}, {{now}}").fetchone()
+        age_s = 0.0 if since is None else max(0.0, (_instant(now) - _instant(since)).total_seconds())
+        return OutboxBacklog(waiting=waiting, behind=behind, failed=failed, oldest_age_s=age_s)
+
     # ---- the operator's
 
     def status(self) -> OutboxStatus:
@@ -170,6 +179,10 @@ class SqlOutbox(ABC):
 
     def _do(self, sql: str, *values: object) -> Any:
         return self._run(sql.format(**self._words), *values)
+
+
+def _some(condition: str) -> str:
+    return f"SELECT 1 FROM {{t}} WHERE {condition} LIMIT {MOST_LOOKED_AT}"
 
 
 def _instant(at: datetime | str) -> datetime:

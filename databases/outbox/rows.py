@@ -9,6 +9,8 @@ from typing import Final, NamedTuple, Protocol
 
 MOST_COUNTED: Final = 1_000_000
 """Depths above are not counted, since that would read the whole table."""
+MOST_LOOKED_AT: Final = 100_000
+"""As far the relay counts, which has rows to publish."""
 MOST_FAILED: Final = 20
 """So many of the rows that cannot be published are shown."""
 
@@ -90,6 +92,21 @@ class OutboxStatus:
     first_failed: tuple[FailedRow, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxBacklog:
+    """How much waits in an outbox.
+
+    Attributes:
+        waiting, behind, failed: as in `OutboxStatus`; `MOST_LOOKED_AT` stands for that many or more.
+        oldest_age_s: how long ago the oldest of all these was enqueued, by the database's clock; 0 where there is none.
+    """
+
+    waiting: int
+    behind: int
+    failed: int
+    oldest_age_s: float
+
+
 class OutboxTable(Protocol):
     """An outbox's table on a connection of its own; every method raises the driver's errors."""
 
@@ -136,6 +153,9 @@ class OutboxTable(Protocol):
 
     def note(self, beat: Beat) -> None:
         """Write what people see of the relay."""
+
+    def backlog(self) -> OutboxBacklog:
+        """Count what waits, in one statement."""
 
     def status(self) -> OutboxStatus:
         """Look at the table."""

@@ -338,6 +338,29 @@ INDEX_FORGOTTEN: Final = Metric(
 INDEX_BYTES: Final = Metric(
     name="stoker_index_size_bytes", kind="gauge", unit="By", labels=(), text="Size of the index on disk."
 )
+SCHEDULES: Final = Metric(
+    name="stoker_schedules",
+    kind="gauge",
+    unit="schedules",
+    labels=("queue",),
+    text="Schedules that this process fires, as the owner of the queue's first partition; without paused ones.",
+)
+SCHEDULE_LATE: Final = Metric(
+    name="stoker_schedule_late_seconds",
+    kind="gauge",
+    unit="s",
+    labels=("queue",),
+    text="For how long the instant that is overdue the most has waited to be fired by this process; 0 where none is.",
+)
+SCHEDULE_INSTANTS: Final = Metric(
+    name="stoker_schedule_instants_total",
+    kind="counter",
+    unit="instants",
+    labels=("queue", "outcome"),
+    text="Instants of schedules that this process has dealt with. `fired`: within the schedule's grace; `late`: fired "
+    "after it; `missed`: left out, since no worker was there in time; `overlap`: left out, since the job before had "
+    "not ended.",
+)
 OUTBOX_PUBLISHED: Final = Metric(
     name="stoker_outbox_published_total",
     kind="counter",
@@ -359,6 +382,22 @@ OUTBOX_TROUBLE: Final = Metric(
     labels=("table",),
     text="Whether this relay works and cannot publish now.",
 )
+OUTBOX_ROWS: Final = Metric(
+    name="stoker_outbox_rows",
+    kind="gauge",
+    unit="rows",
+    labels=("table", "state"),
+    text="Rows of the outbox, which the relay that works counts four times a minute, up to 100,000. `waiting`: to be "
+    "published next; `failed`: could not be published, and are tried again; `behind`: wait for a failed one of "
+    "their key.",
+)
+OUTBOX_OLDEST: Final = Metric(
+    name="stoker_outbox_oldest_age_seconds",
+    kind="gauge",
+    unit="s",
+    labels=("table",),
+    text="How long ago the oldest row of the outbox was enqueued, whatever its state; of the relay that works.",
+)
 
 METRICS: Final = (
     *(RUN_SECONDS, WAIT_SECONDS, OPERATION_SECONDS, SETTLED, CONSUMED),
@@ -367,7 +406,8 @@ METRICS: Final = (
     *(PARTITIONS, FETCHING_PAUSED, TURN_SECONDS, TURN_AGE, REBALANCES, COMMITS),
     *(SENT, ENQUEUE_FAILED, SPOOLED),
     *(INDEX_READ, INDEX_BEHIND, INDEX_MENDED, INDEX_FORGOTTEN, INDEX_BYTES),
-    *(OUTBOX_PUBLISHED, OUTBOX_LEADS, OUTBOX_TROUBLE),
+    *(SCHEDULES, SCHEDULE_LATE, SCHEDULE_INSTANTS),
+    *(OUTBOX_PUBLISHED, OUTBOX_LEADS, OUTBOX_TROUBLE, OUTBOX_ROWS, OUTBOX_OLDEST),
     *(LIMIT_USED, LIMIT_MOST, LIMIT_SCOPES, BREAKER, EVENTS_GIVEN_UP, MEMORY, INFO, IS_READY),
     *(WORKERS_WANTED, BACKLOG_ETA),
 )

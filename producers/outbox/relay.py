@@ -30,6 +30,7 @@ from ...topology.declaration.pipeline import Pipeline
 from ...topology.planning.schema_store import schema_store
 from ..metrics.catalogue import OUTBOX_LEADS, OUTBOX_PUBLISHED, OUTBOX_TROUBLE
 from ..metrics.sample import Sample
+from .backlog import BacklogLooks
 from .flight import Flight
 from .pace import BEAT_S, LOG_EVERY_S, Pace
 
@@ -94,6 +95,7 @@ class OutboxRelay:
         self._register_at_s = -math.inf
         self._logged: dict[str, float] = {}
         self._trouble: str | None = None
+        self._looks = BacklogLooks()
         self._pace = Pace()
         self._retry_at_s = 0.0
         self._read_took_s = 0.0
@@ -150,7 +152,8 @@ class OutboxRelay:
         """The samples of its metrics; called by any thread."""
         yield Sample(OUTBOX_PUBLISHED, (self._name,), self.published)
         yield Sample(OUTBOX_LEADS, (self._name,), self.is_leading)
-        yield Sample(OUTBOX_TROUBLE, (self._name,), self.is_leading and self._trouble is not None)
+        yield Sample(OUTBOX_TROUBLE, (self._name,), self.is_leading and self._flight.trouble is not None)
+        yield from self._looks.samples(self._name)
 
     def run(self) -> None:
         """Publish until `stop` is called, whatever goes away meanwhile.
@@ -193,6 +196,7 @@ class OutboxRelay:
             with suppress(*self._errors):
                 table.close()
         self._is_leading, self._table = False, None
+        self._looks.forget()
         self._flight.abandon()
 
     # ---- the database
@@ -219,6 +223,7 @@ class OutboxRelay:
             )
         self._trouble = str(error)
         self._is_leading = False
+        self._looks.forget()
         table, self._table = self._table, None
         if table is not None:
             with suppress(*self._errors):
@@ -248,6 +253,10 @@ class OutboxRelay:
 
     def _take_lead(self, table: OutboxTable) -> bool:
         leads = table.take_lead(self._holder)
+        if leads:
+            self._looks.look(table)
+        else:
+            self._looks.forget()
         if leads != self._is_leading:
             self._is_leading = leads
             _LOGGER.info("outbox %s: this relay %s", self._name, "publishes" if leads else "stands by")

@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 from confluent_kafka import KafkaError, Message
 
+from stoker.consumers.schedules.jobs_of_instants import CannotFire
 from stoker.consumers.schedules.queue_schedules import FiringParts, QueueSchedules
-from stoker.consumers.schedules.schedule_thread import ScheduleThread, ScheduleThreadParts
+from stoker.consumers.schedules.schedule_thread import ScheduleFigures, ScheduleThread, ScheduleThreadParts
 from stoker.producers.schedules.templates import job_of
 from stoker.producers.transaction_writer import TransactionFailed, TransactionRecord
 from stoker.schemas.control_records import RecordPlace
@@ -45,6 +46,7 @@ class SimulatedTopics:
     records: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     jobs: list[SimulatedJob] = field(default_factory=list)
     epoch: int = 0
+    are_away: bool = False
 
     def put(self, schedule: ScheduleRecord | str) -> None:
         """Write a schedule, or remove the one of this name."""
@@ -76,6 +78,7 @@ class SimulatedWriter:
     def connect(self) -> None:
         """Shut out all earlier ones."""
         self._die("before it connects")
+        self._ask()
         if self._epoch is None:
             self._topics.epoch += 1
             self._epoch = self._topics.epoch
@@ -92,6 +95,7 @@ class SimulatedWriter:
     ) -> list[RecordPlace]:
         """Write all, or nothing."""
         self._die("before it writes")
+        self._ask()
         if self._epoch != self._topics.epoch:
             self.close()
             raise TransactionFailed([KafkaError(KafkaError._FENCED)], "fenced", is_perhaps_committed=False)
@@ -112,6 +116,10 @@ class SimulatedWriter:
     def close(self) -> None:
         """Disconnect."""
         self._epoch = None
+
+    def _ask(self) -> None:
+        if self._topics.are_away:
+            raise TransactionFailed([KafkaError(KafkaError._TRANSPORT)], "no broker", is_perhaps_committed=False)
 
     def _die(self, where: str) -> None:
         if self._dies(where):
@@ -153,10 +161,13 @@ class SimulatedWorker:
 
     Attributes:
         skew: how far its clock is off.
+        owns_first: whether it believes so; true from the start.
+        broken: names of the schedules whose jobs cannot be made.
     """
 
     def __init__(self, world: ScheduleWorld, name: str, skew: timedelta) -> None:
         self.world, self.name, self.skew = world, name, skew
+        self.owns_first, self.broken = True, set[str]()
         writer = SimulatedWriter(world.topics, world.dies, self.now)
         parts = FiringParts(
             queue=QUEUE,
@@ -165,13 +176,13 @@ class SimulatedWorker:
             transactional_id="sim.q.schedules",
             worker_id=name,
             writer=writer,
-            make_jobs=lambda schedule, at, count, now: [job_of(schedule, at, DECLARED, count, now)],
+            make_jobs=self._make_jobs,
             has_ended=lambda _job_id, _place: world.chance.random() < 0.5,
         )
         self._thread = ScheduleThread(
             ScheduleThreadParts(
                 schedules={QUEUE: QueueSchedules(parts)},
-                owns_first=lambda _queue: True,
+                owns_first=lambda _queue: self.owns_first,
                 make_reader=lambda: SimulatedReader(world.topics, world.chance),
                 clock=lambda: self.now().timestamp(),
                 monotonic=world.monotonic,
@@ -186,6 +197,16 @@ class SimulatedWorker:
     def turn(self) -> None:
         """Let its thread turn once."""
         self._thread.turn()
+
+    def figures(self) -> ScheduleFigures:
+        """What its metrics show."""
+        (found,) = self._thread.figures()
+        return found
+
+    def _make_jobs(self, schedule: ScheduleRecord, at: datetime, count: int, now: datetime) -> list[TransactionRecord]:
+        if schedule.name in self.broken:
+            raise CannotFire("no data")
+        return [job_of(schedule, at, DECLARED, count, now)]
 
 
 class ScheduleWorld:

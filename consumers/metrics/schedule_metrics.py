@@ -1,0 +1,22 @@
+"""`schedule_samples`: the samples of the schedules that a worker process fires."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ...producers.metrics import catalogue as metrics
+from ...producers.metrics.sample import Sample
+from ..schedules.schedule_thread import ScheduleFigures
+
+OUTCOMES = ("fired", "late", "missed", "overlap")
+
+
+def schedule_samples(figures: Iterable[ScheduleFigures]) -> Iterator[Sample]:
+    """Give the samples of this moment; counts stay when another process takes the schedules over."""
+    for found in figures:
+        if found.schedules is not None:
+            yield Sample(metrics.SCHEDULES, (found.queue,), found.schedules)
+        if found.late_s is not None:
+            yield Sample(metrics.SCHEDULE_LATE, (found.queue,), found.late_s)
+        for outcome in OUTCOMES:
+            yield Sample(metrics.SCHEDULE_INSTANTS, (found.queue, outcome), getattr(found.instants, outcome))

@@ -1,0 +1,35 @@
+"""`InstantCounts`: what has become of the instants of a queue's schedules, in plain numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+from ...schemas.schedule_records import ScheduleRecord
+from .pending import Pending, is_missed
+
+
+class InstantCounts:
+    """Written by the thread of schedules, read by any.
+
+    Attributes:
+        fired: within the grace.
+        late: fired after it.
+        missed: left out, since no worker was there in time.
+        overlap: left out, since the job before had not ended.
+    """
+
+    def __init__(self) -> None:
+        self.fired = self.late = self.missed = self.overlap = 0
+
+    def note(self, schedule: ScheduleRecord, pending: Pending, instants: Collection[datetime], now: datetime) -> None:
+        """Count what was decided about a schedule.
+
+        Args:
+            instants: those of `pending.fire` whose jobs were enqueued.
+        """
+        late = sum(is_missed(schedule, at, now) for at in instants)
+        self.fired += len(instants) - late
+        self.late += late
+        self.missed += pending.skipped
+        self.overlap += len(pending.fire) - len(instants)
