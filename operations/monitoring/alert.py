@@ -17,10 +17,12 @@ class Recording:
     Attributes:
         name: of the series, in Prometheus' manner `level:metric:operations`.
         expr: PromQL.
+        labels: further labels of the series.
     """
 
     name: str
     expr: str
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,6 @@ class Alert:
         summary: one line; `{{ $labels.queue }}` stands for a label, `{{ $value }}` for the value.
         description: what it means, in a sentence or two.
         labels: further labels, such as the queue where `expr` gives none.
-        runbook: an address of the owner's; empty leads to `docs/monitoring.md`.
     """
 
     name: str
@@ -44,4 +45,3 @@ class Alert:
     summary: str
     description: str
     labels: Mapping[str, str] = field(default_factory=dict)
-    runbook: str = ""

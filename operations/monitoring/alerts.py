@@ -13,6 +13,7 @@ _RUNS: Final = f'{_SETTLED}{{outcome=~"done|retried|dead"}}'
 _FAILED: Final = f'{_SETTLED}{{outcome=~"retried|dead"}}'
 _DEAD: Final = f'{_SETTLED}{{outcome="dead"}}'
 _LEADS: Final = metrics.OUTBOX_LEADS.name
+_PASSED: Final = f'{metrics.SCHEDULE_INSTANTS.name}{{outcome=~"late|missed"}}'
 _FLOWING: Final = f'{metrics.PARTITIONS.name}{{state="flowing"}}'
 _ALL_RUNS: Final = f"sum by (pipeline, queue, type) (rate({_RUNS}[10m]))"
 
@@ -147,10 +148,29 @@ ALERTS: Final = (
     Alert(
         name="StokerEventsLost",
         severity="warning",
-        expr=f"sum by (pipeline, queue) (increase({metrics.EVENTS_GIVEN_UP.name}[15m])) > 0",
-        lasts="5m",
-        summary="{{ $value | humanize }} events of queue {{ $labels.queue }} could not be written",
-        description="Statistics and the index of jobs have a gap. No job is touched.",
+        expr=f"sum by (pipeline, queue) (increase({metrics.EVENTS_GIVEN_UP.name}[5m])) > 0",
+        lasts="7m",
+        summary="Events of queue {{ $labels.queue }} cannot be written",
+        description="{{ $value | humanize }} were given up within five minutes. Statistics and the index of jobs have "
+        "a gap. No job is touched.",
+    ),
+    Alert(
+        name="StokerScheduleMissed",
+        severity="warning",
+        expr=f"max by (pipeline, queue) ({metrics.SCHEDULE_LATE.name}) > 120 or sum by (pipeline, queue) "
+        f"((increase({_PASSED}[30m]) > 0) or ({_PASSED} > 0 unless {_PASSED} offset 30m)) > 0",
+        lasts="3m",
+        summary="A schedule of queue {{ $labels.queue }} does not fire in time",
+        description="An instant is overdue, or within half an hour some were fired after their grace or left out.",
+    ),
+    Alert(
+        name="StokerOutboxBehind",
+        severity="warning",
+        expr=f"max by (pipeline, table) ({metrics.OUTBOX_OLDEST.name}) > 120 unless max by (pipeline, table) "
+        f"({metrics.OUTBOX_TROUBLE.name}) == 1",
+        lasts="3m",
+        summary="A row of outbox {{ $labels.table }} has waited for {{ $value | humanizeDuration }}",
+        description="A relay works, but not fast enough, or some rows cannot be published.",
     ),
     Alert(
         name="StokerOutboxStalls",

@@ -1,4 +1,4 @@
-"""The dashboards: the whole fleet, queues, and failures; each of one pipeline that is chosen."""
+"""The dashboards: the fleet, queues, failures, and what stands beside workers; each of one pipeline that is chosen."""
 
 from __future__ import annotations
 
@@ -200,6 +200,15 @@ QUEUE: Final = Dashboard(
             unit="s",
             queries=_quantiles(metrics.OPERATION_SECONDS, "queue"),
         ),
+        Panel(
+            title="Limits",
+            text="How much of each limit is used that counts all its jobs together, and how much there is.",
+            unit="short",
+            queries=(
+                Query(expr=_max(metrics.LIMIT_USED, "queue, limit", _CHOSEN).expr, legend="{{queue}} {{limit}} used"),
+                Query(expr=_max(metrics.LIMIT_MOST, "queue, limit", _CHOSEN).expr, legend="{{queue}} {{limit}} most"),
+            ),
+        ),
     ),
 )
 FAILURES: Final = Dashboard(
@@ -262,4 +271,85 @@ FAILURES: Final = Dashboard(
         ),
     ),
 )
-DASHBOARDS: Final = (FLEET, QUEUE, FAILURES)
+SERVICES: Final = Dashboard(
+    name="services",
+    uid="stoker-services",
+    title="Stoker: schedules, outboxes, index",
+    text="What stands beside the workers: where jobs come from, and where people look for them.",
+    by_queue=False,
+    panels=(
+        Panel(
+            title="Schedules",
+            text="Schedules that fire, by queue.",
+            unit="short",
+            kind="stat",
+            width=8,
+            queries=(_sum(metrics.SCHEDULES, "queue"),),
+        ),
+        Panel(
+            title="Relays that work",
+            text="One for each outbox.",
+            unit="short",
+            kind="stat",
+            width=8,
+            queries=(_sum(metrics.OUTBOX_LEADS, "table"),),
+        ),
+        Panel(
+            title="Index behind",
+            text="Records that are still to be read.",
+            unit="short",
+            kind="stat",
+            width=8,
+            queries=(_max(metrics.INDEX_BEHIND, "instance"),),
+        ),
+        Panel(
+            title="Lateness of schedules",
+            text="For how long the instant that is overdue the most has waited.",
+            unit="s",
+            queries=(_max(metrics.SCHEDULE_LATE, "queue"),),
+        ),
+        Panel(
+            title="Instants",
+            text="What becomes of the instants of schedules, in a second.",
+            unit="ops",
+            queries=(_rate(metrics.SCHEDULE_INSTANTS, "queue, outcome"),),
+        ),
+        Panel(
+            title="Rows of outboxes",
+            text="Those that wait, those that failed, and those behind them.",
+            unit="short",
+            queries=(_sum(metrics.OUTBOX_ROWS, "table, state"),),
+        ),
+        Panel(
+            title="Age of the oldest row",
+            text="Of any state.",
+            unit="s",
+            queries=(_max(metrics.OUTBOX_OLDEST, "table"),),
+        ),
+        Panel(
+            title="Rows published",
+            text="Rows that relays publish in a second.",
+            unit="ops",
+            queries=(_rate(metrics.OUTBOX_PUBLISHED, "table"),),
+        ),
+        Panel(
+            title="Jobs enqueued",
+            text="Jobs that producers send in a second, by type.",
+            unit="ops",
+            queries=(_rate(metrics.SENT, "queue, type"),),
+        ),
+        Panel(
+            title="Jobs refused",
+            text="Jobs that producers refuse, or that are not confirmed, in a second.",
+            unit="ops",
+            queries=(_rate(metrics.ENQUEUE_FAILED, "queue, type, error_type"),),
+        ),
+        Panel(
+            title="Records read into the index",
+            text="In a second.",
+            unit="ops",
+            queries=(_rate(metrics.INDEX_READ, "instance"),),
+        ),
+    ),
+)
+DASHBOARDS: Final = (FLEET, QUEUE, FAILURES, SERVICES)

@@ -88,6 +88,7 @@ def _panel(panel: Panel) -> Document:
         {"refId": chr(ord("A") + at), "datasource": _SOURCE, "expr": query.expr, "legendFormat": query.legend}
         for at, query in enumerate(panel.queries)
     ]
+    least = {"min": 0} if panel.kind == "timeseries" else {}
     most = {"max": 1} if panel.unit == "percentunit" else {}
     return {
         "type": panel.kind,
@@ -95,7 +96,7 @@ def _panel(panel: Panel) -> Document:
         "description": panel.text,
         "datasource": _SOURCE,
         "targets": targets,
-        "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0 if panel.kind == "timeseries" else None, **most}},
+        "fieldConfig": {"defaults": {"unit": panel.unit, **least, **most}},
         "options": _options(panel),
     }
 

@@ -24,26 +24,29 @@ def monitoring() -> None:
     show_default=True,
     help="Where your team reads the runbooks; `#` and the alert's name are added.",
 )
+@click.option(
+    "--owner", metavar="NAME", default="", help="Owner of alerts for which -A declares none, such as workers."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, which Prometheus reads as well.")
 @pass_app
-def rules(app: AppContext, *, runbooks: str, as_json: bool) -> None:
+def rules(app: AppContext, *, runbooks: str, owner: str, as_json: bool) -> None:
     """Print a rules file for Prometheus: alerts for all queues and job types that workers show in their metrics.
 
     With -A, each declared queue gets alerts of its own: for having no worker, even if it never had one, and for its
-    retention. Print the file anew when the declaration or Stoker's version changes.
+    retention; so does each job type with an SLO, for burning its budget. Each alert has the declared owner as a label,
+    and the declared runbook and escalation as annotations. Print the file anew when the declaration or Stoker's version
+    changes.
 
     \b
     Examples:
       stoker monitoring rules > stoker.rules.yml && promtool check rules stoker.rules.yml
-      stoker -A shop.jobs:pipeline monitoring rules --runbooks https://wiki.example.org/stoker
+      stoker -A shop.jobs:pipeline monitoring rules --runbooks https://wiki.example.org/stoker --owner platform
 
     Exit codes: 0; 2 when the application cannot be loaded.
     """
-    from .declared_alerts import declared_alerts
-    from .rules import all_alerts, rule_groups, yaml_text
+    from .rules import all_rules, yaml_text
 
-    declared = list(declared_alerts(app.pipeline)) if app.application else []
-    groups = rule_groups(all_alerts(declared), runbooks=runbooks)
+    groups = all_rules(app.pipeline if app.application else None, runbooks=runbooks, owner=owner)
     if as_json:
         print_json(groups)
     else:
@@ -61,7 +64,7 @@ def dashboard(name: str) -> None:
     \b
     Examples:
       stoker monitoring dashboard fleet > stoker-fleet.json
-      for name in fleet queue failures; do stoker monitoring dashboard $name > stoker-$name.json; done
+      for name in fleet queue failures services; do stoker monitoring dashboard $name > stoker-$name.json; done
 
     Exit codes: 0; 2 when there is no such dashboard.
     """

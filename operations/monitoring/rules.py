@@ -1,16 +1,23 @@
-"""`rule_groups`: the rules as Prometheus reads them. `yaml_text` writes them as YAML."""
+"""`all_rules`: the rules as Prometheus reads them. `yaml_text` writes them as YAML."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from .alert import Alert, Recording
 from .alerts import ALERTS, RECORDINGS
-from .declared_alerts import DEFAULT_RETENTION, retention_near
+from .declared_alerts import DEFAULT_RETENTION, declared_alerts, retention_near
+from .responsible import Fact, Responsible, responsible
+from .slo_alerts import slo_alerts, slo_recordings, slo_rules
+
+if TYPE_CHECKING:
+    from ...topology import Pipeline
 
 RUNBOOKS: Final = "docs/monitoring.md"
+OWNERS_FACTS: Final[tuple[Fact, ...]] = ("runbook", "escalation")
+"""Facts that an owner declares, and that stand in annotations."""
 Rule = dict[str, str | dict[str, str]]
 Groups = dict[str, list[dict[str, str | list[Rule]]]]
 
@@ -22,33 +29,52 @@ def all_alerts(declared: Sequence[Alert] = ()) -> list[Alert]:
     return [*(alert for alert in general if alert.name not in replaced), *declared]
 
 
-def rule_groups(alerts: Iterable[Alert], *, runbooks: str = RUNBOOKS) -> Groups:
+def all_rules(pipeline: Pipeline | None = None, *, runbooks: str = RUNBOOKS, owner: str = "") -> Groups:
     """Build the content of a rules file.
 
     Args:
+        pipeline: whose queues, promises and owners have rules and labels of their own.
         runbooks: address of `docs/monitoring.md`, to which the headings of the alerts are added.
+        owner: of the alerts for which the pipeline declares none.
     """
-    recordings: list[Rule] = [_recording(one) for one in RECORDINGS]
-    rules: list[Rule] = [_alert(one, runbooks) for one in alerts]
-    return {"groups": [{"name": "stoker-recordings", "rules": recordings}, {"name": "stoker-alerts", "rules": rules}]}
+    if pipeline is None:
+        return _groups(RECORDINGS, all_alerts(), Responsible(pipeline="", by_label={}, otherwise=owner), runbooks)
+    burning = slo_rules(pipeline)
+    alerts = all_alerts([*declared_alerts(pipeline), *slo_alerts(pipeline.namespace, burning)])
+    return _groups(
+        [*RECORDINGS, *slo_recordings(pipeline.namespace, burning)], alerts, responsible(pipeline, owner), runbooks
+    )
+
+
+def _groups(recordings: Iterable[Recording], alerts: Iterable[Alert], owners: Responsible, runbooks: str) -> Groups:
+    recorded: list[Rule] = [_recording(one) for one in recordings]
+    rules: list[Rule] = [_alert(one, owners, runbooks) for one in alerts]
+    return {"groups": [{"name": "stoker-recordings", "rules": recorded}, {"name": "stoker-alerts", "rules": rules}]}
 
 
 def _recording(recording: Recording) -> Rule:
-    return {"record": recording.name, "expr": recording.expr}
+    labels = {"labels": dict(recording.labels)} if recording.labels else {}
+    return {"record": recording.name, "expr": recording.expr, **labels}
 
 
-def _alert(alert: Alert, runbooks: str) -> Rule:
+def _alert(alert: Alert, owners: Responsible, runbooks: str) -> Rule:
+    facts: dict[str, str] = {fact: owners.text(fact, alert.labels) for fact in OWNERS_FACTS}
     return {
         "alert": alert.name,
         "expr": alert.expr,
         "for": alert.lasts,
-        "labels": {"severity": alert.severity, **alert.labels},
+        "labels": _given({"severity": alert.severity, "owner": owners.text("owner", alert.labels), **alert.labels}),
         "annotations": {
             "summary": alert.summary,
             "description": alert.description,
-            "runbook_url": alert.runbook or f"{runbooks}#{alert.name.lower()}",
+            "runbook_url": f"{runbooks}#{alert.name.lower()}",
+            **_given(facts),
         },
     }
+
+
+def _given(texts: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in texts.items() if text}
 
 
 def yaml_text(groups: Groups) -> str:

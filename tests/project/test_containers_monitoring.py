@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import compose_spec
+import pytest
 import yaml
 
 from support.kafka.brokers import cannot_have
@@ -33,20 +35,29 @@ def test_the_step_prints_rules_and_dashboards_where_both_read_them(tmp_path: Pat
     assert [file.name for file in found] == ["stoker.rules.yml"]
     assert "StokerNoWorker" in found[0].read_text(encoding="utf-8")
     uids = {json.loads(file.read_text(encoding="utf-8"))["uid"] for file in tmp_path.glob("*.json")}
-    assert uids == {"stoker-fleet", "stoker-queue", "stoker-failures"}
+    assert uids == {"stoker-fleet", "stoker-queue", "stoker-failures", "stoker-services"}
     assert CONFIGS["grafana-dashboards"]["providers"][0]["options"]["path"] == FOLDER == str(Path(rules).parent)
     for name in ("prometheus", "grafana"):
         assert f"monitoring:{FOLDER}:ro" in SERVICES[name]["volumes"]
         assert SERVICES[name]["depends_on"]["monitoring"]["condition"] == "service_completed_successfully"
 
 
-def test_prometheus_reads_what_the_worker_shows() -> None:
-    """Port and service are those of the worker, and Grafana asks this Prometheus."""
+def test_compose_takes_the_file() -> None:
+    """Each key and value is one that the specification of compose files has; engines refuse others."""
+    compose_spec.PyCompose.from_json(json.dumps(COMPOSE)).validate()
+    misspelt = json.dumps(COMPOSE).replace('"depends_on"', '"depend_on"')
+    with pytest.raises(ValueError, match="depend_on"):
+        compose_spec.PyCompose.from_json(misspelt)
+
+
+def test_prometheus_reads_what_worker_and_index_show() -> None:
+    """Ports and services are theirs, and Grafana asks this Prometheus."""
     (job,) = CONFIGS["prometheus"]["scrape_configs"]
     (found,) = job["dns_sd_configs"]
-    command = SERVICES["worker"]["command"]
-    assert found["names"] == ["worker"]
-    assert command[command.index("--metrics-port") + 1] == str(found["port"])
+    assert found["names"] == ["worker", "status"]
+    for name in found["names"]:
+        command = SERVICES[name]["command"]
+        assert command[command.index("--metrics-port") + 1] == str(found["port"])
     (source,) = CONFIGS["grafana-datasource"]["datasources"]
     assert source["url"] == "http://prometheus:9090"
     mounted = {config["source"] for service in SERVICES.values() for config in service.get("configs", [])}

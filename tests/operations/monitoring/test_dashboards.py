@@ -11,21 +11,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard as GrafanaDashboard
 
 from stoker.consumers import Worker, WorkerSettings
 from stoker.operations.cli import main as stoker
+from stoker.operations.job_index.following import Follower
+from stoker.operations.job_index.index_metrics import IndexMetrics
 from stoker.operations.monitoring.dashboards import DASHBOARDS
+from stoker.operations.monitoring.grafana import grafana_document
 from stoker.operations.monitoring.panel import Dashboard
-from stoker.operations.monitoring.rules import all_alerts, rule_groups, yaml_text
+from stoker.operations.monitoring.rules import all_rules, yaml_text
 from stoker.producers import Producer
 from stoker.producers.metrics.catalogue import METRICS
-from stoker.topology import Breaker, ClusterSettings, Concurrency, Pipeline, RetryPolicy
+from stoker.producers.metrics.sample import Source
+from stoker.producers.metrics.server import MetricsServer
+from stoker.producers.outbox import OutboxRelay
+from stoker.producers.schedules import Schedules
+from stoker.schemas import PayloadRefused
+from stoker.topology import Breaker, ClusterSettings, Concurrency, Pipeline, RetryPolicy, every
 from support.kafka.brokers import cannot_have
+from support.scenes.outboxes import make_sqlite
 from support.scenes.worker import RunningWorker, create
 from support.sight.scraping import free_ports, get
 from support.waiting import wait_until
@@ -51,7 +63,7 @@ def test_every_name_in_an_expression_is_a_metric() -> None:
 
 
 def test_every_panel_shows_data(cluster: ClusterSettings, namespace: str, tmp_path: Path) -> None:
-    """A worker with jobs of each outcome fills all of them, and Prometheus computes all rules."""
+    """A worker with jobs of each outcome, a schedule, a relay, a producer and an index fill all; rules are computed."""
     pipeline = Pipeline(namespace)
     queue = pipeline.queue("work", partitions=2, tiers=(timedelta(seconds=1),))
     may_end = threading.Event()
@@ -65,12 +77,24 @@ def test_every_panel_shows_data(cluster: ClusterSettings, namespace: str, tmp_pa
     def wait() -> None:
         may_end.wait(100)
 
+    pipeline.schedule("often", every(timedelta(seconds=1)), act.call(1))
     create(pipeline, cluster)
-    with Producer(pipeline, cluster) as producer:
+    with Schedules(pipeline, cluster) as schedules:
+        schedules.apply_declared()
+    worker = Worker(pipeline, cluster, WorkerSettings(grace=GRACE, revoke_grace=GRACE, concurrency=4))
+    with (
+        Producer(pipeline, cluster) as producer,
+        OutboxRelay(pipeline, make_sqlite(tmp_path), cluster) as relay,
+        following_index(pipeline, cluster, tmp_path) as index,
+        MetricsServer(
+            [worker.measure(), producer.measure(), *(Source(namespace, one) for one in (relay.samples, index.samples))],
+            0,
+        ) as server,
+    ):
         producer.enqueue_many(act.call(number) for number in range(-2, 30))
         producer.enqueue_many(wait.call() for _ in range(3))
-    worker = Worker(pipeline, cluster, WorkerSettings(grace=GRACE, revoke_grace=GRACE, concurrency=4))
-    with worker.serve_metrics(0) as server:
+        with pytest.raises(PayloadRefused):
+            producer.enqueue(act, "no number")  # type: ignore[arg-type]
         running = RunningWorker(worker)
         try:
             with running_prometheus(server.port, tmp_path) as port:
@@ -83,13 +107,28 @@ def test_every_panel_shows_data(cluster: ClusterSettings, namespace: str, tmp_pa
 
 
 @contextmanager
+def following_index(pipeline: Pipeline, cluster: ClusterSettings, folder: Path) -> Iterator[IndexMetrics]:
+    """Keep an index of the pipeline's jobs, as `stoker status run` does; gives what it shows."""
+    path, ends = folder / "jobs.sqlite", threading.Event()
+    measured = IndexMetrics(path)
+    follower = Follower(pipeline, cluster, path, keep=timedelta(days=1))
+    thread = threading.Thread(target=follower.run, args=(ends.is_set, measured.note), daemon=True)
+    thread.start()
+    try:
+        yield measured
+    finally:
+        ends.set()
+        thread.join(30)
+
+
+@contextmanager
 def running_prometheus(target: int, folder: Path) -> Iterator[int]:
     """Start a Prometheus that reads one process each second and computes the rules; gives its port."""
     binary = shutil.which("prometheus")
     if binary is None:
         cannot_have("prometheus: install Debian's package of that name")
     assert binary is not None
-    (folder / "stoker.rules.yml").write_text(yaml_text(rule_groups(all_alerts())), encoding="utf-8")
+    (folder / "stoker.rules.yml").write_text(yaml_text(all_rules()), encoding="utf-8")
     settings = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": ["stoker.rules.yml"],
@@ -151,3 +190,25 @@ def test_a_dashboard_fits_any_grafana(dashboard: Dashboard) -> None:
         assert panel["fieldConfig"]["defaults"]["unit"]
         assert all(target["datasource"]["uid"] == "${datasource}" for target in panel["targets"])
     assert len({panel["id"] for panel in document["panels"]}) == len(document["panels"])
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: dashboard.name)
+def test_grafana_knows_each_key_of_a_dashboard(dashboard: Dashboard) -> None:
+    """Read into the types of Grafana's own kit and written again, nothing is lost: it drops what it does not know."""
+    document = grafana_document(dashboard)
+    kept = json.loads(JSONEncoder().encode(GrafanaDashboard.from_json(document)))
+    assert lost(document, kept) == []
+    misspelt = json.loads(json.dumps(document).replace('"gridPos"', '"gridpos"'))
+    assert lost(misspelt, json.loads(JSONEncoder().encode(GrafanaDashboard.from_json(misspelt))))
+
+
+def lost(given: Any, kept: Any, place: str = "") -> list[str]:
+    """Where a document differs from one that may have more keys."""
+    if isinstance(given, dict) and isinstance(kept, dict):
+        missing = [f"{place}/{key}" for key in given.keys() - kept.keys()]
+        return missing + [
+            found for key in given.keys() & kept.keys() for found in lost(given[key], kept[key], f"{place}/{key}")
+        ]
+    if isinstance(given, list) and isinstance(kept, list) and len(given) == len(kept):
+        return [found for at, one in enumerate(given) for found in lost(one, kept[at], f"{place}/{at}")]
+    return [] if given == kept else [place]
