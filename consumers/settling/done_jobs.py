@@ -9,9 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from ...schemas import wire_text
 from ...schemas.jobs_ended import JobsEnded, encode_jobs_ended, indexed, packed, packed_ids
@@ -20,8 +19,9 @@ from ..records.record import Record, attempt_or_1
 from .events import enqueued
 from .writes import utc
 
-MOST_JOBS: Final = 2_000
-"""Of one event, which has some 60 bytes for each before compression."""
+MOST_JOBS: Final = 500
+"""Of one event, which has some 50 bytes for each. The records of so many fit a processor's cache, where an event of more
+would find them slowly each time that it looks at one: a column is a look at all of them, and to free them another."""
 MOST_WAITING: Final = 20_000
 """Jobs that are handed over and not published yet: beyond them, some are given up."""
 NO_ROOM: Final = "more jobs end than events can be made of"
@@ -86,12 +86,10 @@ class DoneJobs:
     def flush(self) -> None:
         """Publish what has come until now."""
         with self._lock:
-            records = [record for batch in self._batches for record in batch]
-            self._batches.clear()
+            batches, self._batches = self._batches, deque()
             self._waiting = 0
-        waiting = iter(records)
-        while some := list(islice(waiting, MOST_JOBS)):
-            self._publish_some(some)
+        for records in _each_let_go(batches):
+            self._publish_some(records)
 
     def _publish_some(self, records: list[Record]) -> None:
         left = len(records)
@@ -110,16 +108,25 @@ class DoneJobs:
             self.flush()
 
 
-def jobs_ended(records: Iterable[Record], queue: str, worker_id: str, release: str) -> Iterator[JobsEnded]:
+def _each_let_go(batches: deque[Sequence[Record]]) -> Iterator[list[Record]]:
+    """Yield records, as many as an event has, and keep none: they are freed while their memory is in the cache."""
+    waiting: list[Record] = []
+    while batches:
+        waiting += batches.popleft()
+        while len(waiting) >= MOST_JOBS or (waiting and not batches):
+            yield waiting[:MOST_JOBS]
+            del waiting[:MOST_JOBS]
+
+
+def jobs_ended(records: Sequence[Record], queue: str, worker_id: str, release: str) -> Iterator[JobsEnded]:
     """The events of these jobs: one for each sort of records that have the same headers."""
-    alike: dict[Any, list[Record]] = {}
-    for record in records:
-        alike.setdefault(record.layout, []).append(record)
-    for same in alike.values():
-        yield _event(same, queue, worker_id, release)
+    layouts = dict.fromkeys([record.layout for record in records])
+    for layout in layouts:
+        alike = records if len(layouts) == 1 else [record for record in records if record.layout is layout]
+        yield _event(alike, queue, worker_id, release)
 
 
-def _event(records: list[Record], queue: str, worker_id: str, release: str) -> JobsEnded:
+def _event(records: Sequence[Record], queue: str, worker_id: str, release: str) -> JobsEnded:
     """The event of records whose headers stand at the same places."""
     now_s = time.time()
     began_before_s, took_s = _times(records)
@@ -186,11 +193,13 @@ def _texts(records: Sequence[Record], name: str) -> tuple[list[str], bytes]:
 
 def _keys(records: Sequence[Record]) -> tuple[bytes, bytes]:
     keys = [record.key for record in records]
-    if not any(key is not None for key in keys):
+    try:
+        return packed("i", list(map(len, keys))), b"".join(keys)  # type: ignore[arg-type]  # such as has none is below
+    except TypeError:  # of a job without a key
+        some = [key for key in keys if key is not None]
+    if not some:
         return b"", b""
-    if None in keys:
-        return packed("i", [-1 if key is None else len(key) for key in keys]), b"".join(filter(None, keys))
-    return packed("i", list(map(len, keys))), b"".join(keys)  # type: ignore[arg-type]  # none is None
+    return packed("i", [-1 if key is None else len(key) for key in keys]), b"".join(some)
 
 
 def _enqueued_ms(record: Record) -> int:
