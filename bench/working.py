@@ -23,6 +23,8 @@ PATIENCE_S: Final = 60.0
 READ_EVERY_S: Final = 1.0
 """Fifteen times as often as Prometheus does, unless told otherwise."""
 _LOOK_S: Final = 0.02
+_WARM_SHARE: Final = 0.1
+"""Of the jobs: while these run, clients still connect, and what is done once for all jobs is done."""
 _RSS_UNIT_BYTES: Final = 1_024  # Linux counts in KiB
 
 
@@ -106,12 +108,18 @@ def _drained(part: Part, pipeline: Pipeline, worker: Worker) -> Result:
         return worker.snapshot()[0].settled
 
     began_s, cpu_began_s = _last_idle(settled)
+    before = _wait_count(settled, round(part.jobs * _WARM_SHARE), "settled jobs")
+    warm_s, cpu_warm_s = time.perf_counter() - began_s, time.process_time() - cpu_began_s
+    if before == part.jobs:  # so few that no look came amid them: all of them count
+        before, warm_s, cpu_warm_s = 0, 0.0, 0.0
     _wait_count(settled, part.jobs, "settled jobs")
     settled_s, cpu_s = time.perf_counter() - began_s, time.process_time() - cpu_began_s
     _wait_committed(part, pipeline)
     return {
         "jobs_per_s": part.jobs / (time.perf_counter() - began_s),
         "settled_per_s": part.jobs / settled_s,
+        "warm_per_s": (part.jobs - before) / (settled_s - warm_s),
+        "warm_cpu_us": (cpu_s - cpu_warm_s) / (part.jobs - before) * 1e6,
         "cpu_us": cpu_s / part.jobs * 1e6,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT_BYTES / 1e6,
     }
@@ -128,8 +136,8 @@ def _last_idle(settled: Callable[[], int]) -> tuple[float, float]:
     raise WorkerStoodStill("the first settled job", 0)
 
 
-def _wait_count(count: Callable[[], int], expected: int, what: str) -> None:
-    """Wait for a count to be reached, as long as it grows."""
+def _wait_count(count: Callable[[], int], expected: int, what: str) -> int:
+    """Wait for a count to be reached, as long as it grows; gives what it is then."""
     seen, give_up_s = count(), time.monotonic() + PATIENCE_S
     while seen < expected:
         time.sleep(_LOOK_S)
@@ -138,6 +146,7 @@ def _wait_count(count: Callable[[], int], expected: int, what: str) -> None:
             give_up_s = time.monotonic() + PATIENCE_S
         elif time.monotonic() > give_up_s:
             raise WorkerStoodStill(f"{expected:,} {what}", seen)
+    return seen
 
 
 def _wait(condition: Callable[[], bool], awaited: str, seen: Callable[[], object]) -> None:
