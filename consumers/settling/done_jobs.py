@@ -20,8 +20,8 @@ from .events import enqueued
 from .writes import utc
 
 MOST_JOBS: Final = 500
-"""Of one event, which has some 50 bytes for each. The records of so many fit a processor's cache, where an event of more
-would find them slowly each time that it looks at one: a column is a look at all of them, and to free them another."""
+"""Of one event, which has some 50 bytes for each. The records of so many fit a processor's cache: each column is a look
+at all of them, and freeing them another."""
 MOST_WAITING: Final = 20_000
 """Jobs that are handed over and not published yet: beyond them, some are given up."""
 NO_ROOM: Final = "more jobs end than events can be made of"

@@ -16,7 +16,7 @@ from stoker.operations.job_index.queries import IndexReader, JobFilter
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Pipeline, RetryPolicy
 from support.kafka.configs import change_configs
-from support.scenes.worker import SHORT_GRACES, RunningWorker, create, declare_queue, wait_all_committed
+from support.scenes.worker import RunningWorker, create, declare_queue, wait_all_committed
 from support.sight.events import done_jobs, job_events
 from support.sight.scraping import scrape
 from support.waiting import wait_until
@@ -29,12 +29,13 @@ pytestmark = [
 REFUSED = {"max.message.bytes": "1"}
 ALLOWED = {"max.message.bytes": "1000000"}
 DONE, SPENT = 40, 3
+SHORT = timedelta(seconds=5)
 
 
 @contextmanager
 def watched_worker(pipeline: Pipeline, cluster: ClusterSettings) -> Iterator[tuple[RunningWorker, int]]:
     """A worker, and the port of its metrics."""
-    worker = Worker(pipeline, cluster, WorkerSettings(**SHORT_GRACES))
+    worker = Worker(pipeline, cluster, WorkerSettings(grace=SHORT, revoke_grace=SHORT))
     with worker.serve_metrics(0) as server:
         running = RunningWorker(worker)
         try:
