@@ -100,7 +100,8 @@ def _plain(metric: Metric, look: _Look) -> Callback:
     def call_back(_options: CallbackOptions) -> Iterator[Observation]:
         for sample in look.of(metric):
             if not isinstance(sample.value, HistogramValue):
-                yield Observation(sample.value, {**look.of_all, **_attributes(sample)})
+                number = sample.value + 0  # a bool would keep OTLP's exporter from sending anything
+                yield Observation(number, {**look.of_all, **_attributes(sample)})
 
     return call_back
 

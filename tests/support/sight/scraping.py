@@ -12,6 +12,8 @@ from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from stoker.producers.metrics.catalogue import METRICS, PIPELINE, Metric
+
 TIMEOUT_S = 10.0
 
 
@@ -35,9 +37,26 @@ class Scrape:
         found = text_string_to_metric_families(self.page)
         return {family.name + ("_total" if family.type == "counter" else ""): family.type for family in found}
 
+    def unlisted(self) -> list[str]:
+        """The series whose name or labels the catalogue does not have, which must be none."""
+        listed = {name: labels for metric in METRICS for name, labels in _series_of(metric)}
+        found = (sample for family in text_string_to_metric_families(self.page) for sample in family.samples)
+        return [f"{one.name}{one.labels}" for one in found if listed.get(one.name) != set(one.labels)]
+
     def _samples(self, name: str) -> list[Any]:
         families = text_string_to_metric_families(self.page)
         return [sample for family in families for sample in family.samples if sample.name == name]
+
+
+def _series_of(metric: Metric) -> list[tuple[str, set[str]]]:
+    labels = {PIPELINE, *metric.labels}
+    if metric.kind != "histogram":
+        return [(metric.name, labels)]
+    return [
+        (f"{metric.name}_bucket", labels | {"le"}),
+        (f"{metric.name}_count", labels),
+        (f"{metric.name}_sum", labels),
+    ]
 
 
 def scrape(port: int) -> Scrape:
