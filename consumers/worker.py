@@ -272,7 +272,6 @@ class Worker:
         """Make the server of `/metrics`, `/live` and `/ready`, which answers in its `with` block; call it before `run`.
 
         Raises:
-            PrometheusClientMissing: the extra `metrics` is not installed.
             MetricsPortTaken: the address cannot be listened on.
         """
         return MetricsServer([self.measure()], port, host, health=self.health)

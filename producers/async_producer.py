@@ -144,7 +144,6 @@ class AsyncProducer:
         """Make the server of `/metrics`, `/live` and `/ready` of this program, which answers in its `with` block.
 
         Raises:
-            PrometheusClientMissing: the extra `metrics` is not installed.
             MetricsPortTaken: the address cannot be listened on.
         """
         return MetricsServer([self.measure()], port, host)

@@ -49,7 +49,6 @@ EXPECTED: Final = {
     "stoker.operations.payload_input.InputRefused": ExitCode.USAGE,
     "stoker.producers.control.errors.OrderRefused": ExitCode.USAGE,
     "stoker.producers.schedules.errors.ScheduleRefused": ExitCode.USAGE,
-    "stoker.producers.metrics.errors.PrometheusClientMissing": ExitCode.USAGE,
     "stoker.producers.errors.CallRefused": ExitCode.USAGE,
     "stoker.producers.errors.SettingRefused": ExitCode.USAGE,
     "stoker.schemas.errors.ContractRefused": ExitCode.USAGE,

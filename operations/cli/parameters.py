@@ -112,7 +112,6 @@ class MetricsAddress:
         """Open and close so many ports, from the first one on.
 
         Raises:
-            PrometheusClientMissing: the extra `metrics` is not installed.
             MetricsPortTaken: one cannot be listened on.
         """
         from ...producers.metrics.server import MetricsServer

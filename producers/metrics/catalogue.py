@@ -32,9 +32,9 @@ OPERATION: Final = ("messaging_system", "messaging_operation_name")
 """The labels that the conventions require."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Metric:
-    """One metric.
+    """One metric; the list has each of them once, so it is equal to itself alone.
 
     Attributes:
         name: as Prometheus has it.

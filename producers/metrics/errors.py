@@ -1,17 +1,10 @@
-"""Errors of metrics: both come before a process has begun its work."""
+"""Errors of metrics: they come before a process has begun its work."""
 
 from __future__ import annotations
 
 
 class MetricsError(Exception):
     """A process cannot show its metrics."""
-
-
-class PrometheusClientMissing(MetricsError):
-    """The package that writes the page for Prometheus is not installed."""
-
-    def __init__(self) -> None:
-        super().__init__("metrics need the package prometheus_client: install stoker[metrics], or leave the port out")
 
 
 class MetricsPortTaken(MetricsError):

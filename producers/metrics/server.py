@@ -12,8 +12,9 @@ from threading import Thread
 from types import TracebackType
 from typing import Final, Self
 
-from .errors import MetricsPortTaken, PrometheusClientMissing
+from .errors import MetricsPortTaken
 from .health import AlwaysWell, Health, HealthReport
+from .page import CONTENT_TYPE, MetricsPage
 from .sample import Source
 
 _LOGGER = logging.getLogger("stoker.metrics")
@@ -37,14 +38,13 @@ class MetricsServer:
         host: loopback, unless given: the page names queues and job types, and asks for no password.
 
     Raises:
-        PrometheusClientMissing: the extra `metrics` is not installed.
         MetricsPortTaken: the address cannot be listened on.
     """
 
     def __init__(
         self, sources: Sequence[Source], port: int, host: str = LOCAL, *, health: Health | None = None
     ) -> None:
-        self._write_page = _page_writer(sources)
+        self._page = MetricsPage(sources)
         self.health: Health = health or AlwaysWell()
         self._server = _listen(host, port, self._answer)
         self.port = int(self._server.server_address[1])
@@ -71,11 +71,10 @@ class MetricsServer:
     ) -> None:
         self.close()
 
-    def _answer(self, path: str, accept: str) -> Answer:
+    def _answer(self, path: str) -> Answer:
         match path.partition("?")[0]:
             case "/metrics":
-                content_type, page = self._write_page(accept)
-                return 200, content_type, page
+                return 200, CONTENT_TYPE, self._page.write()
             case "/live":
                 return _of_health("live", self.health.live())
             case "/ready":
@@ -90,25 +89,6 @@ def _of_health(word: str, report: HealthReport) -> Answer:
     return 200 if report.is_well else 503, "application/json", json.dumps(body).encode() + b"\n"
 
 
-def _page_writer(sources: Sequence[Source]) -> Callable[[str], tuple[str, bytes]]:
-    """Make the function that writes the page in the form that a client accepts: content type and text."""
-    try:
-        from prometheus_client import CollectorRegistry
-        from prometheus_client.exposition import choose_encoder
-
-        from .prometheus import StokerCollector
-    except ImportError as missing:
-        raise PrometheusClientMissing from missing
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(StokerCollector(sources))
-
-    def write(accept: str) -> tuple[str, bytes]:
-        encode, content_type = choose_encoder(accept)
-        return content_type, encode(registry)
-
-    return write
-
-
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
@@ -118,7 +98,7 @@ class _Server(ThreadingHTTPServer):
         self.server_name, self.server_port = "stoker", int(self.server_address[1])
 
 
-def _listen(host: str, port: int, answer: Callable[[str, str], Answer]) -> _Server:
+def _listen(host: str, port: int, answer: Callable[[str], Answer]) -> _Server:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         server_version = "stoker"
@@ -127,7 +107,7 @@ def _listen(host: str, port: int, answer: Callable[[str, str], Answer]) -> _Serv
 
         def do_GET(self) -> None:
             try:
-                status, content_type, body = answer(self.path, self.headers.get("Accept", ""))
+                status, content_type, body = answer(self.path)
             except Exception:  # a scrape that fails must not pass for a process without metrics
                 _LOGGER.exception("%s could not be answered; jobs go on", self.path)
                 status, content_type, body = 500, "text/plain; charset=utf-8", b"failed: the log says why\n"

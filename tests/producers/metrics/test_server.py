@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
 import pytest
 
 from stoker.producers.metrics import catalogue
-from stoker.producers.metrics.errors import MetricsPortTaken, PrometheusClientMissing
+from stoker.producers.metrics.errors import MetricsPortTaken
 from stoker.producers.metrics.health import HealthReport
 from stoker.producers.metrics.histogram import HistogramValue
 from stoker.producers.metrics.sample import Sample, Source
@@ -71,11 +70,3 @@ def test_a_port_is_taken_once_and_free_after_the_end() -> None:
         with pytest.raises(MetricsPortTaken, match=rf"127\.0\.0\.1:{server.port} .*--metrics-port"):
             MetricsServer([], server.port)
     MetricsServer([], server.port).close()
-
-
-def test_without_its_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The core is installed without prometheus_client."""
-    monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    monkeypatch.delitem(sys.modules, "stoker.producers.metrics.prometheus", raising=False)
-    with pytest.raises(PrometheusClientMissing, match=r"stoker\[metrics\]"):
-        MetricsServer([], 0)
