@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, TypeVar
 
 from ...producers.metrics import catalogue as metrics
 from ...producers.metrics.catalogue import KAFKA
@@ -17,12 +17,15 @@ from ..isolation.runners import IsolatedRunners
 from ..meters.limit_report import LimitReport
 from ..queue_worker import QueueWorker
 from ..records.assignment import Assignment
+from ..records.record import Record
 from ..runners.async_runners import AsyncRunners
 from ..runners.threads import ThreadRunners
 from ..settling.settlement import SettlementBatch
 from .job_figures import JobFigures
 
 _LOGGER = logging.getLogger("stoker.metrics")
+
+_Jobs = TypeVar("_Jobs", SettlementBatch, Sequence[Record])
 
 GROWTH_OVER_S: Final = 60.0
 PARTITION_STATES: Final = ("restoring", "flowing", "leaving")
@@ -60,15 +63,26 @@ class QueueMetrics:
         self._name = parts.queue.name
         self._figures = JobFigures(self._name, parts.job_type_names)
         self._growth = Growth()
-        parts.settled.fold = self._fold
+        self._has_failed = False
+        if parts.settings.done_events:
+            parts.settled.fold = self._guarded(self._figures.fold_others)
+            parts.done_jobs.fold = self._guarded(self._figures.fold_published)
+            parts.done_jobs.fold_given_up = self._guarded(self._figures.fold_done)
+        else:
+            parts.settled.fold = self._guarded(self._figures.fold)
 
-    def _fold(self, batch: SettlementBatch) -> None:
-        """Count a batch; an error here must not end the settling thread, and with it the worker."""
-        try:
-            self._figures.fold(batch)
-        except Exception:
-            self._parts.settled.fold = None
-            _LOGGER.exception("the metrics of queue %r failed and count no more jobs; jobs go on", self._name)
+    def _guarded(self, fold: Callable[[_Jobs], None]) -> Callable[[_Jobs], None]:
+        """Count until an error: it must not end the settling thread, and with it the worker."""
+
+        def fold_guarded(jobs: _Jobs) -> None:
+            try:
+                if not self._has_failed:
+                    fold(jobs)
+            except Exception:
+                self._has_failed = True
+                _LOGGER.exception("the metrics of queue %r failed and count no more jobs; jobs go on", self._name)
+
+        return fold_guarded
 
     def samples(self) -> Iterator[Sample]:
         """The samples of this moment."""

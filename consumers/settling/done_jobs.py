@@ -28,12 +28,17 @@ NO_ROOM: Final = "more jobs end than events can be made of"
 INTERVAL_S: Final = 0.1
 """How long jobs gather."""
 
+Fold = Callable[[Sequence[Record]], None]
+"""Counts jobs."""
 Publish = Callable[[bytes, bytes, int], None]
 """Takes an event's key and value, and of how many jobs it is."""
 
 
 class DoneJobs:
     """Gathers the jobs of one queue that are done, and publishes them; the settling thread calls `add`.
+
+    Where somebody counts them, `fold` takes those of an event right after it was made, when they are at hand, and
+    `fold_given_up` at once, in the thread of `add`, those that there is no room for.
 
     Args:
         publish: never raises, and waits for nothing.
@@ -58,6 +63,8 @@ class DoneJobs:
         self._has_some = threading.Event()
         self._is_closing = threading.Event()
         self._thread: threading.Thread | None = None
+        self.fold: Fold | None = None
+        self.fold_given_up: Fold | None = None
 
     def add(self, records: Sequence[Record]) -> None:
         """Take jobs that are done and settled; nothing changes the sequence any more."""
@@ -67,6 +74,8 @@ class DoneJobs:
                 self._waiting += len(records)
                 self._batches.append(records)
         if not has_room:
+            if self.fold_given_up is not None:
+                self.fold_given_up(records)
             return self._give_up(len(records), NO_ROOM)
         if self._thread is None and not self._is_closing.is_set():
             self._thread = threading.Thread(target=self._run, name=f"stoker-events-{self._queue}", daemon=True)
@@ -92,13 +101,14 @@ class DoneJobs:
             self._publish_some(records)
 
     def _publish_some(self, records: list[Record]) -> None:
-        left = len(records)
-        try:
-            for event in jobs_ended(records, self._queue, self._worker_id, self._release):
+        for alike in _by_layout(records):
+            try:
+                event = _event(alike, self._queue, self._worker_id, self._release)
                 self._publish(self._worker_id.encode(), encode_jobs_ended(event), event.count)
-                left -= event.count
-        except Exception as fault:  # noqa: BLE001  # of one event, which must not end those of all other jobs
-            self._give_up(left, fault)
+            except Exception as fault:  # noqa: BLE001  # of one event, which must not end those of all other jobs
+                self._give_up(len(alike), fault)
+            if self.fold is not None:
+                self.fold(alike)
 
     def _run(self) -> None:
         while not self._is_closing.is_set():
@@ -120,10 +130,14 @@ def _each_let_go(batches: deque[Sequence[Record]]) -> Iterator[list[Record]]:
 
 def jobs_ended(records: Sequence[Record], queue: str, worker_id: str, release: str) -> Iterator[JobsEnded]:
     """The events of these jobs: one for each sort of records that have the same headers."""
+    return (_event(alike, queue, worker_id, release) for alike in _by_layout(records))
+
+
+def _by_layout(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    """The records, by their sorts."""
     layouts = dict.fromkeys([record.layout for record in records])
     for layout in layouts:
-        alike = records if len(layouts) == 1 else [record for record in records if record.layout is layout]
-        yield _event(alike, queue, worker_id, release)
+        yield records if len(layouts) == 1 else [record for record in records if record.layout is layout]
 
 
 def _event(records: Sequence[Record], queue: str, worker_id: str, release: str) -> JobsEnded:

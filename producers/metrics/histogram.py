@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import add
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,10 @@ class HistogramValue:
 
     counts: tuple[int, ...]
     total: float
+
+    def __add__(self, other: HistogramValue) -> HistogramValue:
+        """Count the values of both, which have the same buckets."""
+        return HistogramValue(tuple(map(add, self.counts, other.counts)), self.total + other.total)
 
 
 class Histogram:

@@ -115,6 +115,21 @@ def test_what_has_no_room_is_given_up() -> None:
     assert sum(scene.published) == done_jobs.MOST_WAITING
 
 
+def test_each_job_is_counted_once_with_or_without_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those with an event by the thread that makes it, also where that fails; those without room at once."""
+    scene, record = Gathering(), a_record()
+    counted, at_once = list[int](), list[int]()
+    scene.jobs.fold = lambda records: counted.append(len(records))
+    scene.jobs.fold_given_up = lambda records: at_once.append(len(records))
+    scene.jobs._is_closing.set()  # without the thread, so that they gather
+    scene.jobs.add([record] * done_jobs.MOST_WAITING)
+    scene.jobs.add([record] * 3)
+    assert (counted, at_once) == ([], [3])
+    monkeypatch.setattr(done_jobs, "encode_jobs_ended", lambda _event: 1 // 0)
+    scene.jobs.close()
+    assert (sum(counted), at_once) == (done_jobs.MOST_WAITING, [3])
+
+
 def test_an_event_that_cannot_be_made_ends_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its jobs are given up, and the thread goes on with the next ones."""
     scene, record = Gathering(), a_record()

@@ -1,0 +1,56 @@
+"""What is settled is counted once, by whichever thread folds it, and each count is there before it is more than 0."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, get_args
+
+import pytest
+
+from stoker.consumers.metrics.job_figures import UNKNOWN, JobFigures
+from stoker.consumers.records.outcomes import CancelReason, DeadReason, DeferReason
+from stoker.consumers.records.record import Record
+from stoker.producers.metrics.catalogue import RUN_SECONDS, SETTLED, WAIT_SECONDS
+from stoker.producers.metrics.histogram import HistogramValue
+from stoker.topology.wire import headers as wire
+from support.scenes.deliveries import declare
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def a_record(job_type: str) -> Record:
+    """The record of a job that has run for half a second."""
+    record = declare().record({wire.JOB_TYPE: job_type.encode()})
+    record.ended_s = time.monotonic()
+    record.began_s = record.ended_s - 0.5
+    return record
+
+
+def settled(figures: JobFigures) -> dict[tuple[str, ...], Any]:
+    """{(type, outcome, reason): records}."""
+    return {sample.labels[1:]: sample.value for sample in figures.samples() if sample.metric is SETTLED}
+
+
+def test_each_outcome_and_reason_is_there_from_the_start() -> None:
+    """Of each declared type, and of records with no known one: `increase()` does not see a count that begins at 1."""
+    counts = settled(JobFigures("work", ["act", "mail"]))
+    for name in ("act", "mail", UNKNOWN):
+        assert {(name, "dead", reason) for reason in get_args(DeadReason)} <= counts.keys()
+        assert {(name, "cancelled", reason) for reason in get_args(CancelReason)} <= counts.keys()
+        assert {(name, "deferred", reason) for reason in get_args(DeferReason)} <= counts.keys()
+        assert {(name, "retried", ""), (name, "skipped", "")} <= counts.keys()
+    assert {("act", "done", ""), ("mail", "done", "")} <= counts.keys()
+    assert set(counts.values()) == {0}
+
+
+@pytest.mark.parametrize("names", [["act"], ["act", "mail"]])
+def test_both_threads_together_count_each_job(names: list[str]) -> None:
+    """Jobs that are done by type, with their runs and waits; in queues of one type and of more."""
+    figures = JobFigures("work", names)
+    figures.fold_published([a_record(name) for name in names for _ in range(30)])
+    figures.fold_done([a_record(name) for name in names])
+    counts = settled(figures)
+    assert {name: counts[name, "done", ""] for name in names} == dict.fromkeys(names, 31)
+    for metric in (RUN_SECONDS, WAIT_SECONDS):
+        values = [sample.value for sample in figures.samples() if sample.metric is metric]
+        assert [sum(value.counts) for value in values if isinstance(value, HistogramValue)] == [31] * len(names)
