@@ -12,12 +12,28 @@ from typing import Final
 from ...topology.declaration.job_type import JobCall
 from ...topology.declaration.pipeline import Pipeline
 from ..delivery import Outcome, Receipt, Settle
-from ..errors import EnqueueError
+from ..errors import (
+    BrokerUnreachable,
+    BufferFull,
+    DeliveryFailed,
+    EnqueueError,
+    NotAuthorized,
+    PayloadRefused,
+    PayloadTooLarge,
+    QueueFull,
+    RecordTooLarge,
+    UnknownTopic,
+)
 from .catalogue import ENQUEUE_FAILED, KAFKA, OPERATION_BOUNDS_S, OPERATION_SECONDS, SENT, SPOOLED
 from .histogram import Histogram
 from .sample import Sample, Source
 
 OPERATION: Final = "enqueue"
+FROM_THE_START: Final = (
+    *(PayloadRefused, PayloadTooLarge, RecordTooLarge, QueueFull),
+    *(BufferFull, BrokerUnreachable, DeliveryFailed, NotAuthorized, UnknownTopic),
+)
+"""Errors that each type has a sample of before the first one: else no alert could see that one come."""
 
 
 class ProducerFigures:
@@ -33,8 +49,8 @@ class ProducerFigures:
         self._spooled = spooled
         self._lock = Lock()
         self._sent = Counter(dict.fromkeys(self._queues, 0))
-        self._failed: Counter[tuple[str, str]] = Counter()
-        self._latencies: dict[str, Histogram] = {}
+        self._failed = Counter({(name, error.__name__): 0 for name in self._queues for error in FROM_THE_START})
+        self._latencies = {queue: Histogram(OPERATION_BOUNDS_S) for queue in pipeline.queues}
 
     def note_sent(self, job_type: str) -> None:
         """Count a job that is handed to the Kafka client."""

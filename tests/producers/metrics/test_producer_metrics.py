@@ -22,7 +22,10 @@ WRONG = cast("int", "a text")
 def test_each_job_counts_once_however_it_is_enqueued(shop: Shop, cluster: ClusterSettings) -> None:
     """Single ones with the time until they are confirmed, bulks without; what is refused by the class of its error."""
     with Producer(shop.pipeline, cluster) as producer, producer.serve_metrics(0) as server:
-        assert scrape(server.port).value(SENT, type=shop.charge.name) == 0
+        page = scrape(server.port)
+        assert page.value(SENT, type=shop.charge.name) == page.value(TOOK) == 0
+        assert page.value(FAILED, type=shop.charge.name, error_type="PayloadRefused") == 0
+        assert page.value(FAILED, type=shop.charge.name, error_type="BrokerUnreachable") == 0
         producer.enqueue(shop.charge, "one", 1)
         producer.enqueue_future(shop.charge, "future", 1).result(30)
         with pytest.raises(EnqueueError):
@@ -52,6 +55,7 @@ def test_an_async_producer_counts_as_well(shop: Shop, cluster: ClusterSettings) 
 
 
 def _check(page: Scrape, shop: Shop) -> None:
+    assert page.unlisted() == []
     name = shop.charge.name
     assert page.value(SENT, type=name, messaging_operation_name="enqueue") == 2 + JOBS
     assert page.value(TOOK, messaging_operation_name="enqueue") == 2
