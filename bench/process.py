@@ -26,6 +26,7 @@ DOES: Final[dict[str, Callable[[Part, Say], Result]]] = {
     "paced": sending.paced,
     "drain": working.drain,
     "drain untold": working.drain_untold,
+    "drain counted": working.drain_counted,
     "drain measured": working.drain_measured,
     "each": traced.enqueue_each,
     "each in a trace": traced.enqueue_each_in_a_trace,
