@@ -73,7 +73,7 @@ def test_the_figures_agree_with_an_account_from_outside(cluster: ClusterSettings
             may_end.set()
             running.stop()
     by_type = {dict(key)["stoker.type"]: count for (name, key), count in seen_by_otel.items() if name == RUNS_OF_OTEL}
-    assert by_type == {"act": DONE + 2 * SPENT, "act_async": ASYNC}
+    assert by_type == {"act": DONE + 2 * SPENT, "act_async": ASYNC, "wait": 0}
     kinds = {metric.name: metric.kind for metric in METRICS}
     assert page.families().items() <= kinds.items()
     assert page.unlisted() == []
