@@ -62,7 +62,7 @@ class _TypeFigures:
 
 
 class _Folded:
-    """What one thread has folded, by job type."""
+    """The figures that one thread has folded, by job type."""
 
     def __init__(self, known: Mapping[bytes, str]) -> None:
         self._known = known
