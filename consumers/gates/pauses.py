@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ...schemas import wire_text
 from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
+from ..records.field_index import FieldIndex, Fields
 from ..records.record import Record
 from .gate import START, Gate, Start, Wait
 
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
     from .gate_row import GateRow
 
 _LOGGER = logging.getLogger("stoker.worker")
-
-Place = tuple[bytes | None, bytes | None, bytes | None, int | None]
-"""Job type, key, tenant and partition of the jobs that a pause is about; None where that does not matter."""
-Shape = tuple[bool, bool, bool, bool]
-"""Which of these matter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +87,8 @@ class Pause:
         return None if self.ordered is None else self.ordered.until_at_s
 
     @property
-    def place(self) -> Place:
-        """The paused jobs, as records name them."""
+    def fields(self) -> Fields:
+        """The paused jobs, as records name them: of these fields, and None where one does not matter."""
         return (
             None if self.job_type is None else self.job_type.encode(),
             self.key,
@@ -121,9 +117,8 @@ class Pauses(Gate):
         self._row = row
         self._lock = Lock()
         self._standing: dict[Pause, None] = {}
-        self._at: dict[Place, list[Pause]] = {}
-        self._waits: dict[Place, Wait] = {}
-        self._shapes: dict[Shape, int] = {}
+        self._at: dict[Fields, list[Pause]] = {}
+        self._waits = FieldIndex[Wait]()
 
     @property
     def is_resting(self) -> bool:
@@ -138,16 +133,8 @@ class Pauses(Gate):
 
     def may_start(self, record: Record, now_s: float) -> Start | Wait:
         """Records of paused types, keys, tenants and partitions may not."""
-        job_type, key, tenant, partition = record.header(JOB_TYPE), record.key, record.tenant, record.partition
-        for by_type, by_key, by_tenant, by_partition in tuple(self._shapes):
-            place = (
-                job_type if by_type else None,
-                key if by_key else None,
-                tenant if by_tenant else None,
-                partition if by_partition else None,
-            )
-            wait = self._waits.get(place)
-            if wait is not None and (wait.until_at_s is None or wait.until_at_s > now_s):
+        for wait in self._waits.of((record.header(JOB_TYPE), record.key, record.tenant, record.partition)):
+            if wait.until_at_s is None or wait.until_at_s > now_s:
                 return wait
         return START
 
@@ -157,10 +144,8 @@ class Pauses(Gate):
             if pause in self._standing:
                 return
             self._standing[pause] = None
-            shape = _shape_of(pause.place)
-            self._shapes = {**self._shapes, shape: self._shapes.get(shape, 0) + 1}
-            self._at.setdefault(pause.place, []).append(pause)
-            self._note_longest(pause.place)
+            self._at.setdefault(pause.fields, []).append(pause)
+            self._note_longest(pause.fields)
         self._row.note_resting()
         _LOGGER.info("%s: %s%s", pause.word, pause, _by(pause), extra={log_keys.QUEUE: pause.queue})
 
@@ -170,29 +155,23 @@ class Pauses(Gate):
             if pause not in self._standing:
                 return
             del self._standing[pause]
-            shape = _shape_of(pause.place)
-            left = {**self._shapes, shape: self._shapes[shape] - 1}
-            self._shapes = {found: count for found, count in left.items() if count}
-            self._at[pause.place].remove(pause)
-            self._note_longest(pause.place)
+            self._at[pause.fields].remove(pause)
+            self._note_longest(pause.fields)
         self._row.note_resting()
         self._row.release(pause)
         _LOGGER.info("resumed: %s", pause, extra={log_keys.QUEUE: pause.queue})
 
-    def _note_longest(self, place: Place) -> None:
+    def _note_longest(self, fields: Fields) -> None:
         """Of several pauses of the same jobs, records wait for the one that is over last, the earliest of equals."""
-        pauses = self._at[place]
+        pauses = self._at[fields]
         if not pauses:
-            del self._at[place], self._waits[place]
+            del self._at[fields]
+            self._waits.remove(fields)
             return
         longest = max(pauses, key=lambda pause: math.inf if pause.until_at_s is None else pause.until_at_s)
-        if place not in self._waits or self._waits[place].why != longest:
-            self._waits[place] = Wait(until_at_s=longest.until_at_s, why=longest)
-
-
-def _shape_of(place: Place) -> Shape:
-    job_type, key, tenant, partition = place
-    return job_type is not None, key is not None, tenant is not None, partition is not None
+        wait = self._waits.get(fields)
+        if wait is None or wait.why != longest:
+            self._waits.put(fields, Wait(until_at_s=longest.until_at_s, why=longest))
 
 
 def _by(pause: Pause) -> str:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from types import MappingProxyType
 
 from ...topology.wire.headers import JOB_TYPE, REPLAY, TIME, parse_instant
 from .cancellation import Standing
+from .field_index import FieldIndex, Fields
 from .record import Record
-
-Place = tuple[str | None, bytes | None, bytes | None, bytes | None]
-"""Queue, job type, key and tenant of the jobs that a filter takes; None where that does not matter."""
-Shape = tuple[bool, bool, bool, bool]
-"""Which of these matter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +27,8 @@ class CancelFilter:
     before: datetime | None = None
 
     @property
-    def place(self) -> Place:
-        """The jobs of a filter, as records name them."""
+    def fields(self) -> Fields:
+        """The jobs of a filter, as records name them: of these fields, and None where one does not matter."""
         return self.queue, self.job_type, self.key, self.tenant
 
     def takes_time_of(self, record: Record) -> bool:
@@ -58,13 +52,13 @@ _Filter = tuple[CancelFilter, Standing]
 
 
 class CancelFilters:
-    """Asked by runners, changed by one other thread at a time. What it costs to ask grows with the shapes alone."""
+    """Asked by runners, changed by one other thread at a time."""
 
-    __slots__ = ("_by_order", "_by_place")
+    __slots__ = ("_by_fields", "_by_order")
 
     def __init__(self) -> None:
         self._by_order: dict[str, _Filter] = {}
-        self._by_place: Mapping[Shape, dict[Place, tuple[_Filter, ...]]] = MappingProxyType({})
+        self._by_fields = FieldIndex[tuple[_Filter, ...]]()
 
     def __len__(self) -> int:
         return len(self._by_order)
@@ -73,25 +67,21 @@ class CancelFilters:
         """Hold to a filter, in place of an earlier one of the same order."""
         self.end(order_id)
         found = self._by_order[order_id] = wanted, standing
-        shape = _shape_of(wanted.place)
-        if shape not in self._by_place:
-            self._by_place = {**self._by_place, shape: {}}
-        at = self._by_place[shape]
-        at[wanted.place] = (*at.get(wanted.place, ()), found)
+        self._by_fields.put(wanted.fields, (*self._with_equal_fields(wanted), found))
 
     def end(self, order_id: str) -> None:
         """Let go of one; nothing happens where it does not stand."""
         found = self._by_order.pop(order_id, None)
         if found is None:
             return
-        place = found[0].place
-        shape = _shape_of(place)
-        at = self._by_place[shape]
-        at[place] = tuple(one for one in at[place] if one is not found)
-        if not at[place]:
-            del at[place]
-        if not at:
-            self._by_place = {known: at for known, at in self._by_place.items() if known != shape}
+        left = tuple(one for one in self._with_equal_fields(found[0]) if one is not found)
+        if left:
+            self._by_fields.put(found[0].fields, left)
+        else:
+            self._by_fields.remove(found[0].fields)
+
+    def _with_equal_fields(self, wanted: CancelFilter) -> tuple[_Filter, ...]:
+        return self._by_fields.get(wanted.fields) or ()
 
     def end_old(self, now_s: float) -> None:
         """Let go of those that are over."""
@@ -105,20 +95,8 @@ class CancelFilters:
 
     def of(self, record: Record, queue: str) -> Standing | None:
         """The first one that takes the job of a record, which is the queue's; None where none does."""
-        job_type, key, tenant = record.header(JOB_TYPE), record.key, record.tenant
-        for (by_queue, by_type, by_key, by_tenant), at in self._by_place.items():
-            place = (
-                queue if by_queue else None,
-                job_type if by_type else None,
-                key if by_key else None,
-                tenant if by_tenant else None,
-            )
-            for wanted, standing in at.get(place, ()):
+        for filters in self._by_fields.of((queue, record.header(JOB_TYPE), record.key, record.tenant)):
+            for wanted, standing in filters:
                 if wanted.takes_time_of(record):
                     return standing
         return None
-
-
-def _shape_of(place: Place) -> Shape:
-    queue, job_type, key, tenant = place
-    return queue is not None, job_type is not None, key is not None, tenant is not None
