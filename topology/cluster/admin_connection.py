@@ -10,9 +10,8 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from .clients import make_client
-from .group_descriptions import MOMENTARY
 from .handshake import unreachable
-from .kafka_errors import FORBIDDEN, NO_LEADER
+from .kafka_errors import FORBIDDEN, NO_COORDINATOR, NO_LEADER
 from .settings import ClusterSettings, ClusterUnreachable, NotAuthorized
 
 NO_CONNECTION: Final = frozenset(
@@ -27,7 +26,7 @@ NO_CONNECTION: Final = frozenset(
     }
 )
 """No broker can be talked to, or none accepts this client."""
-UNREACHABLE_CODES: Final = NO_CONNECTION | MOMENTARY | NO_LEADER | {KafkaError._NOENT}
+UNREACHABLE_CODES: Final = NO_CONNECTION | NO_COORDINATOR | NO_LEADER | {KafkaError._NOENT}
 """The brokers give no answer: there is no connection, or a coordinator or a leader is on its way. The last code is the
 client's own: it has found no leader of any partition, as while the only broker restarts."""
 _LAST_COMPLAINTS: Final = 10

@@ -14,19 +14,13 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from .clients import make_client
+from .kafka_errors import NO_COORDINATOR
 from .settings import ClusterSettings
 
 Partition = tuple[str, int]
 """Topic and partition number."""
 
-_MOMENTARY: Final = frozenset(
-    {
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError._TIMED_OUT,
-    }
-)
+_MOMENTARY: Final = NO_COORDINATOR | {KafkaError._TIMED_OUT}
 _SLICE_S: Final = 0.5
 """How long one question waits: in between it is seen whether the client may ask at all."""
 _NOTHING: Final = frozenset({KafkaError.GROUP_ID_NOT_FOUND, KafkaError.UNKNOWN_TOPIC_OR_PART})

@@ -18,12 +18,9 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from .clients import make_client
+from .kafka_errors import NO_COORDINATOR
 from .settings import ClusterSettings
 
-MOMENTARY: Final = frozenset(
-    {KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR}
-)
-"""Said of a coordinator that is about to come or to go: it is asked again."""
 _CLIENT_LIMIT_S: Final = 3_600.0
 _ASK_AGAIN_S: Final = 0.2
 
@@ -68,7 +65,7 @@ def describe_groups(
 
 
 def _is_momentary(answer: Answer) -> bool:
-    return isinstance(answer, KafkaError) and answer.code() in MOMENTARY
+    return isinstance(answer, KafkaError) and answer.code() in NO_COORDINATOR
 
 
 def _wait(future: Future[Answer], give_up_s: float) -> Answer:

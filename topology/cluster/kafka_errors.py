@@ -269,6 +269,11 @@ NO_LEADER: Final = frozenset(
 )
 """Said of a partition whose leader is about to come, or has just come: it is asked again."""
 
+NO_COORDINATOR: Final = frozenset(
+    {KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR}
+)
+"""Said of a group whose coordinator is about to come, or to go: it is asked again."""
+
 FENCED: Final = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
 """Another client writes under the transactional id now."""
 
