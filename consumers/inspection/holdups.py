@@ -22,7 +22,7 @@ from ..gates.gate import Wait
 from ..job.run import Run
 from ..polling.calendar import Calendar
 from ..polling.dispatch import Dispatch
-from ..records.assignment import Assignment, Lane
+from ..records.assignment import Assignment, Lane, Place
 from ..records.record import Record
 from ..runners.watchdog import is_stuck
 from ..settling.event_publisher import EventPublisher
@@ -39,8 +39,7 @@ LOOKING_SHARE: Final = 0.02
 MOST_REPORTS: Final = 20
 """At most so many reports of one queue at a time, the oldest first."""
 
-Spot = tuple[Assignment, int]
-"""Where a record stands: its assignment and offset."""
+
 State = Literal["running", "stuck", "behind", "awaiting-retry", "unsettled", "ready"]
 """`reason` of the event, or else the word of a gate; `docs/wire-contract.md` has the meaning of each."""
 
@@ -55,7 +54,7 @@ class Holdup:
         detail: what else is known, as the event's `detail`.
     """
 
-    spot: Spot
+    place: Place
     state: State | str
     since_s: float
     record: Record | None = None
@@ -94,41 +93,43 @@ class Holdups:
             self._events.publish(holdup_event(holdup, since, queue=self._queue, worker_id=self._worker_id))
         self._next_look_s = now_s + max(REPEAT_S, (time.monotonic() - began_s) / LOOKING_SHARE)
 
-    def _found(self, old: Mapping[Spot, float]) -> Iterator[Holdup]:
-        """Why the jobs at these spots are incomplete, and all stuck jobs."""
+    def _found(self, old: Mapping[Place, float]) -> Iterator[Holdup]:
+        """Why the jobs at these places are incomplete, and all stuck jobs."""
         slots = [(slot, run) for slot in self._dispatch.watchdog.slots if (run := slot.run) is not None]
-        running = {spot_of(run.record): run for _, run in slots}
+        running = {place_of(run.record): run for _, run in slots}
         for slot, run in slots:
-            if is_stuck(slot) or spot_of(run.record) in old:
+            if is_stuck(slot) or place_of(run.record) in old:
                 yield _of_run(run, "stuck" if is_stuck(slot) else "running")
-        waiting = {spot: since_s for spot, since_s in old.items() if spot not in running}
+        waiting = {place: since_s for place, since_s in old.items() if place not in running}
         if waiting:
             yield from self._of_waiting(waiting, {run.record.turn: run for run in running.values()})
 
-    def _of_waiting(self, waiting: Mapping[Spot, float], running: Mapping[Lane | None, Run]) -> Iterator[Holdup]:
+    def _of_waiting(self, waiting: Mapping[Place, float], running: Mapping[Lane | None, Run]) -> Iterator[Holdup]:
         parked = _at(waiting, self._dispatch.lanes.parked_records())
-        gated = {spot_of(record): (record, wait) for record, wait in self._dispatch.gates.waiting().items()}
+        gated = {place_of(record): (record, wait) for record, wait in self._dispatch.gates.waiting().items()}
         elsewhere = waiting.keys() - parked.keys() - gated.keys()
         delayed = {
-            spot for spot in elsewhere if self._calendar.holds(*spot)
+            place for place in elsewhere if self._calendar.holds(*place)
         }  # in their tiers until due, as they should
         aside = self._dispatch.lanes.aside(elsewhere - delayed)
-        for spot, since_s in waiting.items():
-            if spot in parked:
-                yield self._of_parked(parked[spot], since_s, running)
-            elif spot in gated:
-                record, wait = gated[spot]
-                yield _of_gated(spot, wait, since_s, record)
-            elif spot in aside:
-                yield self._of_aside(spot, aside[spot], since_s)
-            elif spot not in delayed:
+        for place, since_s in waiting.items():
+            if place in parked:
+                yield self._of_parked(parked[place], since_s, running)
+            elif place in gated:
+                record, wait = gated[place]
+                yield _of_gated(place, wait, since_s, record)
+            elif place in aside:
+                yield self._of_aside(place, aside[place], since_s)
+            elif place not in delayed:
                 state: State = "unsettled" if self._settler.is_in_trouble else "ready"
-                yield Holdup(spot=spot, state=state, since_s=since_s)
+                yield Holdup(place=place, state=state, since_s=since_s)
 
-    def _of_aside(self, spot: Spot, lane_hash: int, since_s: float) -> Holdup:
+    def _of_aside(self, place: Place, lane_hash: int, since_s: float) -> Holdup:
         closed = self._dispatch.why_aside(lane_hash)
         return (
-            Holdup(spot=spot, state="behind", since_s=since_s) if closed is None else _of_gated(spot, closed, since_s)
+            Holdup(place=place, state="behind", since_s=since_s)
+            if closed is None
+            else _of_gated(place, closed, since_s)
         )
 
     def _of_parked(self, record: Record, since_s: float, running: Mapping[Lane | None, Run]) -> Holdup:
@@ -138,7 +139,7 @@ class Holdups:
         detail = {} if ahead is None else {"behind": ahead.job_id}
         if source is not None:
             state, detail = "awaiting-retry", {**source.detail, **self._of_retry(record)}
-        return Holdup(spot=spot_of(record), state=state, since_s=since_s, record=record, detail=detail)
+        return Holdup(place=place_of(record), state=state, since_s=since_s, record=record, detail=detail)
 
     def _of_retry(self, parked: Record) -> dict[str, str]:
         """The job that a parked record waits for, where it waits in memory."""
@@ -149,26 +150,26 @@ class Holdups:
         return {"behind": wire_text(ahead.header(JOB_ID)), "due": utc(wakes_at_s).isoformat()}
 
 
-def spot_of(record: Record) -> Spot:
+def place_of(record: Record) -> Place:
     """Where a record stands."""
     return record.assignment, record.offset
 
 
-def _at(spots: Container[Spot], records: Iterable[Record]) -> dict[Spot, Record]:
-    """{spot: record} of those that stand at one of these spots."""
-    return {spot: record for record in records if (spot := spot_of(record)) in spots}
+def _at(places: Container[Place], records: Iterable[Record]) -> dict[Place, Record]:
+    """{place: record} of those that stand at one of these places."""
+    return {place: record for record in records if (place := place_of(record)) in places}
 
 
-def _of_gated(spot: Spot, wait: Wait, since_s: float, record: Record | None = None) -> Holdup:
+def _of_gated(place: Place, wait: Wait, since_s: float, record: Record | None = None) -> Holdup:
     due = {} if wait.until_at_s is None else {"due": utc(wait.until_at_s).isoformat()}
     detail = {**wait.why.detail, **due}
-    return Holdup(spot=spot, state=wait.why.word, since_s=since_s, record=record, detail=detail)
+    return Holdup(place=place, state=wait.why.word, since_s=since_s, record=record, detail=detail)
 
 
 def _of_run(run: Run, state: State) -> Holdup:
     timeout_s = run.limits.timeout_s
     detail = {} if math.isinf(timeout_s) else {"timeout_s": f"{timeout_s:g}"}
-    return Holdup(spot=spot_of(run.record), state=state, since_s=run.began_s, record=run.record, detail=detail)
+    return Holdup(place=place_of(run.record), state=state, since_s=run.began_s, record=run.record, detail=detail)
 
 
 def holdup_event(holdup: Holdup, since: datetime, *, queue: Queue, worker_id: str) -> JobHeldUp:
@@ -186,7 +187,7 @@ def holdup_event(holdup: Holdup, since: datetime, *, queue: Queue, worker_id: st
 def _subject(holdup: Holdup, queue: Queue) -> EventSubject:
     if holdup.record is not None:
         return subject_of(holdup.record, queue)
-    assignment, offset = holdup.spot
+    assignment, offset = holdup.place
     return EventSubject(
         job_id="",
         job_type="",

@@ -14,7 +14,7 @@ from confluent_kafka import Message
 MOST_MARKS: Final = 512
 """Of each partition; beyond them every second is forgotten, so that the older ones lie further apart."""
 
-Place = tuple[str | None, int | None]
+Partition = tuple[str | None, int | None]
 Mark = tuple[int, int]
 """Offset and time of writing, in ms."""
 
@@ -23,7 +23,7 @@ class EnqueueTimes:
     """The poll thread notes; any thread may look."""
 
     def __init__(self) -> None:
-        self._marks: dict[Place, list[Mark]] = {}
+        self._marks: dict[Partition, list[Mark]] = {}
 
     def note(self, fetched: list[Message]) -> None:
         """Note records that were fetched in order; at least one."""

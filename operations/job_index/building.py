@@ -20,7 +20,7 @@ from ...topology.declaration.topics import Role
 from .database import STEPS_TO_FINISH, steps_to_finish
 from .entries import Origin
 from .reading import Reading, lag_of
-from .writing import IndexWriter, Place
+from .writing import IndexWriter, Partition
 
 _LOGGER = logging.getLogger("stoker.status")
 
@@ -46,7 +46,7 @@ def collect_rarely() -> None:
 class _Side:
     """One of the two sorts of topics, and how far it is in time."""
 
-    def __init__(self, consumer: Consumer, starts: Mapping[Place, int], at_once: int) -> None:
+    def __init__(self, consumer: Consumer, starts: Mapping[Partition, int], at_once: int) -> None:
         self.consumer, self.at_once = consumer, at_once
         self.places, self.unread = frozenset(starts), set(starts)
         self.at_ms: float = 0.0 if starts else math.inf
@@ -84,7 +84,7 @@ class Building:
         connection: sqlite3.Connection,
         make_consumer: Callable[[], Consumer],
         origins: Mapping[str, Origin],
-        starts: Mapping[Place, int],
+        starts: Mapping[Partition, int],
     ) -> None:
         self._connection = connection
         self._writer = IndexWriter(connection)
@@ -122,7 +122,7 @@ class Building:
             next(self._steps)
         return True
 
-    def behind(self, known: Mapping[Place, int]) -> int:
+    def behind(self, known: Mapping[Partition, int]) -> int:
         """How many records and events are still to be read."""
         return sum(lag_of(side.consumer, side.places, known) for side in self._sides)
 

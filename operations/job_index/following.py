@@ -29,7 +29,7 @@ from .ledger_names import ended_by
 from .passing import PassedJobs
 from .reading import REQUEST_S, Reading, lag_of, make_reader, origins_of, partitions_of, starts_of
 from .states import State
-from .writing import IndexWriter, Place
+from .writing import IndexWriter, Partition
 
 _LOGGER = logging.getLogger("stoker.status")
 
@@ -80,7 +80,7 @@ class Progress:
 
 @dataclass(slots=True)
 class _LedgerNames:
-    place: Place
+    place: Partition
     offset: int
     at_ms: int
     ended: list[tuple[str, State]] = field(default_factory=list)
@@ -105,10 +105,10 @@ class Follower:
         self._reading = Reading(self._origins)
         self._building: Building | None = None
         self._has_begun = False
-        self._assigned: set[Place] = set()
-        self._open: set[Place] = set()
+        self._assigned: set[Partition] = set()
+        self._open: set[Partition] = set()
         """Partitions that were not read to their end yet; of ledgers, `_unread_ledgers`."""
-        self._unread_ledgers: set[Place] = set()
+        self._unread_ledgers: set[Partition] = set()
         self._passed = PassedJobs(pipeline, cluster)
         self._waiting: deque[_LedgerNames] = deque()
         self._waiting_names = 0
@@ -188,7 +188,7 @@ class Follower:
             self._building = Building(self._connection, self._connect, self._origins, starts)
         self._has_begun = True
 
-    def _is_far_behind(self, starts: Mapping[Place, int]) -> bool:
+    def _is_far_behind(self, starts: Mapping[Partition, int]) -> bool:
         behind = 0
         for place, offset in starts.items():
             low, high = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=REQUEST_S)
@@ -252,7 +252,7 @@ class Follower:
         self.progress.read += reading.read - before
         self.progress.newest_ms = max(self.progress.newest_ms, reading.newest_ms)
 
-    def _note_error(self, place: Place, message: Message) -> None:
+    def _note_error(self, place: Partition, message: Message) -> None:
         error = message.error()
         if error is None:
             return
@@ -261,7 +261,7 @@ class Follower:
         else:
             _LOGGER.warning("%s/%d cannot be read at the moment: %s", *place, error.str())
 
-    def _note_end(self, place: Place, offset: int) -> None:
+    def _note_end(self, place: Partition, offset: int) -> None:
         if place[0] in self._ledgers:
             self._unread_ledgers.discard(place)
             return
@@ -275,7 +275,7 @@ class Follower:
     def _ledger_places(self) -> list[TopicPartition]:
         return [TopicPartition(*place) for place in self._assigned if place[0] in self._ledgers]
 
-    def _take_ledger(self, place: Place, message: Message) -> None:
+    def _take_ledger(self, place: Partition, message: Message) -> None:
         names = list(ended_by(message))
         self._waiting.append(_LedgerNames(place, (message.offset() or 0) + 1, message.timestamp()[1], names))
         self._waiting_names += len(names)
@@ -297,7 +297,7 @@ class Follower:
 
     def _mend(self, due_ms: float) -> bool:
         ended: dict[str, tuple[State, int]] = {}
-        offsets: dict[Place, int] = {}
+        offsets: dict[Partition, int] = {}
         while self._waiting and self._waiting[0].at_ms < due_ms and len(ended) < MEND_AT_ONCE:
             names = self._waiting.popleft()
             self._waiting_names -= len(names.ended)

@@ -20,7 +20,7 @@ from ...topology import ClusterSettings, Pipeline
 from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from ...topology.wire.commit_metadata import CommitMetadata
 from ..cluster_view import ClusterView, partitions_of
-from .writing import NO_ROW, IndexWriter, OpenRow, Place
+from .writing import NO_ROW, IndexWriter, OpenRow, Partition
 
 _LOGGER = logging.getLogger("stoker.status")
 
@@ -51,8 +51,8 @@ class PassedOffsets:
 class Asked:
     """How far the groups were, and where the topics ended after that."""
 
-    passed: Mapping[Place, PassedOffsets]
-    ends: Mapping[Place, int]
+    passed: Mapping[Partition, PassedOffsets]
+    ends: Mapping[Partition, int]
 
 
 def ask_passed(pipeline: Pipeline, cluster: ClusterSettings) -> Asked:
@@ -63,7 +63,7 @@ def ask_passed(pipeline: Pipeline, cluster: ClusterSettings) -> Asked:
     """
     view = ClusterView(cluster)
     counts = view.topics()
-    passed: dict[Place, PassedOffsets] = {}
+    passed: dict[Partition, PassedOffsets] = {}
     topics = [pipeline.events_topic]
     for queue in pipeline.queues.values():
         found = view.committed_places(queue.group, partitions_of(queue.job_topics, counts))

@@ -13,7 +13,7 @@ from ...topology.cluster.clients import make_client
 from ...topology.cluster.settings import ANY_SIZE_BYTES
 from ...topology.declaration.topics import HOLDS_JOBS, Role, declared_topics
 from .entries import Disposal, JobEntry, Origin, entries_of_event, entry_of_record
-from .writing import IndexWriter, Place
+from .writing import IndexWriter, Partition
 
 REQUEST_S: Final = 10.0
 _QUEUED_KIB: Final = 32_768
@@ -53,7 +53,7 @@ def origins_of(pipeline: Pipeline, *, with_events: bool = False) -> Mapping[str,
     }
 
 
-def partitions_of(consumer: Consumer, topics: Iterable[str]) -> set[Place]:
+def partitions_of(consumer: Consumer, topics: Iterable[str]) -> set[Partition]:
     """The partitions of those topics that exist.
 
     Raises:
@@ -64,8 +64,8 @@ def partitions_of(consumer: Consumer, topics: Iterable[str]) -> set[Place]:
 
 
 def starts_of(
-    consumer: Consumer, places: Sequence[Place], known: Mapping[Place, int], keep_s: float
-) -> dict[Place, int]:
+    consumer: Consumer, places: Sequence[Partition], known: Mapping[Partition, int], keep_s: float
+) -> dict[Partition, int]:
     """Where to go on in each partition; in those that were never read, at what is not forgotten at once.
 
     Raises:
@@ -82,7 +82,7 @@ def starts_of(
     return {place: known.get(place, starts.get(place, 0)) for place in places}
 
 
-def _asked(consumer: Consumer, places: Iterable[Place], at_ms: int) -> dict[Place, int]:
+def _asked(consumer: Consumer, places: Iterable[Partition], at_ms: int) -> dict[Partition, int]:
     asked = [TopicPartition(*place, at_ms) for place in places]
     found = consumer.offsets_for_times(asked, timeout=REQUEST_S)
     for part in found:
@@ -91,7 +91,7 @@ def _asked(consumer: Consumer, places: Iterable[Place], at_ms: int) -> dict[Plac
     return {(part.topic, part.partition): part.offset for part in found}
 
 
-def lag_of(consumer: Consumer, places: Iterable[Place], known: Mapping[Place, int]) -> int:
+def lag_of(consumer: Consumer, places: Iterable[Partition], known: Mapping[Partition, int]) -> int:
     """How many records are still to be read of these partitions, by what the client has heard of them."""
     behind = 0
     for place in places:
@@ -116,14 +116,14 @@ class Reading:
         self._origins = origins
         self._entries: list[JobEntry] = []
         self._disposals: list[Disposal] = []
-        self._offsets: dict[Place, int] = {}
+        self._offsets: dict[Partition, int] = {}
         self.read = 0
         self.newest_ms = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def take(self, place: Place, message: Message) -> None:
+    def take(self, place: Partition, message: Message) -> None:
         """Read one record or event."""
         origin = self._origins[place[0]]
         self.newest_ms = max(self.newest_ms, message.timestamp()[1])
@@ -138,7 +138,7 @@ class Reading:
                 self._entries.append(found)
         self._offsets[place] = (message.offset() or 0) + 1
 
-    def note_end(self, place: Place, offset: int | None) -> None:
+    def note_end(self, place: Partition, offset: int | None) -> None:
         """Note that a partition was read to its end, which may lie behind the marks of transactions."""
         if offset is not None and offset > self._offsets.get(place, 0) and place[0] in self._origins:
             self._offsets[place] = offset

@@ -23,7 +23,7 @@ _NO_GROUP: Final = 0
 _REPEATABLE: Final = frozenset({"snoozed", "deferred"})
 """The kinds of which one attempt may have several."""
 
-Place = tuple[str, int]
+Partition = tuple[str, int]
 _Value = TypeVar("_Value")
 
 
@@ -117,7 +117,7 @@ class IndexWriter:
         self._connection = connection
         self._is_building = is_building(connection)
         self._names = _Names(connection)
-        self._places: dict[Place, int] = {}
+        self._places: dict[Partition, int] = {}
         self._groups: dict[tuple[int, str, int], int] = {
             (kind, fingerprint, error): g
             for kind, fingerprint, error, g in connection.execute("SELECT type, fingerprint, error, g FROM failures")
@@ -126,7 +126,7 @@ class IndexWriter:
         self._counts: Counter[tuple[int, int, int, int]] = Counter()
         self._minutes: Counter[tuple[int, int, int, int, int]] = Counter()
 
-    def offsets(self) -> dict[Place, int]:
+    def offsets(self) -> dict[Partition, int]:
         """{(topic, partition): next offset to read}."""
         rows = self._connection.execute("SELECT topic, partition, next FROM offsets")
         return {(topic, partition): offset for topic, partition, offset in rows}
@@ -136,7 +136,9 @@ class IndexWriter:
         found: int = self._connection.execute("SELECT coalesce(sum(jobs), 0) FROM counts").fetchone()[0]
         return found
 
-    def apply(self, entries: Iterable[JobEntry], disposals: Iterable[Disposal], offsets: Mapping[Place, int]) -> None:
+    def apply(
+        self, entries: Iterable[JobEntry], disposals: Iterable[Disposal], offsets: Mapping[Partition, int]
+    ) -> None:
         """Write what a batch says, and how far it was read."""
         latest: dict[bytes | str, JobEntry] = {}
         for entry in entries:
@@ -148,7 +150,7 @@ class IndexWriter:
                 self._dispose(disposal)
             self._keep_offsets(offsets)
 
-    def mend(self, ended: Mapping[str, tuple[State, int]], offsets: Mapping[Place, int]) -> int:
+    def mend(self, ended: Mapping[str, tuple[State, int]], offsets: Mapping[Partition, int]) -> int:
         """Note jobs as ended that the ledger has and no event has told of.
 
         Args:
@@ -181,7 +183,7 @@ class IndexWriter:
                     (int(State.DONE), passed_step(row.step), n),
                 )
 
-    def place(self, place: Place) -> int:
+    def place(self, place: Partition) -> int:
         """The number of a partition."""
         known = self._places.get(place)
         if known is None:
@@ -204,7 +206,7 @@ class IndexWriter:
             self.__init__(self._connection)  # type: ignore[misc]  # names and groups of the lost transaction are gone
             raise
 
-    def _keep_offsets(self, offsets: Mapping[Place, int]) -> None:
+    def _keep_offsets(self, offsets: Mapping[Partition, int]) -> None:
         rows = [(topic, partition, offset) for (topic, partition), offset in offsets.items()]
         self._connection.executemany("INSERT OR REPLACE INTO offsets VALUES (?, ?, ?)", rows)
 
