@@ -9,7 +9,6 @@ slot's eye.
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 import types
 from collections import deque
@@ -23,7 +22,7 @@ from ..job.run import Run
 from ..job.signals import INTERRUPTS, InterruptReason, JobInterrupted, cancelled_at_await
 from ..records.record import Record
 from .forks import PROCESS, end_copy
-from .slots import set_pending_interrupt, take_back_interrupt
+from .slots import RunInSlot, set_pending_interrupt, take_back_interrupt
 from .stacks import awaiting_frames, thread_frames
 
 T = TypeVar("T")
@@ -49,7 +48,7 @@ class Holder:
         self.thread_id = 0
 
 
-class AsyncSlot:
+class AsyncSlot(RunInSlot):
     """One task's slot: the task begins and ends jobs in it, other threads interrupt them.
 
     Attributes: as those of `Slot`, and
@@ -62,22 +61,20 @@ class AsyncSlot:
         "_has_pending_interrupt",
         "_is_cancelled",
         "_is_raised",
-        "_lock",
         "has_record",
         "holder",
         "is_replaced",
         "is_targeted",
         "name",
         "reported",
-        "run",
         "task",
     )
 
     def __init__(self, name: str, holder: Holder, call_on_loop: Callable[[Callable[[], None]], object]) -> None:
+        super().__init__()
         self.name = name
         self.holder = holder
         self._call_on_loop = call_on_loop
-        self._lock = threading.Lock()
         self._has_pending_interrupt = False
         self._is_cancelled = False
         self._is_raised = False
@@ -85,7 +82,6 @@ class AsyncSlot:
         self.is_targeted = False
         self.task: asyncio.Task[None] | None = None
         self.has_record = False
-        self.run: Run | None = None
         self.reported: Run | None = None
         self.is_replaced = False
 
@@ -107,14 +103,6 @@ class AsyncSlot:
         if self._is_cancelled and self.task is not None:
             self._is_cancelled = False
             self.task.uncancel()
-
-    def withdraws(self, run: Run, must_wait: Callable[[], bool]) -> bool:
-        """End a run that has not entered its job yet, as `Slot` does."""
-        with self._lock:
-            if run.interrupt_reason is not None or not must_wait():
-                return False
-            self.run = None
-            return True
 
     def interrupt(self, run: Run, reason: InterruptReason) -> None:
         """Cancel the job, unless it was interrupted or has ended; if it is what holds the loop, raise inside of it too.

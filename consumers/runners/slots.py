@@ -28,12 +28,36 @@ SettleDone = Callable[[deque[Record]], None]
 """Settles the records in the deque, whose jobs are done, and empties it; called by any thread."""
 
 
-class Slot:
+class RunInSlot:
+    """What all slots have: a run, and the lock under which it is interrupted or withdrawn.
+
+    Attributes:
+        run: the job that runs; None between two.
+    """
+
+    __slots__ = ("_lock", "run")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.run: Run | None = None
+
+    def withdraws(self, run: Run, must_wait: Callable[[], bool]) -> bool:
+        """End a run that has not entered its job yet, where that must wait; no interrupt comes in between.
+
+        False where the run was interrupted before: it ends by that.
+        """
+        with self._lock:
+            if run.interrupt_reason is not None or not must_wait():
+                return False
+            self.run = None
+            return True
+
+
+class Slot(RunInSlot):
     """One runner's slot: the runner begins and ends jobs in it, other threads interrupt them.
 
     Attributes:
         name: for people.
-        run: the job that runs; None between two.
         reported: the job that was reported as stuck; it may have ended since.
         is_replaced: whether another thread works in its place, so that its own ends when the job does.
         generation: that of the process in which it was made.
@@ -42,23 +66,20 @@ class Slot:
 
     __slots__ = (
         "_is_targeted",
-        "_lock",
         "done",
         "generation",
         "is_replaced",
         "name",
         "reported",
-        "run",
         "thread_id",
     )
 
     def __init__(self, name: str = "thread") -> None:
-        self._lock = threading.Lock()
+        super().__init__()
         self._is_targeted = False
         self.generation = PROCESS.generation
         self.name = name
         self.done: deque[Record] = deque()
-        self.run: Run | None = None
         self.thread_id = 0
         self.reported: Run | None = None
         self.is_replaced = False
@@ -77,17 +98,6 @@ class Slot:
             with self._lock:
                 take_back_interrupt()
                 self._is_targeted = False
-
-    def withdraws(self, run: Run, must_wait: Callable[[], bool]) -> bool:
-        """End a run that has not entered its job yet, where that must wait; no interrupt comes in between.
-
-        False where the run was interrupted before: it ends by that.
-        """
-        with self._lock:
-            if run.interrupt_reason is not None or not must_wait():
-                return False
-            self.run = None
-            return True
 
     def interrupt(self, run: Run, reason: InterruptReason) -> None:
         """Raise the reason's exception in the job's thread, unless the job was interrupted or has ended."""
