@@ -49,14 +49,14 @@ def serve(part: Part, say_ready: Say) -> Result:
     job, decoder = only_job(pipeline), Decoder(schema_store(pipeline, part.cluster))
     consumer = open_consumer(part, None)
     say_ready()
-    give_up_s = time.monotonic() + PATIENCE_S
+    give_up_at_s = time.monotonic() + PATIENCE_S
     while len(noted) < part.jobs:
         message = consumer.poll(0.1)
         if message is not None and message.error() is None:
             args, kwargs = _read(message, job, decoder)
             job.handler(*args, **kwargs)
-            give_up_s = time.monotonic() + PATIENCE_S
-        if time.monotonic() > give_up_s:
+            give_up_at_s = time.monotonic() + PATIENCE_S
+        if time.monotonic() > give_up_at_s:
             raise NothingCame(len(noted), part.jobs)
     consumer.close()
     return {"seconds": noted}
@@ -85,7 +85,7 @@ class _Loop:
     def __init__(self, consumer: Consumer, decoder: Decoder, job: AnyJobType, expected: int) -> None:
         self._consumer, self._decoder, self._job = consumer, decoder, job
         self._expected, self._left = expected, expected
-        self._began_s: float | None = None
+        self._began_at_s: float | None = None
         self.took_s = 0.0
 
     def run(self) -> None:
@@ -106,14 +106,14 @@ class _Loop:
 
     def _batch(self) -> list[Message]:
         """The next messages; `consume` waits for a full batch, so that the last one costs a moment."""
-        arrived = self._consumer.consume(min(BATCH, self._left), 1.0 if self._began_s else PATIENCE_S)
+        arrived = self._consumer.consume(min(BATCH, self._left), 1.0 if self._began_at_s else PATIENCE_S)
         if not arrived:
             raise NothingCame(self._expected - self._left, self._expected)
-        if self._began_s is None:
-            self._began_s = time.perf_counter()
+        if self._began_at_s is None:
+            self._began_at_s = time.perf_counter()
         messages = [message for message in arrived if message.error() is None]
         self._left -= len(messages)
         return messages
 
     def _end(self) -> None:
-        self.took_s = time.perf_counter() - (self._began_s or 0.0)
+        self.took_s = time.perf_counter() - (self._began_at_s or 0.0)

@@ -150,9 +150,9 @@ def _uncommitted(site: Site, pipeline: Pipeline) -> int:
 
 
 def _wait_assigned(log: Path) -> None:
-    give_up_s = time.monotonic() + START_TIMEOUT_S
+    give_up_at_s = time.monotonic() + START_TIMEOUT_S
     while "partitions assigned" not in log.read_text():
-        if time.monotonic() > give_up_s:
+        if time.monotonic() > give_up_at_s:
             raise NotStarted(log)
         time.sleep(_LOOK_S)
 

@@ -57,11 +57,11 @@ def _measure(
     found: dict[str, list[Values]] = {measure.name: [] for measure in measures}
     for number in range(1, rounds + 1):
         for measure in (m for m in measures if number == 1 or are_chosen or not m.is_long):
-            began_s = time.monotonic()
+            began_at_s = time.monotonic()
             values = measure.run(site, sizes, number)
             found[measure.name].append(values)
             shown = ", ".join(f"{figure.label} {figure.show(values[figure.name])}" for figure in measure.figures[:3])
-            _say(f"round {number} of {rounds}, {measure.name} ({time.monotonic() - began_s:.0f} s): {shown}")
+            _say(f"round {number} of {rounds}, {measure.name} ({time.monotonic() - began_at_s:.0f} s): {shown}")
     return found
 
 

@@ -32,9 +32,9 @@ def bulk(part: Part, _say: Say) -> Result:
     job = only_job(pipeline)
     with Producer(pipeline, part.cluster) as producer:
         producer.enqueue_many([job.call(*order(0))])
-        began_s = time.perf_counter()
+        began_at_s = time.perf_counter()
         producer.enqueue_many(job.call(*order(number)) for number in range(1, part.jobs))
-        return {"jobs_per_s": (part.jobs - 1) / (time.perf_counter() - began_s)}
+        return {"jobs_per_s": (part.jobs - 1) / (time.perf_counter() - began_at_s)}
 
 
 def bulk_plain(part: Part, _say: Say) -> Result:
@@ -42,13 +42,13 @@ def bulk_plain(part: Part, _say: Say) -> Result:
     plain = _Plain(part)
     plain.produce(0)
     plain.flush()
-    began_s = time.perf_counter()
+    began_at_s = time.perf_counter()
     for number in range(1, part.jobs):
         plain.produce(number)
         if number % _POLL_EVERY == 0:
             plain.poll()
     plain.flush()
-    return {"jobs_per_s": (part.jobs - 1) / (time.perf_counter() - began_s)}
+    return {"jobs_per_s": (part.jobs - 1) / (time.perf_counter() - began_at_s)}
 
 
 def singly(part: Part, _say: Say) -> Result:
@@ -59,9 +59,9 @@ def singly(part: Part, _say: Say) -> Result:
     with Producer(pipeline, part.cluster) as producer:
         producer.send(job.call(*order(0)))
         for number in range(1, part.jobs):
-            began_s = time.perf_counter()
+            began_at_s = time.perf_counter()
             producer.send(job.call(*order(number)))
-            waits_s.append(time.perf_counter() - began_s)
+            waits_s.append(time.perf_counter() - began_at_s)
     return {"seconds": waits_s}
 
 
@@ -70,10 +70,10 @@ def singly_plain(part: Part, _say: Say) -> Result:
     plain = _Plain(part, linger_ms=0)
     waits_s = []
     for number in range(part.jobs):
-        began_s = time.perf_counter()
+        began_at_s = time.perf_counter()
         plain.produce(number)
         plain.flush()
-        waits_s.append(time.perf_counter() - began_s)
+        waits_s.append(time.perf_counter() - began_at_s)
     return {"seconds": waits_s[1:]}
 
 
@@ -94,8 +94,8 @@ def paced(part: Part, _say: Say) -> Result:
 
 
 def _wait_committed(part: Part) -> None:
-    backlog, give_up_s = Backlog(part.cluster, only_queue(part.pipeline())), time.monotonic() + PATIENCE_S
-    while (left := backlog.uncommitted()) and time.monotonic() < give_up_s:
+    backlog, give_up_at_s = Backlog(part.cluster, only_queue(part.pipeline())), time.monotonic() + PATIENCE_S
+    while (left := backlog.uncommitted()) and time.monotonic() < give_up_at_s:
         time.sleep(_LOOK_S)
     backlog.close()
     if left:

@@ -47,9 +47,9 @@ class Stopwatch:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Count what happens inside for one stage."""
-        began_s = time.thread_time()
+        began_at_s = time.thread_time()
         yield
-        self.seconds[name] += time.thread_time() - began_s
+        self.seconds[name] += time.thread_time() - began_at_s
 
 
 class Line:

@@ -108,16 +108,12 @@ def _drained(part: Part, pipeline: Pipeline, worker: Worker) -> Result:
     def settled() -> int:
         return worker.snapshot()[0].settled
 
-    began_s, cpu_began_s = _last_idle(settled)
-    before = _wait_count(settled, round(part.jobs * _WARM_SHARE), "settled jobs")
-    warm_s, cpu_warm_s = time.perf_counter() - began_s, time.process_time() - cpu_began_s
-    if before == part.jobs:  # so few that no look came amid them: all of them count
-        before, warm_s, cpu_warm_s = 0, 0.0, 0.0
+    began_at_s, cpu_began_s = _last_idle(settled)
     _wait_count(settled, part.jobs, "settled jobs")
-    settled_s, cpu_s = time.perf_counter() - began_s, time.process_time() - cpu_began_s
+    settled_s, cpu_s = time.perf_counter() - began_at_s, time.process_time() - cpu_began_s
     _wait_committed(part, pipeline)
     return {
-        "jobs_per_s": part.jobs / (time.perf_counter() - began_s),
+        "jobs_per_s": part.jobs / (time.perf_counter() - began_at_s),
         "settled_per_s": part.jobs / settled_s,
         "warm_per_s": (part.jobs - before) / (settled_s - warm_s),
         "warm_cpu_us": (cpu_s - cpu_warm_s) / (part.jobs - before) * 1e6,
@@ -128,8 +124,8 @@ def _drained(part: Part, pipeline: Pipeline, worker: Worker) -> Result:
 
 def _last_idle(settled: Callable[[], int]) -> tuple[float, float]:
     """The last look at which nothing was settled: wall clock and the process's CPU time, in seconds."""
-    give_up_s = time.monotonic() + PATIENCE_S
-    while time.monotonic() < give_up_s:
+    give_up_at_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < give_up_at_s:
         looked = time.perf_counter(), time.process_time()
         time.sleep(_LOOK_S)
         if settled():
@@ -137,23 +133,23 @@ def _last_idle(settled: Callable[[], int]) -> tuple[float, float]:
     raise WorkerStoodStill("the first settled job", 0)
 
 
-def _wait_count(count: Callable[[], int], expected: int, what: str) -> int:
-    """Wait for a count to be reached, as long as it grows; gives what it is then."""
-    seen, give_up_s = count(), time.monotonic() + PATIENCE_S
+def _wait_count(count: Callable[[], int], expected: int, what: str) -> None:
+    """Wait for a count to be reached, as long as it grows."""
+    seen, give_up_at_s = count(), time.monotonic() + PATIENCE_S
     while seen < expected:
         time.sleep(_LOOK_S)
         before, seen = seen, count()
         if seen > before:
-            give_up_s = time.monotonic() + PATIENCE_S
-        elif time.monotonic() > give_up_s:
+            give_up_at_s = time.monotonic() + PATIENCE_S
+        elif time.monotonic() > give_up_at_s:
             raise WorkerStoodStill(f"{expected:,} {what}", seen)
     return seen
 
 
 def _wait(condition: Callable[[], bool], awaited: str, seen: Callable[[], object]) -> None:
-    give_up_s = time.monotonic() + PATIENCE_S
+    give_up_at_s = time.monotonic() + PATIENCE_S
     while not condition():
-        if time.monotonic() > give_up_s:
+        if time.monotonic() > give_up_at_s:
             raise WorkerStoodStill(awaited, seen())
         time.sleep(_LOOK_S)
 

@@ -44,7 +44,7 @@ class _Member:
 
     number: int
     process: subprocess.Popen[bytes] | None = None
-    started_s: float = 0.0
+    started_at_s: float = 0.0
     pause_s: float = FIRST_PAUSE_S
     start_again_s: float = 0.0
 
@@ -113,7 +113,7 @@ class Fleet:
             member.process = subprocess.Popen(command, process_group=0)  # Ctrl-C reaches it once, from here
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, former)
-        member.started_s = time.monotonic()
+        member.started_at_s = time.monotonic()
         if self._stopping.is_set():  # a signal came while it was being started, and could not be passed on
             member.process.send_signal(signal.SIGTERM)
         _LOGGER.info("worker process %d started", member.process.pid, extra={log_keys.COUNT: self.size})
@@ -132,7 +132,7 @@ class Fleet:
             self._exit_code = code
             self.stop()
             return
-        lived_s = time.monotonic() - member.started_s
+        lived_s = time.monotonic() - member.started_at_s
         member.pause_s = min(LONGEST_PAUSE_S, member.pause_s * 2) if lived_s < YOUNG_S else FIRST_PAUSE_S
         member.start_again_s = time.monotonic() + member.pause_s
         _LOGGER.error(

@@ -221,12 +221,12 @@ class QueueTopics:
 
     def _messages(self, topics: Collection[str]) -> Iterator[Message]:
         """Every record that the topics hold at this moment, each partition's in order."""
-        give_up_s = time.monotonic() + READ_TIMEOUT_S
+        give_up_at_s = time.monotonic() + READ_TIMEOUT_S
         with self._consumer() as consumer:
             unread = {place for place, (begin, end) in self._bounds(topics).items() if end > begin}
             consumer.assign([TopicPartition(topic, number, 0) for topic, number in unread])
             while unread:
-                if time.monotonic() > give_up_s:
+                if time.monotonic() > give_up_at_s:
                     raise TopicsUnread(
                         f"after {READ_TIMEOUT_S:.0f} s, {len(unread)} partitions are not read to the end"
                     )

@@ -67,16 +67,16 @@ def fill(producer: Producer) -> int:
 
 def wait_for_room(producer: Producer) -> float:
     """Enqueue one more receipt as soon as a worker has made room for it."""
-    began_s = time.monotonic()
+    began_at_s = time.monotonic()
     while True:
         try:
             producer.enqueue(send_receipt, -1)
         except QueueFull:
-            if time.monotonic() - began_s > DEADLINE_S:
+            if time.monotonic() - began_at_s > DEADLINE_S:
                 raise
             time.sleep(0.1)
         else:
-            return time.monotonic() - began_s
+            return time.monotonic() - began_at_s
 
 
 def wait_done(worker: Worker, count: int) -> None:
@@ -85,9 +85,9 @@ def wait_done(worker: Worker, count: int) -> None:
     Raises:
         TimeoutError: they did not in a minute.
     """
-    give_up_s = time.monotonic() + DEADLINE_S
+    give_up_at_s = time.monotonic() + DEADLINE_S
     while sum(queue.outcomes.get("Done", 0) for queue in worker.snapshot()) < count:
-        if time.monotonic() > give_up_s:
+        if time.monotonic() > give_up_at_s:
             raise TimeoutError("the jobs were not done in a minute")
         time.sleep(0.02)
 

@@ -65,7 +65,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _run(limit: int | None, *, year: bool, keep: bool) -> None:
-    began_s = time.monotonic()
+    began_at_s = time.monotonic()
     file = FlightFile(path=fetch_year(home_folder() / "downloads") if year else JANUARY, limit=limit)
     flights = _describe(file)
     with demo_cluster(keep=keep) as cluster:
@@ -73,7 +73,7 @@ def _run(limit: int | None, *, year: bool, keep: bool) -> None:
         with _fresh_run(cluster, file, flights, keep=keep) as run:
             is_right = _play(run)
             verdict = "Every figure is as it must be" if is_right else "The figures marked !! are off"
-            click.echo(f"\n{verdict}: {flights:,} flights in {time.monotonic() - began_s:.0f} s.")
+            click.echo(f"\n{verdict}: {flights:,} flights in {time.monotonic() - began_at_s:.0f} s.")
             if not is_right:
                 raise BalanceOff
 

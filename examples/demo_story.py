@@ -127,9 +127,9 @@ def publish(run: Run) -> None:
 
     title("3. Every flight becomes a job: id = the flight, key = its plane")
     with Producer(pipeline, run.cluster, source="/demo/flights") as producer:
-        began_s = time.monotonic()
+        began_at_s = time.monotonic()
         confirmed = producer.enqueue_many(calls()).confirmed
-        took_s = time.monotonic() - began_s
+        took_s = time.monotonic() - began_at_s
     click.echo(f"  {confirmed:,} jobs confirmed by the brokers in {took_s:.1f} s ({confirmed / took_s:,.0f}/s)")
     if confirmed != run.flights:
         raise DemoFailed(f"the producer confirms {confirmed:,} jobs for {run.flights:,} flights")
@@ -165,9 +165,9 @@ def _fleet(run: Run, app: str, log: str) -> AbstractContextManager[Workers]:
 
 
 def _wait_replaced(fleet: Workers, victim: int) -> None:
-    give_up_s = time.monotonic() + STALLED_AFTER_S
+    give_up_at_s = time.monotonic() + STALLED_AFTER_S
     while victim in (ids := fleet.process_ids()) or len(ids) < PROCESSES:
-        if time.monotonic() > give_up_s:
+        if time.monotonic() > give_up_at_s:
             raise DemoFailed(f"no process took the place of {victim}; see {fleet.log}")
         threading.Event().wait(LOOK_EVERY_S)
 
@@ -186,15 +186,15 @@ def _watch(run: Run, fleet: Workers, has_come: Callable[[int, int], bool]) -> No
         DemoFailed: nothing has moved for a long time.
         WorkersEnded: the fleet is gone.
     """
-    topics, began_s = run.topics(), time.monotonic()
-    moved_s = said_s = began_s
+    topics, began_at_s = run.topics(), time.monotonic()
+    moved_s = said_s = began_at_s
     seen = (-1, -1)
     while True:
         now = (count_claims(run.claims), topics.waiting())
         now_s = time.monotonic()
         has_ended = has_come(*now)
         if has_ended or now_s - said_s >= SAY_EVERY_S:
-            click.echo(f"  {now_s - began_s:6.1f} s   {now[0]:>9,} done   {now[1]:>9,} waiting")
+            click.echo(f"  {now_s - began_at_s:6.1f} s   {now[0]:>9,} done   {now[1]:>9,} waiting")
             said_s = now_s
         if has_ended:
             return

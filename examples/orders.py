@@ -114,9 +114,9 @@ def ended(worker: Worker) -> int:
 
 def wait_until(is_so: Callable[[], bool]) -> None:
     """Wait for what the worker does."""
-    give_up_s = time.monotonic() + DEADLINE_S
+    give_up_at_s = time.monotonic() + DEADLINE_S
     while not is_so():
-        if time.monotonic() > give_up_s:
+        if time.monotonic() > give_up_at_s:
             raise TimeoutError("the worker did not get that far")
         time.sleep(0.05)
 

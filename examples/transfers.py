@@ -104,9 +104,9 @@ def total() -> int:
 
 def wait_until_balanced() -> None:
     """Wait until nothing is on its way."""
-    give_up_s = time.monotonic() + DEADLINE_S
+    give_up_at_s = time.monotonic() + DEADLINE_S
     while total() < len(ACCOUNTS) * CENTS:
-        if time.monotonic() > give_up_s:
+        if time.monotonic() > give_up_at_s:
             raise TimeoutError(f"{total()} cents after {DEADLINE_S:g} s; the outbox: {outbox_status(url_of(FIRST))}")
         time.sleep(0.05)
 

@@ -163,8 +163,8 @@ class BulkRun:
 
         So none is confirmed after an earlier one of its key has failed. Returns the connection to the publisher.
         """
-        give_up_s = time.monotonic() + timeout_s
-        while self._connection.in_flight and not self.unreached and time.monotonic() < give_up_s:
+        give_up_at_s = time.monotonic() + timeout_s
+        while self._connection.in_flight and not self.unreached and time.monotonic() < give_up_at_s:
             self.wait_room()
         self.settle(0)
         if not self.unreached:

@@ -126,16 +126,16 @@ class Publisher:
         """Make the record of a job that is sent by itself, with a span of its own where spans are recorded."""
         return self.spans.send(call, self._builder.build)
 
-    def prepare(self, job_type: AnyJobType, asked_s: float | None = None) -> None:
+    def prepare(self, job_type: AnyJobType, asked_at_s: float | None = None) -> None:
         """Do what must be done before a job of this type is published; blocks on the cluster the first time."""
         self.check_usable()
         if not self.readiness.covers(job_type):
-            self.readiness.prepare(job_type, asked_s)
+            self.readiness.prepare(job_type, asked_at_s)
 
-    def check(self, timeout_s: float, asked_s: float | None = None) -> None:
+    def check(self, timeout_s: float, asked_at_s: float | None = None) -> None:
         """Ask whether the brokers can take jobs at this moment; raises as `Producer.check`."""
         self.check_usable()
-        self.readiness.verify(asked_s)
+        self.readiness.verify(asked_at_s)
         connection = self._live_connection()
         give_up = time.monotonic() + timeout_s
         for topic in tuple(self.readiness.partitions) or self._topics[:1]:

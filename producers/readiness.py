@@ -77,19 +77,19 @@ class Readiness:
         """Whether `prepare` has nothing left to do for the job type; cheap."""
         return job_type in self._ready
 
-    def verify(self, asked_s: float | None = None) -> None:
+    def verify(self, asked_at_s: float | None = None) -> None:
         """Compare the topics with what is declared, unless that was done; raises as `ClusterCheck.verify`.
 
         Args:
-            asked_s: `time.monotonic()` at which the caller began to wait, where that was before this call.
+            asked_at_s: `time.monotonic()` at which the caller began to wait, where that was before this call.
         """
-        self._ask(self._verify, asked_s)
+        self._ask(self._verify, asked_at_s)
 
-    def prepare(self, job_type: AnyJobType, asked_s: float | None = None) -> None:
+    def prepare(self, job_type: AnyJobType, asked_at_s: float | None = None) -> None:
         """Do what must be done before a job of this type is published.
 
         Args:
-            asked_s: `time.monotonic()` at which the caller began to wait, where that was before this call.
+            asked_at_s: `time.monotonic()` at which the caller began to wait, where that was before this call.
 
         Raises:
             OptionRefused: the job type is another pipeline's.
@@ -98,13 +98,13 @@ class Readiness:
         if self._pipeline.job_types.get(job_type.name) is not job_type:
             reason = f"is not declared in the pipeline {self._pipeline.namespace!r} of this producer"
             raise OptionRefused(job_type.name, "the job type", reason)
-        self._ask(lambda: self._prepare(job_type), asked_s)
+        self._ask(lambda: self._prepare(job_type), asked_at_s)
 
-    def _ask(self, question: Callable[[], None], asked_s: float | None) -> None:
+    def _ask(self, question: Callable[[], None], asked_at_s: float | None) -> None:
         """Put one question at a time; an unanswered one is the answer of all callers that waited for their turn."""
-        asked_s = time.monotonic() if asked_s is None else asked_s
+        asked_at_s = time.monotonic() if asked_at_s is None else asked_at_s
         with self._lock:
-            if self._silence is not None and self._silent_at_s >= asked_s:
+            if self._silence is not None and self._silent_at_s >= asked_at_s:
                 raise copy.copy(self._silence) from self._silence
             try:
                 question()

@@ -87,7 +87,7 @@ class TransactionWriter:
         self.written_at_s = 0.0
         self._producer: Producer | None = None
         self._failures: list[KafkaError] = []
-        self._deadline_s = 0.0
+        self._deadline_at_s = 0.0
         self._is_committing = False
 
     @property
@@ -164,7 +164,7 @@ class TransactionWriter:
 
     def _begin(self) -> None:
         self._failures, self._is_committing = [], False
-        self._deadline_s = time.monotonic() + self._within_s
+        self._deadline_at_s = time.monotonic() + self._within_s
 
     def _connected(self) -> Producer:
         if self._producer is None:
@@ -218,7 +218,7 @@ class TransactionWriter:
                 return
 
     def _check_time(self) -> None:
-        if time.monotonic() > self._deadline_s:
+        if time.monotonic() > self._deadline_at_s:
             raise TimeoutError(f"no answer in {self._within_s:g} s")
 
     def _repeat(self, call: Callable[[], None]) -> None:
@@ -227,7 +227,7 @@ class TransactionWriter:
             try:
                 return call()
             except KafkaException as failed:
-                if not failed.args[0].retriable() or time.monotonic() > self._deadline_s:
+                if not failed.args[0].retriable() or time.monotonic() > self._deadline_at_s:
                     raise
 
     @contextmanager

@@ -42,9 +42,9 @@ def _control(site: Site, sizes: Sizes, number: int) -> Values:
         with ResidentPeak(process_ids[0]) as before:
             before.wait(SETTLE_S)
         keys = max(1, sizes.jobs // KEYS_SHARE)
-        began_s = time.monotonic()
+        began_at_s = time.monotonic()
         _pause_keys(control, only_queue(pipeline).name, keys).wait(WAIT)
-        took_s = time.monotonic() - began_s
+        took_s = time.monotonic() - began_at_s
         with ResidentPeak(process_ids[0]) as after:
             after.wait(SETTLE_S)
     change_mb = after.peak_mb - before.peak_mb
@@ -65,9 +65,9 @@ def _waits_ms(control: Control, queue: str, seconds: float) -> Iterator[float]:
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:
         for give in gives:
-            began_s = time.monotonic()
+            began_at_s = time.monotonic()
             answers = give().wait(WAIT)
-            yield (time.monotonic() - began_s) * 1e3
+            yield (time.monotonic() - began_at_s) * 1e3
             assert answers.is_taken_by_all
             assert len(answers.answers) == WORKERS
 
@@ -98,9 +98,9 @@ def _workers(site: Site, pipeline: Pipeline, number: int) -> Iterator[list[int]]
 
 
 def _wait_running(site: Site, pipeline: Pipeline) -> None:
-    give_up_s = time.monotonic() + START_TIMEOUT_S
+    give_up_at_s = time.monotonic() + START_TIMEOUT_S
     while _running(site, pipeline) < WORKERS:
-        if time.monotonic() > give_up_s:
+        if time.monotonic() > give_up_at_s:
             raise TimeoutError(f"not all of {WORKERS} workers run after {START_TIMEOUT_S:g} s")
         time.sleep(_LOOK_S)
 

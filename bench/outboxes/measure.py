@@ -52,9 +52,9 @@ def _outbox(site: Site, sizes: Sizes, number: int) -> Values:
 def _drain(url: str, outbox: Outbox, pipeline: Pipeline, sizes: Sizes) -> float:
     """Rows a second, from the commit of all of them to the empty table."""
     fill(url, outbox, only_job(pipeline), sizes.jobs)
-    began_s, before = time.monotonic(), count(url)
+    began_at_s, before = time.monotonic(), count(url)
     _wait_empty(url)
-    return before / (time.monotonic() - began_s)
+    return before / (time.monotonic() - began_at_s)
 
 
 def _latency(site: Site, url: str, outbox: Outbox, pipeline: Pipeline, sizes: Sizes) -> list[float]:
@@ -64,8 +64,8 @@ def _latency(site: Site, url: str, outbox: Outbox, pipeline: Pipeline, sizes: Si
         _wait_empty(url)
         arrivals.at_s.clear()
         committed = commit_paced(url, outbox, only_job(pipeline), PER_SECOND, sizes.seconds)
-        give_up_s = time.monotonic() + DEADLINE_S
-        while not committed.keys() <= arrivals.at_s.keys() and time.monotonic() < give_up_s:
+        give_up_at_s = time.monotonic() + DEADLINE_S
+        while not committed.keys() <= arrivals.at_s.keys() and time.monotonic() < give_up_at_s:
             time.sleep(0.05)
     finally:
         arrivals.close()
@@ -73,9 +73,9 @@ def _latency(site: Site, url: str, outbox: Outbox, pipeline: Pipeline, sizes: Si
 
 
 def _wait_empty(url: str) -> None:
-    give_up_s = time.monotonic() + DEADLINE_S
+    give_up_at_s = time.monotonic() + DEADLINE_S
     while count(url):
-        if time.monotonic() > give_up_s:
+        if time.monotonic() > give_up_at_s:
             raise TimeoutError(f"the relay left {count(url):,} rows after {DEADLINE_S:g} s")
         time.sleep(0.02)
 

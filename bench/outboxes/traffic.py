@@ -94,14 +94,14 @@ class Load:
 
     def run(self, seconds: float) -> float:
         """Write for so long; gives rows a second."""
-        began_s = time.monotonic()
+        began_at_s = time.monotonic()
         for thread in self._threads:
             thread.start()
         time.sleep(seconds)
         self._stopped.set()
         for thread in self._threads:
             thread.join()
-        return sum(self.committed) / (time.monotonic() - began_s)
+        return sum(self.committed) / (time.monotonic() - began_at_s)
 
     def _write(self, at: int) -> None:
         with psycopg.connect(self._url) as connection:

@@ -104,7 +104,7 @@ class _Waiting:
         """Count how often each job began, once nothing begins any more."""
         scene = self._scene
         scene.wait_all_begun()
-        first_s = [scene.began_s + after_s for after_s in scene.notes.seconds(scene.numbers)]
+        first_s = [scene.began_at_s + after_s for after_s in scene.notes.seconds(scene.numbers)]
         self.values |= Kept.of(
             scene.notes.runs(scene.numbers), first_s, self._killed_at_s, self._blocking.numbers
         ).values

@@ -74,7 +74,7 @@ class _Released:
             return PendingJob(
                 number=number,
                 key=f"{'held' if is_held else 'customer'}-{number // HELD_SHARE % KEYS}",
-                since_s=self._scene.began_s,
+                since_s=self._scene.began_at_s,
                 job_type=HELD if is_held and target == "type" else PLAIN,
                 tenant=TENANT.encode() if is_held and target == "tenant" else None,
             )
@@ -101,7 +101,7 @@ class _Released:
         """Count how often each job began, once nothing begins any more."""
         scene = self._scene
         scene.wait_all_begun()
-        first_s = [scene.began_s + after_s for after_s in scene.notes.seconds(scene.numbers)]
+        first_s = [scene.began_at_s + after_s for after_s in scene.notes.seconds(scene.numbers)]
         self.values |= Kept.of(scene.notes.runs(scene.numbers), first_s, self._killed_at_s).values
 
 

@@ -72,7 +72,7 @@ class Scene:
         self._workers: list[WorkerProcess] = []
         self._taken = 0
         self.notes = Notes.create(self._notes_path, capacity)
-        self.began_s = time.time()
+        self.began_at_s = time.time()
 
     # ---- the worker
 
@@ -124,18 +124,20 @@ class Scene:
         """Jobs of many keys, none of which is in the way of another for long."""
         return self.batch(
             count,
-            lambda number: PendingJob(number=number, key=f"customer-{number % KEYS}", since_s=self.began_s),
+            lambda number: PendingJob(number=number, key=f"customer-{number % KEYS}", since_s=self.began_at_s),
         )
 
     def of_key(self, key: str, count: int) -> Batch:
         """Jobs of one key."""
-        return self.batch(count, lambda number: PendingJob(number=number, key=key, since_s=self.began_s))
+        return self.batch(count, lambda number: PendingJob(number=number, key=key, since_s=self.began_at_s))
 
     def one_of_key(self, key: str, job_type: str, job_id: str) -> Batch:
         """One job of a key, of another type than the plain one."""
         return self.batch(
             1,
-            lambda number: PendingJob(number=number, key=key, since_s=self.began_s, job_type=job_type, job_id=job_id),
+            lambda number: PendingJob(
+                number=number, key=key, since_s=self.began_at_s, job_type=job_type, job_id=job_id
+            ),
         )
 
     def last_of_partitions(self) -> Batch:
@@ -143,7 +145,7 @@ class Scene:
         return self.batch(
             PARTITIONS,
             lambda number: PendingJob(
-                number=number, key=f"last-{number}", since_s=self.began_s, partition=number % PARTITIONS
+                number=number, key=f"last-{number}", since_s=self.began_at_s, partition=number % PARTITIONS
             ),
         )
 
@@ -170,9 +172,9 @@ class Scene:
 
     def wait_begun(self, numbers: range, what: str, *, limit_s: float = math.inf, share: float = 1.0) -> float:
         """Wait until so many jobs have begun, none does any more, or the limit is over; gives the seconds it took."""
-        began_s = moved_s = said_s = now_s = time.monotonic()
+        began_at_s = moved_s = said_s = now_s = time.monotonic()
         wanted, total, seen = share * len(numbers), len(numbers), 0
-        while seen < wanted and now_s < min(began_s + limit_s, moved_s + STANDSTILL_S):
+        while seen < wanted and now_s < min(began_at_s + limit_s, moved_s + STANDSTILL_S):
             time.sleep(_LOOK_S)
             self.worker.check_runs()
             now_s, before, seen = time.monotonic(), seen, self.notes.begun(numbers)
@@ -181,8 +183,8 @@ class Scene:
             if now_s - said_s > SAY_S:
                 said_s = now_s
                 self.say(f"{seen:,} of {total:,} {what} have begun")
-        self.say(f"{seen:,} of {total:,} {what} have begun, after {now_s - began_s:.1f} s")
-        return now_s - began_s
+        self.say(f"{seen:,} of {total:,} {what} have begun, after {now_s - began_at_s:.1f} s")
+        return now_s - began_at_s
 
     def wait_until(self, at_s: float, numbers: range, what: str) -> None:
         """Wait for a moment, in seconds since 1970, and say now and then how many have begun."""
@@ -220,11 +222,11 @@ class Scene:
     def begun_at_s(self, numbers: range) -> list[float]:
         """When the begun ones of these undelayed jobs did so, in seconds since 1970, in the order of their numbers."""
         noted = zip(self.notes.seconds(numbers), self.notes.runs(numbers), strict=True)
-        return [self.began_s + after_s for after_s, runs in noted if runs]
+        return [self.began_at_s + after_s for after_s, runs in noted if runs]
 
     def say(self, progress: str) -> None:
         """Print a line for people who wait."""
-        self._site.progress(f"  {time.time() - self.began_s:6.1f} s  {progress}")
+        self._site.progress(f"  {time.time() - self.began_at_s:6.1f} s  {progress}")
 
 
 @contextmanager

@@ -66,8 +66,8 @@ class WorkerProcess:
             NotAssigned: it got none.
             WorkerEnded: it ended instead.
         """
-        give_up_s = time.monotonic() + ASSIGNED_TIMEOUT_S
-        while time.monotonic() < give_up_s:
+        give_up_at_s = time.monotonic() + ASSIGNED_TIMEOUT_S
+        while time.monotonic() < give_up_at_s:
             self.check_runs()
             if (assigned_at_s := self._assigned_at_s()) is not None:
                 return assigned_at_s

@@ -76,10 +76,10 @@ def _declare(pipeline: Pipeline, count: int, interval: timedelta) -> None:
 
 def _share(process: psutil.Process, seconds: float) -> float:
     """Which share of a processor the process takes."""
-    before, began_s = process.cpu_times(), time.monotonic()
+    before, began_at_s = process.cpu_times(), time.monotonic()
     time.sleep(max(1.0, seconds))
     after = process.cpu_times()
-    return (after.user + after.system - before.user - before.system) / (time.monotonic() - began_s)
+    return (after.user + after.system - before.user - before.system) / (time.monotonic() - began_at_s)
 
 
 def _has_fired(view: ScheduleView, since: datetime) -> bool:
@@ -94,9 +94,9 @@ def _late_ms(view: ScheduleView) -> float:
 
 
 def _wait(condition: Callable[[], bool], look_s: float = _LOOK_S) -> None:
-    give_up_s = time.monotonic() + START_TIMEOUT_S + 2 * LONGEST.total_seconds()
+    give_up_at_s = time.monotonic() + START_TIMEOUT_S + 2 * LONGEST.total_seconds()
     while not condition():
-        if time.monotonic() > give_up_s:
+        if time.monotonic() > give_up_at_s:
             raise TimeoutError("the worker has not fired all schedules")
         time.sleep(look_s)
 

@@ -48,9 +48,9 @@ def small_tenants(part: Part, _say: Say) -> Result:
     pipeline = part.pipeline()
     job = only_job(pipeline)
     with Producer(pipeline, part.cluster) as producer:
-        began_s = time.monotonic()
+        began_at_s = time.monotonic()
         for number in range(part.jobs):
-            time.sleep(max(0.0, began_s + number / SMALL_TENANTS - time.monotonic()))
+            time.sleep(max(0.0, began_at_s + number / SMALL_TENANTS - time.monotonic()))
             producer.enqueue(job, time.time())
     return {}
 

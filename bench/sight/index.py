@@ -112,8 +112,8 @@ def fill(
     writer: IndexWriter, found: Iterator[JobEntry], *, size: int, per_s: float | None = None, for_s: float = 0.0
 ) -> tuple[int, float, float]:
     """Apply entries by the batch, at a pace if one is given; how many, the thread's CPU time, and the seconds."""
-    began_s, cpu_s, wall_s, count = time.monotonic(), 0.0, 0.0, 0
-    while per_s is None or time.monotonic() - began_s < for_s:
+    began_at_s, cpu_s, wall_s, count = time.monotonic(), 0.0, 0.0, 0
+    while per_s is None or time.monotonic() - began_at_s < for_s:
         batch = list(islice(found, size))
         if not batch:
             break
@@ -123,7 +123,7 @@ def fill(
         wall_s += time.monotonic() - before_s
         count += len(batch)
         if per_s is not None:
-            time.sleep(max(0.0, began_s + count / per_s - time.monotonic()))
+            time.sleep(max(0.0, began_at_s + count / per_s - time.monotonic()))
     return count, cpu_s, wall_s
 
 
@@ -215,9 +215,9 @@ def ask(path: Path, until: Event, answers: Queue[dict[str, list[float]]]) -> Non
     with IndexReader(path) as reader:
         while not took or not until.is_set():
             for name, question in asked.items():
-                began_s = time.monotonic()
+                began_at_s = time.monotonic()
                 question(reader, chance)
-                took.setdefault(name, []).append(time.monotonic() - began_s)
+                took.setdefault(name, []).append(time.monotonic() - began_at_s)
                 time.sleep(0.01)
     answers.put(took)
 
@@ -226,11 +226,11 @@ def build(path: Path, jobs: int, from_ms: int) -> tuple[Values, IndexWriter]:
     """Build an index as a rebuild does, and what that cost; making up the entries does not count."""
     connection = open_for_writing(path)
     count, cpu_s, rows_s = fill(IndexWriter(connection), entries(jobs, 1, from_ms), size=WRITE_AT)
-    began_s = time.monotonic()
+    began_at_s = time.monotonic()
     for _ in steps_to_finish(connection):
         pass
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    indexes_s = time.monotonic() - began_s
+    indexes_s = time.monotonic() - began_at_s
     values = {
         "rows_s": rows_s,
         "indexes_s": indexes_s,

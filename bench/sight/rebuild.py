@@ -28,9 +28,9 @@ def _rebuild(site: Site, sizes: Sizes, number: int) -> Values:
             part = Part(does=does, namespace=pipeline.namespace, kind="sync", jobs=sizes.jobs)
             do(part, site.cluster.bootstrap_servers)
         collect_rarely()
-        began_s, cpu_s = time.monotonic(), time.process_time()
-        ready_s = _follow(Follower(pipeline, site.cluster, path, keep=timedelta(days=7)), began_s)
-    took_s, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_s
+        began_at_s, cpu_s = time.monotonic(), time.process_time()
+        ready_s = _follow(Follower(pipeline, site.cluster, path, keep=timedelta(days=7)), began_at_s)
+    took_s, cpu_s = time.monotonic() - began_at_s, time.process_time() - cpu_s
     with IndexReader(path) as reader:
         states = dict(reader.counts(("state",), JobFilter()))
     throw_away(path)
@@ -43,14 +43,14 @@ def _rebuild(site: Site, sizes: Sizes, number: int) -> Values:
     }
 
 
-def _follow(follower: Follower, began_s: float) -> float:
+def _follow(follower: Follower, began_at_s: float) -> float:
     """Build the index; after how many seconds it could be asked."""
     ready_s = 0.0
     try:
-        while not follower.progress.is_settled and time.monotonic() - began_s < GIVE_UP_S:
+        while not follower.progress.is_settled and time.monotonic() - began_at_s < GIVE_UP_S:
             follower.turn()
             if follower.progress.is_caught_up and not ready_s:
-                ready_s = time.monotonic() - began_s
+                ready_s = time.monotonic() - began_at_s
     finally:
         follower.close()
     return ready_s

@@ -89,12 +89,12 @@ def _count(site: Site, sizes: Sizes, _number: int) -> Values:
     with site.topics("sync") as pipeline:
         _publish(site, pipeline, events)
         with _supervisor(site, pipeline) as supervisor:
-            begun, began_s = 0, time.monotonic()
+            begun, began_at_s = 0, time.monotonic()
             spent_s = 0.0
             if (first := _wait_events(supervisor, 1)) < events:  # fewer are counted before the first snapshot
-                begun, began_s, spent_s = first, time.monotonic(), _cpu_s(supervisor)
+                begun, began_at_s, spent_s = first, time.monotonic(), _cpu_s(supervisor)
             _wait_events(supervisor, events)
-            took_s, spent_s = time.monotonic() - began_s, _cpu_s(supervisor) - spent_s
+            took_s, spent_s = time.monotonic() - began_at_s, _cpu_s(supervisor) - spent_s
             resident_mb = psutil.Process(supervisor.process_id).memory_info().rss / 1e6
     counted, each_us = events - begun, spent_s * 1e6 / (events - begun)
     return {

@@ -90,13 +90,13 @@ class BreakerState:
         self.opening: Opening | None = None
         self.changes = 0
         self._probe: Hashable | None = None
-        self._probe_began_s = 0.0
+        self._probe_began_at_s = 0.0
         self._offered_at_s = -math.inf
         self._asked_at_s = -math.inf
         self._unconfirmed = ""
         self._decided_at_s = -math.inf
         self._claim: Opening | None = None
-        self._claiming_since_s = -math.inf
+        self._claiming_since_at_s = -math.inf
         self._claimed_at_s = -math.inf
         self._to_write: Write | None = None
         self._write_again: tuple[float, Write] | None = None
@@ -132,7 +132,7 @@ class BreakerState:
                 if not self._may_probe(opening, job):
                     self._asked_at_s = self._clock()
                     return None
-                self._probe, self._probe_began_s = job, self._clock()
+                self._probe, self._probe_began_at_s = job, self._clock()
             return self.changes
 
     def give_back(self, job: Hashable) -> None:
@@ -172,13 +172,13 @@ class BreakerState:
             self._offered_at_s = -math.inf
             return None
         if failed:
-            return self._open(opening.trips + 1, opening.since_s, f"the job that probed has failed with {why}")
+            return self._open(opening.trips + 1, opening.since_at_s, f"the job that probed has failed with {why}")
         return self._close("the job that probed has ended well")
 
-    def _open(self, trips: int, since_s: float, reason: str) -> Change:
+    def _open(self, trips: int, since_at_s: float, reason: str) -> Change:
         opening = Opening(
             order_id=str(uuid.uuid4()),
-            since_s=since_s,
+            since_at_s=since_at_s,
             until_at_s=self._clock() + self.rules.open_s(trips),
             trips=trips,
             operator=f"worker {self._worker_id}",
@@ -222,7 +222,7 @@ class BreakerState:
             return self._claims(opening, now_s, is_wanted or now_s - self._asked_at_s < CLAIM_AGAIN_S)
 
     def _claims(self, opening: Opening, now_s: float, is_wanted: bool) -> bool:
-        if self._probe is not None and now_s - self._probe_began_s > LONGEST_PROBE_S:
+        if self._probe is not None and now_s - self._probe_began_at_s > LONGEST_PROBE_S:
             self._probe = None
         if opening.prober == self._worker_id and not (opening.is_over(now_s) and self._probe is None):
             return self._hold_claim(opening, now_s, is_wanted)
@@ -236,9 +236,9 @@ class BreakerState:
             return
         self._unconfirmed = ""
         if self._claim is None:
-            self._claiming_since_s = now_s
+            self._claiming_since_at_s = now_s
         self._write_claim(opening, now_s)
-        if self._claim is not None and now_s - self._claiming_since_s >= UNREAD_S:
+        if self._claim is not None and now_s - self._claiming_since_at_s >= UNREAD_S:
             self._adopt_claim(self._claim)
 
     def _hold_claim(self, opening: Opening, now_s: float, is_wanted: bool) -> bool:
@@ -322,13 +322,13 @@ class BreakerState:
 
     def _adopt_claim(self, claim: Opening) -> None:
         """The first claim over what stands counts; one that renews it leaves its probe alone."""
-        current, probe, began_s = self.opening, self._probe, self._probe_began_s
+        current, probe, began_at_s = self.opening, self._probe, self._probe_began_at_s
         if current is not None and current.prober == claim.prober:
             self.opening = claim
             self._claim = None
             return
         self._stand(claim)
-        self._probe, self._probe_began_s = (probe, began_s) if claim.prober == self._worker_id else (None, 0.0)
+        self._probe, self._probe_began_at_s = (probe, began_at_s) if claim.prober == self._worker_id else (None, 0.0)
 
     def lift(self) -> None:
         """Take note that the topic has no order about it any more."""

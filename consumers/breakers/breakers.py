@@ -33,7 +33,7 @@ class BreakerOpen:
         found = {"breaker": str(self.target), "opens": f"the breaker closes, or `{lifting_command(self.target)}`"}
         if opening is None:
             return found
-        since = datetime.fromtimestamp(opening.since_s, UTC)
+        since = datetime.fromtimestamp(opening.since_at_s, UTC)
         return {**found, "since": since.isoformat(timespec="seconds"), "why": f"{opening.operator}: {opening.reason}"}
 
 

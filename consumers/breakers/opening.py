@@ -37,7 +37,7 @@ class Opening:
 
     Attributes:
         order_id: of the order that says so.
-        since_s: the epoch time since which it is not closed.
+        since_at_s: the epoch time since which it is not closed.
         until_at_s: the epoch time from which a job may probe, or until which the prober has the probe; None: no job
             may, until an operator closes it.
         trips: how often it has opened without closing.
@@ -48,7 +48,7 @@ class Opening:
     """
 
     order_id: str
-    since_s: float
+    since_at_s: float
     until_at_s: float | None
     trips: int = 1
     operator: str = ""
@@ -79,7 +79,7 @@ def opening_of(order: ControlOrder) -> Opening:
     detail = order.detail
     return Opening(
         order_id=order.order_id,
-        since_s=_number(detail.get(SINCE), order.at.timestamp()),
+        since_at_s=_number(detail.get(SINCE), order.at.timestamp()),
         until_at_s=None if order.until is None else order.until.timestamp(),
         trips=max(1, int(_number(detail.get(TRIPS), 1))),
         operator=order.operator,
@@ -93,7 +93,7 @@ def opening_of(order: ControlOrder) -> Opening:
 def order_of(opening: Opening, target: Target, at_s: float) -> ControlOrder:
     """The order that opens a breaker, or claims its probe."""
     until_at_s = opening.until_at_s
-    detail = {SINCE: f"{opening.since_s:.3f}", TRIPS: str(opening.trips)}
+    detail = {SINCE: f"{opening.since_at_s:.3f}", TRIPS: str(opening.trips)}
     detail |= {name: value for name, value in ((PROBER, opening.prober), (OVER, opening.over)) if value}
     order = ControlOrder(
         order_id=opening.order_id,

@@ -43,9 +43,9 @@ class StatusWriter:
 
     def write_confirmed(self, status: WorkerStatus, within_s: float) -> bool:
         """Send it, and wait for the brokers' confirmation for so long."""
-        before, deadline_s = self._written, time.monotonic() + within_s
+        before, deadline_at_s = self._written, time.monotonic() + within_s
         self.write(status)
-        while self._written == before and time.monotonic() < deadline_s and self._producer is not None:
+        while self._written == before and time.monotonic() < deadline_at_s and self._producer is not None:
             self._producer.poll(_STEP_S)
         return self._written > before
 

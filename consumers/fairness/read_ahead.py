@@ -90,9 +90,9 @@ class ReadAhead:
         self._pace_per_s = 0.0
         self._is_on = False
         self._looks = Looks(loads, clock)
-        self._hold_until_s = math.inf
+        self._hold_until_at_s = math.inf
         self._is_behind = self._is_fast = False
-        self._lags_since_s = clock()
+        self._lags_since_at_s = clock()
         self.is_holding = False
 
     @property
@@ -112,8 +112,8 @@ class ReadAhead:
         self._measure_pace(now_s)
         self._is_fast = self._pace_per_s >= FAST_PER_S
         if not lag:
-            self._lags_since_s = now_s
-        is_known = now_s - self._lags_since_s >= MEASURED_S or self._looks.has_seen
+            self._lags_since_at_s = now_s
+        is_known = now_s - self._lags_since_at_s >= MEASURED_S or self._looks.has_seen
         self._is_behind = lag > self._pace_per_s * SOON_S
         is_long = lag > self._pace_per_s * FAST_SOON_S
         self._is_on = is_known and self._is_behind and (not self._is_fast or is_long or self._looks.has_seen)
@@ -126,21 +126,21 @@ class ReadAhead:
         self._note_share()
 
     def _measure_pace(self, now_s: float) -> None:
-        since_s, before = self._since
+        since_at_s, before = self._since
         ended = self._count_ended()
         self._since = now_s, ended
         if not self.is_holding:  # else it is not that of the jobs
-            pace_per_s = (ended - before) / max(1e-3, now_s - since_s)
+            pace_per_s = (ended - before) / max(1e-3, now_s - since_at_s)
             self._pace_per_s += (pace_per_s - self._pace_per_s) / (3 if self._pace_per_s else 1)
 
     def _note_holding(self, unread: int, now_s: float) -> None:
         """Hold floods of very short jobs back while the log is read to its end, once for each time they are passed."""
         if not (self._is_on or self._aside):
-            self._hold_until_s = math.inf
+            self._hold_until_at_s = math.inf
         may_hold = self._is_on and self._is_fast and self._looks.has_seen and unread > UNREAD
         if may_hold and not self.is_holding:
-            self._hold_until_s = min(self._hold_until_s, now_s + HOLD_FOR_S)
-        self.is_holding = may_hold and now_s < self._hold_until_s
+            self._hold_until_at_s = min(self._hold_until_at_s, now_s + HOLD_FOR_S)
+        self.is_holding = may_hold and now_s < self._hold_until_at_s
 
     # ---- who waits behind floods
 

@@ -50,13 +50,13 @@ class Holdup:
 
     Attributes:
         record: None where the worker has only its offset at hand.
-        since_s: `time.monotonic()` at which it began to run, or became the lowest incomplete one.
+        since_at_s: `time.monotonic()` at which it began to run, or became the lowest incomplete one.
         detail: what else is known, as the event's `detail`.
     """
 
     place: Place
     state: State | str
-    since_s: float
+    since_at_s: float
     record: Record | None = None
     detail: Mapping[str, str] = field(default_factory=dict)
 
@@ -86,12 +86,14 @@ class Holdups:
         """Publish the hold-ups, if it is time; `lowest` has each partition's lowest incomplete offset, since when."""
         if now_s < self._next_look_s:
             return
-        began_s = time.monotonic()
-        old = {(a, offset): since_s for a, (offset, since_s) in lowest.items() if now_s - since_s >= OLD_AFTER_S}
-        for holdup in sorted(self._found(old), key=lambda found: found.since_s)[:MOST_REPORTS]:
-            since = utc(time.time() - (now_s - holdup.since_s))
+        began_at_s = time.monotonic()
+        old = {
+            (a, offset): since_at_s for a, (offset, since_at_s) in lowest.items() if now_s - since_at_s >= OLD_AFTER_S
+        }
+        for holdup in sorted(self._found(old), key=lambda found: found.since_at_s)[:MOST_REPORTS]:
+            since = utc(time.time() - (now_s - holdup.since_at_s))
             self._events.publish(holdup_event(holdup, since, queue=self._queue, worker_id=self._worker_id))
-        self._next_look_s = now_s + max(REPEAT_S, (time.monotonic() - began_s) / LOOKING_SHARE)
+        self._next_look_s = now_s + max(REPEAT_S, (time.monotonic() - began_at_s) / LOOKING_SHARE)
 
     def _found(self, old: Mapping[Place, float]) -> Iterator[Holdup]:
         """Why the jobs at these places are incomplete, and all stuck jobs."""
@@ -100,7 +102,7 @@ class Holdups:
         for slot, run in slots:
             if is_stuck(slot) or place_of(run.record) in old:
                 yield _of_run(run, "stuck" if is_stuck(slot) else "running")
-        waiting = {place: since_s for place, since_s in old.items() if place not in running}
+        waiting = {place: since_at_s for place, since_at_s in old.items() if place not in running}
         if waiting:
             yield from self._of_waiting(waiting, {run.record.turn: run for run in running.values()})
 
@@ -112,34 +114,34 @@ class Holdups:
             place for place in elsewhere if self._calendar.holds(*place)
         }  # in their tiers until due, as they should
         aside = self._dispatch.lanes.aside(elsewhere - delayed)
-        for place, since_s in waiting.items():
+        for place, since_at_s in waiting.items():
             if place in parked:
-                yield self._of_parked(parked[place], since_s, running)
+                yield self._of_parked(parked[place], since_at_s, running)
             elif place in gated:
                 record, wait = gated[place]
-                yield _of_gated(place, wait, since_s, record)
+                yield _of_gated(place, wait, since_at_s, record)
             elif place in aside:
-                yield self._of_aside(place, aside[place], since_s)
+                yield self._of_aside(place, aside[place], since_at_s)
             elif place not in delayed:
                 state: State = "unsettled" if self._settler.is_in_trouble else "ready"
-                yield Holdup(place=place, state=state, since_s=since_s)
+                yield Holdup(place=place, state=state, since_at_s=since_at_s)
 
-    def _of_aside(self, place: Place, lane_hash: int, since_s: float) -> Holdup:
+    def _of_aside(self, place: Place, lane_hash: int, since_at_s: float) -> Holdup:
         closed = self._dispatch.why_aside(lane_hash)
         return (
-            Holdup(place=place, state="behind", since_s=since_s)
+            Holdup(place=place, state="behind", since_at_s=since_at_s)
             if closed is None
-            else _of_gated(place, closed, since_s)
+            else _of_gated(place, closed, since_at_s)
         )
 
-    def _of_parked(self, record: Record, since_s: float, running: Mapping[Lane | None, Run]) -> Holdup:
+    def _of_parked(self, record: Record, since_at_s: float, running: Mapping[Lane | None, Run]) -> Holdup:
         ahead = running.get(record.turn)
         source = self._dispatch.lanes.awaited_source(record) if ahead is None else None
         state: State = "behind"
         detail = {} if ahead is None else {"behind": ahead.job_id}
         if source is not None:
             state, detail = "awaiting-retry", {**source.detail, **self._of_retry(record)}
-        return Holdup(place=place_of(record), state=state, since_s=since_s, record=record, detail=detail)
+        return Holdup(place=place_of(record), state=state, since_at_s=since_at_s, record=record, detail=detail)
 
     def _of_retry(self, parked: Record) -> dict[str, str]:
         """The job that a parked record waits for, where it waits in memory."""
@@ -160,16 +162,16 @@ def _at(places: Container[Place], records: Iterable[Record]) -> dict[Place, Reco
     return {place: record for record in records if (place := place_of(record)) in places}
 
 
-def _of_gated(place: Place, wait: Wait, since_s: float, record: Record | None = None) -> Holdup:
+def _of_gated(place: Place, wait: Wait, since_at_s: float, record: Record | None = None) -> Holdup:
     due = {} if wait.until_at_s is None else {"due": utc(wait.until_at_s).isoformat()}
     detail = {**wait.why.detail, **due}
-    return Holdup(place=place, state=wait.why.word, since_s=since_s, record=record, detail=detail)
+    return Holdup(place=place, state=wait.why.word, since_at_s=since_at_s, record=record, detail=detail)
 
 
 def _of_run(run: Run, state: State) -> Holdup:
     timeout_s = run.limits.timeout_s
     detail = {} if math.isinf(timeout_s) else {"timeout_s": f"{timeout_s:g}"}
-    return Holdup(place=place_of(run.record), state=state, since_s=run.began_s, record=run.record, detail=detail)
+    return Holdup(place=place_of(run.record), state=state, since_at_s=run.began_at_s, record=run.record, detail=detail)
 
 
 def holdup_event(holdup: Holdup, since: datetime, *, queue: Queue, worker_id: str) -> JobHeldUp:

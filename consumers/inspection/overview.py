@@ -140,14 +140,14 @@ class Overview:
         return sorted(self._assignments.all(), key=lambda found: (found.topic, found.partition))
 
     def _partition(self, assignment: Assignment, now_s: float) -> PartitionInspection:
-        offset, since_s = self.lowest.get(assignment, (None, now_s))
+        offset, since_at_s = self.lowest.get(assignment, (None, now_s))
         return PartitionInspection(
             topic=assignment.topic,
             partition=assignment.partition,
             state=_state_of(assignment),
             committed=assignment.commit_state.sent[0] if assignment.commit_state.sent is not None else None,
             lowest=offset,
-            lowest_for_s=now_s - since_s,
+            lowest_for_s=now_s - since_at_s,
             incomplete=assignment.progress.incomplete,
         )
 

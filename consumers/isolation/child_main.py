@@ -176,7 +176,7 @@ class Child:
             attempt=message.attempt,
             attempts=message.attempts,
             record=message.record,
-            deadline_s=time.monotonic() + timeout_s,
+            deadline_at_s=time.monotonic() + timeout_s,
             limits=RunLimits(timeout_s, math.inf, timeout_s),
             heartbeats=PipedHeartbeats(self._pipe),
             span=NonRecordingSpan(read_span_context(dict(message.trace))) if message.trace else None,

@@ -69,7 +69,7 @@ class _Watch:
     child: ChildProcess
     run: Run
     memory_limit_bytes: int | None
-    began_s: float = field(default_factory=time.monotonic)
+    began_at_s: float = field(default_factory=time.monotonic)
     has_begun: bool = False
     was_asked: bool = False
     was_cancelled: bool = False
@@ -82,12 +82,12 @@ class _Watch:
 
         One that does not begin has a thread of an earlier job inside of C code, which this job must not pay for.
         """
-        given_s = self.began_s
+        given_s = self.began_at_s
         while not self.has_begun:
             ending = self._read(TICK_S)
             now_s = time.monotonic()
-            self.run.give_back(now_s - self.began_s)
-            self.began_s = now_s
+            self.run.give_back(now_s - self.began_at_s)
+            self.began_at_s = now_s
             if ending is None and not self.has_begun:
                 ending = self._cut_short() or (self._give_up() if now_s >= given_s + TAKE_WITHIN_S else None)
             if ending is not None:
@@ -96,12 +96,12 @@ class _Watch:
 
     def _until_over(self) -> Ending:
         tick_s = TICK_S if self.memory_limit_bytes is None else LIMITED_TICK_S
-        next_look_s = self.began_s + tick_s
+        next_look_s = self.began_at_s + tick_s
         while True:
-            left_s = self.run.deadline_s - time.monotonic()
+            left_s = self.run.deadline_at_s - time.monotonic()
             ending = self._read(max(0.0, min(tick_s, left_s)))
             now_s = time.monotonic()
-            if ending is None and now_s >= self.run.deadline_s:
+            if ending is None and now_s >= self.run.deadline_at_s:
                 self.run.interrupt_reason = self.run.interrupt_reason or "timeout"
                 ending = self._kill(time_limit_exceeded(self.run), STACK_WAIT_S)
             if ending is None and now_s >= next_look_s:
@@ -202,4 +202,4 @@ class _Watch:
         interrupted = self._interrupted()
         if interrupted is not None:
             return interrupted
-        return self.child.death(time.monotonic() - self.began_s) if self.has_begun else NOT_BEGUN
+        return self.child.death(time.monotonic() - self.began_at_s) if self.has_begun else NOT_BEGUN

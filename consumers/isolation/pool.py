@@ -243,7 +243,7 @@ class ChildPool:
             self._note_failed_start(child, answer.report)
         elif child.ended():
             self._note_failed_start(child, describe_exit(child.exit_code))
-        elif time.monotonic() - child.started_s > START_LIMIT_S:
+        elif time.monotonic() - child.started_at_s > START_LIMIT_S:
             self._note_failed_start(child, f"it was not ready after {START_LIMIT_S:g} s\n{child.stack()}")
 
     def _note_failed_start(self, child: ChildProcess, why: str) -> None:
@@ -313,6 +313,6 @@ class ChildPool:
             child.close()
 
     def _wait_ended(self, children: list[ChildProcess]) -> None:
-        give_up_s = time.monotonic() + LEAVE_AT_STOP_S
-        while time.monotonic() < give_up_s and not all(child.ended() for child in children):
+        give_up_at_s = time.monotonic() + LEAVE_AT_STOP_S
+        while time.monotonic() < give_up_at_s and not all(child.ended() for child in children):
             time.sleep(BUSY_TURN_S)

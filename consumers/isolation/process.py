@@ -101,7 +101,7 @@ class ChildProcess:
             )
         self.pid = self._process.pid
         self.state = State.STARTING
-        self.started_s = time.monotonic()
+        self.started_at_s = time.monotonic()
         self.leave_by_s = 0.0
         self.jobs = 0
         self.resident = 0
@@ -217,9 +217,9 @@ class ChildProcess:
         """Where its threads are at this moment; empty if it does not answer in time."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, STACK_SIGNAL)
-        give_up_s = time.monotonic() + within_s
+        give_up_at_s = time.monotonic() + within_s
         size = 0
-        while time.monotonic() < give_up_s:
+        while time.monotonic() < give_up_at_s:
             time.sleep(STACK_POLL_S)
             before, size = size, os.fstat(self._stacks.fileno()).st_size
             if size == before > self._stacks_read and os.pread(self._stacks.fileno(), 1, size - 1) == b"\n":
@@ -252,9 +252,9 @@ class ChildProcess:
 
     def wait_ended(self, within_s: float) -> bool:
         """Wait for its end; whether it came in time."""
-        give_up_s = time.monotonic() + within_s
+        give_up_at_s = time.monotonic() + within_s
         while not self.ended():
-            if time.monotonic() > give_up_s:
+            if time.monotonic() > give_up_at_s:
                 return False
             time.sleep(END_POLL_S)
         return True

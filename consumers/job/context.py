@@ -93,9 +93,9 @@ class JobContext:
         return self._run.record
 
     @property
-    def deadline_s(self) -> float:
+    def deadline_at_s(self) -> float:
         """`time.monotonic()` at which the run is interrupted for its limits; its heartbeats move it on."""
-        return self._run.deadline_s
+        return self._run.deadline_at_s
 
     @property
     def should_stop(self) -> bool:

@@ -59,18 +59,18 @@ class RunHeartbeats:
     """The heartbeats of a run that this process watches; made at the first one.
 
     Attributes:
-        began_s, last_s: `time.monotonic()` of the run's begin and of its last heartbeat.
+        began_at_s, last_at_s: `time.monotonic()` of the run's begin and of its last heartbeat.
         latest: the last progress; None where the run has reported none.
         has_news: whether `latest` has not become an event yet.
         reported_at_s: when the last event was made of it.
     """
 
-    __slots__ = ("_run", "began_s", "has_news", "last_s", "latest", "reported_at_s")
+    __slots__ = ("_run", "began_at_s", "has_news", "last_at_s", "latest", "reported_at_s")
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self.began_s = run.began_s
-        self.last_s = self.began_s
+        self.began_at_s = run.began_at_s
+        self.last_at_s = self.began_at_s
         self.latest: JobProgress | None = None
         self.has_news = False
         self.reported_at_s = -math.inf
@@ -80,14 +80,14 @@ class RunHeartbeats:
         """Whether the worker shuts down or ends the run, the partition is given away, or the run is past its limits."""
         run = self._run
         is_unwanted = not run.record.assignment.is_current or run.interrupt_reason is not None
-        return is_unwanted or time.monotonic() >= run.deadline_s
+        return is_unwanted or time.monotonic() >= run.deadline_at_s
 
     def heartbeat(self) -> None:
         """Move the deadline on, but never past the timeout; that of an interrupted run stays."""
         limits = self._run.limits
-        self.last_s = time.monotonic()
+        self.last_at_s = time.monotonic()
         if self._run.interrupt_reason is None:
-            self._run.deadline_s = min(self.began_s + limits.timeout_s, self.last_s + limits.heartbeat_s)
+            self._run.deadline_at_s = min(self.began_at_s + limits.timeout_s, self.last_at_s + limits.heartbeat_s)
 
     def progress(self, latest: JobProgress) -> None:
         """Keep the job's latest report, for inspections and for an event."""

@@ -24,7 +24,7 @@ class CurrentRun:
 
     Attributes:
         job_id, job_type, queue, attempt, attempts, record: as `JobContext` has them.
-        deadline_s: `time.monotonic()` at which the run is interrupted for its limits; set when the run begins, and
+        deadline_at_s: `time.monotonic()` at which the run is interrupted for its limits; set when the run begins, and
             moved on by its heartbeats.
         limits: how long it may take; set when the run begins.
         interrupt_reason: why the worker ends the run, the first reason where there are several; None while it goes on.
@@ -37,7 +37,7 @@ class CurrentRun:
     attempt: int
     attempts: int
     record: JobRecord
-    deadline_s: float = math.inf
+    deadline_at_s: float = math.inf
     limits: RunLimits = NO_LIMITS
     interrupt_reason: InterruptReason | None = None
     span: Span | None = None
@@ -78,15 +78,15 @@ class CurrentRun:
             return self._inbox_blocks
 
     @property
-    def began_s(self) -> float:
+    def began_at_s(self) -> float:
         """`time.monotonic()` at which the run began."""
-        return self.deadline_s - self.limits.first_s
+        return self.deadline_at_s - self.limits.first_s
 
     @property
     def is_silent(self) -> bool:
         """Whether its deadline is that of the next heartbeat, not that of the timeout."""
         limits = self.limits
-        return limits.heartbeat_s < limits.timeout_s and self.deadline_s < self.began_s + limits.timeout_s
+        return limits.heartbeat_s < limits.timeout_s and self.deadline_at_s < self.began_at_s + limits.timeout_s
 
 
 @dataclass(slots=True)
@@ -108,16 +108,16 @@ class Run(CurrentRun):
         return self.heartbeats
 
     @property
-    def began_s(self) -> float:
+    def began_at_s(self) -> float:
         """`time.monotonic()` at which the run began."""
-        return self.deadline_s - self.limits.first_s if self.heartbeats is None else self.heartbeats.began_s
+        return self.deadline_at_s - self.limits.first_s if self.heartbeats is None else self.heartbeats.began_at_s
 
     def give_back(self, lost_s: float) -> None:
         """Give the run the time back that it lost through no fault of its own."""
-        self.deadline_s += lost_s
+        self.deadline_at_s += lost_s
         if self.heartbeats is not None:
-            self.heartbeats.began_s += lost_s
-            self.heartbeats.last_s += lost_s
+            self.heartbeats.began_at_s += lost_s
+            self.heartbeats.last_at_s += lost_s
 
     @property
     def cancellation(self) -> Cancellation | None:
@@ -134,7 +134,7 @@ class Run(CurrentRun):
     def bring_deadline(self, within_s: float) -> None:
         """Let the run, which is interrupted, be overdue in so many seconds, if it is not before."""
         self.take_heartbeats()  # they keep when it began, which else follows from the deadline
-        self.deadline_s = min(self.deadline_s, time.monotonic() + within_s)
+        self.deadline_at_s = min(self.deadline_at_s, time.monotonic() + within_s)
 
     @property
     def latest_progress(self) -> JobProgress | None:

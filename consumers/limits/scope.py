@@ -74,7 +74,7 @@ class Scope:
         is_closed: whether records wait, or did when they were last looked at.
         is_waited_for: whether records wait that are to be released as soon as there is room; not where all that is
             left are credits.
-        closed_until_s: until when nothing begins, because a job has asked for that.
+        closed_until_at_s: until when nothing begins, because a job has asked for that.
         asks_at_s: when the scope is to be looked at again; `math.inf` where an event tells.
         least: the cost of the first that waits.
         pending: the cost of what was released and has not begun.
@@ -87,7 +87,7 @@ class Scope:
         "_patience_s",
         "_released",
         "asks_at_s",
-        "closed_until_s",
+        "closed_until_at_s",
         "credits",
         "is_closed",
         "is_lifted",
@@ -103,7 +103,7 @@ class Scope:
         self.meter, self.why, self.partition = meter, why, partition
         self.is_lifted = is_lifted
         self.is_closed = self.is_waited_for = False
-        self.closed_until_s = -math.inf
+        self.closed_until_at_s = -math.inf
         self._is_closing = False
         self.asks_at_s = math.inf
         self.credits = 0
@@ -125,17 +125,17 @@ class Scope:
 
     def takes(self, cost: int, now_s: float) -> bool:
         """Count a record that begins, if it fits, and if nothing is to be known of it: none waits or was released."""
-        if self.is_closed or self._released or now_s < self.closed_until_s:
+        if self.is_closed or self._released or now_s < self.closed_until_at_s:
             return False
         return self.meter.takes(cost, now_s)
 
     def wait_s(self, record: Record, cost: int, now_s: float) -> float:
         """How long a record waits that is about to begin; 0 where it begins."""
         if self.is_lifted:
-            return max(self.closed_until_s - now_s, 0.0)
+            return max(self.closed_until_at_s - now_s, 0.0)
         if self.is_closed and record not in self._released:
-            return max(self.meter.wait_s(cost, now_s), self.closed_until_s - now_s, math.ulp(0.0))
-        return max(self.meter.wait_s(cost, now_s), self.closed_until_s - now_s, 0.0)
+            return max(self.meter.wait_s(cost, now_s), self.closed_until_at_s - now_s, math.ulp(0.0))
+        return max(self.meter.wait_s(cost, now_s), self.closed_until_at_s - now_s, 0.0)
 
     def take(self, record: Record, cost: int, now_s: float) -> None:
         """Count a record that begins."""
@@ -144,19 +144,19 @@ class Scope:
             self.pending = max(0, self.pending - self._released.pop(record, 0))
             self._patience_s = PATIENCE_S
 
-    def close(self, until_s: float) -> None:
+    def close(self, until_at_s: float) -> None:
         """Let nothing begin until then, and have other workers told that share the limit."""
-        self.closed_until_s = max(self.closed_until_s, until_s)
+        self.closed_until_at_s = max(self.closed_until_at_s, until_at_s)
         self._is_closing = True
 
     def take_closing_ms(self, now_s: float) -> int:
         """For how long others are to be told that nothing may begin; once, and 0 where they are not."""
         is_closing, self._is_closing = self._is_closing, False
-        return max(0, math.ceil((self.closed_until_s - now_s) * 1_000)) if is_closing else 0
+        return max(0, math.ceil((self.closed_until_at_s - now_s) * 1_000)) if is_closing else 0
 
     def budget(self, now_s: float) -> int:
         """How much may be released: the room, but for what was released and has not begun yet."""
-        if now_s < self.closed_until_s:
+        if now_s < self.closed_until_at_s:
             return 0
         if (self.pending or self.credits) and now_s - self._last_release_at_s >= self._patience_s:
             self.pending, self.credits = 0, 0
@@ -177,19 +177,19 @@ class Scope:
         meter_s = 0.0 if self.is_lifted else self.meter.wait_s(self.meter.clipped(cost) + self.pending, now_s)
         if self.is_lifted and self.pending:
             meter_s = self._patience_s
-        wait_s = max(meter_s, self.closed_until_s - now_s)
+        wait_s = max(meter_s, self.closed_until_at_s - now_s)
         if self.pending:
             wait_s = min(wait_s, self.patience_left_s(now_s))
         return max(wait_s, 0.0)
 
     def patience_left_s(self, now_s: float) -> float:
         """How long what was released keeps its place; what may not begin keeps it."""
-        return max(0.0, self._last_release_at_s + self._patience_s - now_s, self.closed_until_s - now_s)
+        return max(0.0, self._last_release_at_s + self._patience_s - now_s, self.closed_until_at_s - now_s)
 
     def room_in_s(self, now_s: float) -> float:
         """How long until there is room for the first that waits."""
         meter_s = 0.0 if self.is_lifted else self.meter.free_in_s(self.least, now_s)
-        return max(meter_s, self.closed_until_s - now_s, 0.0)
+        return max(meter_s, self.closed_until_at_s - now_s, 0.0)
 
     def change(self, in_force: InForce, now_s: float) -> None:
         """Keep the limit that is in force from now on."""
@@ -199,5 +199,5 @@ class Scope:
 
     def is_idle(self, now_s: float) -> bool:
         """Whether a new scope would answer alike."""
-        is_open = not self.is_closed and now_s >= self.closed_until_s
+        is_open = not self.is_closed and now_s >= self.closed_until_at_s
         return is_open and not self._released and self.meter.is_idle(now_s)

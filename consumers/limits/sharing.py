@@ -121,4 +121,4 @@ class LimitSharing:
             with self._lock:
                 scope = keeper.scopes.get(entry.value)
                 if scope is not None:
-                    scope.closed_until_s = max(scope.closed_until_s, self._clock() + entry.closed_ms / 1_000)
+                    scope.closed_until_at_s = max(scope.closed_until_at_s, self._clock() + entry.closed_ms / 1_000)

@@ -14,11 +14,11 @@ class Level:
         at_s: the time.
         used: of a window, when each amount was used at the latest, the oldest first.
         tokens: of a token bucket, what it has; None for a window.
-        reserved: so much more may have been used, up to `reserved_until_s`.
+        reserved: so much more may have been used, up to `reserved_until_at_s`.
     """
 
     at_s: float
     used: tuple[tuple[float, int], ...] = ()
     tokens: float | None = None
     reserved: int = 0
-    reserved_until_s: float = -math.inf
+    reserved_until_at_s: float = -math.inf

@@ -118,7 +118,7 @@ class SlidingWindow(Meter):
         if level.tokens is not None:  # it was a bucket
             self.fill(level.at_s)
             return
-        used = level.used + (((level.reserved_until_s, level.reserved),) if level.reserved else ())
+        used = level.used + (((level.reserved_until_at_s, level.reserved),) if level.reserved else ())
         self._slices.extend([at_s - self._slice_s, amount] for at_s, amount in used)  # to end a window after `at_s`
         self._used += sum(amount for _, amount in used)
 
@@ -204,7 +204,7 @@ class TokenBucket(Meter):
             self.take(max(0, self.room(level.at_s)), level.at_s)
             return
         # A reservation that is used at its end leaves the bucket emptier than one used at once, which may fill it up.
-        gain = (level.reserved_until_s - level.at_s) / self._per_token_s if level.reserved else 0.0
+        gain = (level.reserved_until_at_s - level.at_s) / self._per_token_s if level.reserved else 0.0
         self._level = min(self._capacity, level.tokens + gain) - gain - level.reserved
         self._as_of_s = level.at_s
 

@@ -52,7 +52,7 @@ class ReservedMeter(Meter):
         "_inner",
         "_left",
         "_low",
-        "_quiet_until_s",
+        "_quiet_until_at_s",
         "_sent",
         "_speed_at_s",
         "_spent",
@@ -75,7 +75,7 @@ class ReservedMeter(Meter):
         self._sent: _Sent | None = None
         self._begun = self._was_begun = 0
         self._was_exceeded = False
-        self._low, self._quiet_until_s = 0, -math.inf
+        self._low, self._quiet_until_at_s = 0, -math.inf
 
     def begin(self, inner: Meter) -> None:
         """Go on with what the log has."""
@@ -125,7 +125,7 @@ class ReservedMeter(Meter):
     def takes(self, cost: int, now_s: float) -> bool:
         """As `Meter` has it. While much is left of a reservation that is new, there is nothing to be written."""
         left = self._left - cost
-        if left > self._low and now_s < self._quiet_until_s and self._inner.takes(cost, now_s):
+        if left > self._low and now_s < self._quiet_until_at_s and self._inner.takes(cost, now_s):
             self._left = left
             self._spent += cost
             self._begun += cost
@@ -142,7 +142,7 @@ class ReservedMeter(Meter):
         self._left = left
         self._spent += cost
         renewed_at_s = self._ends_at_s - VALID_S / 2
-        self._low, self._quiet_until_s = self._ahead(now_s) // 2, min(renewed_at_s, self._speed_at_s + SPEED_S)
+        self._low, self._quiet_until_at_s = self._ahead(now_s) // 2, min(renewed_at_s, self._speed_at_s + SPEED_S)
         if self._was_exceeded or left <= self._low or now_s > renewed_at_s:
             self._wanting.add(self)
 

@@ -78,10 +78,10 @@ class _Folded:
 
     def fold_run(self, record: Record) -> None:
         """Count the last run of a record, if there was one."""
-        if record.ended_s:
+        if record.ended_at_s:
             figures = self.types[self.name(record)]
-            figures.runs.note(record.ended_s - record.began_s)
-            figures.waits.note(record.began_s + time.time() - time.monotonic() - _runnable_from_s(record))
+            figures.runs.note(record.ended_at_s - record.began_at_s)
+            figures.waits.note(record.began_at_s + time.time() - time.monotonic() - _runnable_from_s(record))
 
     def name(self, record: Record) -> str:
         """The type of a record."""
@@ -108,13 +108,13 @@ class _Folded:
 
     def _fold_type(self, figures: _TypeFigures, records: Sequence[Record], layout: HeaderLayout) -> None:
         figures.done += len(records)
-        figures.runs.fold([record.ended_s - record.began_s for record in records])
+        figures.runs.fold([record.ended_at_s - record.began_at_s for record in records])
         shift_s = time.time() - time.monotonic()
         if layout.is_of_first_run:  # in ms, which their own times are in already
-            waits_ms = [record.began_s * 1e3 - record.timestamp_ms for record in records]
+            waits_ms = [record.began_at_s * 1e3 - record.timestamp_ms for record in records]
             figures.waits.fold(waits_ms, shift=shift_s * 1e3, unit=1e3)
         else:
-            figures.waits.fold([record.began_s - _runnable_from_s(record) for record in records], shift=shift_s)
+            figures.waits.fold([record.began_at_s - _runnable_from_s(record) for record in records], shift=shift_s)
 
 
 class JobFigures:
@@ -135,8 +135,8 @@ class JobFigures:
     def fold_others(self, batch: SettlementBatch) -> None:
         """Count how long a batch took, and all of it but jobs that are done; called by the settling thread."""
         first = batch.done[0] if batch.done else batch.others[0].record if batch.others else None
-        if first is not None and first.ended_s:
-            self._settling.note(time.monotonic() - first.ended_s)
+        if first is not None and first.ended_at_s:
+            self._settling.note(time.monotonic() - first.ended_at_s)
         for item in batch.others:
             if item.outcome is not DONE:
                 self._note(item.record, item.outcome)

@@ -62,7 +62,7 @@ class Parking:
         self._went_on = 0
         self._since = 0.0, 0.0, 0
         self._is_watched = False
-        self._slow_until_s = 0.0
+        self._slow_until_at_s = 0.0
         self._long_lane: Collection[Record] = ()
         self.count = 0
 
@@ -118,19 +118,19 @@ class Parking:
             self._is_watched = False
             return False
         now_s = self._clock()
-        if now_s < self._slow_until_s:
+        if now_s < self._slow_until_at_s:
             return False
         if not self._is_watched:
             self._is_watched, self._since = True, (now_s, self._cpu_clock(), self._went_on)
-        since_s, since_cpu_s, went_on = self._since
-        if now_s - since_s < self.limits.patience_s:
+        since_at_s, since_cpu_s, went_on = self._since
+        if now_s - since_at_s < self.limits.patience_s:
             return True
         cpu_s = self._cpu_clock()
-        fast = max(FAST_PER_S * (cpu_s - since_cpu_s), FAST_AT_LEAST_PER_S * (now_s - since_s))
+        fast = max(FAST_PER_S * (cpu_s - since_cpu_s), FAST_AT_LEAST_PER_S * (now_s - since_at_s))
         is_fast = self._went_on - went_on >= fast > 0
         self._since = now_s, cpu_s, self._went_on
         if not is_fast:
-            self._slow_until_s, self._long_lane = now_s + SLOW_FOR_S, ()
+            self._slow_until_at_s, self._long_lane = now_s + SLOW_FOR_S, ()
         return is_fast
 
     def _is_nearly_full(self) -> bool:

@@ -138,7 +138,7 @@ class Commits:
             self._spill.wait(LAST_SPILL_S)
 
     def _commit_last(self, consumer: Consumer, ending: Collection[Assignment]) -> None:
-        repeat_until_s: float | None = time.monotonic() + LAST_ANSWER_S
+        repeat_until_at_s: float | None = time.monotonic() + LAST_ANSWER_S
         while changed := self._changed(ending, self._last_state):
             refusal = _commit_now(consumer, changed)
             if refusal is None:
@@ -149,12 +149,12 @@ class Commits:
                 self._take_answer(refusal, changed)
             else:
                 self._forget_sent(changed)
-                if not _may_repeat(refusal, repeat_until_s):
+                if not _may_repeat(refusal, repeat_until_at_s):
                     _LOGGER.warning(
                         "the last offsets were not committed; their jobs are delivered again: %s", refusal.str()
                     )
                     return
-                repeat_until_s = None
+                repeat_until_at_s = None
                 time.sleep(LAST_PAUSE_S)
 
     def _forget_sent(self, refused: Iterable[TopicPartition]) -> None:
@@ -318,9 +318,9 @@ def _commit_now(consumer: Consumer, partitions: list[TopicPartition]) -> KafkaEr
         return failure.args[0]  # type: ignore[no-any-return]
 
 
-def _may_repeat(refusal: KafkaError, until_s: float | None) -> bool:
+def _may_repeat(refusal: KafkaError, until_at_s: float | None) -> bool:
     """Whether to try a last commit once more: not after a wait for brokers that do not answer."""
-    return until_s is not None and time.monotonic() < until_s and remedy_of(refusal) is Remedy.WAIT
+    return until_at_s is not None and time.monotonic() < until_at_s and remedy_of(refusal) is Remedy.WAIT
 
 
 def _committed(partitions: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:

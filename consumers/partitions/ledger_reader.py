@@ -44,17 +44,17 @@ def read_ledger(
     partition: int,
     is_passed: IsPassed,
     should_stop: ShouldStop,
-    ends_since_s: float | None = None,
+    ends_since_at_s: float | None = None,
 ) -> Ledger:
     """Read the ledger of a partition.
 
     Args:
-        ends_since_s: since when, in epoch seconds, ends of unique jobs are needed.
+        ends_since_at_s: since when, in epoch seconds, ends of unique jobs are needed.
 
     Raises:
         Unrestorable, KafkaException: the brokers did not answer within a bounded time, or `should_stop` returned true.
     """
-    return _Reading(consumer, queue, partition, is_passed, should_stop, ends_since_s).ledger()
+    return _Reading(consumer, queue, partition, is_passed, should_stop, ends_since_at_s).ledger()
 
 
 class _Stretch:
@@ -76,7 +76,7 @@ class _Reading:
         partition: int,
         is_passed: IsPassed,
         should_stop: ShouldStop,
-        ends_since_s: float | None,
+        ends_since_at_s: float | None,
     ) -> None:
         self._consumer, self._queue, self._partition = consumer, queue, partition
         self._is_passed, self._should_stop = is_passed, should_stop
@@ -84,7 +84,7 @@ class _Reading:
         self._takes_names = True
         self._unreadable: list[int] = []
         self._unique = UniqueJobs(queue.unique, queue.ledger.jobs, time.time) if queue.unique else None
-        self._ends_since_s = math.inf if ends_since_s is None else ends_since_s
+        self._ends_since_at_s = math.inf if ends_since_at_s is None else ends_since_at_s
 
     def ledger(self) -> Ledger:
         """The names of the window, the oldest first."""
@@ -107,7 +107,7 @@ class _Reading:
             stretch = self._read(start, end)
             yield stretch
             is_old = stretch.first_at_s is not None and time.time() - stretch.first_at_s > window.age.total_seconds()
-            has_ends = (stretch.first_at_s or 0.0) <= self._ends_since_s
+            has_ends = (stretch.first_at_s or 0.0) <= self._ends_since_at_s
             if is_old or (self._is_full and has_ends):
                 return
             end, span = start, span * NEXT_SPAN_FACTOR

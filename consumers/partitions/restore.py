@@ -70,8 +70,8 @@ def read_left_behind(
     for number in positions.numbers:
         # First how far the owner before came, then its ledger: what is not complete by the one is in the other.
         of_number = positions.of(number)
-        since_s = needed_since_s(consumer, queue, of_number, should_stop) if queue.unique else None
-        ledgers[number] = read_ledger(consumer, queue, number, _passed_by(of_number), should_stop, since_s)
+        since_at_s = needed_since_at_s(consumer, queue, of_number, should_stop) if queue.unique else None
+        ledgers[number] = read_ledger(consumer, queue, number, _passed_by(of_number), should_stop, since_at_s)
         start_positions |= of_number
         if time.monotonic() - handed_over_at_s >= HAND_OVER_S:
             yield Restored(ledgers=ledgers, start_positions=start_positions)
@@ -80,7 +80,7 @@ def read_left_behind(
         yield Restored(ledgers=ledgers, start_positions=start_positions)
 
 
-def needed_since_s(
+def needed_since_at_s(
     consumer: Consumer, queue: Queue, start_positions: Mapping[Assignment, StartPosition], should_stop: ShouldStop
 ) -> float:
     """Since when, in epoch seconds, ends of unique jobs of one partition number are needed.

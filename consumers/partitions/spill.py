@@ -84,9 +84,9 @@ class Spill:
             self._chunks[assignment] = found
         return found
 
-    def _write(self, assignment: Assignment, chunks: SpilledChunks, until_s: float) -> None:
+    def _write(self, assignment: Assignment, chunks: SpilledChunks, until_at_s: float) -> None:
         for number, mark in chunks.due(assignment.progress, self._ends[assignment.partition]):
-            if not self._write_chunk(assignment, chunks, number, mark) or time.monotonic() >= until_s:
+            if not self._write_chunk(assignment, chunks, number, mark) or time.monotonic() >= until_at_s:
                 return
 
     def _write_chunk(self, assignment: Assignment, chunks: SpilledChunks, number: int, mark: Mark) -> bool:

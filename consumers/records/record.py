@@ -43,16 +43,17 @@ class Record:
         size_bytes: of value, key and header values: what the record counts for against the bounds on memory.
         lane: records of one lane run one at a time, in their order: those of a key, or else repetitions of one job. Of
             each priority but the normal one, a key has a lane of its own.
-        began_s, ended_s: `time.monotonic()` at which its last run began and ended; 0 before. Only its runner sets them.
+        began_at_s, ended_at_s: `time.monotonic()` at which its last run began and ended; 0 before. Only its
+            runner sets them.
     """
 
     __slots__ = (
         "_headers",
         "_odd_pairs",
         "assignment",
-        "began_s",
+        "began_at_s",
         "deduplication_id",
-        "ended_s",
+        "ended_at_s",
         "fault",
         "key",
         "lane",
@@ -65,7 +66,7 @@ class Record:
     )
 
     def __init__(self, message: Message, assignment: Assignment) -> None:
-        self.began_s = self.ended_s = 0.0
+        self.began_at_s = self.ended_at_s = 0.0
         self.fault: str | None = None
         self._headers: HeaderMap | None = None
         self._odd_pairs: HeaderList | None = None

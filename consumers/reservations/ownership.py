@@ -31,7 +31,7 @@ class Ownership:
 
     Attributes:
         number: of the ownership, as `LimitReservations` counts them.
-        waits_since_s: since when an answer of the log is awaited; None where none is.
+        waits_since_at_s: since when an answer of the log is awaited; None where none is.
         since: the offset from which on the next owner is to read.
         began_at_s: when the log was begun anew, or taken over.
         most_entries: with more since then, it is begun anew.
@@ -40,9 +40,9 @@ class Ownership:
 
     number: int
     log: PartitionLog
-    waits_since_s: float | None
+    waits_since_at_s: float | None
     phase: Phase = Phase.RESTING
-    rests_until_s: float = 0.0
+    rests_until_at_s: float = 0.0
     since: int = 0
     began_at_s: float = 0.0
     most_entries: int = FEW_ENTRIES

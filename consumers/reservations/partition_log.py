@@ -49,7 +49,7 @@ class FormerLevel(NamedTuple):
             used=tuple((at_s - age_ms / 1_000, used) for age_ms, used in amounts),
             tokens=None if entry.tokens is None else entry.tokens / _THOUSANDTHS,
             reserved=entry.reserved,
-            reserved_until_s=at_s + VALID_S,
+            reserved_until_at_s=at_s + VALID_S,
         )
 
     def is_over(self, lasts_s: float, now_s: float) -> bool:

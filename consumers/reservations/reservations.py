@@ -51,7 +51,7 @@ class Reservations:
         self._writer: LevelWriter | None = None
         self._owned: dict[int, Ownership] = {}
         self._number = 0
-        self._active_until_s = 0.0
+        self._active_until_at_s = 0.0
         self._reported_at_s = float("-inf")
 
     def close(self) -> None:
@@ -69,9 +69,9 @@ class Reservations:
         self._note_owned(reader, writer)
         now_s = self._parts.clock()
         for partition, ownership in self._owned.items():
-            if ownership.phase is Phase.RESTING and now_s >= ownership.rests_until_s:
+            if ownership.phase is Phase.RESTING and now_s >= ownership.rests_until_at_s:
                 self._begin(reader, writer, partition, ownership)
-        for message in reader.read(ACTIVE_READ_S if now_s < self._active_until_s else IDLE_READ_S):
+        for message in reader.read(ACTIVE_READ_S if now_s < self._active_until_at_s else IDLE_READ_S):
             self._take(reader, writer, message)
         self._reserve(writer)
         for partition, ownership in self._owned.items():
@@ -113,7 +113,7 @@ class Reservations:
 
     def _begin(self, reader: LevelReader, writer: LevelWriter, partition: int, ownership: Ownership) -> None:
         """Find where to read from: the last record says it."""
-        self._active_until_s = self._parts.clock() + ACTIVE_FOR_S
+        self._active_until_at_s = self._parts.clock() + ACTIVE_FOR_S
         low, high = reader.ask_edges(partition, ASK_S)
         ownership.since = high
         if low < high:
@@ -144,7 +144,7 @@ class Reservations:
 
     def _begin_anew(self, ownership: Ownership, rest_s: float) -> None:
         """Take over once more, after a rest."""
-        ownership.phase, ownership.rests_until_s = Phase.RESTING, self._parts.clock() + rest_s
+        ownership.phase, ownership.rests_until_at_s = Phase.RESTING, self._parts.clock() + rest_s
         ownership.log, ownership.renewal = PartitionLog(self._parts.make_session()), None
         ownership.confirmed = -1
 
@@ -167,7 +167,7 @@ class Reservations:
 
     def _restore(self, partition: int, ownership: Ownership) -> None:
         now_s, log = self._parts.clock(), ownership.log
-        ownership.phase, ownership.waits_since_s = Phase.KEEPING, None
+        ownership.phase, ownership.waits_since_at_s = Phase.KEEPING, None
         ownership.began_at_s, ownership.most_entries = now_s, FEW_ENTRIES
         self._limits.restore(partition, log.take_levels(now_s), log.unknown_at_s(now_s))
 
@@ -180,7 +180,7 @@ class Reservations:
             self._limits.close(partition)
             self._begin_anew(ownership, REPLACED_REST_S)
         elif record.kind == ReservationKind.RESERVATIONS:
-            ownership.confirmed, ownership.waits_since_s = record.number, None
+            ownership.confirmed, ownership.waits_since_at_s = record.number, None
             self._limits.confirm(partition, record.number)
         elif ownership.renewal is not None and ownership.renewal.since is None:
             ownership.renewal.since = offset
@@ -193,7 +193,7 @@ class Reservations:
         self._number += 1
         for partition, entries in self._limits.collect(self._number).items():
             ownership = self._owned.get(partition)
-            self._active_until_s = self._parts.clock() + ACTIVE_FOR_S
+            self._active_until_at_s = self._parts.clock() + ACTIVE_FOR_S
             if ownership is None or ownership.phase is not Phase.KEEPING:
                 self._limits.fail(partition, self._number)
             else:
@@ -209,8 +209,8 @@ class Reservations:
                 ownership.renewal = None
                 self._limits.fail(partition, number)
 
-        if ownership.waits_since_s is None:
-            ownership.waits_since_s = self._parts.clock()
+        if ownership.waits_since_at_s is None:
+            ownership.waits_since_at_s = self._parts.clock()
         record = ReservationRecord(
             kind=ReservationKind.RESERVATIONS,
             session=session,
@@ -258,7 +258,7 @@ class Reservations:
         silent = [
             partition
             for partition, ownership in self._owned.items()
-            if ownership.waits_since_s is not None and now_s >= ownership.waits_since_s + SILENT_AFTER_S
+            if ownership.waits_since_at_s is not None and now_s >= ownership.waits_since_at_s + SILENT_AFTER_S
         ]
         if silent and now_s >= self._reported_at_s + REPORT_INTERVAL_S:
             self._reported_at_s = now_s

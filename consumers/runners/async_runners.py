@@ -124,11 +124,11 @@ class AsyncRunners(Runners[AsyncSlot]):
     def interrupt(self, within_s: float) -> None:
         """Cancel the jobs that still run, and end the loops; those that resist are left behind."""
         self.stop()
-        give_up_s = time.monotonic() + within_s
+        give_up_at_s = time.monotonic() + within_s
         for loop in self._loops:
             loop.interrupt()
         for loop in self._loops:
-            loop.join(max(0.0, give_up_s - time.monotonic()))
+            loop.join(max(0.0, give_up_at_s - time.monotonic()))
             loop.settle_done()  # of one that is left behind, what was done before
 
     # ---- called by the watchdog
@@ -172,6 +172,6 @@ class AsyncRunners(Runners[AsyncSlot]):
         """Why the jobs that are suspended on a blocked loop would wait for ever, if they would."""
         culprit = loop.culprit
         run = culprit.run if culprit is not None else None
-        is_lost = loop.blocked_s > UNKNOWN_LOST_AFTER_S if run is None else now_s > run.deadline_s + LOST_AFTER_S
+        is_lost = loop.blocked_s > UNKNOWN_LOST_AFTER_S if run is None else now_s > run.deadline_at_s + LOST_AFTER_S
         suspended = sum(slot.has_record and slot is not culprit for slot in loop.slots) if is_lost else 0
         return LoopLost(self._name, run.shown_id if run else None, suspended) if suspended else None

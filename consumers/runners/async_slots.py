@@ -93,7 +93,7 @@ class AsyncSlot(RunInSlot):
     def begin(self, run: Run, limits: RunLimits, coroutine: Coroutine[object, None, object]) -> None:
         """Note that the job runs in this slot's task from now on."""
         run.limits = limits
-        run.deadline_s = time.monotonic() + limits.first_s
+        run.deadline_at_s = time.monotonic() + limits.first_s
         self._coroutine, self._is_raised = coroutine, False
         self.run = run
 

@@ -158,12 +158,12 @@ class RunnerLoop:
                 self._culprit = self._holder.inside
                 self._report_blocked()
 
-    def _note_turned(self, asked_s: float) -> None:
+    def _note_turned(self, asked_at_s: float) -> None:
         """The loop turns again: the jobs that it has held up get the lost time back."""
         if self._holder.is_blocked:
             for slot in self.slots:
                 run = slot.run
-                if run is not None and slot is not self._culprit and run.began_s < asked_s:
+                if run is not None and slot is not self._culprit and run.began_at_s < asked_at_s:
                     run.give_back(self.blocked_s)
         self._asked_s, self._culprit = None, None
         self.blocked_s, self._holder.is_blocked = 0.0, False

@@ -88,7 +88,7 @@ class Slot(RunInSlot):
         """Note that the job runs in the calling thread from now on."""
         self.thread_id = threading.get_ident()
         run.limits = limits
-        run.deadline_s = time.monotonic() + limits.first_s
+        run.deadline_at_s = time.monotonic() + limits.first_s
         self.run = run
 
     def end(self) -> None:

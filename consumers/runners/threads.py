@@ -182,10 +182,10 @@ class ThreadRunners(Runners[Slot]):
                 following = mine[0]
             except IndexError:
                 following = None
-            known, since_s = self._next_of.get(slot, (None, now_s))
+            known, since_at_s = self._next_of.get(slot, (None, now_s))
             if following is None or following is not known:
                 self._next_of[slot] = following, now_s
-            elif now_s - since_s > STALLED_AFTER_S:
+            elif now_s - since_at_s > STALLED_AFTER_S:
                 self._ready.extendleft(reversed(_taken_from(mine, MAX_HANDFUL)))
 
     def _settle_behind_slow(self) -> None:

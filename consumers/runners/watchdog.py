@@ -151,8 +151,8 @@ class Watchdog:
                     continue
                 if run.heartbeats is not None:
                     self._pass_on(run, now_s)
-                if now_s > run.deadline_s:
-                    self._act(pool, slot, run, now_s - run.deadline_s)
+                if now_s > run.deadline_at_s:
+                    self._act(pool, slot, run, now_s - run.deadline_at_s)
 
     def _pass_on(self, run: Run, now_s: float) -> None:
         latest = None if run.heartbeats is None else run.heartbeats.take_news(now_s)

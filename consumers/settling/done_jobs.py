@@ -179,8 +179,8 @@ def _event(records: Sequence[Record], queue: str, worker_id: str, release: str) 
 def _times(records: Sequence[Record]) -> tuple[bytes, bytes]:
     """How long before now each run began, and how long it took."""
     now_s = time.monotonic()
-    began_before_s = [now_s - record.began_s for record in records]
-    return packed("f", began_before_s), packed("f", [record.ended_s - record.began_s for record in records])
+    began_before_s = [now_s - record.began_at_s for record in records]
+    return packed("f", began_before_s), packed("f", [record.ended_at_s - record.began_at_s for record in records])
 
 
 def _shown(values: Sequence[bytes]) -> list[str]:

@@ -106,8 +106,8 @@ class _Common:
     @property
     def began(self) -> datetime | None:
         """When the run began; None where none did."""
-        began_s, context = self._record.began_s, self._context
-        return context.now - timedelta(seconds=context.facts.monotonic_s - began_s) if began_s > 0 else None
+        began_at_s, context = self._record.began_at_s, self._context
+        return context.now - timedelta(seconds=context.facts.monotonic_s - began_at_s) if began_at_s > 0 else None
 
     def failed(self, failure: Failure) -> _OfFailed:
         return {

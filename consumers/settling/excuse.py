@@ -27,7 +27,7 @@ class Excuse:
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
-        self._calm_until_s = 0.0
+        self._calm_until_at_s = 0.0
         self.is_given = False
 
     def applied(self, record: Record, outcome: Outcome) -> Outcome:
@@ -40,12 +40,12 @@ class Excuse:
     def is_about_to_come(self, outcome: Retried | Dead) -> bool:
         """Wait for it, where SIGINT has ended a job's program: that may be noticed before the worker's own signal."""
         now_s = time.monotonic()
-        if ENDED_BY_SIGINT not in outcome.failure.stack or now_s < self._calm_until_s:
+        if ENDED_BY_SIGINT not in outcome.failure.stack or now_s < self._calm_until_at_s:
             return self.is_given
         while not self.is_given and time.monotonic() < now_s + SIGNAL_WITHIN_S:
             time.sleep(SIGNAL_POLL_S)
         if not self.is_given:
-            self._calm_until_s = time.monotonic() + CALM_S
+            self._calm_until_at_s = time.monotonic() + CALM_S
         return self.is_given
 
 

@@ -61,7 +61,7 @@ class Giver:
         self._limits, self._parts = limits, parts
         self._in_force = limits.in_force
         self._term: _Term | None = None
-        self._rests_until_s = 0.0
+        self._rests_until_at_s = 0.0
         self._distant_reader: SharesReader | None = None
         self._has_reported, self._report_given_at_s = False, float("-inf")
 
@@ -97,7 +97,7 @@ class Giver:
         if not (self._parts.given and self._parts.owns_first()):
             self._term = None
             self._stop_reading()
-        elif term is None or (term.is_over and self._parts.clock() >= self._rests_until_s):
+        elif term is None or (term.is_over and self._parts.clock() >= self._rests_until_at_s):
             self._take_over(writer)
         elif term.epoch is not None and not term.is_reading:
             term.is_reading = True
@@ -118,7 +118,7 @@ class Giver:
         writer.write(encode_share(takeover), note)
 
     def _end(self, term: _Term, rest_s: float) -> None:
-        term.is_over, self._rests_until_s = True, self._parts.clock() + rest_s
+        term.is_over, self._rests_until_at_s = True, self._parts.clock() + rest_s
         self._stop_reading()
 
     # ---- what was granted and used before

@@ -69,7 +69,7 @@ class _Account:
         self.meter: Meter = make_meter(limit)
         self.counts_use = not isinstance(limit, Concurrency)
         self.valid_s = valid_s(limit)
-        self.closed_until_s = 0.0
+        self.closed_until_at_s = 0.0
         self.holders: dict[str, _Holder] = {}
 
     @property
@@ -117,7 +117,7 @@ class _Account:
         if number >= holder.number:
             holder.number, holder.wanted, holder.least = number, entry.wanted, max(1, entry.least)
         holder.heard_at_s = at_s
-        self.closed_until_s = max(self.closed_until_s, at_s + entry.closed_ms / 1_000 if entry.closed_ms else 0.0)
+        self.closed_until_at_s = max(self.closed_until_at_s, at_s + entry.closed_ms / 1_000 if entry.closed_ms else 0.0)
 
     def note_grant(self, entry: ShareEntry, at_s: float) -> None:
         holder = self.holders.get(entry.worker)
@@ -129,7 +129,7 @@ class _Account:
     def give(self, now_s: float, turn: int) -> list[ShareEntry]:
         """Give to those who want, the one first that was given to least lately; and renew what is in use."""
         self.expire(now_s)
-        free = 0 if now_s < self.closed_until_s else self.meter.room(now_s) - self.held
+        free = 0 if now_s < self.closed_until_at_s else self.meter.room(now_s) - self.held
         wanting = sorted((h for h in self.holders.values() if h.lacks), key=lambda h: h.last_given)
         while wanting and free >= wanting[0].least:
             share = max(wanting[0].least, free // len(wanting))
@@ -142,13 +142,13 @@ class _Account:
 
     def is_idle(self, now_s: float) -> bool:
         """Whether a new account would give alike."""
-        return not self.holders and now_s >= self.closed_until_s and self.meter.is_idle(now_s)
+        return not self.holders and now_s >= self.closed_until_at_s and self.meter.is_idle(now_s)
 
     def report(self, now_s: float) -> ScopeReport:
         """Report what is used, and when more may be given; how many jobs wait, the workers know."""
         held, wanting = self.held, [holder.least for holder in self.holders.values() if holder.lacks]
         wait_s = self.meter.wait_s(min(wanting, default=1) + held, now_s)
-        next_s = max(wait_s, self.closed_until_s - now_s)
+        next_s = max(wait_s, self.closed_until_at_s - now_s)
         most = self.meter.most
         return ScopeReport(
             value=None if self.name[1] is None else self.name[1].decode(errors="backslashreplace"),

@@ -41,8 +41,8 @@ class Shares:
         self._taken_below = -1
         self._number = 0
         self._sent: OrderedDict[int, float] = OrderedDict()
-        self._active_until_s = 0.0
-        self._asked_since_s: dict[str, float] = {}
+        self._active_until_at_s = 0.0
+        self._asked_since_at_s: dict[str, float] = {}
         self._reported_at_s = float("-inf")
 
     def close(self) -> None:
@@ -60,7 +60,7 @@ class Shares:
         """Read what has come; give, and ask."""
         reader, writer = self._clients()
         self._giver.turn(reader, writer)
-        is_active = self._parts.clock() < self._active_until_s or self._giver.is_reading_back
+        is_active = self._parts.clock() < self._active_until_at_s or self._giver.is_reading_back
         messages = reader.read(ACTIVE_READ_S if is_active else IDLE_READ_S)
         for message in messages:
             self._take(message)
@@ -107,13 +107,13 @@ class Shares:
             sent_at_s = self._sent.get(entry.number)
             if sent_at_s is not None:
                 self._limits.note_grant(entry, sent_at_s)
-                self._asked_since_s.pop(record.giver, None)
+                self._asked_since_at_s.pop(record.giver, None)
 
     def _ask(self, writer: SharesWriter) -> None:
         requests = self._limits.requests()
         now_s = self._parts.clock()
         for giver, entries in requests.items():
-            self._active_until_s = now_s + ACTIVE_FOR_S
+            self._active_until_at_s = now_s + ACTIVE_FOR_S
             self._number += 1
             self._sent[self._number] = now_s
             while len(self._sent) > MOST_REQUESTS:
@@ -123,7 +123,7 @@ class Shares:
 
     def _write_request(self, writer: SharesWriter, giver: str, entries: Sequence[ShareEntry]) -> None:
         if any(entry.wanted > entry.used + entry.returned for entry in entries):
-            self._asked_since_s.setdefault(giver, self._parts.clock())
+            self._asked_since_at_s.setdefault(giver, self._parts.clock())
         request = ShareRecord(
             kind=ShareKind.REQUEST,
             giver=giver,
@@ -134,7 +134,7 @@ class Shares:
         writer.write(encode_share(request), None)
 
     def _report_silence(self, now_s: float) -> None:
-        silent = [giver for giver, since_s in self._asked_since_s.items() if now_s >= since_s + SILENT_AFTER_S]
+        silent = [giver for giver, since_at_s in self._asked_since_at_s.items() if now_s >= since_at_s + SILENT_AFTER_S]
         if silent and now_s >= self._reported_at_s + REPORT_INTERVAL_S:
             self._reported_at_s = now_s
             _LOGGER.warning(

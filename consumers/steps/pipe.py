@@ -266,9 +266,9 @@ def _names_by_partition(records: list[Record]) -> dict[int, list[str]]:
 
 def _note_times(record: Record, run: Run) -> None:
     """Note when the run of a record began and ended, for its event."""
-    record.ended_s = time.monotonic()
+    record.ended_at_s = time.monotonic()
     heartbeats = run.heartbeats
-    record.began_s = run.deadline_s - run.limits.first_s if heartbeats is None else heartbeats.began_s
+    record.began_at_s = run.deadline_at_s - run.limits.first_s if heartbeats is None else heartbeats.began_at_s
 
 
 def emptied(records: deque[Record]) -> list[Record]:

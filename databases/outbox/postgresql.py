@@ -56,7 +56,7 @@ class PostgresqlOutbox(SqlOutbox):
         self._connection: psycopg.Connection[Any] = open_database(url, autocommit=True)
         self._cursor = self._connection.cursor(binary=True, row_factory=tuple_row)
         self._leads = self._sleeps = False
-        self._awake_until_s = 0.0
+        self._awake_until_at_s = 0.0
         self._deleted = 0
         self._vacuum = threading.Thread()
         self._vacuum_at_s = self._shrink_at_s = 0.0
@@ -143,14 +143,14 @@ class PostgresqlOutbox(SqlOutbox):
 
         A large table, as after an outage, takes long: it is not vacuumed for more than a tenth of the time.
         """
-        began_s = time.monotonic()
+        began_at_s = time.monotonic()
         try:
             with open_database(self._url, autocommit=True) as connection:
                 connection.execute(f"VACUUM (SKIP_LOCKED, {option}, INDEX_CLEANUP ON) {quoted(self.name)}")
         except (DatabaseError, psycopg.Error) as error:
             _LOGGER.debug("outbox %s: not vacuumed: %s", self.name, error)
-        took_s = time.monotonic() - began_s
-        self._vacuum_at_s = began_s + VACUUM_PAUSES * took_s
+        took_s = time.monotonic() - began_at_s
+        self._vacuum_at_s = began_at_s + VACUUM_PAUSES * took_s
 
     def wait(self, timeout_s: float) -> None:
         """See OutboxTable.
@@ -158,7 +158,7 @@ class PostgresqlOutbox(SqlOutbox):
         Writers notify a relay that sleeps, and only that: a NOTIFY makes transactions commit one after another.
         """
         now_s = time.monotonic()
-        if not self._sleeps and now_s < self._awake_until_s:
+        if not self._sleeps and now_s < self._awake_until_at_s:
             time.sleep(LOOK_EVERY_S)
             return
         self._shrink()
@@ -172,7 +172,7 @@ class PostgresqlOutbox(SqlOutbox):
 
     def stay_awake(self) -> None:
         """Note that there are rows: look again soon, and release the lock, so that writers need not notify."""
-        self._awake_until_s = time.monotonic() + AWAKE_S
+        self._awake_until_at_s = time.monotonic() + AWAKE_S
         if self._sleeps:
             self._sleeps = False
             self._run(

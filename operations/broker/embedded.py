@@ -177,7 +177,7 @@ class EmbeddedBroker:
         running = RunningBroker(
             bootstrap_servers=ports.bootstrap_servers,
             pid=process.pid,
-            created=process.started_s,
+            created=process.started_at_s,
             version=self._version,
         )
         _write_json(self.folder / "broker.json", asdict(running))
@@ -234,7 +234,7 @@ class EmbeddedBroker:
         (self.folder / "broker.json").unlink(missing_ok=True)
 
     def _process(self, running: RunningBroker) -> BrokerProcess:
-        return BrokerProcess(pid=running.pid, started_s=running.created, folder=self.folder)
+        return BrokerProcess(pid=running.pid, started_at_s=running.created, folder=self.folder)
 
     def _start_failed(self, reason: str) -> BrokerStartFailed:
         lines = [line for name in ("broker.out", LOG_NAME) for line in _last_lines(self.folder / name)]

@@ -31,7 +31,7 @@ class BrokerProcess:
     """One run of a broker: the process id, when it was started (epoch seconds), and the folder it serves."""
 
     pid: int
-    started_s: float
+    started_at_s: float
     folder: Path
 
     def is_ours(self) -> bool:
@@ -75,7 +75,7 @@ class BrokerProcess:
             return None
 
     def _began_then(self, process: psutil.Process) -> bool:
-        return abs(process.create_time() - self.started_s) < _SAME_START_S
+        return abs(process.create_time() - self.started_at_s) < _SAME_START_S
 
 
 def folder_mark(folder: Path) -> str:
@@ -95,10 +95,10 @@ def spawn_detached(command: list[str], folder: Path) -> BrokerProcess:
     printed = subprocess.run(shell, cwd=folder, start_new_session=True, stdout=subprocess.PIPE, text=True, check=True)
     pid = int(printed.stdout)
     try:
-        started_s = float(ps.Process(pid).create_time())
+        started_at_s = float(ps.Process(pid).create_time())
     except ps.NoSuchProcess:
-        started_s = time.time()  # it ended at once; the caller sees that it is not alive
-    return BrokerProcess(pid=pid, started_s=started_s, folder=folder)
+        started_at_s = time.time()  # it ended at once; the caller sees that it is not alive
+    return BrokerProcess(pid=pid, started_at_s=started_at_s, folder=folder)
 
 
 def _psutil() -> ModuleType:

@@ -82,7 +82,7 @@ def breaker_row(seen: SeenBreaker, now_s: float) -> Sequence[object]:
     return (
         f"{seen.target.kind} {seen.target.name}",
         seen.state,
-        "-" if opening is None else f"{format_age(timedelta(seconds=max(0.0, now_s - opening.since_s)))} ago",
+        "-" if opening is None else f"{format_age(timedelta(seconds=max(0.0, now_s - opening.since_at_s)))} ago",
         _next(opening, now_s),
         Figure("?" if seen.held is None else f"{seen.held:,}"),
         "-" if opening is None else f"{opening.operator}@{opening.host}",
@@ -111,7 +111,7 @@ def breaker_document(seen: SeenBreaker) -> dict[str, object]:
         "target": seen.target.name,
         "needed_by": seen.needed_by,
         "state": seen.state,
-        "since": None if opening is None else _instant(opening.since_s),
+        "since": None if opening is None else _instant(opening.since_at_s),
         "until": None if opening is None else _instant(opening.until_at_s),
         "trips": 0 if opening is None else opening.trips,
         "prober": None if opening is None else opening.prober or None,

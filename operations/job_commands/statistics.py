@@ -124,14 +124,14 @@ class _Told:
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
-        self._next_s = 0.0
+        self._next_at_s = 0.0
         self._last = (time.monotonic(), 0)
 
     def note(self, course: Course) -> None:
         """Print a line, if it is time."""
         now_s = time.monotonic()
-        if now_s >= self._next_s:
-            self._next_s = now_s + TOLD_EVERY_S
+        if now_s >= self._next_at_s:
+            self._next_at_s = now_s + TOLD_EVERY_S
             self._print(course, now_s)
 
     def end(self, course: Course) -> None:

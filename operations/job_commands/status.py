@@ -96,7 +96,7 @@ class _Told:
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
-        self._next_s = 0.0
+        self._next_at_s = 0.0
         self._last = (time.monotonic(), 0)
         self._last_news = ("", False)
 
@@ -104,8 +104,8 @@ class _Told:
         """Print a line, if it is time."""
         now_s = time.monotonic()
         news = (progress.stage, progress.is_caught_up)
-        if now_s >= self._next_s or news != self._last_news:
-            self._next_s = now_s + TOLD_EVERY_S
+        if now_s >= self._next_at_s or news != self._last_news:
+            self._next_at_s = now_s + TOLD_EVERY_S
             self._print(progress, now_s)
         self._last_news = news
 

@@ -285,9 +285,9 @@ class Follower:
 
     def _mend_for(self, seconds: float) -> None:
         """Mend by what the ledger has had for a while, once the events are read to their end."""
-        give_up_s, due_ms = time.monotonic() + seconds, (time.time() - MEND_AFTER_S) * 1e3
+        give_up_at_s, due_ms = time.monotonic() + seconds, (time.time() - MEND_AFTER_S) * 1e3
         while is_due := self._mend(due_ms):
-            if time.monotonic() >= give_up_s:
+            if time.monotonic() >= give_up_at_s:
                 break
         is_read = not self._unread_ledgers and not is_due and self.progress.is_caught_up
         self.progress.is_settled = is_read and self._passed.rounds > 0

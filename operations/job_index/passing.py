@@ -87,7 +87,7 @@ class PassedJobs:
         self._asked: Asked | None = None
         self._passed: Mapping[int, PassedOffsets] = {}
         self._after: OpenRow | None = None
-        self._next_s = 0.0
+        self._next_at_s = 0.0
         self.rounds = 0
 
     def turn(self, writer: IndexWriter, now_s: float) -> int:
@@ -96,8 +96,8 @@ class PassedJobs:
             return self._look(writer, self._after)
         if self._thread is not None and not self._thread.is_alive():
             self._take_answer(writer)
-        elif self._thread is None and now_s >= self._next_s:
-            self._next_s = now_s + INTERVAL_S
+        elif self._thread is None and now_s >= self._next_at_s:
+            self._next_at_s = now_s + INTERVAL_S
             self._thread = threading.Thread(target=self._ask, name="stoker-status-commits", daemon=True)
             self._thread.start()
         return 0

@@ -234,10 +234,10 @@ class IndexReader:
             return Found(jobs=(), searched_to=None, more=False)
         oldest_ms = self._oldest_ms(wanted)
         until_ms = _ms(wanted.until) if wanted.until else int(time.time() * 1e3) + _MINUTE_MS
-        give_up_s, window_ms, found = time.monotonic() + budget_s, plan.first_window_ms, list[ListedJob]()
+        give_up_at_s, window_ms, found = time.monotonic() + budget_s, plan.first_window_ms, list[ListedJob]()
         while until_ms > oldest_ms and len(found) <= most:
             from_ms = max(until_ms - window_ms, oldest_ms)
-            some = self._within(plan, from_ms, until_ms, most + 1 - len(found), give_up_s)
+            some = self._within(plan, from_ms, until_ms, most + 1 - len(found), give_up_at_s)
             if some is None:
                 return Found(jobs=found[:most], searched_to=_instant(until_ms), more=True)
             found += some
@@ -309,11 +309,13 @@ class IndexReader:
             return "INDEXED BY jobs_open_by_tenant" if "tenant" in ids else "INDEXED BY jobs_open"
         return "INDEXED BY jobs_by_tenant" if "tenant" in ids else "INDEXED BY jobs_by_type"
 
-    def _within(self, plan: Plan, from_ms: int, until_ms: int, most: int, give_up_s: float) -> list[ListedJob] | None:
+    def _within(
+        self, plan: Plan, from_ms: int, until_ms: int, most: int, give_up_at_s: float
+    ) -> list[ListedJob] | None:
         """The jobs of one window; None where the budget was spent on the way."""
-        if time.monotonic() > give_up_s:
+        if time.monotonic() > give_up_at_s:
             return None
-        self._connection.set_progress_handler(lambda: time.monotonic() > give_up_s, _LOOK_EACH)
+        self._connection.set_progress_handler(lambda: time.monotonic() > give_up_at_s, _LOOK_EACH)
         try:
             rows = self._connection.execute(plan.text, (from_ms, until_ms, *plan.values, most)).fetchall()
         except sqlite3.OperationalError as stopped:

@@ -213,8 +213,8 @@ class TransactionalPublisher:
 
     def _await_deliveries(self) -> None:
         """Not by `flush`, which goes on to call back after a fatal error, and so ends in a `SystemError`."""
-        give_up_s = time.monotonic() + _CALL_TIMEOUT_S
-        while len(self._producer) and time.monotonic() < give_up_s:
+        give_up_at_s = time.monotonic() + _CALL_TIMEOUT_S
+        while len(self._producer) and time.monotonic() < give_up_at_s:
             self._serve_deliveries()
 
     def _commit_or_retry(self) -> None:

@@ -58,7 +58,7 @@ class Scaler:
         self._wanted: int | None = None
         self._capacity: Capacity | None = None
         self._needs: deque[tuple[float, int]] = deque()
-        self._since_s: float | None = None
+        self._since_at_s: float | None = None
         self._stepped_s = -math.inf
         self._raised_s = -math.inf
         self._workers: tuple[int | None, float] = (None, -math.inf)
@@ -79,11 +79,11 @@ class Scaler:
         return f"{found.reason}; {found.wanted} would do, and workers come and go in few steps"
 
     def _with_settling(self, load: QueueLoad) -> QueueLoad:
-        before, since_s = self._workers
+        before, since_at_s = self._workers
         if load.workers != before:
-            since_s = -math.inf if before is None else load.at_s
-            self._workers = load.workers, since_s
-        return replace(load, is_settled=load.is_settled and load.at_s - since_s >= SETTLED_AFTER_S)
+            since_at_s = -math.inf if before is None else load.at_s
+            self._workers = load.workers, since_at_s
+        return replace(load, is_settled=load.is_settled and load.at_s - since_at_s >= SETTLED_AFTER_S)
 
     def _learn(self, load: QueueLoad) -> None:
         seen = capacity_of(load)
@@ -100,7 +100,7 @@ class Scaler:
     def _stable(self, found: Recommendation) -> int | None:
         """Workers that are wanted now: the most that was needed within the window, on the way down a step at a time."""
         at_s, policy = found.load.at_s, self._policy
-        self._since_s = at_s if self._since_s is None else self._since_s
+        self._since_at_s = at_s if self._since_at_s is None else self._since_at_s
         present = found.load.workers if self._wanted is None else self._wanted
         if not found.is_known or found.wanted is None or present is None:
             return present
@@ -112,7 +112,7 @@ class Scaler:
             self._wanted = self._raised(found, present)
         else:
             least = max(count for _, count in self._needs)
-            self._wanted = self._lowered(found, least, present, has_watched=at_s - self._since_s >= window_s)
+            self._wanted = self._lowered(found, least, present, has_watched=at_s - self._since_at_s >= window_s)
         return self._wanted
 
     def _least(self, found: Recommendation) -> int:

@@ -112,15 +112,15 @@ class StatisticsApp:
     # ---- snapshots
 
     async def _write_each_second(self) -> None:
-        last_s = time.monotonic()
+        last_at_s = time.monotonic()
         while not self.app.should_stop:
             await asyncio.sleep(SNAPSHOT_S)
-            silent_s = time.monotonic() - last_s
+            silent_s = time.monotonic() - last_at_s
             if silent_s > SESSION_S:
                 _LOGGER.error("this process was stopped for %.0f s; it ends, and is started again", silent_s)
                 os._exit(STOPPED_TOO_LONG)
             await self.write()
-            last_s = time.monotonic()
+            last_at_s = time.monotonic()
 
     async def write(self) -> None:
         """Write what has changed and how far it is; once confirmed, let Faust commit, and tell the supervisor."""

@@ -133,16 +133,16 @@ def summed(stored: StoredStatistics, last: timedelta, now_s: float) -> Statistic
     """Sum the panes up to the last snapshot. Pure."""
     at = min(heard.written for heard in stored.positions.values())
     is_fresh = now_s - at.timestamp() <= FRESH_S
-    since_s = int((at.timestamp() - last.total_seconds()) // PANE_S + 1) * PANE_S
-    span_s = max(at.timestamp() - since_s, 1.0)
+    since_at_s = int((at.timestamp() - last.total_seconds()) // PANE_S + 1) * PANE_S
+    span_s = max(at.timestamp() - since_at_s, 1.0)
     tallies: dict[tuple[str, str], Tally] = {}
-    for pane in _panes(stored.panes, since_s):
+    for pane in _panes(stored.panes, since_at_s):
         for counts in pane.types:
             tallies.setdefault((pane.queue, counts.job_type), Tally(counts.job_type)).add_counts(counts, MOST_CAUSES)
     return Statistics(
         freshness=Freshness.FRESH if is_fresh else Freshness.STALE,
         at=at,
-        since=datetime.fromtimestamp(since_s, UTC),
+        since=datetime.fromtimestamp(since_at_s, UTC),
         behind=sum(heard.position.behind for heard in stored.positions.values()),
         processes=tuple(sorted({heard.position.process for heard in stored.positions.values()})),
         types=tuple(
@@ -152,9 +152,9 @@ def summed(stored: StoredStatistics, last: timedelta, now_s: float) -> Statistic
     )
 
 
-def _panes(stored: Mapping[int, Mapping[tuple[str, int], bytes]], since_s: int) -> Iterable[StatisticsPane]:
+def _panes(stored: Mapping[int, Mapping[tuple[str, int], bytes]], since_at_s: int) -> Iterable[StatisticsPane]:
     """The panes that begin then or later; what another version of Stoker wrote is left out."""
     for panes in stored.values():
-        for value in (value for (_, begins_s), value in panes.items() if begins_s >= since_s):
+        for value in (value for (_, begins_s), value in panes.items() if begins_s >= since_at_s):
             with suppress(Undecodable, UnknownSchema):
                 yield decode_pane(value)

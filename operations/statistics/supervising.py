@@ -56,7 +56,7 @@ class Supervisor:
         self._group = GroupOffsets(orders)
         self._process: FaustProcess | None = None
         self._watch = Watch(time.monotonic(), stall_s)
-        self._started_s = self._next_look_s = self._start_at_s = 0.0
+        self._started_at_s = self._next_look_s = self._start_at_s = 0.0
         self._pause_s = FIRST_PAUSE_S
         self._before = Course()
         self._ends: Mapping[int, int] = {}
@@ -114,7 +114,7 @@ class Supervisor:
         self._note_answer()
         self._process = FaustProcess(self._orders)
         self._watch = Watch(now_s, self._stall_s)
-        self._started_s, self._next_look_s = now_s, now_s + LOOK_S
+        self._started_at_s, self._next_look_s = now_s, now_s + LOOK_S
 
     def _hear(self, process: FaustProcess, now_s: float) -> None:
         beat = process.next_beat()
@@ -122,7 +122,7 @@ class Supervisor:
             return
         self._watch.beat(now_s, beat.positions)
         self._count(beat)
-        if now_s - self._started_s > STEADY_S:
+        if now_s - self._started_at_s > STEADY_S:
             self._pause_s = FIRST_PAUSE_S
 
     def _count(self, beat: Beat) -> None:

@@ -23,10 +23,10 @@ class Watch:
         positions: {partition of this process: all events below are counted}.
     """
 
-    def __init__(self, started_s: float, stall_s: float) -> None:
+    def __init__(self, started_at_s: float, stall_s: float) -> None:
         self.positions: Mapping[int, int] = {}
         self._stall_s = stall_s
-        self._heard_s = started_s
+        self._heard_s = started_at_s
         self._has_beaten = False
         self._since: dict[int, tuple[int, float]] = {}
 
@@ -55,9 +55,11 @@ class Watch:
         silent_s = now_s - self._heard_s
         if silent_s > (self._stall_s if self._has_beaten else max(START_S, self._stall_s)):
             return f"it has written no snapshot for {silent_s:.0f} s"
-        for partition, (offset, since_s) in sorted(self._since.items()):
+        for partition, (offset, since_at_s) in sorted(self._since.items()):
             if offset >= ends.get(partition, 0):
                 self._since[partition] = offset, now_s  # nothing to count: the clock runs from the next event on
-            elif now_s - since_s > self._stall_s:
-                return f"partition {partition} has stood at {offset} of {ends[partition]} for {now_s - since_s:.0f} s"
+            elif now_s - since_at_s > self._stall_s:
+                return (
+                    f"partition {partition} has stood at {offset} of {ends[partition]} for {now_s - since_at_s:.0f} s"
+                )
         return None

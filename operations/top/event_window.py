@@ -42,14 +42,14 @@ class EventWindow:
     """Counts events by the second in which they were read, and forgets them after a minute. Not thread-safe."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock, self._began_s = clock, clock()
+        self._clock, self._began_at_s = clock, clock()
         self._steps: deque[_Step] = deque()
         self._messages: dict[Failure, str] = {}
 
     @property
     def watched_s(self) -> float:
         """For how long it has counted, a minute at the most."""
-        return min(self._clock() - self._began_s, WINDOW_S)
+        return min(self._clock() - self._began_at_s, WINDOW_S)
 
     def note(self, entries: Iterable[JobEntry]) -> None:
         """Take in what has happened to jobs."""

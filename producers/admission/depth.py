@@ -127,10 +127,10 @@ class KafkaDepth:
         request = {TopicPartition(*partition): spec for partition in partitions}
         answers = self._connection.client.list_offsets(request, request_timeout=ASK_TIMEOUT_S)
         found = {}
-        give_up_s = time.monotonic() + ASK_TIMEOUT_S + 1
+        give_up_at_s = time.monotonic() + ASK_TIMEOUT_S + 1
         for asked, answer in answers.items():
             try:
-                offset = answer.result(max(0.01, give_up_s - time.monotonic())).offset
+                offset = answer.result(max(0.01, give_up_at_s - time.monotonic())).offset
             except KafkaException as failed:
                 error: KafkaError = failed.args[0]
                 if error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:

@@ -168,12 +168,12 @@ _READING: Final[Mapping[str, Option]] = {
 
 
 def read_log(
-    cluster: ClusterSettings, topic: str, *, since_s: float | None = None, timeout_s: float = READ_WITHIN_S
+    cluster: ClusterSettings, topic: str, *, since_at_s: float | None = None, timeout_s: float = READ_WITHIN_S
 ) -> Iterator[Message]:
     """The records of a topic, up to where it ends at this moment.
 
     Args:
-        since_s: only those that the brokers took at this epoch time and later.
+        since_at_s: only those that the brokers took at this epoch time and later.
         timeout_s: how long nothing may come.
 
     Raises:
@@ -184,10 +184,10 @@ def read_log(
     reader = LogReader(cluster, topic, client_id="stoker-control", options={"fetch.wait.max.ms": QUICK_END_MS})
     try:
         with asking(cluster, topic):
-            if since_s is None:
+            if since_at_s is None:
                 reader.start(reader.ask_end(timeout_s)[0])
             else:
-                reader.start_at_time(since_s, timeout_s)
+                reader.start_at_time(since_at_s, timeout_s)
             yield from reader.read_to_end(timeout_s)
     finally:
         reader.close()

@@ -68,7 +68,7 @@ class OrderReceipt:
         finally:
             reader.close()
 
-    def _watch(self, reader: LogReader, deadline_s: float, is_enough: Callable[[Answers], bool]) -> Answers:
+    def _watch(self, reader: LogReader, deadline_at_s: float, is_enough: Callable[[Answers], bool]) -> Answers:
         """Read to the end first: only then is it known who lives."""
         book, was_at_end, end = StatusBook(), False, reader.ask_end(_ASK_S)[1]
         while True:
@@ -78,7 +78,7 @@ class OrderReceipt:
             answers = book.answers(self.order_id, self.offset, self.at_s + now_s - self.asked_at_s)
             if was_at_end and is_enough(answers):
                 return answers
-            if now_s >= deadline_s:
+            if now_s >= deadline_at_s:
                 if not was_at_end:
                     raise unreachable(self.cluster, [f"{self.workers_topic} could not be read in time"])
                 return answers

@@ -100,20 +100,20 @@ def read_standing_orders(
 
 
 def read_given_orders(
-    pipeline: Pipeline, cluster: ClusterSettings, since_s: float | None = None
+    pipeline: Pipeline, cluster: ClusterSettings, since_at_s: float | None = None
 ) -> Iterator[GivenOrder]:
     """Read the orders and changes of schedules that the audit topic keeps, the oldest first. Raises as `read_log`."""
-    for message in read_log(cluster, pipeline.audit_topic, since_s=since_s):
+    for message in read_log(cluster, pipeline.audit_topic, since_at_s=since_at_s):
         order = _order_of(message)
         if order is not None:
             offset = header_map(cast("HeaderList | None", message.headers())).get(ORDER_OFFSET, b"")
             yield GivenOrder(order=order, offset=int(offset) if offset.isdigit() else -1)
 
 
-def read_workers(pipeline: Pipeline, cluster: ClusterSettings, since_s: float | None = None) -> StatusBook:
+def read_workers(pipeline: Pipeline, cluster: ClusterSettings, since_at_s: float | None = None) -> StatusBook:
     """The last status of each worker that was heard since then. Raises as `read_log`."""
     book = StatusBook()
-    book.note(read_log(cluster, pipeline.workers_topic, since_s=since_s))
+    book.note(read_log(cluster, pipeline.workers_topic, since_at_s=since_at_s))
     return book
 
 

@@ -68,14 +68,14 @@ class ProducerFigures:
         self.note_sent(name)
         return partial(self._settle, name, time.monotonic(), settle)
 
-    def _settle(self, job_type: str, began_s: float, settle: Settle, outcome: Outcome) -> None:
+    def _settle(self, job_type: str, began_at_s: float, settle: Settle, outcome: Outcome) -> None:
         if isinstance(outcome, Receipt):
             with self._lock:
                 queue = self._queues.get(job_type, "")
                 latency = self._latencies.get(queue)
                 if latency is None:
                     latency = self._latencies[queue] = Histogram(OPERATION_BOUNDS_S)
-                latency.note(time.monotonic() - began_s)
+                latency.note(time.monotonic() - began_at_s)
         else:
             self.note_failed(job_type, outcome)
         settle(outcome)

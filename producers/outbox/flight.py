@@ -83,7 +83,7 @@ class Flight:
         self._trusted: set[str] = set()
         self._bad: dict[str, tuple[float, str]] = {}
         self._partitions: dict[str, tuple[float, int]] = {}
-        self._paused_until_s = 0.0
+        self._paused_until_at_s = 0.0
 
     @property
     def trouble(self) -> str | None:
@@ -97,7 +97,7 @@ class Flight:
     def bad_topics(self) -> list[str]:
         """Topics that could not be written a moment ago."""
         now_s = time.monotonic()
-        self._bad = {topic: (until_s, why) for topic, (until_s, why) in self._bad.items() if until_s > now_s}
+        self._bad = {topic: (until_at_s, why) for topic, (until_at_s, why) in self._bad.items() if until_at_s > now_s}
         return list(self._bad)
 
     def send(self, rows: Iterable[OutboxRow]) -> int:
@@ -105,7 +105,7 @@ class Flight:
 
         A row waits where an earlier one of its key waits, or is in flight with the careful client.
         """
-        if time.monotonic() < self._paused_until_s:
+        if time.monotonic() < self._paused_until_at_s:
             return 0
         sent, held = 0, set[Key]()
         for row in rows:
@@ -164,7 +164,7 @@ class Flight:
 
     def _note_offer_refused(self, row: OutboxRow, refusal: EnqueueError, connection: Connection) -> None:
         if isinstance(refusal, BrokerUnreachable) or connection.is_broken:
-            self._paused_until_s = time.monotonic() + _PAUSE_S
+            self._paused_until_at_s = time.monotonic() + _PAUSE_S
         else:
             self._note_refusal(row.id, row.topic, refusal, connection)
 
@@ -200,7 +200,7 @@ class Flight:
         if fault is None:
             self._note_confirmed(row_id, topic, connection)
         elif remedy_of(fault) in _TEMPORARY:
-            self._paused_until_s = time.monotonic() + _PAUSE_S
+            self._paused_until_at_s = time.monotonic() + _PAUSE_S
         else:
             refusal = delivery_error(fault, record.job_id, topic, connection.outage)
             self._note_refusal(row_id, topic, refusal, connection)

@@ -185,9 +185,9 @@ class OutboxRelay:
 
     def _end(self) -> None:
         """Let the others work as soon as all that was sent is confirmed."""
-        give_up_s = time.monotonic() + _RECONNECT_S[-1]
+        give_up_at_s = time.monotonic() + _RECONNECT_S[-1]
         table = self._table
-        while self._is_leading and self._flight.rows and time.monotonic() < give_up_s:
+        while self._is_leading and self._flight.rows and time.monotonic() < give_up_at_s:
             self._flight.poll(0.05)
         if table is not None:
             with suppress(*self._errors):
@@ -324,10 +324,10 @@ class OutboxRelay:
         room = factor * MOST_IN_FLIGHT - len(self._flight.rows)
         if room <= 0 or self._flight.bytes > MOST_BYTES:
             return []
-        began_s = time.monotonic()
+        began_at_s = time.monotonic()
         rows = table.read(min(room, factor * READ_ROWS, self._fitting_rows), self._flight.rows, self._flight.probing)
         if rows:
-            self._read_took_s = time.monotonic() - began_s
+            self._read_took_s = time.monotonic() - began_at_s
             mean_bytes = 1 + sum(len(row.value) for row in rows) // len(rows)
             self._fitting_rows = max(1, MOST_BYTES // 4 // mean_bytes)
         return rows

@@ -56,7 +56,7 @@ class Show:
         self._wanted_dead = sum(expected_reason(job) is not None for job in plans.values())
         self._ends = Tally(stage.folder, "runs", b"E ")
         self._reader = Reader(stage.nodes.direct)
-        self._began_s = time.monotonic()
+        self._began_at_s = time.monotonic()
         self._threads: list[threading.Thread] = []
         self.strikes: list[Strike] = []
         self.failed: list[Finding] = []
@@ -110,14 +110,14 @@ class Show:
             return
         self.strikes.append(done)
         write_strikes(self._stage.folder / "faults", [done])
-        at_s, lasted_s = done.begin_s - self._began_s, done.end_s - done.begin_s
+        at_s, lasted_s = done.begin_s - self._began_at_s, done.end_s - done.begin_s
         say(f"{at_s:7.1f} s  {done.kind} ({lasted_s:.1f} s) {done.detail} {done.pids or ''}")
 
     def _is_striking(self) -> bool:
         return any(thread.is_alive() for thread in self._threads)
 
     def _say(self, seen: int) -> None:
-        took_s = time.monotonic() - self._began_s
+        took_s = time.monotonic() - self._began_at_s
         say(f"{took_s:7.1f} s  {seen:,} of {len(self._wanted):,} completed, {len(self.strikes)} faults")
 
     def wait_quiet(self) -> float:
@@ -129,9 +129,9 @@ class Show:
         wait_ended(self._stage.folder, STANDSTILL_S, LOOK_S)
         queues = [queue for queue in self._stage.queues if queue is not self._stage.clock]
         _wait_until(lambda: all(self._reader.uncommitted(queue) == 0 for queue in queues), QUIET_S)
-        until_s = time.time()
-        _wait_until(lambda: self._has_fired(until_s), ENDING_S)
-        return until_s
+        until_at_s = time.time()
+        _wait_until(lambda: self._has_fired(until_at_s), ENDING_S)
+        return until_at_s
 
     def _has_ended_all(self) -> bool:
         """Whether all jobs that orders may cancel have run or are cancelled."""
@@ -141,15 +141,17 @@ class Show:
             number for queue in self._stage.queues for number in self._reader.cancelled(queue)
         }
 
-    def _has_fired(self, until_s: float) -> bool:
+    def _has_fired(self, until_at_s: float) -> bool:
         """Whether schedules have fired beyond an instant, and their jobs up to it have ended."""
         fired, ticks = self._reader.fired(self._stage.clock), read_ticks(self._stage.folder)
         last_s = {name: 0.0 for name in EVERY_S if name != ALONE}
         for one in fired:
             if one.schedule in last_s:
                 last_s[one.schedule] = max(last_s[one.schedule], one.for_s)
-        ended = {job_id for job_id, tick in ticks.items() if tick.ended_s is not None}
-        return min(last_s.values()) > until_s and all(one.job_id in ended for one in fired if one.for_s <= until_s)
+        ended = {job_id for job_id, tick in ticks.items() if tick.ended_at_s is not None}
+        return min(last_s.values()) > until_at_s and all(
+            one.job_id in ended for one in fired if one.for_s <= until_at_s
+        )
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -160,16 +162,16 @@ def main(arguments: Sequence[str]) -> int:
     wishes, folder = _wishes(given)
     folder.mkdir(parents=True, exist_ok=True)
     plan = make_plan(wishes.seed, wishes.jobs, wishes.faults, wishes.kinds or tuple(FAULT_WEIGHTS))
-    began_s = time.monotonic()
+    began_at_s = time.monotonic()
     say(f"seed {wishes.seed}: {wishes.jobs:,} jobs, {wishes.faults} faults, {wishes.nodes} node(s), in {folder}")
     with set_stage(wishes, folder) as stage:
         show = Show(plan, load_plans(wishes.seed, wishes.jobs), stage)
         show.run()
-        until_s = show.wait_quiet()
+        until_at_s = show.wait_quiet()
         for fleet in stage.fleets:
             fleet.close()
-        took_s = time.monotonic() - began_s
-        look(stage, wishes, show.strikes, show.failed, until_s=until_s, took_s=took_s).save(folder)
+        took_s = time.monotonic() - began_at_s
+        look(stage, wishes, show.strikes, show.failed, until_at_s=until_at_s, took_s=took_s).save(folder)
     return _judge(folder)
 
 
@@ -236,8 +238,8 @@ def _wishes(given: argparse.Namespace) -> tuple[Wishes, Path]:
 
 
 def _wait_until(is_so: Callable[[], bool], timeout_s: float) -> None:
-    give_up_s = time.monotonic() + timeout_s
-    while time.monotonic() < give_up_s and not is_so():
+    give_up_at_s = time.monotonic() + timeout_s
+    while time.monotonic() < give_up_at_s and not is_so():
         time.sleep(LOOK_S)
 
 

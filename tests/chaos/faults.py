@@ -143,8 +143,8 @@ def _fill_disk(fault: Fault, stage: Stage, done: Strike) -> None:
     """Its writes fail; a broker that cannot write to its only folder ends itself. Room is made, and it is started."""
     node = _node(fault, stage, done)
     node.fill_disk()
-    give_up_s = time.monotonic() + 4 + 4 * fault.draw[1]
-    while node.is_alive() and time.monotonic() < give_up_s:
+    give_up_at_s = time.monotonic() + 4 + 4 * fault.draw[1]
+    while node.is_alive() and time.monotonic() < give_up_at_s:
         time.sleep(0.1)
     done.detail += ", ended itself" if not node.is_alive() else ", hung on"
     _bring_back(stage, node, Node.kill, 0.5)
@@ -219,8 +219,8 @@ def _storm(fault: Fault, stage: Stage, done: Strike) -> None:
     done.detail = f"{queue.name}, {beats} times"
     for _ in range(beats):
         with _member(stage, queue) as member:
-            until_s = time.monotonic() + STORM_BEAT_S / 2
-            while time.monotonic() < until_s:
+            until_at_s = time.monotonic() + STORM_BEAT_S / 2
+            while time.monotonic() < until_at_s:
                 member.poll(0.05)
         time.sleep(STORM_BEAT_S / 2)
 

@@ -144,14 +144,14 @@ class Held:
         target: `type=...`, `queue=...`, `key=queue:key`, `tenant=...`, `partition=queue:number`, `worker=...`, `all`;
             of a cancel `below=number`, `beyond=number` or `filtered=epoch seconds`; of a reschedule `job=number`.
         missing: the workers that have not answered, by their process ids.
-        from_s, until_s: from the answer until it is about to be lifted.
+        from_s, until_at_s: from the answer until it is about to be lifted.
     """
 
     verb: str
     target: str
     missing: frozenset[int]
     from_s: float
-    until_s: float = math.inf
+    until_at_s: float = math.inf
 
 
 FOR_GOOD: Final = frozenset({"cancel", "reschedule"})
@@ -177,7 +177,7 @@ def _orders(folder: Path, begun_by: str) -> Iterator[Held]:
         elif what == "L":
             lifted = [known for known in open_ if order_id in (known, "all") and open_[known].verb not in FOR_GOOD]
             for known in lifted:
-                yield replace(open_.pop(known), until_s=at_s)
+                yield replace(open_.pop(known), until_at_s=at_s)
     yield from open_.values()
 
 
@@ -204,11 +204,11 @@ class Tick:
 
     Attributes:
         start_s: when it ran first.
-        ended_s: when a run of it first ended well; None where none did.
+        ended_at_s: when a run of it first ended well; None where none did.
     """
 
     start_s: float
-    ended_s: float | None = None
+    ended_at_s: float | None = None
 
 
 def read_ticks(folder: Path) -> dict[str, Tick]:
@@ -216,8 +216,8 @@ def read_ticks(folder: Path) -> dict[str, Tick]:
     found: dict[str, Tick] = {}
     for what, job_id, _, how, ns in sorted(notes_of(folder, "ticks"), key=lambda line: int(line[4])):
         tick = found.setdefault(job_id, Tick(int(ns) / 1e9))
-        if what == "E" and how == OK and tick.ended_s is None:
-            tick.ended_s = int(ns) / 1e9
+        if what == "E" and how == OK and tick.ended_at_s is None:
+            tick.ended_at_s = int(ns) / 1e9
     return found
 
 

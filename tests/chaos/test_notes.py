@@ -62,8 +62,8 @@ def test_an_order_holds_from_its_answer_until_it_is_lifted_or_the_next_operator_
     notes.append("L all - - -")
     held = {found.verb: found for found in read_held(tmp_path)}
     assert (held["pause"].target, held["pause"].missing) == ("type=light", frozenset({7, 8}))
-    assert held["pause"].from_s < held["quiet"].from_s < held["pause"].until_s < held["quiet"].until_s
-    assert held["cancel"].until_s == math.inf
+    assert held["pause"].from_s < held["quiet"].from_s < held["pause"].until_at_s < held["quiet"].until_at_s
+    assert held["cancel"].until_at_s == math.inf
     assert [one.target for one in read_given(tmp_path)] == ["type=light", "key=a:b"]
     assert [pid for pid, _ in read_stops(tmp_path)] == [77]
 
@@ -74,9 +74,9 @@ def test_the_job_of_a_schedule_has_ended_when_a_run_of_it_ended_well_first(tmp_p
     for line in ("S a@1 1 -", "E a@1 1 failed", "S a@1 2 -", "E a@1 2 ok", "E a@1 2 ok", "S b@1 1 -"):
         notes.append(line)
     found = read_ticks(tmp_path)
-    assert found["a@1"].ended_s is not None
-    assert found["a@1"].start_s < found["a@1"].ended_s
-    assert found["b@1"].ended_s is None
+    assert found["a@1"].ended_at_s is not None
+    assert found["a@1"].start_s < found["a@1"].ended_at_s
+    assert found["b@1"].ended_at_s is None
 
 
 def test_the_wall_clock_of_a_run_can_be_moved_and_the_monotonic_one_stays(tmp_path: Path) -> None:

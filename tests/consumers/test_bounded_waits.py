@@ -40,9 +40,9 @@ def test_a_worker_leaves_without_brokers_that_do_not_answer(
     assert module.LEAVE_S == 10
     monkeypatch.setattr(module, "LEAVE_S", 0.2)
     monkeypatch.setattr(worker, "_leave", answered.wait)
-    began_s = time.monotonic()
+    began_at_s = time.monotonic()
     worker._leave_in_time()
-    assert time.monotonic() - began_s < 30
+    assert time.monotonic() - began_at_s < 30
     answered.set()
     assert "leaving without them" in caplog.text
 
@@ -51,9 +51,9 @@ def test_a_partition_is_held_for_its_jobs_for_half_of_the_poll_interval_at_most(
     """Though the grace is 10 s: the group would take this worker for gone, and run the jobs a second time."""
     leaving = Assignment(1, "unit.q", 0)
     leaving.in_flight = 1
-    began_s = time.monotonic()
+    began_at_s = time.monotonic()
     worker._parts.member._grace.wait_ended([leaving])
-    assert 0.3 <= time.monotonic() - began_s < 9
+    assert 0.3 <= time.monotonic() - began_at_s < 9
     assert WorkerSettings().revoke_grace == timedelta(seconds=10)
 
 
@@ -63,9 +63,9 @@ def test_a_partition_is_held_for_the_jobs_of_the_assignment_that_was_replaced(wo
     leaving.replace(former)
     former.in_flight = 1
     leaving.leave()
-    began_s = time.monotonic()
+    began_at_s = time.monotonic()
     worker._parts.member._grace.wait_ended([leaving])
-    assert 0.3 <= time.monotonic() - began_s < 9
+    assert 0.3 <= time.monotonic() - began_at_s < 9
 
 
 def test_half_of_the_poll_interval_is_that_of_the_client() -> None:

@@ -56,10 +56,10 @@ class Ground:
             found[tenant].append(float(at_s))
         return found
 
-    def count(self, since_s: float = 0.0) -> int:
+    def count(self, since_at_s: float = 0.0) -> int:
         """How many jobs of the tenant of whom least have begun, have begun since then."""
         begins = self.begins
-        return min(sum(at_s >= since_s for at_s in begins[tenant]) for tenant in TENANTS)
+        return min(sum(at_s >= since_at_s for at_s in begins[tenant]) for tenant in TENANTS)
 
     def end(self) -> None:
         """End what runs."""

@@ -131,11 +131,11 @@ def test_a_job_that_stands_still_holds_up_its_own_key_alone() -> None:
 def test_an_events_topic_that_is_silent_for_good_holds_up_no_outcome() -> None:
     """Failed jobs have events; they are settled, and good ones beside them, without waiting for one of those."""
     play, process = begin(Shape(), 6)
-    begun_s = CLOCK.time()
+    begun_at_s = CLOCK.time()
     for ending in ("fail", "done", "fail", "discard", "permanent", "snooze"):
         run_next(play, process, ending)
         assert process.unsettled == 0
-    assert CLOCK.time() == begun_s
+    assert CLOCK.time() == begun_at_s
     assert process.events.given_up.total == 1, "of five, the client has room for four"
     play.finish()
 

@@ -188,7 +188,7 @@ def compiled(source: str, contract: Contract, topic: str, folder: Path) -> str:
 
 def run_java(*arguments: str) -> str:
     """Run a program; its standard output."""
-    began_s = time.monotonic()
+    began_at_s = time.monotonic()
     done = subprocess.run(["java", *arguments], capture_output=True, text=True, check=False, timeout=90)
-    assert done.returncode == 0, f"after {time.monotonic() - began_s:.1f} s:\n{done.stderr}"
+    assert done.returncode == 0, f"after {time.monotonic() - began_at_s:.1f} s:\n{done.stderr}"
     return done.stdout

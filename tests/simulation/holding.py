@@ -82,10 +82,10 @@ class SimGate(Gate):
         """Records of keys that are not shut may."""
         if record.key not in self.shut:
             return START
-        until_s = self.shut[record.key]
-        if until_s is not None and until_s <= now_s:
+        until_at_s = self.shut[record.key]
+        if until_at_s is not None and until_at_s <= now_s:
             return START
-        return Wait(until_at_s=until_s, why=reason(record.key))
+        return Wait(until_at_s=until_at_s, why=reason(record.key))
 
     def take(self, record: Record, now_s: float) -> Start | Wait:
         """Count it."""

@@ -63,8 +63,8 @@ class AuditWriter:
             partition=0,
             on_delivery=lambda error, _: outcome.append(error),
         )
-        deadline_s = time.monotonic() + self._within_s
-        while not outcome and time.monotonic() < deadline_s:
+        deadline_at_s = time.monotonic() + self._within_s
+        while not outcome and time.monotonic() < deadline_at_s:
             producer.poll(_STEP_S)
         if not outcome or outcome[0] is not None:
             raise AuditUnwritable(self._topic, self._why(outcome[0] if outcome else None))

@@ -86,7 +86,7 @@ def ask_committed(
     consumer: Consumer, partitions: Collection[Partition], timeout_s: float
 ) -> dict[Partition, TopicPartition]:
     """As `committed_places`, by a client of `make_asker`, which may ask any number of times."""
-    give_up_s = time.monotonic() + timeout_s
+    give_up_at_s = time.monotonic() + timeout_s
     while True:
         try:
             asked = [TopicPartition(*partition) for partition in partitions]
@@ -97,7 +97,7 @@ def ask_committed(
             if code in _NOTHING:
                 return {}
             _raise_if_forbidden(consumer)
-            if code not in _MOMENTARY or time.monotonic() >= give_up_s:
+            if code not in _MOMENTARY or time.monotonic() >= give_up_at_s:
                 raise
         time.sleep(_ASK_AGAIN_S)
 

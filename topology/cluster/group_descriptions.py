@@ -47,16 +47,16 @@ def describe_groups(
         {group: its description, or the error}; an answer that does not come within `timeout_s` is `_TIMED_OUT`.
     """
     config: dict[str, object] = {**cluster.client_config(log_level=2, client_id=client_id), "error_cb": on_complaint}
-    admin, give_up_s = make_client(AdminClient, config), time.monotonic() + timeout_s
+    admin, give_up_at_s = make_client(AdminClient, config), time.monotonic() + timeout_s
     answers: dict[str, Answer] = {}
     missing = list(groups)
     while missing:
         asked = admin.describe_consumer_groups(
             missing, include_authorized_operations=with_operations, request_timeout=_CLIENT_LIMIT_S
         )
-        answers |= {group: _wait(future, give_up_s) for group, future in asked.items()}
+        answers |= {group: _wait(future, give_up_at_s) for group, future in asked.items()}
         missing = [group for group in missing if _is_momentary(answers[group])]
-        if time.monotonic() >= give_up_s:
+        if time.monotonic() >= give_up_at_s:
             break
         if missing:
             time.sleep(_ASK_AGAIN_S)
@@ -68,9 +68,9 @@ def _is_momentary(answer: Answer) -> bool:
     return isinstance(answer, KafkaError) and answer.code() in NO_COORDINATOR
 
 
-def _wait(future: Future[Answer], give_up_s: float) -> Answer:
+def _wait(future: Future[Answer], give_up_at_s: float) -> Answer:
     try:
-        return future.result(timeout=max(0.0, give_up_s - time.monotonic()))
+        return future.result(timeout=max(0.0, give_up_at_s - time.monotonic()))
     except FutureTimeout:
         return KafkaError(KafkaError._TIMED_OUT, "the group's coordinator did not answer in time")
     except KafkaException as failed:

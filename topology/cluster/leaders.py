@@ -64,9 +64,9 @@ def ask_offsets(
     return answers
 
 
-def _has_no_leader(answer: Future[ListOffsetsResultInfo], wait_until_s: float) -> bool:
+def _has_no_leader(answer: Future[ListOffsetsResultInfo], wait_until_at_s: float) -> bool:
     try:
-        return _is_leaderless(answer.exception(max(wait_until_s - time.monotonic(), 0)))
+        return _is_leaderless(answer.exception(max(wait_until_at_s - time.monotonic(), 0)))
     except FutureTimeout:
         return False
 

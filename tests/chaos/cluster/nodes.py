@@ -120,11 +120,11 @@ class Node:
             NotStarted: its process has ended, or does not answer in `timeout_s`.
         """
         admin = AdminClient({"bootstrap.servers": f"{HOST}:{self.doors.clients}", "log_level": 0})
-        give_up_s = time.monotonic() + timeout_s
+        give_up_at_s = time.monotonic() + timeout_s
         while not _is_serving(admin, self.number):
             if not self.is_alive():
                 raise NotStarted(self, "its process has ended")
-            if time.monotonic() >= give_up_s:
+            if time.monotonic() >= give_up_at_s:
                 raise NotStarted(self, f"it did not answer in {timeout_s:g} s")
 
     def last_words(self) -> str:

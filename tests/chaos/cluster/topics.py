@@ -108,9 +108,9 @@ class Reader:
             begins = {number: max(low, (since or {}).get(number, 0)) for number, (low, _) in bounds.items()}
             unread = {number: high for number, (_, high) in bounds.items() if high > begins[number]}
             consumer.assign([TopicPartition(topic, number, begins[number]) for number in unread])
-            give_up_s = time.monotonic() + TIMEOUT_S
+            give_up_at_s = time.monotonic() + TIMEOUT_S
             while unread:
-                if time.monotonic() > give_up_s:
+                if time.monotonic() > give_up_at_s:
                     raise TimeoutError(f"{topic}: {unread} was not read in {TIMEOUT_S:g} s")
                 for message in consumer.consume(1_000, 0.5):
                     error = message.error()

@@ -258,14 +258,14 @@ class Pace:
     """Grants so many jobs a second; what was not sent in time is not caught up with, but sent later."""
 
     def __init__(self, per_s: float) -> None:
-        self._per_s, self._granted_until_s = per_s, time.monotonic()
+        self._per_s, self._granted_until_at_s = per_s, time.monotonic()
 
     def due(self) -> int:
         """How many may be sent now."""
         now_s = time.monotonic()
-        self._granted_until_s = max(self._granted_until_s, now_s - LATE_S)
-        count = int((now_s - self._granted_until_s) * self._per_s)
-        self._granted_until_s += count / self._per_s
+        self._granted_until_at_s = max(self._granted_until_at_s, now_s - LATE_S)
+        count = int((now_s - self._granted_until_at_s) * self._per_s)
+        self._granted_until_at_s += count / self._per_s
         return count
 
 

@@ -94,7 +94,7 @@ class Account:
         waiting: jobs that wait in a tier at the end.
         ended: worker processes that ended on their own, as their supervisor says: {pid: how}.
         max_in_flight: jobs that a worker takes at the most for each queue.
-        enqueued_until_s: when the producers were done; the rate falls from there on.
+        enqueued_until_at_s: when the producers were done; the rate falls from there on.
         held: what orders held back, and from when until when.
         given: the orders that were given, and from when until when they may have held something back.
         cancelled: jobs that the ledger knows as cancelled.
@@ -114,7 +114,7 @@ class Account:
     effects: Mapping[int, int] | None = None
     ended: Mapping[int, str] = field(default_factory=dict)
     max_in_flight: int = 4_000
-    enqueued_until_s: float = math.inf
+    enqueued_until_at_s: float = math.inf
     held: Sequence[Held] = ()
     given: Sequence[Held] = ()
     cancelled: frozenset[int] = frozenset()

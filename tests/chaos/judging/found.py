@@ -42,7 +42,7 @@ class Found:
         cancelled: the jobs that the ledger knows as cancelled.
         arrived: when the brokers took the records of unique jobs, by the machine's monotonic clock.
         lost: the partitions that workers have lost, by their logs.
-        fired: the jobs of schedules; all that were due up to `until_s` were waited for.
+        fired: the jobs of schedules; all that were due up to `until_at_s` were waited for.
         took_s: how long the run was, with its set-up.
     """
 
@@ -58,7 +58,7 @@ class Found:
     lost: Sequence[Strike] = ()
     fired: Sequence[Fired] = ()
     arrived: dict[int, list[float]] = field(default_factory=dict)
-    until_s: float = 0.0
+    until_at_s: float = 0.0
     took_s: float
 
     def save(self, folder: Path) -> None:
@@ -82,7 +82,7 @@ class Found:
             lost=[Strike(**fields) for fields in content.get("lost", ())],
             fired=[Fired(**fields) for fields in content["fired"]],
             arrived={int(number): times for number, times in content["arrived"].items()},
-            until_s=content["until_s"],
+            until_at_s=content["until_at_s"],
             took_s=content["took_s"],
         )
 
@@ -98,7 +98,7 @@ class Found:
             runs=runs,
             confirmed={number: len(times) for number, times in confirmed.items()},
             first_confirmed_s={number: times[0] for number, times in confirmed.items()},
-            enqueued_until_s=max((times[-1] for times in confirmed.values()), default=0.0),
+            enqueued_until_at_s=max((times[-1] for times in confirmed.values()), default=0.0),
             strikes=sorted(strikes, key=lambda done: done.begin_s),
             dead_letters=self.dead_letters,
             waiting=frozenset(self.waiting),
@@ -113,7 +113,7 @@ class Found:
                 fired=self.fired,
                 changes=read_changes(folder),
                 ticks=read_ticks(folder),
-                until_s=self.until_s,
+                until_at_s=self.until_at_s,
                 jumps=jumps,
             ),
             arrived=self.arrived,
@@ -133,7 +133,7 @@ def look(
     strikes: Sequence[Strike],
     failed: Sequence[Finding],
     *,
-    until_s: float,
+    until_at_s: float,
     took_s: float,
 ) -> Found:
     """Read topics and database, once the workers have ended."""
@@ -151,6 +151,6 @@ def look(
         lost=list(lost_partitions(stage.folder, time.time() - time.monotonic(), strikes)),
         fired=reader.fired(stage.clock),
         arrived=reader.arrived(stage.alone),
-        until_s=until_s,
+        until_at_s=until_at_s,
         took_s=took_s,
     )

@@ -73,7 +73,7 @@ def _check_cancelled(account: Account) -> Iterator[Finding]:
         if plan is None or not (may_end_cancelled(plan) or plan.kind == "discarding"):
             yield Finding("cancelled", f"job {number} ended as cancelled, and nobody has said so")
         elif plan.kind == REFUSED and not any(
-            held.from_s - OPEN_S <= at_s <= held.until_s + HEARD_S for held in blocks
+            held.from_s - OPEN_S <= at_s <= held.until_at_s + HEARD_S for held in blocks
         ):
             yield Finding("cancelled", f"job {number} was cancelled, and no block of its type stood")
         elif plan.kind == FILTERED and at_s > max(filters, default=0.0) + MOVED_S:
@@ -83,7 +83,7 @@ def _check_cancelled(account: Account) -> Iterator[Finding]:
 def _begun_while(held: Held, runs: Sequence[Run]) -> Iterator[Run]:
     """Runs, by their starts, of the workers that hold to an order."""
     begin = bisect_right(runs, held.from_s + BEGUN_S, key=_start_s)
-    for run in runs[begin : bisect_left(runs, held.until_s, key=_start_s)]:
+    for run in runs[begin : bisect_left(runs, held.until_at_s, key=_start_s)]:
         is_begun_before = run.child and run.start_s < held.from_s + BEGUN_IN_CHILD_S
         if run.pid not in held.missing and not is_begun_before:
             yield run

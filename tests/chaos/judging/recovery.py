@@ -93,13 +93,13 @@ class Rates:
         return statistics.median(counts)
 
 
-def recoveries(runs: Iterable[Run], strikes: Sequence[Strike], until_s: float) -> list[Recovery]:
-    """Each fault's recovery, of those that struck before `until_s`, when jobs ceased to be enqueued."""
+def recoveries(runs: Iterable[Run], strikes: Sequence[Strike], until_at_s: float) -> list[Recovery]:
+    """Each fault's recovery, of those that struck before `until_at_s`, when jobs ceased to be enqueued."""
     rates = Rates(runs)
     usual: dict[frozenset[str], float] = {}
     found = []
     for strike in strikes:
-        if strike.end_s + SHOWS_WITHIN_S > until_s:
+        if strike.end_s + SHOWS_WITHIN_S > until_at_s:
             continue
         partitions = rates.partitions
         if strike.kind in HITS_PROCESSES:
@@ -128,9 +128,9 @@ def _seconds(rates: Rates, partitions: frozenset[str], usual: float, strike: Str
 
 
 def _is_alone(strike: Strike, seconds: float | None, strikes: Sequence[Strike]) -> bool:
-    until_s = strike.end_s + GIVE_UP_S if seconds is None else max(strike.end_s, strike.begin_s + seconds)
+    until_at_s = strike.end_s + GIVE_UP_S if seconds is None else max(strike.end_s, strike.begin_s + seconds)
     return not any(
-        other is not strike and other.begin_s < until_s and other.end_s + SHOWS_WITHIN_S > strike.begin_s
+        other is not strike and other.begin_s < until_at_s and other.end_s + SHOWS_WITHIN_S > strike.begin_s
         for other in strikes
     )
 

@@ -183,10 +183,10 @@ def _wakes_with(again: Run, strike: Strike) -> bool:
 def _overlaps(before: Run, again: Run, strike: Strike) -> bool:
     """Whether the first run was in flight while the fault lasted or was not yet known to be over, and the second came
     of it."""
-    ended_s = again.start_s if before.end_s is None else before.end_s
+    ended_at_s = again.start_s if before.end_s is None else before.end_s
     return (
         before.start_s <= strike.end_s + LOST_S
-        and ended_s >= strike.begin_s - SETTLE_S
+        and ended_at_s >= strike.begin_s - SETTLE_S
         and strike.begin_s <= again.start_s
     )
 

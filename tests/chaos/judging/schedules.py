@@ -44,14 +44,14 @@ class Scheduled:
 
     Attributes:
         fired: in the order of their records in each partition.
-        until_s: all that was due up to then, in epoch seconds, was waited for.
+        until_at_s: all that was due up to then, in epoch seconds, was waited for.
         jumps: when the wall clock was moved: (begin, end).
     """
 
     fired: Sequence[Fired]
     changes: Sequence[Change]
     ticks: Mapping[str, Tick] = field(default_factory=dict)
-    until_s: float = 0.0
+    until_at_s: float = 0.0
     jumps: Sequence[tuple[float, float]] = ()
 
 
@@ -100,7 +100,7 @@ def _unended(scheduled: Scheduled) -> Iterator[Broken]:
     on_topic = {fired.job_id for fired in scheduled.fired}
     for fired in scheduled.fired:
         tick = scheduled.ticks.get(fired.job_id)
-        if fired.for_s <= scheduled.until_s and (tick is None or tick.ended_s is None):
+        if fired.for_s <= scheduled.until_at_s and (tick is None or tick.ended_at_s is None):
             yield Broken("schedule lost", f"{fired.job_id} never ended well")
     for job_id in scheduled.ticks.keys() - on_topic:
         yield Broken("schedule lost", f"{job_id} ran and is not on the topic")
@@ -121,7 +121,7 @@ def _together(scheduled: Scheduled) -> Iterator[Broken]:
     names = [fired.job_id for fired in sorted(scheduled.fired, key=lambda one: one.for_s) if fired.schedule == ALONE]
     ticks = [(name, scheduled.ticks[name]) for name in names if name in scheduled.ticks]
     for (name, tick), (later_name, later) in pairwise(ticks):
-        if tick.ended_s is None or later.start_s < tick.ended_s:
+        if tick.ended_at_s is None or later.start_s < tick.ended_at_s:
             yield Broken("schedule overlap", f"{later_name} began before the end of {name}")
 
 
@@ -146,11 +146,11 @@ def _never(span: _Span, scheduled: Scheduled, instants: set[tuple[str, float]]) 
     if span.every_s == 0 or span.schedule == ALONE or _is_moved(span, scheduled):
         return
     late_s = JITTER.total_seconds() if span.schedule == LATE else 0.0
-    until_s = scheduled.until_s - late_s
+    until_at_s = scheduled.until_at_s - late_s
     if span.end is not None:
-        until_s = min(until_s, span.end.wall_s - OUTAGE_S)
+        until_at_s = min(until_at_s, span.end.wall_s - OUTAGE_S)
     at_s = (math.floor(span.begin.wall_s / span.every_s) + 1) * span.every_s
-    while at_s <= until_s:
+    while at_s <= until_at_s:
         if (span.schedule, float(at_s)) not in instants:
             yield Broken("fired never", f"{span.schedule} has no job for {at_s}")
         at_s += span.every_s
@@ -181,5 +181,5 @@ def _invented(scheduled: Scheduled) -> Iterator[Broken]:
             yield Broken("fired twice", f"{fired.job_id} is of no instant of {fired.schedule}")
     pairs = Counter(fired.for_s for fired in scheduled.fired if fired.schedule == DECLARED)
     for for_s, count in pairs.items():
-        if count != PAIR and for_s <= scheduled.until_s:
+        if count != PAIR and for_s <= scheduled.until_at_s:
             yield Broken("fired twice" if count > PAIR else "fired never", f"{DECLARED} has {count} jobs for {for_s}")

@@ -337,7 +337,7 @@ def steady_runs(seconds: Iterable[float]) -> list[Run]:
 def test_the_time_to_recover_is_from_the_fault_to_the_full_rate() -> None:
     """A rate of 100 a second that stops at 20 s and goes on at 26 s has recovered after 6 s."""
     ends = [tick / 100 for tick in range(6_000) if not 2_000 <= tick < 2_600]
-    [found] = recoveries(steady_runs(ends), [kill(20.0, WORKER)], until_s=60.0)
+    [found] = recoveries(steady_runs(ends), [kill(20.0, WORKER)], until_at_s=60.0)
     assert found.seconds == pytest.approx(6.0, abs=0.3)
     assert found.is_alone
 
@@ -346,7 +346,7 @@ def test_a_rate_that_never_falls_needs_no_recovery_and_one_that_never_rises_has_
     """Nothing happened: 0. It stays away: not recovered."""
     steady = [tick / 100 for tick in range(18_000)]
     assert all(later > earlier for earlier, later in pairwise(steady))
-    [calm] = recoveries(steady_runs(steady), [kill(20.0, WORKER)], until_s=60.0)
+    [calm] = recoveries(steady_runs(steady), [kill(20.0, WORKER)], until_at_s=60.0)
     assert calm.seconds == 0
-    [gone] = recoveries(steady_runs(steady[:9_500]), [kill(90.0, WORKER)], until_s=100.0)
+    [gone] = recoveries(steady_runs(steady[:9_500]), [kill(90.0, WORKER)], until_at_s=100.0)
     assert gone.seconds is None

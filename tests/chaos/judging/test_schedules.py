@@ -49,7 +49,7 @@ CHANGES = [
     change("B", CHANGED, "-", 1_000_080),
     change("D", CHANGED, "2", 1_000_081),
 ]
-WHOLE = Scheduled(fired=JOBS, changes=CHANGES, ticks=ticks(JOBS), until_s=END_S)
+WHOLE = Scheduled(fired=JOBS, changes=CHANGES, ticks=ticks(JOBS), until_at_s=END_S)
 
 
 def rules(scheduled: Scheduled) -> set[str]:

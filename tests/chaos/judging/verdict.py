@@ -110,6 +110,6 @@ def judge(account: Account, shared: Shared = NO_SHARED) -> Verdict:
         superfluous=count_superfluous(account, by_job),
         shared=shared_verdict,
         recovered=recoveries(
-            account.runs, [s for s in account.strikes if s.kind not in NO_FAULTS], account.enqueued_until_s
+            account.runs, [s for s in account.strikes if s.kind not in NO_FAULTS], account.enqueued_until_at_s
         ),
     )

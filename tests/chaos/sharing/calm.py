@@ -29,13 +29,13 @@ class Calm:
         self._in_child = sorted(turn.start_s for turn in shared.turns if turn.child)
         self._strikes = shared.strikes
 
-    def holds(self, from_s: float, until_s: float) -> bool:
+    def holds(self, from_s: float, until_at_s: float) -> bool:
         """Whether nothing was amiss all that time, and no job ran in a child, as suspects do, one at a time."""
-        after = bisect_left(self._troubled, (until_s,))
+        after = bisect_left(self._troubled, (until_at_s,))
         if after and self._troubled[after - 1][1] > from_s:
             return False
         first = bisect_left(self._in_child, from_s)
-        return first == len(self._in_child) or self._in_child[first] >= until_s
+        return first == len(self._in_child) or self._in_child[first] >= until_at_s
 
     def is_aware(self, pid: int, at_s: float) -> bool:
         """Whether a process could know at that time what is its own: it was neither frozen nor cut off for long."""
@@ -86,7 +86,7 @@ def _end_of(strike: Strike) -> float:
 
 
 def _span(held: Held) -> tuple[float, float]:
-    return held.from_s, held.until_s + BACK_S
+    return held.from_s, held.until_at_s + BACK_S
 
 
 def only_strike(strike: Strike, strikes: Sequence[Strike], within_s: float) -> bool:

@@ -41,7 +41,7 @@ class Asked:
     job_id: str
     job_type: str
     scope: str
-    asked_s: float
+    asked_at_s: float
     at_s: float
 
 
@@ -118,9 +118,9 @@ def read_shared(folder: Path, strikes: Sequence[Strike], sizes: Sizes) -> Shared
 def read_busy(folder: Path) -> Iterator[tuple[float, float]]:
     """When the processors were busy, look by look."""
     looks = sorted((int(ns) / 1e9, float(percent)) for _, percent, ns in notes_of(folder, "machine"))
-    for (from_s, _), (until_s, percent) in pairwise(looks):
+    for (from_s, _), (until_at_s, percent) in pairwise(looks):
         if percent > FULLY_BUSY:
-            yield from_s, until_s
+            yield from_s, until_at_s
 
 
 def read_asked(folder: Path) -> list[Asked]:

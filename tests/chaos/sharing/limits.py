@@ -139,12 +139,12 @@ def _back_s(scopes: Sequence[_Scope], shared: Shared) -> float | None:
 
 def _is_quiet(shared: Shared, kill_s: float) -> bool:
     """Whether an order, a child that a suspect runs in, or want of a processor holds jobs back after a kill."""
-    until_s = kill_s + SEEN_S
-    if any(turn.child and kill_s <= turn.start_s <= until_s for turn in shared.turns):
+    until_at_s = kill_s + SEEN_S
+    if any(turn.child and kill_s <= turn.start_s <= until_at_s for turn in shared.turns):
         return True
-    if any(begin_s < until_s and end_s > kill_s for begin_s, end_s in shared.busy):
+    if any(begin_s < until_at_s and end_s > kill_s for begin_s, end_s in shared.busy):
         return True
-    return any(held.from_s <= until_s and held.until_s + BACK_S >= kill_s for held in shared.quiet)
+    return any(held.from_s <= until_at_s and held.until_at_s + BACK_S >= kill_s for held in shared.quiet)
 
 
 def _first_used_s(scopes: Sequence[_Scope], kill_s: float) -> float:

@@ -123,7 +123,7 @@ def test_one_job_of_the_fleet_probes_and_its_success_closes_the_breaker() -> Non
 def test_a_probe_that_fails_keeps_it_open_for_twice_as_long() -> None:
     """Up to `longest`; since when it is open stays known."""
     fleet = opened(2)
-    began_s = fleet.clock.now_s
+    began_at_s = fleet.clock.now_s
     for open_s in (20.0, 40.0, 40.0):
         fleet.pass_time(45.0)
         (prober,) = [worker for worker in fleet.workers if worker.probe is not None]
@@ -132,7 +132,7 @@ def test_a_probe_that_fails_keeps_it_open_for_twice_as_long() -> None:
         opening = prober.state.opening
         assert opening is not None
         assert opening.until_at_s == fleet.clock.now_s + open_s
-        assert opening.since_s == began_s
+        assert opening.since_at_s == began_at_s
         fleet.turn()
         assert fleet.phases == {"open"}
 

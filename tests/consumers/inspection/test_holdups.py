@@ -73,10 +73,10 @@ class Scene:
         run = Run("job-1", "work", "q", 1, 3, record, NOW_S + 50, RunLimits(60.0, 60.0, 60.0))
         self.slots.append(SimpleNamespace(run=run, reported=run if is_stuck else None))
 
-    def report(self, *lowest: Record, since_s: float = OLD_S, now_s: float = NOW_S) -> list[tuple[Any, ...]]:
+    def report(self, *lowest: Record, since_at_s: float = OLD_S, now_s: float = NOW_S) -> list[tuple[Any, ...]]:
         """Report these as the lowest of their partitions; what is reported."""
         self.events.clear()
-        self.holdups.report({r.assignment: (r.offset, since_s) for r in lowest}, now_s)
+        self.holdups.report({r.assignment: (r.offset, since_at_s) for r in lowest}, now_s)
         return [(event.reason, event.subject.offset, told(event)) for event in self.events]
 
 
@@ -176,7 +176,7 @@ def test_reports_come_every_few_seconds_and_only_of_what_is_old() -> None:
     """A queue that moves writes none; one that stands writes a few, however many partitions it has."""
     scene = key_order()
     records = [scene.delivery.record(assignment=Assignment(n, "t", n), offset=n) for n in range(2 * MOST_REPORTS)]
-    assert scene.report(records[0], since_s=NOW_S - 4.9) == []
+    assert scene.report(records[0], since_at_s=NOW_S - 4.9) == []
     assert scene.report(records[0], now_s=NOW_S + 4.9) == []
     assert len(scene.report(*records, now_s=NOW_S + 5)) == MOST_REPORTS
     assert (module.OLD_AFTER_S, module.REPEAT_S) == (5.0, 5.0)

@@ -62,12 +62,12 @@ def test_a_silent_job_is_ended_after_its_heartbeat_not_its_timeout() -> None:
         while True:
             pass
 
-    began_s = time.monotonic()
+    began_at_s = time.monotonic()
     result = run_watched(job_of(be_silent, timeout_s=60, heartbeat_s=0.1))
     assert isinstance(result, Raised)
     assert isinstance(result.error, TimeLimitExceeded)
     assert "no heartbeat for 0.1 s" in str(result.error)
-    assert time.monotonic() - began_s < 40
+    assert time.monotonic() - began_at_s < 40
 
 
 @pytest.mark.parametrize("sign", [JobContext.heartbeat, lambda job: job.progress(1)])
@@ -75,8 +75,8 @@ def test_a_job_that_sends_heartbeats_goes_on(sign: Callable[[JobContext], None])
     """For many times its heartbeat, up to its end."""
 
     def live_on(number: int) -> int:
-        until_s = time.monotonic() + 3.0
-        while time.monotonic() < until_s:
+        until_at_s = time.monotonic() + 3.0
+        while time.monotonic() < until_at_s:
             sign(current_job())
         return 5
 
@@ -198,7 +198,7 @@ def test_progress_that_is_no_number_is_the_jobs_own_failure(done: Any, total: An
     assert str(heartbeats.latest) == "1.5 of 1 (150 %), 7"
 
 
-@pytest.mark.parametrize("name", ["attempt", "deadline_s", "job_id", "record", "anything"])
+@pytest.mark.parametrize("name", ["attempt", "deadline_at_s", "job_id", "record", "anything"])
 def test_a_job_cannot_change_its_run(name: str) -> None:
     """The worker reads its limits and identity there; a handler has a view that is frozen."""
     context, _, _ = begun()

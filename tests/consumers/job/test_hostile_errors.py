@@ -70,14 +70,14 @@ def test_whatever_an_exception_does_while_it_is_read_its_job_has_failed(
     outcome_of: Callable[[Callable[[], BaseException], RetryPolicy], Outcome], name: str
 ) -> None:
     """Its policy goes by its real type, its text is bounded and plain, and that takes no time."""
-    began_s = time.monotonic()
+    began_at_s = time.monotonic()
     retried = outcome_of(HOSTILE[name], RetryPolicy())
     dead = outcome_of(HOSTILE[name], RetryPolicy(permanent=(type(HOSTILE[name]()),)))
     assert isinstance(retried, Retried)
     assert isinstance(dead, Dead)
     for failure in (retried.failure, dead.failure):
         assert is_bounded(failure)
-    assert time.monotonic() - began_s < 30
+    assert time.monotonic() - began_at_s < 30
 
 
 def test_in_a_child_process_they_are_failures_as_well() -> None:

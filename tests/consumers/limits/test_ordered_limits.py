@@ -262,7 +262,7 @@ def play(limit: Limit, seed: int) -> None:
                 world.freeze(now.choice(workers), now.uniform(0.1, 2.0))
         world.pass_s(now.uniform(1.0, 4.0), lambda: running.append((world.log.now_s, world.running)))
         stretches.append((begin_s, world.log.now_s, None if change.is_lifted else in_force))
-        thaw_s = max((worker.frozen_until_s for worker in workers), default=0.0) - world.log.now_s
+        thaw_s = max((worker.frozen_until_at_s for worker in workers), default=0.0) - world.log.now_s
         world.pass_s(max(0.0, thaw_s) + 0.02)
     for begin_s, end_s, kept in stretches:
         if kept is not None:

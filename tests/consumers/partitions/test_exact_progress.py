@@ -16,12 +16,14 @@ from support.scenes.worker import ends, running_worker, wait_all_committed
 from support.waiting import wait_until
 
 
-def check_one_stuck_job(cluster: ClusterSettings, namespace: str, folder: Path, jobs: int, deadline_s: float) -> None:
+def check_one_stuck_job(
+    cluster: ClusterSettings, namespace: str, folder: Path, jobs: int, deadline_at_s: float
+) -> None:
     """Kill a worker with one job stuck and all others done, and see what another one runs."""
     with parked(cluster, namespace, folder) as scene:
         scene.enqueue(jobs)
         killed = scene.start()
-        wait_until(lambda: scene.run_count() >= jobs, deadline_s, f"{jobs} runs")
+        wait_until(lambda: scene.run_count() >= jobs, deadline_at_s, f"{jobs} runs")
         state = wait_state(cluster, scene.queue, position=jobs, incomplete=1)
         assert (state.committed_offset, state.incomplete, state.is_open) == (0, ((0, 1),), True)
         assert len(commit_of(cluster, scene.queue).metadata or "") < 60
@@ -30,7 +32,7 @@ def check_one_stuck_job(cluster: ClusterSettings, namespace: str, folder: Path, 
         delete_records(cluster, scene.queue.ledger_topic)
         scene.release.touch()
         scene.start()
-        wait_all_committed(cluster, scene.queue, deadline_s)
+        wait_all_committed(cluster, scene.queue, deadline_at_s)
         runs = scene.runs()
         assert {number for number, count in runs.items() if count > 1} == {0}
         assert (len(runs), runs[0]) == (jobs, 2)
@@ -54,9 +56,9 @@ def test_a_stuck_job_costs_the_others_no_throughput(cluster: ClusterSettings, na
             scene.enqueue(30_000, stands=is_stuck)
             with running_worker(scene.pipeline, cluster) as worker:
                 worker.wait_outcomes(Done=1_000)
-                began_s = time.monotonic()
+                began_at_s = time.monotonic()
                 worker.wait_outcomes(DEADLINE_S, Done=29_000)
-                took_s[is_stuck].append(time.monotonic() - began_s)
+                took_s[is_stuck].append(time.monotonic() - began_at_s)
                 assert (worker.outcomes()["Done"] < 30_000) or not is_stuck
                 scene.release.touch()
     assert min(took_s[True]) < 2 * min(took_s[False]), took_s

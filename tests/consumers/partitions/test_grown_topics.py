@@ -90,10 +90,10 @@ def test_outcomes_of_new_partitions_are_written_soon(
         scene.enqueue(pipeline, 0, 1)
         running.wait_outcomes(Done=4, Retried=4, Dead=2)
         ensure_topology(grown, cluster, Allowed(repartition=frozenset({queue.name})))
-        began_s = time.monotonic()
+        began_at_s = time.monotonic()
         scene.enqueue(grown, 2, 3)
         running.wait_outcomes(Done=8, Retried=8, Dead=4)
-        assert time.monotonic() - began_s < SOON_S
+        assert time.monotonic() - began_at_s < SOON_S
         wait_all_committed(cluster, grown_queue)
     assert not [found for found in caplog.records if found.levelno >= logging.ERROR]
 
@@ -117,9 +117,9 @@ def test_jobs_whose_outcomes_could_not_be_written_do_not_start(
         wait_until(lambda: told(caplog, "do not start"), 60, "a message")
         assert set(scene.journal.noted) == set(numbers_of(0))
         ensure_topology(grown, cluster)
-        began_s = time.monotonic()
+        began_at_s = time.monotonic()
         running.wait_outcomes(Done=6, Retried=6, Dead=3)
-        assert time.monotonic() - began_s < SOON_S
+        assert time.monotonic() - began_at_s < SOON_S
     (message,) = told(caplog, "do not start")
     for part in (
         f"jobs of {queue.topic}, partitions 2, 3,",
@@ -144,9 +144,9 @@ def test_outcomes_are_written_soon_to_topics_made_anew(cluster: ClusterSettings,
         scene.enqueue(pipeline, 1)
         wait_until(lambda: len(scene.journal.runs) >= 8, 60, "the jobs to have run")
         ensure_topology(pipeline, cluster)
-        began_s = time.monotonic()
+        began_at_s = time.monotonic()
         running.wait_outcomes(Done=4, Retried=4, Dead=2)
-        assert time.monotonic() - began_s < SOON_S
+        assert time.monotonic() - began_at_s < SOON_S
 
 
 @pytest.mark.parametrize(

@@ -69,9 +69,9 @@ class Log:
                     self.was_read_again += 1
                     assert self.calendar.take_reread(assignment, self.messages[offset])
 
-    def run(self, until_s: float, step_s: float, limit: int = 1_000) -> Iterator[tuple[float, Record]]:
+    def run(self, until_at_s: float, step_s: float, limit: int = 1_000) -> Iterator[tuple[float, Record]]:
         """Let time pass, and give what comes out, with the time in seconds after `NOW`."""
-        for step in range(int(until_s / step_s) + 1):
+        for step in range(int(until_at_s / step_s) + 1):
             due = None
             while due is None or due:
                 self.read_again()

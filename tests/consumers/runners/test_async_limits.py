@@ -197,7 +197,7 @@ def test_no_interrupt_ever_hits_what_the_loop_does_next() -> None:
     def interrupt_when_due() -> None:
         while not finished.is_set():
             context = slots[0].run
-            if context is not None and time.monotonic() > context.deadline_s:
+            if context is not None and time.monotonic() > context.deadline_at_s:
                 slots[0].interrupt(context, "timeout")
 
     interrupter, interval_s = threading.Thread(target=interrupt_when_due), sys.getswitchinterval()

@@ -125,9 +125,9 @@ def test_a_slow_job_holds_up_none_that_was_taken_with_it_also_under_a_backlog() 
     first, runs = 400, Working(gates=[10])
     with threads(4, runs) as runners:
         runners.make_ready([plain_record(n) for n in range(first)])
-        offered, give_up_s = first, time.monotonic() + 10
+        offered, give_up_at_s = first, time.monotonic() + 10
         while not set(range(first)) - {10} <= set(runs.ended):
-            assert time.monotonic() < give_up_s, sorted(set(range(first)) - set(runs.ended))
+            assert time.monotonic() < give_up_at_s, sorted(set(range(first)) - set(runs.ended))
             if offered - len(runs.ended) < first:
                 runners.make_ready([plain_record(offered + n) for n in range(first)])
                 offered += first

@@ -72,13 +72,13 @@ def test_a_job_in_a_python_loop_is_ended_at_its_timeout() -> None:
     def spin_for_ever(number: int) -> None:
         spin(lambda: False)
 
-    slot, began_s = Slot(), time.monotonic()
+    slot, began_at_s = Slot(), time.monotonic()
     with watched(slot):
         result = run_sync(job_of(spin_for_ever, 0.1), slot)
     assert isinstance(result, Raised)
     assert isinstance(result.error, TimeLimitExceeded)
     assert "0.1 s" in str(result.error)
-    assert 0.1 <= time.monotonic() - began_s < 30
+    assert 0.1 <= time.monotonic() - began_at_s < 30
 
 
 class LateSlot(Slot):
@@ -178,7 +178,7 @@ def test_no_interrupt_ever_hits_what_runs_next() -> None:
     def interrupt_when_due() -> None:
         while not finished.is_set():
             context = slot.run
-            if context is not None and time.monotonic() > context.deadline_s:
+            if context is not None and time.monotonic() > context.deadline_at_s:
                 slot.interrupt(context, "timeout")
 
     finished, interval_s = threading.Event(), sys.getswitchinterval()

@@ -29,8 +29,8 @@ pytestmark = pytest.mark.timeout(120)
 def a_record(headers: Mapping[str, bytes] | None = None, *, key: bytes | None = None, offset: int = 7) -> Record:
     """The record of a job that has run for half a second."""
     record = declare().record(headers, key=key, offset=offset)
-    record.ended_s = time.monotonic()
-    record.began_s = record.ended_s - 0.5
+    record.ended_at_s = time.monotonic()
+    record.began_at_s = record.ended_at_s - 0.5
     return record
 
 

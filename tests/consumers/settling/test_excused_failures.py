@@ -22,9 +22,9 @@ FAILED = Retried(
 def test_failures_by_a_signal_that_never_comes_here_wait_once() -> None:
     """A hundred of them would hold an event loop for half a minute; later ones are still excused where it has come."""
     excuse = Excuse(declare().queue)
-    began_s = time.monotonic()
+    began_at_s = time.monotonic()
     assert not any(excuse.is_about_to_come(FAILED) for _ in range(100))
-    assert time.monotonic() - began_s < 50 * SIGNAL_WITHIN_S
+    assert time.monotonic() - began_at_s < 50 * SIGNAL_WITHIN_S
     excuse.is_given = True
     assert excuse.is_about_to_come(FAILED)
 

@@ -215,9 +215,9 @@ def test_a_shutdown_does_not_wait_for_what_only_a_person_can_mend(
         journal.wait(1)
         assert {dead_letter.key() for dead_letter in wait_dead(cluster, queue, 2)} == {b"k"}
         wait_until(lambda: any("waiting does not help" in said.getMessage() for said in list(caplog.records)))
-        began_s = time.monotonic()
+        began_at_s = time.monotonic()
         running.stop()
-        assert time.monotonic() - began_s < 30, "no longer than the grace for jobs that run"
+        assert time.monotonic() - began_at_s < 30, "no longer than the grace for jobs that run"
     assert committed(cluster, queue) == {0: 1}
 
 

@@ -70,13 +70,13 @@ def fail_and_succeed(
         producer.enqueue(act, 0)
         running.wait_outcomes(Done=1)
         silence(running)
-        begun_s = time.monotonic()
+        begun_at_s = time.monotonic()
         for number in range(1, 21):
             producer.enqueue(act, number)
         running.wait_outcomes(Done=21, Retried=10)
         settled_s = time.monotonic()
         running.stop()
-        return settled_s - begun_s, time.monotonic() - settled_s
+        return settled_s - begun_at_s, time.monotonic() - settled_s
 
 
 def test_events_without_a_leader_hold_up_neither_jobs_nor_the_end(

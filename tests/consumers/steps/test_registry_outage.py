@@ -133,10 +133,10 @@ def test_jobs_whose_schema_cannot_be_asked_for_wait_at_no_cost(
         stand.journal.wait_for(*range(200, 240), *range(300, 340))
         wait_until(lambda: said(caplog, "wait for their schema") == 1, 60, "the outage to be reported")
         assert len(stand.journal.runs) == 80
-        asked, began_s = len(stand.registry.seen), time.monotonic()
+        asked, began_at_s = len(stand.registry.seen), time.monotonic()
         recover(stand.registry)
         stand.journal.wait(88)
-        assert time.monotonic() - began_s < 40
+        assert time.monotonic() - began_at_s < 40
         wait_all_committed(stand.cluster, stand.queue)
     assert [run.what for run in stand.journal.runs if run.what < 200] == [0, 1, 2, 3, 4, 5, 100, 101]
     assert {run.attempt for run in stand.journal.runs} == {1}
@@ -161,9 +161,9 @@ def test_a_worker_that_waits_for_schemas_ends_at_once_and_the_next_one_runs_the_
         stand.publish_newer("act_async", 2, b"l")
         wait_until(lambda: running.worker.inspect()[0].awaiting_schema == 2, 60, "both to wait")
         wait_until(lambda: "could not be asked" in str(running.worker.inspect()[0].hints), 60, "the reason")
-        began_s = time.monotonic()
-        running.stop(deadline_s=100)
-        assert time.monotonic() - began_s < grace.total_seconds()
+        began_at_s = time.monotonic()
+        running.stop(deadline_at_s=100)
+        assert time.monotonic() - began_at_s < grace.total_seconds()
     recover(stand.registry)
     with running_worker(stand.pipeline, stand.cluster):
         stand.journal.wait_for(1, 2)

@@ -49,9 +49,9 @@ def wanted(step: Step) -> int:
     return step.found.wanted
 
 
-def gone_at(steps: list[Step], since_s: float, least: float) -> float:
+def gone_at(steps: list[Step], since_at_s: float, least: float) -> float:
     """When the backlog was gone for the first time since then."""
-    return next((step.at_s for step in steps if step.at_s > since_s and step.waiting < least), math.inf)
+    return next((step.at_s for step in steps if step.at_s > since_at_s and step.waiting < least), math.inf)
 
 
 def assert_no_collapse(steps: list[Step]) -> None:

@@ -104,12 +104,12 @@ def test_room_is_noticed_within_a_second(admissions: Make, reading: Reading) -> 
     with pytest.raises(QueueFull):
         admission.admit(call)
     reading.waiting = 0
-    give_up_s = time.monotonic() + SOON_S
+    give_up_at_s = time.monotonic() + SOON_S
     while True:
         try:
             admission.admit(call)
         except QueueFull:
-            assert time.monotonic() < give_up_s
+            assert time.monotonic() < give_up_at_s
             time.sleep(0.01)
         else:
             return
@@ -273,7 +273,7 @@ def fail() -> None:
 
 def wait_until(is_so: Callable[[], bool]) -> None:
     """Wait, with a deadline."""
-    give_up_s = time.monotonic() + SOON_S
+    give_up_at_s = time.monotonic() + SOON_S
     while not is_so():
-        assert time.monotonic() < give_up_s
+        assert time.monotonic() < give_up_at_s
         time.sleep(0.005)

@@ -82,7 +82,7 @@ class ReservingWorker:
 
     world: ReservingWorld
     number: int
-    frozen_until_s: float = 0.0
+    frozen_until_at_s: float = 0.0
     loses_at_s: float | None = None
     is_alive: bool = True
     assignment: Assignment | None = None
@@ -144,7 +144,7 @@ class ReservingWorker:
     def turn(self) -> None:
         """Let it do all that it can at this moment."""
         now_s = self.world.log.now_s
-        if not self.is_alive or now_s < self.frozen_until_s:
+        if not self.is_alive or now_s < self.frozen_until_at_s:
             return
         if self.loses_at_s is not None and now_s >= self.loses_at_s:
             self.lose()
@@ -248,19 +248,19 @@ class ReservingWorld:
         """The owner stands still; another one gets the partition, of which it learns some time after it goes on."""
         frozen = self.owner
         assert frozen is not None
-        frozen.frozen_until_s = self.log.now_s + seconds
+        frozen.frozen_until_at_s = self.log.now_s + seconds
         if seconds < timeout_s:
             self.pass_s(seconds)
             return
         self.owner = None
-        frozen.loses_at_s = frozen.frozen_until_s + NOTICE_S
+        frozen.loses_at_s = frozen.frozen_until_at_s + NOTICE_S
         self.pass_s(timeout_s)
         self.give_to(self.another(frozen))
 
     def another(self, former: ReservingWorker) -> ReservingWorker:
         """One that can take the partition."""
         others = [w for w in self.workers if w is not former and w.is_alive and w.assignment is None]
-        return self.chance.choice([w for w in others if w.frozen_until_s <= self.log.now_s] or others)
+        return self.chance.choice([w for w in others if w.frozen_until_at_s <= self.log.now_s] or others)
 
     def most_in(self, length_s: float, tenant: str = "acme") -> int:
         """The most jobs of a tenant that began in any window of this length."""

@@ -125,7 +125,7 @@ class SharingWorker:
     world: SharingWorld
     number: int
     slots: int = 200
-    frozen_until_s: float = 0.0
+    frozen_until_at_s: float = 0.0
     notices_at_s: float | None = None
     is_alive: bool = True
     ready: list[Record] = field(default_factory=list)
@@ -177,7 +177,7 @@ class SharingWorker:
     def turn(self) -> None:
         """Let it do all that it can at this moment."""
         now_s = self.world.log.now_s
-        if not self.is_alive or now_s < self.frozen_until_s:
+        if not self.is_alive or now_s < self.frozen_until_at_s:
             return
         if self.notices_at_s is not None and now_s >= self.notices_at_s:
             self.notices_at_s = None
@@ -247,9 +247,9 @@ class SharingWorld:
 
     def freeze(self, worker: SharingWorker, seconds: float) -> None:
         """It stands still; another one gets its partitions, of which it learns some time after it goes on."""
-        worker.frozen_until_s = self.log.now_s + seconds
+        worker.frozen_until_at_s = self.log.now_s + seconds
         if self.owner is worker:
-            worker.notices_at_s = worker.frozen_until_s + NOTICE_S
+            worker.notices_at_s = worker.frozen_until_at_s + NOTICE_S
             self.move_owner(worker)
 
     def move_owner(self, former: SharingWorker) -> None:

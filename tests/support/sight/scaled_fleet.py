@@ -55,7 +55,7 @@ class Plant:
     at_s: float = 0.0
     lot: deque[list[float]] = field(default_factory=deque)
     starting: list[float] = field(default_factory=list)
-    paused_until_s: float = 0.0
+    paused_until_at_s: float = 0.0
     changed_s: float = -1e9
 
     @property
@@ -89,14 +89,14 @@ class Plant:
         if come:
             self.lot.append([self.at_s, come])
         busy_workers = min(self.workers, self.partitions)
-        could = 0.0 if self.at_s <= self.paused_until_s else busy_workers * self.worker_per_s * TICK_S
+        could = 0.0 if self.at_s <= self.paused_until_at_s else busy_workers * self.worker_per_s * TICK_S
         limited = could if self.limit_per_s is None else min(could, self.limit_per_s * TICK_S)
         done = self._take(limited)
         return self._load(come / TICK_S, done / TICK_S, is_limited=limited < could)
 
     def _change(self, workers: int) -> None:
         self.workers, self.changed_s = workers, self.at_s
-        self.paused_until_s = self.at_s + PAUSE_S
+        self.paused_until_at_s = self.at_s + PAUSE_S
 
     def _take(self, many: float) -> float:
         taken = 0.0
