@@ -46,7 +46,7 @@ class _Member:
     process: subprocess.Popen[bytes] | None = None
     started_at_s: float = 0.0
     pause_s: float = FIRST_PAUSE_S
-    start_again_s: float = 0.0
+    start_again_at_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ class Fleet:
 
     def _look_after(self, member: _Member) -> None:
         if member.process is None:
-            if not self._stopping.is_set() and time.monotonic() >= member.start_again_s:
+            if not self._stopping.is_set() and time.monotonic() >= member.start_again_at_s:
                 self._start(member)
         elif (code := member.process.poll()) is not None:
             self._note_end(member, code)
@@ -134,7 +134,7 @@ class Fleet:
             return
         lived_s = time.monotonic() - member.started_at_s
         member.pause_s = min(LONGEST_PAUSE_S, member.pause_s * 2) if lived_s < YOUNG_S else FIRST_PAUSE_S
-        member.start_again_s = time.monotonic() + member.pause_s
+        member.start_again_at_s = time.monotonic() + member.pause_s
         _LOGGER.error(
             "worker process %d ended on its own (%s) after %.1f s; another one starts in %.1f s",
             process_id, describe_exit(code), lived_s, member.pause_s,

@@ -62,8 +62,8 @@ def _waits_ms(control: Control, queue: str, seconds: float) -> Iterator[float]:
     """From the call until all workers are known to have taken the order, one order after the other."""
     gives: list[Callable[[], OrderReceipt]] = [lambda: control.pause(queue=queue), lambda: control.resume(queue=queue)]
     control.resume(queue=queue).wait(WAIT)  # connects
-    end_s = time.monotonic() + seconds
-    while time.monotonic() < end_s:
+    end_at_s = time.monotonic() + seconds
+    while time.monotonic() < end_at_s:
         for give in gives:
             began_at_s = time.monotonic()
             answers = give().wait(WAIT)

@@ -70,9 +70,9 @@ class Arrivals:
 def commit_paced(url: str, outbox: Outbox, job: AnyJobType, per_s: int, seconds: float) -> dict[str, float]:
     """Commit single jobs at random moments; gives when the commit of each has returned."""
     draw, committed = random.Random(1), dict[str, float]()
-    end_s = time.monotonic() + seconds
+    end_at_s = time.monotonic() + seconds
     with psycopg.connect(url) as connection:
-        while time.monotonic() < end_s:
+        while time.monotonic() < end_at_s:
             name = f"paced-{len(committed)}"
             outbox.send(connection, call_of(job, len(committed), name))
             connection.commit()

@@ -172,16 +172,16 @@ class Scene:
 
     def wait_begun(self, numbers: range, what: str, *, limit_s: float = math.inf, share: float = 1.0) -> float:
         """Wait until so many jobs have begun, none does any more, or the limit is over; gives the seconds it took."""
-        began_at_s = moved_s = said_s = now_s = time.monotonic()
+        began_at_s = moved_at_s = said_at_s = now_s = time.monotonic()
         wanted, total, seen = share * len(numbers), len(numbers), 0
-        while seen < wanted and now_s < min(began_at_s + limit_s, moved_s + STANDSTILL_S):
+        while seen < wanted and now_s < min(began_at_s + limit_s, moved_at_s + STANDSTILL_S):
             time.sleep(_LOOK_S)
             self.worker.check_runs()
             now_s, before, seen = time.monotonic(), seen, self.notes.begun(numbers)
             if seen > before:
-                moved_s = now_s
-            if now_s - said_s > SAY_S:
-                said_s = now_s
+                moved_at_s = now_s
+            if now_s - said_at_s > SAY_S:
+                said_at_s = now_s
                 self.say(f"{seen:,} of {total:,} {what} have begun")
         self.say(f"{seen:,} of {total:,} {what} have begun, after {now_s - began_at_s:.1f} s")
         return now_s - began_at_s

@@ -80,11 +80,12 @@ class Holdups:
         self._dispatch = dispatch
         self._settler = settler
         self._events = events
-        self._next_look_s = 0.0
+
+        self._next_look_at_s = 0.0
 
     def report(self, lowest: Mapping[Assignment, tuple[int, float]], now_s: float) -> None:
         """Publish the hold-ups, if it is time; `lowest` has each partition's lowest incomplete offset, since when."""
-        if now_s < self._next_look_s:
+        if now_s < self._next_look_at_s:
             return
         began_at_s = time.monotonic()
         old = {
@@ -93,7 +94,7 @@ class Holdups:
         for holdup in sorted(self._found(old), key=lambda found: found.since_at_s)[:MOST_REPORTS]:
             since = utc(time.time() - (now_s - holdup.since_at_s))
             self._events.publish(holdup_event(holdup, since, queue=self._queue, worker_id=self._worker_id))
-        self._next_look_s = now_s + max(REPEAT_S, (time.monotonic() - began_at_s) / LOOKING_SHARE)
+        self._next_look_at_s = now_s + max(REPEAT_S, (time.monotonic() - began_at_s) / LOOKING_SHARE)
 
     def _found(self, old: Mapping[Place, float]) -> Iterator[Holdup]:
         """Why the jobs at these places are incomplete, and all stuck jobs."""

@@ -33,14 +33,14 @@ class WaitingCounts:
         self._backpressure = backpressure
         self._dispatch = dispatch
         self._events = events
-        self._next_look_s = 0.0
+        self._next_look_at_s = 0.0
         self._waited = False
 
     def report(self, now_s: float) -> None:
         """Publish the counts, if it is time and jobs have waited for two looks: keys wait a moment in any queue."""
-        if now_s < self._next_look_s:
+        if now_s < self._next_look_at_s:
             return
-        self._next_look_s = now_s + REPEAT_S
+        self._next_look_at_s = now_s + REPEAT_S
         counts = self.counts()
         next_due_at_s = self._backpressure.calendar.next_wake_at_s
         if next_due_at_s is not None and DUE in counts:

@@ -96,7 +96,7 @@ class _Watch:
 
     def _until_over(self) -> Ending:
         tick_s = TICK_S if self.memory_limit_bytes is None else LIMITED_TICK_S
-        next_look_s = self.began_at_s + tick_s
+        next_look_at_s = self.began_at_s + tick_s
         while True:
             left_s = self.run.deadline_at_s - time.monotonic()
             ending = self._read(max(0.0, min(tick_s, left_s)))
@@ -104,8 +104,8 @@ class _Watch:
             if ending is None and now_s >= self.run.deadline_at_s:
                 self.run.interrupt_reason = self.run.interrupt_reason or "timeout"
                 ending = self._kill(time_limit_exceeded(self.run), STACK_WAIT_S)
-            if ending is None and now_s >= next_look_s:
-                next_look_s = now_s + tick_s
+            if ending is None and now_s >= next_look_at_s:
+                next_look_at_s = now_s + tick_s
                 ending = self._look()
             if ending is not None:
                 return ending

@@ -89,7 +89,7 @@ class ChildPool:
         self._ended = 0
         self._trouble: str | None = None
         self._start_pause_s = 0.0
-        self._next_start_s = 0.0
+        self._next_start_at_s = 0.0
         self._is_stopping = False
         self._keeper = threading.Thread(target=self._keep, name=f"stoker-children-{setup.queue}", daemon=True)
 
@@ -225,7 +225,7 @@ class ChildPool:
                     )  # fmt: skip
                     self._remove(child)
             case State.LEAVING:
-                if time.monotonic() > child.leave_by_s:
+                if time.monotonic() > child.leave_at_s:
                     child.kill()
                 if child.ended():
                     self._remove(child)
@@ -254,7 +254,7 @@ class ChildPool:
     def _postpone(self, what: str, why: str) -> None:
         """Start no child for a while, a longer one each time."""
         self._start_pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, self._start_pause_s * 2))
-        self._next_start_s = time.monotonic() + self._start_pause_s
+        self._next_start_at_s = time.monotonic() + self._start_pause_s
         self._trouble = why.strip().rpartition("\n")[2]
         _LOGGER.error(
             "%s cannot start; isolated jobs wait, none is lost; trying again in %g s: %s",
@@ -278,7 +278,7 @@ class ChildPool:
         return self._size + self._spares + self._fresh_wanted
 
     def _missing(self) -> int:
-        if time.monotonic() < self._next_start_s:
+        if time.monotonic() < self._next_start_at_s:
             return 0
         starting = self._count(State.STARTING)
         coming = [c for c in self._children if c.state in (State.STARTING, State.IDLE, State.BUSY) and not c.is_worn]

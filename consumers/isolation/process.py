@@ -102,7 +102,7 @@ class ChildProcess:
         self.pid = self._process.pid
         self.state = State.STARTING
         self.started_at_s = time.monotonic()
-        self.leave_by_s = 0.0
+        self.leave_at_s = 0.0
         self.jobs = 0
         self.resident = 0
         self.is_worn = False
@@ -235,7 +235,7 @@ class ChildProcess:
     def leave(self, within_s: float) -> None:
         """Ask it to end as a program does; `ended` is true when it has."""
         self.state = State.LEAVING
-        self.leave_by_s = time.monotonic() + within_s
+        self.leave_at_s = time.monotonic() + within_s
         with suppress(OSError):
             self._send(LEAVE)
 

@@ -74,7 +74,7 @@ class _Share:
         self.read_up_to: int | None = None
         self.is_armed = self.is_ours = False
         self.due_at: datetime | None = None
-        self._not_before_s = self._fired_at_s = -math.inf
+        self._rests_until_at_s = self._fired_at_s = -math.inf
         self._pause_s = AGAIN_S
         self._reported_at_s = -math.inf
 
@@ -92,7 +92,7 @@ class _Share:
     @property
     def is_resting(self) -> bool:
         """Whether it is not taken over yet, since that has failed a moment ago."""
-        return self._monotonic() < self._not_before_s
+        return self._monotonic() < self._rests_until_at_s
 
     @property
     def pace_left_s(self) -> float:
@@ -112,12 +112,12 @@ class _Share:
         """Begin anew, after a pause: what stands is on the topic."""
         self.let_go()
         now_s = self._monotonic()
-        self._not_before_s = now_s + self._pause_s
+        self._rests_until_at_s = now_s + self._pause_s
         self._pause_s = min(2 * self._pause_s, LONGEST_S)
         if isinstance(failed, TransactionFailed) and failed.is_fenced:
             _LOGGER.info("another worker fires the schedules of queue %r", self.queue, extra=self._fields)
         elif isinstance(failed, TransactionFailed) and failed.is_forbidden:
-            self._not_before_s = now_s + FORBIDDEN_S
+            self._rests_until_at_s = now_s + FORBIDDEN_S
             _LOGGER.error(
                 "the schedules of queue %r do not fire, and jobs go on: Kafka forbids it (%s); grant %s (`stoker "
                 "topology rights --duty worker` lists all rights)", self.queue, failed, self.schedules.rights,

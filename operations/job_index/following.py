@@ -113,7 +113,7 @@ class Follower:
         self._waiting: deque[_LedgerNames] = deque()
         self._waiting_names = 0
         self._is_ledger_paused = True
-        self._next_topics_s = self._next_forget_s = self._next_lags_s = 0.0
+        self._next_topics_at_s = self._next_forget_at_s = self._next_lags_at_s = 0.0
         self._forget_after_n = 0
         self.progress = Progress()
 
@@ -153,9 +153,9 @@ class Follower:
         if self._building is not None:
             self._build(self._building, is_stopping)
         else:
-            if now_s >= self._next_topics_s:
+            if now_s >= self._next_topics_at_s:
                 self._assign_new()
-                self._next_topics_s = now_s + TOPICS_INTERVAL_S
+                self._next_topics_at_s = now_s + TOPICS_INTERVAL_S
             self._take(self._consumer.consume(BATCH, GATHER_S))
             self._mend_for(MEND_FOR_S)
             if self.progress.is_caught_up:
@@ -310,13 +310,13 @@ class Follower:
     # ---- housekeeping
 
     def _keep_house(self, now_s: float) -> None:
-        if now_s >= self._next_forget_s and self.progress.is_caught_up:
+        if now_s >= self._next_forget_at_s and self.progress.is_caught_up:
             before_ms = int((time.time() - self._keep.total_seconds()) * 1e3)
             count, self._forget_after_n = self._writer.forget(before_ms, FORGET_AT_ONCE, self._forget_after_n)
             self.progress.forgotten += count
-            self._next_forget_s = now_s + (0.0 if self._forget_after_n else FORGET_INTERVAL_S)
-        if now_s >= self._next_lags_s:
-            self._next_lags_s = now_s + LAGS_INTERVAL_S
+            self._next_forget_at_s = now_s + (0.0 if self._forget_after_n else FORGET_INTERVAL_S)
+        if now_s >= self._next_lags_at_s:
+            self._next_lags_at_s = now_s + LAGS_INTERVAL_S
             self.progress.behind = self._behind()
             self._writer.set_fact("read_at_ms", str(int(time.time() * 1e3)))
             self._writer.set_fact("behind", str(self.progress.behind))

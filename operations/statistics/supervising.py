@@ -56,7 +56,7 @@ class Supervisor:
         self._group = GroupOffsets(orders)
         self._process: FaustProcess | None = None
         self._watch = Watch(time.monotonic(), stall_s)
-        self._started_at_s = self._next_look_s = self._start_at_s = 0.0
+        self._started_at_s = self._next_look_at_s = self._start_at_s = 0.0
         self._pause_s = FIRST_PAUSE_S
         self._before = Course()
         self._ends: Mapping[int, int] = {}
@@ -93,8 +93,8 @@ class Supervisor:
         if ended is not None:
             self._process.kill()
             self._restart(now_s, f"it has ended by itself ({ended})")
-        elif now_s >= self._next_look_s:
-            self._next_look_s = now_s + LOOK_S
+        elif now_s >= self._next_look_at_s:
+            self._next_look_at_s = now_s + LOOK_S
             self._look(self._process, now_s)
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ class Supervisor:
         self._note_answer()
         self._process = FaustProcess(self._orders)
         self._watch = Watch(now_s, self._stall_s)
-        self._started_at_s, self._next_look_s = now_s, now_s + LOOK_S
+        self._started_at_s, self._next_look_at_s = now_s, now_s + LOOK_S
 
     def _hear(self, process: FaustProcess, now_s: float) -> None:
         beat = process.next_beat()

@@ -74,3 +74,28 @@ def _depth(node: ast.AST, depth: int = 0) -> int:
         is_elif = isinstance(node, ast.If) and node.orelse == [child] and isinstance(child, ast.If)
         deepest = max(deepest, _depth(child, depth + (isinstance(child, _BLOCKS) and not is_elif)))
     return deepest
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_an_instant_in_seconds_has_at_in_its_name(room: str) -> None:
+    """`until_s` could be a length of time, and one would be added to the other; `now_s` can be nothing else."""
+    assert set(_misnamed_instants(room)) == set()
+
+
+def _misnamed_instants(room: str) -> Iterator[str]:
+    for path in sorted((ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Assign) and _is_instant(node.value):
+                names = [ast.unparse(target).rpartition(".")[2] for target in node.targets]
+                yield from (
+                    f"{path.relative_to(ROOT).as_posix()}:{node.lineno}: {name}"
+                    for name in names
+                    if name.endswith("_s") and not name.endswith("_at_s") and name.lstrip("_") != "now_s"
+                )
+
+
+def _is_instant(value: ast.expr) -> bool:
+    """Whether it is what a clock shows, or that and something."""
+    if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
+        return _is_instant(value.left) or _is_instant(value.right)
+    return ast.unparse(value) in ("time.monotonic()", "time.time()", "now_s")
