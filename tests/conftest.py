@@ -82,9 +82,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def _remove(folder: Path) -> None:
     """Remove it; the children of a worker that a test has killed end by themselves, and compile modules until then."""
-    give_up_s = time.monotonic() + REMOVED_WITHIN_S
+    give_up_at_s = time.monotonic() + REMOVED_WITHIN_S
     while folder.exists():
-        shutil.rmtree(folder, ignore_errors=time.monotonic() < give_up_s)
+        shutil.rmtree(folder, ignore_errors=time.monotonic() < give_up_at_s)
 
 
 @pytest.fixture(scope="session")
