@@ -1,4 +1,4 @@
-"""`add_gates`: which gates a queue has. A new reason to wait is a gate in a folder of its own, and a line here."""
+"""`add_gates`: which gates a queue has. A new reason to wait is a gate in a file of its own, and a line here."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class LateJobs:
         self._waiting: deque[Late] = deque()
         self._find_waiting = find_waiting
         self._found: set[Place] = set()
-        self._next_look_s = 0.0
+        self._next_look_at_s = 0.0
         self._known: dict[str, None] = {}
         self._unconfirmed: deque[OutgoingRecord] = deque()
         self._under_way = 0
@@ -135,8 +135,8 @@ class LateJobs:
 
         Those for which there is no room are found by a later look, since they wait on.
         """
-        began_s = time.monotonic()
-        if began_s < self._next_look_s:
+        began_at_s = time.monotonic()
+        if began_at_s < self._next_look_at_s:
             return
         now_s, still = self._clock(), set[Place]()
         for record in self._find_waiting():
@@ -147,7 +147,7 @@ class LateJobs:
                 still.add(place)
                 self._waiting.append((record, datetime.fromtimestamp(now_s, UTC)))
         self._found = still
-        self._next_look_s = time.monotonic() + max(LOOK_S, (time.monotonic() - began_s) / LOOKING_SHARE)
+        self._next_look_at_s = time.monotonic() + max(LOOK_S, (time.monotonic() - began_at_s) / LOOKING_SHARE)
 
     def _turn(self) -> None:
         self._plan()

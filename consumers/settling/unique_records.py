@@ -1,7 +1,7 @@
 """The records that the outcomes of unique jobs write beside those of others: when they came, and when they have ended.
 
 A record that waits elsewhere carries when its job came. Of a job that has run and has ended, the ledger gets a record
-before it gets the name: so whoever skips the job knows its end.
+before it gets the name: so the worker that skips the job knows its end.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class AuditUnwritable(Exception):
     def __init__(self, topic: str, reason: str) -> None:
         super().__init__(
             f"the audit topic {topic} does not take an entry, so nothing was changed: {reason}. "
-            "Mend that, or give `--without-audit` if it cannot wait"
+            "Fix that, or give `--without-audit` if it cannot wait"
         )
         self.topic, self.reason = topic, reason
 
