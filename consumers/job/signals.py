@@ -143,7 +143,10 @@ class MemoryLimitExceeded(Exception):
     """An isolated job held more memory than its `memory_limit_bytes`, and was killed; the run counts as failed."""
 
     def __init__(self, resident_bytes: int, limit_bytes: int) -> None:
-        super().__init__(f"the job's process held {resident_bytes:,} bytes, of {limit_bytes:,} that it may")
+        super().__init__(
+            f"the job's process held {resident_bytes:,} bytes, more than its limit of {limit_bytes:,}, and was killed; "
+            "raise memory_limit_bytes, or let the job hold less"
+        )
         self.resident_bytes, self.limit_bytes = resident_bytes, limit_bytes
 
 

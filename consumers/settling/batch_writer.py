@@ -176,7 +176,10 @@ class GaveUp(Exception):
     """A shutdown's time ran out while the brokers did not confirm; what was not settled will be delivered again."""
 
     def __init__(self, queue: str) -> None:
-        super().__init__(f"queue {queue!r}: the brokers did not confirm the last outcomes before the shutdown's end")
+        super().__init__(
+            f"queue {queue!r}: the brokers did not confirm the last outcomes before the shutdown's end; their jobs are "
+            "delivered again"
+        )
 
 
 def _note_answer(item: Settlement, written: OutgoingRecord, error: KafkaError | None, message: Message) -> None:

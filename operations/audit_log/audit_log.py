@@ -12,7 +12,7 @@ import click
 
 from ..cli.app import AppContext, pass_app
 from ..cli.output import echo_line, print_fitting_table, print_json_line
-from ..cli.parameters import FromNow
+from ..cli.parameters import FromNow, Options
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -108,7 +108,7 @@ def _check_readable(app: AppContext) -> None:
     require_rights(Duty.AUDIT_LOG, app.pipeline, app.cluster)
 
 
-def filter_of(options: dict[str, Any], now: datetime | None = None) -> DeedFilter:
+def filter_of(options: Options, now: datetime | None = None) -> DeedFilter:
     """The filter that the options ask for."""
     from .filters import DeedFilter
 

@@ -33,11 +33,11 @@ class JavaMissing(BrokerError):
 
 
 class JarsMissing(BrokerError):
-    """Kafka's jars cannot be had: the `embedded` extra is not installed, or the network refused."""
+    """Kafka's jars cannot be fetched: the `embedded` extra is not installed, or the network refused."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(
-            f"Kafka's jars cannot be had: {reason}. "
+            f"Kafka's jars cannot be fetched: {reason}. "
             f"Run `pip install 'stoker[embedded]'` and try again with a network, {OTHER_BROKERS}"
         )
         self.reason = reason

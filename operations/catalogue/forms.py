@@ -177,7 +177,7 @@ def _cell(text: str) -> str:
 # ---- JSON
 
 
-def document(found: Catalogue, listed: Sequence[Entry], note: str) -> dict[str, Any]:
+def document(found: Catalogue, listed: Sequence[Entry], note: str) -> dict[str, object]:
     """The catalogue for programs: what `stoker topology show --json` has of queues and job types, and `measured`.
 
     All queues are there, with those of their job types that are listed.
@@ -191,7 +191,7 @@ def document(found: Catalogue, listed: Sequence[Entry], note: str) -> dict[str, 
     }
 
 
-def _queue_document(queue: CataloguedQueue, measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _queue_document(queue: CataloguedQueue, measured: Mapping[str, Mapping[str, Any]]) -> dict[str, object]:
     own = {
         field.name: getattr(queue, field.name) for field in fields(queue) if field.name not in ("topics", "job_types")
     }
@@ -199,6 +199,6 @@ def _queue_document(queue: CataloguedQueue, measured: Mapping[str, Mapping[str, 
     return {**own, "job_types": jobs}
 
 
-def _measured_document(entry: Entry) -> dict[str, Any]:
+def _measured_document(entry: Entry) -> dict[str, object]:
     measured = entry.measured
     return {**asdict(measured), "success": measured.success, "missed": list(measured.missed(entry.job.slo))}

@@ -30,7 +30,7 @@ def when(instant: datetime) -> str:
     return instant.strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-def dead_letter_row(dead_letter: DeadLetter, owner: Owner = NOBODY) -> dict[str, Any]:
+def dead_letter_row(dead_letter: DeadLetter, owner: Owner = NOBODY) -> dict[str, object]:
     """A dead letter without its payload and stack."""
     record = dead_letter.record
     return {

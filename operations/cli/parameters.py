@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import click
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ...producers.metrics.server import MetricsServer
 
 Command = TypeVar("Command", bound=Callable[..., None])
+Options: TypeAlias = dict[str, Any]
+"""{option: its value}, as click gives them: only the declaration of the option knows the type."""
 LOOPBACK: Final = "127.0.0.1"
 LAST_PORT: Final = 65_535
 DIALECTS: Final = ("postgresql", "sqlite")

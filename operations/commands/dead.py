@@ -124,7 +124,7 @@ def _print_json_lines(app: AppContext, queue: Queue, dead_letters: Iterable[Dead
         print_json_line({"queue": queue.name, **_row(app, dead_letter)})
 
 
-def _row(app: AppContext, dead_letter: DeadLetter) -> dict[str, Any]:
+def _row(app: AppContext, dead_letter: DeadLetter) -> dict[str, object]:
     from ..catalogue.owners import owner_of
     from ..cli.dead_letter_output import dead_letter_row
 

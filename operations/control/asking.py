@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from ..cli.app import AppContext
 from ..cli.filter_options import stored_job_failures
+from ..cli.parameters import Options
 from ..cli.publishing import Printer, confirm, shown_reading, some
 from .giving import described, order_document
 
@@ -54,7 +55,7 @@ class Asking:
         confirm(f"{verb} {some(found.total, 'job')}{others}?", yes=self.yes)
 
 
-def asking_of(options: dict[str, Any], *, as_json: bool) -> Asking:
+def asking_of(options: Options, *, as_json: bool) -> Asking:
     """Take the options of `ASKING` out of those of the command."""
     return Asking(**{name: options.pop(name) for name in ("dry_run", "yes", "watch")}, as_json=as_json)
 

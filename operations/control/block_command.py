@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..cli.app import AppContext, pass_app
+from ..cli.parameters import Options
 from ..cli.publishing import Printer
 from .asking import ASKING, Asking, asking_of, show_meant
 from .giving import BLOCKED, DISCARD, GIVING, UNTIL, Giving, give, giving_of, with_all, without_reason
@@ -43,7 +44,7 @@ def block(app: AppContext, /, **options: Any) -> None:
         watch_ended(receipt, asking.counted)
 
 
-def _order(app: AppContext, control: Control, giving: Giving, options: dict[str, Any]) -> ControlOrder:
+def _order(app: AppContext, control: Control, giving: Giving, options: Options) -> ControlOrder:
     """The order, which is not given yet.
 
     Raises:
@@ -65,7 +66,7 @@ def _block(app: AppContext, control: Control, order: ControlOrder, asking: Askin
     return control.give(order)
 
 
-def _show(app: AppContext, giving: Giving, options: dict[str, Any]) -> None:
+def _show(app: AppContext, giving: Giving, options: Options) -> None:
     """Show what the order would mean, and give none."""
     from ...producers.control import Control
 

@@ -13,7 +13,7 @@ from ..cli.app import AppContext, command_path
 from ..cli.exit_codes import ExitCode
 from ..cli.failures import Failure
 from ..cli.output import echo_line, print_json_line
-from ..cli.parameters import Duration, FromNow, instant_of
+from ..cli.parameters import Duration, FromNow, Options, instant_of
 
 if TYPE_CHECKING:
     from ...producers.control import Answer, Answers, Control, OrderReceipt
@@ -121,7 +121,7 @@ class Giving:
     as_json: bool
 
 
-def giving_of(options: dict[str, Any]) -> Giving:
+def giving_of(options: Options) -> Giving:
     """Take the options of `GIVING` out of those of the command."""
     return Giving(
         **{name: options.pop(name) for name in ("reason", "operator", "without_audit", "wait", "timeout", "as_json")}

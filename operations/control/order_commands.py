@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import click
 
 from ..cli.app import AppContext, pass_app
+from ..cli.parameters import Options
 from .giving import (
     BLOCKED,
     BREAKERS,
@@ -38,7 +39,6 @@ Method = Literal[
     "worker_work",
     "worker_stop",
 ]
-Options = dict[str, Any]  # as click gives them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from ..cli.app import AppContext, command_path, pass_app
 from ..cli.exit_codes import ExitCode
 from ..cli.failures import Failure
 from ..cli.output import echo_line, print_json
-from ..cli.parameters import Duration
+from ..cli.parameters import Duration, Options
 from .giving import WORKERS, with_all
 from .order_commands import ABOUT_WORKERS, add_commands
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ...producers.control import Answers
 
 
-def _target_of(options: dict[str, Any]) -> dict[str, str | None]:
+def _target_of(options: Options) -> dict[str, str | None]:
     """Take them out of the command's options.
 
     Raises:
@@ -33,7 +33,7 @@ def _target_of(options: dict[str, Any]) -> dict[str, str | None]:
     return {"worker": worker, "host": host}
 
 
-def _arguments(options: dict[str, Any]) -> dict[str, Any]:
+def _arguments(options: Options) -> Options:
     """The arguments of a method of `Control`, from the command's options."""
     return {**_target_of(options), **options}
 

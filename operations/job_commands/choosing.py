@@ -11,6 +11,7 @@ import click
 
 from ..cli.app import AppContext
 from ..cli.output import echo_line
+from ..cli.parameters import Options
 from .options import filter_of
 from .status import STALE_AFTER_S, freshness
 
@@ -43,7 +44,7 @@ class Chosen:
     note: str = ""
 
 
-def choose(app: AppContext, job_ids: tuple[str, ...], index: str | None, limit: int, options: dict[str, Any]) -> Chosen:
+def choose(app: AppContext, job_ids: tuple[str, ...], index: str | None, limit: int, options: Options) -> Chosen:
     """Find the jobs that ids or filters mean; takes the filters out of the options.
 
     Ids that the index does not have are looked up in the topics, if they are few.
@@ -59,7 +60,7 @@ def choose(app: AppContext, job_ids: tuple[str, ...], index: str | None, limit: 
     return _named(app, job_ids, index) if job_ids else _filtered(app, index, limit, filters)
 
 
-def _filtered(app: AppContext, index: str | None, limit: int, filters: dict[str, Any]) -> Chosen:
+def _filtered(app: AppContext, index: str | None, limit: int, filters: Options) -> Chosen:
     from ..job_index.database import index_path
     from ..job_index.queries import IndexReader
 

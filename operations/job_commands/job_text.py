@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ..cli.output import Styled, styled, table_lines
 from ..views.terminal_text import printable, printable_lines
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _WIDTH: Final = 12
 
 
-def job_document(job: ListedJob) -> dict[str, Any]:
+def job_document(job: ListedJob) -> dict[str, object]:
     """A job for `--json`; what is not known is null."""
     found = {**asdict(job), "state": job.state.word}
     found["took_s"] = None if job.took is None else job.took.total_seconds()
@@ -26,7 +26,7 @@ def job_document(job: ListedJob) -> dict[str, Any]:
     return {name: None if value == "" else value for name, value in found.items()}
 
 
-def story_document(story: Story) -> dict[str, Any]:
+def story_document(story: Story) -> dict[str, object]:
     """A life for `--json`."""
     return {
         **job_document(story.job),

@@ -11,6 +11,7 @@ import click
 from ..cli.app import AppContext, pass_app
 from ..cli.failures import Failure
 from ..cli.output import age_since, echo_line, print_fitting_table, print_json, print_table
+from ..cli.parameters import Options
 from .cancel import cancel
 from .options import AS_JSON, INDEX, filter_of, job_filters
 from .retry import retry
@@ -184,7 +185,7 @@ jobs.add_command(retry)
 jobs.add_command(cancel)
 
 
-def _check_countable(options: dict[str, Any]) -> None:
+def _check_countable(options: Options) -> None:
     uncounted = [name for name in ("key", "tenant", "worker", "release", "words", "until") if options[name]]
     if uncounted:
         raise click.UsageError(f"--{uncounted[0]} takes single jobs, which are not counted: leave out --group-by")

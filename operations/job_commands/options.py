@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from ..cli.parameters import FromNow
+from ..cli.parameters import FromNow, Options
 
 if TYPE_CHECKING:
     from ..job_index.queries import JobFilter
@@ -50,7 +50,7 @@ def job_filters(command: Command) -> Command:
     return command
 
 
-def filter_of(options: dict[str, Any]) -> JobFilter:
+def filter_of(options: Options) -> JobFilter:
     """The filter that the options ask for."""
     from ..job_index.queries import JobFilter
     from ..job_index.states import STATE_WORDS

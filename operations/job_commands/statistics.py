@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -166,7 +166,7 @@ def course_line(course: Course, rate: float) -> str:
     return f"{course.jobs:,} jobs ({rate:,.0f}/s), {course.behind:,} events behind, partitions {partitions}{extra}"
 
 
-def course_document(course: Course, rate: float) -> dict[str, Any]:
+def course_document(course: Course, rate: float) -> dict[str, object]:
     """How the statistics go, for `--json`."""
     return {
         "events": course.events,
@@ -247,7 +247,7 @@ def _row(one: TypeStatistics) -> Sequence[object]:
     return (one.queue, one.job_type, Figure(rate(one.done_per_s)), Figure(rate(one.failed_per_s)), *lengths)
 
 
-def statistics_document(found: Statistics, chosen: Sequence[TypeStatistics]) -> dict[str, Any]:
+def statistics_document(found: Statistics, chosen: Sequence[TypeStatistics]) -> dict[str, object]:
     """The figures for `--json`."""
     return {
         "freshness": found.freshness,
@@ -259,7 +259,7 @@ def statistics_document(found: Statistics, chosen: Sequence[TypeStatistics]) -> 
     }
 
 
-def type_document(one: TypeStatistics) -> dict[str, Any]:
+def type_document(one: TypeStatistics) -> dict[str, object]:
     """One type, for programs."""
     from ..statistics.text import figures
 

@@ -6,7 +6,7 @@ import sys
 import time
 from contextlib import nullcontext
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -141,7 +141,7 @@ def progress_line(progress: Progress, rate: float) -> str:
     return f"{stage}{progress.read:,} read ({rate:,.0f}/s), {behind} behind{told}"
 
 
-def progress_document(progress: Progress, rate: float) -> dict[str, Any]:
+def progress_document(progress: Progress, rate: float) -> dict[str, object]:
     """The progress for `--json`."""
     return {
         "stage": progress.stage,

@@ -13,7 +13,7 @@ import click
 
 from ..cli.app import AppContext, pass_app
 from ..cli.output import echo_line, print_json, print_json_line
-from ..cli.parameters import Duration, MetricsAddress, metrics_options
+from ..cli.parameters import Duration, MetricsAddress, Options, metrics_options
 from ..cli.process_end import stop_signals
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def scale(
         _show(_once(reader, policies, sample), policies, showing)
 
 
-def _policy_of(queue: Queue, given: dict[str, Any]) -> ScalingPolicy:
+def _policy_of(queue: Queue, given: Options) -> ScalingPolicy:
     """The policy of the options, and of what the queue declares."""
     from .load import ScalingPolicy, target_wait_of
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from ..cli.parameters import INSTANT, Duration
+from ..cli.parameters import INSTANT, Duration, Options
 
 if TYPE_CHECKING:
     from ...topology.declaration.job_type import AnyJobType, JobCall
@@ -98,12 +98,12 @@ def timing_of(cron: str | None, tz: str | None, every: Any) -> Timing | None:
     return None if every is None else at_intervals(every)
 
 
-def chosen(options: dict[str, Any]) -> dict[str, Any]:
+def chosen(options: Options) -> Options:
     """The options of a schedule's own that are given."""
     return {name: options[name] for name in _OPTIONS if options.get(name) is not None}
 
 
-def call_of(job_type: AnyJobType, pairs: tuple[str, ...], options: dict[str, Any]) -> JobCall:
+def call_of(job_type: AnyJobType, pairs: tuple[str, ...], options: Options) -> JobCall:
     """The job of each instant.
 
     Raises:
@@ -126,7 +126,7 @@ def call_of(job_type: AnyJobType, pairs: tuple[str, ...], options: dict[str, Any
     return call_from_json(job_type, payload, carried)
 
 
-def gives_call(pairs: tuple[str, ...], options: dict[str, Any]) -> bool:
+def gives_call(pairs: tuple[str, ...], options: Options) -> bool:
     """Whether anything about the job is given."""
     return bool(pairs) or any(
         options.get(name) is not None for name in ("data", "key", "tenant", "priority", "expires")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +125,7 @@ class Picture:
     trouble: str = ""
 
 
-def picture_document(picture: Picture) -> dict[str, Any]:
+def picture_document(picture: Picture) -> dict[str, object]:
     """The picture for programs."""
     found = asdict(picture)
     for line, queue in zip(found["queues"], picture.queues, strict=True):

@@ -50,5 +50,5 @@ class OrderUnconfirmed(ControlError):
         )
         super().__init__(
             f"the brokers did not confirm the order ({cause}): {outcome}; give it again. "
-            "If nothing but the audit topic keeps it from being taken, `--without-audit` gives it without that"
+            "If only the audit topic refuses it, give it with `--without-audit`"
         )
