@@ -9,11 +9,11 @@ import sys
 import uuid
 from array import array
 from binascii import unhexlify
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from struct import Struct, pack
-from typing import Any, Final
+from struct import Struct
+from typing import Any, Final, TypeVar
 
 from .own import decode_own, encode_own
 
@@ -25,6 +25,10 @@ _OF_NO_DIGIT: Final = b"-ABCDEF"
 _ID_BYTES: Final = 16
 _FIRST_HALF: Final = Struct(">Q8x")
 """Of an id: the upper 48 of these 64 bits are the time of a UUID of version 7."""
+
+
+ValueT = TypeVar("ValueT")
+HashableT = TypeVar("HashableT", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +87,7 @@ def packed(kind: str, numbers: Sequence[float]) -> bytes:
     return pack(f"<{len(numbers)}{kind}", *numbers)
 
 
-def unpacked(kind: str, column: bytes) -> Sequence[Any]:
+def unpacked(kind: str, column: bytes) -> Sequence[Any]:  # whole numbers or floats, as the kind decides
     """The numbers of a column."""
     numbers = array(kind)
     numbers.frombytes(column)
@@ -92,7 +96,7 @@ def unpacked(kind: str, column: bytes) -> Sequence[Any]:
     return numbers
 
 
-def indexed(values: Sequence[Any]) -> tuple[list[Any], bytes]:
+def indexed(values: Sequence[HashableT]) -> tuple[list[HashableT], bytes]:
     """The different values in the order in which they occur, and a column of their indexes; empty for one value."""
     names = dict.fromkeys(values)
     if len(names) == 1:
@@ -135,7 +139,7 @@ def decode_jobs_ended(value: bytes) -> JobsEnded:
     return JobsEnded(**decode_own("JobsEnded", value))
 
 
-def columns_of(event: JobsEnded) -> tuple[Iterable[Any], ...]:
+def columns_of(event: JobsEnded) -> tuple[Iterable[Any], ...]:  # each of its own type, zipped by callers
     """The columns of an event, as many entries each as it has jobs.
 
     Returns:
@@ -206,7 +210,7 @@ def enqueued_ms_of(event: JobsEnded) -> Sequence[int]:
     return [first >> 16 for (first,) in _FIRST_HALF.iter_unpack(raw)]
 
 
-def _by_index(values: Sequence[Any], indexes: bytes, count: int) -> Sequence[Any]:
+def _by_index(values: Sequence[ValueT], indexes: bytes, count: int) -> Sequence[ValueT]:
     return [values[at] for at in unpacked("H", indexes)] if indexes else [values[0]] * count
 
 

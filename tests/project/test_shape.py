@@ -23,6 +23,8 @@ ROOMS: Final = (
 )
 MOST_PATHS: Final = 10
 DEEPEST: Final = 3
+MOST_ANYS: Final = 5
+"""In 1,000 lines."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 _BRANCHES: Final = (
     *(ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.IfExp, ast.comprehension, ast.match_case),
@@ -34,6 +36,13 @@ _BLOCKS: Final = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncW
 def test_no_function_has_too_many_paths_or_blocks_in_blocks(room: str) -> None:
     """At most ten paths through a function, conditions joined by `and` and `or` counted, and three blocks deep."""
     assert _beyond(room) == set()
+
+
+def test_any_stays_rare() -> None:
+    """A type checker sees nothing behind `Any`."""
+    texts = [path.read_text(encoding="utf-8") for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    found = sum(isinstance(node, ast.Name) and node.id == "Any" for text in texts for node in ast.walk(ast.parse(text)))
+    assert found * 1_000 <= MOST_ANYS * sum(text.count("\n") for text in texts)
 
 
 def _beyond(room: str) -> set[str]:
