@@ -28,7 +28,7 @@ def broken_admissions(shared: Shared) -> Iterator[Finding]:
         there = [one for one in shared.asked if one.how == CONFIRMED and one.job_type == job_type]
         for number, one in enumerate(there, 1):
             at_s, open_ = one.at_s, number - bisect_left(ends, one.at_s)
-            is_unsure = _is_unsure(changes, at_s) or _is_unsure(changes, one.asked_s)
+            is_unsure = _is_unsure(changes, at_s) or _is_unsure(changes, one.asked_at_s)
             if open_ > MAX_WAITING and not is_unsure and calm.holds(at_s - UNSURE_S, at_s):
                 yield Finding("admitted", f"{job_type}: {open_} jobs waited, {MAX_WAITING} may, at {at_s:.2f} s")
 

@@ -298,5 +298,5 @@ def test_more_jobs_than_a_full_queue_admits_are_found_unless_nobody_knew() -> No
     assert rules(Shared(asked=[unknown, *asked], turns=runs)) == set()
     known = replace(unknown, how=KNOWN, at_s=BEGIN_S + 0.5)
     assert rules(Shared(asked=[unknown, known, *asked], turns=runs)) == {"admitted"}
-    late_answer = replace(asked[-1], asked_s=BEGIN_S + 0.3, at_s=BEGIN_S + 9.0)
+    late_answer = replace(asked[-1], asked_at_s=BEGIN_S + 0.3, at_s=BEGIN_S + 9.0)
     assert rules(Shared(asked=[unknown, known, *asked[:-1], late_answer], turns=runs)) == set()

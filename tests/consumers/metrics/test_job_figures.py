@@ -21,8 +21,8 @@ pytestmark = pytest.mark.timeout(60)
 def a_record(job_type: str) -> Record:
     """The record of a job that has run for half a second."""
     record = declare().record({wire.JOB_TYPE: job_type.encode()})
-    record.ended_s = time.monotonic()
-    record.began_s = record.ended_s - 0.5
+    record.ended_at_s = time.monotonic()
+    record.began_at_s = record.ended_at_s - 0.5
     return record
 
 
