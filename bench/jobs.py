@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Final, Literal, get_args
 
 from stoker.consumers import current_job
-from stoker.topology import Pipeline, Queue, Rate, RetryPolicy
+from stoker.topology import JobStory, Pipeline, Queue, Rate, RetryPolicy, Slo
 from stoker.topology.declaration.pipeline import QueueShape
 from stoker.topology.wire import headers as wire
 
@@ -28,12 +28,15 @@ Kind = Literal[
     "rated",
     "ranked",
     "crowded",
+    "owned",
 ]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 Note = Callable[[float], None]
 """Takes what a handler measured, in seconds."""
 
 QUEUE: Final = "jobs"
+FOLLOWERS: Final = "followers"
+NEVER_LATE: Final = timedelta(hours=1)
 PARTITIONS: Final = 8
 KEYS: Final = 5_000
 BRIEF_S: Final = 0.01
@@ -48,7 +51,7 @@ FLEET_PER_S: Final = 200
 PRIORITIES: Final = {"high": 8, "normal": 3, "low": 1}
 FILLS: Final = -1.0
 """The stamp of a job that others pass."""
-ORDERS: Final = frozenset({"sync", "async", "brief", "slow", "tenanted", "limited", "fair"})
+ORDERS: Final = frozenset({"sync", "async", "brief", "slow", "tenanted", "limited", "fair", "owned"})
 """The kinds whose jobs have a payload of three fields."""
 _SHAPES: Final[dict[Kind, QueueShape]] = {
     "limited": {"route_by": "tenant", "limits": [Rate(NEVER_REACHED, per=SECOND, by="tenant")]},
@@ -66,13 +69,25 @@ class FailsOnce(Exception):
 def declare(namespace: str, kind: Kind, note: Note = lambda _seconds: None) -> Pipeline:
     """The pipeline of one measurement."""
     pipeline = Pipeline(namespace)
-    shape: QueueShape = {"partitions": PARTITIONS, "tiers": (TIER,), **_SHAPES.get(kind, {})}
+    owned: QueueShape = _owned(pipeline) if kind == "owned" else {}
+    shape: QueueShape = {"partitions": PARTITIONS, "tiers": (TIER,), **_SHAPES.get(kind, {}), **owned}
     queue = pipeline.queue(QUEUE, **shape)
     if kind in ORDERS:
         _declare_orders(pipeline, queue, kind)
     else:
         _declare_timed(pipeline, queue, kind, note)
     return pipeline
+
+
+def _owned(pipeline: Pipeline) -> QueueShape:
+    """All that an owner declares; no job is ever late."""
+
+    @pipeline.job(pipeline.queue(FOLLOWERS, partitions=1, tiers=(TIER,)))
+    def page(story: JobStory) -> None:
+        """Page the owner."""
+
+    promised = Slo(wait=NEVER_LATE, run=NEVER_LATE)
+    return {"owner": "shop", "runbook": "restart it", "slo": promised, "on_dead": page, "on_late": page}
 
 
 def _customer(order: int, customer: str, amount: float) -> str:  # called with all of a job's arguments

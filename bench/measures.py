@@ -26,6 +26,7 @@ from sharing.measure import FLEET, FLOOD, SHARES, URGENT
 from sight.events import EVENTS
 from sight.index import INDEX
 from sight.metrics import METRICS
+from sight.owners import OWNERS
 from sight.rebuild import REBUILD
 from sight.statistics import STATISTICS
 from sight.traces import TRACES
@@ -323,6 +324,7 @@ MEASURES: Final = (
     TRACES,
     INDEX,
     METRICS,
+    OWNERS,
     STATISTICS,
     REBUILD,
     BRIEF,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from jobs import Kind, Note, declare
+from jobs import QUEUE, Kind, Note, declare
 
 from stoker.topology import ClusterSettings, Pipeline, Queue
 from stoker.topology.declaration.job_type import AnyJobType
@@ -51,12 +51,11 @@ class Part:
 
 
 def only_queue(pipeline: Pipeline) -> Queue:
-    """The one queue of a measurement's pipeline."""
-    (queue,) = pipeline.queues.values()
-    return queue
+    """The one queue of a measurement's pipeline whose jobs are measured."""
+    return pipeline.find_queue(QUEUE)
 
 
 def only_job(pipeline: Pipeline) -> AnyJobType:
-    """The one job type of a measurement's pipeline."""
-    (job,) = pipeline.job_types.values()
+    """The one job type of that queue."""
+    (job,) = (job_type for job_type in pipeline.job_types.values() if job_type.queue.name == QUEUE)
     return job

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from backlog import Backlog
-from jobs import PARTITIONS
+from jobs import PARTITIONS, QUEUE
 from part import Part, Result, Say, only_queue
 
 from stoker.consumers import Worker, WorkerSettings
@@ -38,7 +38,7 @@ class WorkerStoodStill(Exception):
 
 def drain(part: Part, _say: Say) -> Result:
     """Work through the backlog; timed from the last look at which nothing was settled until all is committed."""
-    return _drain(part, WorkerSettings(concurrency=BRIEF_LANES if part.kind == "brief" else LANES))
+    return _drain(part, WorkerSettings(concurrency=BRIEF_LANES if part.kind == "brief" else LANES, queues=(QUEUE,)))
 
 
 def drain_untold(part: Part, _say: Say) -> Result:

@@ -8,6 +8,7 @@ from typing import Final, cast
 
 from cluster import Site
 from figures import Sizes
+from jobs import Kind
 from part import Part, Result
 from processes import do
 
@@ -15,8 +16,8 @@ from stoker.topology import ClusterSettings, Pipeline
 
 PAIRS: Final = 2
 """How often each way has its turn in a round; every other time they take turns in the opposite order."""
-Way = tuple[str, str]
-"""How the jobs are enqueued, and what the worker does."""
+Way = tuple[str, str] | tuple[str, str, Kind]
+"""How the jobs are enqueued, what the worker does, and the kind of the jobs: sync, unless given."""
 Look = Callable[[Pipeline, ClusterSettings], Result]
 """Finds further figures on the topics, before these are deleted."""
 
@@ -34,16 +35,18 @@ def drained_in_turn(
     found: dict[str, list[Result]] = {way: [] for way in ways}
     for pair in range(pairs):
         for way in ways if (number + pair) % 2 else reversed(list(ways)):
-            found[way].append(_drained(site, sizes, *ways[way], look))
+            found[way].append(_drained(site, sizes, ways[way], look))
     return found
 
 
-def _drained(site: Site, sizes: Sizes, fills: str, drains: str, look: Look) -> Result:
+def _drained(site: Site, sizes: Sizes, way: Way, look: Look) -> Result:
     """The worker's figures, and those of the process that enqueued, whose names begin with `fill_`."""
-    with site.topics("sync") as pipeline:
+    fills, drains, *kinds = way
+    kind: Kind = cast("Kind", kinds[0]) if kinds else "sync"
+    with site.topics(kind) as pipeline:
         namespace, servers = pipeline.namespace, site.cluster.bootstrap_servers
-        filled = do(Part(does=fills, namespace=namespace, kind="sync", jobs=sizes.jobs), servers)
-        drained = do(Part(does=drains, namespace=namespace, kind="sync", jobs=sizes.jobs), servers)
+        filled = do(Part(does=fills, namespace=namespace, kind=kind, jobs=sizes.jobs), servers)
+        drained = do(Part(does=drains, namespace=namespace, kind=kind, jobs=sizes.jobs), servers)
         looked = look(pipeline, site.cluster)
     return {**{f"fill_{name}": value for name, value in filled.items()}, **drained, **looked}
 

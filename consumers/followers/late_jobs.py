@@ -26,6 +26,7 @@ from ..records.record import Record
 from ..settling.outgoing import OutgoingRecord, produce
 from .stories import since_of
 from .story_records import StoryRecords
+from .young_jobs import YoungJobs
 
 _LOGGER = logging.getLogger("stoker.followers")
 
@@ -82,6 +83,8 @@ class LateJobs:
         self._thread = threading.Thread(target=self._run, name=f"stoker-late-{queue.name}", daemon=True)
         own = [queue.late_s, *(one.late_s for one in pipeline.job_types.values() if one.queue is queue)]
         self.is_declared = any(late_s is not None for late_s in own)
+        bounds_s = [late_s for late_s in (queue.late_s, *self._late_s.values()) if late_s is not None]
+        self._young = YoungJobs(min(bounds_s, default=0.0))
         self.crashed: BaseException | None = None
 
     def note(self, record: Record) -> None:
@@ -96,6 +99,8 @@ class LateJobs:
         self._wake.set()
 
     def _is_late(self, record: Record, now_s: float) -> bool:
+        if self._young.has(record, now_s):
+            return False
         late_s = self._late_s.get(record.header(JOB_TYPE) or b"", self._late_s_of_others)
         since = None if late_s is None else since_of(record)
         return late_s is not None and since is not None and now_s - since.timestamp() > late_s

@@ -125,6 +125,7 @@ def facts(entry: Entry) -> Iterator[tuple[str, str]]:
     yield "on dead", job.on_dead
     late_s = "" if job.late_after_s is None else f", after {_time(job.late_after_s)}"
     yield "on late", f"{job.on_late}{late_s}" if job.on_late else ""
+    yield "stories", "" if job.story_arguments else "without the arguments"
 
 
 def _slo(slo: CataloguedSlo | None) -> str:
@@ -150,6 +151,9 @@ def markdown(found: Catalogue, listed: Sequence[Entry], note: str) -> Iterator[s
     yield ""
     if found.description:
         yield from (_cell(found.description), "")
+    if not listed:
+        yield "No job type is declared."
+        return
     yield from _markdown_table(TITLES, [row(entry) for entry in listed])
     yield ""
     yield f"`{MISSED}` marks what misses its promise; `{UNKNOWN}` is not measured. {_cell(note)}"

@@ -43,7 +43,7 @@ class CataloguedJobType:
     """One job type. `tiers` are those that its failures climb, as in topic names; `key`, `tenant`: how each is made.
     `unique` is how its jobs are unique, in words; empty where they are not. `limits` are its own, in words, by name.
     `breaker` and `dead_guard` are in words as well, empty where there is none. `on_dead` and `on_late` are the names of
-    job types.
+    job types; `story_arguments` says whether they are told the arguments.
 
     `isolation` is `process` or `none`; `memory_limit_bytes` is that of an isolated job, None for no limit.
     """
@@ -57,6 +57,7 @@ class CataloguedJobType:
     on_dead: str
     on_late: str
     late_after_s: float | None
+    story_arguments: bool
     is_async: bool
     key: str
     tenant: str
@@ -238,6 +239,7 @@ def _job_type(job: AnyJobType) -> CataloguedJobType:
         on_dead=_name(job.on_dead),
         on_late=_name(job.on_late),
         late_after_s=job.late_s,
+        story_arguments=job.story_arguments,
         is_async=job.is_async,
         key=_label(job.key),
         tenant=_label(job.tenant),

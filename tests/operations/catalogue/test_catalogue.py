@@ -28,7 +28,7 @@ def page(story: JobStory) -> None:
     pass
 
 @pipeline.job(queue, owner="payments", runbook="https://wiki.example.org/a|b", escalation="page them",
-              slo=Slo(wait=timedelta(seconds=3), success=0.9995), on_dead=page, on_late=page)
+              slo=Slo(wait=timedelta(seconds=3), success=0.9995), on_dead=page, on_late=page, story_arguments=False)
 def charge(number: int) -> None:
     pass
 """
@@ -55,6 +55,8 @@ def test_the_catalogue_needs_neither_broker_nor_index(application: str) -> None:
     named = call(application, "charge").stdout
     lines = {" ".join(line.split()) for line in named.splitlines()}
     assert {"escalation page them", "on dead page", "on late page, after 3s", "measured not measured"} <= lines
+    assert "stories without the arguments" in lines
+    assert "stories" not in call(application, "page").stdout
     assert "did you mean charge" in call(application, "charg").stderr
     assert call(application, "--json", "--markdown").exit_code == 2
 
@@ -67,11 +69,22 @@ def test_the_page_of_markdown_holds_foreign_text_in_its_cells(application: str) 
     assert "## charge" in page
 
 
+def test_a_pipeline_without_job_types_is_shown_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In words, as a page without an empty table, and as data."""
+    (tmp_path / "app_of_nobody.py").write_text("from stoker.topology import Pipeline\npipeline = Pipeline('unit')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    nobody = "app_of_nobody:pipeline"
+    assert call(nobody).stdout == "the pipeline declares no job type\n"
+    assert call(nobody, "--markdown").stdout == "# unit\n\nNo job type is declared.\n"
+    assert json.loads(call(nobody, "--json").stdout)["queues"] == []
+
+
 def test_programs_get_numbers(application: str) -> None:
     """Times in seconds, and null for what is not known."""
     (queue,) = json.loads(call(application, "charge", "--json").stdout)["queues"]
     (job,) = queue["job_types"]
     assert (job["slo"], job["late_after_s"]) == ({"wait_s": 3.0, "run_s": None, "success": 0.9995}, 3.0)
+    assert job["story_arguments"] is False
     assert (job["measured"]["success"], job["measured"]["missed"]) == (None, [])
 
 
