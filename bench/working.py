@@ -109,6 +109,10 @@ def _drained(part: Part, pipeline: Pipeline, worker: Worker) -> Result:
         return worker.snapshot()[0].settled
 
     began_at_s, cpu_began_s = _last_idle(settled)
+    before = _wait_count(settled, round(part.jobs * _WARM_SHARE), "settled jobs")
+    warm_s, cpu_warm_s = time.perf_counter() - began_at_s, time.process_time() - cpu_began_s
+    if before == part.jobs:  # so few that no look came amid them: all of them count
+        before, warm_s, cpu_warm_s = 0, 0.0, 0.0
     _wait_count(settled, part.jobs, "settled jobs")
     settled_s, cpu_s = time.perf_counter() - began_at_s, time.process_time() - cpu_began_s
     _wait_committed(part, pipeline)
@@ -133,8 +137,8 @@ def _last_idle(settled: Callable[[], int]) -> tuple[float, float]:
     raise WorkerStoodStill("the first settled job", 0)
 
 
-def _wait_count(count: Callable[[], int], expected: int, what: str) -> None:
-    """Wait for a count to be reached, as long as it grows."""
+def _wait_count(count: Callable[[], int], expected: int, what: str) -> int:
+    """Wait for a count to be reached, as long as it grows; gives what it is then."""
     seen, give_up_at_s = count(), time.monotonic() + PATIENCE_S
     while seen < expected:
         time.sleep(_LOOK_S)

@@ -12,7 +12,7 @@ from binascii import unhexlify
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from struct import Struct
+from struct import Struct, pack
 from typing import Any, Final, TypeVar
 
 from .own import decode_own, encode_own

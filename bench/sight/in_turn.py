@@ -42,7 +42,7 @@ def drained_in_turn(
 def _drained(site: Site, sizes: Sizes, way: Way, look: Look) -> Result:
     """The worker's figures, and those of the process that enqueued, whose names begin with `fill_`."""
     fills, drains, *kinds = way
-    kind: Kind = cast("Kind", kinds[0]) if kinds else "sync"
+    kind: Kind = kinds[0] if kinds else "sync"
     with site.topics(kind) as pipeline:
         namespace, servers = pipeline.namespace, site.cluster.bootstrap_servers
         filled = do(Part(does=fills, namespace=namespace, kind=kind, jobs=sizes.jobs), servers)
