@@ -13,7 +13,7 @@ Fields: TypeAlias = tuple[Hashable, ...]
 _Shape: TypeAlias = tuple[int, ...]
 """The positions of the fields that matter."""
 _Shelf: TypeAlias = tuple[Callable[[Fields], object], dict[object, ValueT]]
-"""What takes those fields that matter out of all, and {these: value}."""
+"""The getter of those fields that matter out of all, and {these: value}."""
 
 
 class FieldIndex(Generic[ValueT]):

@@ -29,7 +29,7 @@ SettleDone = Callable[[deque[Record]], None]
 
 
 class RunInSlot:
-    """What all slots have: a run, and the lock under which it is interrupted or withdrawn.
+    """A slot of any kind: a run, and the lock under which it is interrupted or withdrawn.
 
     Attributes:
         run: the job that runs; None between two.

@@ -23,20 +23,20 @@ class BacklogLooks:
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._found: tuple[OutboxBacklog, float] | None = None
-        self._next_s = -math.inf
+        self._next_at_s = -math.inf
 
     def look(self, table: OutboxTable) -> None:
         """Look at the table, if it is time; raises the driver's errors."""
-        began_s = self._monotonic()
-        if began_s < self._next_s:
+        began_at_s = self._monotonic()
+        if began_at_s < self._next_at_s:
             return
         found, now_s = table.backlog(), self._monotonic()
-        self._next_s = now_s + max(LOOK_EVERY_S, (now_s - began_s) / SHARE)
-        self._found = found, self._next_s
+        self._next_at_s = now_s + max(LOOK_EVERY_S, (now_s - began_at_s) / SHARE)
+        self._found = found, self._next_at_s
 
     def forget(self) -> None:
         """Show nothing until the next look: another relay may work."""
-        self._found, self._next_s = None, -math.inf
+        self._found, self._next_at_s = None, -math.inf
 
     def samples(self, table: str) -> Iterator[Sample]:
         """The samples of the last look; a row that a look should have found gone by now goes on to grow older."""
