@@ -32,14 +32,14 @@ class YoungJobs:
         at = record.layout.positions.get(TIME)
         if at is None:
             return False
-        until_s, since = self._border
-        if now_s >= until_s:
+        until_at_s, since = self._border
+        if now_s >= until_at_s:
             since = self._renew(now_s)
         came = record.values[at]
         return came > since and len(came) == _LENGTH and came[_T_AT] == _T and came[-1] == _Z
 
     def _renew(self, now_s: float) -> bytes:
-        until_s = now_s + self._reach_s
-        since = format_instant(datetime.fromtimestamp(until_s - self._shortest_s, UTC))
-        self._border = until_s, since  # one assignment, since threads share it
+        until_at_s = now_s + self._reach_s
+        since = format_instant(datetime.fromtimestamp(until_at_s - self._shortest_s, UTC))
+        self._border = until_at_s, since  # one assignment, since threads share it
         return since
