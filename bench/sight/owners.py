@@ -38,13 +38,13 @@ def _owners(site: Site, sizes: Sizes, number: int) -> Values:
 def _shown(site: Site) -> Values:
     """How long the catalogue takes, and one look of `stoker scale`, at very many queues."""
     with site.topics_of(_many) as pipeline:
-        began_s = time.monotonic()
+        began_at_s = time.monotonic()
         assert len([row(entry) for entry in entries(catalogue(pipeline), {})]) == QUEUES + 1
-        shown_s = time.monotonic()
+        shown_at_s = time.monotonic()
         reader = LoadReader(pipeline, site.cluster, list(pipeline.queues.values()))
         reader.begin()
         assert len(reader.read()) == QUEUES + 1
-        return {"catalogue_ms": (shown_s - began_s) * 1e3, "scale_ms": (time.monotonic() - shown_s) * 1e3}
+        return {"catalogue_ms": (shown_at_s - began_at_s) * 1e3, "scale_ms": (time.monotonic() - shown_at_s) * 1e3}
 
 
 def _many(namespace: str) -> Pipeline:
