@@ -59,7 +59,7 @@ def test_a_worker_outlives_the_loss_of_a_right(  # noqa: PLR0917  # fixtures and
         guarded.grant(PRINCIPAL, acls(lost))
         wait_until(lambda: "has its rights back" in caplog.text, 40, "the rights to be back")
         _enqueue(scene, "fine")
-        running.wait_outcomes(Done=3, Dead=1, deadline_at_s=40)
+        running.wait_outcomes(Done=3, Dead=1, within_s=40)
         assert running.worker.snapshot()[0].is_ready
         assert len(_losses(caplog, said)) == 1
 

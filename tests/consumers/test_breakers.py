@@ -146,7 +146,7 @@ def test_a_block_in_a_child_counts_and_is_turned_away(cluster: ClusterSettings, 
         wait_until(lambda: running.outcomes().get("Snoozed", 0) >= 10, what="jobs that are turned away")
         assert running.outcomes().get("Retried", 0) < 10
         up.touch()
-        running.wait_outcomes(Done=20, deadline_at_s=60.0)
+        running.wait_outcomes(Done=20, within_s=60.0)
 
 
 @pytest.mark.expected_errors("job failed")

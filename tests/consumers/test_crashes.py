@@ -78,12 +78,12 @@ class Ground:
         """How many runs there were so far."""
         return self.file.read_bytes().count(b"\n")
 
-    def wait_settled(self, deadline_at_s: float = DEADLINE_S) -> None:
+    def wait_settled(self, within_s: float = DEADLINE_S) -> None:
         """Wait until every job has its outcome on the topics, and all is committed."""
-        wait_all_committed(self.cluster, self.queue, deadline_at_s)
-        wait_until(lambda: self.done_ids() == self.jobs - self.spent, deadline_at_s, "all others to be done")
-        wait_until(lambda: self.dead_ids().keys() == self.spent, deadline_at_s, "the dead letters")
-        wait_all_committed(self.cluster, self.queue, deadline_at_s)
+        wait_all_committed(self.cluster, self.queue, within_s)
+        wait_until(lambda: self.done_ids() == self.jobs - self.spent, within_s, "all others to be done")
+        wait_until(lambda: self.dead_ids().keys() == self.spent, within_s, "the dead letters")
+        wait_all_committed(self.cluster, self.queue, within_s)
 
     def done_ids(self) -> set[str]:
         """Jobs that the ledger has as completed."""
@@ -137,7 +137,7 @@ def test_a_hundred_thousand_jobs_outlive_many_kills(cluster: ClusterSettings, na
     """100,000 jobs with failures, two processes, 25 kills: none lost, and only those repeat that were begun."""
     with ground(cluster, namespace, tmp_path, 100_000) as scene:
         killed = kill_at_random(scene, random.Random(2013), kills=25)
-        scene.wait_settled(deadline_at_s=600)
+        scene.wait_settled(within_s=600)
         check_account(scene, killed)
 
 

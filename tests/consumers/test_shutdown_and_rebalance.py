@@ -122,7 +122,7 @@ def test_stopping_at_once_waits_for_no_job(cluster: ClusterSettings, namespace: 
         producer.enqueue(act)
         wait_until(lambda: gate.waiting, 60, "the job to stand")
         running.worker.stop()
-        running.stop(at_once=True, deadline_at_s=60)
+        running.stop(at_once=True, within_s=60)
     gate.open()
 
 

@@ -82,7 +82,7 @@ def test_a_child_that_does_not_answer_is_asked_once(tmp_path: Path) -> None:
         asking.start()
         asking.join(1)
         here.assignment.leave()  # which the runner tells the child
-        assert isinstance(here.wait(job, deadline_at_s=60)[0], Retried)
+        assert isinstance(here.wait(job, within_s=60)[0], Retried)
         asking.join()
 
 

@@ -236,7 +236,7 @@ def test_a_job_in_a_child_learns_that_it_should_stop(tmp_path: Path) -> None:
     file = tmp_path / "notes"
     with isolated(pipeline, queue) as here:
         job = here.offer(work, str(file), 10_000)
-        wait_until(lambda: isolated_jobs.notes(file), what="the job's begin", deadline_at_s=60)
+        wait_until(lambda: isolated_jobs.notes(file), what="the job's begin", within_s=60)
         here.assignment.leave()
         assert here.wait(job) == [DONE]
     assert isolated_jobs.notes(file)[-1] == "stopped"
@@ -257,7 +257,7 @@ def test_a_stop_cuts_short_what_runs(tmp_path: Path) -> None:
     file = tmp_path / "notes"
     with isolated(pipeline, queue) as here:
         job = here.offer(sleep, str(file), 60.0)
-        wait_until(lambda: isolated_jobs.notes(file), what="the job's begin", deadline_at_s=60)
+        wait_until(lambda: isolated_jobs.notes(file), what="the job's begin", within_s=60)
         children = here.runners.process_ids()
         here.runners.interrupt(0.0)
         assert here.wait(job) == [INTERRUPTED]

@@ -16,14 +16,12 @@ from support.scenes.worker import ends, running_worker, wait_all_committed
 from support.waiting import wait_until
 
 
-def check_one_stuck_job(
-    cluster: ClusterSettings, namespace: str, folder: Path, jobs: int, deadline_at_s: float
-) -> None:
+def check_one_stuck_job(cluster: ClusterSettings, namespace: str, folder: Path, jobs: int, within_s: float) -> None:
     """Kill a worker with one job stuck and all others done, and see what another one runs."""
     with parked(cluster, namespace, folder) as scene:
         scene.enqueue(jobs)
         killed = scene.start()
-        wait_until(lambda: scene.run_count() >= jobs, deadline_at_s, f"{jobs} runs")
+        wait_until(lambda: scene.run_count() >= jobs, within_s, f"{jobs} runs")
         state = wait_state(cluster, scene.queue, position=jobs, incomplete=1)
         assert (state.committed_offset, state.incomplete, state.is_open) == (0, ((0, 1),), True)
         assert len(commit_of(cluster, scene.queue).metadata or "") < 60
@@ -32,7 +30,7 @@ def check_one_stuck_job(
         delete_records(cluster, scene.queue.ledger_topic)
         scene.release.touch()
         scene.start()
-        wait_all_committed(cluster, scene.queue, deadline_at_s)
+        wait_all_committed(cluster, scene.queue, within_s)
         runs = scene.runs()
         assert {number for number, count in runs.items() if count > 1} == {0}
         assert (len(runs), runs[0]) == (jobs, 2)

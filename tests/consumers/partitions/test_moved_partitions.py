@@ -235,7 +235,7 @@ def test_a_topic_made_anew_under_a_worker_is_worked_on_from_its_beginning(
         delete_topics(scene.cluster, scene.queue.topic)
         ensure_topology(scene.pipeline, scene.cluster)
         scene.enqueue(*range(10, 13))
-        scene.journal.wait_for(10, 11, 12, deadline_at_s=DEADLINE_S)
+        scene.journal.wait_for(10, 11, 12, within_s=DEADLINE_S)
         wait_until(lambda: commit_of(scene.cluster, scene.queue).offset == 3, DEADLINE_S, "the commit of the new topic")
 
 
@@ -247,7 +247,7 @@ def test_a_job_that_ends_after_its_partition_began_anew_is_late(scene: Scene) ->
         delete_topics(scene.cluster, scene.queue.topic)
         ensure_topology(scene.pipeline, scene.cluster)
         scene.enqueue(-2, 1)
-        scene.journal.wait_for(-2, 1, deadline_at_s=DEADLINE_S)
+        scene.journal.wait_for(-2, 1, within_s=DEADLINE_S)
         wait_state(scene.cluster, scene.queue, position=2, incomplete=1)
         scene.gate.open()
         worker.wait_outcomes(Done=2)

@@ -145,7 +145,7 @@ def test_delayed_jobs_in_memory_stay_below_their_bound_and_all_are_run(
     monkeypatch.setattr(assembly, "Calendar", make_calendar)
     with running_worker(pipeline, cluster) as running:
         watch = Watch(running, calendars[0])
-        running.wait_outcomes(Done=3_000, deadline_at_s=60)
+        running.wait_outcomes(Done=3_000, within_s=60)
         watch.stop()
     assert 1_000 < watch.held <= 3_000
     assert watch.in_memory <= 250

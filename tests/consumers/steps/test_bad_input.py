@@ -221,7 +221,7 @@ def test_an_unwritable_dead_letter_topic_stops_the_commit_not_the_worker(
         _wait_said(caplog, "outcomes of 1 jobs cannot be written")
         assert committed(cluster, queue) == {0: 1}
         create(pipeline, cluster)
-        (dead_letter,) = wait_dead(cluster, queue, 1, deadline_at_s=60)
+        (dead_letter,) = wait_dead(cluster, queue, 1, within_s=60)
         wait_all_committed(cluster, queue)
         _wait_said(caplog, "can be written again")
         assert running.outcomes() == {"Done": 2, "Dead": 1}

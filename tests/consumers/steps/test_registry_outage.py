@@ -162,7 +162,7 @@ def test_a_worker_that_waits_for_schemas_ends_at_once_and_the_next_one_runs_the_
         wait_until(lambda: running.worker.inspect()[0].awaiting_schema == 2, 60, "both to wait")
         wait_until(lambda: "could not be asked" in str(running.worker.inspect()[0].hints), 60, "the reason")
         began_at_s = time.monotonic()
-        running.stop(deadline_at_s=100)
+        running.stop(within_s=100)
         assert time.monotonic() - began_at_s < grace.total_seconds()
     recover(stand.registry)
     with running_worker(stand.pipeline, stand.cluster):

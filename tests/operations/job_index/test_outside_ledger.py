@@ -200,7 +200,7 @@ def test_jobs_are_shown_as_what_they_were(
         agree(fleet, sample, 0.0)
 
 
-def agree(fleet: Fleet, ids: list[str], deadline_at_s: float = CONVERGED_S) -> None:
+def agree(fleet: Fleet, ids: list[str], within_s: float = CONVERGED_S) -> None:
     """All are shown as what they were, at last."""
     wrong = list(ids)
 
@@ -209,6 +209,6 @@ def agree(fleet: Fleet, ids: list[str], deadline_at_s: float = CONVERGED_S) -> N
         return not wrong
 
     try:
-        wait_until(is_right, deadline_at_s, "all to be shown as what they were")
+        wait_until(is_right, within_s, "all to be shown as what they were")
     except AssertionError:
         raise AssertionError(f"{len(wrong)} of {len(ids)} are shown wrong:\n" + "\n".join(wrong[:20])) from None

@@ -67,14 +67,14 @@ class Isolated:
         self.runners.make_ready([Record(message, self.assignment)])
         return job_id
 
-    def wait(self, *job_ids: str, deadline_at_s: float = DEADLINE_S) -> list[Outcome]:
+    def wait(self, *job_ids: str, within_s: float = DEADLINE_S) -> list[Outcome]:
         """The outcomes of these jobs, once they are there."""
 
         def are_there() -> bool:
             self.gates.ask_again()
             return set(job_ids) <= set(self.outcomes)
 
-        wait_until(are_there, deadline_at_s, f"outcomes of {job_ids}")
+        wait_until(are_there, within_s, f"outcomes of {job_ids}")
         return [self.outcomes[job_id] for job_id in job_ids]
 
     def run(self, job_type: JobType[..., Any], *arguments: Any, **how: Any) -> Outcome:

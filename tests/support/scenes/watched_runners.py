@@ -74,9 +74,9 @@ class Shift:
         self.begun[number] = self.orders[number].job(number)
         return self.begun[number]
 
-    def wait_ended(self, *numbers: int, deadline_at_s: float = 60.0) -> None:
+    def wait_ended(self, *numbers: int, within_s: float = 60.0) -> None:
         """Wait for the ends of these jobs."""
-        wait_until(lambda: {n for n, _ in self.ended} >= set(numbers), deadline_at_s, f"jobs {numbers} to end")
+        wait_until(lambda: {n for n, _ in self.ended} >= set(numbers), within_s, f"jobs {numbers} to end")
 
     def result(self, number: int) -> Result:
         """How a job ended; it must have done so once."""

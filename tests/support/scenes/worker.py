@@ -85,14 +85,14 @@ class Journal:
         """How often each was noted."""
         return Counter(self.noted)
 
-    def wait(self, count: int, deadline_at_s: float = DEADLINE_S) -> list[Any]:
+    def wait(self, count: int, within_s: float = DEADLINE_S) -> list[Any]:
         """Wait for so many notes."""
-        wait_until(lambda: len(self.runs) >= count, deadline_at_s, f"{count} runs; there are {len(self.runs)}")
+        wait_until(lambda: len(self.runs) >= count, within_s, f"{count} runs; there are {len(self.runs)}")
         return self.noted
 
-    def wait_for(self, *expected: Any, deadline_at_s: float = DEADLINE_S) -> None:
+    def wait_for(self, *expected: Any, within_s: float = DEADLINE_S) -> None:
         """Wait until each of these was noted."""
-        wait_until(lambda: set(expected) <= set(self.noted), deadline_at_s, f"runs of {expected}")
+        wait_until(lambda: set(expected) <= set(self.noted), within_s, f"runs of {expected}")
 
 
 @dataclass
@@ -162,21 +162,21 @@ class RunningWorker:
         """{outcome: count} of its first queue."""
         return self.worker.snapshot()[0].outcomes
 
-    def wait_outcomes(self, deadline_at_s: float = DEADLINE_S, **expected: int) -> None:
+    def wait_outcomes(self, within_s: float = DEADLINE_S, **expected: int) -> None:
         """Wait until there are at least so many of each."""
         wait_until(
             lambda: all(self.outcomes().get(name, 0) >= count for name, count in expected.items()),
-            deadline_at_s,
+            within_s,
             f"{expected}",
         )
 
-    def stop(self, *, at_once: bool = False, deadline_at_s: float = DEADLINE_S) -> None:
+    def stop(self, *, at_once: bool = False, within_s: float = DEADLINE_S) -> None:
         """Stop it, and wait for its end."""
         if at_once:
             self.worker.stop_now()
         else:
             self.worker.stop()
-        self._thread.join(deadline_at_s)
+        self._thread.join(within_s)
         assert not self._thread.is_alive(), "the worker did not end"
         if self.failure is not None:
             raise self.failure
@@ -232,12 +232,12 @@ def _ends_if_known(admin: AdminClient, topic: str, partitions: int) -> dict[int,
         raise
 
 
-def wait_all_committed(cluster: ClusterSettings, queue: Queue, deadline_at_s: float = DEADLINE_S) -> None:
+def wait_all_committed(cluster: ClusterSettings, queue: Queue, within_s: float = DEADLINE_S) -> None:
     """Wait until the group has committed all that the main topic holds."""
     wanted = {number: end for number, end in ends(cluster, queue.topic, queue.partitions).items() if end}
     wait_until(
         lambda: all(committed(cluster, queue).get(number, 0) >= end for number, end in wanted.items()),
-        deadline_at_s,
+        within_s,
         f"the commit of {wanted}",
     )
 
@@ -279,11 +279,11 @@ def dead_letters(cluster: ClusterSettings, queue: Queue) -> list[Message]:
     return read_topic(cluster, queue.dead_topic, queue.partitions)
 
 
-def wait_dead(cluster: ClusterSettings, queue: Queue, count: int, deadline_at_s: float = DEADLINE_S) -> list[Message]:
+def wait_dead(cluster: ClusterSettings, queue: Queue, count: int, within_s: float = DEADLINE_S) -> list[Message]:
     """Wait for so many dead letters."""
     wait_until(
         lambda: sum(ends(cluster, queue.dead_topic, queue.partitions).values()) >= count,
-        deadline_at_s,
+        within_s,
         f"{count} dead letters",
     )
     return dead_letters(cluster, queue)
