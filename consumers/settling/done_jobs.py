@@ -135,9 +135,12 @@ def jobs_ended(records: Sequence[Record], queue: str, worker_id: str, release: s
 
 def _by_layout(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
     """The records, by their sorts."""
-    layouts = dict.fromkeys([record.layout for record in records])
-    for layout in layouts:
-        yield records if len(layouts) == 1 else [record for record in records if record.layout is layout]
+    layouts = [record.layout for record in records]
+    if layouts.count(layouts[0]) == len(layouts):  # takes less time than a dict of them
+        yield records
+        return
+    for layout in dict.fromkeys(layouts):
+        yield [record for record in records if record.layout is layout]
 
 
 def _event(records: Sequence[Record], queue: str, worker_id: str, release: str) -> JobsEnded:
