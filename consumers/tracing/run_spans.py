@@ -115,9 +115,10 @@ class RunSpans:
 
     def settled(self, batch: SettlementBatch) -> None:
         """Record what is durable; its outcome may differ from the run's, such as one that no topic takes."""
-        if not self._settling:
+        settling = self._settling
+        if not settling:
             return
-        for record in batch.done:
+        for record in [record for record in batch.done if record in settling]:  # few of many under a low rate
             self._record_settling(record, "done")
         for item in batch.others:
             self._record_settling(item.record, _name_of(item.outcome))
