@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -30,7 +29,6 @@ from stoker.producers.metrics.catalogue import METRICS
 from stoker.producers.schedules import Schedules
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.planning.apply import ensure_topology
-from support.kafka.brokers import cannot_have
 from support.sight.scraping import free_ports, get
 from support.waiting import wait_until
 
@@ -119,16 +117,6 @@ LATER = frozenset(
     }
 )
 AGES = {metric.name for metric in METRICS if metric.kind == "gauge" and metric.unit == "s"}
-
-
-@pytest.fixture
-def promtool() -> str:
-    """The path of Prometheus' tool."""
-    found = shutil.which("promtool")
-    if found is None:
-        cannot_have("promtool: install Debian's package prometheus")
-    assert found is not None
-    return found
 
 
 class Fleet:

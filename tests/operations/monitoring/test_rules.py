@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from click.testing import CliRunner
 from stoker.operations.cli import main as stoker
 from stoker.operations.monitoring.rules import all_alerts, all_rules, yaml_text
 from stoker.topology import Pipeline
-from support.kafka.brokers import cannot_have
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -180,16 +178,6 @@ CAUSES = {
     "a worker does not get ready": Case(then(READY, "0x100"), ("StokerNotReady",)),
     "a worker restores its partitions": Case(then(READY, "0x4 1x100"), after=4, spares=("StokerNotReady",)),
 }
-
-
-@pytest.fixture(scope="module")
-def promtool() -> str:
-    """The path of Prometheus' tool."""
-    found = shutil.which("promtool")
-    if found is None:
-        cannot_have("promtool: install Debian's package prometheus")
-    assert found is not None
-    return found
 
 
 def test_each_alert_has_a_cause_and_a_hiccup_that_are_tested() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from stoker.operations.cli import main as stoker
 from stoker.operations.monitoring.rules import all_rules, yaml_text
 from stoker.operations.monitoring.slo_alerts import NAME, counted_bound_s, slo_rules
 from stoker.topology import Breaker, Pipeline, Slo
-from support.kafka.brokers import cannot_have
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -113,16 +111,6 @@ OF_DAYS = {
         {**rates(DONE, (2 * DAY, 600)), **rates(DEAD, (2 * DAY, 1.5))}, 2 * DAY, burning("success", DAYS)
     ),
 }
-
-
-@pytest.fixture
-def promtool() -> str:
-    """The path of Prometheus' tool."""
-    found = shutil.which("promtool")
-    if found is None:
-        cannot_have("promtool: install Debian's package prometheus")
-    assert found is not None
-    return found
 
 
 def judge(promtool: str, folder: Path, tests: list[dict[str, Any]], rules: str, every: str = "1m") -> None:

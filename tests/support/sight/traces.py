@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -19,6 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import Sampler
 
+from support.sight.otlp import receiving
 from support.waiting import wait_until
 
 DEADLINE_S = 30.0
@@ -67,46 +66,25 @@ class OtlpReceiver:
     """Takes spans by OTLP over HTTP, as a collector does.
 
     Attributes:
+        url: where an exporter sends spans to.
         spans: as they came, in the messages of the protocol.
     """
 
     def __init__(self) -> None:
+        self.url = ""
         self.spans: list[Any] = []
-        receiver = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                    for scope in resource.scope_spans:
-                        receiver.spans.extend(scope.spans)
-                answer = ExportTraceServiceResponse().SerializeToString()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/x-protobuf")
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, format: str, *args: Any) -> None:  # its base names it so
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-
-    @property
-    def url(self) -> str:
-        """Where an exporter sends spans to."""
-        return f"http://127.0.0.1:{self.server.server_address[1]}/v1/traces"
+    def answer(self, body: bytes) -> bytes:
+        """Note what a request has, and answer it."""
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            for scope in resource.scope_spans:
+                self.spans.extend(scope.spans)
+        return bytes(ExportTraceServiceResponse().SerializeToString())
 
 
 @contextmanager
 def receiving_otlp() -> Iterator[OtlpReceiver]:
     """A receiver that listens until the block ends."""
     receiver = OtlpReceiver()
-    thread = threading.Thread(target=receiver.server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with receiving(receiver.answer, "/v1/traces") as receiver.url:
         yield receiver
-    finally:
-        receiver.server.shutdown()
-        receiver.server.server_close()
-        thread.join(DEADLINE_S)
