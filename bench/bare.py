@@ -6,18 +6,23 @@ import asyncio
 import gc
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from io import BytesIO
+from typing import Any, Final, cast
 
+import fastavro
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 from jobs import PARTITIONS
 from part import Part, Result, Say, only_job, only_queue
 
 from stoker.consumers.worker import GC_THRESHOLD
 from stoker.schemas import Decoder
+from stoker.schemas.codec.codec import FINGERPRINT_BYTES, SINGLE_OBJECT
 from stoker.topology.declaration.job_type import AnyJobType
 from stoker.topology.planning.schema_store import schema_store
 
 BATCH: Final = 500
+Read = Callable[[Message], tuple[tuple[Any, ...], dict[str, Any]]]
+"""Gives the arguments of a message's job."""
 PATIENCE_S: Final = 60.0
 
 
@@ -30,10 +35,22 @@ class NothingCame(Exception):
 
 def drain(part: Part, _say: Say) -> Result:
     """Go through the whole topic as fast as it goes, with the worker's settings for the client and the collector."""
-    gc.set_threshold(GC_THRESHOLD)
     pipeline = part.pipeline()
+    job, decoder = only_job(pipeline), Decoder(schema_store(pipeline, part.cluster))
+    return _drained(part, job, lambda message: _read(message, job, decoder))
+
+
+def drain_by_hand(part: Part, _say: Say) -> Result:
+    """Do so with fastavro's reader, as one writes such a loop with confluent-kafka and fastavro."""
+    job = only_job(part.pipeline())
+    schema = fastavro.parse_schema(job.contract.schema)
+    return _drained(part, job, lambda message: _read_by_hand(message, schema))
+
+
+def _drained(part: Part, job: AnyJobType, read: Read) -> Result:
+    gc.set_threshold(GC_THRESHOLD)
     consumer = open_consumer(part)
-    loop = _Loop(consumer, Decoder(schema_store(pipeline, part.cluster)), only_job(pipeline), part.jobs)
+    loop = _Loop(consumer, read, job, part.jobs)
     if part.kind == "async":
         asyncio.run(loop.run_async())
     else:
@@ -79,28 +96,36 @@ def _read(message: Message, job: AnyJobType, decoder: Decoder) -> tuple[tuple[An
     return job.contract.arguments(decoder.decode(job.contract, message.value()))
 
 
+def _read_by_hand(message: Message, schema: fastavro.types.Schema) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    dict(message.headers() or ())
+    body = BytesIO(message.value() or b"")
+    body.seek(len(SINGLE_OBJECT) + FINGERPRINT_BYTES)
+    return (), cast("dict[str, Any]", fastavro.schemaless_reader(body, schema, None))
+
+
 class _Loop:
     """The bare loop over a backlog; timed from the first batch's arrival."""
 
-    def __init__(self, consumer: Consumer, decoder: Decoder, job: AnyJobType, expected: int) -> None:
-        self._consumer, self._decoder, self._job = consumer, decoder, job
+    def __init__(self, consumer: Consumer, read: Read, job: AnyJobType, expected: int) -> None:
+        self._consumer, self._read, self._job = consumer, read, job
         self._expected, self._left = expected, expected
         self._began_at_s: float | None = None
         self.took_s = 0.0
 
     def run(self) -> None:
-        handler = self._job.handler
+        handler, read = self._job.handler, self._read
         while self._left:
             for message in self._batch():
-                args, kwargs = _read(message, self._job, self._decoder)
+                args, kwargs = read(message)
                 handler(*args, **kwargs)
         self._end()
 
     async def run_async(self) -> None:
         handler: Callable[..., Awaitable[Any]] = self._job.handler
+        read = self._read
         while self._left:
             for message in self._batch():
-                args, kwargs = _read(message, self._job, self._decoder)
+                args, kwargs = read(message)
                 await handler(*args, **kwargs)
         self._end()
 

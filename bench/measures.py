@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 from app import NAMESPACE_VARIABLE
 from backlog import Backlog
@@ -45,6 +45,8 @@ BRIEF_SHARE: Final = 8
 """One in so many of the jobs of a backlog is measured of those that wait: they take so much longer."""
 CEILING_PER_S: Final = BRIEF_LANES / BRIEF_S
 _LOOK_S: Final = 0.1
+FirstT = TypeVar("FirstT")
+SecondT = TypeVar("SecondT")
 
 
 class NotStarted(Exception):
@@ -59,10 +61,11 @@ def _drain(kind: Kind) -> Callable[[Site, Sizes, int], Values]:
         with site.topics(kind) as pipeline:
             tell = _teller(site, pipeline, kind, sizes.jobs)
             tell("bulk")
-            worker, bare = _pair(number, lambda: tell("drain"), lambda: tell("drain bare"))
-        rate, bare_rate = _number(worker, "jobs_per_s"), _number(bare, "jobs_per_s")
+            worker, (bare, by_hand) = _pair(number, lambda: tell("drain"), lambda: (tell("drain bare"), tell("drain by hand")))
+        rate, bare_rate, hand_rate = (_number(result, "jobs_per_s") for result in (worker, bare, by_hand))
         others = {name: _number(worker, name) for name in ("settled_per_s", "cpu_us", "peak_mb")}
-        return {"rate": rate, "bare": bare_rate, "ratio": rate / bare_rate, **others}
+        beside = {"bare": bare_rate, "ratio": rate / bare_rate, "by_hand": hand_rate, "hand_ratio": rate / hand_rate}
+        return {"rate": rate, **beside, **others}
 
     return run
 
@@ -169,7 +172,7 @@ def _teller(site: Site, pipeline: Pipeline, kind: Kind, jobs: int) -> Callable[[
     return lambda does: do(_part(pipeline, does, kind, jobs), site.cluster.bootstrap_servers)
 
 
-def _pair(number: int, first: Callable[[], Result], second: Callable[[], Result]) -> tuple[Result, Result]:
+def _pair(number: int, first: Callable[[], FirstT], second: Callable[[], SecondT]) -> tuple[FirstT, SecondT]:
     """Both results; every other round takes them the other way round, so that neither is always the later one."""
     if number % 2:
         return first(), second()
@@ -197,6 +200,8 @@ def _drain_figures(is_judged: Target | None, ratio: Target | None) -> tuple[Figu
         Figure(name="rate", label="jobs/s, settled and committed", unit="/s", target=is_judged),
         Figure(name="bare", label="jobs/s, bare loop", unit="/s"),
         Figure(name="ratio", label="ratio to the bare loop", unit="ratio", target=ratio),
+        Figure(name="by_hand", label="jobs/s, bare loop with fastavro's reader", unit="/s"),
+        Figure(name="hand_ratio", label="ratio to it", unit="ratio"),
         Figure(name="settled_per_s", label="jobs/s, settled", unit="/s"),
         Figure(name="cpu_us", label="CPU of the process per job, µs", unit="µs"),
         Figure(name="peak_mb", label="peak resident memory, MB", unit="MB"),

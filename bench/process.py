@@ -35,6 +35,7 @@ DOES: Final[dict[str, Callable[[Part, Say], Result]]] = {
     "serve": working.serve,
     "stages": stages.carry,
     "drain bare": bare.drain,
+    "drain by hand": bare.drain_by_hand,
     "serve bare": bare.serve,
     "fill": sharing.fill,
     "paced urgent": sharing.paced_urgent,
