@@ -61,7 +61,9 @@ def _drain(kind: Kind) -> Callable[[Site, Sizes, int], Values]:
         with site.topics(kind) as pipeline:
             tell = _teller(site, pipeline, kind, sizes.jobs)
             tell("bulk")
-            worker, (bare, by_hand) = _pair(number, lambda: tell("drain"), lambda: (tell("drain bare"), tell("drain by hand")))
+            worker, (bare, by_hand) = _pair(
+                number, lambda: tell("drain"), lambda: (tell("drain bare"), tell("drain by hand"))
+            )
         rate, bare_rate, hand_rate = (_number(result, "jobs_per_s") for result in (worker, bare, by_hand))
         others = {name: _number(worker, name) for name in ("settled_per_s", "cpu_us", "peak_mb")}
         beside = {"bare": bare_rate, "ratio": rate / bare_rate, "by_hand": hand_rate, "hand_ratio": rate / hand_rate}

@@ -71,7 +71,7 @@ from .steps.steps import StepContext
 from .tracing.run_spans import RunSpans
 
 FOLLOWER_CHECK_S: Final = 10.0
-"""How long the brokers may take to tell of a follower's topic."""
+"""How long the brokers may take to describe a follower's topic."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

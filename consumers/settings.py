@@ -48,7 +48,7 @@ class WorkerSettings:
             since nobody runs the partition's jobs meanwhile.
         commit_interval: how often offsets are committed. A crash re-delivers what ended since, and the ledger keeps
             it from running again, so the interval costs little either way; 250 ms keep the lag that people see fresh.
-        done_events: whether an event tells of each job that is done, as status and statistics need it.
+        done_events: whether each job that is done has an event, as status and statistics need it.
         release: names in events what this process runs, such as a commit of the application; empty, if not given.
         worker_id: names in headers, events and logs the worker that ran a job; host and process id, if not given.
     """

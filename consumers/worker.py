@@ -385,7 +385,7 @@ class Worker:
     def _hand_out_inspection(self) -> None:
         try:
             self._on_inspection(self.inspect())
-        except Exception:  # what prints an inspection, into a closed pipe say, must not end the worker
+        except Exception:  # what prints an inspection, such as into a closed pipe, must not end the worker
             _LOGGER.warning("the worker could not print its inspection; it goes on with its jobs", exc_info=True)
 
 

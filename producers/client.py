@@ -37,7 +37,7 @@ _DETAILS: Final = (
     "not found in cache",
 )
 """The second and third are of the outbox's relay: it wants its client to stop where a record is refused, and reports
-that. The last one is told of each partition that has no leader, again and again while an outage ends."""
+that. The last one is reported of each partition that has no leader, again and again while an outage ends."""
 
 _DEFAULTS: Final[Mapping[str, Option]] = {
     "client.id": "stoker-producer",
@@ -92,8 +92,8 @@ def _written(name: str) -> str:
 
 
 def _is_same(wished: Option, promised: Option) -> bool:
-    said, meant = str(wished).strip().lower(), str(promised).lower()
-    return said == meant or (meant == "all" and said in _SAME_AS_ALL) or (meant == "true" and said in ("1", "t"))
+    wanted, meant = str(wished).strip().lower(), str(promised).lower()
+    return wanted == meant or (meant == "all" and wanted in _SAME_AS_ALL) or (meant == "true" and wanted in ("1", "t"))
 
 
 def connect(config: Mapping[str, Option], outage: Outage) -> Producer:

@@ -171,7 +171,7 @@ class Publisher:
         settle(outcome)
 
     def measure(self, spooled: Callable[[], int] | None = None) -> Source:
-        """Count what is sent and what fails from now on; `spooled` tells how many jobs wait in the spool."""
+        """Count what is sent and what fails from now on; `spooled` counts the jobs that wait in the spool."""
         if self.figures is None:
             self.figures = ProducerFigures(self._pipeline, spooled)
         return self.figures.source

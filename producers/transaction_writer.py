@@ -243,8 +243,8 @@ class TransactionWriter:
         errors = [*self._failures, *([cause] if isinstance(cause, KafkaError) else [])]
         # A record that is refused takes the others of its batch along, as purged; it is the one to be named.
         named = next((found for found in errors if found.code() in RECORD_FAULTS | FORBIDDEN), cause)
-        told = named.str() if isinstance(named, KafkaError) else str(named)
-        failed = TransactionFailed(errors, told, is_perhaps_committed=self._is_committing)
+        text = named.str() if isinstance(named, KafkaError) else str(named)
+        failed = TransactionFailed(errors, text, is_perhaps_committed=self._is_committing)
         if not (failed.is_of_a_record and self._has_aborted()):
             self.close()
         return failed

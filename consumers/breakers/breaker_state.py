@@ -1,6 +1,6 @@
 """`BreakerState`: one breaker in this process, and what this process adds to what the fleet knows of it.
 
-A breaker is closed, open, or half-open. It is open as long as an order of the control topic says so, which a worker
+A breaker is closed, open, or half-open. It is open as long as an order of the control topic opens it, which a worker
 has written, or an operator. When that order is over, the breaker is half-open: one worker that has a job for it claims
 the probe, by an order that names the order before it. Of several claims the first one in the log counts. So one job of
 the whole fleet probes, for as long as the worker that has the claim renews it.
@@ -58,13 +58,13 @@ class Change:
 
 
 class BreakerState:
-    """Asked and told by all threads; the control thread writes what is to be written.
+    """Read and changed by all threads; the control thread writes what is to be written.
 
     Attributes:
         target: what it is about.
         rules: when it opens.
         opening: the order by which it is not closed; None while it is closed.
-        changes: how often it has opened or closed; a run that began before a change says nothing about it.
+        changes: how often it has opened or closed; a run that began before a change does not count for it.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class BreakerState:
 
         Args:
             began: what `take` has given.
-            failed: None where it says nothing about the target.
+            failed: None where it does not count.
             why: of a failure.
         """
         if self._probe is None and (self.opening is not None or failed is None):
@@ -195,7 +195,7 @@ class BreakerState:
         return Change(target=self.target, opening=None, reason=reason)
 
     def _stand(self, opening: Opening | None) -> None:
-        """Let another state hold; runs that have begun before say nothing about it."""
+        """Let another state hold; runs that have begun before do not count for it."""
         self.opening = opening
         self.changes += 1
         self._probe = self._claim = self._write_again = None
@@ -288,7 +288,7 @@ class BreakerState:
             if is_news and self._to_write is None:
                 self._write_again = now_s + WRITE_AGAIN_S, write
 
-    # ---- what the topic says
+    # ---- what the topic holds
 
     def adopt(self, opening: Opening, *, is_new: bool) -> None:
         """Take an order of the topic.

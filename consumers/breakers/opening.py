@@ -36,7 +36,7 @@ class Opening:
     """A breaker that is not closed.
 
     Attributes:
-        order_id: of the order that says so.
+        order_id: of the order that opened it.
         since_at_s: the epoch time since which it is not closed.
         until_at_s: the epoch time from which a job may probe, or until which the prober has the probe; None: no job
             may, until an operator closes it.

@@ -1,4 +1,4 @@
-"""`story_of`: what the record of a dead or late job tells, as the argument of its follower. Pure."""
+"""`story_of`: what the record of a dead or late job holds, as the argument of its follower. Pure."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class StoryArguments:
         self._decoder = Decoder(store, learn=lambda _: None)
 
     def of(self, record: Record, job_type: AnyJobType | None) -> str | None:
-        """The arguments; None where the payload cannot be read, is too large, or is not to be told."""
+        """The arguments; None where the payload cannot be read, is too large, or is not to be shown."""
         if job_type is not None and not job_type.story_arguments:
             return None
         try:

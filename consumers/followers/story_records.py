@@ -157,7 +157,7 @@ def follower_id(record: Record, kind: str, event: str) -> str:
 
     Args:
         kind: `dead` or `late`.
-        event: names what happened to which job; equal for all records that tell of it.
+        event: names what happened to which job; equal for all records about it.
     """
     own = record.header(wire.JOB_ID) or b""
     shown = own.decode() if own.isascii() and own.decode("ascii").isprintable() and b" " not in own else ""

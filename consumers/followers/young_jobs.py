@@ -1,4 +1,4 @@
-"""`YoungJobs`: tells at little cost that a job is surely not late, by the text of its enqueue time."""
+"""`YoungJobs`: finds at little cost that a job is surely not late, by the text of its enqueue time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class YoungJobs:
         self._border = (0.0, b"")
 
     def has(self, record: Record, now_s: float) -> bool:
-        """Whether the job is surely not late at the epoch time `now_s`; False says nothing."""
+        """Whether the job is surely not late at the epoch time `now_s`; False leaves it open."""
         at = record.layout.positions.get(TIME)
         if at is None:
             return False

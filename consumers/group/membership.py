@@ -141,7 +141,7 @@ def judge(queue: Queue, ask: Callable[[], GroupView], complaint: str) -> Judgeme
 
 def _of_outside(queue: Queue, found: GroupView, complaint: str) -> str:
     head = f"this worker has had no partitions for {LATE_AFTER_S:g} s, and runs no jobs. "
-    last_error = f" Its client said last: {complaint}" if complaint else ""
+    last_error = f" The last error of its client: {complaint}" if complaint else ""
     if found.partitions == 0:
         return f"{head}Topic {queue.topic} does not exist; run `stoker topology apply`{last_error}"
     if found.lists_us:

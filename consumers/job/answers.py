@@ -209,7 +209,7 @@ def _fault_of_ours(kind: type, article: str) -> TypeError | None:
         return None
     return TypeError(
         f"the handler returned {article} {type_name(ours)}, with which nobody would do anything: enqueue a call with a "
-        "producer; return or raise Retry, Discard or Snooze to say how the job ends; or return nothing"
+        "producer; return or raise Retry, Discard or Snooze to choose how the job ends; or return nothing"
     )
 
 

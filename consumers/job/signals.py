@@ -65,7 +65,7 @@ class Snooze(Exception):
 
 
 class RateLimited(Snooze):
-    """Returned or raised by a job: the other side lets nothing more in for so long, as an HTTP 429 says.
+    """Returned or raised by a job: the other side lets nothing more in for so long, as with an HTTP 429.
 
     The job is snoozed, at no attempt's cost, and no job begins meanwhile in the scopes of its type's own limits; of a
     type without limits, none of this type in this process.

@@ -1,4 +1,4 @@
-"""`ClosedTypes`: job types without limits of their own, of which a job was told by the other side to come no sooner."""
+"""`ClosedTypes`: job types without limits of their own, of which the other side has refused a job for a while."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ class ClosedTypes:
         if until_at_s is None:
             return None
         if until_at_s > now_s:
-            why = Limited(job_type.decode(errors="replace"), None, "a job of this type was told to come no sooner")
+            why = Limited(
+                job_type.decode(errors="replace"), None, "the other side refused a job of this type until then"
+            )
             return Wait(until_at_s=until_at_s, why=why)
         with self._lock:
             self.until_at_s = {name: at_s for name, at_s in self.until_at_s.items() if at_s > now_s}

@@ -279,7 +279,7 @@ class Limits(Gate):
             self._closed_types.close(job_type, until_at_s)
         names = [scope.why.limit for scope in scopes] or [f"job type {job_type.decode(errors='replace')}"]
         _LOGGER.info(
-            "closed for %.1f s, since a job was told to come no sooner: %s", for_s, ", ".join(names),
+            "closed for %.1f s, since the other side refused a job until then: %s", for_s, ", ".join(names),
             extra={log_keys.QUEUE: self._queue_name},
         )  # fmt: skip
 

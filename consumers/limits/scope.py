@@ -75,7 +75,7 @@ class Scope:
         is_waited_for: whether records wait that are to be released as soon as there is room; not where all that is
             left are credits.
         closed_until_at_s: until when nothing begins, because a job has asked for that.
-        asks_at_s: when the scope is to be looked at again; `math.inf` where an event tells.
+        asks_at_s: when the scope is to be looked at again; `math.inf` where an event will show it.
         least: the cost of the first that waits.
         pending: the cost of what was released and has not begun.
         credits: so many may pass that come back from where they waited aside.
@@ -145,12 +145,12 @@ class Scope:
             self._patience_s = PATIENCE_S
 
     def close(self, until_at_s: float) -> None:
-        """Let nothing begin until then, and have other workers told that share the limit."""
+        """Let nothing begin until then, and have the other workers informed that share the limit."""
         self.closed_until_at_s = max(self.closed_until_at_s, until_at_s)
         self._is_closing = True
 
     def take_closing_ms(self, now_s: float) -> int:
-        """For how long others are to be told that nothing may begin; once, and 0 where they are not."""
+        """For how long nothing may begin elsewhere either; given once, and 0 where others need not know."""
         is_closing, self._is_closing = self._is_closing, False
         return max(0, math.ceil((self.closed_until_at_s - now_s) * 1_000)) if is_closing else 0
 

@@ -19,7 +19,7 @@ class ScopeReport:
         value: the key, the tenant or the text that it counts; None where the limit counts all jobs together.
         used, of: what has begun in the window, or runs, of how much; shares that workers hold count as used. `of` is 0
             where only the giver knows it.
-        next_s: when the first that waits may begin; None where none waits, or only the end of a run tells.
+        next_s: when the first that waits may begin; None where none waits, or where that depends on the end of a run.
     """
 
     value: str | None

@@ -25,7 +25,7 @@ class Meter(Protocol):
 
     @abstractmethod
     def wait_s(self, cost: int, now_s: float) -> float:
-        """How long until so much fits; 0 where it fits now, `math.inf` where only an end of a run can tell."""
+        """How long until so much fits; 0 where it fits now, `math.inf` where that depends on the end of a run."""
 
     @abstractmethod
     def room(self, now_s: float) -> int:

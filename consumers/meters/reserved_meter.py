@@ -101,7 +101,7 @@ class ReservedMeter(Meter):
         self._inner.change(limit, now_s)
 
     def wait_s(self, cost: int, now_s: float) -> float:
-        """As `Meter` has it: where there is room, the reservation tells."""
+        """As `Meter` has it: where there is room, the reservation decides."""
         wait_s = self._inner.wait_s(cost, now_s)
         if wait_s <= 0.0 and self.is_known and self._left_at(now_s) >= cost:
             return 0.0

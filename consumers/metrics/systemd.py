@@ -1,4 +1,4 @@
-"""`SystemdNotifier`: tells systemd that a process is ready, alive and stopping, where `NOTIFY_SOCKET` is set.
+"""`SystemdNotifier`: notifies systemd that a process is ready, alive and stopping, where `NOTIFY_SOCKET` is set.
 
 Source: sd_notify(3): one datagram `NAME=value` for each state to the socket that the variable names.
 """
@@ -74,7 +74,7 @@ class SystemdNotifier:
                 channel.connect(self._address)
                 channel.sendall(text.encode())
         except OSError as error:
-            _LOGGER.warning("systemd could not be told %s: %s", text, error)
+            _LOGGER.warning("systemd could not be notified of %s: %s", text, error)
 
 
 @contextmanager

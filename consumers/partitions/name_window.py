@@ -1,7 +1,7 @@
 """`NameWindow`: names of the recent past, bounded by count and age, as hashes of 64 bits.
 
 The window is kept in generations: when the newest is full, the oldest is forgotten. So it holds between `window.jobs`
-and a quarter more. The newest is a set. Each older one is a sorted array, 8 bytes a name. A map of marks tells in one
+and a quarter more. The newest is a set. Each older one is a sorted array, 8 bytes a name. A map of marks shows in one
 step of nearly every other name that it is in none of them.
 
 Two names of one hash count as one. In a window of 62,500 that happens to one name in 300 million million.

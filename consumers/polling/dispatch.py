@@ -141,7 +141,7 @@ class Dispatch:
         return ReadAhead(self.lanes, fair.loads, lambda: fair.ended, int(settings.max_in_flight * FLOODS_SHARE))
 
     def _make_lanes(self, limits: ParkingLimits) -> tuple[KeyLanes | StrictLanes, Callable[[Record], None] | None]:
-        """The lanes of the queue, and what is to be told of records that wait at the gates after all."""
+        """The lanes of the queue, and what takes note of records that wait at the gates after all."""
         if self.ready is not None:
             lanes = PriorityLanes(self._make_ready, limits, self.ready.turns)
             return lanes, lanes.wait_at_gates

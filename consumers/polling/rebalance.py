@@ -44,7 +44,7 @@ class _Retake:
 class Rebalance:
     """Begins and ends the assignments of a queue's partitions as they come and go.
 
-    `changes` counts {change: how often the group has told it}.
+    `changes` counts {change: how often the group made it}.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""`FieldIndex`: finds what is said of jobs with certain fields, such as a type or a key, by the fields of a record."""
+"""`FieldIndex`: finds what holds for jobs with certain fields, such as a type or a key, by the fields of a record."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class Phase(Enum):
 
     RESTING = "resting"
     FINDING = "finding"
-    """The last record of the log is being read, which tells from where on to read."""
+    """The last record of the log is being read, which holds from where on to read."""
     TAKING = "taking"
     """The takeover is written, and the log is being read up to it."""
     KEEPING = "keeping"

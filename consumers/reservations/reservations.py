@@ -112,7 +112,7 @@ class Reservations:
     # ---- a takeover
 
     def _begin(self, reader: LevelReader, writer: LevelWriter, partition: int, ownership: Ownership) -> None:
-        """Find where to read from: the last record says it."""
+        """Find where to read from: the last record holds it."""
         self._active_until_at_s = self._parts.clock() + ACTIVE_FOR_S
         low, high = reader.ask_edges(partition, ASK_S)
         ownership.since = high
@@ -148,7 +148,7 @@ class Reservations:
         ownership.log, ownership.renewal = PartitionLog(self._parts.make_session()), None
         ownership.confirmed = -1
 
-    # ---- what the log says
+    # ---- what the log holds
 
     def _take(self, reader: LevelReader, writer: LevelWriter, message: Message) -> None:
         partition = message.partition()

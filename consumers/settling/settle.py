@@ -67,7 +67,7 @@ class SettledEvents:
 
     Attributes:
         publish: takes the event of one outcome.
-        publish_done: takes jobs that are done; None where nobody is told of them.
+        publish_done: takes jobs that are done; None where they have no events.
         release: what the worker runs.
     """
 

@@ -60,7 +60,7 @@ class SharedLimits(Protocol):
     in_force: Mapping[str, Limit]
 
     def requests(self) -> Mapping[str, list[ShareEntry]]:
-        """{giver: what it is to be told now}."""
+        """{giver: what it is to be sent now}."""
 
     def last_requests(self) -> Mapping[str, list[ShareEntry]]:
         """{giver: last requests}: all that is held is returned."""

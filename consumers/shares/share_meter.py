@@ -92,7 +92,7 @@ class ShareMeter(Meter):
         return self._granted - self.used - self.returned - self._running
 
     def wait_s(self, cost: int, now_s: float) -> float:
-        """As `Meter` has it: the next grant tells."""
+        """As `Meter` has it: the next grant decides."""
         self._expire(now_s)
         return 0.0 if self.held >= cost else math.inf
 

@@ -70,7 +70,7 @@ def instant_ms(value: bytes | None, otherwise: int) -> int:
 
 
 def time_headers(arrival: Arrival, first_ms: int | None = None) -> HeaderList:
-    """Headers by which a record that waits elsewhere says of when its job came, and since when it is put off."""
+    """Headers that hold when the job of a record that waits elsewhere came, and since when it is put off."""
     found = [(wire.ARRIVED, _written(arrival.at_ms))]
     return found if first_ms is None else [*found, (wire.PUT_OFF_SINCE, _written(first_ms))]
 

@@ -1,4 +1,4 @@
-"""`burn_rates`: how fast a job type with an `Slo` may spend its budget of failures before its owner is told. Pure.
+"""`burn_rates`: how fast a job type with an `Slo` may spend its budget of failures before its owner is alerted. Pure.
 
 A promise of 0.999 leaves a budget of one failure in a thousand jobs for 30 days. A burn rate of 1 spends it exactly;
 one of 14.4 spends 2 % of it in an hour. Each rule needs a long and a short window to burn at once: the long one so that

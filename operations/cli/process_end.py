@@ -28,7 +28,7 @@ def stop_signals(asked: Callable[[], object] = lambda: None) -> Iterator[threadi
     """Set the event on SIGINT or SIGTERM, so that what is at hand is finished; a second SIGINT breaks it off.
 
     Args:
-        asked: called then, where something else than the event is to be told.
+        asked: called then, where something else than the event is to know.
     """
     stop = threading.Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

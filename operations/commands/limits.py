@@ -35,7 +35,7 @@ def limits(app: AppContext, *, queue: str | None, as_json: bool, watch: bool) ->
 
     Where that is not reported, it is the time by which one may: `within 1s`.
 
-    Workers report this every 5 s. It is ? where no worker runs that could tell, and what is older is marked.
+    Workers report this every 5 s. It is ? where no worker runs that could report it, and what is older is marked.
 
     \b
     Examples:

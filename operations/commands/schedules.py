@@ -126,7 +126,7 @@ def add(app: AppContext, /, *, name: str, job_type: str, pairs: tuple[str, ...],
     found = app.pipeline.find_job_type(job_type)
     timing = timing_of(options["cron"], options["tz"], options["every"])
     if timing is None:
-        raise click.UsageError("say when it fires: --cron '0 3 * * *', or --every 5m")
+        raise click.UsageError("set when it fires: --cron '0 3 * * *', or --every 5m")
     call = call_of(found, pairs, options)
     with _schedules(app, options["operator"]) as changing:
         view = changing.add(name, timing, call, reason=options["reason"], **chosen(options))

@@ -47,7 +47,7 @@ SETTINGS: Final[dict[str, tuple[click.ParamType, str]]] = {
     "revoke_grace": (_DURATION, "The same when a partition moves away."),
     "commit_interval": (_DURATION, "How often offsets are committed."),
     "release": (click.STRING, "What these workers run, such as a commit, for the events of their jobs."),
-    "done_events": (click.BOOL, "Whether events tell of jobs that are done, for status and statistics."),
+    "done_events": (click.BOOL, "Whether jobs that are done have events, for status and statistics."),
 }
 """{field: (type of its option, help)}, in the order of the help."""
 _COMPUTED: Final = {"isolated_concurrency": "one for each processor"}

@@ -27,7 +27,7 @@ class SeenBreaker:
     Attributes:
         needed_by: the job types whose jobs wait for it before they begin.
         opening: None where it is closed.
-        held: how many jobs wait for it; None where no worker runs that could tell.
+        held: how many jobs wait for it; None where no worker runs that could report it.
     """
 
     target: Target

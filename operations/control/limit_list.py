@@ -33,7 +33,7 @@ class SeenLimit:
     Attributes:
         owners: the queues and job types that declare it; `queues` those whose jobs it counts.
         in_force: the limit by the order that stands, if one does; `is_lifted` whether it holds nothing back.
-        waiting: how many jobs wait for it; None where no worker runs that could tell.
+        waiting: how many jobs wait for it; None where no worker runs that could report it.
         scopes, full: of how many scopes something is used, and how many of them have no room; None where no worker
             runs that keeps the limit.
         listed: the scopes behind which most waits, and those that are fullest.

@@ -46,7 +46,7 @@ class _Ended:
         self._count, self._at_s, self._is_idle, self._workers = 0, time.monotonic(), False, 0
 
     def note(self, answers: Answers, show: Show) -> bool:
-        """Take what the workers have said; whether there is nothing more to wait for."""
+        """Take what the workers have answered; whether there is nothing more to wait for."""
         now_s = time.monotonic()
         if answers.ended > self._count:
             self._count, self._at_s = answers.ended, now_s

@@ -100,7 +100,7 @@ def _inspection_lines(queue: dict[str, Any]) -> Iterator[str]:
 
 
 def _partition_lines(partitions: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """Lines for the partitions of which something is to say, and how many others there are: a queue has many topics."""
+    """Lines for the partitions that have something to show, and how many others there are: a queue has many topics."""
     complete = 0
     for found in partitions:
         if found.get("state") == "flowing" and found.get("lowest") is None:

@@ -38,8 +38,8 @@ def check_outbox(place: str, status: OutboxStatus, now: datetime) -> Iterator[Fi
         observed = f"{status.failed:,} rows cannot be published, and {status.behind:,} wait behind them: {first.reason}"
         yield broken(PROMISE, place, observed, "fix that; or give these jobs up with `stoker outbox prune`")
     if not is_relay_working(status, now):
-        say = broken if depth else at_risk
-        yield say(PROMISE, place, f"no relay works, and {depth:,} rows wait", _START)
+        finding = broken if depth else at_risk
+        yield finding(PROMISE, place, f"no relay works, and {depth:,} rows wait", _START)
         return
     if status.beat is not None:
         yield from _check_pace(place, status, status.beat, age)

@@ -107,7 +107,7 @@ def _by_topics(app: AppContext, job_ids: Sequence[str]) -> dict[str, ListedJob]:
 
 
 def _fresh(state: Any) -> str:
-    """How new the index is; a stale one is told at once, since what it says decides what is done."""
+    """How new the index is; a stale one is reported at once, since its content decides what is done."""
     age_s = state.age_s(time.time())
     words = freshness(age_s, state.behind)
     if age_s is None or age_s > STALE_AFTER_S or state.behind:

@@ -87,8 +87,8 @@ def why(app: AppContext, *, job_id: str, index: str | None, from_topics: bool, a
     story, note = _story(app, job_id, index, from_topics=from_topics)
     sentences, owner = _why(app, story), owner_of(app.pipeline, story.job.job_type)
     if as_json:
-        said = {"job_id": job_id, "state": story.job.state.word, "why": sentences}
-        return print_json({**said, **owner.document, "source": note})
+        answer = {"job_id": job_id, "state": story.job.state.word, "why": sentences}
+        return print_json({**answer, **owner.document, "source": note})
     for sentence in filter(None, (*sentences, owner.sentence)):
         echo_line(sentence)
     return echo_line(f"({note})")
@@ -146,7 +146,7 @@ def list_jobs(
     With --group-by it counts jobs: all that the index has, or, with --since, those that have ended since. Counting
     takes --queue, --type, --state, --error, --fingerprint and --since.
 
-    A list has a quarter of a second. Where that is not enough, it says how far it has looked; --until goes on there.
+    A list has a quarter of a second. Where that is not enough, it shows how far it has looked; --until goes on there.
 
     \b
     Examples:

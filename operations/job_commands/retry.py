@@ -59,7 +59,7 @@ def retry(
 
     A dead letter goes back to its queue, with a fresh attempt count. A job that waits for a retry, or for its time,
     starts now, at no attempt's cost. What waits for its turn, or has ended otherwise, is left alone, and the command
-    says why. It shows what it would do, and asks.
+    shows why. It shows what it would do, and asks.
 
     \b
     Examples:

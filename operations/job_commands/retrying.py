@@ -33,7 +33,7 @@ _WAYS: Final = {
     State.DEFERRED: Way.NOW,
 }
 _WHY_NOT: Final = {
-    State.WAITING: "it waits for its turn already, or runs: `stoker jobs why` says for what",
+    State.WAITING: "it waits for its turn already, or runs: `stoker jobs why` shows for what",
     State.DONE: "it is done: `stoker replay` runs a stretch of a queue again, whatever became of it",
     State.DROPPED: "somebody has discarded its dead letter: `stoker dead replay --again` replays it all the same",
     State.CANCELLED: "it was cancelled, and is on no topic any more: enqueue it again",

@@ -24,7 +24,7 @@ _WAIT_S: Final = 0.5
 _SHOWN: Final = 100
 _TYPE_WIDTH, _STATE_WIDTH = 20, 9
 _UNTOLD: Final = frozenset({"waiting", "delayed", "dropped"})
-"""States that no event tells of: they are those of records."""
+"""States that no event holds: they are those of records."""
 _COLOURS: Final = {"done": "green", "dead": "red", "retrying": "yellow", "cancelled": "magenta", "expired": "magenta"}
 
 
@@ -72,7 +72,7 @@ def tail(
 def _check_told(states: tuple[str, ...]) -> None:
     if states and _UNTOLD.issuperset(states):
         raise click.UsageError(
-            f"no event tells that a job is {' or '.join(states)}: `stoker jobs list` has these, by the index"
+            f"no event holds that a job is {' or '.join(states)}: `stoker jobs list` has these, by the index"
         )
 
 

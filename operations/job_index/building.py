@@ -2,7 +2,7 @@
 
 It reads job topics and events side by side in the order of time, so that most jobs are enqueued and done in one batch,
 and are written once. The file gets its indexes and the words of messages in the end. A kill at any point leaves a file
-that says that it is under construction, with the offsets up to which all is in it: the next process goes on there.
+that marks it as under construction, with the offsets up to which all is in it: the next process goes on there.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WRITE_AT: Final = 60_000
 """Entries of one transaction. They take some 50 MB."""
 RECORDS: Final = 5_000
 EVENTS: Final = 10
-"""Each of which may tell of two thousand jobs."""
+"""Each of which may be of two thousand jobs."""
 GATHER_S: Final = 0.5
 _LOOK_EACH: Final = 100_000
 """Steps of SQLite's machine between two looks whether to stop."""
@@ -104,7 +104,7 @@ class Building:
         """Read and write some, or take a step to finish the file; False once it is finished.
 
         Raises:
-            sqlite3.OperationalError: a step was interrupted, since `is_stopping` said so.
+            sqlite3.OperationalError: a step was interrupted by `is_stopping`.
         """
         if self._steps is not None:
             self._taken += 1

@@ -1,4 +1,4 @@
-"""`JobEntry`: all that one record or event says of one job. Of two of them, the later one stands by itself.
+"""`JobEntry`: all that one record or event holds of one job. Of two of them, the later one stands by itself.
 
 Clocks of several machines differ by more than a short job takes. So what is later follows from the attempt and from
 where the record is, and from the clock only within one such step. A replay begins a new life of the job.
@@ -57,7 +57,7 @@ class Setback:
 
 @dataclass(slots=True, kw_only=True)
 class JobEntry:
-    """The facts that one record or event tells of a job.
+    """The facts that one record or event holds of a job.
 
     Attributes:
         stored: the job's id, as the file has it.
@@ -271,7 +271,7 @@ def _names(headers: Mapping[str, bytes], replay: str) -> tuple[str, ...]:
 
 
 def _failure_of_record(headers: Mapping[str, bytes], role: Role, attempt: int, at_ms: int) -> Sequence[Setback]:
-    """The failed run of which a retry or a dead letter tells: its event may be lost."""
+    """The failed run that a retry or a dead letter records: its event may be lost."""
     if role not in (Role.RETRY, Role.DEAD) or wire.ERROR_TYPE not in headers:
         return ()
     return [
@@ -294,7 +294,7 @@ def _failure_of_record(headers: Mapping[str, bytes], role: Role, attempt: int, a
 
 
 def entries_of_event(value: bytes) -> Iterator[JobEntry]:
-    """Read what an event says of jobs; nothing where it is about none, or of another version of Stoker."""
+    """Read what an event holds of jobs; nothing where it is about none, or of another version of Stoker."""
     try:
         if is_own("JobsEnded", value):
             yield from _done(value)

@@ -118,7 +118,7 @@ class EventsMissing(Exception):
 
 
 def takes(wanted: JobFilter, entry: JobEntry) -> bool:
-    """Whether a filter takes what an event says of a job. Pure."""
+    """Whether a filter takes what an event holds of a job. Pure."""
     return _takes_job(wanted, entry) and _takes_run(wanted, entry) and _takes_time(wanted, entry)
 
 
@@ -150,9 +150,9 @@ def _takes_failure(wanted: JobFilter, entry: JobEntry) -> bool:
 
 def _has_words(message: str, words: str) -> bool:
     """Whether a message has each of the words; one that ends with `*` stands for all that begin so."""
-    said = "".join(character if character.isalnum() else " " for character in message.lower()).split()
+    found = "".join(character if character.isalnum() else " " for character in message.lower()).split()
     return all(
-        any(has.startswith(word[:-1]) if word.endswith("*") else has == word for has in said)
+        any(has.startswith(word[:-1]) if word.endswith("*") else has == word for has in found)
         for word in words.lower().split()
     )
 

@@ -1,7 +1,7 @@
 """`Follower`: reads the topics of a pipeline into its index, from where the index has got to, for as long as it is let.
 
 Job topics and events are read as they come; where there is very much of it, by `Building` first. The ledger is read
-behind them, once they are read to their ends and with a delay: by then all events have told of their jobs, and what the
+behind them, once they are read to their ends and with a delay: by then all events have come, and what the
 ledger has beyond that is mended.
 """
 
@@ -35,7 +35,7 @@ _LOGGER = logging.getLogger("stoker.status")
 
 BATCH: Final = 5_000
 WRITE_AT: Final = 20_000
-"""Entries of one transaction: an event may tell of two thousand jobs."""
+"""Entries of one transaction: an event may be of two thousand jobs."""
 GATHER_S: Final = 0.5
 MEND_AFTER_S: Final = 15.0
 """How far behind the clock the ledger is read: events are given up by their workers after 30 s at most, and rarely."""
@@ -60,7 +60,7 @@ class Progress:
     Attributes:
         stage: what it does, in words.
         read: records and events since the start; `mended` jobs that only the ledger had as ended.
-        passed: jobs of which only the commits of their group tell that they have ended.
+        passed: jobs that ended by the commits of their group alone.
         behind: records that are still to be read; None before that is known.
         newest_ms: the newest record that was read of the job topics and the events, in ms since 1970.
         is_caught_up: whether job topics and events were read to their ends once.
@@ -128,7 +128,7 @@ class Follower:
     def run(
         self, is_stopping: Callable[[], bool], on_turn: Callable[[Progress], None] = lambda _progress: None
     ) -> None:
-        """Follow the topics until told to stop; what was read is written, and the file closed by its end.
+        """Follow the topics until it is to stop; what was read is written, and the file closed by its end.
 
         Raises:
             ClusterUnreachable: no broker answers at the start. Later, brokers that are away are waited for.

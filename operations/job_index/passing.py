@@ -1,8 +1,8 @@
-"""`PassedJobs`: notes jobs as ended whose record the group has committed, and of which nothing else tells.
+"""`PassedJobs`: notes jobs as ended whose record the group has committed, and that nothing else reports as ended.
 
 Events may be lost, and the ledger forgets. What a queue's group has committed outlives both: a record that it has
 passed needs nothing more, and whatever came of it is on a topic by then. So the commits are asked first, then the ends
-of the topics. Once these are read, an open job whose latest record was passed has ended. How and when, nothing tells.
+of the topics. Once these are read, an open job whose latest record was passed has ended. How and when stays unknown.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def ask_passed(pipeline: Pipeline, cluster: ClusterSettings) -> Asked:
 
 
 class PassedJobs:
-    """Asks the cluster now and then, in a thread of its own, and goes through the open jobs by what it has said.
+    """Asks the cluster now and then, in a thread of its own, and goes through the open jobs by its answer.
 
     Attributes:
         rounds: how often it has gone through them, or did not get an answer.

@@ -1,7 +1,7 @@
 """`IndexReader`: what people ask of an index, each question by an index of the file, or within a budget of time.
 
 Jobs are listed newest first. A list walks back through windows of time, each twice as long as the one before it, until
-it has enough or its budget is spent; so it can say how far it has looked. Counts come from the small tables alone.
+it has enough or its budget is spent; so it can report how far it has looked. Counts come from the small tables alone.
 """
 
 from __future__ import annotations
@@ -367,7 +367,7 @@ class IndexReader:
         )
         rows = self._connection.execute(asked, (most,)).fetchall()
         words = [self._words_for(name, {row[at] for row in rows}) for at, name in enumerate(by)]
-        found = [(tuple(said[number] for said, number in zip(words, row, strict=False)), row[-1]) for row in rows]
+        found = [(tuple(names[number] for names, number in zip(words, row, strict=False)), row[-1]) for row in rows]
         return sorted(found, key=lambda one: (-one[1], one[0]))
 
     def _count_clauses(self, wanted: JobFilter) -> Iterator[str]:

@@ -105,32 +105,32 @@ def _ledger_says(pipeline: Pipeline, cluster: ClusterSettings, job: JobEntry) ->
     if job.state.has_ended or job.queue not in pipeline.queues:
         return None
     names = job.names or (job.job_id,)
-    said: State | None = None
+    named: State | None = None
     for message in _messages(cluster, pipeline.find_queue(job.queue).ledger_topic):
-        said = next((state for name, state in ended_by(message) if name in names), said)
-    return said
+        named = next((state for name, state in ended_by(message) if name in names), named)
+    return named
 
 
-def _ended(job: JobEntry, disposals: Iterable[Disposal], said: State | None) -> JobEntry:
+def _ended(job: JobEntry, disposals: Iterable[Disposal], named: State | None) -> JobEntry:
     """The job with what ended it beside its own records and events."""
     place = (job.topic, job.partition, job.offset)
     if job.state is State.DEAD and any((one.topic, one.partition, one.offset) == place for one in disposals):
         return replace(job, state=State.DROPPED)
-    if said is None:
+    if named is None:
         return job
-    return replace(job, state=said, step=mended_step(job.step), began_ms=0, took_us=-1, due_ms=0)
+    return replace(job, state=named, step=mended_step(job.step), began_ms=0, took_us=-1, due_ms=0)
 
 
 def _once(setbacks: Iterable[Setback]) -> Iterator[Happening]:
-    """Each failed run once, though its event and its record tell of it; the event knows when it began."""
-    told: dict[tuple[int, int, str, int], Setback] = {}
+    """Each failed run once, though its event and its record both hold it; the event knows when it began."""
+    found: dict[tuple[int, int, str, int], Setback] = {}
     for setback in setbacks:
         is_repeatable = setback.kind in ("snoozed", "deferred")
         key = (setback.life, setback.attempt, setback.kind, setback.at_ms if is_repeatable else 0)
-        known = told.get(key)
+        known = found.get(key)
         if known is None or (setback.began_ms and not known.began_ms):
-            told[key] = setback
-    for setback in told.values():
+            found[key] = setback
+    for setback in found.values():
         yield Happening(
             kind=setback.kind,
             life=setback.life,

@@ -56,7 +56,7 @@ NO_ROW: Final = OpenRow(state=-1, type=-1, enq=-1, n=-1, place=0, off=0)
 _ROW: Final = "n, state, type, queue, life, step, at, enq, grp, source"
 _ENDED: Final = ",".join(str(int(state)) for state in ENDED)
 _IS_OPEN: Final = f"(+state NOT IN ({_ENDED}) OR step % {STEPS} = {PASSED_STEP})"
-"""As far as the ledger may tell more. By the index of states, which the `+` rules out, all jobs that wait are left."""
+"""As far as the ledger may know more. By the index of states, which the `+` rules out, all jobs that wait are left."""
 _OPEN_ROWS: Final = (
     "SELECT state, type, enq, n, place, off FROM jobs INDEXED BY jobs_open WHERE state <> 3 AND "
     f"(state, type, enq, n) > (?, ?, ?, ?) AND state NOT IN ({_ENDED}) ORDER BY state, type, enq, n LIMIT ?"
@@ -139,7 +139,7 @@ class IndexWriter:
     def apply(
         self, entries: Iterable[JobEntry], disposals: Iterable[Disposal], offsets: Mapping[Partition, int]
     ) -> None:
-        """Write what a batch says, and how far it was read."""
+        """Write what a batch holds, and how far it was read."""
         latest: dict[bytes | str, JobEntry] = {}
         for entry in entries:
             known = latest.get(entry.stored)
@@ -151,7 +151,7 @@ class IndexWriter:
             self._keep_offsets(offsets)
 
     def mend(self, ended: Mapping[str, tuple[State, int]], offsets: Mapping[Partition, int]) -> int:
-        """Note jobs as ended that the ledger has and no event has told of.
+        """Note jobs as ended that the ledger has and no event has reported.
 
         Args:
             ended: {name in the ledger: (state, when it was written, in ms)}.
@@ -172,7 +172,7 @@ class IndexWriter:
         return [OpenRow(*row) for row in self._connection.execute(_OPEN_ROWS, (*after[:4], most))]
 
     def pass_by(self, numbers: Sequence[int]) -> None:
-        """Note the jobs of these rows as ended, of which only the group's commit tells: not when, and not how."""
+        """Note the jobs of these rows as ended, known by the group's commit alone: not when, and not how."""
         with self._transaction():
             for n in numbers:
                 row = _Row(*self._connection.execute(f"SELECT {_ROW} FROM jobs WHERE n = ?", (n,)).fetchone())
@@ -330,7 +330,7 @@ class IndexWriter:
     # ---- names, failures, history
 
     def _group_of(self, entry: JobEntry) -> int | None:
-        """The failure group of its last failure; None where it tells of none."""
+        """The failure group of its last failure; None where it has none."""
         for setback in reversed(entry.setbacks):
             if setback.fingerprint or setback.error_type:
                 return self._group(entry, setback)

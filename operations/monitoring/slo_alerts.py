@@ -34,7 +34,7 @@ _MISSES: Final = {
 
 
 def counted_bound_s(rule: BurnRate) -> float | None:
-    """From which time on the metrics can tell that a promised time is missed: the next bound of their histogram.
+    """From which time on the metrics show that a promised time is missed: the next bound of their histogram.
 
     None where there is none, or where the promise is not one of time.
     """

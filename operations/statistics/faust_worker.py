@@ -123,7 +123,7 @@ class StatisticsApp:
             last_at_s = time.monotonic()
 
     async def write(self) -> None:
-        """Write what has changed and how far it is; once confirmed, let Faust commit, and tell the supervisor."""
+        """Write what has changed and how far it is; once confirmed, let Faust commit, and report to the supervisor."""
         async with self._writing:
             now_s = time.time()
             events, self._unwritten = self._unwritten, []

@@ -24,7 +24,7 @@ FRESH_S: Final = 15.0
 """A partition that was not written for longer makes the statistics stale."""
 LONGEST: Final = timedelta(hours=1)
 MOST_CAUSES: Final = 1_000
-"""Causes of failures of one type that are told apart when panes are summed."""
+"""Causes of failures of one type that are kept apart when panes are summed."""
 
 
 class Freshness(StrEnum):

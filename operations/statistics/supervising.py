@@ -70,10 +70,10 @@ class Supervisor:
         return None if self._process is None else self._process.pid
 
     def run(self, is_stopping: Callable[[float], bool], on_turn: Callable[[Course], None]) -> None:
-        """Keep the statistics until told to stop.
+        """Keep the statistics until it is to stop.
 
         Args:
-            is_stopping: waits for so many seconds, and tells whether to stop.
+            is_stopping: waits for so many seconds; whether to stop.
         """
         try:
             while not is_stopping(TURN_S):

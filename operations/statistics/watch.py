@@ -1,6 +1,6 @@
 """`Watch`: whether a Faust process still counts, judged from outside. Pure.
 
-Faust's consumers are known to stop without an error. So a process is trusted for as long as it says so each second, and
+Faust's consumers are known to stop without an error. So a process is trusted for as long as it reports each second, and
 its positions move where there are events to count.
 """
 

@@ -30,8 +30,10 @@ class WaitingCounts:
     def __str__(self) -> str:
         """For people."""
         counts = {"an earlier job of their key": self.key, "their due time": self.due, **self.gates}
-        told = ", ".join(f"{what} {count:,}" for what, count in counts.items() if count)
-        return told if self.next_due is None else f"{told}; the next is due at {self.next_due:%Y-%m-%d %H:%M:%S} UTC"
+        counted = ", ".join(f"{what} {count:,}" for what, count in counts.items() if count)
+        return (
+            counted if self.next_due is None else f"{counted}; the next is due at {self.next_due:%Y-%m-%d %H:%M:%S} UTC"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ STEP_S: Final = 1.0
 MOST_SAMPLES: Final = 200
 """So many lengths of runs of a type are kept for each step."""
 MOST_GROUPS: Final = 1_000
-"""Of failures, in each step; further ones are not told apart."""
+"""Of failures, in each step; further ones count together."""
 _LONGEST_MESSAGE: Final = 200
 _FAILED: Final = frozenset({State.RETRYING, State.DEAD})
 
@@ -105,7 +105,7 @@ class EventWindow:
         while self._steps and self._steps[0].at_s <= self._clock() - WINDOW_S:
             self._steps.popleft()
         known = {failure for step in self._steps for failure in step.failures}
-        self._messages = {failure: said for failure, said in self._messages.items() if failure in known}
+        self._messages = {failure: message for failure, message in self._messages.items() if failure in known}
 
     def _note_failure(self, step: _Step, job_type: str, setback: Setback) -> None:
         failure = job_type, setback.error_type, setback.fingerprint

@@ -39,7 +39,7 @@ class _Section:
         return 1 + max(len(self.rows), 1)
 
     def lines(self, height: int, width: int) -> list[Styled]:
-        """The table in so many lines; the last one tells how many rows are missing."""
+        """The table in so many lines; the last one counts the rows that are missing."""
         if not self.rows:
             return [styled(_cut(self.empty, width), dim=True)][:height]
         fits = len(self.rows) if self.height <= height else max(height - 2, 1)
@@ -54,7 +54,7 @@ def frame(picture: Picture, width: int, height: int, hint: str = "") -> list[Sty
     Args:
         hint: what keys do.
     """
-    head, foot = [_head(picture, width, hint)], [styled(_cut(said, width), dim=True) for said in picture.missing]
+    head, foot = [_head(picture, width, hint)], [styled(_cut(line, width), dim=True) for line in picture.missing]
     sections = _sections(picture)
     room = height - len(head) - len(foot)
     if room < len(sections) * _LEAST:  # a small window: the last sections, and what is not known, have no place

@@ -46,14 +46,14 @@ def top(app: AppContext, *, interval: timedelta, once: bool, as_json: bool, inde
 
     It reads the brokers and the events, and changes nothing. The slowest running jobs are those of which workers report
     that their partition waits for them, or that they are stuck. With an index, failures are those of the last hour;
-    without one, those that it has seen, and the last line says so.
+    without one, those that it has seen, and the last line shows that.
 
     \b
     Examples:
       stoker -A shop.jobs:pipeline top
       stoker -A shop.jobs:pipeline top --once --json | jq '.queues[] | select(.growth_per_s > 0) | .name'
 
-    Exit codes: 0; 3 when Kafka cannot be reached at the start. Later it goes on, and says so.
+    Exit codes: 0; 3 when Kafka cannot be reached at the start. Later it goes on, and shows that.
     """
     from ...topology.planning.access import require_rights
     from ...topology.planning.rights import Duty
@@ -106,7 +106,7 @@ class _Looking(threading.Thread):
         self.failure: Exception | None = None
 
     def run(self) -> None:
-        """Look until told to end, or until something fails that no waiting mends."""
+        """Look until a signal ends it, or until something fails that no waiting mends."""
         from .gathering import PASSING, after
 
         while not self.ending.is_set():

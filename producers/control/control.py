@@ -46,7 +46,7 @@ class Control(BreakerControl, LimitControl):
         cluster: where; None reads the environment.
         operator: who orders; None takes `$STOKER_OPERATOR`, or the user that runs this process.
         command: from where, for the audit trail; None takes the name of this program.
-        is_audited: False gives orders without the audit topic, for an outage of that; each says so in its `detail`.
+        is_audited: False gives orders without the audit topic, for an outage of that; each notes that in its `detail`.
 
     Raises:
         NoCluster: none was given, and none is configured.

@@ -37,7 +37,7 @@ def check_blocked(order: ControlOrder, pipeline: Pipeline) -> None:
 
 
 def check_block(order: ControlOrder, pipeline: Pipeline) -> None:
-    """See that a block says what and why; raises as `check_target`."""
+    """See that a block names what and why; raises as `check_target`."""
     check_blocked(order, pipeline)
     if not order.reason.strip():
         raise OrderRefused(order.verb, "it needs a reason, for those who find it later")

@@ -110,7 +110,7 @@ def _listen(host: str, port: int, answer: Callable[[str], Answer]) -> _Server:
                 status, content_type, body = answer(self.path)
             except Exception:  # a scrape that fails must not pass for a process without metrics
                 _LOGGER.exception("%s could not be answered; jobs go on", self.path)
-                status, content_type, body = 500, "text/plain; charset=utf-8", b"failed: the log says why\n"
+                status, content_type, body = 500, "text/plain; charset=utf-8", b"failed: the log has the reason\n"
             self.send_response(status)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))

@@ -55,8 +55,8 @@ _INSTEAD: dict[object, str] = {
     timedelta: "use a float of seconds, or an int of milliseconds",
     set: "use a list, which has an order on the wire",
     frozenset: "use a list, which has an order on the wire",
-    list: "say what is in it, as list[str]",
-    dict: "say what is in it, as dict[str, int]",
+    list: "name what is in it, as list[str]",
+    dict: "name what is in it, as dict[str, int]",
     tuple: "use tuple[X, ...], a list, or a dataclass",
     complex: "use two floats",
 }
@@ -212,7 +212,7 @@ class Derivation:
             if kind in taken:
                 raise Misfit(
                     f"is a union of {label(taken[kind])} and {label(branch)}, which are both {kind} on the wire and "
-                    "could not be told apart; use two optional parameters, or wrap them in dataclasses"
+                    "could not be distinguished; use two optional parameters, or wrap them in dataclasses"
                 )
             taken[kind] = branch
         return UnionShape(sorted(branches, key=rank))
@@ -282,5 +282,5 @@ def _with_default(name: str, shape: AnyShape, default: object) -> FieldShape:
     """Make a field whose default, as the schema has it, is read as what was declared."""
     datum = shape.check(default)
     if not is_same(shape.undefault(shape.default(datum)), datum):
-        raise Misfit("has a default that a schema cannot tell from another value; leave it out, or make it None")
+        raise Misfit("has a default that a schema cannot distinguish from another value; leave it out, or make it None")
     return FieldShape(name=name, shape=shape, default=datum)

@@ -128,8 +128,8 @@ class RegistrySchemaStore:
             if found or not was_asked:
                 for job_type in sorted(self._job_types):
                     self._learn_versions(job_type, deadline)
-            # Only now: a schema that is read before its place among the versions is known could not be told from an
-            # older one.
+            # Only now: a schema that is read before its place among the versions is known could not be
+            # distinguished from an older one.
             for schema in found:
                 self._note("", schema, deadline)
             if failure is not None:

@@ -42,7 +42,7 @@ V = TypeVar("V")
 ADMIN_TIMEOUT_S: Final = 10.0
 _GRACE_S: Final = 2.0  # librdkafka answers at its own timeout; the future's is only there in case that it does not
 _PARTLESS: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION})
-"""No such partition, as a broker or as the client says it."""
+"""No such partition, as a broker or as the client reports it."""
 _GROUPLESS: Final = frozenset(
     {KafkaError.INVALID_REQUEST, KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}
 )
@@ -121,7 +121,7 @@ class Administration:
         """{topic: operations that this client may do to it, as Kafka names them}, of those named topics that exist.
 
         Nothing is allowed on a topic that may not even be asked for, whether it exists or not. None where the brokers
-        do not say.
+        do not report it.
         """
         if not names:
             return {}

@@ -48,8 +48,8 @@ def make_client(kind: _ClientClass[Client], config: Mapping[str, object]) -> Cli
 
 def refused_option(refusal: Exception, config: Mapping[str, object]) -> ClientOptionRefused:
     """Say which option the client does not take, and why."""
-    said = refusal.args[0].str() if isinstance(refusal, KafkaException) else str(refusal)
-    fault = masked(said.strip(), config)
+    text = refusal.args[0].str() if isinstance(refusal, KafkaException) else str(refusal)
+    fault = masked(text.strip(), config)
     option = max((name for name in config if name in fault), key=len, default="librdkafka")
     return ClientOptionRefused(option, _unreadable(option, config) or fault)
 

@@ -1,6 +1,6 @@
 """Why brokers do not answer, as far as it can be found from outside: the wrong protocol, name, password or certificate.
 
-Kafka's client reports some of these as "all brokers are down". What it says itself comes first; where that leaves the
+Kafka's client reports some of these as "all brokers are down". Its own messages come first; where that leaves the
 cause open, the port is asked once how it wants to be spoken to. Nothing but a TLS handshake is ever sent.
 """
 
@@ -47,12 +47,12 @@ _HINTS: Final = (
 
 def unreachable(cluster: ClusterSettings, complaints: Iterable[str]) -> ClusterUnreachable:
     """The error for brokers that do not answer, with the complaint of the client that shows best how to fix it."""
-    told = [_AFTER.sub("", masked(complaint, cluster.options)) for complaint in complaints]
-    telling = [complaint for complaint in told if not any(word in complaint for word in _SAYS_NOTHING)]
-    reason = next(iter(telling or told), "no answer in time")
-    if any("certificate verify failed" in complaint for complaint in telling):
+    masked_ones = [_AFTER.sub("", masked(complaint, cluster.options)) for complaint in complaints]
+    specific = [complaint for complaint in masked_ones if not any(word in complaint for word in _SAYS_NOTHING)]
+    reason = next(iter(specific or masked_ones), "no answer in time")
+    if any("certificate verify failed" in complaint for complaint in specific):
         return ClusterUnreachable(cluster.bootstrap_servers, *_distrust(cluster, reason))
-    known = ((complaint, fix) for word, fix in _HINTS for complaint in telling if word in complaint)
+    known = ((complaint, fix) for word, fix in _HINTS for complaint in specific if word in complaint)
     reason, fix = next(known, (reason, None))
     return ClusterUnreachable(cluster.bootstrap_servers, reason, fix or _ask_port(cluster))
 

@@ -43,7 +43,7 @@ class CataloguedJobType:
     """One job type. `tiers` are those that its failures climb, as in topic names; `key`, `tenant`: how each is made.
     `unique` is how its jobs are unique, in words; empty where they are not. `limits` are its own, in words, by name.
     `breaker` and `dead_guard` are in words as well, empty where there is none. `on_dead` and `on_late` are the names of
-    job types; `story_arguments` says whether they are told the arguments.
+    job types; with `story_arguments`, they are given the arguments.
 
     `isolation` is `process` or `none`; `memory_limit_bytes` is that of an isolated job, None for no limit.
     """

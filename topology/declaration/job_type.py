@@ -156,7 +156,7 @@ class JobType(Generic[P, R]):
         on_dead: the job type that is enqueued once for each of its dead letters, with its `JobStory`.
         on_late: the same for each of its jobs that is late.
         late_after: a job is late when it has waited for so long; None takes `slo.wait`.
-        story_arguments: whether the stories of its jobs tell their arguments to those who follow.
+        story_arguments: whether the stories of its jobs show their arguments to those who follow.
         description: for the catalogue; the docstring's first line by default.
     """
 

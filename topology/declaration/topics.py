@@ -24,7 +24,7 @@ LIFTED_FOR: Final = timedelta(days=7)
 """How long the log keeps it that an order was lifted."""
 WORKERS_RETENTION: Final = timedelta(days=7)
 STATS_RETENTION: Final = timedelta(hours=6)
-"""Of statistics, which reach back an hour: long enough to tell since when there are no new ones."""
+"""Of statistics, which reach back an hour: long enough to show since when there are no new ones."""
 AUDIT_RETENTION: Final = timedelta(days=400)
 """Of who ordered what: a year, and what a yearly review needs beyond it."""
 IN_SYNC_COPIES: Final = 2
@@ -207,7 +207,7 @@ def _stats_configs() -> dict[str, str]:
 
 
 def _shares_configs() -> dict[str, str]:
-    """For twice the longest window: a new giver reads what was used in it. The brokers' clock tells how long ago."""
+    """For twice the longest window: a new giver reads what was used in it. The brokers' clock dates it."""
     return {
         **_kept_for(2 * LONGEST_PER),
         "segment.bytes": str(LEDGER_SEGMENT_BYTES),
@@ -265,7 +265,7 @@ def _progress_configs(queue: Queue) -> dict[str, str]:
 
 
 def _limits_configs(queue: Queue) -> dict[str, str]:
-    """For twice the longest window: a new owner reads what was used in it. The brokers' clock tells how long ago."""
+    """For twice the longest window: a new owner reads what was used in it. The brokers' clock dates it."""
     return {
         **_kept_for(2 * LONGEST_PER),
         "segment.bytes": str(LEDGER_SEGMENT_BYTES),

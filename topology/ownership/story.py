@@ -117,9 +117,9 @@ def follower_faults(option: str, follower: object) -> list[str]:
 
 
 def late_after_of(own: timedelta | None, slo: object, inherited: timedelta | None) -> timedelta | None:
-    """After which wait a job of a type is late, as far as `late_after=` says it: its own, or else the queue's.
+    """After which wait a job of a type is late, as far as `late_after=` sets it: its own, or else the queue's.
 
-    What the type itself promises of the wait comes before what the queue says.
+    What the type itself promises of the wait comes before what the queue sets.
 
     Args:
         slo: the job type's own.

@@ -87,7 +87,7 @@ def read_span_context(headers: Mapping[str, bytes]) -> trace.SpanContext:
 
 
 def is_unsampled(trace_parent: bytes) -> bool:
-    """Whether a `traceparent` says that nobody records its trace.
+    """Whether nobody records the trace of a `traceparent`, by its flags.
 
     >>> is_unsampled(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")
     True

@@ -176,7 +176,7 @@ def replace_headers(
 
 
 def origin_headers(command: str, version: str) -> HeaderList:
-    """The headers of an audit record that say from where an order was given, as far as that is known."""
+    """The headers of an audit record that hold from where an order was given, as far as that is known."""
     known = {COMMAND: command, VERSION: version}
     return [(name, value.encode()) for name, value in known.items() if value]
 
