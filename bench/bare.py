@@ -43,7 +43,7 @@ def drain(part: Part, _say: Say) -> Result:
 def drain_by_hand(part: Part, _say: Say) -> Result:
     """Do so with fastavro's reader, as one writes such a loop with confluent-kafka and fastavro."""
     job = only_job(part.pipeline())
-    schema = fastavro.parse_schema(job.contract.schema)
+    schema = fastavro.parse_schema(dict(job.contract.schema))
     return _drained(part, job, lambda message: _read_by_hand(message, schema))
 
 

@@ -11,8 +11,8 @@ from .breakers.breakers import NO_BREAKERS, Breakers
 from .gates.gate import Gate
 from .gates.gate_row import GateRow
 from .gates.pauses import Pauses
+from .limits.assembly import make_reservations, make_shares
 from .limits.limits import LimitPeers, Limits
-from .limits.making import make_reservations, make_shares
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,12 +32,11 @@ from . import log_keys
 from .assembly import SharedParts, WorkerParts
 from .breakers.failure_watch import FailureWatch
 from .contract_check import ContractCheck
+from .control.assembly import make_control
 from .control.control_thread import ControlThread
-from .control.making import make_control
 from .control.process import WorkerProcess, count_runners
 from .errors import WorkerCrashed, WorkerInChild
 from .gates.pauses import Pause
-from .hanging import PollThreadWatch
 from .inspection.queue_inspection import QueueInspection
 from .inspection.snapshot import QueueSnapshot
 from .instruments.instrument import Instrument
@@ -46,11 +45,12 @@ from .isolation import child_flag
 from .metrics.queue_metrics import QueueMetrics
 from .metrics.worker_health import WorkerHealth
 from .metrics.worker_metrics import WorkerMetrics
+from .poll_thread_watch import PollThreadWatch
 from .queue_worker import QueueWorker
 from .records.cancels import Cancels
 from .records.reschedules import JobOrders, Reschedules
 from .runners.forks import PROCESS
-from .schedules.making import make_schedules
+from .schedules.assembly import make_schedules
 from .schedules.schedule_thread import ScheduleThread
 from .settings import WorkerSettings
 from .standard_streams import fill_descriptors

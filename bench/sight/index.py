@@ -18,13 +18,13 @@ from typing import Any, Final
 from cluster import Site
 from figures import Figure, Measure, Sizes, Values, below, percentile
 
-from stoker.operations.job_index.building import WRITE_AT
+from stoker.operations.job_index.builder import WRITE_AT
 from stoker.operations.job_index.database import open_for_writing, steps_to_finish, throw_away
 from stoker.operations.job_index.entries import JobEntry, Setback, shown_id
-from stoker.operations.job_index.queries import IndexReader, JobFilter
+from stoker.operations.job_index.index_reader import IndexReader, JobFilter
+from stoker.operations.job_index.index_writer import IndexWriter
 from stoker.operations.job_index.states import State, step_of_record, step_of_state
 from stoker.operations.job_index.stories import story_of
-from stoker.operations.job_index.writing import IndexWriter
 from stoker.topology.declaration.topics import Role
 
 LIVE_BATCH: Final = 5_000

@@ -12,7 +12,7 @@ from jobs import TIER
 
 from sight.in_turn import PAIRS, Way, drained_in_turn, mean
 from stoker.operations.catalogue.forms import entries, row
-from stoker.operations.scaling.observing import LoadReader
+from stoker.operations.scaling.load_reader import LoadReader
 from stoker.topology import JobStory, Pipeline, Slo
 from stoker.topology.declaration.catalogue import catalogue
 

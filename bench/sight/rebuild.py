@@ -11,10 +11,10 @@ from figures import Figure, Measure, Sizes, Values, at_least
 from part import Part
 from processes import do
 
-from stoker.operations.job_index.building import collect_rarely
+from stoker.operations.job_index.builder import collect_rarely
 from stoker.operations.job_index.database import throw_away
-from stoker.operations.job_index.following import Follower
-from stoker.operations.job_index.queries import IndexReader, JobFilter
+from stoker.operations.job_index.index_reader import IndexReader, JobFilter
+from stoker.operations.job_index.topic_follower import Follower
 
 GIVE_UP_S: Final = 900.0
 LEAST_PER_S: Final = 10_000_000 / 300

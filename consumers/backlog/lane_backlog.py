@@ -8,7 +8,7 @@ from typing import Final
 
 from ..records.assignment import Assignment, Lane, Place
 from ..records.record import Record
-from .coming import Coming
+from .expected_records import Coming
 from .offset_queues import OffsetQueues
 
 _OFFSET_BITS: Final = 44

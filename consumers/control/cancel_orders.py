@@ -13,7 +13,7 @@ from ...topology.wire.orders import Verb, cancel_key, cancelled_by
 from ..records.cancel_filters import CancelFilter
 from ..records.cancellation import Cancellation
 from ..records.cancels import Cancels, name_of_job
-from .forgetting import Forgetter
+from .order_forgetter import Forgetter
 from .order_takers import OrderTaker, utc_now
 from .process import EndCancelled
 

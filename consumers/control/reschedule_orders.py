@@ -18,7 +18,7 @@ from ...topology.wire.orders import (
 )
 from ..records.cancels import name_of_job
 from ..records.reschedules import Reschedules
-from .forgetting import Forgetter
+from .order_forgetter import Forgetter
 from .order_takers import OrderTaker, utc_now
 
 FORGET_INTERVAL_S: Final = 60.0

@@ -27,9 +27,9 @@ from .accounts import Account, Accounts
 from .closed_types import ClosedTypes
 from .keepers import Keepers
 from .reports import LimitReports
-from .reserving import LimitReservations
+from .reserved_limits import LimitReservations
 from .scope import Scope
-from .sharing import LimitSharing
+from .shared_limits import LimitSharing
 
 _LOGGER = logging.getLogger("stoker.limits")
 

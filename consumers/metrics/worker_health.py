@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from ...producers.metrics.health import HealthReport
-from ..hanging import STUCK_AFTER_S
 from ..inspection.queue_inspection import PartitionInspection
+from ..poll_thread_watch import STUCK_AFTER_S
 from ..queue_worker import QueueWorker
 
 RESTORING: Final = "restoring"

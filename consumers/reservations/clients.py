@@ -7,7 +7,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from ...topology.cluster.leaders import ask_leaders
-from .parts import OnWritten
+from .ports import OnWritten
 
 BATCH: Final = 1_000
 LAST_S: Final = 1.0

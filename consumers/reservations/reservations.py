@@ -23,7 +23,7 @@ from ...schemas.reservation_records import (
 from .. import log_keys
 from .ownership import FEW_ENTRIES, Ownership, Phase, Renewal
 from .partition_log import PartitionLog
-from .parts import LevelReader, LevelWriter, ReservationParts, ReservedLimits
+from .ports import LevelReader, LevelWriter, ReservationParts, ReservedLimits
 
 _LOGGER = logging.getLogger("stoker.limits")
 

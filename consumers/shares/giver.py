@@ -19,7 +19,7 @@ from ...schemas.share_records import ShareKind, ShareRecord, decode_share, encod
 from ...topology.declaration.limits import Limit, Rate
 from .. import log_keys
 from ..meters.limit_report import LimitReport
-from .parts import SharedLimits, SharesParts, SharesReader, SharesWriter
+from .ports import SharedLimits, SharesParts, SharesReader, SharesWriter
 from .share_book import SLOTS_VALID_S, ShareBook
 
 _LOGGER = logging.getLogger("stoker.limits")

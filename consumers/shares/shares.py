@@ -17,7 +17,7 @@ from ...schemas import Undecodable, UnknownSchema
 from ...schemas.share_records import ShareEntry, ShareKind, ShareRecord, decode_share, encode_share
 from .. import log_keys
 from .giver import ASK_S, Giver
-from .parts import SharedLimits, SharesParts, SharesReader, SharesWriter
+from .ports import SharedLimits, SharesParts, SharesReader, SharesWriter
 
 _LOGGER = logging.getLogger("stoker.limits")
 

@@ -22,7 +22,7 @@ from ...topology import ClusterSettings, Pipeline
 from ...topology.planning.recording import TOPOLOGY_APPLIED
 from ...topology.wire.headers import COMMAND, VERSION, HeaderList, header_map
 from ...topology.wire.orders import LIFTS, ONCE, UNAUDITED, in_words
-from ..control.giving import described
+from ..control.order_output import described
 from ..replay.audit import Action
 
 SCHEDULE: Final = "schedule"

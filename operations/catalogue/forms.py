@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from ...topology.durations import format_duration
-from .measuring import NOT_MEASURED, Measured
+from .measurements import NOT_MEASURED, Measured
 
 if TYPE_CHECKING:
     from ...topology.declaration.catalogue import Catalogue, CataloguedJobType, CataloguedQueue, CataloguedSlo

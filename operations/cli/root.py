@@ -44,13 +44,13 @@ COMMANDS: Final = {
     "broker": "Start, stop and reset this folder's embedded broker.",
     "doctor": "Check from outside that each promise is held.",
 }
-"""{command: its one line}; `operations/commands/<command>.py` holds a click command of the same name."""
+"""{command: its one line}; a module of `operations/commands/`, or of its folder in `_ELSEWHERE`, has it."""
 _ELSEWHERE: Final = {
-    "status": "job_commands",
-    "catalogue": "job_commands",
-    "jobs": "job_commands",
+    "status": "index_commands",
+    "catalogue": "index_commands",
+    "jobs": "index_commands",
     "audit-log": "audit_log",
-    "statistics": "job_commands",
+    "statistics": "index_commands",
     "top": "top",
     "monitoring": "monitoring",
     "scale": "scaling",

@@ -14,7 +14,7 @@ from ..cli.parameters import MetricsAddress
 
 if TYPE_CHECKING:
     from ...consumers.worker import Worker
-    from ..status.fleet_view import FleetView
+    from ..queue_status.fleet_view import FleetView
 
 SUPERVISED: Final = "--supervised"
 RELAYED: Final = "--relayed"
@@ -38,7 +38,7 @@ def run_fleet(
     from ...consumers.fleet import Fleet
     from ...consumers.metrics.systemd import notifying
     from ...producers.metrics.health import AlwaysWell
-    from ..status.fleet_view import fleet_screen
+    from ..queue_status.fleet_view import fleet_screen
 
     if metrics is not None:
         metrics.check_free(processes)
@@ -59,7 +59,7 @@ def run_fleet(
 
 def _view(app: AppContext, queues: tuple[str, ...], processes: int) -> FleetView:
     from ..cluster_view import ClusterView
-    from ..status.fleet_view import FleetView
+    from ..queue_status.fleet_view import FleetView
 
     chosen = app.find_queues(queues)
     return FleetView(ClusterView(app.cluster), chosen, processes)

@@ -19,11 +19,11 @@ from ..instants import rounded
 if TYPE_CHECKING:
     from ...topology import Queue
     from ..cluster_view import ClusterView
+    from ..queue_status.fill import Fill
+    from ..queue_status.holdup_reports import HoldupReport
+    from ..queue_status.queues import Backlog, OffsetReading, QueueStatus
+    from ..queue_status.waiting_reports import WaitingCounts
     from ..statistics.reading import Statistics
-    from ..status.fill import Fill
-    from ..status.holdup_reports import HoldupReport
-    from ..status.queues import Backlog, OffsetReading, QueueStatus
-    from ..status.waiting_reports import WaitingCounts
 
 Complete = Callable[[Sequence["QueueStatus"]], list["QueueStatus"]]
 
@@ -89,7 +89,7 @@ def queues(
 
 def _completing(app: AppContext, count_dead: Callable[[QueueStatus], int | None]) -> Complete:
     """Adds what is read from other topics than those of jobs: open dead letters, and orders."""
-    from ..status.queue_orders import QueueOrders
+    from ..queue_status.queue_orders import QueueOrders
 
     orders = QueueOrders(app.pipeline, app.cluster)
 
@@ -110,7 +110,7 @@ def _completing(app: AppContext, count_dead: Callable[[QueueStatus], int | None]
 
 
 def _once(view: ClusterView, chosen: Sequence[Queue], sample: timedelta, complete: Complete) -> list[QueueStatus]:
-    from ..status.queues import read_offsets
+    from ..queue_status.queues import read_offsets
 
     reading, before = read_offsets(view, chosen), None
     if sample:
@@ -126,7 +126,7 @@ def _inspect(
     before: OffsetReading | None,
     complete: Complete,
 ) -> list[QueueStatus]:
-    from ..status.queues import inspect_queues
+    from ..queue_status.queues import inspect_queues
 
     return complete(inspect_queues(view, chosen, reading, before))
 
@@ -138,7 +138,7 @@ def _watch(
     from confluent_kafka import KafkaException
 
     from ...topology.cluster.settings import ClusterUnreachable
-    from ..status.queues import read_offsets
+    from ..queue_status.queues import read_offsets
     from ..stored_jobs.errors import ReadStalled
 
     before: OffsetReading | None = None
@@ -170,7 +170,7 @@ def _passes(error: Exception) -> bool:
 
 def _count_all_of(app: AppContext) -> Callable[[QueueStatus], int | None]:
     """Counts open dead letters by reading their whole topics."""
-    from ..status.queues import count_open_dead_letters
+    from ..queue_status.queues import count_open_dead_letters
 
     return lambda status: (
         status.dead_at_most and count_open_dead_letters(app.cluster, app.pipeline.find_queue(status.name))
@@ -224,7 +224,7 @@ def queue_lines(statuses: Sequence[QueueStatus], statistics: Statistics | None =
 
 def _notes(status: QueueStatus) -> list[str]:
     """Lines below a queue: how full it is, how old, what was ordered, and why its jobs wait."""
-    from ..status.queue_orders import order_lines
+    from ..queue_status.queue_orders import order_lines
 
     fill = [] if status.fill is None else [f"  {status.fill.sentence}"]
     ordered = [f"  {line}" for line in order_lines(status.orders)]
@@ -254,7 +254,7 @@ def _backlog_row(backlog: Backlog) -> Sequence[object]:
 
 def queue_data(status: QueueStatus) -> dict[str, object]:
     """One queue for `--json`."""
-    from ..control.giving import order_document
+    from ..control.order_output import order_document
 
     now = datetime.now(UTC)
     return {

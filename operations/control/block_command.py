@@ -10,9 +10,9 @@ import click
 from ..cli.app import AppContext, pass_app
 from ..cli.parameters import Options
 from ..cli.publishing import Printer
-from .asking import ASKING, Asking, asking_of, show_meant
-from .giving import BLOCKED, DISCARD, GIVING, UNTIL, Giving, give, giving_of, with_all, without_reason
-from .watching import watch_ended
+from .confirmation import ASKING, Asking, asking_of, show_meant
+from .ended_watch import watch_ended
+from .order_output import BLOCKED, DISCARD, GIVING, UNTIL, Giving, give, giving_of, with_all, without_reason
 
 if TYPE_CHECKING:
     from ...producers.control import Control, OrderReceipt

@@ -12,9 +12,9 @@ from ..cli.app import AppContext, pass_app
 from ..cli.output import echo_line
 from ..cli.parameters import FromNow
 from ..cli.publishing import Printer
-from .asking import ASKING, Asking, asking_of, show_meant
-from .giving import GIVING, NOTHING_LIFTED, Giving, give, giving_of, until_option, with_all, without_reason
-from .watching import watch_ended
+from .confirmation import ASKING, Asking, asking_of, show_meant
+from .ended_watch import watch_ended
+from .order_output import GIVING, NOTHING_LIFTED, Giving, give, giving_of, until_option, with_all, without_reason
 
 if TYPE_CHECKING:
     from ...producers.control import Control, OrderReceipt

@@ -10,7 +10,7 @@ import click
 
 from ..cli.app import AppContext, pass_app
 from ..cli.parameters import Options
-from .giving import (
+from .order_output import (
     BLOCKED,
     BREAKERS,
     CHANGES,

@@ -9,7 +9,7 @@ import click
 from ..cli.app import AppContext, pass_app
 from ..cli.output import echo_line
 from ..cli.publishing import shown_reading
-from .giving import GIVING, give, giving_of, with_all
+from .order_output import GIVING, give, giving_of, with_all
 
 if TYPE_CHECKING:
     from ...producers.control import Control, OrderReceipt

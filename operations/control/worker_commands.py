@@ -14,8 +14,8 @@ from ..cli.exit_codes import ExitCode
 from ..cli.failures import Failure
 from ..cli.output import echo_line, print_json
 from ..cli.parameters import Duration, Options
-from .giving import WORKERS, with_all
 from .order_commands import ABOUT_WORKERS, add_commands
+from .order_output import WORKERS, with_all
 
 if TYPE_CHECKING:
     from ...producers.control import Answers

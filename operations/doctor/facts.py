@@ -13,10 +13,10 @@ from confluent_kafka import KafkaException
 from ...topology import Pipeline, Queue
 from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from ..cluster_view import ClusterView, ConsumerGroup, Partition, partitions_of
-from ..status.holdup_reports import NO_HOLDUPS, Holdups, read_holdups
-from ..status.queue_heads import read_heads
-from ..status.queues import Heads, OffsetReading, read_offsets, still_partitions, waiting_heads
-from ..status.standstill import Standstill
+from ..queue_status.holdup_reports import NO_HOLDUPS, Holdups, read_holdups
+from ..queue_status.queue_heads import read_heads
+from ..queue_status.queues import Heads, OffsetReading, read_offsets, still_partitions, waiting_heads
+from ..queue_status.standstill import Standstill
 from ..stored_jobs.dead_letter_counts import RecentDeadLetters, count_recent
 from ..stored_jobs.job_record import JobRecord
 

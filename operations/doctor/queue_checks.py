@@ -8,8 +8,8 @@ from typing import Final
 
 from ...topology import Pipeline, Queue, format_duration
 from ..instants import rounded
-from ..status.queues import due_of
-from ..status.standstill import unexplained
+from ..queue_status.queues import due_of
+from ..queue_status.standstill import unexplained
 from ..stored_jobs.dead_letter_counts import RecentDeadLetters
 from .facts import Facts
 from .findings import Finding, at_risk, broken, kept, unknown

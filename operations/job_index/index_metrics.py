@@ -12,7 +12,7 @@ from ...consumers.machine import resident_bytes
 from ...producers.metrics import catalogue as metrics
 from ...producers.metrics.health import HealthReport
 from ...producers.metrics.sample import Sample
-from .following import Progress
+from .topic_follower import Progress
 
 HANGS_AFTER_S: Final = 600.0
 """A turn that adds the indexes of a large file, after it was built, takes minutes."""

@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from .entries import Disposal, JobEntry, Setback, entries_of_event, entry_of_record
+from .index_reader import Happening, IndexReader, ListedJob
 from .ledger_names import ended_by
-from .passing import ask_passed
-from .queries import Happening, IndexReader, ListedJob
-from .reading import origins_of
+from .passed_jobs import ask_passed
 from .states import State, attempt_of_step, mended_step, passed_step, told_by
+from .topic_reading import origins_of
 
 if TYPE_CHECKING:
     from confluent_kafka import Message

@@ -19,7 +19,7 @@ from ..cli.process_end import stop_signals
 if TYPE_CHECKING:
     from ...topology import Queue
     from .load import QueueLoad, ScalingPolicy
-    from .observing import LoadReader
+    from .load_reader import LoadReader
     from .rule import Recommendation
 
 LEAST_SAMPLE: Final = timedelta(milliseconds=200)
@@ -113,7 +113,7 @@ def scale(
     """
     from ...topology.planning.access import require_rights
     from ...topology.planning.rights import Duty
-    from .observing import LoadReader
+    from .load_reader import LoadReader
 
     at = MetricsAddress.given(metrics_number, metrics_host)
     if at is not None and not watch:
@@ -159,7 +159,7 @@ def _watch(
     showing: _Showing,
 ) -> None:
     """Look until SIGTERM, also over a restart of the brokers; only the first reading must succeed."""
-    from .watching import Watching
+    from .scale_health import Watching
 
     watching = Watching(policies, max(STALE_S, 3 * sample.total_seconds()))
     with ExitStack() as stack:

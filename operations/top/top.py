@@ -15,10 +15,10 @@ import click
 from ..cli.app import AppContext, pass_app
 from ..cli.output import echo_line, print_json_line
 from ..cli.parameters import Duration
-from ..job_commands.options import INDEX
+from ..index_commands.options import INDEX
 
 if TYPE_CHECKING:
-    from .gathering import Gatherer
+    from .gatherer import Gatherer
     from .picture import Picture
 
 SHORTEST_S: Final = 0.5
@@ -58,7 +58,7 @@ def top(app: AppContext, *, interval: timedelta, once: bool, as_json: bool, inde
     from ...topology.planning.access import require_rights
     from ...topology.planning.rights import Duty
     from ..job_index.database import index_path
-    from .gathering import Gatherer
+    from .gatherer import Gatherer
 
     require_rights(Duty.QUEUES, app.pipeline, app.cluster)
     every_s = max(interval.total_seconds(), SHORTEST_S)
@@ -72,7 +72,7 @@ def top(app: AppContext, *, interval: timedelta, once: bool, as_json: bool, inde
 def _print(gatherer: Gatherer, every_s: float, *, once: bool, as_json: bool) -> None:
     """Print frames; the first one after an interval, so that it has rates."""
     from .frames import frame
-    from .gathering import PASSING
+    from .gatherer import PASSING
     from .picture import picture_document
 
     gatherer.picture()
@@ -107,7 +107,7 @@ class _Looking(threading.Thread):
 
     def run(self) -> None:
         """Look until a signal ends it, or until something fails that no waiting mends."""
-        from .gathering import PASSING, after
+        from .gatherer import PASSING, after
 
         while not self.ending.is_set():
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from confluent_kafka import Producer
 
-from stoker.operations.status.queue_heads import read_heads
+from stoker.operations.queue_status.queue_heads import read_heads
 from stoker.operations.stored_jobs.topic_reader import TopicReader
 from stoker.schemas import Compatibility
 from stoker.schemas.stores.topic_store import TopicSchemaStore

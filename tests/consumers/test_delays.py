@@ -10,7 +10,7 @@ import pytest
 
 from stoker.consumers.inspection import waiting_counts
 from stoker.operations.cluster_view import ClusterView
-from stoker.operations.status.queues import inspect_queues, read_offsets
+from stoker.operations.queue_status.queues import inspect_queues, read_offsets
 from stoker.producers import AsyncProducer, Producer, Receipt
 from stoker.topology import ClusterSettings, Queue
 from stoker.topology.declaration.delays import DelayClass

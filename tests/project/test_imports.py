@@ -115,7 +115,7 @@ FOLDERS = {
             "fairness",
         ),
         *("isolation", "polling", "group", "inspection", "control", "schedules"),
-        *("declared_gates", "declared_runners", "assembly", "queue_worker", "hanging", "metrics", "worker"),
+        *("declared_gates", "declared_runners", "assembly", "queue_worker", "poll_thread_watch", "metrics", "worker"),
     ),
     "operations": (
         *(
@@ -133,7 +133,7 @@ FOLDERS = {
             "stored_jobs",
             "replay",
             "statistics",
-            "status",
+            "queue_status",
             "job_index",
             "catalogue",
             "doctor",
@@ -143,7 +143,7 @@ FOLDERS = {
             "audit_log",
             "scaling",
             "commands",
-            "job_commands",
+            "index_commands",
             "top",
             "monitoring",
         ),

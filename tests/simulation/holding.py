@@ -16,8 +16,8 @@ from confluent_kafka import Message
 from simulation.virtual_time import CLOCK
 from stoker.consumers.control.block_orders import BlockOrders
 from stoker.consumers.control.cancel_orders import CancelOrders
-from stoker.consumers.control.forgetting import Forgetter
 from stoker.consumers.control.limit_orders import LimitOrders
+from stoker.consumers.control.order_forgetter import Forgetter
 from stoker.consumers.control.orders import Orders
 from stoker.consumers.control.pause_orders import PauseOrders
 from stoker.consumers.control.process import EndCancelled, WorkerProcess

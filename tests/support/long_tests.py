@@ -28,7 +28,7 @@ LONG: Final = (
     "consumers/inbox/test_inbox_crashes.py",
     "consumers/settling/test_silent_events.py",
     "operations/job_index/test_outside_ledger.py",
-    "operations/job_index/test_following.py",
+    "operations/job_index/test_topic_follower.py",
     "consumers/test_crashes.py",
     "consumers/partitions/test_moved_partitions.py",
     "consumers/isolation/test_child_pool.py",

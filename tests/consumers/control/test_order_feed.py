@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.consumers.control.cancel_orders import CancelOrders
-from stoker.consumers.control.forgetting import Forgetter
 from stoker.consumers.control.order_feed import OrderFeed
+from stoker.consumers.control.order_forgetter import Forgetter
 from stoker.consumers.control.orders import Orders
 from stoker.consumers.control.pause_orders import PauseOrders
 from stoker.consumers.gates.gate_row import GateRow

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, Message
 from stoker.consumers.control import cancel_orders
 from stoker.consumers.control.block_orders import BlockOrders
 from stoker.consumers.control.cancel_orders import CancelOrders
-from stoker.consumers.control.forgetting import Forgetter
+from stoker.consumers.control.order_forgetter import Forgetter
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.pauses import Pauses
 from stoker.consumers.partitions.ledger import Ledger

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stoker.consumers import Worker, WorkerSettings, current_job, hanging
+from stoker.consumers import Worker, WorkerSettings, current_job, poll_thread_watch
 from stoker.consumers.errors import WorkerCrashed
 from stoker.consumers.inspection.queue_inspection import (
     GateInspection,
@@ -175,7 +175,7 @@ def test_a_poll_thread_that_hangs_is_reported_with_its_stack(
     cluster: ClusterSettings, namespace: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And again as long as it lasts; an inspection shows it too, without asking that thread."""
-    monkeypatch.setattr(hanging, "STUCK_AFTER_S", 0.4)
+    monkeypatch.setattr(poll_thread_watch, "STUCK_AFTER_S", 0.4)
     pipeline, _ = declare_queue(namespace)
     create(pipeline, cluster)
     gate, keep_house = Gate(), QueueWorker._keep_house
@@ -202,8 +202,8 @@ def test_a_worker_whose_poll_thread_hangs_for_good_ends(
     cluster: ClusterSettings, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its partitions are with others by then: a supervisor's restart brings it back, and nothing else would."""
-    monkeypatch.setattr(hanging, "STUCK_AFTER_S", 0.2)
-    monkeypatch.setattr(hanging, "GIVE_UP_AFTER_S", 0.5)
+    monkeypatch.setattr(poll_thread_watch, "STUCK_AFTER_S", 0.2)
+    monkeypatch.setattr(poll_thread_watch, "GIVE_UP_AFTER_S", 0.5)
     pipeline, _ = declare_queue(namespace)
     create(pipeline, cluster)
     gate = Gate()

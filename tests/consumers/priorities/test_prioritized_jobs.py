@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Message, TopicPartition
 
 from consumers.priorities.test_priorities import record_at
-from stoker.consumers.control.forgetting import Forgetter
+from stoker.consumers.control.order_forgetter import Forgetter
 from stoker.consumers.control.reschedule_orders import PriorityOrders
 from stoker.consumers.records.outcomes import DONE, SKIPPED
 from stoker.consumers.records.reschedules import COMMITTED_AFTER_S, Reschedules

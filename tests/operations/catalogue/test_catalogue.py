@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from stoker.operations.catalogue.burn_rates import burn_rates
-from stoker.operations.catalogue.measuring import Measured
+from stoker.operations.catalogue.measurements import Measured
 from stoker.operations.cli import main
 from stoker.topology import Pipeline, Slo
 from stoker.topology.declaration.catalogue import CataloguedSlo

@@ -10,7 +10,7 @@ import pytest
 
 from stoker.consumers.control import control_thread
 from stoker.operations.cli.exit_codes import ExitCode
-from stoker.operations.control import watching
+from stoker.operations.control import ended_watch
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from support.scenes.shop_application import Shop, make_shop, open_shop
@@ -140,7 +140,7 @@ def test_people_watch_how_many_jobs_have_ended(
 ) -> None:
     """Until all have, or none does any more, or no worker runs."""
     monkeypatch.setattr(control_thread, "STATUS_INTERVAL_S", 0.3)
-    monkeypatch.setattr(watching, "IDLE_S", 2.0)
+    monkeypatch.setattr(ended_watch, "IDLE_S", 2.0)
     words = ("control", "cancel", "--type", "send_mail", "--reason", "wrong price", "--yes", "--watch")
     with Producer(shop.pipeline, cluster) as producer:
         mail = shop.pipeline.job_types["send_mail"]

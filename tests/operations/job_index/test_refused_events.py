@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from stoker.consumers import Worker, WorkerSettings
-from stoker.operations.job_index import following
-from stoker.operations.job_index.following import Follower
-from stoker.operations.job_index.queries import IndexReader, JobFilter
+from stoker.operations.job_index import topic_follower
+from stoker.operations.job_index.index_reader import IndexReader, JobFilter
+from stoker.operations.job_index.topic_follower import Follower
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Pipeline, RetryPolicy
 from support.kafka.configs import change_configs
@@ -48,7 +48,7 @@ def test_the_index_has_all_jobs_although_events_were_refused_for_a_while(
     cluster: ClusterSettings, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broker refuses each record of events; when it takes them again, so does the client that was refused."""
-    monkeypatch.setattr(following, "MEND_AFTER_S", 0.0)
+    monkeypatch.setattr(topic_follower, "MEND_AFTER_S", 0.0)
     pipeline, queue = declare_queue(namespace)
 
     @pipeline.job(queue, retry=RetryPolicy(attempts=1))

@@ -22,8 +22,8 @@ from grafana_foundation_sdk.models.dashboard import Dashboard as GrafanaDashboar
 
 from stoker.consumers import Worker, WorkerSettings
 from stoker.operations.cli import main as stoker
-from stoker.operations.job_index.following import Follower
 from stoker.operations.job_index.index_metrics import IndexMetrics
+from stoker.operations.job_index.topic_follower import Follower
 from stoker.operations.monitoring.dashboards import DASHBOARDS
 from stoker.operations.monitoring.grafana import grafana_document
 from stoker.operations.monitoring.panel import Dashboard

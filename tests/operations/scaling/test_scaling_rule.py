@@ -11,9 +11,9 @@ import pytest
 
 from stoker.operations.scaling.load import Admission, QueueLoad, ScalingPolicy, target_wait_of
 from stoker.operations.scaling.rule import Bound, recommend
+from stoker.operations.scaling.scale_health import Watching
 from stoker.operations.scaling.scaler import Scaler, recommend_once
 from stoker.operations.scaling.text import samples_of, scale_document, scale_lines
-from stoker.operations.scaling.watching import Watching
 from stoker.topology import Pipeline, Slo
 
 pytestmark = pytest.mark.timeout(60)

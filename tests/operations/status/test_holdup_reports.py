@@ -19,9 +19,9 @@ from stoker.operations.commands.queues import holdup_data
 from stoker.operations.doctor.facts import gather
 from stoker.operations.doctor.findings import Verdict
 from stoker.operations.doctor.queue_checks import check_queue
-from stoker.operations.status import holdup_reports
-from stoker.operations.status.holdup_reports import BELIEVED_FOR, HoldupReport, Holdups, read_holdups, report_of
-from stoker.operations.status.queues import QueueStatus, inspect_queues, read_offsets
+from stoker.operations.queue_status import holdup_reports
+from stoker.operations.queue_status.holdup_reports import BELIEVED_FOR, HoldupReport, Holdups, read_holdups, report_of
+from stoker.operations.queue_status.queues import QueueStatus, inspect_queues, read_offsets
 from stoker.operations.stored_jobs.errors import ReadStalled
 from stoker.producers import Producer
 from stoker.schemas import encode_own

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from stoker.operations.cli.exit_codes import ExitCode
 from stoker.operations.cluster_view import ClusterView
-from stoker.operations.status.queues import (
+from stoker.operations.queue_status.queues import (
     OffsetReading,
     QueueStatus,
     count_open_dead_letters,
@@ -295,7 +295,7 @@ def test_watching_goes_on_over_an_outage(shop: Shop, cluster: ClusterSettings, m
             raise ClusterUnreachable(cluster.bootstrap_servers, "connection refused")
         return read_offsets(view, queues)
 
-    monkeypatch.setattr("stoker.operations.status.queues.read_offsets", read)
+    monkeypatch.setattr("stoker.operations.queue_status.queues.read_offsets", read)
     result = shop.stoker("queues", "bills", "--watch", "--json", "--sample", "10ms")
     assert result.exit_code == ExitCode.INTERRUPTED
     assert len(result.stdout.splitlines()) == 2

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from stoker.consumers.inspection.waiting_counts import NEXT_DUE_AT
-from stoker.operations.status.waiting_reports import WaitingReport, sum_of
+from stoker.operations.queue_status.waiting_reports import WaitingReport, sum_of
 
 AT = datetime(2013, 1, 1, 5, 17, tzinfo=UTC)
 DUE_AT_S = int(AT.timestamp())

@@ -9,9 +9,9 @@ import pytest
 from stoker.consumers.partitions.ledger import tried_name
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
+from stoker.operations.queue_status.queues import count_open_dead_letters
 from stoker.operations.replay.dead_letter_replay import DeadLetterManager, Discarding, Request
 from stoker.operations.replay.pacing import Pace
-from stoker.operations.status.queues import count_open_dead_letters
 from stoker.operations.stored_jobs.dead_letters import DeadLetter, DeadLetterReader
 from stoker.operations.stored_jobs.dispositions import disposition_of
 from stoker.operations.stored_jobs.job_record import JobRecord, Ref

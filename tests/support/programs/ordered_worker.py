@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from stoker.consumers import Worker, WorkerSettings
-from stoker.consumers.control.forgetting import Forgetter
+from stoker.consumers.control.order_forgetter import Forgetter
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from support.programs.crashing_worker import note_run
 

@@ -15,7 +15,7 @@ from stoker.consumers.limits.limits import LimitPeers, Limits
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.records.record import Record
-from stoker.consumers.reservations.parts import OnWritten, ReservationParts
+from stoker.consumers.reservations.ports import OnWritten, ReservationParts
 from stoker.consumers.reservations.reservations import Reservations
 from stoker.topology import Pipeline
 from stoker.topology.declaration.limits import Limit

@@ -15,7 +15,7 @@ from stoker.consumers.limits.limits import Limits
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.records.record import Record
-from stoker.consumers.shares.parts import SharesParts
+from stoker.consumers.shares.ports import SharesParts
 from stoker.consumers.shares.shares import Shares
 from stoker.topology import Pipeline
 from stoker.topology.declaration.limits import Limit

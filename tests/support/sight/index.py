@@ -11,9 +11,9 @@ from typing import Any
 
 from stoker.operations.job_index.database import is_building, open_for_writing, steps_to_finish
 from stoker.operations.job_index.entries import Disposal, JobEntry, Setback, stored_id
-from stoker.operations.job_index.queries import IndexReader, JobFilter
+from stoker.operations.job_index.index_reader import IndexReader, JobFilter
+from stoker.operations.job_index.index_writer import IndexWriter
 from stoker.operations.job_index.states import EVENT_STATES, State, step_of_record, step_of_state
-from stoker.operations.job_index.writing import IndexWriter
 from stoker.topology.declaration.topics import Role
 
 ENQUEUED_MS = 1_767_268_800_000

@@ -12,11 +12,11 @@ from ..cli.app import AppContext
 from ..cli.filter_options import stored_job_failures
 from ..cli.parameters import Options
 from ..cli.publishing import Printer, confirm, shown_reading, some
-from .giving import described, order_document
+from .order_output import described, order_document
 
 if TYPE_CHECKING:
     from ...schemas.control_records import ControlOrder
-    from ..status.waiting_jobs import WaitingJobs
+    from ..queue_status.waiting_jobs import WaitingJobs
 
 ASKING: Final = (
     click.option("--dry-run", is_flag=True, help="Show the count, order nothing."),
@@ -76,7 +76,7 @@ def show_meant(
 def count_meant(app: AppContext, order: ControlOrder, job_ids: Collection[str] = ()) -> WaitingJobs:
     """Count the jobs that have not ended and that an order means, or those of these ids, by reading what waits."""
     from ..cluster_view import ClusterView
-    from ..status.waiting_jobs import count_waiting, is_meant_by
+    from ..queue_status.waiting_jobs import count_waiting, is_meant_by
 
     with shown_reading("the queues") as progress, stored_job_failures():
         view = ClusterView(app.cluster)

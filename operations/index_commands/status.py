@@ -18,7 +18,7 @@ from ..cli.process_end import stop_signals
 from .options import AS_JSON, INDEX
 
 if TYPE_CHECKING:
-    from ..job_index.following import Progress
+    from ..job_index.topic_follower import Progress
 
 TOLD_EVERY_S: Final = 5.0
 STALE_AFTER_S: Final = 15.0
@@ -64,10 +64,10 @@ def run(
       stoker -A shop.jobs:pipeline status run --once
     """
     from ...producers.metrics.sample import Source
-    from ..job_index.building import collect_rarely
+    from ..job_index.builder import collect_rarely
     from ..job_index.database import index_path
-    from ..job_index.following import Follower
     from ..job_index.index_metrics import IndexMetrics
+    from ..job_index.topic_follower import Follower
     from ..views.logging_json import JsonFormatter
 
     log_to_stderr(app.log_level or "warning", None if sys.stderr.isatty() else JsonFormatter())
@@ -167,7 +167,7 @@ def show(app: AppContext, *, index: str | None, as_json: bool) -> None:
     Exit codes: 0 it is up to date; 1 there is none, or it has not been written for 15 s.
     """
     from ..job_index.database import index_path
-    from ..job_index.queries import IndexReader, JobFilter
+    from ..job_index.index_reader import IndexReader, JobFilter
 
     path = index_path(app.pipeline.namespace, index)
     with IndexReader(path) as reader:

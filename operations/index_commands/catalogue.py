@@ -17,7 +17,7 @@ from .status import freshness
 
 if TYPE_CHECKING:
     from ..catalogue.forms import Entry
-    from ..catalogue.measuring import Measured
+    from ..catalogue.measurements import Measured
 
 
 @click.command()
@@ -63,9 +63,9 @@ def catalogue(
 def _measured(app: AppContext, index: str | None, since: timedelta) -> tuple[Mapping[str, Measured], str]:
     """{job type: measured values}, and where they come from, in words."""
     from ...topology import format_duration
-    from ..catalogue.measuring import measure
+    from ..catalogue.measurements import measure
     from ..job_index.database import IndexAbsent, index_path
-    from ..job_index.queries import IndexReader
+    from ..job_index.index_reader import IndexReader
 
     try:
         with IndexReader(index_path(app.pipeline.namespace, index)) as reader:

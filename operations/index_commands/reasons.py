@@ -13,9 +13,9 @@ from ..job_index.states import State
 if TYPE_CHECKING:
     from ...schemas.control_records import ControlOrder
     from ...topology import ClusterSettings, Pipeline, Queue
-    from ..job_index.queries import ListedJob
+    from ..job_index.index_reader import ListedJob
     from ..job_index.stories import Story
-    from ..status.holdup_reports import HoldupReport
+    from ..queue_status.holdup_reports import HoldupReport
 
 JUST_NOW: Final = timedelta(seconds=5)
 
@@ -43,7 +43,7 @@ class Circumstances:
 
         from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
         from ..cluster_view import ClusterView
-        from ..status.queue_orders import QueueOrders, order_lines
+        from ..queue_status.queue_orders import QueueOrders, order_lines
 
         queue = pipeline.queues.get(job.queue)
         if queue is None:
@@ -79,7 +79,7 @@ def concerns(order: ControlOrder, job: ListedJob) -> bool:
 
 def _report(view: object, queue: Queue, job_id: str) -> str:
     from ..cluster_view import ClusterView
-    from ..status.holdup_reports import read_holdups
+    from ..queue_status.holdup_reports import read_holdups
 
     assert isinstance(view, ClusterView)
     now = datetime.now(UTC)

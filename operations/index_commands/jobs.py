@@ -19,7 +19,7 @@ from .status import STALE_AFTER_S, freshness
 from .tail import tail
 
 if TYPE_CHECKING:
-    from ..job_index.queries import Found, IndexReader, JobFilter, ListedJob
+    from ..job_index.index_reader import Found, IndexReader, JobFilter, ListedJob
     from ..job_index.stories import Story
 
 GROUPINGS: Final = ("queue", "type", "state", "failure")
@@ -97,7 +97,7 @@ def why(app: AppContext, *, job_id: str, index: str | None, from_topics: bool, a
 def _story(app: AppContext, job_id: str, index: str | None, *, from_topics: bool) -> tuple[Story, str]:
     """The life of a job, and where that comes from, in words."""
     from ..job_index.database import IndexAbsent, index_path
-    from ..job_index.queries import IndexReader
+    from ..job_index.index_reader import IndexReader
     from ..job_index.stories import read_story, story_of
 
     note = "read from the topics"
@@ -155,7 +155,7 @@ def list_jobs(
       stoker -A shop.jobs:pipeline jobs list --group-by type --group-by failure --state dead
     """
     from ..job_index.database import index_path
-    from ..job_index.queries import IndexReader
+    from ..job_index.index_reader import IndexReader
 
     wanted = filter_of(options)
     if groups:
@@ -192,7 +192,7 @@ def _check_countable(options: Options) -> None:
 
 
 def _count(reader: IndexReader, groups: tuple[str, ...], wanted: JobFilter, *, as_json: bool) -> None:
-    from ..job_index.queries import MOST_GROUPS
+    from ..job_index.index_reader import MOST_GROUPS
 
     counts = reader.counts(groups, wanted)
     if as_json:

@@ -15,10 +15,10 @@ from .block_orders import BlockOrders
 from .breaker_orders import BreakerOrders
 from .cancel_orders import CancelOrders
 from .control_thread import ControlThread
-from .forgetting import Forgetter
 from .guard_pauses import GuardPauses
 from .limit_orders import LimitOrders
 from .order_feed import OrderFeed
+from .order_forgetter import Forgetter
 from .order_takers import OrderTaker
 from .orders import Orders
 from .own_orders import OwnOrders

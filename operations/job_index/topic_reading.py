@@ -13,7 +13,7 @@ from ...topology.cluster.clients import make_client
 from ...topology.cluster.settings import ANY_SIZE_BYTES
 from ...topology.declaration.topics import HOLDS_JOBS, Role, declared_topics
 from .entries import Disposal, JobEntry, Origin, entries_of_event, entry_of_record
-from .writing import IndexWriter, Partition
+from .index_writer import IndexWriter, Partition
 
 REQUEST_S: Final = 10.0
 _QUEUED_KIB: Final = 32_768

@@ -10,13 +10,13 @@ import click
 from ..cli.app import AppContext, pass_app
 from ..cli.exit_codes import ExitCode
 from ..cli.publishing import Printer, confirm, some
-from ..control.giving import GIVING, give, giving_of, with_all
+from ..control.order_output import GIVING, give, giving_of, with_all
 from ..job_index.states import State
-from .choosing import MOST, Chosen, choose
+from .job_choice import MOST, Chosen, choose
 from .options import INDEX, job_filters
 
 if TYPE_CHECKING:
-    from ..job_index.queries import ListedJob
+    from ..job_index.index_reader import ListedJob
 
 _ASKING: Final = (
     click.option("--dry-run", is_flag=True, help="Show the count, order nothing."),

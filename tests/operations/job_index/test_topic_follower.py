@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from stoker.consumers import Discard, Snooze
-from stoker.operations.job_index import following, reading
+from stoker.operations.job_index import topic_follower, topic_reading
 from stoker.operations.job_index.database import index_path
-from stoker.operations.job_index.following import Follower
-from stoker.operations.job_index.queries import IndexReader, JobFilter, ListedJob
+from stoker.operations.job_index.index_reader import IndexReader, JobFilter, ListedJob
 from stoker.operations.job_index.stories import read_story
+from stoker.operations.job_index.topic_follower import Follower
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Pipeline, RetryPolicy
 from support.kafka.commits import delete_all_records
@@ -115,8 +115,8 @@ def test_without_events_the_topics_tell_the_same(
     cluster: ClusterSettings, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All events are lost: what waits and what is dead is on topics, and what is done in the ledger."""
-    monkeypatch.setattr(following, "MEND_AFTER_S", 0.0)
-    monkeypatch.setattr(reading, "entries_of_event", lambda _value: ())
+    monkeypatch.setattr(topic_follower, "MEND_AFTER_S", 0.0)
+    monkeypatch.setattr(topic_reading, "entries_of_event", lambda _value: ())
     pipeline, expected = fleet(cluster, namespace)
     path = tmp_path / "index.sqlite"
     gone = sum(state in ("done", "discarded") for state in expected.values())
@@ -206,7 +206,7 @@ def test_an_index_that_is_far_behind_is_finished_anew(
     cluster: ClusterSettings, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To add ten times what it has to each of its indexes takes longer than to build them again."""
-    monkeypatch.setattr(following, "FAR_BEHIND", 10)
+    monkeypatch.setattr(topic_follower, "FAR_BEHIND", 10)
     pipeline, queue = declare_queue(namespace)
 
     @pipeline.job(queue, key="number")

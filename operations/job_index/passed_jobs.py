@@ -20,7 +20,7 @@ from ...topology import ClusterSettings, Pipeline
 from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from ...topology.wire.commit_metadata import CommitMetadata
 from ..cluster_view import ClusterView, partitions_of
-from .writing import NO_ROW, IndexWriter, OpenRow, Partition
+from .index_writer import NO_ROW, IndexWriter, OpenRow, Partition
 
 _LOGGER = logging.getLogger("stoker.status")
 

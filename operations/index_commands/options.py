@@ -11,7 +11,7 @@ import click
 from ..cli.parameters import FromNow, Options
 
 if TYPE_CHECKING:
-    from ..job_index.queries import JobFilter
+    from ..job_index.index_reader import JobFilter
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -52,7 +52,7 @@ def job_filters(command: Command) -> Command:
 
 def filter_of(options: Options) -> JobFilter:
     """The filter that the options ask for."""
-    from ..job_index.queries import JobFilter
+    from ..job_index.index_reader import JobFilter
     from ..job_index.states import STATE_WORDS
 
     now = datetime.now(UTC)

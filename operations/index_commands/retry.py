@@ -12,15 +12,15 @@ from ..cli.app import AppContext, command_path, pass_app
 from ..cli.exit_codes import ExitCode
 from ..cli.process_end import stop_signals
 from ..cli.publishing import Manner, confirm, publishing_options, some
-from .choosing import MOST, Chosen, choose
+from .job_choice import MOST, Chosen, choose
 from .options import INDEX, job_filters
-from .retrying import RetryPlan, plan_lines, plan_retry
+from .retry_plan import RetryPlan, plan_lines, plan_retry
 
 if TYPE_CHECKING:
     from ...producers.control import Control
     from ...schemas.control_records import ControlOrder, RecordPlace
     from ...topology import Pipeline
-    from ..job_index.queries import ListedJob
+    from ..job_index.index_reader import ListedJob
 
 _AT_ONCE: Final = 1_000
 """So many orders are one transaction."""

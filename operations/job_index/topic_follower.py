@@ -23,13 +23,13 @@ from ...topology import ClusterSettings, Pipeline
 from ...topology.cluster.admin_connection import UNREACHABLE_CODES
 from ...topology.cluster.handshake import unreachable
 from ...topology.declaration.topics import Role, declared_topics
-from .building import Building
+from .builder import Building
 from .database import begin_building, is_building, open_for_writing, take_lock
+from .index_writer import IndexWriter, Partition
 from .ledger_names import ended_by
-from .passing import PassedJobs
-from .reading import REQUEST_S, Reading, lag_of, make_reader, origins_of, partitions_of, starts_of
+from .passed_jobs import PassedJobs
 from .states import State
-from .writing import IndexWriter, Partition
+from .topic_reading import REQUEST_S, Reading, lag_of, make_reader, origins_of, partitions_of, starts_of
 
 _LOGGER = logging.getLogger("stoker.status")
 

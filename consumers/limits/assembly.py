@@ -14,9 +14,9 @@ from ...topology.declaration.limits import shared_limits
 from ...topology.declaration.topics import reserves_limits
 from ..kafka.clients import make_reader, shares_producer
 from ..reservations.clients import LevelLogReader, LevelLogWriter
-from ..reservations.parts import ReservationParts
+from ..reservations.ports import ReservationParts
 from ..reservations.reservations import Reservations
-from ..shares.parts import OnWritten, SharesParts
+from ..shares.ports import OnWritten, SharesParts
 from ..shares.shares import Shares
 from ..turn_thread import TurnThread
 from .limits import Limits, Startable

@@ -19,8 +19,8 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from ...topology.declaration.topics import Role
 from .database import STEPS_TO_FINISH, steps_to_finish
 from .entries import Origin
-from .reading import Reading, lag_of
-from .writing import IndexWriter, Partition
+from .index_writer import IndexWriter, Partition
+from .topic_reading import Reading, lag_of
 
 _LOGGER = logging.getLogger("stoker.status")
 

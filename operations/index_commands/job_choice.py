@@ -16,7 +16,7 @@ from .options import filter_of
 from .status import STALE_AFTER_S, freshness
 
 if TYPE_CHECKING:
-    from ..job_index.queries import ListedJob
+    from ..job_index.index_reader import ListedJob
 
 MOST: Final = 10_000
 """So many jobs are taken at once."""
@@ -62,7 +62,7 @@ def choose(app: AppContext, job_ids: tuple[str, ...], index: str | None, limit: 
 
 def _filtered(app: AppContext, index: str | None, limit: int, filters: Options) -> Chosen:
     from ..job_index.database import index_path
-    from ..job_index.queries import IndexReader
+    from ..job_index.index_reader import IndexReader
 
     wanted = filter_of(filters)
     with IndexReader(index_path(app.pipeline.namespace, index)) as reader:
@@ -73,7 +73,7 @@ def _filtered(app: AppContext, index: str | None, limit: int, filters: Options) 
 
 def _named(app: AppContext, job_ids: tuple[str, ...], index: str | None) -> Chosen:
     from ..job_index.database import IndexAbsent, index_path
-    from ..job_index.queries import IndexReader
+    from ..job_index.index_reader import IndexReader
 
     try:
         with IndexReader(index_path(app.pipeline.namespace, index)) as reader:

@@ -12,7 +12,7 @@ from ..views.terminal_text import printable, printable_lines
 
 if TYPE_CHECKING:
     from ..catalogue.owners import Owner
-    from ..job_index.queries import Happening, ListedJob
+    from ..job_index.index_reader import Happening, ListedJob
     from ..job_index.stories import Story
 
 _WIDTH: Final = 12
