@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import heapq
-import sys
 import time
 from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
-from itertools import count, takewhile
 from threading import Lock
 from typing import Final
 
@@ -16,7 +13,9 @@ from ..records.assignment import Assignment, Place
 from ..records.record import Record
 from .gate import Gate, Wait, Why
 from .lanes_aside import LanesAside
+from .leaving_records import LeavingRecords
 from .taken_records import Beginning, TakenRecords
+from .waiting_records import WaitingRecords
 
 Receive = Callable[[list[Record]], None]
 Listen = Callable[[Why], None]
@@ -36,7 +35,6 @@ class GateRow:
         taking: those that `begin` asks: also those with hooks that rest.
         taken: the records that `begin` has let go, where gates have hooks.
         crashed: why a gate cannot go on; None while all can.
-        count: how many records wait here in memory.
     """
 
     def __init__(
@@ -55,9 +53,9 @@ class GateRow:
         self._is_cancelled = is_cancelled
         self._clock = clock
         self._lock = Lock()
-        self._held: dict[Why, dict[Record, Wait]] = {}
-        self._timed: list[tuple[float, int, Record, Wait]] = []
-        self._numbers = count()
+        self._waiting = WaitingRecords()
+        self._leaving = LeavingRecords(self._waiting)
+        self._aside = LanesAside()
         self._openings = 0
         self._is_stopping = False
         self._receive: Receive = lambda _records: None
@@ -66,14 +64,6 @@ class GateRow:
         self.taking: tuple[Gate, ...] = ()
         self.taken = TakenRecords()
         self.crashed: BaseException | None = None
-        self.count = 0
-        self._bytes = 0
-        self._most, self._most_bytes = sys.maxsize, sys.maxsize
-        self._beyond: list[tuple[Record, Wait]] = []
-        self._leaving: list[tuple[Record, Wait]] = []
-        self._sent_back: set[Record] = set()
-        self._staying: dict[Place, tuple[Record, Wait]] = {}
-        self._aside = LanesAside()
         self.note_resting()
 
     def __bool__(self) -> bool:
@@ -97,7 +87,7 @@ class GateRow:
 
     def bound(self, records: int, size_bytes: int) -> None:
         """Hold no more than this in memory, but for records without lane and those that steps have sent back."""
-        self._most, self._most_bytes = records, size_bytes
+        self._leaving.bound(records, size_bytes)
 
     def start(self, receive: Receive) -> None:
         """Start the gates; `receive` makes records ready, and so asks the gates again."""
@@ -145,8 +135,8 @@ class GateRow:
 
     def _add_bounded(self, record: Record, wait: Wait) -> bool:
         is_held = self._add(record, wait)
-        if is_held and record.lane is not None and self._is_beyond:
-            self._beyond.append((record, wait))
+        if is_held:
+            self._leaving.note_added(record, wait)
         return is_held
 
     def _ask(self, record: Record) -> Wait | None:
@@ -162,7 +152,7 @@ class GateRow:
         with self._lock:
             is_held = self._add(record, wait)
             if is_held:
-                self._sent_back.add(record)
+                self._waiting.sent_back.add(record)
         if is_held:
             for listener in self._listeners:
                 listener(wait.why)
@@ -171,16 +161,8 @@ class GateRow:
     def _add(self, record: Record, wait: Wait) -> bool:
         if self._is_stopping or not record.assignment.is_current:
             return False
-        self._held.setdefault(wait.why, {})[record] = wait
-        self.count += 1
-        self._bytes += record.size_bytes
-        if wait.until_at_s is not None:
-            heapq.heappush(self._timed, (wait.until_at_s, next(self._numbers), record, wait))
+        self._waiting.add(record, wait)
         return True
-
-    @property
-    def _is_beyond(self) -> bool:
-        return self.count > self._most or self._bytes > self._most_bytes
 
     # ---- what waits aside
 
@@ -189,22 +171,13 @@ class GateRow:
 
         What may not leave yet stays.
         """
-        if not (self._beyond or self._leaving):
+        if not self._leaving:
             return []
         with self._lock:
-            beyond, self._beyond = self._beyond if self._is_beyond else [], []
-            leaving, self._leaving = self._leaving, []
-            left: list[Record] = []
-            for record, wait in (*leaving, *beyond):
-                if self._held.get(wait.why, {}).get(record) is not wait:
-                    continue  # it was released before
-                if record.lane is None or not may_leave(record):
-                    self._beyond.append((record, wait))
-                else:
-                    self._remove(record, wait.why)
-                    self._aside.add(wait.why, wait.until_at_s, hash_of(record.lane))
-                    left.append(record)
-        return left
+            left = self._leaving.take(may_leave)
+            for _, lane, wait in left:
+                self._aside.add(wait.why, wait.until_at_s, hash_of(lane))
+        return [record for record, _, _ in left]
 
     def note_leaving(self, is_due: Callable[[Record], bool]) -> None:
         """Have those of the records that gates hold back leave with the next `set_aside`, whatever the bound.
@@ -213,20 +186,11 @@ class GateRow:
         has no lane. A copy may take the place of these: `exchange`.
         """
         with self._lock:
-            self._staying = {}
-            self._leaving = []
-            waiting = ((record, wait) for held in self._held.values() for record, wait in held.items())
-            for record, wait in waiting:
-                if not is_due(record):
-                    continue
-                if record.lane is None or record in self._sent_back:
-                    self._staying[record.assignment, record.offset] = record, wait
-                else:
-                    self._leaving.append((record, wait))
+            self._leaving.note_due(is_due)
 
     def keeps(self, place: Place) -> bool:
         """Whether a record stays here in memory, by the last `note_leaving`."""
-        return place in self._staying
+        return self._leaving.keeps(place)
 
     def exchange(self, place: Place, copy: Record, take_over: Callable[[Record], None]) -> Record | None:
         """Let a copy wait in the place of a record that stays here; None where that has gone on.
@@ -235,15 +199,16 @@ class GateRow:
             take_over: called with the record that leaves, before anybody can release the copy.
         """
         with self._lock:
-            record, wait = self._staying.pop(place, (None, None))
-            if record is None or wait is None or self._held.get(wait.why, {}).get(record) is not wait:
+            staying = self._leaving.take_staying(place)
+            if staying is None:
                 return None
-            was_sent_back = record in self._sent_back
+            record, wait = staying
+            was_sent_back = record in self._waiting.sent_back
             if not self._add(copy, wait):
                 return None
             if was_sent_back:
-                self._sent_back.add(copy)
-            self._remove(record, wait.why)
+                self._waiting.sent_back.add(copy)
+            self._waiting.remove(record, wait.why)
             take_over(record)
         return record
 
@@ -285,18 +250,16 @@ class GateRow:
         with self._lock:  # at once: a record that is put aside in between would stay there
             self._openings += 1
             self._aside.open(why)
-            released = self._taken([why])
+            released = self._waiting.take([why])
         self._make_ready(released)
 
     def release_first(self, why: Why) -> None:
         """Make ready the first record that waits for this reason; where none is in memory, what waits aside."""
         with self._lock:
             self._openings += 1
-            first = next(iter(self._held.get(why, ())), None)
+            first = self._waiting.take_first(why)
             if first is None:
                 self._aside.open(why)
-            else:
-                self._remove(first, why)
         self._make_ready([] if first is None else [first])
 
     def release_cancelled(self, *, aside_too: bool) -> None:
@@ -309,23 +272,13 @@ class GateRow:
             self._openings += 1
             for why in self._aside.counts() if aside_too else ():
                 self._aside.open(why)
-            held = [(record, why) for why, held in self._held.items() for record in held]
-            released = [(record, why) for record, why in held if self._is_cancelled(record)]
-            for record, why in released:
-                self._remove(record, why)
-        self._make_ready([record for record, _ in released])
+            released = self._waiting.take_all(self._is_cancelled)
+        self._make_ready(released)
 
     def take(self, whys: Iterable[Why]) -> list[Record]:
         """Take out what waits for these reasons in memory."""
         with self._lock:
-            return self._taken(whys)
-
-    def _taken(self, whys: Iterable[Why]) -> list[Record]:
-        taken = [record for why in whys for record in self._held.pop(why, ())]
-        self.count -= len(taken)
-        self._bytes -= sum(record.size_bytes for record in taken)
-        self._sent_back.difference_update(taken)
-        return taken
+            return self._waiting.take(whys)
 
     def take_while(self, why: Why, fits: Callable[[Record], bool]) -> list[Record]:
         """Take out the first ones that wait for this reason in memory, up to one that does not fit.
@@ -334,10 +287,7 @@ class GateRow:
         """
         with self._lock:
             self._openings += 1
-            taken = list(takewhile(fits, self._held.get(why, ())))
-            for record in taken:
-                self._remove(record, why)
-        return taken
+            return self._waiting.take_while(why, fits)
 
     def open_aside(self, why: Why, limit: int) -> int:
         """Have some of the lanes taken back that wait for this reason aside; returns how many."""
@@ -351,7 +301,7 @@ class GateRow:
     def count_waiting(self, why: Why) -> int:
         """How many records, and lanes aside, wait for this reason."""
         with self._lock:
-            return len(self._held.get(why, ())) + self._aside.count_of(why)
+            return self._waiting.count_of(why) + self._aside.count_of(why)
 
     def close(self, record: Record, until_at_s: float) -> None:
         """Let no job begin until this epoch time that gates count together with this one."""
@@ -366,8 +316,7 @@ class GateRow:
     @property
     def next_at_s(self) -> float | None:
         """The epoch time at which `ask_again` has something to do; None while nothing waits for a time."""
-        in_memory = self._timed[0][0] if self._timed else None
-        return min(filter(None, (in_memory, self._aside.next_at_s, self._opens_at_s)), default=None)
+        return min(filter(None, (self._waiting.next_at_s, self._aside.next_at_s, self._opens_at_s)), default=None)
 
     @property
     def _opens_at_s(self) -> float | None:
@@ -383,27 +332,10 @@ class GateRow:
         if self._aside.next_at_s is not None:
             with self._lock:
                 self._aside.open_due(self._clock())
-        if self._timed and self._timed[0][0] <= self._clock():
-            self._make_ready(self._due())
-
-    def _due(self) -> list[Record]:
-        due: list[Record] = []
-        with self._lock:
-            while self._timed and self._timed[0][0] <= self._clock():
-                _, _, record, wait = heapq.heappop(self._timed)
-                if self._held.get(wait.why, {}).get(record) is wait:  # else it was released before
-                    self._remove(record, wait.why)
-                    due.append(record)
-        return due
-
-    def _remove(self, record: Record, why: Why) -> None:
-        of_reason = self._held[why]
-        del of_reason[record]
-        self._sent_back.discard(record)
-        self.count -= 1
-        self._bytes -= record.size_bytes
-        if not of_reason:
-            del self._held[why]
+        if self._waiting.has_due(self._clock()):
+            with self._lock:
+                due = self._waiting.take_due(self._clock())
+            self._make_ready(due)
 
     def _make_ready(self, records: list[Record]) -> None:
         if records:
@@ -412,14 +344,7 @@ class GateRow:
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the records of partitions that are being given away."""
         with self._lock:
-            gone = [
-                (record, why) for why, held in self._held.items() for record in held if record.assignment in assignments
-            ]
-            for record, why in gone:
-                self._remove(record, why)
-            self._timed = [timed for timed in self._timed if timed[2].assignment not in assignments]
-            heapq.heapify(self._timed)
-        return [record for record, _ in gone]
+            return self._waiting.drop(assignments)
 
     def stop(self) -> None:
         """Stop the gates, and hold nothing more; what waits is delivered again."""
@@ -427,39 +352,39 @@ class GateRow:
             gate.stop()
         with self._lock:
             self._is_stopping = True
-            self._held.clear()
-            self._timed.clear()
-            self._beyond.clear()
+            self._waiting.clear()
             self._leaving.clear()
-            self._sent_back.clear()
-            self._staying.clear()
             self._aside.clear()
-            self.count = self._bytes = 0
 
     # ---- for people
+
+    @property
+    def count(self) -> int:
+        """How many records wait here in memory."""
+        return self._waiting.count
 
     def whys(self) -> list[Why]:
         """All reasons for which records wait here."""
         with self._lock:
-            return list(self._held)
+            return self._waiting.whys()
 
     def waiting(self) -> dict[Record, Wait]:
         """All records that wait here in memory: until when, and why."""
         with self._lock:
-            return {record: wait for held in self._held.values() for record, wait in held.items()}
+            return self._waiting.all()
 
     def counts(self) -> dict[Why, int]:
         """{reason: how many records wait for it}; of a lane aside, its first one."""
         with self._lock:
             counts = self._aside.counts()
-            for why, held in self._held.items():
-                counts[why] = counts.get(why, 0) + len(held)
+            for why in self._waiting.whys():
+                counts[why] = counts.get(why, 0) + self._waiting.count_of(why)
         return counts
 
     def count_of(self, kind: type[Why]) -> int:
         """How many records wait for reasons of one kind."""
         with self._lock:
-            return sum(len(held) for why, held in self._held.items() if isinstance(why, kind))
+            return sum(self._waiting.count_of(why) for why in self._waiting.whys() if isinstance(why, kind))
 
 
 NO_GATES: Final = GateRow()

@@ -1,0 +1,83 @@
+"""`LeavingRecords`: which of the records that gates hold back are to leave the memory, and which stay there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from ..records.assignment import Lane, Place
+from ..records.record import Record
+from .gate import Wait
+from .waiting_records import WaitingRecords
+
+
+class LeavingRecords:
+    """Only data, as `WaitingRecords` is: `GateRow` calls it with its lock held.
+
+    Those beyond the bound leave, and those that are due to (`note_due`).
+    """
+
+    def __init__(self, waiting: WaitingRecords) -> None:
+        self._waiting = waiting
+        self._most, self._most_bytes = sys.maxsize, sys.maxsize
+        self._beyond: list[tuple[Record, Wait]] = []
+        self._due: list[tuple[Record, Wait]] = []
+        self._staying: dict[Place, tuple[Record, Wait]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._beyond or self._due)
+
+    def bound(self, records: int, size_bytes: int) -> None:
+        """Let no more than this stay, but for records without lane and those that steps have sent back."""
+        self._most, self._most_bytes = records, size_bytes
+
+    @property
+    def _is_beyond(self) -> bool:
+        return self._waiting.count > self._most or self._waiting.size_bytes > self._most_bytes
+
+    def note_added(self, record: Record, wait: Wait) -> None:
+        """Have a record leave that has come beyond the bound."""
+        if record.lane is not None and self._is_beyond:
+            self._beyond.append((record, wait))
+
+    def note_due(self, is_due: Callable[[Record], bool]) -> None:
+        """Have those leave that are due to, and keep at hand those that cannot: see `GateRow.note_leaving`."""
+        self._staying, self._due = {}, []
+        for record, wait in self._waiting.all().items():
+            if not is_due(record):
+                continue
+            if record.lane is None or record in self._waiting.sent_back:
+                self._staying[record.assignment, record.offset] = record, wait
+            else:
+                self._due.append((record, wait))
+
+    def take(self, may_leave: Callable[[Record], bool]) -> list[tuple[Record, Lane, Wait]]:
+        """Take out what leaves now, with its lane and its wait; what may not leave yet stays."""
+        beyond, self._beyond = self._beyond if self._is_beyond else [], []
+        due, self._due = self._due, []
+        left: list[tuple[Record, Lane, Wait]] = []
+        for record, wait in (*due, *beyond):
+            if not self._waiting.still_has(record, wait):
+                continue  # it was released before
+            lane = record.lane
+            if lane is None or not may_leave(record):
+                self._beyond.append((record, wait))
+            else:
+                self._waiting.remove(record, wait.why)
+                left.append((record, lane, wait))
+        return left
+
+    def keeps(self, place: Place) -> bool:
+        """Whether a record stays, by the last `note_due`."""
+        return place in self._staying
+
+    def take_staying(self, place: Place) -> tuple[Record, Wait] | None:
+        """A record that stays, and its wait, once; None where it has gone on."""
+        staying = self._staying.pop(place, None)
+        return staying if staying is not None and self._waiting.still_has(*staying) else None
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._beyond.clear()
+        self._due.clear()
+        self._staying.clear()

@@ -1,0 +1,128 @@
+"""`WaitingRecords`: the records in memory that gates hold back, by their reasons and by their times."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Collection, Iterable
+from itertools import count, takewhile
+
+from ..records.assignment import Assignment
+from ..records.record import Record
+from .gate import Wait, Why
+
+
+class WaitingRecords:
+    """Only data: `GateRow` calls it with its lock held, but for the attributes, which any thread may read.
+
+    Attributes:
+        count: how many there are.
+        size_bytes: what they count for against the bounds on memory.
+        sent_back: those of them that a step has sent back.
+    """
+
+    def __init__(self) -> None:
+        self._by_why: dict[Why, dict[Record, Wait]] = {}
+        self._timed: list[tuple[float, int, Record, Wait]] = []
+        self._numbers = count()
+        self.count = self.size_bytes = 0
+        self.sent_back: set[Record] = set()
+
+    def add(self, record: Record, wait: Wait) -> None:
+        """Have a record wait."""
+        self._by_why.setdefault(wait.why, {})[record] = wait
+        self.count += 1
+        self.size_bytes += record.size_bytes
+        if wait.until_at_s is not None:
+            heapq.heappush(self._timed, (wait.until_at_s, next(self._numbers), record, wait))
+
+    def remove(self, record: Record, why: Why) -> None:
+        """Take out a record that waits for this reason."""
+        of_reason = self._by_why[why]
+        del of_reason[record]
+        self.sent_back.discard(record)
+        self.count -= 1
+        self.size_bytes -= record.size_bytes
+        if not of_reason:
+            del self._by_why[why]
+
+    def still_has(self, record: Record, wait: Wait) -> bool:
+        """Whether a record goes on with this wait; False once it was released, also where it waits again."""
+        return self._by_why.get(wait.why, {}).get(record) is wait
+
+    # ---- taking out
+
+    def take(self, whys: Iterable[Why]) -> list[Record]:
+        """Take out what waits for these reasons."""
+        taken = [record for why in whys for record in self._by_why.pop(why, ())]
+        self.count -= len(taken)
+        self.size_bytes -= sum(record.size_bytes for record in taken)
+        self.sent_back.difference_update(taken)
+        return taken
+
+    def take_first(self, why: Why) -> Record | None:
+        """Take out the first record that waits for this reason."""
+        first = next(iter(self._by_why.get(why, ())), None)
+        if first is not None:
+            self.remove(first, why)
+        return first
+
+    def take_while(self, why: Why, fits: Callable[[Record], bool]) -> list[Record]:
+        """Take out the first ones that wait for this reason, up to one that does not fit."""
+        taken = list(takewhile(fits, self._by_why.get(why, ())))
+        for record in taken:
+            self.remove(record, why)
+        return taken
+
+    def take_all(self, is_meant: Callable[[Record], bool]) -> list[Record]:
+        """Take out those that are meant, whatever they wait for."""
+        meant = [(record, why) for why, of_reason in self._by_why.items() for record in of_reason if is_meant(record)]
+        for record, why in meant:
+            self.remove(record, why)
+        return [record for record, _ in meant]
+
+    def take_due(self, now_s: float) -> list[Record]:
+        """Take out what has waited for its time, which has come at the epoch time `now_s`."""
+        due: list[Record] = []
+        while self.has_due(now_s):
+            _, _, record, wait = heapq.heappop(self._timed)
+            if self.still_has(record, wait):
+                self.remove(record, wait.why)
+                due.append(record)
+        return due
+
+    def drop(self, assignments: Collection[Assignment]) -> list[Record]:
+        """Take out the records of these assignments."""
+        gone = self.take_all(lambda record: record.assignment in assignments)
+        self._timed = [timed for timed in self._timed if timed[2].assignment not in assignments]
+        heapq.heapify(self._timed)
+        return gone
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._by_why.clear()
+        self._timed.clear()
+        self.sent_back.clear()
+        self.count = self.size_bytes = 0
+
+    # ---- looking
+
+    @property
+    def next_at_s(self) -> float | None:
+        """The first epoch time for which one waits, or has waited; None without any."""
+        return self._timed[0][0] if self._timed else None
+
+    def has_due(self, now_s: float) -> bool:
+        """Whether the first of these times has come."""
+        return bool(self._timed) and self._timed[0][0] <= now_s
+
+    def all(self) -> dict[Record, Wait]:
+        """All of them: until when, and why."""
+        return {record: wait for of_reason in self._by_why.values() for record, wait in of_reason.items()}
+
+    def whys(self) -> list[Why]:
+        """All reasons for which they wait."""
+        return list(self._by_why)
+
+    def count_of(self, why: Why) -> int:
+        """How many wait for this reason."""
+        return len(self._by_why.get(why, ()))
