@@ -84,7 +84,7 @@ class QueueInspection:
     Attributes:
         ready: jobs that could run, were a runner free.
         parked: jobs that wait behind an earlier one of their key.
-        held: delayed jobs that are not to be looked at yet.
+        delayed: jobs that are not due yet.
         in_flight: jobs taken and not yet settled.
         gated: jobs that may not start now, by reason; `awaiting_schema` are those of them that wait until the schema
             store was asked for their schema, `crashed` those that wait a little since their process has died.
@@ -99,7 +99,7 @@ class QueueInspection:
     worker: str
     ready: int
     parked: int
-    held: int
+    delayed: int
     in_flight: int
     stuck: int
     is_paused: bool

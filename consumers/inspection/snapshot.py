@@ -17,7 +17,7 @@ class QueueSnapshot:
     Attributes:
         outcomes: {outcome's class name, such as "Done" or "Retried": count since the start}.
         in_flight: jobs taken and not yet settled.
-        held: delayed records that are not due, in memory or known by their offsets.
+        delayed: records that are not due, in memory or known by their offsets.
         partitions: the main topic's partitions that this process owns.
         lag: records of all owned partitions that are not complete; None before it was measured.
         is_paused: whether fetching rests because the bounds on jobs in flight are reached.
@@ -35,7 +35,7 @@ class QueueSnapshot:
     queue: str
     outcomes: Mapping[str, int]
     in_flight: int
-    held: int
+    delayed: int
     partitions: tuple[int, ...]
     lag: int | None
     is_paused: bool

@@ -87,7 +87,7 @@ def _print_inspections(answers: Answers) -> None:
 
 def _inspection_lines(queue: dict[str, Any]) -> Iterator[str]:
     """One queue of one worker, as far as its version of Stoker reports it."""
-    counts = ", ".join(f"{queue.get(name, 0)} {name}" for name in ("ready", "parked", "held", "in_flight"))
+    counts = ", ".join(f"{queue.get(name, 0)} {name}" for name in ("ready", "parked", "delayed", "in_flight"))
     yield f"queue {queue.get('queue')} on {queue.get('worker')}: {len(queue.get('runs', ()))} running, {counts}"
     yield from (f"  ! {hint}" for hint in queue.get("hints", ()))
     yield from _partition_lines(queue.get("partitions", ()))

@@ -50,7 +50,7 @@ def inspection_record(inspection: QueueInspection, now: datetime) -> dict[str, o
 def inspection_lines(inspection: QueueInspection) -> Iterator[str]:
     """An inspection for people, line by line."""
     counts = {"running": len(inspection.runs), "ready": inspection.ready, "parked": inspection.parked}
-    counts |= {"held": inspection.held, "in flight": inspection.in_flight}
+    counts |= {"delayed": inspection.delayed, "in flight": inspection.in_flight}
     counted = ", ".join(f"{count} {what}" for what, count in counts.items())
     yield f"queue {inspection.queue} on {inspection.worker}: {counted}; polled {inspection.polled_s:.1f} s ago"
     yield from (f"  ! {hint}" for hint in inspection.hints)

@@ -70,7 +70,7 @@ class WorkerView:
             f"{rate:,.0f}",
             f"{done:,}",
             f"{snapshot.in_flight:,}",
-            f"{snapshot.held:,}",
+            f"{snapshot.delayed:,}",
             "?" if snapshot.lag is None else f"{snapshot.lag:,}",
             str(len(snapshot.partitions)),
             _state(snapshot),

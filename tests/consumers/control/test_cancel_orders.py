@@ -129,12 +129,12 @@ def test_jobs_that_wait_end_soon_wherever_they_wait(cluster: ClusterSettings, na
         control.pause(queue="work", key="paused").wait(WAIT)
         producer.enqueue(mail.with_options(key="paused", job_id="paused"), "paused")
         wait_until(lambda: running.worker.inspect()[0].gated, what="the job at the pause")
-        wait_until(lambda: running.worker.inspect()[0].held == 3, what="the delayed jobs")
+        wait_until(lambda: running.worker.inspect()[0].delayed == 3, what="the delayed jobs")
         assert control.cancel("behind", "delayed", "retries", "paused").wait(WAIT).is_taken_by_all
         running.wait_outcomes(Cancelled=3)
         gate.open()
         running.wait_outcomes(Cancelled=4, Done=1)
-        wait_until(lambda: running.worker.inspect()[0].held == 1, what="the cancelled ones to be forgotten")
+        wait_until(lambda: running.worker.inspect()[0].delayed == 1, what="the cancelled ones to be forgotten")
         wait_until(lambda: not cancels_of(running).stands, what="the orders to be forgotten")
     assert journal.times() == {"first": 1, "fails": 1}
 

@@ -55,7 +55,7 @@ class Scene:
 
     def wait_held(self, running: RunningWorker, count: int) -> None:
         """Wait until so many jobs wait for their time."""
-        wait_until(lambda: running.worker.inspect()[0].held == count, what=f"{count} delayed jobs")
+        wait_until(lambda: running.worker.inspect()[0].delayed == count, what=f"{count} delayed jobs")
 
     def ran(self, kind: str) -> tuple[float, int]:
         """When a job ran last, and its attempt."""

@@ -56,7 +56,7 @@ def inspect(**fields: Any) -> QueueInspection:
         "worker": "host-1",
         "ready": 0,
         "parked": 0,
-        "held": 0,
+        "delayed": 0,
         "in_flight": 3,
         "stuck": 0,
         "is_paused": False,

@@ -35,7 +35,7 @@ class Watch:
         while not self._stopped.wait(0.0005):
             snapshot = self._running.worker.snapshot()[0]
             self.in_flight = max(self.in_flight, snapshot.in_flight)
-            self.held = max(self.held, snapshot.held)
+            self.held = max(self.held, snapshot.delayed)
             if self._calendar is not None:
                 self.in_memory = max(self.in_memory, self._calendar.in_memory)
 

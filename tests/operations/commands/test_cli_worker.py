@@ -189,7 +189,8 @@ def test_a_signal_to_a_fleet_makes_each_process_print_what_it_does(shop: Shop) -
     assert len(_started()) == 2
     assert {inspection["queue"] for inspection in _inspections()} == {"mails"}
     assert all(
-        {"runs", "partitions", "ready", "parked", "held", "hints"} <= inspection.keys() for inspection in _inspections()
+        {"runs", "partitions", "ready", "parked", "delayed", "hints"} <= inspection.keys()
+        for inspection in _inspections()
     )
 
 

@@ -158,7 +158,7 @@ def test_the_live_table_is_harmless() -> None:
         queue="q",
         partitions=(),
         in_flight=0,
-        held=0,
+        delayed=0,
         is_paused=False,
         lag=None,
         outcomes={},
