@@ -2,7 +2,8 @@
 
 A carried record comes into its lane when all that was enqueued before it is there: what the main topic still holds of
 such jobs was running, or about to run, when the others of its key were carried. Both come in the order in which they
-were enqueued, so the order of a key is what it was.
+were enqueued, so the order of a key is what it was. Where earlier jobs of its tenant are aside in a line, unread, one
+of its key may be among them: then the carried record goes to the end of that line.
 """
 
 from __future__ import annotations
@@ -71,8 +72,9 @@ class RestoredJobs:
             return
         end = len(jobs.offsets) if offset is None else bisect_left(jobs.enqueued_at, offset, start)
         if end > start:
-            self._lanes.put_carried(carried, jobs.lanes[start:end], jobs.offsets[start:end])
-            self._gates.take_back([lane for lane, _ in groupby(jobs.lanes[start:end])])
+            lanes, offsets, lines = (part[start:end] for part in (jobs.lanes, jobs.offsets, jobs.lines))
+            to_wake = self._lanes.put_carried(carried, lanes, offsets, lines)
+            self._gates.take_back([lane for lane, _ in groupby(to_wake)])
         if end < len(jobs.offsets):
             self._waiting[place] = carried, jobs, end
         else:

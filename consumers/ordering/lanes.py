@@ -16,8 +16,10 @@ the lane's order.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from threading import Lock
 from typing import Protocol
 
@@ -199,11 +201,29 @@ class Lanes(ABC):
     def exchange(self, record: Record, copy: Record) -> None:
         """Know the first record of a lane by its copy from now on; nobody releases either meanwhile."""
 
-    def put_carried(self, assignment: Assignment, lane_hashes: Iterable[int], offsets: Iterable[int]) -> None:
-        """Put records aside that were carried forward, each behind all of its lane; nothing is ready until `wake`."""
+    def put_carried(
+        self, assignment: Assignment, lane_hashes: Sequence[int], offsets: Sequence[int], lines: Sequence[int] = ()
+    ) -> Sequence[int]:
+        """Put records aside that were carried forward, each behind all of its lane.
+
+        Where others of its tenant are in a line, it comes behind these: earlier ones of its key may be among them.
+
+        Args:
+            lines: those of the tenants; none where these share no runners.
+
+        Returns:
+            The lanes that have records by this, which are not ready until `wake`.
+        """
+        lanes = array("q")
         with self._lock:
-            for lane_hash, offset in zip(lane_hashes, offsets, strict=True):
-                self.backlog.put(lane_hash, assignment, offset)
+            for lane_hash, offset, line in zip(lane_hashes, offsets, lines or repeat(None), strict=False):
+                if line in self._lines:
+                    self._lines[line] += 1
+                    self.backlog.put(line, assignment, offset)
+                else:
+                    lanes.append(lane_hash)
+                    self.backlog.put(lane_hash, assignment, offset)
+        return lanes
 
     def wake(self, lane_hashes: Iterable[int]) -> None:
         """Have the first record of each of these lanes read again; one of which nothing is aside is left alone."""

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from confluent_kafka import Consumer, TopicPartition
 
+from ...topology import Queue
 from ...topology.wire.commit_metadata import OffsetRange
 from ...topology.wire.headers import CARRIED
-from ..backlog.lane_backlog import hash_of
+from ..backlog.lane_backlog import hash_of, line_of
 from ..kafka.log_tail import ShouldStop, read_tail
 from ..records.assignment import Assignment
 from ..records.offset_set import OffsetSet
@@ -39,6 +40,7 @@ class CarriedJobs:
         offsets: of the same records, in the same order.
         superseded: {topic: offsets in the same partition that records here were copied from}.
         beside: {topic of a priority: the jobs that were enqueued there, by its offsets}; all others are above.
+        lines: the hash of the line of each record's tenant, in the same order; empty where tenants share no runners.
     """
 
     end: int
@@ -47,6 +49,7 @@ class CarriedJobs:
     offsets: array[int]
     superseded: Mapping[str, array[int]] = field(default_factory=dict)
     beside: Mapping[str, CarriedJobs] = field(default_factory=dict)
+    lines: array[int] = field(default_factory=lambda: array("q"))
 
     def without_records(self) -> CarriedJobs:
         """The carried jobs without their records, which are in their lanes by now."""
@@ -88,22 +91,19 @@ def copied_from(record: Record) -> PlaceOnLog | None:
 def read_carried(
     consumer: Consumer,
     carried: Assignment,
-    entry_topics: Sequence[str],
+    queue: Queue,
     stretch: OffsetRange,
     is_complete: Callable[[int], bool],
     should_stop: ShouldStop,
 ) -> CarriedJobs:
-    """Read a stretch of a carried topic's partition.
-
-    Args:
-        entry_topics: those that jobs are published to, the main topic first.
+    """Read a stretch of the partition of a queue's carried topic.
 
     Raises:
         Unrestorable, KafkaException: the brokers do not answer.
     """
     start, end = stretch
     place = TopicPartition(carried.topic, carried.partition, start)
-    found = _Found(entry_topics)
+    found = _Found(queue)
     for message in read_tail(consumer, place, end, should_stop):
         if not is_complete(message.offset() or 0):
             found.add(Record(message, carried))
@@ -111,13 +111,15 @@ def read_carried(
 
 
 class _Found:
-    """Some numbers of each record: a million of them take 34 MB."""
+    """Some numbers of each record: a million of them take 34 MB, and 42 where tenants share the runners."""
 
-    def __init__(self, entry_topics: Sequence[str]) -> None:
-        self._entry_topics = entry_topics
+    def __init__(self, queue: Queue) -> None:
+        self._entry_topics = queue.entry_topics
+        self._is_fair = queue.fairness is not None
         self._entered_by = array("b")
         self._enqueued_at = array("q")
         self._lanes = array("q")
+        self._lines = array("q")
         self._offsets = array("q")
         self._copied_from = array("q")
         self._copied_of = array("b")
@@ -130,13 +132,18 @@ class _Found:
         is_known = origin is not None and origin[:2] in self._entries_of(record.assignment.partition)
         self._entered_by.append(self._entry_topics.index(origin[0]) if origin is not None and is_known else 0)
         self._enqueued_at.append(origin[2] if origin is not None and is_known else -1)
-        self._lanes.append(hash_of(str(record) if record.lane is None else record.lane))
+        self._add_lane(record)
         self._offsets.append(record.offset)
         topic, _, offset = ("", 0, -1) if copied is None or copied[1] != record.assignment.partition else copied
         if topic not in self._topics:
             self._topics.append(topic)
         self._copied_of.append(self._topics.index(topic))
         self._copied_from.append(offset)
+
+    def _add_lane(self, record: Record) -> None:
+        self._lanes.append(hash_of(str(record) if record.lane is None else record.lane))
+        if self._is_fair:
+            self._lines.append(line_of(record.tenant))
 
     def _entries_of(self, partition: int) -> Collection[tuple[str, int]]:
         return [(topic, partition) for topic in self._entry_topics]
@@ -153,6 +160,8 @@ class _Found:
                 jobs.enqueued_at.append(self._enqueued_at[at])
                 jobs.lanes.append(self._lanes[at])
                 jobs.offsets.append(self._offsets[at])
+                if self._is_fair:
+                    jobs.lines.append(self._lines[at])
         beside = {topic: part for topic, part in zip(self._entry_topics[1:], parts[1:], strict=True) if part.offsets}
         return replace(parts[0], beside=beside)
 

@@ -110,7 +110,7 @@ class StartPositions:
             unique = read_waiting(consumer, assignment, stretch, found.is_complete, should_stop)
             found = replace(found, unique=unique)
         if assignment.source is CARRIED and found.state.committed_offset <= high:
-            carried = read_carried(consumer, assignment, queue.entry_topics, stretch, found.is_complete, should_stop)
+            carried = read_carried(consumer, assignment, queue, stretch, found.is_complete, should_stop)
             found = replace(found, carried=carried)
         return found
 

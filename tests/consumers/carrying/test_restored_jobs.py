@@ -35,7 +35,7 @@ def read(brokers: SimBrokers, *complete: int) -> CarriedJobs:
     """What is known of the partition."""
     consumer = cast(Consumer, SimConsumer(brokers, None))  # type: ignore[arg-type]  # it commits nothing
     end = brokers.logs[TOPIC, 0].high
-    return read_carried(consumer, CARRIED_0, [MAIN], (0, end), lambda offset: offset in complete, lambda: False)
+    return read_carried(consumer, CARRIED_0, QUEUE, (0, end), lambda offset: offset in complete, lambda: False)
 
 
 def test_copies_come_in_the_order_in_which_their_jobs_were_enqueued() -> None:

@@ -1,0 +1,87 @@
+"""Scenes of carried jobs that chance seldom plays, in the simulation of `test_simulation.py`, with its checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from simulation.commands import Enqueue
+from simulation.play import Play
+from simulation.processes import SimProcess
+from simulation.virtual_time import CLOCK, virtual_time
+from simulation.world import Shape
+from stoker.topology.declaration.queue import Ordering
+from stoker.topology.wire.headers import JOB_ID
+
+KEYED = 0
+"""Of the world's keys: "a", on partition 0, whose jobs are those of the tenant "a"."""
+OLD_S = 10.0
+"""After it, what waits is carried forward."""
+
+
+@pytest.fixture(autouse=True)
+def _no_real_time() -> Iterator[None]:
+    """The worker asks the simulation's clock."""
+    with virtual_time():
+        yield
+
+
+def begin(shape: Shape, jobs: int) -> tuple[Play, SimProcess]:
+    """A process that has got so many jobs of one key, and has begun none."""
+    play = Play(shape)
+    play.carry_out(Enqueue([KEYED] * jobs, ""))
+    process = play.alive[0]
+    play.turn(process)
+    return play, process
+
+
+def carried(play: Play) -> list[str]:
+    """The jobs of which copies are on the carried topic."""
+    records = play.world.brokers.logs[play.world.queue.carried_topic, 0].records.values()
+    return [dict(record.headers() or [])[JOB_ID].decode() for record in records]  # type: ignore[union-attr]
+
+
+def begun(play: Play) -> list[str]:
+    """Run all that may, and give the jobs in the order in which they began."""
+    play.finish()
+    jobs = [(run.at, job.job_id) for job in play.world.account.jobs.values() for run in job.runs]
+    return [job_id for _, job_id in sorted(jobs)]
+
+
+def take_over(play: Play, former: SimProcess) -> SimProcess:
+    """Another process takes the place of one that is cut off; its partitions flow, and it has fetched nothing."""
+    play.world.expire(former)
+    process = play.world.join(0.0)
+    play.world.assign(process, 0, in_parts=False)
+    play.world.restore(process)
+    process.begin_restored()
+    process.commit()
+    while process.unanswered:
+        process.answer_commit("done")
+    process.begin_restored()
+    return process
+
+
+@pytest.mark.expected_errors("cannot be carried forward")
+@pytest.mark.parametrize("ordering", ["key", "strict"])
+@pytest.mark.parametrize("is_moved_back", [False, True])
+def test_a_restored_copy_waits_behind_earlier_jobs_of_its_key_in_the_line_of_its_tenant(
+    ordering: Ordering, *, is_moved_back: bool
+) -> None:
+    """Of three jobs the last one alone is carried, and the worker dies; perhaps an operator moves the offsets back. The
+    next owner takes the first job, and puts the second one aside for their tenant, unread, and the copy behind it."""
+    play, process = begin(Shape(ordering=ordering, is_fair=True, is_short_lived=True), 3)
+    process.carry_fates.extend(["refused", "done"])
+    CLOCK.advance(OLD_S)
+    for _ in range(4):
+        play.turn(process)
+    assert carried(play) == ["j2"]
+    play.world.kill(process)
+    if is_moved_back:
+        play.world.brokers.committed[play.world.queue.topic, 0] = 0, ""
+    process = take_over(play, process)
+    process.fetch(2)
+    assert process.dispatch.lanes.in_lines == 1
+    process.fetch(20)
+    assert begun(play) == ["j0", "j1", "j2"]
