@@ -12,7 +12,7 @@ from typing import Final
 from confluent_kafka import KafkaError, Message
 
 from .. import log_keys
-from ..backlog.lane_backlog import LAST_MARK, offsets_by_assignment
+from ..backlog.lane_backlog import LAST_MARK, line_of, offsets_by_assignment
 from ..backlog.rereader import READS_A_TURN
 from ..carrying.carrier import Carrier
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
@@ -156,10 +156,22 @@ class Intake:
         record = Record(message, assignment)
         left = None if assignment.source.is_entry else self._carrier.take(record)
         if left is None:
-            runnable.append(record)
+            if self._read_ahead is None or not self._put_in_line(record):
+                runnable.append(record)
         elif left:
             self._backpressure.begin([record])
             self._backpressure.end(left)
+
+    def _put_in_line(self, copy: Record) -> bool:
+        """Put a copy that takes no record's place aside behind others of its tenant; False where none are in a line.
+
+        It may be the second copy of its record. Where the first one is in the line, earlier jobs of its key may be too.
+        """
+        line, lanes = line_of(copy.tenant), self._dispatch.lanes
+        has_others = lanes.is_line(line)
+        if has_others:
+            lanes.put_in_line(line, copy.assignment, [copy.offset])
+        return has_others
 
     def take_due(self) -> None:
         """Take the delayed records whose time has come, or that are cancelled; ask again for those at the gates."""

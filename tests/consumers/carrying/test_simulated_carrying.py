@@ -85,3 +85,29 @@ def test_a_restored_copy_waits_behind_earlier_jobs_of_its_key_in_the_line_of_its
     assert process.dispatch.lanes.in_lines == 1
     process.fetch(20)
     assert begun(play) == ["j0", "j1", "j2"]
+
+
+@pytest.mark.expected_errors("cannot be carried forward")
+@pytest.mark.parametrize("ordering", ["key", "strict"])
+def test_a_second_copy_of_a_former_owner_waits_in_the_line_of_its_tenant_as_well(ordering: Ordering) -> None:
+    """A worker that is cut off has no answer to a copy, and writes it again; the next owner has the first one in line,
+    by which its record is complete, when the second one comes."""
+    play, former = begin(Shape(ordering=ordering, is_fair=True, is_short_lived=True), 3)
+    former.commit()
+    former.answer_commit("done")
+    former.carry_fates.extend(["refused", "unanswered"])
+    CLOCK.advance(OLD_S)
+    for _ in range(4):
+        former.reread()
+    assert carried(play) == ["j2"]
+    process = take_over(play, former)
+    process.fetch(2)
+    process.fetch(20)
+    assert process.dispatch.lanes.in_lines == 2
+    former.carry_fates.append("refused")
+    CLOCK.advance(1.0)
+    for _ in range(4):
+        former.reread()
+    assert carried(play) == ["j2", "j2"]
+    process.fetch_delayed(20)
+    assert begun(play) == ["j0", "j1", "j2"]
