@@ -286,6 +286,10 @@ class Carrier:
         original = self._assignments.find_running(topic, partition)
         return None if original is None else (original, offset)
 
+    def is_copying(self, assignment: Assignment) -> bool:
+        """Whether copies of its records are on their way, or may be."""
+        return any(place[0] is assignment for place in (*self._written, *self._doubtful))
+
     # ---- the end
 
     def drop(self, assignments: Collection[Assignment]) -> None:

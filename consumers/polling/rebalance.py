@@ -131,17 +131,18 @@ class Rebalance:
     def begin_anew(self, former: Assignment, cause: OffsetsWentBack) -> None:
         """Replace the assignment of a partition whose offsets went back; the jobs that run of it may end.
 
-        Nothing of it is taken before its consumer reads from where the new one begins, by `begin_restored`.
+        Nothing of it is taken before its consumer reads from where the new one begins, by `begin_restored`. What has a
+        place before others of its key is read first: also copies on their way, whose records may not come again.
         """
         _LOGGER.warning(
             "%s/%d: %s. The topic was made anew or cut off, or its offsets were moved; what comes is run, unless the "
             "ledger remembers it, and what runs may end", former.topic, former.partition, cause,
             extra={log_keys.QUEUE: self._assignments.queue_name, log_keys.PARTITIONS: [former.partition]},
         )  # fmt: skip
+        is_known_first = former.source is CARRIED or self._is_awaited(former) or self._carrier.is_copying(former)
         begun = self._assignments.begin_anew(former, cause.offset)
         self._tiers.end([TopicPartition(former.topic, former.partition)])
         self.take_back([former])
-        is_known_first = former.source is CARRIED or self._is_awaited(former)
         if is_known_first or self._assignments.holds_carried(former.partition):
             self.restore_anew(former)
         else:

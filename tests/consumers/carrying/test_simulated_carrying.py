@@ -111,3 +111,27 @@ def test_a_second_copy_of_a_former_owner_waits_in_the_line_of_its_tenant_as_well
     assert carried(play) == ["j2", "j2"]
     process.fetch_delayed(20)
     assert begun(play) == ["j0", "j1", "j2"]
+
+
+@pytest.mark.parametrize("ordering", ["key", "strict"])
+@pytest.mark.parametrize("is_cut_off", [False, True])
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_copy_on_its_way_is_neither_early_nor_lost_where_offsets_go_back(
+    ordering: Ordering, *, is_cut_off: bool, is_first: bool
+) -> None:
+    """The main topic comes again from its beginning, with the record of the copy or without, as it was cut off; the
+    copy comes before the topic is read anew, or after."""
+    play, process = begin(Shape(ordering=ordering, is_short_lived=True, goes_back=True), 2)
+    CLOCK.advance(OLD_S)
+    for _ in range(4):
+        process.reread()
+    assert carried(play) == ["j1"]
+    play.world.go_back(0)
+    if is_cut_off:
+        del play.world.brokers.logs[play.world.queue.topic, 0].records[1]
+    process.fetch(20)
+    if not is_first:
+        process.begin_restored()
+    process.fetch_delayed(20)
+    assert not process.startable
+    assert begun(play) == ["j0", "j1"]
