@@ -176,8 +176,7 @@ class IndexWriter:
         with self._transaction():
             for n in numbers:
                 row = _Row(*self._connection.execute(f"SELECT {_ROW} FROM jobs WHERE n = ?", (n,)).fetchone())
-                self._count(row, -1)
-                self._count(row._replace(state=State.DONE), 1)
+                self._recount(row, State.DONE, row.grp)
                 self._connection.execute(
                     "UPDATE jobs SET state = ?, step = ?, due = NULL WHERE n = ?",
                     (int(State.DONE), passed_step(row.step), n),
@@ -284,14 +283,15 @@ class IndexWriter:
 
     def _move(self, row: _Row, state: int, group: int | None, at_ms: int) -> None:
         if (row.state, row.grp) != (state, group):
-            self._count(row, -1)
-            self._count(row._replace(state=state, grp=group), 1)
-        was_untold = row.state != state or row.step % STEPS == PASSED_STEP
-        if was_untold and state in ENDED:
+            self._recount(row, state, group)
+        was_open = row.state != state or row.step % STEPS == PASSED_STEP
+        if was_open and state in ENDED:
             self._minutes[at_ms // _MINUTE_MS, row.queue, row.type, state, group or _NO_GROUP] += 1
 
-    def _count(self, row: _Row, jobs: int) -> None:
-        self._counts[row.queue, row.type, row.state, row.grp or _NO_GROUP] += jobs
+    def _recount(self, row: _Row, state: int, group: int | None) -> None:
+        """Count the job of a row for another state or failure group."""
+        self._counts[row.queue, row.type, row.state, row.grp or _NO_GROUP] -= 1
+        self._counts[row.queue, row.type, state, group or _NO_GROUP] += 1
 
     def _end(self, row: _Row, state: State, at_ms: int, step: int) -> None:
         self._move(row, state, row.grp, at_ms)
