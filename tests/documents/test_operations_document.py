@@ -13,6 +13,8 @@ import click
 import pytest
 
 from stoker.operations.cli import main
+from stoker.topology import Pipeline
+from stoker.topology.declaration.pipeline import QueueShape
 
 TEXT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
 ROOMS = ("schemas", "topology", "databases", "producers", "consumers", "operations")
@@ -55,6 +57,25 @@ def error_names(room: str) -> set[str]:
     errors = [value for value in found if inspect.isclass(value) and issubclass(value, BaseException)]
     own = {error.__name__ for error in errors if error.__module__.startswith(package.__name__)}
     return {name for name in own if not name.startswith("_")}
+
+
+def parameters_of_table(head: str) -> list[str]:
+    """The parameters in the first column of the table that begins with these words, one entry for each mention."""
+    rows = TEXT.split(f"\n| {head} | default | what it sets |\n", 1)[1].split("\n\n", 1)[0].splitlines()[1:]
+    return [name for row in rows for name in re.findall(r"`(\w+)`", row.split(" | ", 1)[0])]
+
+
+def test_each_parameter_of_a_queue_has_its_row() -> None:
+    """A parameter that the table leaves out is one that nobody finds; one too many is one that nobody can give."""
+    assert sorted(parameters_of_table("queue")) == sorted(QueueShape.__annotations__)
+
+
+def test_each_parameter_of_a_job_type_has_its_row() -> None:
+    """As with queues; the queue itself comes before the options."""
+    options = [
+        name for name, given in inspect.signature(Pipeline.job).parameters.items() if given.kind is given.KEYWORD_ONLY
+    ]
+    assert sorted(parameters_of_table("job type")) == sorted(options)
 
 
 @pytest.mark.parametrize(("words", "command"), list(commands(main)), ids=str)
