@@ -1,1 +1,1 @@
-"""Instruments: what watches jobs on their way, such as metrics."""
+"""Instruments: what watches jobs on their way."""

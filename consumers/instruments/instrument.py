@@ -1,4 +1,4 @@
-"""`Instrument`: watches jobs on their way through a worker, such as metrics or spans do."""
+"""`Instrument`: watches jobs on their way through a worker."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ restored from the compacted topic `<namespace>.<queue>.ledger` when the partitio
 commit of its source then publishes nothing twice. Such names have a window of their own, so that many retries do not
 push completed jobs out.
 
-    <deduplication id>                          the job is completed, or discarded itself
+    <deduplication id>                          the job is completed, discarded itself, or was cancelled
     moved:<deduplication id>@<origin>#<n>       its attempt n failed, and attempt n+1 or a dead letter is on its topic
-    moved:<deduplication id>@<topic/p/offset>   the record there moved on without a failure, or expired
+    moved:<deduplication id>@<topic/p/offset>   the record there moved on without a failure, expired, or is a duplicate
 """
 
 from __future__ import annotations

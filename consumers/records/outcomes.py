@@ -47,7 +47,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """The ledger has the job as settled already: nothing ran."""
+    """Nothing ran: the ledger has the job as settled, or a copy of it with another priority runs in its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

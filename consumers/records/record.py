@@ -32,7 +32,7 @@ _NO_HEADERS: Final[tuple[tuple[str, ...], tuple[bytes, ...]]] = ((), ())
 
 
 class Record:
-    """The part of a Kafka message that the job path needs, read once; nothing else changes it after it was made.
+    """The part of a Kafka message that the job path needs, read once.
 
     Attributes:
         layout: where each header stands in `values`.
@@ -43,8 +43,8 @@ class Record:
         size_bytes: of value, key and header values: what the record counts for against the bounds on memory.
         lane: records of one lane run one at a time, in their order: those of a key, or else repetitions of one job. Of
             each priority but the normal one, a key has a lane of its own.
-        began_at_s, ended_at_s: `time.monotonic()` at which its last run began and ended; 0 before. Only its
-            runner sets them.
+        began_at_s, ended_at_s: `time.monotonic()` at which its last run began and ended; 0 before. Only these change
+            after the record was made: its runner sets them.
     """
 
     __slots__ = (

@@ -89,8 +89,8 @@ def plan_writes(
     """Plan what settles an outcome.
 
     An outcome is late if its partition was revoked meanwhile. The settler writes a late one only if it is true for any
-    owner of the partition: the job is done, or has discarded itself. It leaves all others to the present owner, to whom
-    the record is delivered again.
+    owner of the partition: the job is done, has discarded itself, or was cancelled. It leaves all others to the present
+    owner, to whom the record is delivered again.
 
     Args:
         facts: what the event has beside that.

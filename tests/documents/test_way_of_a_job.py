@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+import pytest
+
 from simulation.commands import Enqueue
 from simulation.play import Play
-from simulation.virtual_time import virtual_time
-from simulation.world import Shape
+from simulation.virtual_time import CLOCK, virtual_time
+from simulation.world import TIERS, Ending, Shape
 from stoker.consumers.records.record import Record
 
 ROOT = Path(__file__).parents[2]
@@ -49,8 +51,11 @@ def files_passed() -> Iterator[dict[str, None]]:
         sys.setprofile(before)
 
 
-def test_a_job_that_is_done_passes_five_files_to_the_committed_offset_and_the_page_names_all_others() -> None:
-    """A reader follows a job through as many files as he can keep in mind, and none of them comes as a surprise."""
+@pytest.mark.parametrize("ending", ["done", "fail", "permanent"])
+def test_the_page_names_each_file_that_a_job_passes_to_the_committed_offset_and_at_most_five_as_stops(
+    ending: Ending,
+) -> None:
+    """A reader follows a job through as many files as he can keep in mind, and no other comes as a surprise."""
     way = section("The way of one job")
     stops = re.findall(r"^\d\. \*\*`([\w/]+\.py)`\*\*", way, re.MULTILINE)
     with virtual_time():
@@ -61,7 +66,7 @@ def test_a_job_that_is_done_passes_five_files_to_the_committed_offset_and_the_pa
         with files_passed() as passed:
             process.fetch(1)
             play.world.start(process, 0)
-            play.world.end(process, 0, "done")
+            play.world.end(process, 0, ending)
             play.world.settle(process, [], lambda: None)
             process.completion.note_settled()
             process.commit()
@@ -71,4 +76,27 @@ def test_a_job_that_is_done_passes_five_files_to_the_committed_offset_and_the_pa
     assert len(stops) <= MOST_STOPS
     assert [path for path in passed if path in stops] == stops
     named = set(re.findall(r"`([\w/]+\.py)", way))
+    assert not [path for path in passed if path not in named]
+
+
+def test_the_page_names_each_file_that_a_retry_passes_on_its_way_back() -> None:
+    """The second half of a failed job's way begins in its tier, and ends in a lane again."""
+    with virtual_time():
+        play = Play(Shape())
+        process = play.alive[0]
+        play.turn(process)
+        play.carry_out(Enqueue([0], ""))
+        play.turn(process)
+        play.world.start(process, 0)
+        play.world.end(process, 0, "fail")
+        play.world.settle(process, [], lambda: None)
+        with files_passed() as passed:
+            process.fetch_delayed(1)
+            CLOCK.advance(2 * TIERS[0].total_seconds())
+            process.take_due()
+        assert play.world.queue.retry_topics[TIERS[0]] in {record.assignment.topic for record in process.startable}
+        play.finish()
+    named = set(re.findall(r"`([\w/]+\.py)", section("The way of one job")))
+    assert "polling/intake.py" in passed
+    assert {"polling/tier_reader.py", "polling/calendar.py"} <= named  # no record is made there yet
     assert not [path for path in passed if path not in named]
