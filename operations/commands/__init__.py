@@ -1,1 +1,1 @@
-"""The commands of `stoker`, one module each."""
+"""The commands of `stoker` that need no folder of their own, one module each."""

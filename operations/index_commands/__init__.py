@@ -1,1 +1,1 @@
-"""The commands `stoker status` and `stoker jobs`: what became of jobs, by the index or by the topics themselves."""
+"""The commands on the index of jobs and on statistics: `jobs`, `status`, `statistics`, `catalogue`."""
