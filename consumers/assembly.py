@@ -16,8 +16,8 @@ from .carrying.carrier import Carrier, CarryingClients
 from .carrying.old_offsets import OldOffsets
 from .declared_gates import GateParts, add_gates
 from .declared_runners import make_runners
+from .declared_writers import WriterParts, make_writers
 from .followers.late_jobs import LateJobs
-from .followers.owners import Owners, with_owners
 from .followers.readiness import FollowerReadiness
 from .followers.story_records import StoryRecords
 from .gates.gate_row import GateRow
@@ -65,7 +65,6 @@ from .settings import WorkerSettings
 from .settling.done_jobs import DoneJobs
 from .settling.event_publisher import EventPublisher
 from .settling.settle import SettledEvents, Settler, SettlingClients
-from .settling.unique_records import writers_of
 from .steps.schema_waits import SchemaWaits
 from .steps.steps import StepContext
 from .tracing.run_spans import RunSpans
@@ -158,10 +157,14 @@ class WorkerParts:
                 release=self.settings.release,
             ),
             on_settled=self.settled.put,
-            writers=[
-                *with_owners(writers_of(self.queue, self.assignments.find_unique), Owners(self._pipeline, self.queue)),
-                *self.stories.writers,
-            ],
+            writers=make_writers(
+                WriterParts(
+                    pipeline=self._pipeline,
+                    queue=self.queue,
+                    find_unique=self.assignments.find_unique,
+                    stories=self.stories,
+                )
+            ),
         )
 
     def _waiting_records(self) -> list[Record]:

@@ -4,7 +4,7 @@ One thread for each queue collects the outcomes that runners hand in. It plans w
 writes a batch in two phases, and repeats a write that fails until it succeeds; the source record stays incomplete
 meanwhile, so no commit passes it. Each phase ends when the brokers have confirmed all of it (`batch_writer.py`):
 
-    1. the records that follow the outcomes: retries, dead letters, whatever else `WRITERS` lists
+    1. the records that follow the outcomes: retries, dead letters, whatever else its writers plan
     2. the ledger's entries, of those outcomes alone whose records are all confirmed
 
 A crash between the two leaves a second record of the same attempt in a tier, which the ledger stops when its twin has

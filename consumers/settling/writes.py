@@ -1,9 +1,9 @@
-"""`plan_writes`: what an outcome writes: the records that follow it (`WRITERS`), its ledger entry, its event. Pure.
+"""`plan_writes`: what an outcome writes: the records that follow it, its ledger entry, its event. Pure.
 
 To write another record with an outcome, write a function of a record, its outcome and the context, in a file of its
-own, and add one line to `WRITERS`. The settler writes what all of them plan, and waits for the brokers' confirmation of
-each, before it writes the ledger's entry. So a crash leads to the same records once more: give them ids that follow
-from their cause, so that the second one can be recognised.
+own, and add one line to `consumers/declared_writers.py`. The settler writes what all of them plan, and waits for the
+brokers' confirmation of each, before it writes the ledger's entry. So a crash leads to the same records once more: give
+them ids that follow from their cause, so that the second one can be recognised.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class Writer:
 WRITERS: Final[Sequence[Writer]] = (
     Writer(follows=(Retried, Dead, Snoozed, Deferred, Rescheduled), plan=next_record),  # the job itself
 )
+"""The writers of a queue that declares neither unique jobs nor followers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -115,7 +115,16 @@ FOLDERS = {
             "fairness",
         ),
         *("isolation", "polling", "group", "inspection", "control", "schedules"),
-        *("declared_gates", "declared_runners", "assembly", "queue_worker", "poll_thread_watch", "metrics", "worker"),
+        *(
+            "declared_gates",
+            "declared_runners",
+            "declared_writers",
+            "assembly",
+            "queue_worker",
+            "poll_thread_watch",
+            "metrics",
+            "worker",
+        ),
     ),
     "operations": (
         *(
