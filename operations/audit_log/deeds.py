@@ -19,6 +19,7 @@ from ...schemas.audit_entries import AuditEntry, Phase, decode_audit_entry
 from ...schemas.control_records import ControlOrder, decode_order
 from ...schemas.own import is_own
 from ...topology import ClusterSettings, Pipeline
+from ...topology.planning.contract_records import CONTRACTS_REGISTERED
 from ...topology.planning.recording import TOPOLOGY_APPLIED
 from ...topology.wire.headers import COMMAND, VERSION, HeaderList, header_map
 from ...topology.wire.orders import LIFTS, ONCE, UNAUDITED, in_words
@@ -38,6 +39,7 @@ class Kind(StrEnum):
     REPLAY = "replay"
     DISCARD = "discard"
     TOPOLOGY = "topology"
+    CONTRACT = "contract"
     OTHER = "other"
 
 
@@ -46,6 +48,7 @@ _KINDS: Final[Mapping[str, Kind]] = {
     Action.QUEUE_REPLAY.value: Kind.REPLAY,
     Action.DEAD_DISCARD.value: Kind.DISCARD,
     TOPOLOGY_APPLIED: Kind.TOPOLOGY,
+    CONTRACTS_REGISTERED: Kind.CONTRACT,
 }
 DONE: Final = "done"
 """The outcome of an order and of a change of a schedule: it stands with its record, or neither is there."""
@@ -182,7 +185,7 @@ def deed_of_entry(entry: AuditEntry) -> Deed:
         version=entry.version,
         reason=entry.reason,
         queue=entry.queue,
-        job_types=tuple(sorted(_object(entry.detail.get("counts")))),
+        job_types=_job_types(entry),
         before=entry.before,
         after=entry.after,
         detail=entry.detail,
@@ -215,10 +218,19 @@ def as_done(deeds: Iterable[Deed]) -> list[Deed]:
     return list(found.values())
 
 
+def _job_types(entry: AuditEntry) -> tuple[str, ...]:
+    found = entry.after if entry.deed == CONTRACTS_REGISTERED else _object(entry.detail.get("counts"))
+    return tuple(sorted(found))
+
+
+_COUNTED: Final = {TOPOLOGY_APPLIED: "change", CONTRACTS_REGISTERED: "contract"}
+"""{deed: what it changes}; the detail of its entry has how many, under a name in the plural."""
+
+
 def _about(entry: AuditEntry) -> str:
-    if entry.deed == TOPOLOGY_APPLIED:
-        count = int(entry.detail.get("changes", "0"))
-        return f"{count:,} change{'' if count == 1 else 's'}"
+    if (what := _COUNTED.get(entry.deed)) is not None:
+        count = int(entry.detail.get(f"{what}s", "0"))
+        return f"{count:,} {what}{'' if count == 1 else 's'}"
     counts = {name: int(str(count)) for name, count in _object(entry.detail.get("counts")).items()}
     listed = ", ".join(f"{count:,} {name or '(no type)'}" for name, count in sorted(counts.items()))
     return f"queue {entry.queue}: {listed or 'no jobs'}" if entry.queue else listed

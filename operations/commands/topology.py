@@ -18,6 +18,7 @@ from ..schedules.declared import print_applied as print_applied_schedules
 if TYPE_CHECKING:
     from ...schemas import IncompatibleSchema
     from ...topology import Allowed, Applied, Plan
+    from ...topology.planning.recording import Recording
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -169,8 +170,9 @@ def apply_command(
     _check_names(app, allowed)  # before a broker is started for a misspelt queue
     app.start_cluster()
     planned = _plan_topics(app, allowed)
-    applied = _apply(app, planned, reason, without_audit=without_audit)
-    contracts = [] if skip_schemas else _register(app, applied)
+    recording = _recording(app, reason, without_audit=without_audit)
+    applied = _apply(app, planned, recording)
+    contracts = [] if skip_schemas else _register(app, applied, recording)
     schedules = None if skip_schemas or contracts else apply_schedules(app)
     if as_json:
         print_json(
@@ -262,27 +264,35 @@ def _plan_topics(app: AppContext, allowed: Allowed) -> Plan:
     return plan_topics(app.pipeline, app.cluster, allowed)
 
 
-def _apply(app: AppContext, planned: Plan, reason: str, *, without_audit: bool) -> Applied:
-    from ...topology.cluster.audit_writer import AuditUnwritable
-    from ...topology.planning.apply import ApplyFailed, apply
+def _recording(app: AppContext, reason: str, *, without_audit: bool) -> Recording:
     from ...topology.planning.recording import Recording
 
-    recording = Recording(origin=app.origin(), reason=reason, is_audited=not without_audit)
+    return Recording(origin=app.origin(), reason=reason, is_audited=not without_audit)
+
+
+def _apply(app: AppContext, planned: Plan, recording: Recording) -> Applied:
+    from ...topology.cluster.audit_writer import AuditUnwritable
+    from ...topology.planning.apply import ApplyFailed, apply
+
     try:
         return apply(planned, app.cluster, recording)
     except (ApplyFailed, AuditUnwritable) as failed:
         raise Failure(str(failed), ExitCode.FINDING) from failed
 
 
-def _register(app: AppContext, applied: Applied) -> list[IncompatibleSchema]:
+def _register(app: AppContext, applied: Applied, recording: Recording) -> list[IncompatibleSchema]:
     from ...schemas import StoreError
-    from ...topology.planning.apply import register_contracts
+    from ...topology.cluster.audit_writer import AuditUnwritable
+    from ...topology.planning.registration import register_contracts
 
     try:
-        return register_contracts(app.pipeline, app.cluster)
+        return register_contracts(app.pipeline, app.cluster, recording)
     except StoreError:
         note_unregistered(applied)
         raise
+    except AuditUnwritable as failed:
+        note_unregistered(applied)
+        raise Failure(str(failed), ExitCode.FINDING) from failed
 
 
 def _applied_json(planned: Plan, applied: Applied, contracts: list[IncompatibleSchema]) -> dict[str, object]:

@@ -22,7 +22,7 @@ from ..errors import IncompatibleSchema, RegistryUnreachable
 from ..wire_text import LONGEST_DETAIL, wire_text
 from .references import inlined
 from .registry_client import FoundSchema, Option, RegistryClient, RegistryRefusal, subject_of
-from .store import StoredSchema
+from .store import Recorded, StoredSchema, unrecorded
 from .versions import MemoryBook, registered, require_compatible
 
 _log = logging.getLogger(__name__)
@@ -47,6 +47,7 @@ class RegistrySchemaStore:
         namespace: str = "",
         job_types: Iterable[str] = (),
         clock: Callable[[], float] = time.monotonic,
+        recorded: Recorded = unrecorded,
     ) -> None:
         """Use a registry; nothing is connected before the first call.
 
@@ -56,13 +57,14 @@ class RegistrySchemaStore:
             namespace: the pipeline's, which its subjects begin with.
             job_types: those whose versions `refresh` learns, beside those that are registered here.
             clock: seconds that only grow.
+            recorded: puts what this store registers on record.
 
         Raises:
             RegistrySettingRefused: the address or a setting cannot be.
             RegistryMissing: the `registry` extra is not installed.
         """
         self._client = RegistryClient(url, config or {})
-        self._namespace, self._clock = namespace, clock
+        self._namespace, self._clock, self._recorded = namespace, clock, recorded
         self._book = MemoryBook()
         self._own_ids: dict[bytes, bytes] = {}
         self._registered: set[tuple[str, bytes]] = set()
@@ -146,7 +148,8 @@ class RegistrySchemaStore:
             return known.frame_id
         require_compatible(contract, versions, compatibility)
         try:
-            schema_id = self._client.register(self.subject(contract.job_type), contract.schema)
+            with self._recorded(contract, versions):
+                schema_id = self._client.register(self.subject(contract.job_type), contract.schema)
         except RegistryRefusal as refusal:
             raise self._refused(contract, str(refusal)) from refusal
         self._learn_versions(contract.job_type, deadline)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -24,6 +25,15 @@ class StoredSchema:
     frame_id: bytes | int
     schema: Schema
     registered_at: datetime | None
+
+
+Recorded = Callable[[Contract, Sequence[StoredSchema]], AbstractContextManager[None]]
+"""Puts the registration of a contract on record, beside the versions before it; it is written inside of the block."""
+
+
+def unrecorded(contract: Contract, versions: Sequence[StoredSchema]) -> AbstractContextManager[None]:
+    """Keeps no record of registrations: where what asks for them does, or in tests."""
+    return nullcontext()
 
 
 class SchemaStore(Protocol):

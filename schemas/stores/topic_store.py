@@ -37,7 +37,7 @@ from ..contracts.contract import Contract
 from ..errors import SchemaStoreForbidden, SchemaStoreUnreachable, SchemaTopicMissing, StoreError
 from ..wire_text import LONGEST_DETAIL, wire_text
 from .single_object_store import SingleObjectStore
-from .store import StoredSchema
+from .store import Recorded, StoredSchema, unrecorded
 from .versions import registered, require_compatible, stored_now
 
 ClientConfig = Mapping[str, str | int | float | bool]
@@ -87,6 +87,7 @@ class TopicSchemaStore(SingleObjectStore):
         *,
         principal: str = "this client",
         clock: Callable[[], float] = time.monotonic,
+        recorded: Recorded = unrecorded,
     ) -> None:
         """Use a topic; nothing is connected before the first call.
 
@@ -95,10 +96,11 @@ class TopicSchemaStore(SingleObjectStore):
             topic: the schemas topic; it is created by `stoker topology apply`, never from here.
             principal: whom the brokers take the client for, for messages.
             clock: seconds that only grow.
+            recorded: puts what this store registers on record.
         """
         super().__init__()
         self._config, self._topic, self._clock = dict(client_config), topic, clock
-        self._principal = principal
+        self._principal, self._recorded = principal, recorded
         self._next: dict[int, int] = {}
         self._lock = threading.Lock()
 
@@ -114,8 +116,10 @@ class TopicSchemaStore(SingleObjectStore):
             self._read(deadline)
             if self._holds(contract):
                 return
-            require_compatible(contract, self.versions(contract.job_type), compatibility)
-            self._write(stored_now(contract), deadline)
+            versions = self.versions(contract.job_type)
+            require_compatible(contract, versions, compatibility)
+            with self._recorded(contract, versions):
+                self._write(stored_now(contract), deadline)
             # Read it back, rather than note it here: the order of versions is the topic's.
             self._read(deadline)
 

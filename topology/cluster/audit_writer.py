@@ -36,8 +36,13 @@ class AuditUnwritable(Exception):
 class AuditWriter:
     """Writes entries, some at a time. Not thread-safe; connects with the first one."""
 
-    def __init__(self, cluster: ClusterSettings, topic: str) -> None:
-        self._cluster, self._topic, self._within_s = cluster, topic, WITHIN_S
+    def __init__(self, cluster: ClusterSettings, topic: str, within_s: float = WITHIN_S) -> None:
+        """Prepare a writer.
+
+        Args:
+            within_s: how long the brokers may take to confirm an entry.
+        """
+        self._cluster, self._topic, self._within_s = cluster, topic, within_s
         self._producer: Producer | None = None
         self._trouble = "no broker has confirmed it"
 
@@ -78,7 +83,7 @@ class AuditWriter:
                 "linger.ms": 0,
                 "log_level": 0,
                 "message.timeout.ms": int(self._within_s * 1_000),
-                "topic.metadata.propagation.max.ms": 5_000,
+                "topic.metadata.propagation.max.ms": int(min(self._within_s, 5) * 1_000),
             }
             config = {**self._cluster.client_config(client_id="stoker-audit"), **own, "error_cb": self._note}
             self._producer = make_client(Producer, config)

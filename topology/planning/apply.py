@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
-from ...schemas import IncompatibleSchema, SchemaStore
 from ...schemas.audit_entries import Phase
 from ..cluster.admin import Administration
 from ..cluster.audit_writer import AuditUnwritable
@@ -31,12 +30,11 @@ from .findings import (
 )
 from .group_settings import refused_setting
 from .plan import plan_topics
-from .recording import ApplyRecord, Recording, audit_writer
-from .schema_store import schema_store
+from .recording import RECORDED, DeedRecord, Recording, audit_writer, topology_entry
+from .registration import register_contracts
 
 S = TypeVar("S", bound=Step)
 
-RECORDED: Final = Recording()
 VISIBLE_TIMEOUT_S: Final = 30.0
 _LOOK_AGAIN_S: Final = 0.05
 
@@ -99,7 +97,7 @@ def ensure_topology(
 
     Raises:
         TopologyRefused: something is refused, and nothing was done.
-        AuditUnwritable: the audit topic does not take the entry, and nothing was done.
+        AuditUnwritable: the audit topic does not take the entry, and what it is about was not done.
         ApplyFailed: some steps failed.
         IncompatibleSchema: a contract breaks its rule; topics and the contracts before it are done.
         ClusterUnreachable, NotAuthorized: the cluster does not answer.
@@ -108,7 +106,7 @@ def ensure_topology(
     if planned.refused:
         raise TopologyRefused(planned.refused)
     apply(planned, cluster, recording)
-    for refusal in register_contracts(pipeline, cluster):
+    for refusal in register_contracts(pipeline, cluster, recording):
         raise refusal
     return planned
 
@@ -146,7 +144,7 @@ def apply(
     except ApplyFailed as failed:
         raise AuditUnwritable(*next(iter(failed.failures.items()))) from failed
     with audit_writer(planned, cluster) as writer:
-        record = ApplyRecord(planned, writer, recording)
+        record = DeedRecord(topology_entry(planned, recording), writer)
         record.begin()
         try:
             applied = _carry_out(others, cluster, deadline)
@@ -197,28 +195,6 @@ def _grow(growing: Sequence[GrowTopic], administration: Administration) -> dict[
     # The main topic grows last: a record in a new partition must find its ledger and tiers there.
     failures = administration.grow({step.topic: step.partitions for step in growing if not step.is_main})
     return failures | administration.grow({step.topic: step.partitions for step in growing if step.is_main})
-
-
-def register_contracts(
-    pipeline: Pipeline, cluster: ClusterSettings, store: SchemaStore | None = None
-) -> list[IncompatibleSchema]:
-    """Register the contract of each job type, so that readers know it before the first job; returns the refused ones.
-
-    Raises:
-        StoreError: the store is missing or does not answer.
-    """
-    used = store or schema_store(pipeline, cluster)
-    refused = []
-    try:
-        for job_type in pipeline.job_types.values():
-            try:
-                used.register(job_type.contract, job_type.compatibility)
-            except IncompatibleSchema as refusal:
-                refused.append(refusal)
-    finally:
-        if store is None:
-            used.close()
-    return refused
 
 
 def _steps(planned: Plan, kind: type[S]) -> list[S]:

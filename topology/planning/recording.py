@@ -1,4 +1,4 @@
-"""`Recording`: who applies a topology and why, and its entries on the audit topic, before the changes and after."""
+"""`Recording`: who changes something and why, and the entries of it on the audit topic, before the change and after."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """How an apply is put on record.
+    """How a change is put on record.
 
     Attributes:
-        origin: who applies it; None takes that of the process.
+        origin: who makes it; None takes that of the process.
         reason: why, for those who read it later.
-        is_audited: False applies without the audit topic, for the case that it cannot be written to.
+        is_audited: False makes it without the audit topic, for the case that it cannot be written to.
     """
 
     origin: Origin | None = None
@@ -39,28 +39,15 @@ class Recording:
     is_audited: bool = True
 
 
-class ApplyRecord:
-    """The entries of one apply. The topic of the pipeline must be there."""
+RECORDED: Final = Recording()
+"""By this process, for no reason that it names."""
 
-    def __init__(self, planned: Plan, writer: AuditWriter, recording: Recording) -> None:
-        self._writer = writer
-        by, now = recording.origin or Origin.of_process(), datetime.now(UTC)
-        changes = [finding for finding in planned.findings if finding.step is not None]
-        self._begun = AuditEntry(
-            deed_id=str(uuid.uuid4()),
-            deed=TOPOLOGY_APPLIED,
-            phase=Phase.BEGUN,
-            at=now,
-            began=now,
-            operator=by.operator,
-            host=by.host,
-            command=by.command,
-            version=by.version,
-            reason=recording.reason,
-            before={_what(one): one.found for one in changes[:MOST_CHANGES] if one.found is not None},
-            after={_what(one): _declared(one) for one in changes[:MOST_CHANGES]},
-            detail={"changes": str(len(changes))},
-        )
+
+class DeedRecord:
+    """The entries of one deed: one before its first change, and one at its end. The audit topic must be there."""
+
+    def __init__(self, begun: AuditEntry, writer: AuditWriter) -> None:
+        self._begun, self._writer = begun, writer
 
     def begin(self) -> None:
         """Put on record what is about to be changed.
@@ -76,7 +63,36 @@ class ApplyRecord:
         try:
             self._writer.write(replace(self._begun, phase=phase, at=datetime.now(UTC), detail=more))
         except AuditUnwritable as failed:
-            log.error("the topology was changed, and its audit entry has no end: %s", failed.reason)
+            log.error("%s is done, and its audit entry has no end: %s", self._begun.deed, failed.reason)
+
+
+def begun_entry(deed: str, recording: Recording, *, queue: str = "") -> AuditEntry:
+    """The entry that a deed is about to be done, now; what it changes is to be put in."""
+    by, now = recording.origin or Origin.of_process(), datetime.now(UTC)
+    return AuditEntry(
+        deed_id=str(uuid.uuid4()),
+        deed=deed,
+        phase=Phase.BEGUN,
+        at=now,
+        began=now,
+        operator=by.operator,
+        host=by.host,
+        command=by.command,
+        version=by.version,
+        reason=recording.reason,
+        queue=queue,
+    )
+
+
+def topology_entry(planned: Plan, recording: Recording) -> AuditEntry:
+    """The entry that a plan is about to be carried out."""
+    changes = [finding for finding in planned.findings if finding.step is not None]
+    return replace(
+        begun_entry(TOPOLOGY_APPLIED, recording),
+        before={_what(one): one.found for one in changes[:MOST_CHANGES] if one.found is not None},
+        after={_what(one): _declared(one) for one in changes[:MOST_CHANGES]},
+        detail={"changes": str(len(changes))},
+    )
 
 
 def audit_writer(planned: Plan, cluster: ClusterSettings) -> AuditWriter:

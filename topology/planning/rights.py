@@ -243,7 +243,11 @@ ADMITTING: Final[tuple[Right, ...]] = (*_on(_R.GROUP, _MAIN, _O.DESCRIBE),)
 ORDERING: Final[tuple[Right, ...]] = (*_on(_R.TOPIC, _AUDIT, _O.WRITE),)
 """The further rights of a worker that may open a breaker, or pause a job type for its dead letters."""
 
-FOLLOWING: Final[tuple[Right, ...]] = (*_on(_R.TOPIC, _MAIN, _O.WRITE), *_on(_R.TOPIC, _SCHEMAS, _O.WRITE))
+FOLLOWING: Final[tuple[Right, ...]] = (
+    *_on(_R.TOPIC, _MAIN, _O.WRITE),
+    *_on(_R.TOPIC, _SCHEMAS, _O.WRITE),
+    *_on(_R.TOPIC, _AUDIT, _O.WRITE),
+)
 """The further rights of a worker, for each queue of a job type that follows those of its queues."""
 
 RESERVING: Final[tuple[Right, ...]] = (*_on(_R.TOPIC, _LIMITS, _O.READ, _O.WRITE),)

@@ -9,13 +9,17 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stoker.producers import Producer
 from stoker.topology import AuditUnwritable, ClusterSettings, ensure_topology
 from stoker.topology.cluster.admin import Administration
+from stoker.topology.planning.registration import register_contracts
+from stoker.topology.planning.schema_store import schema_store
 from support.kafka.configs import change_configs
 from support.scenes.shop_application import Shop, make_shop, open_shop
 from support.scenes.worker import delete_topics
@@ -52,8 +56,13 @@ def test_orders_schedules_and_topologies_are_on_one_trail(shop: Shop, tmp_path: 
     shop.stoker("control", "pause", "--queue", "mails", "--until", "2h", "--operator", "bob")
     shop.stoker("schedules", "add", "often", "send_mail", "order_id=1", "--every", "1h", "--reason", "reports")
     shop.stoker("schedules", "edit", "often", "--every", "2h")
-    first, *others = trail(shop)
+    first, second, *others = trail(shop)
     assert (first["kind"], first["outcome"]) == ("topology", "ended")
+    assert (second["kind"], second["outcome"], second["job_types"]) == (
+        "contract",
+        "ended",
+        ["send_mail", "write_bill"],
+    )
     assert "2 partitions" in first["after"][f"{shop.pipeline.namespace}.mails"]
     assert [(one["kind"], one["deed"], one["operator"]) for one in others] == [
         *(("order", "pause", "ann"), ("order", "pause", "bob")),
@@ -66,13 +75,13 @@ def test_orders_schedules_and_topologies_are_on_one_trail(shop: Shop, tmp_path: 
     assert [one["operator"] for one in trail(shop, "--deed", "order", "--since", "1h", "--by", "bob")] == ["bob"]
     table = shop.stoker("audit-log", "--limit", "2").output
     assert "schedule edit" in table
-    assert "3 older ones are not shown" in table
+    assert "4 older ones are not shown" in table
     assert "queue mails: pause queue mails → pause queue mails until" in shop.stoker("audit-log", "--changes").output
     assert "has nothing like that" in shop.stoker("audit-log", "--by", "nobody").output
     path = tmp_path / "audit.csv"
-    assert "5 entries" in shop.stoker("audit-log", "--format", "csv", "--output", str(path)).stderr
+    assert "6 entries" in shop.stoker("audit-log", "--format", "csv", "--output", str(path)).stderr
     rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
-    assert [row["deed"] for row in rows][1:3] == ["pause", "pause"]
+    assert [row["deed"] for row in rows][2:4] == ["pause", "pause"]
 
 
 def test_an_apply_that_is_killed_leaves_its_beginning(shop: Shop, cluster: ClusterSettings) -> None:
@@ -102,6 +111,62 @@ def test_nothing_is_changed_where_the_trail_cannot_be_written(shop: Shop, cluste
     assert Administration(cluster).configs([dead])[dead].values["retention.ms"] != "1000"
 
 
+def evolve(shop: Shop, old: str, new: str) -> Shop:
+    """The next release of the application: the same, but for some of its source."""
+    source = (shop.folder / f"{shop.module}.py").read_text(encoding="utf-8")
+    assert old in source
+    module = f"{shop.module}_{len(list(shop.folder.glob('*.py')))}"
+    (shop.folder / f"{module}.py").write_text(source.replace(old, new), encoding="utf-8")
+    return replace(shop, module=module)
+
+
+def test_a_contract_that_changes_is_on_the_trail(shop: Shop) -> None:
+    """With who registered the new version, why, and its fields before and after; one that is refused is not there."""
+    later = evolve(shop, "order_id: int,", "order_id: int, copies: int = 1,")
+    assert later.stoker("topology", "apply", "--reason", "copies").exit_code == 0
+    assert later.stoker("topology", "apply").exit_code == 0
+    wrong = evolve(shop, "amount: Decimal", "amount: Decimal, currency: str")
+    assert wrong.stoker("topology", "apply").exit_code == 4
+    first, second = trail(shop, "--deed", "contract")
+    assert list(first["before"]) == []
+    assert (second["outcome"], second["operator"], second["reason"]) == ("ended", "ann", "copies")
+    assert second["command"].endswith("topology apply")
+    before, after = second["before"]["send_mail"], second["after"]["send_mail"]
+    assert before.startswith("version 1 (order_id: long, [name: string]")
+    assert after.startswith("version 2 (order_id: long, [copies: long], [name: string]")
+    assert [one["id"] for one in trail(shop, "--type", "send_mail")] == [first["id"], second["id"]]
+    assert "send_mail: version 1 (" in shop.stoker("audit-log", "--deed", "contract", "--changes").output
+
+
+def test_a_contract_that_a_program_registers_is_on_the_trail(shop: Shop, cluster: ClusterSettings) -> None:
+    """A producer of a new release registers its contract with the first job: its name and operator are there."""
+    later = evolve(shop, "order_id: int,", "order_id: int, copies: int = 1,")
+    for _ in range(2):
+        with Producer(later.pipeline, cluster) as producer:
+            producer.enqueue(later.pipeline.job_types["send_mail"], 1, copies=2)
+    *_, deed = trail(shop, "--deed", "contract")
+    assert (deed["outcome"], deed["operator"], deed["job_types"]) == ("ended", "ann", ["send_mail"])
+    assert len(trail(shop, "--deed", "contract")) == 2
+
+
+def test_contracts_wait_for_the_trail_and_jobs_do_not(
+    shop: Shop, cluster: ClusterSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An audit topic that takes no record: apply registers nothing. A producer logs it, and enqueues its job."""
+    change_configs(cluster, {shop.pipeline.audit_topic: {"max.message.bytes": "10"}})
+    later = evolve(shop, "order_id: int,", "order_id: int, copies: int = 1,")
+    with pytest.raises(AuditUnwritable):
+        register_contracts(later.pipeline, cluster)
+    store = schema_store(later.pipeline, cluster)
+    store.refresh(10)
+    assert len(store.versions("send_mail")) == 1
+    with Producer(later.pipeline, cluster) as producer:
+        producer.enqueue(later.pipeline.job_types["send_mail"], 1, copies=2)
+    assert "registered without an audit entry" in caplog.text
+    store.refresh(10)
+    assert len(store.versions("send_mail")) == 2
+
+
 def test_an_order_in_need_is_given_without_the_trail_and_is_not_forgotten(shop: Shop, cluster: ClusterSettings) -> None:
     """Without the audit topic an order is refused; `--without-audit` gives it, and the log has it while it stands."""
     delete_topics(cluster, shop.pipeline.audit_topic)
@@ -125,9 +190,9 @@ def test_the_trail_is_followed(shop: Shop) -> None:
     started = subprocess.Popen([*command, "--since", "1h"], cwd=shop.folder, env=environment, stdout=subprocess.PIPE)
     with started as following:
         assert following.stdout is not None
-        seen = [json.loads(following.stdout.readline())["outcome"] for _ in range(2)]
+        seen = [json.loads(following.stdout.readline())["outcome"] for _ in range(4)]
         shop.stoker("control", "pause", "--queue", "mails")
-        assert seen == ["begun, end unknown", "ended"]
+        assert seen == ["begun, end unknown", "ended"] * 2
         assert json.loads(following.stdout.readline())["deed"] == "pause"
         os.kill(following.pid, signal.SIGINT)
         assert following.wait(30) == 130

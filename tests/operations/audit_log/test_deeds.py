@@ -72,6 +72,16 @@ def test_a_deed_whose_end_is_not_on_record_says_so_until_it_is() -> None:
     assert (deed.about, deed.job_types) == ("queue bills: 1,200 charge", ("charge",))
 
 
+def test_contracts_are_counted_and_found_by_their_job_types() -> None:
+    """The deed of an entry about contracts names how many they are, and whose."""
+    registered = replace(
+        ENDED, deed="contracts-registered", queue="", after={"charge": "version 2 ()"}, detail={"contracts": "1"}
+    )
+    deed = deed_of_entry(registered)
+    assert (deed.kind, deed.about, deed.job_types) == (Kind.CONTRACT, "1 contract", ("charge",))
+    assert DeedFilter(deeds=("contract",), job_type="charge").takes(deed)
+
+
 @pytest.mark.parametrize(
     "wanted",
     [

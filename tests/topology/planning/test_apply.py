@@ -25,8 +25,9 @@ from stoker.topology import (
 )
 from stoker.topology.cluster.admin import Administration
 from stoker.topology.declaration.topics import TopicSpec, declared_topics
-from stoker.topology.planning.apply import apply, register_contracts
+from stoker.topology.planning.apply import apply
 from stoker.topology.planning.plan import plan
+from stoker.topology.planning.registration import register_contracts
 from stoker.topology.planning.schema_store import schema_store
 from support.kafka.configs import change_configs
 from support.scenes.declarations import TIERS, shop
