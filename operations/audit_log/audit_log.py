@@ -24,7 +24,7 @@ SHOWN: Final = 50
 TITLES: Final = ("AT", "BY", "DEED", "ABOUT", "OUTCOME", "REASON")
 _FORMATS: Final = ("csv", "jsonl")
 _FOLLOW_S: Final = 0.5
-_TOLD: Final = frozenset({"schedule", "unaudited", "changes", "contracts", "counts"})
+_TOLD: Final = frozenset({"schedule", "unaudited", "changes", "contracts", "counts", "rows", "table"})
 """Parts of a deed's detail that its other lines have."""
 _FILTERS: Final = (
     click.option("--since", type=FromNow(), help="Done since then: an instant, or 2h for two hours ago."),
@@ -35,7 +35,7 @@ _FILTERS: Final = (
         "deeds",
         multiple=True,
         metavar="KIND",
-        help="order, schedule, replay, discard, topology or contract; or one deed, such as pause. Repeatable.",
+        help="order, schedule, replay, discard, prune, topology or contract; or one deed, such as pause. Repeatable.",
     ),
     click.option("--queue", default="", metavar="QUEUE", help="About this queue."),
     click.option("--type", "job_type", default="", metavar="TYPE", help="That names this job type."),
@@ -75,9 +75,9 @@ def audit_log(
 ) -> None:
     """Show who did what to this pipeline, the newest first.
 
-    That is orders, changes of schedules, topics and contracts, replays and discards. Each has who, when, why, and from
-    which host, command and version; with --changes or --json also what was there before and after. What was begun and
-    has no end, runs still or was killed. The trail is kept for 400 days.
+    That is orders, changes of schedules, topics and contracts, replays, discards and prunes. Each has who, when, why,
+    and from which host, command and version; with --changes or --json also what was there before and after. What was
+    begun and has no end, runs still or was killed. The trail is kept for 400 days.
 
     \b
     Examples:

@@ -25,6 +25,7 @@ from ...topology.wire.headers import COMMAND, VERSION, HeaderList, header_map
 from ...topology.wire.orders import LIFTS, ONCE, UNAUDITED, in_words
 from ..control.order_output import described
 from ..replay.audit import Action
+from .prunes import INBOX_PRUNED, OUTBOX_PRUNED
 
 SCHEDULE: Final = "schedule"
 _ABOUT_ONE_JOB: Final = b"/job/"
@@ -40,6 +41,7 @@ class Kind(StrEnum):
     DISCARD = "discard"
     TOPOLOGY = "topology"
     CONTRACT = "contract"
+    PRUNE = "prune"
     OTHER = "other"
 
 
@@ -49,6 +51,8 @@ _KINDS: Final[Mapping[str, Kind]] = {
     Action.DEAD_DISCARD.value: Kind.DISCARD,
     TOPOLOGY_APPLIED: Kind.TOPOLOGY,
     CONTRACTS_REGISTERED: Kind.CONTRACT,
+    INBOX_PRUNED: Kind.PRUNE,
+    OUTBOX_PRUNED: Kind.PRUNE,
 }
 DONE: Final = "done"
 """The outcome of an order and of a change of a schedule: it stands with its record, or neither is there."""
@@ -223,14 +227,20 @@ def _job_types(entry: AuditEntry) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-_COUNTED: Final = {TOPOLOGY_APPLIED: "change", CONTRACTS_REGISTERED: "contract"}
+_COUNTED: Final = {
+    TOPOLOGY_APPLIED: "change",
+    CONTRACTS_REGISTERED: "contract",
+    INBOX_PRUNED: "row",
+    OUTBOX_PRUNED: "row",
+}
 """{deed: what it changes}; the detail of its entry has how many, under a name in the plural."""
 
 
 def _about(entry: AuditEntry) -> str:
     if (what := _COUNTED.get(entry.deed)) is not None:
         count = int(entry.detail.get(f"{what}s", "0"))
-        return f"{count:,} {what}{'' if count == 1 else 's'}"
+        of_table = f" of {entry.detail['table']}" if "table" in entry.detail else ""
+        return f"{count:,} {what}{'' if count == 1 else 's'}{of_table}"
     counts = {name: int(str(count)) for name, count in _object(entry.detail.get("counts")).items()}
     listed = ", ".join(f"{count:,} {name or '(no type)'}" for name, count in sorted(counts.items()))
     return f"queue {entry.queue}: {listed or 'no jobs'}" if entry.queue else listed

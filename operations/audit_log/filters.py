@@ -60,7 +60,9 @@ def _is_about_job(deed: Deed, job_id: str) -> bool:
     """Whether a deed names the job: as its target, among its filters, or where its payload was corrected."""
     if deed.job_id == job_id:
         return True
-    return f'"{job_id}"' in deed.detail.get("filters", "") or any(what.startswith(f"{job_id} ") for what in deed.after)
+    return f'"{job_id}"' in deed.detail.get("filters", "") or any(
+        what == job_id or what.startswith(f"{job_id} ") for what in (*deed.before, *deed.after)
+    )
 
 
 def as_told(deeds: Iterable[Deed]) -> Iterator[Deed]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ..audit_log.prunes import INBOX_PRUNED, Prune, audit_options, recorded_prune
 from ..cli.app import AppContext, pass_app
 from ..cli.exit_codes import ExitCode
 from ..cli.failures import Failure
@@ -14,6 +15,8 @@ from ..cli.output import age_since, echo_line, echo_lines, format_age, print_jso
 from ..cli.parameters import Duration, TableOptions, ddl_options, dialect_given
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..inbox import InboxTable
 
 USUAL_RETENTION: Final = timedelta(days=7)
@@ -76,10 +79,12 @@ def status(url: str | None, table: str, as_json: bool) -> None:
 @click.option(
     "--allow-repetitions", is_flag=True, help="Prune also what a topic may deliver again, so that jobs run once more."
 )
+@audit_options
 @_as_json
 @pass_app
 def prune(
     app: AppContext,
+    /,
     *,
     url: str | None,
     table: str,
@@ -87,13 +92,14 @@ def prune(
     dry_run: bool,
     allow_repetitions: bool,
     as_json: bool,
+    **recorded: Any,
 ) -> None:
     """Forget the jobs that were done long ago, in small transactions; run it now and then.
 
     A job that comes again after it was forgotten runs again. So nothing is forgotten that is younger than the longest
     retention of the application's queues (-A; without it 7 days, the usual one), unless --allow-repetitions is given.
     The age must also exceed the time in which callers repeat an idempotency key. Replays have ids of their own, so
-    they run again in any case.
+    they run again in any case. If an application and a cluster are named, the audit trail has who has pruned.
     """
     from ..inbox import open_table
 
@@ -101,7 +107,11 @@ def prune(
         _check_age(app, older_than)
     before = datetime.now(UTC) - older_than
     with open_table(_table.given(url), table) as opened:
-        count = opened.count_older(before) if dry_run else _prune(opened, before)
+        count = opened.count_older(before)
+        if not dry_run:
+            prune = Prune(deed=INBOX_PRUNED, table=table, older_than=before, rows=count)
+            with recorded_prune(app, prune, **recorded) as note_done:
+                count = _prune(opened, prune, note_done)
     if as_json:
         print_json({"table": table, "before": before, "dry_run": dry_run, "jobs": count})
     else:
@@ -123,9 +133,10 @@ def _check_age(app: AppContext, older_than: timedelta) -> None:
         )
 
 
-def _prune(opened: InboxTable, before: datetime) -> int:
-    total, deleted = opened.count_older(before), 0
-    for batch in opened.prune(before):
+def _prune(opened: InboxTable, prune: Prune, note_done: Callable[[int], None]) -> int:
+    deleted = 0
+    for batch in opened.prune(prune.older_than):
         deleted += batch
-        echo_line(f"{deleted:,} of {total:,} jobs forgotten", err=True)
+        note_done(batch)
+        echo_line(f"{deleted:,} of {prune.rows:,} jobs forgotten", err=True)
     return deleted

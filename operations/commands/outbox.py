@@ -6,10 +6,11 @@ import sys
 from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..audit_log.prunes import OUTBOX_PRUNED, Prune, audit_options, recorded_prune
 from ..cli.app import AppContext, pass_app
 from ..cli.logs import log_to_stderr
 from ..cli.output import age_since, echo_line, echo_lines, print_json, print_table
@@ -146,17 +147,40 @@ def retry(url: str | None, table: str, as_json: bool) -> None:
     "--older-than", type=Duration(), default="7d", show_default=True, help="Delete what was enqueued longer ago."
 )
 @click.option("--dry-run", is_flag=True, help="Only count.")
+@audit_options
 @_as_json
-def prune(*, url: str | None, table: str, older_than: timedelta, dry_run: bool, as_json: bool) -> None:
+@pass_app
+def prune(
+    app: AppContext,
+    /,
+    *,
+    url: str | None,
+    table: str,
+    older_than: timedelta,
+    dry_run: bool,
+    as_json: bool,
+    **recorded: Any,
+) -> None:
     """Delete rows that could not be published, so that their jobs never run, and let those behind them go on.
 
     Rows that are published need no pruning: the relay deletes them. Rows that wait to be published are never deleted.
+    If an application (-A) and a cluster are named, the audit trail has who has pruned, and which jobs are lost.
     """
     from ..outbox import open_outbox
 
     before = datetime.now(UTC) - older_than
     with open_outbox(_table.given(url), table) as opened:
-        count = opened.count_failed(before) if dry_run else opened.prune_failed(before)
+        count = opened.count_failed(before)
+        if not dry_run:
+            lost = {
+                row.job_id: f"{row.job_type} to {row.topic}: {row.reason}"
+                for row in opened.status().first_failed
+                if row.since < before
+            }
+            prune = Prune(deed=OUTBOX_PRUNED, table=table, older_than=before, rows=count, lost=lost)
+            with recorded_prune(app, prune, **recorded) as note_done:
+                count = opened.prune_failed(before)
+                note_done(count)
     if as_json:
         print_json({"table": table, "before": before, "dry_run": dry_run, "rows": count})
     else:
