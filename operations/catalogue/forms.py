@@ -8,29 +8,71 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from ...topology.durations import format_duration
+from ..statistics.text import figures, queue_line, rate
+from .last_hour import Recent
 from .measurements import NOT_MEASURED, Measured
 
 if TYPE_CHECKING:
     from ...topology.declaration.catalogue import Catalogue, CataloguedJobType, CataloguedQueue, CataloguedSlo
+    from ..statistics.reading import TypeStatistics
 
-TITLES: Final = ("JOB TYPE", "QUEUE", "OWNER", "SUCCESS", "WAIT P99", "RUN P99", "RETRIES", "LIMITS", "RUNBOOK")
+TITLES: Final = (
+    "JOB TYPE",
+    "QUEUE",
+    "OWNER",
+    "SUCCESS",
+    "WAIT P99",
+    "RUN P99",
+    "DONE/S",
+    "RETRIES",
+    "LIMITS",
+    "RUNBOOK",
+)
 MISSED: Final = "!"
 UNKNOWN: Final = "?"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One job type of the catalogue, with its queue and what was measured of it."""
+    """One job type of the catalogue, with its queue and what was measured of it.
+
+    Attributes:
+        recent: what statistics have of the last hour; None where they have nothing.
+    """
 
     queue: CataloguedQueue
     job: CataloguedJobType
     measured: Measured
+    recent: TypeStatistics | None = None
 
 
-def entries(found: Catalogue, measured: Mapping[str, Measured]) -> list[Entry]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """The measured values, and where they come from.
+
+    Attributes:
+        measured: {job type: values that are compared with its promises}.
+        measured_by: `index` or `statistics`; None where nothing is measured.
+        note: the same in words.
+    """
+
+    measured: Mapping[str, Measured]
+    measured_by: str | None
+    note: str
+    recent: Recent
+
+    @property
+    def notes(self) -> str:
+        """Where all values come from, in words."""
+        return f"{self.note} {self.recent.note}"
+
+
+def entries(found: Catalogue, sources: Sources) -> list[Entry]:
     """All job types, queue by queue."""
     return [
-        Entry(queue, job, measured.get(job.name, NOT_MEASURED)) for queue in found.queues for job in queue.job_types
+        Entry(queue, job, sources.measured.get(job.name, NOT_MEASURED), sources.recent.of(queue.name, job.name))
+        for queue in found.queues
+        for job in queue.job_types
     ]
 
 
@@ -46,6 +88,7 @@ def row(entry: Entry) -> tuple[str, ...]:
         _compared(_share(measured.success), _share(success), is_missed="success" in missed),
         _compared(_time(measured.wait_p99_s), _time(wait_s), is_missed="wait" in missed),
         _compared(_time(measured.run_p99_s), _time(run_s), is_missed="run" in missed),
+        "-" if entry.recent is None else rate(entry.recent.done_per_s),
         _retries(job),
         _limits(entry),
         job.runbook or "-",
@@ -116,6 +159,7 @@ def facts(entry: Entry) -> Iterator[tuple[str, str]]:
     yield "runbook", job.runbook
     yield "promised", _slo(job.slo)
     yield "measured", _measured(entry.measured)
+    yield "last hour", "" if entry.recent is None else queue_line(entry.recent)
     yield "key", job.key
     yield "tenant", job.tenant
     yield "priority", job.priority
@@ -145,7 +189,7 @@ def _measured(measured: Measured) -> str:
 # ---- Markdown
 
 
-def markdown(found: Catalogue, listed: Sequence[Entry], note: str) -> Iterator[str]:
+def markdown(found: Catalogue, listed: Sequence[Entry], sources: Sources) -> Iterator[str]:
     """The whole catalogue as a page; foreign text cannot break its tables."""
     yield f"# {_cell(found.namespace)}"
     yield ""
@@ -156,7 +200,7 @@ def markdown(found: Catalogue, listed: Sequence[Entry], note: str) -> Iterator[s
         return
     yield from _markdown_table(TITLES, [row(entry) for entry in listed])
     yield ""
-    yield f"`{MISSED}` marks what misses its promise; `{UNKNOWN}` is not measured. {_cell(note)}"
+    yield f"`{MISSED}` marks what misses its promise; `{UNKNOWN}` is not measured. {_cell(sources.notes)}"
     for entry in listed:
         yield from ("", f"## {_cell(entry.job.name)}", "")
         yield from (f"- {name}: {_cell(value)}" for name, value in facts(entry) if value)
@@ -181,16 +225,21 @@ def _cell(text: str) -> str:
 # ---- JSON
 
 
-def document(found: Catalogue, listed: Sequence[Entry], note: str) -> dict[str, object]:
-    """The catalogue for programs: what `stoker topology show --json` has of queues and job types, and `measured`.
+def document(found: Catalogue, listed: Sequence[Entry], sources: Sources) -> dict[str, object]:
+    """The catalogue for programs: what `stoker topology show --json` has of queues and job types, `measured` and
+    `last_hour`, which is of the statistics.
 
     All queues are there, with those of their job types that are listed.
     """
-    measured = {entry.job.name: _measured_document(entry) for entry in listed}
+    measured = {
+        entry.job.name: {"measured": _measured_document(entry), "last_hour": figures(entry.recent)} for entry in listed
+    }
     return {
         "namespace": found.namespace,
         "description": found.description,
-        "source": note,
+        "source": sources.note,
+        "measured_by": sources.measured_by,
+        "statistics": {"freshness": sources.recent.freshness, "at": sources.recent.at},
         "queues": [_queue_document(queue, measured) for queue in found.queues],
     }
 
@@ -199,7 +248,7 @@ def _queue_document(queue: CataloguedQueue, measured: Mapping[str, Mapping[str, 
     own = {
         field.name: getattr(queue, field.name) for field in fields(queue) if field.name not in ("topics", "job_types")
     }
-    jobs = [{**asdict(job), "measured": measured[job.name]} for job in queue.job_types if job.name in measured]
+    jobs = [{**asdict(job), **measured[job.name]} for job in queue.job_types if job.name in measured]
     return {**own, "job_types": jobs}
 
 

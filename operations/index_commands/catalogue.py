@@ -16,7 +16,8 @@ from .options import AS_JSON, INDEX
 from .status import freshness
 
 if TYPE_CHECKING:
-    from ..catalogue.forms import Entry
+    from ..catalogue.forms import Entry, Sources
+    from ..catalogue.last_hour import Recent
     from ..catalogue.measurements import Measured
 
 
@@ -24,17 +25,26 @@ if TYPE_CHECKING:
 @click.argument("names", metavar="[JOB_TYPE]...", nargs=-1)
 @INDEX
 @click.option("--since", type=Duration(), default="1d", show_default=True, help="Measure jobs that ended since.")
+@click.option("--offline", is_flag=True, help="Ask no broker, so that there are no statistics.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a page of Markdown.")
 @AS_JSON
 @pass_app
 def catalogue(
-    app: AppContext, *, names: tuple[str, ...], index: str | None, since: timedelta, as_markdown: bool, as_json: bool
+    app: AppContext,
+    *,
+    names: tuple[str, ...],
+    index: str | None,
+    since: timedelta,
+    offline: bool,
+    as_markdown: bool,
+    as_json: bool,
 ) -> None:
     """Show queues and job types with their owners, runbooks and promises, beside what was measured of them.
 
     With JOB_TYPE, all that is declared of these alone. A value that misses its promise has an exclamation mark; one
-    that is not measured, a question mark. The index that `stoker status run` keeps has the measured values: without it,
-    the catalogue shows what is declared. Times are those of the newest 10,000 done jobs of a type. No broker is asked.
+    that is not measured, a question mark. The index that `stoker status run` keeps has the measured values; times are
+    those of the newest 10,000 done jobs of a type. Without it, they are those of the last hour that `stoker statistics
+    run` keeps, which also has how many jobs are done each second. Without either, the catalogue shows what is declared.
 
     \b
     Examples:
@@ -51,30 +61,54 @@ def catalogue(
         raise click.UsageError("--markdown and --json exclude each other")
     chosen = [app.pipeline.find_job_type(name).name for name in names] or list(app.pipeline.job_types)
     found = declared(app.pipeline, app.registry_url)
-    measured, note = _measured(app, index, since)
-    listed = [entry for entry in entries(found, measured) if entry.job.name in chosen]
+    sources = _sources(app, index, since, offline=offline)
+    listed = [entry for entry in entries(found, sources) if entry.job.name in chosen]
     if as_json:
-        return print_json(document(found, listed, note))
+        return print_json(document(found, listed, sources))
     if as_markdown:
-        return echo_lines("\n".join(markdown(found, listed, note)))
-    return _print(listed, note, in_full=bool(names))
+        return echo_lines("\n".join(markdown(found, listed, sources)))
+    return _print(listed, sources.notes, in_full=bool(names))
 
 
-def _measured(app: AppContext, index: str | None, since: timedelta) -> tuple[Mapping[str, Measured], str]:
-    """{job type: measured values}, and where they come from, in words."""
+def _sources(app: AppContext, index: str | None, since: timedelta, *, offline: bool) -> Sources:
+    """The measured values, and where they come from: the index, or else the statistics of the last hour."""
     from ...topology import format_duration
+    from ..catalogue.forms import Sources
+    from ..catalogue.last_hour import Recent
     from ..catalogue.measurements import measure
     from ..job_index.database import IndexAbsent, index_path
     from ..job_index.index_reader import IndexReader
 
+    recent = Recent(note="No broker was asked for statistics.") if offline else _recent(app)
     try:
         with IndexReader(index_path(app.pipeline.namespace, index)) as reader:
             state = reader.state()
             measured = measure(reader, app.pipeline.job_types, datetime.now(UTC) - since)
     except IndexAbsent:
-        return {}, "Nothing is measured: there is no index; `stoker status run` keeps one."
+        return _without_index(recent, recent.measured(app.pipeline))
     fresh = freshness(state.age_s(time.time()), state.behind)
-    return measured, f"Measured over the last {format_duration(since)} by the index ({fresh})."
+    note = f"Measured over the last {format_duration(since)} by the index ({fresh})."
+    return Sources(measured=measured, measured_by="index", note=note, recent=recent)
+
+
+def _recent(app: AppContext) -> Recent:
+    from ...topology import NoCluster
+    from ..catalogue.last_hour import Recent, read_recent
+
+    try:
+        return read_recent(app.pipeline, app.configured_cluster())
+    except NoCluster:
+        return Recent(note="No cluster is configured, so there are no statistics.")
+
+
+def _without_index(recent: Recent, measured: Mapping[str, Measured]) -> Sources:
+    from ..catalogue.forms import Sources
+
+    absent = "there is no index; `stoker status run` keeps one."
+    if not recent.types:
+        return Sources(measured={}, measured_by=None, note=f"Nothing is measured: {absent}", recent=recent)
+    note = f"Measured over the last hour by the statistics: {absent}"
+    return Sources(measured=measured, measured_by="statistics", note=note, recent=recent)
 
 
 def _print(listed: Sequence[Entry], note: str, *, in_full: bool) -> None:
