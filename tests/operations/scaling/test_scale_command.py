@@ -85,14 +85,15 @@ def _bounded(call: Callable[..., Result]) -> dict[str, Any] | None:
 
 
 def _check_served(cluster: ClusterSettings, namespace: str, folder: Path) -> None:
-    """The process serves the metrics, is ready, and ends by SIGTERM with code 0."""
+    """The process serves its metrics, none of which is missing in the list, is ready, and ends by SIGTERM with 0."""
     port = free_ports(1)
     command = [sys.executable, "-m", "stoker.operations.cli", *root_of(cluster, namespace)]
     watch = ["scale", "--watch", "--json", "--sample", "300ms", "--metrics-port", str(port)]
     with subprocess.Popen([*command, *watch], cwd=folder, stdout=subprocess.PIPE, text=True) as process:
         try:
-            page = wait_until(lambda: _page(port), 60, "the metric")
+            page = wait_until(lambda: _page(port), 60, "its metrics")
             assert 1 <= (page.value("stoker_workers_wanted", queue="work") or 0) <= 2
+            assert page.unlisted() == []
             assert health(port, "/ready")[0] == 200
             process.send_signal(signal.SIGTERM)
             looks, _ = process.communicate(timeout=30)
@@ -105,7 +106,8 @@ def _check_served(cluster: ClusterSettings, namespace: str, folder: Path) -> Non
 def _page(port: int) -> Scrape | None:
     with suppress(URLError, ConnectionError):
         page = scrape(port)
-        return page if page.value("stoker_workers_wanted", queue="work") else None
+        found = [page.value(name, queue="work") for name in ("stoker_workers_wanted", "stoker_backlog_eta_seconds")]
+        return None if None in found else page
     return None
 
 

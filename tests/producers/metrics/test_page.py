@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -18,11 +19,22 @@ from support.sight.scraping import scrape
 
 pytestmark = pytest.mark.timeout(60)
 
+ROOT = Path(__file__).parents[3]
 BUCKETS = len(catalogue.WAIT_BOUNDS_S) + 1
 
 
 def histogram(number: int) -> HistogramValue:
     return HistogramValue(tuple(range(number, number + BUCKETS)), 0.1 * number)
+
+
+def test_each_metric_is_listed() -> None:
+    """A page leaves out what is not in the list, and says nothing: so all are in it, and none is made elsewhere."""
+    declared = [one for one in vars(catalogue).values() if isinstance(one, catalogue.Metric)]
+    assert declared
+    assert [one.name for one in declared if one not in catalogue.METRICS] == []
+    rooms = (ROOT / room for room in ("producers", "consumers", "operations"))
+    made = [path for room in rooms for path in room.rglob("*.py") if "Metric(" in path.read_text(encoding="utf-8")]
+    assert [path.name for path in made] == ["catalogue.py"]
 
 
 def test_it_is_written_as_by_the_library() -> None:
