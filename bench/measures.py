@@ -23,6 +23,7 @@ from resident import ResidentPeak
 from schedules.measure import SCHEDULES
 from sending import WARM_UP
 from sharing.measure import FLEET, FLOOD, SHARES, URGENT
+from sight.commands import COMMANDS
 from sight.events import EVENTS
 from sight.index import INDEX
 from sight.metrics import METRICS
@@ -330,6 +331,7 @@ MEASURES: Final = (
     EVENTS,
     TRACES,
     INDEX,
+    COMMANDS,
     METRICS,
     OWNERS,
     STATISTICS,

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,6 +110,30 @@ def stoker(*arguments: str, bootstrap_servers: str, variables: Mapping[str, str]
                 process.wait(END_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def stoker_took_s(*arguments: str, bootstrap_servers: str, variables: Mapping[str, str]) -> float:
+    """Run a `stoker` command to its end; the seconds from its start to that.
+
+    Raises:
+        PartFailed: it failed.
+    """
+    command = [sys.executable, "-m", "stoker.operations.cli", *arguments]
+    began_at_s = time.monotonic()
+    done = subprocess.run(
+        command,
+        cwd=FOLDER,
+        env=environment(bootstrap_servers, variables),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=END_TIMEOUT_S,
+        check=False,
+    )
+    took_s = time.monotonic() - began_at_s
+    if done.returncode:
+        raise PartFailed(" ".join(arguments), done.returncode, done.stderr)
+    return took_s
 
 
 def environment(bootstrap_servers: str, variables: Mapping[str, str]) -> dict[str, str]:

@@ -196,6 +196,13 @@ def test_an_index_is_measured_while_entries_come_in(cluster: ClusterSettings) ->
     assert min(values["job_bytes"], values["live_per_s"], values["slowest"], values["counts"]) > 0
 
 
+def test_commands_are_measured_as_people_run_them(cluster: ClusterSettings) -> None:
+    """As processes of their own, beside one that asks nothing; `top` waits for its interval besides."""
+    values = measured(cluster, "commands")
+    assert min(values[name] for name in ("start", "show", "list", "counts", "audit")) > 0
+    assert values["top"] > 500 + values["top_beyond"]
+
+
 def test_a_rebuild_is_measured_until_it_has_every_job(cluster: ClusterSettings) -> None:
     """From the topics of a worker that has done them all."""
     values = measured(cluster, "rebuild")
