@@ -130,6 +130,7 @@ class WorkerParts:
             self.settings.release,
             publish=self.events.publish_many,
             give_up=lambda jobs, why: self.events.given_up.note(None, why, jobs),
+            job_types=self.job_type_names,
         )
         check = KafkaCheck(self._pipeline, self._cluster, FOLLOWER_CHECK_S)
         self.followers = FollowerReadiness(self._pipeline, self.queue, self._store, check)
@@ -154,6 +155,7 @@ class WorkerParts:
             events=SettledEvents(
                 publish=self.events.publish,
                 publish_done=self.done_jobs.add if self.settings.done_events else None,
+                note_done=self.done_jobs.note if self.settings.done_events else None,
                 release=self.settings.release,
             ),
             on_settled=self.settled.put,

@@ -1,30 +1,37 @@
 """`JobsEnded`: the event of many jobs that are done, in columns, and its jobs one by one for those who read it.
 
-An event for each job would cost more than a short job itself. Packed columns are built by a few calls for all jobs.
+An event for each job would cost more than a short job itself. Packed columns are built by a few calls for all jobs,
+and those of several events are put together by appending.
 """
 
 from __future__ import annotations
 
 import sys
-import uuid
 from array import array
 from binascii import unhexlify
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from struct import Struct, pack
+from functools import lru_cache
+from operator import sub
+from struct import Struct
 from typing import Any, Final, TypeVar
 
 from .own import decode_own, encode_own
+from .wire_text import wire_text
 
 _TEXT_BYTES: Final = 36
-_DASHES: Final = (8, 13, 18, 23)
+_STEP: Final = _TEXT_BYTES + 1
 _VERSION_AT: Final = 14
 _OF_NO_DIGIT: Final = b"-ABCDEF"
 """Dashes, and digits that would come back in lower case."""
+_DASHES: Final = (8, 13, 18, 23)
 _ID_BYTES: Final = 16
 _FIRST_HALF: Final = Struct(">Q8x")
 """Of an id: the upper 48 of these 64 bits are the time of a UUID of version 7."""
+BETWEEN: Final = b"\0"
+"""Stands between two texts of a column."""
+_MOST_FORMATS: Final = 4_096
 
 
 ValueT = TypeVar("ValueT")
@@ -39,23 +46,24 @@ class JobsEnded:
     worker: str
     release: str
     at: datetime
+    clock_s: float
     count: int
     ids: bytes = b""
-    id_texts: Sequence[str] = ()
+    id_sizes: bytes = b""
     types: Sequence[str] = ()
     type_indexes: bytes = b""
-    places: Sequence[Mapping[str, Any]] = ()
-    place_indexes: bytes = b""
+    topic: str = ""
+    partitions: bytes = b""
     offsets: bytes = b""
     tenants: Sequence[str] = ()
     tenant_indexes: bytes = b""
-    key_sizes: bytes = b""
     keys: bytes = b""
+    key_sizes: bytes = b""
     attempts: bytes = b""
     enqueued_ms: bytes = b""
     replays: Sequence[str] = ()
-    began_before_s: bytes = b""
-    took_s: bytes = b""
+    began_s: bytes = b""
+    ended_s: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +92,13 @@ class EndedJob:
 
 def packed(kind: str, numbers: Sequence[float]) -> bytes:
     """A column of numbers, of a kind as `struct` names them, which takes half the time of an `array`."""
-    return pack(f"<{len(numbers)}{kind}", *numbers)
+    return _format(kind, len(numbers)).pack(*numbers)
+
+
+@lru_cache(_MOST_FORMATS)
+def _format(kind: str, count: int) -> Struct:
+    """The format of a column; `struct` itself remembers a hundred."""
+    return Struct(f"<{count}{kind}")
 
 
 def unpacked(kind: str, column: bytes) -> Sequence[Any]:  # whole numbers or floats, as the kind decides
@@ -105,20 +119,47 @@ def indexed(values: Sequence[HashableT]) -> tuple[list[HashableT], bytes]:
     return list(names), packed("H", list(map(index.__getitem__, values)))
 
 
-def packed_ids(ids: Sequence[bytes]) -> tuple[bytes, bool]:
-    """The ids as 16 bytes each, and whether all tell when they were made; empty unless all are UUIDs in lower case."""
-    whole = b"".join(ids)
-    count = len(ids)
-    dashes = b"-" * count
-    if len(whole) != _TEXT_BYTES * count or any(whole[at::_TEXT_BYTES] != dashes for at in _DASHES):
-        return b"", False
-    digits = whole.translate(None, _OF_NO_DIGIT)
-    if len(digits) != 2 * _ID_BYTES * count:
-        return b"", False
+def joined(texts: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """A column of texts, and one of their sizes, which is empty where a zero byte tells them apart."""
+    column = BETWEEN.join(texts)
+    if column and column.count(BETWEEN) == len(texts) - 1:
+        return column, b""
+    return b"".join(texts), packed("i", list(map(len, texts)))
+
+
+def joined_keys(keys: Sequence[bytes | None]) -> tuple[bytes, bytes]:
+    """The same of keys; both columns are empty where there is none."""
     try:
-        return unhexlify(digits), whole[_VERSION_AT::_TEXT_BYTES] == b"7" * count
+        return joined(keys)  # type: ignore[arg-type]  # those of which a job has none are below
+    except TypeError:
+        some = [key for key in keys if key is not None]
+    sizes = packed("i", [-1 if key is None else len(key) for key in keys]) if some else b""
+    return b"".join(some), sizes
+
+
+def are_timed(ids: bytes, count: int) -> bool:
+    """Whether so many joined ids have the form of UUIDs of version 7, which begin with when they were made."""
+    if len(ids) != _STEP * count - 1:
+        return False
+    first, second, third, fourth = _DASHES
+    dashes = b"-" * count
+    are_uuids = ids[first::_STEP] == ids[second::_STEP] == ids[third::_STEP] == ids[fourth::_STEP] == dashes
+    return are_uuids and ids[_VERSION_AT::_STEP] == b"7" * count and ids[_TEXT_BYTES::_STEP] == BETWEEN * (count - 1)
+
+
+def packed_ids(ids: Sequence[bytes]) -> bytes:
+    """The ids as 16 bytes each; empty unless all are UUIDs in lower case."""
+    whole = b"".join(ids)
+    dashes = b"-" * len(ids)
+    if set(map(len, ids)) != {_TEXT_BYTES} or any(whole[at::_TEXT_BYTES] != dashes for at in _DASHES):
+        return b""
+    digits = whole.translate(None, _OF_NO_DIGIT)
+    if len(digits) != 2 * _ID_BYTES * len(ids):
+        return b""
+    try:
+        return unhexlify(digits)
     except ValueError:
-        return b"", False
+        return b""
 
 
 def encode_jobs_ended(event: JobsEnded) -> bytes:
@@ -143,23 +184,22 @@ def columns_of(event: JobsEnded) -> tuple[Iterable[Any], ...]:  # each of its ow
     """The columns of an event, as many entries each as it has jobs.
 
     Returns:
-        Ids as 16 bytes or as texts, types, (topic, partition), offsets, tenants, keys, attempts, when they were
-        enqueued in ms since 1970, replays, and seconds: how long before the event's instant each run began, and how
-        long it took.
+        Ids as 16 bytes or as texts, types, partitions, offsets, tenants, keys, attempts, when they were enqueued in ms
+        since 1970, replays, and seconds: how long before the event's instant each run began, and how long it took.
     """
-    places = [(place["topic"], place["partition"]) for place in event.places]
+    raw = packed_ids(_ids(event))
     return (
-        _stored_ids(event),
+        _each_of(raw) if raw else ids_of(event),
         _by_index(event.types, event.type_indexes, event.count),
-        _by_index(places, event.place_indexes, event.count),
+        unpacked("i", event.partitions),
         unpacked("q", event.offsets),
         _by_index(event.tenants or ("",), event.tenant_indexes, event.count),
         _keys(event),
-        _numbers("I", event.attempts, event.count, 1),
+        unpacked("I", event.attempts) if event.attempts else [1] * event.count,
         enqueued_ms_of(event),
         event.replays or [""] * event.count,
-        unpacked("f", event.began_before_s),
-        unpacked("f", event.took_s),
+        began_before_s_of(event),
+        took_s_of(event),
     )
 
 
@@ -170,13 +210,13 @@ def jobs_of(event: JobsEnded) -> Iterator[EndedJob]:
         ValueError: its columns have not as many entries as it has jobs.
     """
     columns = columns_of(event)
-    for job_id, job_type, (topic, partition), offset, tenant, key, attempt, enqueued, replay, before, took in zip(
+    for job_id, job_type, partition, offset, tenant, key, attempt, enqueued, replay, before, took in zip(
         ids_of(event), *columns[1:], strict=True
     ):
         yield EndedJob(
             job_id=job_id,
             job_type=job_type,
-            topic=topic,
+            topic=event.topic,
             partition=partition,
             offset=offset,
             tenant=tenant,
@@ -189,39 +229,63 @@ def jobs_of(event: JobsEnded) -> Iterator[EndedJob]:
         )
 
 
-def _stored_ids(event: JobsEnded) -> Sequence[bytes | str]:
-    raw = event.ids
-    return [raw[at : at + _ID_BYTES] for at in range(0, len(raw), _ID_BYTES)] if raw else event.id_texts
-
-
 def ids_of(event: JobsEnded) -> Sequence[str]:
     """The ids of its jobs, as texts."""
-    if not event.ids:
-        return event.id_texts
-    raw = event.ids
-    return [str(uuid.UUID(bytes=raw[at : at + _ID_BYTES])) for at in range(0, len(raw), _ID_BYTES)]
+    return list(map(wire_text, _ids(event)))
 
 
 def enqueued_ms_of(event: JobsEnded) -> Sequence[int]:
     """When each of its jobs was enqueued, in ms since 1970, 0 where that is not known."""
     if event.enqueued_ms:
         return unpacked("q", event.enqueued_ms)
-    raw = event.ids
-    return [first >> 16 for (first,) in _FIRST_HALF.iter_unpack(raw)]
+    ids = _ids(event)
+    raw = packed_ids(ids)
+    return [first >> 16 for (first,) in _FIRST_HALF.iter_unpack(raw)] if raw else list(map(_made_ms, ids))
+
+
+def _made_ms(of: bytes) -> int:
+    """When a UUID of version 7 was made; 0 where it has anything but digits."""
+    try:
+        return int.from_bytes(unhexlify(of[:8] + of[9:13]), "big")
+    except ValueError:
+        return 0
+
+
+def began_before_s_of(event: JobsEnded) -> Sequence[float]:
+    """How many seconds before the event's instant the run of each job began."""
+    return [event.clock_s - began_s for began_s in unpacked("d", event.began_s)]
+
+
+def took_s_of(event: JobsEnded) -> Sequence[float]:
+    """How many seconds each run took."""
+    return list(map(sub, unpacked("d", event.ended_s), unpacked("d", event.began_s)))
+
+
+def _each_of(raw: bytes) -> Sequence[bytes]:
+    return [raw[at : at + _ID_BYTES] for at in range(0, len(raw), _ID_BYTES)]
 
 
 def _by_index(values: Sequence[ValueT], indexes: bytes, count: int) -> Sequence[ValueT]:
     return [values[at] for at in unpacked("H", indexes)] if indexes else [values[0]] * count
 
 
-def _numbers(kind: str, column: bytes, count: int, without: int) -> Sequence[int]:
-    return unpacked(kind, column) if column else [without] * count
+def _ids(event: JobsEnded) -> Sequence[bytes]:
+    ids = event.ids
+    if event.id_sizes:
+        return [text for _, text in _by_size(ids, event.id_sizes)]
+    if not event.enqueued_ms:  # these are of one length, whatever stands in them
+        return [ids[at : at + _TEXT_BYTES] for at in range(0, len(ids), _STEP)]
+    return ids.split(BETWEEN)
 
 
-def _keys(event: JobsEnded) -> Iterator[bytes | None]:
-    if not event.key_sizes:
-        yield from [None] * event.count
+def _keys(event: JobsEnded) -> Sequence[bytes | None]:
+    if event.key_sizes:
+        return [None if size < 0 else key for size, key in _by_size(event.keys, event.key_sizes)]
+    return event.keys.split(BETWEEN) if event.keys else [None] * event.count
+
+
+def _by_size(column: bytes, sizes: bytes) -> Iterator[tuple[int, bytes]]:
     start = 0
-    for size in unpacked("i", event.key_sizes):
-        yield None if size < 0 else event.keys[start : start + size]
+    for size in unpacked("i", sizes):
+        yield size, column[start : start + max(size, 0)]
         start += max(size, 0)

@@ -36,20 +36,23 @@ def _event(chance: random.Random) -> bytes:
     now = datetime.now(UTC)
     ms = int(now.timestamp() * 1e3) - 200
     ids = [((ms - chance.randrange(1_000)) << 80 | 7 << 76 | 2 << 62 | chance.getrandbits(62)) for _ in range(AN_EVENT)]
+    began_s = [-chance.uniform(0.0, 0.1) for _ in ids]
     return encode_jobs_ended(
         JobsEnded(
             queue="mails",
             worker=str(uuid.UUID(int=chance.getrandbits(128))),
             release="v1",
             at=now,
+            clock_s=0.0,
             count=AN_EVENT,
-            ids=b"".join(one.to_bytes(16, "big") for one in ids),
+            ids=b"\0".join(str(uuid.UUID(int=one)).encode() for one in ids),
             types=TYPES,
             type_indexes=packed("H", [chance.randrange(len(TYPES)) for _ in ids]),
-            places=[{"topic": "bench.mails", "partition": 0}],
+            topic="bench.mails",
+            partitions=packed("i", [0] * AN_EVENT),
             offsets=packed("q", range(AN_EVENT)),
-            began_before_s=packed("f", [chance.uniform(0.0, 0.1) for _ in ids]),
-            took_s=packed("f", [chance.expovariate(20) for _ in ids]),
+            began_s=packed("d", began_s),
+            ended_s=packed("d", [began + chance.expovariate(20) for began in began_s]),
         )
     )
 

@@ -8,8 +8,7 @@ from ...schemas import wire_text
 from ...topology import AnyJobType, JobStory, Queue
 from ...topology.wire import headers as wire
 from ..records.outcomes import Failure
-from ..records.record import Record, attempt_or_1, first_failed
-from ..settling.events import enqueued
+from ..records.record import Record, attempt_or_1, enqueued, first_failed
 
 
 def story_of(

@@ -21,7 +21,7 @@ from .outage import WorkerOutage
 _LOGGER = logging.getLogger("stoker.worker")
 
 MOST_EVENTS: Final = 10_000
-MOST_EVENTS_KBYTES: Final = 4_096
+MOST_EVENTS_KBYTES: Final = 8_192
 """Bounds on the events of one queue that are not confirmed yet."""
 PREFETCH_KBYTES: Final = 16_384
 """Bound on prefetched records in memory, for the whole consumer."""

@@ -1,14 +1,16 @@
 """`JobFigures`: counts what was settled of one queue, by type and outcome, and how long jobs waited and ran.
 
-Two threads fold. The settling thread hands over its batches, and the thread that makes events of jobs that are done
-hands over those of each event: it has just read them, so there a job costs half as much.
+Two threads fold: the settling thread its batches, and the thread that publishes the events of jobs that are done what
+was read of those. Runners read it when they make the columns of the event: what they have just run is in the cache, and
+a job costs half as much there.
 """
 
 from __future__ import annotations
 
 import time
+from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, get_args
 
 from ...producers.metrics.catalogue import (
@@ -24,6 +26,7 @@ from ...producers.metrics.catalogue import (
 from ...producers.metrics.histogram import Histogram
 from ...producers.metrics.sample import Sample
 from ...topology.wire.headers import DUE, parse_instant
+from ..records.ended_columns import Lengths
 from ..records.header_layout import HeaderLayout
 from ..records.outcomes import (
     DONE,
@@ -69,12 +72,28 @@ class _Folded:
         self._only = next(iter(known.values())) if len(known) == 1 else None
         self.types = {name: _TypeFigures() for name in (*known.values(), UNKNOWN)}
 
-    def fold_done(self, records: Sequence[Record]) -> None:
-        """Count jobs that are done."""
+    def look(self, records: Sequence[Record]) -> list[Lengths]:
+        """Read what is counted of jobs that are done; any thread may call it."""
         layouts = {record.layout for record in records}
+        if len(layouts) == 1:
+            return self._look_alike(records, layouts.pop())
+        found: list[Lengths] = []
         for layout in layouts:
-            alike = records if len(layouts) == 1 else [record for record in records if record.layout is layout]
-            self._fold_alike(alike, layout)
+            found += self._look_alike([record for record in records if record.layout is layout], layout)
+        return found
+
+    def fold(self, lengths: Iterable[Lengths]) -> None:
+        """Count jobs that are done."""
+        of_types: dict[str, tuple[array[float], array[float]]] = {}
+        for name, waits_s, runs_s in lengths:
+            waits, runs = of_types.setdefault(name, (array("d"), array("d")))
+            waits.extend(waits_s)
+            runs.extend(runs_s)
+        for name, (waits, runs) in of_types.items():
+            figures = self.types[name]
+            figures.done += len(runs)
+            figures.runs.fold(runs)
+            figures.waits.fold(waits)
 
     def fold_run(self, record: Record) -> None:
         """Count the last run of a record, if there was one."""
@@ -88,33 +107,24 @@ class _Folded:
         at = record.layout.job_type_at
         return self._known.get(b"" if at is None else record.values[at], UNKNOWN)
 
-    def _fold_alike(self, records: Sequence[Record], layout: HeaderLayout) -> None:
-        """Count jobs that are done and whose headers stand at the same places."""
+    def _look_alike(self, records: Sequence[Record], layout: HeaderLayout) -> list[Lengths]:
+        """Read what is counted of jobs whose headers stand at the same places."""
         at = layout.job_type_at
         if at is None or self._only is not None:  # what is done has a handler, so its type is known
-            return self._fold_type(self.types[self._only or UNKNOWN], records, layout)
-        names = {record.values[at] for record in records}
-        if len(names) == 1:
-            return self._fold_type(self._of(names.pop()), records, layout)
-        by_name: dict[bytes, list[Record]] = {name: [] for name in names}
+            return [_lengths(self._only or UNKNOWN, records, layout)]
+        by_name: dict[bytes, list[Record]] = {}
         for record in records:
-            by_name[record.values[at]].append(record)
-        for name, some in by_name.items():
-            self._fold_type(self._of(name), some, layout)
-        return None
+            by_name.setdefault(record.values[at], []).append(record)
+        return [_lengths(self._known.get(name, UNKNOWN), some, layout) for name, some in by_name.items()]
 
-    def _of(self, name: bytes) -> _TypeFigures:
-        return self.types[self._known.get(name, UNKNOWN)]
 
-    def _fold_type(self, figures: _TypeFigures, records: Sequence[Record], layout: HeaderLayout) -> None:
-        figures.done += len(records)
-        figures.runs.fold([record.ended_at_s - record.began_at_s for record in records])
-        shift_s = time.time() - time.monotonic()
-        if layout.is_of_first_run:  # in ms, which their own times are in already
-            waits_ms = [record.began_at_s * 1e3 - record.timestamp_ms for record in records]
-            figures.waits.fold(waits_ms, shift=shift_s * 1e3, unit=1e3)
-        else:
-            figures.waits.fold([record.began_at_s - _runnable_from_s(record) for record in records], shift=shift_s)
+def _lengths(name: str, records: Sequence[Record], layout: HeaderLayout) -> Lengths:
+    shift_s = time.time() - time.monotonic()
+    if layout.is_of_first_run:
+        waits_s = [record.began_at_s + shift_s - record.timestamp_ms * 1e-3 for record in records]
+    else:
+        waits_s = [record.began_at_s + shift_s - _runnable_from_s(record) for record in records]
+    return Lengths(name, array("d", waits_s), array("d", [record.ended_at_s - record.began_at_s for record in records]))
 
 
 class JobFigures:
@@ -129,7 +139,8 @@ class JobFigures:
 
     def fold(self, batch: SettlementBatch) -> None:
         """Count a batch that is settled; called by the settling thread."""
-        self.fold_done([*batch.done, *(item.record for item in batch.others if item.outcome is DONE)])
+        done = [*batch.done, *(item.record for item in batch.others if item.outcome is DONE)]
+        self.fold_lengths(self.look(done))
         self.fold_others(batch)
 
     def fold_others(self, batch: SettlementBatch) -> None:
@@ -141,13 +152,17 @@ class JobFigures:
             if item.outcome is not DONE:
                 self._note(item.record, item.outcome)
 
-    def fold_done(self, records: Sequence[Record]) -> None:
-        """Count jobs that are done; called by the settling thread."""
-        self._settled.fold_done(records)
+    def look(self, records: Sequence[Record]) -> list[Lengths]:
+        """Read what is counted of jobs that are done; called by any thread."""
+        return self._settled.look(records)
 
-    def fold_published(self, records: Sequence[Record]) -> None:
-        """Count jobs that are done; called by the thread that makes their events."""
-        self._published.fold_done(records)
+    def fold_lengths(self, lengths: Sequence[Lengths]) -> None:
+        """Count jobs that are done; called by the settling thread."""
+        self._settled.fold(lengths)
+
+    def fold_published(self, lengths: Sequence[Lengths]) -> None:
+        """Count jobs that are done; called by the thread that publishes their events."""
+        self._published.fold(lengths)
 
     def _note(self, record: Record, outcome: Outcome) -> None:
         """Count one outcome of those that are few."""

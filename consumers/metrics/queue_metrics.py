@@ -17,6 +17,7 @@ from ..isolation.runners import IsolatedRunners
 from ..meters.limit_report import LimitReport
 from ..queue_worker import QueueWorker
 from ..records.assignment import Assignment
+from ..records.ended_columns import Lengths
 from ..records.record import Record
 from ..runners.async_runners import AsyncRunners
 from ..runners.threads import ThreadRunners
@@ -25,7 +26,7 @@ from .job_figures import JobFigures
 
 _LOGGER = logging.getLogger("stoker.metrics")
 
-_Jobs = TypeVar("_Jobs", SettlementBatch, Sequence[Record])
+_Jobs = TypeVar("_Jobs", SettlementBatch, Sequence[Record], Sequence[Lengths])
 
 GROWTH_OVER_S: Final = 60.0
 PARTITION_STATES: Final = ("restoring", "flowing", "leaving")
@@ -66,10 +67,21 @@ class QueueMetrics:
         self._has_failed = False
         if parts.settings.done_events:
             parts.settled.fold = self._guarded(self._figures.fold_others)
+            parts.done_jobs.look = self._guarded_look
             parts.done_jobs.fold = self._guarded(self._figures.fold_published)
-            parts.done_jobs.fold_given_up = self._guarded(self._figures.fold_done)
+            parts.done_jobs.fold_given_up = self._guarded(self._figures.fold_lengths)
         else:
             parts.settled.fold = self._guarded(self._figures.fold)
+
+    def _guarded_look(self, records: Sequence[Record]) -> Sequence[Lengths]:
+        """Read what is counted of jobs; nothing once the metrics have failed."""
+        found: list[Lengths] = []
+
+        def look(some: Sequence[Record]) -> None:
+            found.extend(self._figures.look(some))
+
+        self._guarded(look)(records)
+        return found
 
     def _guarded(self, fold: Callable[[_Jobs], None]) -> Callable[[_Jobs], None]:
         """Count until an error: it must not end the settling thread, and with it the worker."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection
-from datetime import datetime
-from typing import Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import Message
 
@@ -16,6 +16,7 @@ from ...topology.wire.headers import (
     FIRST_FAILED,
     ORIGIN,
     PRIORITY,
+    TIME,
     HeaderList,
     HeaderMap,
     header_map,
@@ -24,6 +25,9 @@ from ...topology.wire.headers import (
 from ...topology.wire.ledger_names import deduplication_id, name_of
 from .assignment import Assignment, Lane
 from .header_layout import LAYOUTS
+
+if TYPE_CHECKING:
+    from .ended_columns import EndedColumns
 
 LONGEST_PLACE_BYTES: Final = 300
 """A topic's name has 249 characters at the most, its partition and offset 10 and 19 digits."""
@@ -43,8 +47,9 @@ class Record:
         size_bytes: of value, key and header values: what the record counts for against the bounds on memory.
         lane: records of one lane run one at a time, in their order: those of a key, or else repetitions of one job. Of
             each priority but the normal one, a key has a lane of its own.
-        began_at_s, ended_at_s: `time.monotonic()` at which its last run began and ended; 0 before. Only these change
-            after the record was made: its runner sets them.
+        began_at_s, ended_at_s: `time.monotonic()` at which its last run began and ended; 0 before. Only these and
+            `columns` change after the record was made: its runner sets them.
+        columns: of the handful with which its job was done, where its runner has made them; None before.
     """
 
     __slots__ = (
@@ -52,6 +57,7 @@ class Record:
         "_odd_pairs",
         "assignment",
         "began_at_s",
+        "columns",
         "deduplication_id",
         "ended_at_s",
         "fault",
@@ -67,6 +73,7 @@ class Record:
 
     def __init__(self, message: Message, assignment: Assignment) -> None:
         self.began_at_s = self.ended_at_s = 0.0
+        self.columns: EndedColumns | None = None
         self.fault: str | None = None
         self._headers: HeaderMap | None = None
         self._odd_pairs: HeaderList | None = None
@@ -185,6 +192,17 @@ def first_failed(headers: HeaderMap) -> datetime | None:
         return None if value is None else parse_instant(value)
     except ValueError:
         return None
+
+
+def enqueued(record: Record) -> datetime | None:
+    """When the job of a record was enqueued: by its header, or else by the record's own timestamp."""
+    stated = record.header(TIME)
+    try:
+        if stated is not None:
+            return parse_instant(stated)
+    except ValueError:
+        pass
+    return datetime.fromtimestamp(record.timestamp_ms / 1e3, UTC) if record.timestamp_ms > 0 else None
 
 
 def attempt_or_1(headers: HeaderMap) -> int:

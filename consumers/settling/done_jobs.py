@@ -1,48 +1,51 @@
 """`DoneJobs`: publishes jobs that are done, many by one event, from a thread of its own.
 
-The settler hands over its batches as they are, which costs it next to nothing. The thread makes columns of what has
-come meanwhile: so the cost of an event is shared by hundreds of jobs under load, and no job waits for it.
+Runners have columns made of each good handful that they have run (`records/ended_columns.py`); the settler hands over
+what it has settled. The thread puts events together of the columns that have come meanwhile, so that the cost of an
+event is shared by hundreds of jobs under load, and no job waits for it. Jobs that came one by one it takes as records.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final
 
-from ...schemas import wire_text
-from ...schemas.jobs_ended import JobsEnded, encode_jobs_ended, indexed, packed, packed_ids
-from ...topology.wire import headers as wire
-from ..records.record import Record, attempt_or_1
-from .events import enqueued
+from ...schemas.jobs_ended import encode_jobs_ended
+from ..records.ended_columns import EndedColumns, Lengths, columns_by_sort, columns_of_all, event_of, noted_columns
+from ..records.record import Record
 from .writes import utc
 
-MOST_JOBS: Final = 500
-"""Of one event, which has some 50 bytes for each. The records of so many fit a processor's cache: each column is a look
-at all of them, and freeing them another."""
+MOST_JOBS: Final = 1_000
+"""Of one event, which has some 70 bytes for each and their keys."""
+LEAST_HANDFUL: Final = 10
+"""Columns of fewer jobs cost more than the looks at cold memory that they save."""
 MOST_WAITING: Final = 20_000
 """Jobs that are handed over and not published yet: beyond them, some are given up."""
 NO_ROOM: Final = "more jobs end than events can be made of"
 INTERVAL_S: Final = 0.1
 """How long jobs gather."""
 
-Fold = Callable[[Sequence[Record]], None]
+Fold = Callable[[Sequence[Lengths]], None]
 """Counts jobs."""
+Look = Callable[[Sequence[Record]], Sequence[Lengths]]
+"""Reads what is counted of jobs."""
 Publish = Callable[[bytes, bytes, int], None]
 """Takes an event's key and value, and of how many jobs it is."""
 
 
 class DoneJobs:
-    """Gathers the jobs of one queue that are done, and publishes them; the settling thread calls `add`.
+    """Gathers the jobs of one queue that are done, and publishes them.
 
-    Where somebody counts them, `fold` takes those of an event right after it was made, when they are at hand, and
-    `fold_given_up` at once, in the thread of `add`, those that there is no room for.
+    Runners call `note` before they hand jobs to the settler, and the settling thread `add` once these are settled.
+    Where somebody counts them, `look` reads what is counted when columns are made, since the records are at hand then.
+    The thread gives that to `fold`; the thread of `add` gives it to `fold_given_up` where there is no room for jobs.
 
     Args:
         publish: never raises, and waits for nothing.
         give_up: takes how many jobs there is no event of, and why.
+        job_types: those of the queue, as far as they are known: what is done has a handler, so it is of one of them.
     """
 
     def __init__(
@@ -53,29 +56,48 @@ class DoneJobs:
         *,
         publish: Publish,
         give_up: Callable[[int, object], None],
+        job_types: Collection[str] = (),
     ) -> None:
         self._queue, self._worker_id, self._release = queue, worker_id, release
         self._publish = publish
         self._give_up = give_up
-        self._batches: deque[Sequence[Record]] = deque()
+        self._only_type = next(iter(job_types)).encode() if len(job_types) == 1 else None
+        self._columns: list[EndedColumns] = []
+        self._records: list[Record] = []
         self._waiting = 0
         self._lock = threading.Lock()
         self._has_some = threading.Event()
         self._is_closing = threading.Event()
         self._thread: threading.Thread | None = None
+        self.look: Look | None = None
         self.fold: Fold | None = None
         self.fold_given_up: Fold | None = None
 
+    def note(self, records: Sequence[Record]) -> None:
+        """Make the columns of a handful that is done, where this pays; any thread may call it."""
+        if len(records) < LEAST_HANDFUL:
+            return
+        try:
+            columns = columns_of_all(records, self._only_type)
+            if columns is not None and self.look is not None:
+                columns.lengths = self.look(records)
+        except Exception:  # noqa: BLE001  # their event is made of the records, or given up there
+            return
+        for record in records:
+            record.columns = columns
+
     def add(self, records: Sequence[Record]) -> None:
         """Take jobs that are done and settled; nothing changes the sequence any more."""
+        columns, others = noted_columns(records)
         with self._lock:
             has_room = self._waiting + len(records) <= MOST_WAITING
             if has_room:
                 self._waiting += len(records)
-                self._batches.append(records)
+                self._columns += columns
+                self._records += others
         if not has_room:
-            if self.fold_given_up is not None:
-                self.fold_given_up(records)
+            if self.look is not None and self.fold_given_up is not None:
+                self.fold_given_up(self.look(records))
             return self._give_up(len(records), NO_ROOM)
         if self._thread is None and not self._is_closing.is_set():
             self._thread = threading.Thread(target=self._run, name=f"stoker-events-{self._queue}", daemon=True)
@@ -95,20 +117,40 @@ class DoneJobs:
     def flush(self) -> None:
         """Publish what has come until now."""
         with self._lock:
-            batches, self._batches = self._batches, deque()
+            columns, self._columns = self._columns, []
+            records, self._records = self._records, []
             self._waiting = 0
-        for records in _each_let_go(batches):
-            self._publish_some(records)
+        lengths = [one for some in columns for one in some.lengths]
+        for start in range(0, len(records), MOST_JOBS):
+            part = records[start : start + MOST_JOBS]
+            columns += self._made(part)
+            if self.look is not None:
+                lengths += self.look(part)
+        for some in _by_event(columns):
+            self._publish_some(some)
+        if lengths and self.fold is not None:
+            self.fold(lengths)
 
-    def _publish_some(self, records: list[Record]) -> None:
-        for alike in _by_layout(records):
-            try:
-                event = _event(alike, self._queue, self._worker_id, self._release)
-                self._publish(self._worker_id.encode(), encode_jobs_ended(event), event.count)
-            except Exception as fault:  # noqa: BLE001  # of one event, which must not end those of all other jobs
-                self._give_up(len(alike), fault)
-            if self.fold is not None:
-                self.fold(alike)
+    def _made(self, records: Sequence[Record]) -> list[EndedColumns]:
+        try:
+            return columns_by_sort(records, self._only_type)
+        except Exception as fault:  # noqa: BLE001  # of some jobs, which must not end the events of all others
+            self._give_up(len(records), fault)
+            return []
+
+    def _publish_some(self, columns: Sequence[EndedColumns]) -> None:
+        try:
+            event = event_of(
+                columns,
+                queue=self._queue,
+                worker_id=self._worker_id,
+                release=self._release,
+                at=utc(time.time()),
+                clock_s=time.monotonic(),
+            )
+            self._publish(self._worker_id.encode(), encode_jobs_ended(event), event.count)
+        except Exception as fault:  # noqa: BLE001  # as above
+            self._give_up(sum(some.count for some in columns), fault)
 
     def _run(self) -> None:
         while not self._is_closing.is_set():
@@ -118,107 +160,24 @@ class DoneJobs:
             self.flush()
 
 
-def _each_let_go(batches: deque[Sequence[Record]]) -> Iterator[list[Record]]:
-    """Yield records, as many as an event has, and keep none: they are freed while their memory is in the cache."""
-    waiting: list[Record] = []
-    while batches:
-        waiting += batches.popleft()
-        while len(waiting) >= MOST_JOBS or (waiting and not batches):
-            yield waiting[:MOST_JOBS]
-            del waiting[:MOST_JOBS]
+def _by_event(columns: Iterable[EndedColumns]) -> Iterator[list[EndedColumns]]:
+    """Sort columns into those of one event each."""
+    by_sort: dict[tuple[object, ...], list[EndedColumns]] = {}
+    for some in columns:
+        by_sort.setdefault(some.sort, []).append(some)
+    for alike in by_sort.values():
+        yield from _in_order(alike)
 
 
-def jobs_ended(records: Sequence[Record], queue: str, worker_id: str, release: str) -> Iterator[JobsEnded]:
-    """The events of these jobs: one for each sort of records that have the same headers."""
-    return (_event(alike, queue, worker_id, release) for alike in _by_layout(records))
-
-
-def _by_layout(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
-    """The records, by their sorts."""
-    layouts = [record.layout for record in records]
-    if layouts.count(layouts[0]) == len(layouts):  # takes less time than a dict of them
-        yield records
-        return
-    for layout in dict.fromkeys(layouts):
-        yield [record for record in records if record.layout is layout]
-
-
-def _event(records: Sequence[Record], queue: str, worker_id: str, release: str) -> JobsEnded:
-    """The event of records whose headers stand at the same places."""
-    now_s = time.time()
-    began_before_s, took_s = _times(records)
-    types, type_indexes = _texts(records, wire.JOB_TYPE)
-    places, place_indexes = indexed([record.assignment for record in records])
-    tenants, tenant_indexes = _texts(records, wire.TENANT)
-    key_sizes, keys = _keys(records)
-    ids = _column(records, wire.JOB_ID)
-    raw, is_timed = packed_ids(ids)
-    positions = records[0].layout.positions
-    return JobsEnded(
-        queue=queue,
-        worker=worker_id,
-        release=release,
-        at=utc(now_s),
-        count=len(records),
-        ids=raw,
-        id_texts=() if raw else _shown(ids),
-        types=types or [""],
-        type_indexes=type_indexes,
-        places=[{"topic": place.topic, "partition": place.partition} for place in places],
-        place_indexes=place_indexes,
-        offsets=packed("q", [record.offset for record in records]),
-        tenants=tenants,
-        tenant_indexes=tenant_indexes,
-        key_sizes=key_sizes,
-        keys=keys,
-        attempts=packed("I", list(map(_attempt, records))) if wire.ATTEMPT in positions else b"",
-        enqueued_ms=b"" if is_timed else packed("q", list(map(_enqueued_ms, records))),
-        replays=_shown(_column(records, wire.REPLAY)) if wire.REPLAY in positions else (),
-        began_before_s=began_before_s,
-        took_s=took_s,
-    )
-
-
-def _times(records: Sequence[Record]) -> tuple[bytes, bytes]:
-    """How long before now each run began, and how long it took."""
-    now_s = time.monotonic()
-    began_before_s = [now_s - record.began_at_s for record in records]
-    return packed("f", began_before_s), packed("f", [record.ended_at_s - record.began_at_s for record in records])
-
-
-def _shown(values: Sequence[bytes]) -> list[str]:
-    return [wire_text(value) for value in values]
-
-
-def _attempt(record: Record) -> int:
-    return attempt_or_1(record.headers)
-
-
-def _column(records: Sequence[Record], name: str) -> list[bytes]:
-    """The values of a header; empty where the records have none of that name."""
-    at = records[0].layout.positions.get(name)
-    return [b""] * len(records) if at is None else [record.values[at] for record in records]
-
-
-def _texts(records: Sequence[Record], name: str) -> tuple[list[str], bytes]:
-    """The texts of a header that occur, and their indexes; none where the records have no such header."""
-    if name not in records[0].layout.positions:
-        return [], b""
-    values, indexes = indexed(_column(records, name))
-    return _shown(values), indexes
-
-
-def _keys(records: Sequence[Record]) -> tuple[bytes, bytes]:
-    keys = [record.key for record in records]
-    try:
-        return packed("i", list(map(len, keys))), b"".join(keys)  # type: ignore[arg-type]  # such as has none is below
-    except TypeError:  # of a job without a key
-        some = [key for key in keys if key is not None]
-    if not some:
-        return b"", b""
-    return packed("i", [-1 if key is None else len(key) for key in keys]), b"".join(some)
-
-
-def _enqueued_ms(record: Record) -> int:
-    at = enqueued(record)
-    return 0 if at is None else round(at.timestamp() * 1e3)
+def _in_order(columns: Iterable[EndedColumns]) -> Iterator[list[EndedColumns]]:
+    """Split columns of one sort into those of as many jobs as an event has."""
+    together: list[EndedColumns] = []
+    count = 0
+    for some in columns:
+        if together and count + some.count > MOST_JOBS:
+            yield together
+            together, count = [], 0
+        together.append(some)
+        count += some.count
+    if together:
+        yield together

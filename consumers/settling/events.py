@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TypedDict, assert_never
 
 from ...schemas import LONGEST_DETAIL, wire_text
@@ -35,7 +35,7 @@ from ..records.outcomes import (
     Skipped,
     Snoozed,
 )
-from ..records.record import Record, attempt_or_1
+from ..records.record import Record, attempt_or_1, enqueued
 from .next_records import SettlingContext, utf8
 
 
@@ -54,17 +54,6 @@ def subject_of(record: Record, queue: Queue) -> EventSubject:
         enqueued=enqueued(record),
         replay=wire_text(record.header(wire.REPLAY)),
     )
-
-
-def enqueued(record: Record) -> datetime | None:
-    """When the job of a record was enqueued: by its header, or else by the record's own timestamp."""
-    stated = record.header(wire.TIME)
-    try:
-        if stated is not None:
-            return wire.parse_instant(stated)
-    except ValueError:
-        pass
-    return datetime.fromtimestamp(record.timestamp_ms / 1e3, UTC) if record.timestamp_ms > 0 else None
 
 
 def outcome_event(record: Record, outcome: Outcome, context: SettlingContext) -> JobEvent | None:

@@ -307,8 +307,8 @@ def entries_of_event(value: bytes) -> Iterator[JobEntry]:
 def _done(value: bytes) -> Iterator[JobEntry]:
     event = decode_jobs_ended(value)
     at_ms = _ms(event.at)
-    queue, worker, release = event.queue, event.worker, event.release
-    for stored, kind, (topic, partition), offset, tenant, key, attempt, enqueued_ms, replay, before_s, took_s in zip(
+    queue, worker, release, topic = event.queue, event.worker, event.release, event.topic
+    for stored, kind, partition, offset, tenant, key, attempt, enqueued_ms, replay, before_s, took_s in zip(
         *columns_of(event), strict=True
     ):
         began_ms = at_ms - round(before_s * 1e3)

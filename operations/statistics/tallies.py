@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import repeat
 from typing import Any, Final
 
-from ...schemas.jobs_ended import JobsEnded, enqueued_ms_of, packed, unpacked
+from ...schemas.jobs_ended import JobsEnded, began_before_s_of, enqueued_ms_of, packed, took_s_of, unpacked
 from ...schemas.statistics_records import FailureCount, TypeCounts
 from .histograms import Histogram, halves_of
 
@@ -92,7 +92,7 @@ def without_causes(counts: TypeCounts) -> TypeCounts:
 def tally_ended(event: JobsEnded, find: Find) -> None:
     """Count the jobs of an event that are done: all of a type together."""
     tallies = [find(job_type) for job_type in event.types]
-    runs, waits = halves_of(event.took_s), _waits(event)
+    runs, waits = halves_of(packed("f", took_s_of(event))), _waits(event)
     if len(tallies) == 1:
         tallies[0].counts[DONE] += event.count
         tallies[0].run.add(runs)
@@ -113,7 +113,7 @@ def _waits(event: JobsEnded) -> Sequence[int]:
     """How long each job waited from being enqueued to its first run; `NO_WAIT` where this was not that run."""
     at_s = event.at.timestamp()
     enqueued = enqueued_ms_of(event)
-    befores: Sequence[float] = unpacked("f", event.began_before_s)
+    befores = began_before_s_of(event)
     waits = halves_of(packed("f", [at_s - before - ms * 1e-3 for before, ms in zip(befores, enqueued, strict=True)]))
     if not (event.attempts or event.replays or event.enqueued_ms):
         return waits

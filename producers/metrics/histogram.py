@@ -48,7 +48,7 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._total += value
 
-    def fold(self, values: list[float], *, shift: float = 0.0, unit: float = 1.0) -> None:
+    def fold(self, values: Sequence[float], *, shift: float = 0.0, unit: float = 1.0) -> None:
         """Count each `(value + shift) / unit`.
 
         Values of one batch lie in few buckets, often in one: so what is above a bound is looked for again and again,

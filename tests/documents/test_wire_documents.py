@@ -116,7 +116,9 @@ def test_the_documented_frames_are_those_of_stokers_own_records() -> None:
         encode_own("LedgerEntry", {"outcome": "done", "at": 0}),
         encode_own("LedgerBatch", {"names": [], "at": 0}),
         encode_own("JobEvent", EPOCH_EVENT),
-        encode_jobs_ended(JobsEnded(queue="q", worker="w", release="", at=datetime.fromtimestamp(0, UTC), count=0)),
+        encode_jobs_ended(
+            JobsEnded(queue="q", worker="w", release="", at=datetime.fromtimestamp(0, UTC), clock_s=0.0, count=0)
+        ),
     ):
         assert f"`{value[:10].hex(' ').upper()}`" in TEXT
 

@@ -11,14 +11,19 @@ import uuid_utils
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.schemas import own_schema
+from stoker.schemas import own_schema, wire_text
 from stoker.schemas.jobs_ended import (
     JobsEnded,
+    are_timed,
+    columns_of,
     decode_jobs_ended,
     encode_jobs_ended,
+    enqueued_ms_of,
     ids_of,
     indexed,
     jobs_of,
+    joined,
+    joined_keys,
     packed,
     packed_ids,
 )
@@ -31,23 +36,26 @@ IDS = [str(uuid_utils.uuid7()) for _ in range(3)]
 
 def an_event() -> JobsEnded:
     """Three jobs of two types, one with a key."""
-    raw, _ = packed_ids([job_id.encode() for job_id in IDS])
+    ids, _ = joined([job_id.encode() for job_id in IDS])
+    keys, key_sizes = joined_keys([None, b"k1", b""])
     types, type_indexes = indexed(["a", "b", "a"])
     return JobsEnded(
         queue="q",
         worker="w",
         release="r1",
         at=AT,
+        clock_s=50.0,
         count=3,
-        ids=raw,
+        ids=ids,
         types=types,
         type_indexes=type_indexes,
-        places=[{"topic": "n.q", "partition": 4}],
+        topic="n.q",
+        partitions=packed("i", [4, 4, 3]),
         offsets=packed("q", [7, 8, 1 << 40]),
-        key_sizes=packed("i", [-1, 2, 0]),
-        keys=b"k1",
-        began_before_s=packed("f", [2.0, 1.5, 0.5]),
-        took_s=packed("f", [1.0, 0.25, 0.5]),
+        keys=keys,
+        key_sizes=key_sizes,
+        began_s=packed("d", [48.0, 48.5, 49.5]),
+        ended_s=packed("d", [49.0, 48.75, 50.0]),
     )
 
 
@@ -75,27 +83,51 @@ def test_jobs_come_back_one_by_one() -> None:
     [
         (IDS, True, True),
         ([IDS[0], str(uuid.UUID(int=5))], True, False),
-        ([IDS[0].upper()], False, False),
+        ([IDS[0].upper()], False, True),
         (["nightly@2026-03-29T01:00:00Z"], False, False),
         (["x" * 35, "x" * 37], False, False),
+        ([f"{IDS[0]}{IDS[1]}"[:35], f"{IDS[0]}{IDS[1]}"[35:]], False, False),
         (["-" * 36], False, False),
         (["zzzzzzzz-zzzz-zzzz-zzzz-zzzzzzzzzzzz"], False, False),
+        ([""], False, False),
+        (["a", ""], False, False),
+        (["a\0b", "c"], False, False),
+        (["a\0bcdefg-abcd-7bcd-abcd-abcdefabcdef"], False, True),
     ],
 )
-def test_only_ids_that_come_back_the_same_are_packed(ids: list[str], *, is_packed: bool, is_timed: bool) -> None:
+def test_ids_come_back_the_same(ids: list[str], *, is_packed: bool, is_timed: bool) -> None:
     """An id that was written in another way than it came would be another job."""
-    raw, timed = packed_ids([job_id.encode() for job_id in ids])
-    assert (bool(raw), timed) == (is_packed, is_timed)
-    if raw:
-        assert ids_of(replace(an_event(), ids=raw)) == ids
+    values = [job_id.encode() for job_id in ids]
+    column, sizes = joined(values)
+    assert (bool(packed_ids(values)), are_timed(column, len(ids))) == (is_packed, is_timed)
+    enqueued_ms = b"" if is_timed else packed("q", [0] * len(ids))
+    event = replace(an_event(), ids=column, id_sizes=sizes, enqueued_ms=enqueued_ms)
+    assert [wire_text(job_id) for job_id in ids] == ids_of(event)
+
+
+def test_an_id_of_no_digits_tells_no_time() -> None:
+    """It has the form of a UUID of version 7, and somebody else's meaning."""
+    odd = "zzzzzzzz-zzzz-7zzz-zzzz-zzzzzzzzzzzz"
+    column, _ = joined([odd.encode(), IDS[0].upper().encode()])
+    assert are_timed(column, 2)
+    assert enqueued_ms_of(replace(an_event(), ids=column)) == [0, uuid.UUID(IDS[0]).int >> 80]
 
 
 @given(st.lists(st.text("0123456789abcdefABCDEF-", min_size=34, max_size=38), min_size=1, max_size=4))
 def test_packed_ids_are_never_others(ids: list[str]) -> None:
     """Whatever is packed is read as it was."""
-    raw, _ = packed_ids([job_id.encode() for job_id in ids])
+    raw = packed_ids([job_id.encode() for job_id in ids])
     if raw:
-        assert ids_of(replace(an_event(), ids=raw)) == ids
+        assert [str(uuid.UUID(bytes=raw[at : at + 16])) for at in range(0, len(raw), 16)] == ids
+
+
+@given(st.lists(st.none() | st.binary(max_size=4), min_size=1, max_size=4))
+def test_keys_come_back_the_same(keys: list[bytes | None]) -> None:
+    """Also such as have zero bytes, are empty, or are not there."""
+    column, sizes = joined_keys(keys)
+    event = replace(an_event(), count=len(keys), keys=column, key_sizes=sizes)
+    found = columns_of(event)[5]
+    assert list(found) == keys
 
 
 def test_a_column_that_is_too_short_is_refused() -> None:

@@ -47,8 +47,8 @@ def test_each_outcome_and_reason_is_there_from_the_start() -> None:
 def test_both_threads_together_count_each_job(names: list[str]) -> None:
     """Jobs that are done by type, with their runs and waits; in queues of one type and of more."""
     figures = JobFigures("work", names)
-    figures.fold_published([a_record(name) for name in names for _ in range(30)])
-    figures.fold_done([a_record(name) for name in names])
+    figures.fold_published(figures.look([a_record(name) for name in names for _ in range(30)]))
+    figures.fold_lengths(figures.look([a_record(name) for name in names]))
     counts = settled(figures)
     assert {name: counts[name, "done", ""] for name in names} == dict.fromkeys(names, 31)
     for metric in (RUN_SECONDS, WAIT_SECONDS):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from stoker.consumers.records.ended_columns import Lengths
 from stoker.consumers.records.record import Record
 from stoker.consumers.settling import done_jobs
-from stoker.consumers.settling.done_jobs import DoneJobs, jobs_ended
+from stoker.consumers.settling.done_jobs import DoneJobs
 from stoker.producers import Producer
 from stoker.schemas.jobs_ended import EndedJob, decode_jobs_ended, jobs_of
 from stoker.topology import ClusterSettings, RetryPolicy
@@ -36,7 +39,10 @@ def a_record(headers: Mapping[str, bytes] | None = None, *, key: bytes | None = 
 
 def told(records: Sequence[Record]) -> list[EndedJob]:
     """The jobs of their events."""
-    return [job for event in jobs_ended(records, "q", "w1", "r1") for job in jobs_of(event)]
+    scene = Gathering()
+    scene.jobs.add(records)
+    scene.jobs.close()
+    return scene.told
 
 
 def test_each_job_is_told_as_it_was() -> None:
@@ -69,6 +75,7 @@ class Gathering:
     """Jobs that are done, and what becomes of them."""
 
     published: list[int] = field(default_factory=list)
+    told: list[EndedJob] = field(default_factory=list)
     given_up: int = 0
     jobs: DoneJobs = field(init=False)
 
@@ -78,7 +85,10 @@ class Gathering:
 
     def _publish(self, key: bytes, value: bytes, jobs: int) -> None:
         assert key == b"w1"
-        assert decode_jobs_ended(value).count == jobs
+        event = decode_jobs_ended(value)
+        found = list(jobs_of(event))
+        assert event.count == len(found) == jobs
+        self.told += found
         self.published.append(jobs)
 
     def _give_up(self, jobs: int, why: object) -> None:
@@ -119,15 +129,69 @@ def test_each_job_is_counted_once_with_or_without_an_event(monkeypatch: pytest.M
     """Those with an event by the thread that makes it, also where that fails; those without room at once."""
     scene, record = Gathering(), a_record()
     counted, at_once = list[int](), list[int]()
-    scene.jobs.fold = lambda records: counted.append(len(records))
-    scene.jobs.fold_given_up = lambda records: at_once.append(len(records))
+    scene.jobs.look = lambda records: [Lengths("work", array("d"), array("d", [0.5] * len(records)))]
+    scene.jobs.fold = lambda found: counted.extend(len(one.runs_s) for one in found)
+    scene.jobs.fold_given_up = lambda found: at_once.extend(len(one.runs_s) for one in found)
     scene.jobs._is_closing.set()  # without the thread, so that they gather
-    scene.jobs.add([record] * done_jobs.MOST_WAITING)
+    handful = a_handful(scene, 0)
+    scene.jobs.add(handful)
+    scene.jobs.add([record] * (done_jobs.MOST_WAITING - len(handful)))
     scene.jobs.add([record] * 3)
     assert (counted, at_once) == ([], [3])
     monkeypatch.setattr(done_jobs, "encode_jobs_ended", lambda _event: 1 // 0)
     scene.jobs.close()
-    assert (sum(counted), at_once) == (done_jobs.MOST_WAITING, [3])
+    assert (counted[0], sum(counted), at_once) == (len(handful), done_jobs.MOST_WAITING, [3])
+
+
+def a_handful(scene: Gathering, first: int, **named: Any) -> list[Record]:
+    """Records of which a runner has had columns made."""
+    records = [a_record(offset=offset, **named) for offset in range(first, first + done_jobs.LEAST_HANDFUL)]
+    scene.jobs.note(records)
+    assert all(record.columns is not None for record in records)
+    return records
+
+
+def test_columns_of_handfuls_tell_of_the_same_jobs() -> None:
+    """Also of handfuls that are settled in two parts, of small ones, and of such with other types, keys and headers."""
+    scene = Gathering()
+    scene.jobs._is_closing.set()
+    whole, cut = a_handful(scene, 0), a_handful(scene, 100, key=b"k")
+    typed = a_handful(scene, 200, headers={wire.JOB_TYPE: b"mail", wire.TENANT: b"acme"})
+    retried = a_handful(scene, 300, headers={wire.ATTEMPT: b"2"}, key=b"a\0b")
+    few = [a_record(offset=400)]
+    scene.jobs.note(few)
+    assert few[0].columns is None
+    scene.jobs.add([*whole, *cut[:4]])
+    scene.jobs.add([*cut[4:], *typed, *few, *retried])
+    scene.jobs.close()
+    found = {job.offset: job for job in scene.told}
+    assert sorted(found) == sorted(record.offset for record in (*whole, *cut, *typed, *few, *retried))
+    assert len(found) == len(scene.told)
+    assert {offset: (job.job_type, job.tenant, job.key, job.attempt) for offset, job in found.items()} == {
+        **{record.offset: ("work", "", None, 1) for record in (*whole, *few)},
+        **{record.offset: ("work", "", b"k", 1) for record in cut},
+        **{record.offset: ("mail", "acme", None, 1) for record in typed},
+        **{record.offset: ("work", "", b"a\0b", 2) for record in retried},
+    }
+
+
+def test_a_mixed_handful_is_told_job_by_job() -> None:
+    """Each type and tenant stays with its job, beside handfuls in which all have the same."""
+    scene = Gathering()
+    scene.jobs._is_closing.set()
+    alike = a_handful(scene, 0, headers={wire.JOB_TYPE: b"mail", wire.TENANT: b"acme"})
+    mixed = [
+        a_record({wire.JOB_TYPE: b"type-%d" % (offset % 3), wire.TENANT: b"t-%d" % (offset % 2)}, offset=offset)
+        for offset in range(100, 120)
+    ]
+    scene.jobs.note(mixed)
+    scene.jobs.add([*alike, *mixed])
+    scene.jobs.close()
+    assert scene.published == [30]
+    assert [(job.job_type, job.tenant) for job in scene.told] == [
+        *[("mail", "acme")] * 10,
+        *[(f"type-{offset % 3}", f"t-{offset % 2}") for offset in range(100, 120)],
+    ]
 
 
 def test_an_event_that_cannot_be_made_ends_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

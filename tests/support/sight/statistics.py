@@ -19,6 +19,7 @@ from stoker.schemas.job_events import EventSubject, JobRetried, encode_event
 from stoker.schemas.jobs_ended import JobsEnded, encode_jobs_ended, packed
 from stoker.topology import ClusterSettings, Pipeline
 
+CLOCK_S = 1_000.0
 AT = datetime(2026, 3, 1, 12, 0, 7, tzinfo=UTC)
 
 
@@ -33,20 +34,23 @@ def ended(
         "worker": "w",
         "release": "",
         "at": at,
+        "clock_s": CLOCK_S,
         "count": len(runs_s),
-        "ids": b"".join(id_of(instant) for instant in enqueued),
+        "ids": b"\0".join(id_of(instant) for instant in enqueued),
         "types": ["send"],
-        "places": [{"topic": "shop.mails", "partition": 0}],
+        "topic": "shop.mails",
+        "partitions": packed("i", [0] * len(runs_s)),
         "offsets": packed("q", range(len(runs_s))),
-        "began_before_s": packed("f", runs_s),
-        "took_s": packed("f", runs_s),
+        "began_s": packed("d", [CLOCK_S - run for run in runs_s]),
+        "ended_s": packed("d", [CLOCK_S] * len(runs_s)),
     }
     return JobsEnded(**{**given, **named})
 
 
 def id_of(enqueued_s: float) -> bytes:
     """An id that tells when its job was enqueued."""
-    return (round(enqueued_s * 1e3) << 80 | 7 << 76 | 2 << 62 | uuid.uuid4().int >> 66).to_bytes(16, "big")
+    number = round(enqueued_s * 1e3) << 80 | 7 << 76 | 2 << 62 | uuid.uuid4().int >> 66
+    return str(uuid.UUID(int=number)).encode()
 
 
 def retried(at: datetime = AT, *, fingerprint: str = "f1", **named: Any) -> JobRetried:

@@ -1,0 +1,174 @@
+"""`EndedColumns`: what the event of jobs that are done has of some of them, made while their memory is at hand.
+
+A runner makes the columns of a handful right after it has run it: each is a look at all of the records, and they are in
+the processor's cache then. A tenth of a second later, in another thread, the same looks cost twice as much. The event
+itself is put together from the columns of many handfuls, by appending.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from ...schemas import wire_text
+from ...schemas.jobs_ended import BETWEEN, JobsEnded, are_timed, indexed, joined, joined_keys, packed
+from ...topology.wire.headers import JOB_ID, REPLAY
+from .assignment import Assignment
+from .record import Record, attempt_or_1, enqueued
+
+
+class Lengths(NamedTuple):
+    """How long some jobs of one type waited and ran, in seconds."""
+
+    job_type: str
+    waits_s: array[float]
+    runs_s: array[float]
+
+
+class EndedColumns:
+    """The columns of records that have the same headers, and are of one topic.
+
+    Attributes:
+        sort: those of one sort can be in one event.
+        types, tenants: a single value where all have the same; no tenant where none has the header.
+        numbers: {field of `JobsEnded`: its packed numbers}.
+        lengths: what metrics count of these jobs; whoever has the columns made sets it.
+    """
+
+    __slots__ = ("count", "ids", "keys", "lengths", "numbers", "replays", "sort", "tenants", "topic", "types")
+
+    def __init__(self, records: Sequence[Record], places: Sequence[Assignment], only_type: bytes | None) -> None:
+        layout = records[0].layout
+        self.count = len(records)
+        self.lengths: Sequence[Lengths] = ()
+        self.topic = places[0].topic
+        types = _occurring(records, layout.job_type_at) if only_type is None else [only_type]
+        self.types = types or [b""]
+        self.tenants = _occurring(records, layout.tenant_at)
+        self.replays = _shown(records, layout.positions.get(REPLAY))
+        self.ids, id_sizes, enqueued_ms = _ids(records)
+        self.keys, key_sizes = joined_keys([record.key for record in records])
+        self.numbers = {
+            "id_sizes": id_sizes,
+            "partitions": packed("i", [place.partition for place in places]),
+            "offsets": packed("q", [record.offset for record in records]),
+            "key_sizes": key_sizes,
+            "attempts": b"" if layout.is_of_first_run else packed("I", list(map(_attempt, records))),
+            "enqueued_ms": enqueued_ms,
+            "began_s": packed("d", [record.began_at_s for record in records]),
+            "ended_s": packed("d", [record.ended_at_s for record in records]),
+        }
+        self.sort = (layout, self.topic, not id_sizes, not enqueued_ms, not self.keys, not key_sizes)
+
+
+def columns_of_all(records: Sequence[Record], only_type: bytes | None) -> EndedColumns | None:
+    """The columns of records, None where they are not alike: such would take one event for each sort.
+
+    Args:
+        only_type: of all jobs, where there is but one: then no record is asked for its own.
+    """
+    layouts = [record.layout for record in records]
+    places = [record.assignment for record in records]
+    if layouts.count(layouts[0]) < len(records) or len({place.topic for place in set(places)}) > 1:
+        return None
+    return EndedColumns(records, places, only_type)
+
+
+def columns_by_sort(records: Sequence[Record], only_type: bytes | None) -> list[EndedColumns]:
+    """The columns of records of any sorts; there is at least one record."""
+    columns = columns_of_all(records, only_type)
+    if columns is not None:
+        return [columns]
+    alike: dict[tuple[object, str], list[Record]] = {}
+    for record in records:
+        alike.setdefault((record.layout, record.topic), []).append(record)
+    return [EndedColumns(some, [record.assignment for record in some], only_type) for some in alike.values()]
+
+
+def noted_columns(records: Sequence[Record]) -> tuple[list[EndedColumns], list[Record]]:
+    """The columns that runners have made of these records, and the records that are not all of such columns."""
+    noted = [record.columns for record in records]
+    found, others, at = list[EndedColumns](), list[Record](), 0
+    while at < len(noted):
+        columns = noted[at]
+        if columns is not None and noted[at : at + columns.count].count(columns) == columns.count:
+            found.append(columns)
+            at += columns.count
+        else:
+            others.append(records[at])
+            at += 1
+    return found, others
+
+
+def event_of(
+    columns: Sequence[EndedColumns], *, queue: str, worker_id: str, release: str, at: datetime, clock_s: float
+) -> JobsEnded:
+    """The event of jobs whose columns are of one sort."""
+    first = columns[0]
+    types, type_indexes = _indexed([(some.types, some.count) for some in columns])
+    tenants, tenant_indexes = _indexed([(some.tenants, some.count) for some in columns]) if first.tenants else ([], b"")
+    return JobsEnded(
+        queue=queue,
+        worker=worker_id,
+        release=release,
+        at=at,
+        clock_s=clock_s,
+        count=sum(some.count for some in columns),
+        ids=_between(first.numbers["id_sizes"]).join([some.ids for some in columns]),
+        types=types,
+        type_indexes=type_indexes,
+        topic=first.topic,
+        tenants=tenants,
+        tenant_indexes=tenant_indexes,
+        keys=_between(first.numbers["key_sizes"] or not first.keys).join([some.keys for some in columns]),
+        replays=[replay for some in columns for replay in some.replays],
+        **{name: b"".join([some.numbers[name] for some in columns]) for name in first.numbers},
+    )
+
+
+def _between(sizes: object) -> bytes:
+    return b"" if sizes else BETWEEN
+
+
+def _ids(records: Sequence[Record]) -> tuple[bytes, bytes, bytes]:
+    """The ids, their sizes, and when they were enqueued, in ms; that is empty where the ids tell."""
+    layout, count = records[0].layout, len(records)
+    if layout.job_id_at is not None:
+        ids = "\0".join([record.deduplication_id or "" for record in records]).encode()
+        if are_timed(ids, count):
+            return ids, b"", b""
+    shown = _shown(records, layout.positions.get(JOB_ID)) or [""] * count  # they may be of any length
+    return *joined([text.encode() for text in shown]), packed("q", list(map(_enqueued_ms, records)))
+
+
+def _occurring(records: Sequence[Record], at: int | None) -> list[bytes]:
+    """The values of a header: one where all have the same, none where it is absent."""
+    if at is None:
+        return []
+    found = {record.values[at] for record in records}
+    return list(found) if len(found) == 1 else [record.values[at] for record in records]
+
+
+def _indexed(columns: Sequence[tuple[list[bytes], int]]) -> tuple[list[str], bytes]:
+    """The texts that occur, and a column of their indexes; of each part its values and how many jobs it has."""
+    first = columns[0][0]
+    if len(first) == 1 and all(values == first for values, _ in columns):
+        return [wire_text(first[0])], b""
+    each = [value for values, count in columns for value in (values * count if len(values) == 1 else values)]
+    occurring, indexes = indexed(each)
+    return [wire_text(value) for value in occurring], indexes
+
+
+def _shown(records: Sequence[Record], at: int | None) -> list[str]:
+    return [] if at is None else [wire_text(record.values[at]) for record in records]
+
+
+def _attempt(record: Record) -> int:
+    return attempt_or_1(record.headers)
+
+
+def _enqueued_ms(record: Record) -> int:
+    at = enqueued(record)
+    return 0 if at is None else round(at.timestamp() * 1e3)
