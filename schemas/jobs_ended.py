@@ -128,7 +128,7 @@ def joined(texts: Sequence[bytes]) -> tuple[bytes, bytes]:
 
 
 def joined_keys(keys: Sequence[bytes | None]) -> tuple[bytes, bytes]:
-    """The same of keys; both columns are empty where there is none."""
+    """A column of keys, and one of their sizes; both are empty where no job has a key."""
     try:
         return joined(keys)  # type: ignore[arg-type]  # those of which a job has none are below
     except TypeError:

@@ -108,7 +108,7 @@ def event_of(
     """The event of jobs whose columns are of one sort."""
     first = columns[0]
     types, type_indexes = _indexed([(some.types, some.count) for some in columns])
-    tenants, tenant_indexes = _indexed([(some.tenants, some.count) for some in columns]) if first.tenants else ([], b"")
+    tenants, tenant_indexes = _indexed([(some.tenants, some.count) for some in columns])
     return JobsEnded(
         queue=queue,
         worker=worker_id,
@@ -124,8 +124,12 @@ def event_of(
         tenant_indexes=tenant_indexes,
         keys=_between(first.numbers["key_sizes"] or not first.keys).join([some.keys for some in columns]),
         replays=[replay for some in columns for replay in some.replays],
-        **{name: b"".join([some.numbers[name] for some in columns]) for name in first.numbers},
+        **_numbers(columns),
     )
+
+
+def _numbers(columns: Sequence[EndedColumns]) -> dict[str, bytes]:
+    return {name: b"".join([some.numbers[name] for some in columns]) for name in columns[0].numbers}
 
 
 def _between(sizes: object) -> bytes:
@@ -154,6 +158,8 @@ def _occurring(records: Sequence[Record], at: int | None) -> list[bytes]:
 def _indexed(columns: Sequence[tuple[list[bytes], int]]) -> tuple[list[str], bytes]:
     """The texts that occur, and a column of their indexes; of each part its values and how many jobs it has."""
     first = columns[0][0]
+    if not first:  # as in all of them: they have the same headers
+        return [], b""
     if len(first) == 1 and all(values == first for values, _ in columns):
         return [wire_text(first[0])], b""
     each = [value for values, count in columns for value in (values * count if len(values) == 1 else values)]
