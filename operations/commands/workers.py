@@ -26,8 +26,8 @@ def workers(app: AppContext, *, gone_too: bool, as_json: bool) -> None:
     Each worker process writes its status every 5 s, at once when it has taken an order, and when it is gone. One that
     was silent for 60 s is shown as silent: it was killed, hangs, or is cut off from the brokers.
 
-    QUEUES has the partitions of each queue that the worker has, BUSY its jobs that run and how many could, HEARD the
-    age of its last status. ORDERS shows whether the worker knows all orders: how old its knowledge is, if it cannot
+    QUEUES has the partitions of each queue that the worker has, BUSY its jobs that run and how many could, STATUS AGE
+    how old its last status is. ORDERS shows whether the worker knows all orders: how old its knowledge is, if it cannot
     read them, or how many it does not understand, since its Stoker is older than that of the operator.
 
     \b

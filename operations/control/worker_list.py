@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ...producers.control.answers import HeardStatus
     from ...schemas.control_records import QueueShare
 
-TITLES: Final = ("WORKER", "HOST", "STATE", "QUEUES", "BUSY", "MEMORY", "UP", "HEARD", "ORDERS", "VERSION")
+TITLES: Final = ("WORKER", "HOST", "STATE", "QUEUES", "BUSY", "MEMORY", "UP", "STATUS AGE", "ORDERS", "VERSION")
 STALE_S: Final = 15.0
 _MIB: Final = 1024 * 1024
 
@@ -30,7 +30,7 @@ def worker_row(heard: HeardStatus, now_s: float) -> Sequence[object]:
         Figure(f"{busy}/{runners}"),
         Figure(f"{status.memory_bytes / _MIB:.0f} MiB"),
         format_age(timedelta(seconds=status.at.timestamp() - status.started_at.timestamp())),
-        f"{format_age(timedelta(seconds=heard.silent_s(now_s)))} ago",
+        format_age(timedelta(seconds=heard.silent_s(now_s))),
         _orders(heard),
         status.version or "-",
     )

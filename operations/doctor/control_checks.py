@@ -95,7 +95,9 @@ def check_workers(
     for one in heard:
         if one not in living and one.status.state != WorkerState.GONE:
             ago_s = one.silent_s(now_s)
-            observed = f"worker {one.status.id} was last heard {ago_s:.0f} s ago and has not ended: killed, or it hangs"
+            observed = (
+                f"worker {one.status.id} wrote its last status {ago_s:.0f} s ago and has not ended: killed, or it hangs"
+            )
             yield unknown(PROMISE, CLUSTER, observed, _RESTART)
     for one in living:
         yield from _of_worker(one)

@@ -44,7 +44,7 @@ def story_lines(story: Story, why: Sequence[str], owner: Owner) -> Iterator[str]
     yield from (_fact(name, value) for name, value in (*_facts(job), *owner.lines) if value)
     yield from (Styled(printable(sentence)) for sentence in ("", *why))
     yield Styled("")
-    yield from table_lines(("TIME", "WHAT", "RUN", "BEGAN", "WORKER", "RELEASE", "SAID"), _rows(story))
+    yield from table_lines(("TIME", "WHAT", "RUN", "BEGAN", "WORKER", "RELEASE", "MESSAGE"), _rows(story))
     yield from _stack(story.happenings)
     if story.neighbours:
         yield Styled("")

@@ -130,7 +130,7 @@ def _in_order(story: Story, seen: Circumstances, now: datetime) -> Iterator[str]
 def _ended(story: Story, now: datetime) -> str:
     job = story.job
     ago = f"{rounded(now - job.changed)} ago"
-    if job.told_by == "commits":
+    if job.known_from == "commits":
         return (
             "It has ended: the workers of its queue have committed its record, and no event, ledger or other record "
             "tells when and how. Most of such jobs are done; some were cancelled, have expired or discarded themselves."

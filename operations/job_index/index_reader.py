@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from .database import open_for_reading
 from .entries import shown_id, stored_id
-from .states import ENDED, STEPS, State, attempt_of_step, told_by
+from .states import ENDED, STEPS, State, attempt_of_step, known_from
 
 BUDGET_S: Final = 0.25
 FIRST_WINDOW_MS: Final = 1_000
@@ -66,7 +66,7 @@ class ListedJob:
     """A job as a list shows it; of a time that is not known, None.
 
     Attributes:
-        told_by: see `states.told_by`.
+        known_from: see `states.known_from`.
     """
 
     job_id: str
@@ -88,7 +88,7 @@ class ListedJob:
     error_type: str
     fingerprint: str
     message: str
-    told_by: str = ""
+    known_from: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -468,7 +468,7 @@ def _listed(row: Sequence[Any]) -> ListedJob:
         error_type=_text(error),
         fingerprint=_text(fingerprint),
         message=message or group_message or "",
-        told_by=told_by(step, State(state)),
+        known_from=known_from(step, State(state)),
     )
 
 

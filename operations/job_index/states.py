@@ -101,11 +101,11 @@ def passed_step(step: int) -> int:
     return attempt_of_step(step) * STEPS + PASSED_STEP
 
 
-def told_by(step: int, state: State) -> str:
+def known_from(step: int, state: State) -> str:
     """Where it is known from that a job has ended, if by no event or record of it: the `ledger` or the `commits`.
 
-    >>> told_by(8 + MENDED_STEP, State.DONE), told_by(8 + PASSED_STEP, State.DONE), told_by(8 + ENDED_STEP, State.DONE)
-    ('ledger', 'commits', '')
+    >>> [known_from(8 + step, State.DONE) for step in (MENDED_STEP, PASSED_STEP, ENDED_STEP)]
+    ['ledger', 'commits', '']
     """
     if state not in (State.DONE, State.CANCELLED):
         return ""

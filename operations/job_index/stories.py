@@ -14,7 +14,7 @@ from .entries import Disposal, JobEntry, Setback, entries_of_event, entry_of_rec
 from .index_reader import Happening, IndexReader, ListedJob
 from .ledger_names import ended_by
 from .passed_jobs import ask_passed
-from .states import State, attempt_of_step, mended_step, passed_step, told_by
+from .states import State, attempt_of_step, known_from, mended_step, passed_step
 from .topic_reading import origins_of
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def listed_of(entry: JobEntry) -> ListedJob:
         error_type=failure.error_type,
         fingerprint=failure.fingerprint,
         message=failure.message,
-        told_by=told_by(entry.step, entry.state),
+        known_from=known_from(entry.step, entry.state),
     )
 
 

@@ -50,7 +50,7 @@ def groups(members: int) -> dict[str, ConsumerGroup]:
     [
         pytest.param(heard(control_age_s=40.0), Verdict.BROKEN, "knows the orders of 40 s ago", id="stale"),
         pytest.param(heard(not_understood=2), Verdict.BROKEN, "does not understand 2 orders", id="older version"),
-        pytest.param(heard(silent_s=90.0), Verdict.UNKNOWN, "was last heard 90 s ago", id="silent"),
+        pytest.param(heard(silent_s=90.0), Verdict.UNKNOWN, "wrote its last status 90 s ago", id="silent"),
     ],
 )
 def test_a_worker_that_may_miss_orders_is_found(one: HeardStatus, verdict: Verdict, observed: str) -> None:

@@ -217,7 +217,7 @@ def test_a_job_that_the_commits_have_as_ended_is_done_and_what_is_told_later_sta
     index.writer.mend({an_id(3): (State.CANCELLED, ENQUEUED_MS + 50)}, {})
     with IndexReader(index.path) as reader:
         jobs = [reader.job(an_id(number)) for number in (1, 2, 3)]
-    assert [(job.state.word, job.told_by) for job in jobs if job] == [
+    assert [(job.state.word, job.known_from) for job in jobs if job] == [
         ("done", "commits"),
         ("done", ""),
         ("cancelled", "ledger"),

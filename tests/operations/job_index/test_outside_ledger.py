@@ -125,14 +125,14 @@ class Fleet:
         found = []
         for job_id in ids:
             shown = json.loads(self.command("jobs", "show", job_id, "--index", str(self.index), "--json"))
-            is_ended_by_ledger = shown["told_by"] == "ledger" and shown["state"] == "cancelled"
+            is_ended_by_ledger = shown["known_from"] == "ledger" and shown["state"] == "cancelled"
             wanted = FATES[self.fates[job_id]]
             if is_ended_by_ledger and wanted in ("expired", "discarded"):  # a kill has taken the event along
                 wanted = "cancelled"
             seen = (shown["state"], shown["tenant"], shown["attempt"])
             runs = accounts.get(job_id, [])
             if seen != (wanted, self.fates[job_id], runs[-1][0] if runs else 1):
-                found.append(f"{self.fates[job_id]} {job_id}: {seen}, told by {shown['told_by']}; it was {runs}")
+                found.append(f"{self.fates[job_id]} {job_id}: {seen}, known from {shown['known_from']}; it was {runs}")
         return found
 
 

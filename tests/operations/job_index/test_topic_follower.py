@@ -140,7 +140,7 @@ def test_without_events_and_ledger_the_commits_tell_what_has_ended(
     told = {job_id: "done" if job_id in gone else state for job_id, state in expected.items()}
     jobs = jobs_of(path)
     assert {job_id: job.state.word for job_id, job in jobs.items()} == told
-    assert {job_id for job_id, job in jobs.items() if job.told_by == "commits"} == gone
+    assert {job_id for job_id, job in jobs.items() if job.known_from == "commits"} == gone
     with_index = sqlite3.connect(path)
     check_counts(with_index)
     with_index.close()
