@@ -130,11 +130,11 @@ class TimeLimitExceeded(JobInterrupted):
 
     def __init__(self, timeout_s: float = 0.0, heartbeat_s: float | None = None) -> None:
         if heartbeat_s is not None:
-            message = f"the job sent no heartbeat for {heartbeat_s:g} s"
+            message = f"the job sent no heartbeat for {heartbeat_s:g} s; send them more often, or raise `heartbeat`"
         elif timeout_s:
-            message = f"the job ran longer than its timeout of {timeout_s:g} s"
+            message = f"the job ran longer than its timeout of {timeout_s:g} s; let it do less, or raise `timeout`"
         else:
-            message = "the job ran too long"
+            message = "the job ran longer than its `timeout`, or sent no heartbeat; let it do less, or raise either"
         super().__init__(message)
         self.timeout_s, self.heartbeat_s = timeout_s, heartbeat_s
 

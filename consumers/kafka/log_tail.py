@@ -21,7 +21,10 @@ class Unrestorable(Exception):
     """The brokers gave nothing for too long: jobs of the partitions must not start without it."""
 
     def __init__(self, topic: str, cause: object) -> None:
-        super().__init__(f"{topic} cannot be read ({cause}); its partitions wait, and it is tried again")
+        super().__init__(
+            f"{topic} cannot be read ({cause}); its partitions wait, and the worker tries again. "
+            f"Check the brokers, and Read on {topic}"
+        )
         self.topic = topic
 
 
