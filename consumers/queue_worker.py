@@ -311,9 +311,14 @@ class QueueWorker:
         self._parts.poll_state.leave_at_s = 0.0
         leaving = threading.Thread(target=self._leave, name=f"stoker-leave-{self.queue.name}", daemon=True)
         leaving.start()
-        leaving.join(LEAVE_NOW_S if self._parts.poll_state.is_stopping_now.is_set() else LEAVE_S)
+        within_s = LEAVE_NOW_S if self._parts.poll_state.is_stopping_now.is_set() else LEAVE_S
+        leaving.join(within_s)
         if leaving.is_alive():
-            _LOGGER.warning("the brokers do not answer; leaving without them", extra={log_keys.QUEUE: self.queue.name})
+            _LOGGER.warning(
+                "queue %r: the brokers did not answer within %g s; the worker ends without a last commit. Jobs that "
+                "ended since the one before are delivered again, and skipped", self.queue.name, within_s,
+                extra={log_keys.QUEUE: self.queue.name},
+            )  # fmt: skip
 
     def _leave(self) -> None:
         parts = self._parts
@@ -327,6 +332,7 @@ class QueueWorker:
         parts.rereader.close()
         if left:
             _LOGGER.warning(
-                "%d jobs did not end within the grace; they cost no attempt and are delivered again", left,
+                "queue %r: %d jobs did not end within the grace; they cost no attempt and are delivered again. Raise "
+                "--grace if they need longer", self.queue.name, left,
                 extra={log_keys.QUEUE: self.queue.name, log_keys.COUNT: left},
             )  # fmt: skip

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from types import FrameType
 from typing import Final
 
@@ -166,7 +167,7 @@ class Worker:
             limits=[worker.limits for worker in self._workers],
             publish=self._workers[0].publish,
         )
-        return make_control(self._pipeline, self._cluster, process, on_crash=self._note_crash)
+        return make_control(self._pipeline, self._cluster, process, on_crash=partial(self._note_crash, "takes orders"))
 
     def _make_schedules(self) -> ScheduleThread:
         workers = {worker.queue.name: worker for worker in self._workers}
@@ -177,7 +178,7 @@ class Worker:
             self._queues,
             self.settings.worker_id,
             owns_first=lambda queue: workers[queue].owns_first_partition,
-            on_crash=self._note_crash,
+            on_crash=partial(self._note_crash, "fires schedules"),
         )
 
     def _note_contracts(self) -> None:
@@ -327,10 +328,11 @@ class Worker:
             self._failure = self._failure or error
             self.stop()
 
-    def _note_crash(self, error: BaseException) -> None:
+    def _note_crash(self, does: str, error: BaseException) -> None:
         _LOGGER.critical(
-            "the worker cannot take orders, or fire schedules, any more and stops: %s", error, exc_info=error
-        )
+            "the worker stops, since the thread that %s failed: %s; report this with the traceback", does, error,
+            exc_info=error,
+        )  # fmt: skip
         self._failure = self._failure or error
         self.stop()
 

@@ -107,7 +107,10 @@ class GroupMember:
             self._rights.alarm()
         else:
             self._membership.complaint = error.str()
-            _LOGGER.warning("the consumer reports: %s", error.str(), extra={log_keys.QUEUE: self._queue.name})
+            _LOGGER.warning(
+                "queue %r: Kafka's client reports: %s. The worker goes on", self._queue.name, error.str(),
+                extra={log_keys.QUEUE: self._queue.name},
+            )  # fmt: skip
 
     def _note_barred(self, error: KafkaError) -> None:
         """The group may not be joined: a worker that never could ends, one that could waits for the right."""

@@ -108,7 +108,10 @@ class Membership:
 
     def _note_working(self) -> None:
         if self._logged == "outside":
-            _LOGGER.warning("the group has given this worker partitions", extra={log_keys.QUEUE: self._queue.name})
+            _LOGGER.warning(
+                "queue %r: the group has given this worker partitions, and their jobs start", self._queue.name,
+                extra={log_keys.QUEUE: self._queue.name},
+            )  # fmt: skip
         self._began_at_s, self._logged, self.judgement, self.complaint = None, "working", WORKING, ""
 
     def _find_out(self, now_s: float) -> None:

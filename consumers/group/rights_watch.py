@@ -73,7 +73,9 @@ class RightsWatch:
                 self.missing, self._thread = None, None
                 self._calm_ends_at_s = time.monotonic() + (CALM_S if logged_at_s is None else 0.0)
         if logged_at_s is not None and not self._stopping.is_set():
-            _LOGGER.warning("the worker has its rights back, and goes on", extra=self._fields)
+            _LOGGER.warning(
+                "the worker of queue %r has its rights back, and goes on", self._queue.name, extra=self._fields
+            )
 
     def _ask_until_whole(self) -> float | None:
         """Ask until nothing is missing; returns when a missing right was last logged, None if none was."""

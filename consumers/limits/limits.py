@@ -12,15 +12,16 @@ from itertools import count
 from threading import Lock
 from typing import Final, Protocol
 
+from ...schemas import wire_text
 from ...topology.declaration.job_type import AnyJobType
 from ...topology.declaration.limits import Limit
 from ...topology.declaration.queue import Queue
-from ...topology.wire.headers import JOB_TYPE
-from .. import log_keys
+from ...topology.wire.headers import JOB_ID, JOB_TYPE
 from ..gates.gate import START, Gate, Start, Wait
 from ..gates.gate_row import GateRow
 from ..meters.reserved_meter import ReservedMeter
 from ..records.assignment import Assignment
+from ..records.job_fields import job_fields
 from ..records.outcomes import Outcome
 from ..records.record import Record
 from .accounts import Account, Accounts
@@ -277,10 +278,10 @@ class Limits(Gate):
                 scope.close(self._clock() + for_s)
         if not keepers:
             self._closed_types.close(job_type, until_at_s)
-        names = [scope.why.limit for scope in scopes] or [f"job type {job_type.decode(errors='replace')}"]
+        names = [f"limit {scope.why.limit}" for scope in scopes] or [f"job type {wire_text(job_type)}"]
         _LOGGER.info(
-            "closed for %.1f s, since the other side refused a job until then: %s", for_s, ", ".join(names),
-            extra={log_keys.QUEUE: self._queue_name},
+            "%s: closed for %.1f s, since job %s raised RateLimited; its jobs wait until then", ", ".join(names), for_s,
+            wire_text(record.header(JOB_ID)), extra=job_fields(record, self._queue_name),
         )  # fmt: skip
 
     # ---- orders

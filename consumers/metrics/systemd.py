@@ -74,7 +74,7 @@ class SystemdNotifier:
                 channel.connect(self._address)
                 channel.sendall(text.encode())
         except OSError as error:
-            _LOGGER.warning("systemd could not be notified of %s: %s", text, error)
+            _LOGGER.warning("systemd did not take %s (%s); the worker goes on", text, error)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ...topology.cluster.kafka_errors import FORBIDDEN, Remedy, remedy_of
 from ...topology.wire.commit_metadata import MAX_CHARACTERS, CommitMetadata, SpilledAt
+from .. import log_keys
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..records.assignment import Assignment
 from ..records.record import Record
@@ -56,7 +57,7 @@ class Commits:
         on_forbidden: Callable[[], None] = lambda: None,
         instruments: Instruments = NO_INSTRUMENTS,
     ) -> None:
-        self._assignments = assignments
+        self._assignments, self._queue_name = assignments, assignments.queue_name
         self._spill = spill
         self._interval_s = interval.total_seconds()
         self._on_forbidden = on_forbidden
@@ -151,8 +152,10 @@ class Commits:
                 self._forget_sent(changed)
                 if not _may_repeat(refusal, repeat_until_at_s):
                     _LOGGER.warning(
-                        "the last offsets were not committed; their jobs are delivered again: %s", refusal.str()
-                    )
+                        "queue %r: the last offsets of partitions %s were not committed: %s. Jobs that ended since the "
+                        "commit before are delivered again, and skipped", self._queue_name, _numbers(changed),
+                        refusal.str(), extra=self._fields(changed),
+                    )  # fmt: skip
                     return
                 repeat_until_at_s = None
                 time.sleep(LAST_PAUSE_S)
@@ -205,7 +208,7 @@ class Commits:
                 self._opening.discard(assignment)
                 self._opened.append(assignment)
 
-    def _take_refusal(self, refusal: KafkaError, refused: Iterable[TopicPartition]) -> None:
+    def _take_refusal(self, refusal: KafkaError, refused: Collection[TopicPartition]) -> None:
         if _is_too_large(refusal):
             self._lower_limit(refused)
         elif refusal.code() in FORBIDDEN:
@@ -213,27 +216,31 @@ class Commits:
         elif refusal.code() != KafkaError._NO_OFFSET:
             # What heals by waiting is part of an outage, or of a coordinator that moves: the worker logs the former.
             level = logging.INFO if remedy_of(refusal) is Remedy.WAIT else logging.WARNING
-            self._log_refusal(level, refusal)
+            self._log_refusal(level, refusal, refused)
 
-    def _log_refusal(self, level: int, refusal: KafkaError) -> None:
+    def _log_refusal(self, level: int, refusal: KafkaError, refused: Collection[TopicPartition]) -> None:
         """Now and then: commits follow each other every quarter of a second."""
         now_s = time.monotonic()
         if now_s >= self._next_log_at_s:
             self._next_log_at_s = now_s + LOG_EVERY_S
-            _LOGGER.log(level, "offsets were not committed, and will be with the next commit: %s", refusal.str())
+            _LOGGER.log(
+                level, "queue %r: offsets of partitions %s were not committed, and will be with the next commit: %s",
+                self._queue_name, _numbers(refused), refusal.str(), extra=self._fields(refused),
+            )  # fmt: skip
 
     def forget(self, ended: Iterable[Assignment]) -> None:
         """Wait no more for the answers to these."""
         self._opening.difference_update(ended)
 
-    def _lower_limit(self, partitions: Iterable[TopicPartition]) -> None:
+    def _lower_limit(self, partitions: Collection[TopicPartition]) -> None:
         """Metadata was too large for this cluster; the answer does not name the partition."""
         refused = max(len(partition.metadata or "") for partition in partitions)
         self._max_characters = min(self._max_characters, refused // 2)
         self._next_at_s = 0.0
         _LOGGER.warning(
-            "the brokers take less than %d characters of metadata with commits (offset.metadata.max.bytes); "
-            "progress that is larger than %d goes to the progress topic", refused, self._max_characters,
+            "queue %r: the brokers take less than %d characters of metadata with commits (offset.metadata.max.bytes); "
+            "progress that is larger than %d goes to the progress topic", self._queue_name, refused,
+            self._max_characters, extra=self._fields(partitions),
         )  # fmt: skip
 
     def _changed(
@@ -262,7 +269,7 @@ class Commits:
             text = state.referring(spilled_at, assignment.progress.incomplete_set().count).encode(self._max_characters)
             if text is not None:
                 return text, spilled_at
-        return self._without_runs(state), None
+        return self._without_runs(assignment, state), None
 
     def _with_runs(self, assignment: Assignment, state: CommitMetadata) -> str | None:
         """The state with what is incomplete as metadata; None where that is too large."""
@@ -271,16 +278,25 @@ class Commits:
             return None
         return replace(state, incomplete=tuple(progress.incomplete_runs())).encode(self._max_characters)
 
-    def _without_runs(self, state: CommitMetadata) -> str:
+    def _without_runs(self, assignment: Assignment, state: CommitMetadata) -> str:
         text = state.without_runs().encode(self._max_characters)
         if text is None and not self._has_logged_useless:
             self._has_logged_useless = True
             _LOGGER.error(
-                "the brokers take no more than %d characters of metadata with commits, too few to be of use; raise "
-                "offset.metadata.max.bytes. Until then, what is complete beyond committed offsets is kept nowhere: "
-                "after a kill, jobs out of the ledger's window run again", self._max_characters,
+                "queue %r: the brokers take no more than %d characters of metadata with commits, too few to be of use; "
+                "raise offset.metadata.max.bytes. Until then, what is complete beyond committed offsets is kept "
+                "nowhere: after a kill, jobs out of the ledger's window run again", self._queue_name,
+                self._max_characters,
+                extra={log_keys.QUEUE: self._queue_name, log_keys.PARTITIONS: [assignment.partition]},
             )  # fmt: skip
         return text or ""
+
+    def _fields(self, partitions: Iterable[TopicPartition]) -> dict[str, object]:
+        return {log_keys.QUEUE: self._queue_name, log_keys.PARTITIONS: _numbers(partitions)}
+
+
+def _numbers(partitions: Iterable[TopicPartition]) -> list[int]:
+    return sorted({partition.partition for partition in partitions})
 
 
 def _forget_past(assignments: Iterable[Assignment]) -> None:

@@ -117,4 +117,7 @@ class _Complaint:
     def end(self) -> None:
         """Note that nothing does any more."""
         if self.was_logged:
-            _LOGGER.warning("the partitions that waited go on", extra={log_keys.QUEUE: self._queue})
+            _LOGGER.warning(
+                "queue %r: its partitions could be restored, and their jobs start", self._queue,
+                extra={log_keys.QUEUE: self._queue},
+            )  # fmt: skip

@@ -10,6 +10,8 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
+from ...schemas import wire_text
+from ...topology.wire.headers import JOB_ID
 from ..errors import LoopLost, TooManyStuck
 from ..fairness.fair_runners import FairRunners
 from ..fairness.read_ahead import ReadAhead
@@ -269,7 +271,9 @@ class Dispatch:
     def _fail(self, record: Record, error: BaseException) -> None:
         self._failure = error
         _LOGGER.critical(
-            "the worker failed at %s; it stops, and the job will be delivered again",
+            "the worker failed while it handled job %s (%s); it stops, and the job is delivered again. Report this "
+            "with the traceback",
+            wire_text(record.header(JOB_ID)),
             record,
             exc_info=error,
             extra=job_fields(record, self._queue.name),

@@ -23,7 +23,7 @@ LOGGERS = frozenset({"_logger", "logger", "_log"})
 NAMES = {name: value for name, value in vars(log_keys).items() if name.isupper()}
 FIELDS_OF_A_JOB = "job_fields"
 """The function that gives the fields of a record about a job."""
-ABOUT_A_JOB = ("job %s", "job failed", "job is ", "the job ", "the worker failed at")
+ABOUT_A_JOB = ("job %s", "job failed", "job is ", "the job ")
 
 
 @dataclass(frozen=True)

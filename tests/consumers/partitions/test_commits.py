@@ -176,11 +176,9 @@ def test_refused_commits_are_logged_now_and_then(
     scene = Scene(monkeypatch)
     loading = KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
     for _ in range(40):
-        scene.commits.note_answer(loading, [])
+        scene.commits.note_answer(loading, [MAIN])
     scene.now_s += 11
-    scene.commits.note_answer(loading, [])
-    said = [record.getMessage() for record in caplog.records]
-    assert (
-        said
-        == ["offsets were not committed, and will be with the next commit: Broker: Coordinator load in progress"] * 2
-    )
+    scene.commits.note_answer(loading, [MAIN])
+    text = "queue 'q': offsets of partitions [0] were not committed, and will be with the next commit: "
+    logged = [(record.getMessage(), record.__dict__["partitions"]) for record in caplog.records]
+    assert logged == [(f"{text}Broker: Coordinator load in progress", [0])] * 2
