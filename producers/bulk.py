@@ -176,7 +176,7 @@ class BulkRun:
         return self._accepted - self._lost
 
     def note_on(self, error: BaseException) -> None:
-        """Say on an error that ended the reading what became of the calls before it."""
+        """Note on an error that ended the reading what became of the calls before it."""
         note_account(error, self.account())
 
     def account(self) -> BulkFailed:
@@ -203,7 +203,7 @@ def no_call(number: int, given: object) -> TypeError:
 
 
 def note_account(error: BaseException, account: BulkFailed) -> None:
-    """Say on an error that ended a bulk what became of the calls before it: in its notes, and as `bulk`."""
+    """Note on an error that ended a bulk what became of the calls before it: in its notes, and as `bulk`."""
     spooled = f", and {account.spooled:,} were spooled" if account.spooled else ""
     error.add_note(f"before this, {account.confirmed:,} jobs of the bulk were confirmed{spooled}")
     if account.failed_indexes:

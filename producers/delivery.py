@@ -102,7 +102,7 @@ _NO_TOPIC: Final = frozenset(
 
 
 def delivery_error(error: KafkaError, job_id: str, topic: str, outage: Outage) -> EnqueueError:
-    """Say what a delivery report's error means to the caller.
+    """Find what a delivery report's error means to the caller.
 
     Args:
         outage: what the client knows about its brokers, to distinguish refused credentials from silence.
@@ -111,7 +111,7 @@ def delivery_error(error: KafkaError, job_id: str, topic: str, outage: Outage) -
 
 
 def start_error(error: KafkaError, topic: str, outage: Outage) -> EnqueueError:
-    """Say what an unanswered or refused question about a topic means, where no job is on its way."""
+    """Find what an unanswered or refused question about a topic means, where no job is on its way."""
     reason = _reason(error, topic, outage)
     kind = _error_class(error.code(), outage)
     if kind is UnknownTopic:

@@ -115,7 +115,7 @@ class SpooledBulk:
         return BulkFailed(self._confirmed, self._before, tuple(self._failures), failed, self._spooled)
 
     def note_on(self, error: BaseException) -> None:
-        """Say on an error that ended the reading what became of the calls before it."""
+        """Note on an error that ended the reading what became of the calls before it."""
         note_account(error, self.account())
 
     def result(self) -> BulkResult:

@@ -58,7 +58,7 @@ class Change:
 
 
 class BreakerState:
-    """Read and changed by all threads; the control thread writes what is to be written.
+    """Called by all threads; the control thread writes what is to be written.
 
     Attributes:
         target: what it is about.

@@ -143,7 +143,7 @@ class ControlThread:
         )
 
     def _leave(self, feed: OrderFeed) -> None:
-        """Say that the worker is gone, so that nobody waits for it."""
+        """Publish the status `gone`, so that nobody waits for the worker."""
         while not self._process.has_ended():  # it stopped before it was ready, and its queues are about to notice
             time.sleep(READ_S)
         self._orders.close(LAST_STATUS_S)
@@ -161,7 +161,7 @@ class _Reports:
         self.begin()
 
     def begin(self) -> None:
-        """Say nothing for a while: most waits are short."""
+        """Log nothing for a while: most waits are short."""
         self._next_at_s = time.monotonic() + STALE_AFTER_S
 
     def waits(self, what: str, trouble: KafkaError | None) -> None:

@@ -175,7 +175,7 @@ class PipedHeartbeats:
 
 
 class PipedDependencies(Dependencies):
-    """The dependencies of a job in a child: it asks the worker, and reports how each block ends."""
+    """The dependencies of a job in a child: the worker answers, and counts how each block ends."""
 
     def __init__(self, pipe: ChildPipe, policy: RetryPolicy) -> None:
         self._pipe, self._policy = pipe, policy

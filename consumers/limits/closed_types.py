@@ -1,4 +1,4 @@
-"""`ClosedTypes`: job types without limits of their own, of which the other side has refused a job for a while."""
+"""`ClosedTypes`: job types without limits of their own, closed for a while after `RateLimited`."""
 
 from __future__ import annotations
 
@@ -39,9 +39,7 @@ class ClosedTypes:
         if until_at_s is None:
             return None
         if until_at_s > now_s:
-            why = Limited(
-                job_type.decode(errors="replace"), None, "the other side refused a job of this type until then"
-            )
+            why = Limited(job_type.decode(errors="replace"), None, "a job of this type raised RateLimited")
             return Wait(until_at_s=until_at_s, why=why)
         with self._lock:
             self.until_at_s = {name: at_s for name, at_s in self.until_at_s.items() if at_s > now_s}

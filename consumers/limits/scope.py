@@ -145,12 +145,12 @@ class Scope:
             self._patience_s = PATIENCE_S
 
     def close(self, until_at_s: float) -> None:
-        """Let nothing begin until then, and have the other workers informed that share the limit."""
+        """Let nothing begin until then, and report that to the workers that share the limit."""
         self.closed_until_at_s = max(self.closed_until_at_s, until_at_s)
         self._is_closing = True
 
     def take_closing_ms(self, now_s: float) -> int:
-        """For how long nothing may begin elsewhere either; given once, and 0 where others need not know."""
+        """How long the report to others is to be in force; given once, and 0 where others need not know."""
         is_closing, self._is_closing = self._is_closing, False
         return max(0, math.ceil((self.closed_until_at_s - now_s) * 1_000)) if is_closing else 0
 

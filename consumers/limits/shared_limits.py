@@ -42,7 +42,7 @@ class LimitSharing:
         self.in_force: Mapping[str, Limit] = {}
 
     def requests(self) -> Mapping[str, list[ShareEntry]]:
-        """{giver: what it is to be sent now} of the shared limits."""
+        """{giver: entries to send now} of the shared limits."""
         found: dict[str, list[ShareEntry]] = {}
         with self._lock:
             scopes = [
@@ -78,7 +78,7 @@ class LimitSharing:
         )
 
     def last_requests(self) -> Mapping[str, list[ShareEntry]]:
-        """{giver: what it is to be sent at the end} of the shared limits: nothing is held any more."""
+        """{giver: entries to send at the end} of the shared limits: nothing is held any more."""
         found: dict[str, list[ShareEntry]] = {}
         with self._lock:
             for keeper in self._keepers.values():

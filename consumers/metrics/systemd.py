@@ -45,7 +45,7 @@ class SystemdNotifier:
         self._thread.start()
 
     def close(self) -> None:
-        """Say that the process stops."""
+        """Notify systemd that the process stops."""
         self._ending.set()
         self._thread.join(END_WITHIN_S)
         self._send("STOPPING=1")

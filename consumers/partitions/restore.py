@@ -106,7 +106,7 @@ def _first_at_s(consumer: Consumer, entry: Assignment, offset: int, should_stop:
 
 
 def _passed_by(start_positions: Mapping[Assignment, StartPosition]) -> IsPassed:
-    """Tell which names of the ledger are those of records that are complete."""
+    """Find which names of the ledger are those of records that are complete."""
     by_place = {f"{a.topic}/{a.partition}": start for a, start in start_positions.items()}
 
     def is_passed(name: str) -> bool:

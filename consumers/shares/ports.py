@@ -60,10 +60,10 @@ class SharedLimits(Protocol):
     in_force: Mapping[str, Limit]
 
     def requests(self) -> Mapping[str, list[ShareEntry]]:
-        """{giver: what it is to be sent now}."""
+        """{giver: entries to send now}."""
 
     def last_requests(self) -> Mapping[str, list[ShareEntry]]:
-        """{giver: last requests}: all that is held is returned."""
+        """{giver: entries to send at the end}: all that is held is returned."""
 
     def note_grant(self, entry: ShareEntry, sent_at_s: float) -> None:
         """Take in a grant."""

@@ -202,7 +202,7 @@ def published_document(published: Published) -> dict[str, object]:
 
 
 def tell_end(printer: Printer, published: Published, what: str, go_on: str) -> None:
-    """Say how it ended, and set the exit code: interrupted, or a finding when the brokers refused single records."""
+    """Print how it ended, and set the exit code: interrupted, or a finding when the brokers refused single records."""
     printer.print_line(what)
     for refusal in published.refusals[:SHOWN_REFUSALS]:
         printer.print_line(f"  left out: {refusal.unit.label}: {refusal.reason}")

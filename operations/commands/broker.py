@@ -73,7 +73,7 @@ def stop(timeout_s: float) -> None:
 @_as_json
 @click.pass_context
 def status(context: click.Context, as_json: bool) -> None:
-    """Tell whether it runs, where, and what it holds. Exit code 1 when it does not run."""
+    """Show whether it runs, where, and what it holds. Exit code 1 when it does not run."""
     embedded = _embedded()
     running, resident_bytes = embedded.status(), embedded.resident_bytes()
     if as_json:

@@ -75,7 +75,7 @@ def cancel(
 
 
 def cancel_lines(chosen: Chosen) -> list[str]:
-    """Tell people which jobs a cancel means, by their states."""
+    """Which jobs a cancel means, by their states, for people."""
     going = Counter(job.state.word for job in chosen.jobs if not job.state.has_ended)
     ended = Counter(_why_not(job) for job in chosen.jobs if job.state.has_ended)
     lines = [f"{count:>10,}  {word}" for word, count in sorted(going.items())]

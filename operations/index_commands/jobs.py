@@ -69,14 +69,14 @@ def show(app: AppContext, *, job_id: str, index: str | None, from_topics: bool, 
     return echo_line(f"({note})")
 
 
-@jobs.command(short_help="Say why a job is not running, or how it ended.")
+@jobs.command(short_help="Show why a job is not running, or how it ended.")
 @_JOB
 @INDEX
 @_FROM_TOPICS
 @AS_JSON
 @pass_app
 def why(app: AppContext, *, job_id: str, index: str | None, from_topics: bool, as_json: bool) -> None:
-    """Say in a sentence or two why the job ID is not running, or how it ended.
+    """Show in a sentence or two why the job ID is not running, or how it ended.
 
     \b
     Example:

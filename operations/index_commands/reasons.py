@@ -133,7 +133,7 @@ def _ended(story: Story, now: datetime) -> str:
     if job.known_from == "commits":
         return (
             "It has ended: the workers of its queue have committed its record, and no event, ledger or other record "
-            "tells when and how. Most of such jobs are done; some were cancelled, have expired or discarded themselves."
+            "has when and how. Most of such jobs are done; some were cancelled, have expired or discarded themselves."
         )
     if job.state is State.DONE:
         return f"It is done: run {job.attempt} ended {ago}{_how_it_ran(job)}."
@@ -143,14 +143,14 @@ def _ended(story: Story, now: datetime) -> str:
             f"dead show {job.queue} {job.job_id}` has its payload, `stoker dead replay` runs it again."
         )
     last = story.happenings[-1] if story.happenings else None
-    said = last.message if last is not None and last.message else ""
+    message = last.message if last is not None and last.message else ""
     word = "expired" if job.state is State.EXPIRED else f"was {job.state.word}"
-    return f"It {word} {ago}{': ' if said else ''}{said}."
+    return f"It {word} {ago}{': ' if message else ''}{message}."
 
 
 def _how_it_ran(job: ListedJob) -> str:
     if job.took is None:
-        return "; only the ledger tells so"
+        return "; only the ledger has it"
     where = f" on {job.worker}" if job.worker else ""
     return f" after {job.took.total_seconds():.3f} s{where}"
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..statistics.reading import Statistics, TypeStatistics
     from ..statistics.supervising import Course
 
-TOLD_EVERY_S: Final = 5.0
+PRINTED_EVERY_S: Final = 5.0
 TITLES: Final = ("QUEUE", "TYPE", "DONE/S", "FAILED/S", "WAIT P50", "P95", "P99", "RUN P50", "P95", "P99")
 FAILURE_TITLES: Final = ("FAILED", "QUEUE", "TYPE", "ERROR", "FINGERPRINT", "MESSAGE")
 MESSAGE_WIDTH: Final = 60
@@ -85,18 +85,18 @@ def run(app: AppContext, *, stall: timedelta, once: bool, as_json: bool) -> None
     require_rights(Duty.STATISTICS, app.pipeline, cluster)
     require_topics(cluster, app.pipeline.events_topic, app.pipeline.stats_topic)
     supervisor = Supervisor(_orders(app), stall_s=stall.total_seconds())
-    told = _Told(as_json=as_json)
+    printer = ProgressPrinter(as_json=as_json)
     echo_line(f"statistics of {app.pipeline.namespace}", err=True)
 
     with stop_signals() as ending:
 
         def note(course: Course) -> None:
-            told.note(course)
+            printer.note(course)
             if once and course.partitions and course.behind == 0:
                 ending.set()
 
         supervisor.run(ending.wait, note)
-    told.end(supervisor.course)
+    printer.end(supervisor.course)
 
 
 def _orders(app: AppContext) -> Orders:
@@ -119,7 +119,7 @@ def _orders(app: AppContext) -> Orders:
     )
 
 
-class _Told:
+class ProgressPrinter:
     """Prints how the statistics go, now and then."""
 
     def __init__(self, *, as_json: bool) -> None:
@@ -131,7 +131,7 @@ class _Told:
         """Print a line, if it is time."""
         now_s = time.monotonic()
         if now_s >= self._next_at_s:
-            self._next_at_s = now_s + TOLD_EVERY_S
+            self._next_at_s = now_s + PRINTED_EVERY_S
             self._print(course, now_s)
 
     def end(self, course: Course) -> None:

@@ -20,7 +20,7 @@ from .options import AS_JSON, INDEX
 if TYPE_CHECKING:
     from ..job_index.topic_follower import Progress
 
-TOLD_EVERY_S: Final = 5.0
+PRINTED_EVERY_S: Final = 5.0
 STALE_AFTER_S: Final = 15.0
 
 
@@ -74,7 +74,7 @@ def run(
     path = index_path(app.pipeline.namespace, index)
     follower = Follower(app.pipeline, app.start_cluster(), path, keep=keep)
     collect_rarely()
-    told, measured = _Told(as_json=as_json), IndexMetrics(path)
+    printer, measured = ProgressPrinter(as_json=as_json), IndexMetrics(path)
     at = MetricsAddress.given(metrics_number, metrics_host)
     echo_line(f"index of {app.pipeline.namespace}: {path}", err=True)
 
@@ -82,16 +82,16 @@ def run(
     with stop_signals() as ending, nullcontext() if at is None else at.serve(source, measured):
 
         def note(progress: Progress) -> None:
-            told.note(progress)
+            printer.note(progress)
             measured.note(progress)
             if once and progress.is_settled and progress.behind == 0:
                 ending.set()
 
         follower.run(ending.is_set, note)
-    told.end(follower.progress)
+    printer.end(follower.progress)
 
 
-class _Told:
+class ProgressPrinter:
     """Prints how far the index is, now and then."""
 
     def __init__(self, *, as_json: bool) -> None:
@@ -105,7 +105,7 @@ class _Told:
         now_s = time.monotonic()
         news = (progress.stage, progress.is_caught_up)
         if now_s >= self._next_at_s or news != self._last_news:
-            self._next_at_s = now_s + TOLD_EVERY_S
+            self._next_at_s = now_s + PRINTED_EVERY_S
             self._print(progress, now_s)
         self._last_news = news
 
@@ -137,8 +137,8 @@ def progress_line(progress: Progress, rate: float) -> str:
         "ended by commits": progress.passed,
         "forgotten": progress.forgotten,
     }
-    told = "".join(f", {count:,} {what}" for what, count in counts.items() if count)
-    return f"{stage}{progress.read:,} read ({rate:,.0f}/s), {behind} behind{told}"
+    counted = "".join(f", {count:,} {what}" for what, count in counts.items() if count)
+    return f"{stage}{progress.read:,} read ({rate:,.0f}/s), {behind} behind{counted}"
 
 
 def progress_document(progress: Progress, rate: float) -> dict[str, object]:

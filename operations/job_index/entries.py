@@ -1,4 +1,4 @@
-"""`JobEntry`: all that one record or event holds of one job. Of two of them, the later one stands by itself.
+"""`JobEntry`: the facts of one job in one record or event. Of two of them, the later one stands by itself.
 
 Clocks of several machines differ by more than a short job takes. So what is later follows from the attempt and from
 where the record is, and from the clock only within one such step. A replay begins a new life of the job.
@@ -57,7 +57,7 @@ class Setback:
 
 @dataclass(slots=True, kw_only=True)
 class JobEntry:
-    """The facts that one record or event holds of a job.
+    """The facts of one job in one record or event.
 
     Attributes:
         stored: the job's id, as the file has it.

@@ -1,4 +1,4 @@
-"""`PassedJobs`: notes jobs as ended whose record the group has committed, and that nothing else reports as ended.
+"""`PassedJobs`: notes jobs as ended whose record the group has committed, where no event and no ledger entry is left.
 
 Events may be lost, and the ledger forgets. What a queue's group has committed outlives both: a record that it has
 passed needs nothing more, and whatever came of it is on a topic by then. So the commits are asked first, then the ends

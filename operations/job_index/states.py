@@ -69,7 +69,7 @@ MENDED_STEP: Final = 6
 
 
 PASSED_STEP: Final = 5
-"""Of a job of which only the commit of its group says that it has ended: the ledger or an event may still show how."""
+"""Of a job of which only the commit of its group shows that it has ended: the ledger or an event may still show how."""
 
 
 def step_of_record(attempt: int, role: Role) -> int:

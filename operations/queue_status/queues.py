@@ -375,7 +375,7 @@ def _obstacles(
 
 
 def _aging(queue: Queue, reading: OffsetReading, heads: Heads, group: ConsumerGroup) -> Iterable[str]:
-    """Say that retention comes near: without workers after half of it, since only they carry records forward."""
+    """Report that retention comes near: without workers after half of it, since only they carry records forward."""
     parts = partitions_of([*queue.entry_topics, queue.carried_topic], reading.counts)
     oldest = min((head.at for part in parts if (head := heads.get(part)) is not None), default=None)
     age = timedelta(0) if oldest is None else datetime.now(UTC) - oldest

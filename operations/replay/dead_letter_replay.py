@@ -112,7 +112,7 @@ class Treatment(Protocol):
     """Where jobs are published to."""
 
     def prepare(self, record: JobRecord) -> Prepared:
-        """Say whether the dead letter is settled, and with which payload."""
+        """Decide whether the dead letter is settled, and with which payload."""
         ...
 
     def correction(self, record: JobRecord, prepared: Ready) -> Correction | None:

@@ -18,7 +18,7 @@ from .corrections import Correction, FieldChange, changed_fields
 
 
 class Nothing(Enum):
-    """Tells "no payload given" from a payload of null."""
+    """Where no payload is given: null is one."""
 
     NOTHING = auto()
 
@@ -87,7 +87,7 @@ class PayloadEditor:
         self._to_register: set[AnyJobType] = set()
 
     def prepare(self, record: JobRecord) -> Prepared:
-        """Say what is to be published for a job, and whether at all; nothing is changed anywhere.
+        """Decide what is to be published for a job, and whether at all; nothing is changed anywhere.
 
         Raises:
             IncompatibleSchema: the contract of a corrected payload could not be registered.

@@ -140,5 +140,5 @@ class ScalingPolicy:
 
 
 def target_wait_of(queue: Queue) -> timedelta:
-    """How long a job of the queue may wait, where no option says so: as its `Slo` promises, or 5 s."""
+    """How long a job of the queue may wait, where no option sets it: as its `Slo` promises, or 5 s."""
     return TARGET_WAIT if queue.slo is None or queue.slo.wait is None else queue.slo.wait

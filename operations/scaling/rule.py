@@ -46,7 +46,7 @@ class Bound(StrEnum):
 
 
 _STANDING: Final = (Bound.KEY, Bound.HELD, Bound.UNKNOWN)
-"""With these, a pace of the workers does not tell when the backlog is gone."""
+"""With these, a pace of the workers does not show when the backlog is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
