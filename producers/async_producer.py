@@ -27,7 +27,7 @@ from .instrument_row import ProducerInstruments
 from .metrics.sample import Source
 from .metrics.server import LOCAL, MetricsServer
 from .publisher import Publisher
-from .record import Record
+from .record import BuiltRecord
 from .settings import CHECK_TIMEOUT, ProducerSettings
 from .spooling import PART_CALLS, SpooledBulk, open_spool
 
@@ -287,7 +287,7 @@ class AsyncProducer:
             return False
         return True
 
-    async def _offer_when_room(self, run: BulkRun, call: JobCall, record: Record) -> None:
+    async def _offer_when_room(self, run: BulkRun, call: JobCall, record: BuiltRecord) -> None:
         give_up = time.monotonic() + self._settings.report_wait_s
         while not run.offer(call, record):
             if time.monotonic() >= give_up:

@@ -18,7 +18,7 @@ from .connection import Connection, OnDelivery
 from .delivery import BulkResult, delivery_error, receipt_of, why_unconfirmed
 from .errors import UNREACHED, BulkFailed, CallRefused, EnqueueError, FailedCall, QueueFull
 from .publisher import Publisher
-from .record import Record
+from .record import BuiltRecord
 
 MAX_DETAILED: Final = 100
 """Failures that are kept with their errors; of the others only the place in the iterable."""
@@ -69,7 +69,7 @@ class BulkRun:
             raise no_call(self._taken, call) from None
         return None if self._covers(job_type) else job_type
 
-    def build(self, call: JobCall) -> Record | None:
+    def build(self, call: JobCall) -> BuiltRecord | None:
         """Count the call and make its record; None when it was refused, which is noted."""
         self._taken += 1
         try:
@@ -79,7 +79,7 @@ class BulkRun:
             self._note(self._taken - 1, call.job_type.name, call.options.job_id, refusal)
             return None
 
-    def offer(self, call: JobCall, record: Record) -> bool:
+    def offer(self, call: JobCall, record: BuiltRecord) -> bool:
         """Publish the record of the call just built, unless there is no room; then False."""
         if self._room <= 0 and not self._find_room():
             return False
@@ -121,7 +121,7 @@ class BulkRun:
         """Give the brokers a moment to confirm something."""
         self._connection.poll(ROOM_POLL_S)
 
-    def drop(self, call: JobCall, record: Record) -> None:
+    def drop(self, call: JobCall, record: BuiltRecord) -> None:
         """Note that the record just built found no room in time."""
         self._unsent += 1
         self._note(self._taken - 1, call.job_type.name, record.job_id, self._publisher.full(record))
@@ -137,7 +137,7 @@ class BulkRun:
                 self.unreached.append(index)
 
     def _note_watched(
-        self, call: JobCall, record: Record, note: OnDelivery, error: KafkaError | None, message: Message
+        self, call: JobCall, record: BuiltRecord, note: OnDelivery, error: KafkaError | None, message: Message
     ) -> None:
         if why_unconfirmed(error, message) is None:
             receipt = receipt_of(message, record.job_id, record.topic)
@@ -258,7 +258,7 @@ def _is_admitted(run: BulkRun, admission: Admission, call: JobCall) -> bool:
     return True
 
 
-def _offer_when_room(run: BulkRun, publisher: Publisher, call: JobCall, record: Record) -> None:
+def _offer_when_room(run: BulkRun, publisher: Publisher, call: JobCall, record: BuiltRecord) -> None:
     give_up = time.monotonic() + publisher.settings.report_wait_s
     while not run.offer(call, record):
         run.wait_room()

@@ -10,7 +10,7 @@ from ..topology.cluster.settings import Option, principal_of
 from .client import Outage, connect
 from .delivery import delivery_error, start_error
 from .errors import UnreachableAtStart
-from .record import Record
+from .record import BuiltRecord
 
 OnDelivery = Callable[[KafkaError | None, Message], None]
 """librdkafka's callback."""
@@ -38,7 +38,7 @@ class Connection:
         """How many records are unconfirmed, or confirmed and not yet reported by `poll`."""
         return len(self._client)
 
-    def offer(self, record: Record, on_delivery: OnDelivery) -> bool:
+    def offer(self, record: BuiltRecord, on_delivery: OnDelivery) -> bool:
         """Hand a record to librdkafka, unless its buffer is full; `on_delivery` is called by a later `poll`.
 
         Returns:

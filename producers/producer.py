@@ -22,7 +22,7 @@ from .instrument_row import ProducerInstruments
 from .metrics.sample import Source
 from .metrics.server import LOCAL, MetricsServer
 from .publisher import Publisher
-from .record import Record
+from .record import BuiltRecord
 from .settings import CHECK_TIMEOUT, ProducerSettings
 from .spooling import open_spool, run_spooled_bulk
 
@@ -163,7 +163,7 @@ class Producer:
 
     def _publish(
         self, call: JobCall, settle: Callable[[Future[Receipt], Outcome], None]
-    ) -> tuple[Record, Future[Receipt]]:
+    ) -> tuple[BuiltRecord, Future[Receipt]]:
         try:
             return self._publish_admitted(call, settle)
         except EnqueueError as refusal:
@@ -172,7 +172,7 @@ class Producer:
 
     def _publish_admitted(
         self, call: JobCall, settle: Callable[[Future[Receipt], Outcome], None]
-    ) -> tuple[Record, Future[Receipt]]:
+    ) -> tuple[BuiltRecord, Future[Receipt]]:
         self._publisher.prepare(call.job_type)
         admission = self._publisher.admission
         if admission is None:
@@ -186,7 +186,7 @@ class Producer:
 
     def _hand_over(
         self, call: JobCall, settle: Callable[[Future[Receipt], Outcome], None]
-    ) -> tuple[Record, Future[Receipt]]:
+    ) -> tuple[BuiltRecord, Future[Receipt]]:
         record = self._publisher.build_spanned(call)
         future: Future[Receipt] = Future()
         future.set_running_or_notify_cancel()  # what librdkafka has cannot be taken back

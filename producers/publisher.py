@@ -30,7 +30,7 @@ from .instrument_row import NO_INSTRUMENTS, ProducerInstruments
 from .metrics.producer_figures import ProducerFigures
 from .metrics.sample import Source
 from .readiness import KafkaCheck, Readiness
-from .record import Record, RecordBuilder
+from .record import BuiltRecord, RecordBuilder
 from .settings import ProducerSettings, default_source
 from .tracing.spans import EnqueueSpans, SpannedRecord, end_sent
 
@@ -118,11 +118,11 @@ class Publisher:
         """Whether the calling thread is the one that reads the reports."""
         return threading.current_thread() is self._reader
 
-    def build(self, call: JobCall) -> Record:
+    def build(self, call: JobCall) -> BuiltRecord:
         """Make the record of a call; its job type must be prepared."""
         return self._builder.build(call)
 
-    def build_spanned(self, call: JobCall) -> Record:
+    def build_spanned(self, call: JobCall) -> BuiltRecord:
         """Make the record of a job that is sent by itself, with a span of its own where spans are recorded."""
         return self.spans.send(call, self._builder.build)
 
@@ -141,7 +141,7 @@ class Publisher:
         for topic in tuple(self.readiness.partitions) or self._topics[:1]:
             connection.ask(topic, max(0.1, give_up - time.monotonic()))
 
-    def publish(self, record: Record, settle: Settle) -> None:
+    def publish(self, record: BuiltRecord, settle: Settle) -> None:
         """Hand a record over, waiting for room if need be.
 
         Raises:
@@ -154,7 +154,7 @@ class Publisher:
                 raise self.full(record)
             self._live_connection().poll(0.02)
 
-    def watched(self, call: JobCall, record: Record, settle: Settle) -> Settle:
+    def watched(self, call: JobCall, record: BuiltRecord, settle: Settle) -> Settle:
         """`settle`, with the instruments called before it, and the due time of a delayed job in its receipt."""
         watched = partial(self._settle_watched, call, settle) if self.instruments else settle
         if self.figures is not None:
@@ -181,7 +181,7 @@ class Publisher:
         if self.figures is not None:
             self.figures.note_failed(call.job_type.name, error)
 
-    def offer(self, record: Record, settle: Settle) -> bool:
+    def offer(self, record: BuiltRecord, settle: Settle) -> bool:
         """Hand a record over, unless the buffer is full; then False."""
         self.check_usable()
         connection = self._live_connection()
@@ -196,7 +196,7 @@ class Publisher:
             connection.poll(0)
         return taken
 
-    def full(self, record: Record) -> BufferFull:
+    def full(self, record: BuiltRecord) -> BufferFull:
         """The error for a record that found no room."""
         waiting = f"{self._live_connection().in_flight:,} jobs unconfirmed after {self.settings.room_wait_s:g} s"
         error = BufferFull(record.job_id, record.topic, waiting)

@@ -14,8 +14,7 @@ from hashlib import blake2b
 from typing import Final, Literal
 
 from ...producers.errors import PayloadTooLarge
-from ...producers.record import ANY_PARTITION, RecordBuilder, partition_of
-from ...producers.record import Record as BuiltRecord
+from ...producers.record import ANY_PARTITION, BuiltRecord, RecordBuilder, partition_of
 from ...schemas import wire_text
 from ...topology import AnyJobType, CallOptions, JobCall, JobStory, Pipeline, Queue
 from ...topology.wire import headers as wire

@@ -24,7 +24,7 @@ from ..client import Outage, logger, producer_config
 from ..connection import Connection
 from ..delivery import delivery_error, why_unconfirmed
 from ..errors import BrokerUnreachable, EnqueueError, NotAuthorized, TopologyNotReady, UnknownTopic
-from ..record import ANY_PARTITION, Record, partition_of
+from ..record import ANY_PARTITION, BuiltRecord, partition_of
 
 Key = tuple[str, bytes] | None
 """(topic, key) of a row that has a key."""
@@ -168,12 +168,12 @@ class Flight:
         else:
             self._note_refusal(row.id, row.topic, refusal, connection)
 
-    def _record(self, row: OutboxRow) -> Record:
+    def _record(self, row: OutboxRow) -> BuiltRecord:
         headers = [(name, value.encode()) for name, value in json.loads(row.headers).items()]
         partition = ANY_PARTITION
         if row.partition_key is not None:
             partition = partition_of(row.partition_key, self._count_partitions(row.topic))
-        return Record(row.topic, row.key, row.value, headers, partition, row.job_id)
+        return BuiltRecord(row.topic, row.key, row.value, headers, partition, row.job_id)
 
     def _count_partitions(self, topic: str) -> int:
         now_s = time.monotonic()
@@ -184,7 +184,7 @@ class Flight:
         return count
 
     def _note_report(
-        self, row_id: int, record: Record, connection: Connection, error: KafkaError | None, message: Message
+        self, row_id: int, record: BuiltRecord, connection: Connection, error: KafkaError | None, message: Message
     ) -> None:
         """Take the client's report on a row."""
         topic = record.topic

@@ -11,7 +11,7 @@ from ...topology.declaration.job_type import JobCall
 from ...topology.declaration.queue import Queue
 from ...topology.wire import headers as wire
 from ...topology.wire.schedules import scheduled_job_id
-from ..record import ANY_PARTITION, Record, RecordBuilder, partition_of
+from ..record import ANY_PARTITION, BuiltRecord, RecordBuilder, partition_of
 from ..transaction_writer import TransactionRecord
 
 LANE_PREFIX: Final = "schedule:"
@@ -78,7 +78,7 @@ def job_of(
     )
 
 
-def made_job(schedule: ScheduleRecord, instant: datetime, built: Record) -> TransactionRecord:
+def made_job(schedule: ScheduleRecord, instant: datetime, built: BuiltRecord) -> TransactionRecord:
     """The record of a job that a function of the application has made for an instant."""
     key = _key_of(schedule, built.key)
     partition = built.partition if key == built.key else ANY_PARTITION

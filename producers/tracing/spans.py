@@ -17,13 +17,13 @@ from ...topology.tracing.remote_context import span_headers
 from ...topology.tracing.tracers import AttributeValue, Tracing, destination, find_tracing, note_error
 from ...topology.wire.headers import HeaderList
 from ..delivery import Outcome, Receipt
-from ..record import Record
+from ..record import BuiltRecord
 
-Build = Callable[[JobCall], Record]
+Build = Callable[[JobCall], BuiltRecord]
 """Makes the record of a call; its headers name the current span."""
 
 
-class SpannedRecord(Record):
+class SpannedRecord(BuiltRecord):
     """A record with the span of its enqueue, which ends with the brokers' answer."""
 
     span: Span
@@ -44,7 +44,7 @@ class EnqueueSpans:
         """The spans of the SDK that the program has set up so far."""
         return cls(find_tracing())
 
-    def send(self, call: JobCall, build: Build) -> Record:
+    def send(self, call: JobCall, build: Build) -> BuiltRecord:
         """Make the record of a job that is sent at once; a recorded one carries its span."""
         span = self._begun(names.SEND, call)
         if span is None:
@@ -56,7 +56,7 @@ class EnqueueSpans:
         spanned.span = span
         return spanned
 
-    def create(self, call: JobCall, build: Build) -> Record:
+    def create(self, call: JobCall, build: Build) -> BuiltRecord:
         """Make the record of a job that another process sends, such as the relay of an outbox."""
         span = self._begun(names.CREATE, call)
         if span is None:
@@ -113,7 +113,7 @@ def end_sent(record: SpannedRecord, outcome: Outcome) -> None:
     span.end()
 
 
-def _built(span: Span, call: JobCall, build: Build) -> Record:
+def _built(span: Span, call: JobCall, build: Build) -> BuiltRecord:
     """Make the record with this span as the current one."""
     token = attach(trace.set_span_in_context(span))  # `use_span` costs a job that is not recorded twice as much
     try:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace import TracerProvider
 
 from stoker.producers.errors import EnqueueError, OptionRefused, PayloadRefused, PayloadTooLarge
-from stoker.producers.record import ANY_PARTITION, Record, RecordBuilder, TimeStamp, partition_of
+from stoker.producers.record import ANY_PARTITION, BuiltRecord, RecordBuilder, TimeStamp, partition_of
 from stoker.schemas import MemorySchemaStore
 from stoker.schemas import PayloadRefused as RefusedBySchema
 from stoker.topology import Pipeline
@@ -40,7 +40,7 @@ def builder_for(shop: Shop) -> RecordBuilder:
     return RecordBuilder(store, "/tests", {shop.mails.topic: 4}, clock=lambda: NOW_NS)
 
 
-def header(record: Record, name: str) -> bytes | None:
+def header(record: BuiltRecord, name: str) -> bytes | None:
     """One header's value."""
     return wire.header_map(record.headers).get(name)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stoker.producers.errors import OptionRefused
-from stoker.producers.record import Record, RecordBuilder
+from stoker.producers.record import BuiltRecord, RecordBuilder
 from stoker.schemas import MemorySchemaStore
 from stoker.testing import RecordingProducer
 from stoker.topology import InvalidDeclaration, Pipeline, Unique
@@ -74,7 +74,7 @@ def test_a_queue_without_priorities_has_no_further_topics() -> None:
     assert queue.entry_topics == [queue.topic]
 
 
-def build(pipeline: Pipeline, call: Any) -> Record:
+def build(pipeline: Pipeline, call: Any) -> BuiltRecord:
     """The record of a call."""
     store = MemorySchemaStore()
     for job_type in pipeline.job_types.values():

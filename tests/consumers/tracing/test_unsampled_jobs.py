@@ -20,7 +20,7 @@ from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.consumers.steps.results import RETURNED_NOTHING
 from stoker.consumers.steps.run import run_sync
 from stoker.consumers.tracing.run_spans import RunSpans
-from stoker.producers.record import Record
+from stoker.producers.record import BuiltRecord
 from stoker.producers.tracing.spans import EnqueueSpans
 from stoker.topology import JobCall
 from stoker.topology.tracing.tracers import find_tracing
@@ -138,9 +138,9 @@ def test_a_producer_asks_about_no_job_whose_caller_is_not_sampled(sampler: Count
     asked, delivery = sampler.asked, declare()
     made = list[trace.SpanContext]()
 
-    def build(_call: JobCall) -> Record:
+    def build(_call: JobCall) -> BuiltRecord:
         made.append(trace.get_current_span().get_span_context())
-        return Record("topic", None, b"", [], 0, "job-1")
+        return BuiltRecord("topic", None, b"", [], 0, "job-1")
 
     with trace.use_span(trace.NonRecordingSpan(caller)):
         spans.send(delivery.work.call(1), build)
