@@ -19,7 +19,7 @@ from functools import partial
 from types import FrameType
 from typing import Final
 
-from ..producers.metrics.sample import Source
+from ..producers.metrics.sample import SampleSource
 from ..producers.metrics.server import LOCAL, MetricsServer
 from ..schemas import SchemaStore
 from ..topology import ClusterSettings, NotAuthorized, Pipeline, Queue, format_duration
@@ -122,7 +122,7 @@ class Worker:
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
         self.health = WorkerHealth(self.settings.worker_id, self._workers, self._stopped.is_set)
-        self._metrics: Source | None = None
+        self._metrics: SampleSource | None = None
         self._failure: BaseException | None = None
         self._has_given_up = False
         self._watches = list(map(PollThreadWatch, names))
@@ -254,7 +254,7 @@ class Worker:
         """The state of all runners, partitions and threads, queue by queue; it needs none of them to answer."""
         return [worker.inspect() for worker in self._workers]
 
-    def measure(self) -> Source:
+    def measure(self) -> SampleSource:
         """Have the worker count what its metrics need, from now on; call it before `run`. Harmless when repeated.
 
         Returns:
@@ -264,10 +264,10 @@ class Worker:
             self._metrics = self._make_metrics()
         return self._metrics
 
-    def _make_metrics(self) -> Source:
+    def _make_metrics(self) -> SampleSource:
         queues = [QueueMetrics(worker, parts) for worker, parts in zip(self._workers, self._parts, strict=True)]
         figures = WorkerMetrics(queues, self._watch_failures.breakers, self._schedules, self.settings, self.health)
-        return Source(self._pipeline.namespace, figures.samples)
+        return SampleSource(self._pipeline.namespace, figures.samples)
 
     def serve_metrics(self, port: int, host: str = LOCAL) -> MetricsServer:
         """Make the server of `/metrics`, `/live` and `/ready`, which answers in its `with` block; call it before `run`.

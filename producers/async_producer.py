@@ -24,7 +24,7 @@ from .delivery import BulkResult, Outcome, Receipt
 from .errors import UNREACHED, EnqueueError, QueueFull
 from .instrument import ProducerInstrument
 from .instrument_row import ProducerInstruments
-from .metrics.sample import Source
+from .metrics.sample import SampleSource
 from .metrics.server import LOCAL, MetricsServer
 from .publisher import Publisher
 from .record import BuiltRecord
@@ -132,7 +132,7 @@ class AsyncProducer:
             return spooled
         return await self._publish(call)
 
-    def measure(self) -> Source:
+    def measure(self) -> SampleSource:
         """Count what this producer sends, and what fails, from now on. Harmless when repeated.
 
         Returns:

@@ -19,7 +19,7 @@ from .delivery import BulkResult, Outcome, Receipt
 from .errors import BrokerUnreachable, EnqueueError, WouldDeadlock
 from .instrument import ProducerInstrument
 from .instrument_row import ProducerInstruments
-from .metrics.sample import Source
+from .metrics.sample import SampleSource
 from .metrics.server import LOCAL, MetricsServer
 from .publisher import Publisher
 from .record import BuiltRecord
@@ -219,7 +219,7 @@ class Producer:
                 return run_spooled_bulk(self._publisher, self._spool, calls, in_flight)
             return run_bulk(self._publisher, calls, in_flight)
 
-    def measure(self) -> Source:
+    def measure(self) -> SampleSource:
         """Count what this producer sends, and what fails, from now on. Harmless when repeated.
 
         Returns:

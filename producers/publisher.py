@@ -28,7 +28,7 @@ from .delivery import Outcome, Receipt, Settle, delivery_error, receipt_of, why_
 from .errors import BufferFull, EnqueueError, ProducerClosed, ProducerForked, SettingRefused, Unconfirmed
 from .instrument_row import NO_INSTRUMENTS, ProducerInstruments
 from .metrics.producer_figures import ProducerFigures
-from .metrics.sample import Source
+from .metrics.sample import SampleSource
 from .readiness import KafkaCheck, Readiness
 from .record import BuiltRecord, RecordBuilder
 from .settings import ProducerSettings, default_source
@@ -170,7 +170,7 @@ class Publisher:
             self.instruments.enqueued(call, outcome)
         settle(outcome)
 
-    def measure(self, spooled: Callable[[], int] | None = None) -> Source:
+    def measure(self, spooled: Callable[[], int] | None = None) -> SampleSource:
         """Count what is sent and what fails from now on; `spooled` counts the jobs that wait in the spool."""
         if self.figures is None:
             self.figures = ProducerFigures(self._pipeline, spooled)

@@ -13,7 +13,7 @@ from typing import Final, ParamSpec, Self, TypeVar
 from ..producers import BulkResult, EnqueueError, Receipt
 from ..producers.errors import BulkFailed, FailedCall, ProducerClosed
 from ..producers.metrics.producer_figures import ProducerFigures
-from ..producers.metrics.sample import Source
+from ..producers.metrics.sample import SampleSource
 from ..producers.metrics.server import LOCAL, MetricsServer
 from ..producers.readiness import Readiness
 from ..producers.record import RecordBuilder
@@ -143,7 +143,7 @@ class RecordingProducer:
     def flush(self, timeout: timedelta | None = None) -> None:
         """There is nothing to wait for."""
 
-    def measure(self) -> Source:
+    def measure(self) -> SampleSource:
         """The figures of a producer that has sent nothing."""
         return ProducerFigures(self._pipeline).source
 
@@ -229,7 +229,7 @@ class AsyncRecordingProducer:
     async def flush(self, timeout: timedelta | None = None) -> None:
         """There is nothing to wait for."""
 
-    def measure(self) -> Source:
+    def measure(self) -> SampleSource:
         """The figures of a producer that has sent nothing."""
         return self._recording.measure()
 

@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from ...databases import Dialect
     from ...producers.metrics.health import Health
-    from ...producers.metrics.sample import Source
+    from ...producers.metrics.sample import SampleSource
     from ...producers.metrics.server import MetricsServer
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -104,7 +104,7 @@ class MetricsAddress:
         """The option of the process at a place of the fleet."""
         return "--metrics-port", str(self.port + number)
 
-    def serve(self, source: Source, health: Health | None = None) -> MetricsServer:
+    def serve(self, source: SampleSource, health: Health | None = None) -> MetricsServer:
         """Make the server of a process there, which answers in its `with` block. Raises as `check_free`."""
         from ...producers.metrics.server import MetricsServer
 

@@ -70,14 +70,14 @@ def relay(app: AppContext, *, url: str | None, table: str, metrics_number: int |
       stoker -A shop.jobs:pipeline outbox relay --url sqlite:///shop.sqlite
       STOKER_OUTBOX_URL=postgresql://shop@db/shop stoker -A shop.jobs:pipeline outbox relay
     """
-    from ...producers.metrics.sample import Source
+    from ...producers.metrics.sample import SampleSource
     from ...producers.outbox.relay import OutboxRelay
     from ..views.logging_json import JsonFormatter
 
     log_to_stderr(app.log_level or "info", None if sys.stderr.isatty() else JsonFormatter())
     runner = OutboxRelay(app.pipeline, _table.given(url), app.start_cluster(), table=table)
     at = MetricsAddress.given(metrics_number, metrics_host)
-    source = Source(app.pipeline.namespace, runner.samples)
+    source = SampleSource(app.pipeline.namespace, runner.samples)
     with stop_signals(runner.stop), nullcontext() if at is None else at.serve(source):
         runner.run()
 

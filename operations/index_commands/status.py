@@ -63,7 +63,7 @@ def run(
       stoker -A shop.jobs:pipeline status run --keep 30d --index /var/lib/shop/jobs.sqlite
       stoker -A shop.jobs:pipeline status run --once
     """
-    from ...producers.metrics.sample import Source
+    from ...producers.metrics.sample import SampleSource
     from ..job_index.builder import collect_rarely
     from ..job_index.database import index_path
     from ..job_index.index_metrics import IndexMetrics
@@ -78,7 +78,7 @@ def run(
     at = MetricsAddress.given(metrics_number, metrics_host)
     echo_line(f"index of {app.pipeline.namespace}: {path}", err=True)
 
-    source = Source(app.pipeline.namespace, measured.samples)
+    source = SampleSource(app.pipeline.namespace, measured.samples)
     with stop_signals() as ending, nullcontext() if at is None else at.serve(source, measured):
 
         def note(progress: Progress) -> None:

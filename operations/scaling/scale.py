@@ -164,9 +164,9 @@ def _watch(
     watching = Watching(policies, max(STALE_S, 3 * sample.total_seconds()))
     with ExitStack() as stack:
         if at is not None:
-            from ...producers.metrics.sample import Source
+            from ...producers.metrics.sample import SampleSource
 
-            stack.enter_context(at.serve(Source(reader.pipeline.namespace, watching.samples), watching))
+            stack.enter_context(at.serve(SampleSource(reader.pipeline.namespace, watching.samples), watching))
         ending = stack.enter_context(stop_signals())
         reader.begin()
         last_error = ""

@@ -16,7 +16,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observa
 
 from .catalogue import METRICS, PIPELINE, Metric
 from .histogram import HistogramValue
-from .sample import Sample, Source
+from .sample import Sample, SampleSource
 
 METER: Final = "stoker"
 LOOK_LASTS_S: Final = 1.0
@@ -29,7 +29,7 @@ Attributes = dict[str, str]
 Observe = Callable[[Metric, HistogramValue, Attributes], Iterable[Observation]]
 
 
-def observe_metrics(source: Source, provider: MeterProvider | None = None) -> None:
+def observe_metrics(source: SampleSource, provider: MeterProvider | None = None) -> None:
     """Make an observable instrument of each metric of the catalogue that the source has samples of.
 
     The API has no observable histogram. So one becomes three counters: `<name>.bucket` with the attribute `le`,
@@ -67,7 +67,7 @@ def attribute(label: str) -> str:
 class _Look:
     """The samples of one moment, by metric; `of_all` has the attributes that all of them share."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: SampleSource) -> None:
         self._source = source
         self.of_all = {attribute(PIPELINE): source.pipeline}
         self._lock = Lock()

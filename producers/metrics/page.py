@@ -13,7 +13,7 @@ from typing import Final
 
 from .catalogue import METRICS, PIPELINE, Metric
 from .histogram import HistogramValue
-from .sample import Sample, Source
+from .sample import Sample, SampleSource
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 Value = float | HistogramValue
@@ -36,7 +36,7 @@ class _Series:
 class MetricsPage:
     """Any thread may write it, several at a time."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[SampleSource]) -> None:
         self._sources = sources
         self._series: dict[tuple[Metric, str, tuple[str, ...]], _Series] = {}
 

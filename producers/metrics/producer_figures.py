@@ -26,7 +26,7 @@ from ..errors import (
 )
 from .catalogue import ENQUEUE_FAILED, KAFKA, OPERATION_BOUNDS_S, OPERATION_SECONDS, SENT, SPOOLED
 from .histogram import Histogram
-from .sample import Sample, Source
+from .sample import Sample, SampleSource
 
 OPERATION: Final = "enqueue"
 FROM_THE_START: Final = (
@@ -44,7 +44,7 @@ class ProducerFigures:
     """
 
     def __init__(self, pipeline: Pipeline, spooled: Callable[[], int] | None = None) -> None:
-        self.source = Source(pipeline.namespace, self._samples)
+        self.source = SampleSource(pipeline.namespace, self._samples)
         self._queues = {name: found.queue.name for name, found in pipeline.job_types.items()}
         self._spooled = spooled
         self._lock = Lock()

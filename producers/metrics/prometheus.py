@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from .catalogue import METRICS, PIPELINE, Metric
 from .histogram import HistogramValue
-from .sample import Sample, Source
+from .sample import Sample, SampleSource
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
@@ -20,7 +20,7 @@ Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 class StokerCollector(Collector):
     """Register it with a `CollectorRegistry` of your own to have Stoker's metrics beside yours."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[SampleSource]) -> None:
         self._sources = sources
 
     def describe(self) -> Iterable[Family]:

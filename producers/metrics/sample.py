@@ -1,4 +1,4 @@
-"""`Sample`: one value of a metric at a moment. `Source`: where the samples of a process come from."""
+"""`Sample`: one value of a metric at a moment. `SampleSource`: where the samples of a process come from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SampleSource:
     """Gives the samples of one process, or of a part of it.
 
     Attributes:

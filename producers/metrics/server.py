@@ -15,7 +15,7 @@ from typing import Final, Self
 from .errors import MetricsPortTaken
 from .health import AlwaysWell, Health, HealthReport
 from .page import CONTENT_TYPE, MetricsPage
-from .sample import Source
+from .sample import SampleSource
 
 _LOGGER = logging.getLogger("stoker.metrics")
 
@@ -42,7 +42,7 @@ class MetricsServer:
     """
 
     def __init__(
-        self, sources: Sequence[Source], port: int, host: str = LOCAL, *, health: Health | None = None
+        self, sources: Sequence[SampleSource], port: int, host: str = LOCAL, *, health: Health | None = None
     ) -> None:
         self._page = MetricsPage(sources)
         self.health: Health = health or AlwaysWell()

@@ -30,7 +30,7 @@ from stoker.operations.monitoring.panel import Dashboard
 from stoker.operations.monitoring.rules import all_rules, yaml_text
 from stoker.producers import Producer
 from stoker.producers.metrics.catalogue import METRICS
-from stoker.producers.metrics.sample import Source
+from stoker.producers.metrics.sample import SampleSource
 from stoker.producers.metrics.server import MetricsServer
 from stoker.producers.outbox import OutboxRelay
 from stoker.producers.schedules import Schedules
@@ -87,7 +87,11 @@ def test_every_panel_shows_data(cluster: ClusterSettings, namespace: str, tmp_pa
         OutboxRelay(pipeline, make_sqlite(tmp_path), cluster) as relay,
         following_index(pipeline, cluster, tmp_path) as index,
         MetricsServer(
-            [worker.measure(), producer.measure(), *(Source(namespace, one) for one in (relay.samples, index.samples))],
+            [
+                worker.measure(),
+                producer.measure(),
+                *(SampleSource(namespace, one) for one in (relay.samples, index.samples)),
+            ],
             0,
         ) as server,
     ):

@@ -12,7 +12,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from stoker.producers.metrics import catalogue
 from stoker.producers.metrics.histogram import HistogramValue
 from stoker.producers.metrics.otel import observe_metrics
-from stoker.producers.metrics.sample import Sample, Source
+from stoker.producers.metrics.sample import Sample, SampleSource
 from support.sight.otel_reading import read_points
 
 
@@ -26,7 +26,7 @@ def samples() -> Iterator[Sample]:
 def test_each_metric_is_an_instrument_with_the_names_of_the_conventions() -> None:
     """Gauges and counters as they are; a histogram as its buckets, its count and its sum."""
     reader = InMemoryMetricReader()
-    observe_metrics(Source("shop", samples), MeterProvider([reader]))
+    observe_metrics(SampleSource("shop", samples), MeterProvider([reader]))
     found = read_points(reader)
     assert found["stoker.queue.lag", _key({"stoker.pipeline": "shop", "stoker.queue": "mails"})] == 3
     of_send = {"stoker.pipeline": "shop", "stoker.queue": "mails", "stoker.type": "send"}
@@ -49,7 +49,7 @@ def test_one_collection_looks_once() -> None:
         return samples()
 
     reader = InMemoryMetricReader()
-    observe_metrics(Source("shop", counted), MeterProvider([reader]))
+    observe_metrics(SampleSource("shop", counted), MeterProvider([reader]))
     read_points(reader)
     assert len(looks) == 1
 
@@ -60,7 +60,7 @@ def test_without_an_sdk_nothing_is_looked_up() -> None:
     def never() -> Iterator[Sample]:
         raise AssertionError("looked up")
 
-    observe_metrics(Source("shop", never), NoOpMeterProvider())
+    observe_metrics(SampleSource("shop", never), NoOpMeterProvider())
 
 
 def _key(attributes: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:

@@ -13,7 +13,7 @@ from stoker.producers.metrics import catalogue
 from stoker.producers.metrics.histogram import HistogramValue
 from stoker.producers.metrics.page import MetricsPage
 from stoker.producers.metrics.prometheus import StokerCollector
-from stoker.producers.metrics.sample import Sample, Source
+from stoker.producers.metrics.sample import Sample, SampleSource
 from stoker.producers.metrics.server import MetricsServer
 from support.sight.scraping import scrape
 
@@ -47,7 +47,7 @@ def test_it_is_written_as_by_the_library() -> None:
         found += [Sample(catalogue.WAIT_SECONDS, (queue, 'a\\b"c\nd'), value) for queue, value in waits.items()]
         return [*found, Sample(catalogue.MEMORY, (), float("inf")), Sample(catalogue.CRASHES, ("same",), True)]
 
-    source, registry = Source("shop", samples), CollectorRegistry()
+    source, registry = SampleSource("shop", samples), CollectorRegistry()
     registry.register(StokerCollector([source]))
     page = MetricsPage([source])
     for number in range(3):
@@ -71,5 +71,5 @@ def test_it_needs_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """The core is installed without prometheus_client."""
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     monkeypatch.delitem(sys.modules, "stoker.producers.metrics.prometheus", raising=False)
-    with MetricsServer([Source("shop", lambda: [Sample(catalogue.LAG, ("mails",), 3)])], 0) as server:
+    with MetricsServer([SampleSource("shop", lambda: [Sample(catalogue.LAG, ("mails",), 3)])], 0) as server:
         assert scrape(server.port).value("stoker_queue_lag") == 3

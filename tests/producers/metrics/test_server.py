@@ -10,7 +10,7 @@ from stoker.producers.metrics import catalogue
 from stoker.producers.metrics.errors import MetricsPortTaken
 from stoker.producers.metrics.health import HealthReport
 from stoker.producers.metrics.histogram import HistogramValue
-from stoker.producers.metrics.sample import Sample, Source
+from stoker.producers.metrics.sample import Sample, SampleSource
 from stoker.producers.metrics.server import MetricsServer
 from support.sight.scraping import get, health, scrape
 
@@ -32,7 +32,7 @@ def samples() -> Iterator[Sample]:
     yield Sample(catalogue.WAIT_SECONDS, ("mails", "send"), HistogramValue(counts, 9.5))
 
 
-SOURCE = Source("shop", samples)
+SOURCE = SampleSource("shop", samples)
 
 
 def test_it_answers_metrics_and_health() -> None:
@@ -58,7 +58,7 @@ def test_a_failed_scrape_is_an_error_of_http() -> None:
     def failing() -> Iterator[Sample]:
         raise RuntimeError("no figures")
 
-    with MetricsServer([Source("shop", failing)], 0) as server:
+    with MetricsServer([SampleSource("shop", failing)], 0) as server:
         assert get(server.port, "/metrics")[0] == 500
         assert get(server.port, "/live")[0] == 200
 
