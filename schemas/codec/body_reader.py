@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NoReturn, TypeAlias
 
 from ..errors import Misfit
-from .generated_source import Source, indented
+from .generated_source import SourceText, indented
 from .logical_types import meaning_of
 from .schema import (
     ArraySchema,
@@ -65,7 +65,7 @@ class _Reading:
 
     def __init__(self, named: Mapping[str, NamedSchema]) -> None:
         self._named = named
-        self._source = Source(_SCOPE)
+        self._source = SourceText(_SCOPE)
         self._records: dict[str, str] = {}
 
     def compiled(self, schema: Schema) -> Read:

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
-from .generated_source import Source, indented
+from .generated_source import SourceText, indented
 from .logical_types import meaning_of
 from .schema import ArraySchema, MapSchema, NamedSchema, ObjectSchema, RecordSchema, ScalarSchema, Schema
 
@@ -44,7 +44,7 @@ class _Writing:
 
     def __init__(self, named: Mapping[str, NamedSchema]) -> None:
         self._named = named
-        self._source = Source(_SCOPE)
+        self._source = SourceText(_SCOPE)
         self._records: dict[str, str] = {}
 
     def compiled(self, schema: Schema) -> Write:

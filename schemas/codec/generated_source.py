@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 
-class Source:
+class SourceText:
     """Collects functions that call each other, and the objects that they need by name.
 
     Text that comes from a schema must get into a line as its `repr`, or by `constant`.
