@@ -14,7 +14,7 @@ from processes import do
 from stoker.operations.job_index.builder import collect_rarely
 from stoker.operations.job_index.database import throw_away
 from stoker.operations.job_index.index_reader import IndexReader, JobFilter
-from stoker.operations.job_index.topic_follower import Follower
+from stoker.operations.job_index.topic_follower import TopicFollower
 
 GIVE_UP_S: Final = 900.0
 LEAST_PER_S: Final = 10_000_000 / 300
@@ -29,7 +29,7 @@ def _rebuild(site: Site, sizes: Sizes, number: int) -> Values:
             do(part, site.cluster.bootstrap_servers)
         collect_rarely()
         began_at_s, cpu_s = time.monotonic(), time.process_time()
-        ready_s = _follow(Follower(pipeline, site.cluster, path, keep=timedelta(days=7)), began_at_s)
+        ready_s = _follow(TopicFollower(pipeline, site.cluster, path, keep=timedelta(days=7)), began_at_s)
     took_s, cpu_s = time.monotonic() - began_at_s, time.process_time() - cpu_s
     with IndexReader(path) as reader:
         states = dict(reader.counts(("state",), JobFilter()))
@@ -43,7 +43,7 @@ def _rebuild(site: Site, sizes: Sizes, number: int) -> Values:
     }
 
 
-def _follow(follower: Follower, began_at_s: float) -> float:
+def _follow(follower: TopicFollower, began_at_s: float) -> float:
     """Build the index; after how many seconds it could be asked."""
     ready_s = 0.0
     try:

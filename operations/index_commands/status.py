@@ -67,12 +67,12 @@ def run(
     from ..job_index.builder import collect_rarely
     from ..job_index.database import index_path
     from ..job_index.index_metrics import IndexMetrics
-    from ..job_index.topic_follower import Follower
+    from ..job_index.topic_follower import TopicFollower
     from ..views.logging_json import JsonFormatter
 
     log_to_stderr(app.log_level or "warning", None if sys.stderr.isatty() else JsonFormatter())
     path = index_path(app.pipeline.namespace, index)
-    follower = Follower(app.pipeline, app.start_cluster(), path, keep=keep)
+    follower = TopicFollower(app.pipeline, app.start_cluster(), path, keep=keep)
     collect_rarely()
     printer, measured = ProgressPrinter(as_json=as_json), IndexMetrics(path)
     at = MetricsAddress.given(metrics_number, metrics_host)

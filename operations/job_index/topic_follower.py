@@ -1,4 +1,4 @@
-"""`Follower`: reads the topics of a pipeline into its index, from where the index has got to, for as long as it is let.
+"""`TopicFollower`: reads the topics of a pipeline into its index, from where the index has got to, until it is stopped.
 
 Job topics and events are read as they come; where there is very much of it, by `Building` first. The ledger is read
 behind them, once they are read to their ends and with a delay: by then all events have come, and what the
@@ -86,7 +86,7 @@ class _LedgerNames:
     ended: list[tuple[str, State]] = field(default_factory=list)
 
 
-class Follower:
+class TopicFollower:
     """Keeps one index; all calls come from one thread.
 
     Args:

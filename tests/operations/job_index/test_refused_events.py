@@ -12,7 +12,7 @@ import pytest
 from stoker.consumers import Worker, WorkerSettings
 from stoker.operations.job_index import topic_follower
 from stoker.operations.job_index.index_reader import IndexReader, JobFilter
-from stoker.operations.job_index.topic_follower import Follower
+from stoker.operations.job_index.topic_follower import TopicFollower
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Pipeline, RetryPolicy
 from support.kafka.configs import change_configs
@@ -88,7 +88,7 @@ def test_the_index_has_all_jobs_although_events_were_refused_for_a_while(
 
 def follow(pipeline: Pipeline, cluster: ClusterSettings, path: Path) -> None:
     """Read all that is there, until the ledger has told of the jobs that no event has told of."""
-    follower = Follower(pipeline, cluster, path, keep=timedelta(days=7))
+    follower = TopicFollower(pipeline, cluster, path, keep=timedelta(days=7))
 
     def is_through() -> bool:
         follower.turn()

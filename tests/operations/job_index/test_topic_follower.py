@@ -18,7 +18,7 @@ from stoker.operations.job_index import topic_follower, topic_reading
 from stoker.operations.job_index.database import index_path
 from stoker.operations.job_index.index_reader import IndexReader, JobFilter, ListedJob
 from stoker.operations.job_index.stories import read_story
-from stoker.operations.job_index.topic_follower import Follower
+from stoker.operations.job_index.topic_follower import TopicFollower
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Pipeline, RetryPolicy
 from support.kafka.commits import delete_all_records
@@ -61,7 +61,7 @@ def fleet(cluster: ClusterSettings, namespace: str, *, events: bool = True) -> t
 
 def follow(pipeline: Pipeline, cluster: ClusterSettings, path: Path, *, mended: int = 0, passed: int = 0) -> set[str]:
     """Read all that is there, until ledger and commits have mended so many; the stages that were gone through."""
-    follower, stages = Follower(pipeline, cluster, path, keep=KEEP), set[str]()
+    follower, stages = TopicFollower(pipeline, cluster, path, keep=KEEP), set[str]()
 
     def is_through() -> bool:
         follower.turn()

@@ -23,7 +23,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard as GrafanaDashboar
 from stoker.consumers import Worker, WorkerSettings
 from stoker.operations.cli import main as stoker
 from stoker.operations.job_index.index_metrics import IndexMetrics
-from stoker.operations.job_index.topic_follower import Follower
+from stoker.operations.job_index.topic_follower import TopicFollower
 from stoker.operations.monitoring.dashboards import DASHBOARDS
 from stoker.operations.monitoring.grafana import grafana_document
 from stoker.operations.monitoring.panel import Dashboard
@@ -115,7 +115,7 @@ def following_index(pipeline: Pipeline, cluster: ClusterSettings, folder: Path) 
     """Keep an index of the pipeline's jobs, as `stoker status run` does; gives what it shows."""
     path, ends = folder / "jobs.sqlite", threading.Event()
     measured = IndexMetrics(path)
-    follower = Follower(pipeline, cluster, path, keep=timedelta(days=1))
+    follower = TopicFollower(pipeline, cluster, path, keep=timedelta(days=1))
     thread = threading.Thread(target=follower.run, args=(ends.is_set, measured.note), daemon=True)
     thread.start()
     try:
