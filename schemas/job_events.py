@@ -119,7 +119,7 @@ class JobDiscarded(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobCancelled(_Event):
+class JobEndedByCancel(_Event):
     """The job was cancelled; `by` has who did it, why, and by which order, or of which job it is a duplicate."""
 
     kind: ClassVar[str] = "cancelled"
@@ -203,7 +203,7 @@ JobEvent = (
     | JobDeferred
     | JobExpired
     | JobDiscarded
-    | JobCancelled
+    | JobEndedByCancel
     | JobProgressed
     | JobHeldUp
     | JobsWaiting

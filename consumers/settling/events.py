@@ -8,10 +8,10 @@ from typing import TypedDict, assert_never
 from ...schemas import LONGEST_DETAIL, wire_text
 from ...schemas.job_events import (
     EventSubject,
-    JobCancelled,
     JobDeadLettered,
     JobDeferred,
     JobDiscarded,
+    JobEndedByCancel,
     JobEvent,
     JobExpired,
     JobProgressed,
@@ -132,9 +132,9 @@ def _cancelled(outcome: Cancelled, of_all: _OfAll) -> JobEvent:
             return JobDiscarded(**of_all, message=message)
         case "duplicate":
             by = {"reason": "duplicate", "winner": _text(outcome.winner)}
-            return JobCancelled(**of_all, message=message, by=by)
+            return JobEndedByCancel(**of_all, message=message, by=by)
         case "cancelled":
-            return JobCancelled(**of_all, message=message, by=_detail_of(outcome.by))
+            return JobEndedByCancel(**of_all, message=message, by=_detail_of(outcome.by))
         case _:
             assert_never(outcome.reason)
 

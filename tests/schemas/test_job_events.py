@@ -15,7 +15,7 @@ from stoker.schemas import decode_own, own_schema
 from stoker.schemas.job_events import (
     OWN_FIELDS,
     EventSubject,
-    JobCancelled,
+    JobEndedByCancel,
     JobEvent,
     JobHeldUp,
     JobProgressed,
@@ -41,7 +41,7 @@ EMPTY: dict[str, Any] = {
     "due": None,
 }
 IN_DETAIL = {
-    JobCancelled: {"by"},
+    JobEndedByCancel: {"by"},
     JobProgressed: {"done", "total"},
     JobHeldUp: {"since", "more"},
     JobsWaiting: {"counts"},
