@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ...topology import Pipeline
     from ..stored_jobs.dead_letters import DeadLetter, DeadLetterHistory
     from ..stored_jobs.dispositions import Disposition
-    from ..stored_jobs.job_record import JobRecord
+    from ..stored_jobs.stored_job import StoredJob
     from ..stored_jobs.tally import DeadLetterGroup, GroupKey, Tally
 
 _CELL: Final = 48
@@ -91,7 +91,7 @@ def _cut(text: str) -> str:
     return shown if len(shown) <= _CELL else f"{shown[: _CELL - 1]}…"
 
 
-def payload_of(record: JobRecord, pipeline: Pipeline, decoder: Decoder) -> tuple[str, object]:
+def payload_of(record: StoredJob, pipeline: Pipeline, decoder: Decoder) -> tuple[str, object]:
     """The payload as JSON data with how it was read; as base64 when it is none."""
     from ...schemas import DecodeError, StoreError
 
@@ -178,7 +178,7 @@ def history_lines(history: DeadLetterHistory, how_read: str, payload: object, ow
     yield from _section("what was done", "\n".join(lines))
 
 
-def _facts(record: JobRecord) -> Iterator[tuple[str, str]]:
+def _facts(record: StoredJob) -> Iterator[tuple[str, str]]:
     yield "job type", record.job_type
     yield "job id", record.job_id
     yield "key", record.key_text or ""
@@ -201,7 +201,7 @@ def _section(title: str, body: str) -> Iterator[str]:
         yield ""
 
 
-def _header_lines(record: JobRecord) -> Iterator[str]:
+def _header_lines(record: StoredJob) -> Iterator[str]:
     for name, value in record.raw_headers:
         if name not in (wire.ERROR_STACK, wire.ERROR_MESSAGE):
             yield f"{name}: {'(null)' if value is None else value.decode('utf-8', 'backslashreplace')}"

@@ -100,8 +100,8 @@ def selection_of(filters: Mapping[str, Any], targets: Iterable[str] = (), limit:
     Raises:
         UsageError: it cannot be meant.
     """
-    from ..stored_jobs.job_record import parse_ref
     from ..stored_jobs.selection import Selection
+    from ..stored_jobs.stored_job import parse_ref
 
     refs = {target: parse_ref(target) for target in targets}
     named: dict[str, Any] = {  # as above

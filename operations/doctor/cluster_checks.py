@@ -11,7 +11,7 @@ from ...producers.errors import SettingRefused
 from ...topology import ClusterSettings, Pipeline, Queue, format_duration
 from ...topology.cluster.settings import ClusterUnreachable, embedded_address
 from ...topology.wire.headers import TIME, parse_instant
-from ..stored_jobs.job_record import JobRecord
+from ..stored_jobs.stored_job import StoredJob
 from .facts import Facts
 from .findings import Finding, at_risk, broken, kept, unknown
 
@@ -153,7 +153,7 @@ def _clocks(facts: Facts) -> Finding:
     return kept("P6", CLUSTER, "no waiting job comes from the future: clocks are in step")
 
 
-def _enqueued(job: JobRecord) -> datetime | None:
+def _enqueued(job: StoredJob) -> datetime | None:
     """When the job was enqueued by the producer's clock; None if that cannot be read."""
     written = job.headers.get(TIME)
     try:

@@ -18,7 +18,7 @@ from ..queue_status.queue_heads import read_heads
 from ..queue_status.queues import Heads, OffsetReading, read_offsets, still_partitions, waiting_heads
 from ..queue_status.standstill import Standstill
 from ..stored_jobs.dead_letter_counts import RecentDeadLetters, count_recent
-from ..stored_jobs.job_record import JobRecord
+from ..stored_jobs.stored_job import StoredJob
 
 T = TypeVar("T")
 Configs = Mapping[str, Mapping[str, str]]
@@ -49,8 +49,8 @@ class Facts:
     brokers: Mapping[int, str]
     copies: Mapping[str, tuple[int, int]]
     reading: OffsetReading
-    heads: Mapping[Partition, JobRecord | None]
-    dead_heads: Mapping[Partition, JobRecord | None]
+    heads: Mapping[Partition, StoredJob | None]
+    dead_heads: Mapping[Partition, StoredJob | None]
     recent_dead: Mapping[str, RecentDeadLetters | None]
     groups: Mapping[str, ConsumerGroup]
     topic_configs: Configs
@@ -70,7 +70,7 @@ class Facts:
             self.reading.lag(part) for part in self.job_partitions(queue) if self.heads.get(part, part) is not None
         )
 
-    def waiting_jobs(self, queue: Queue) -> list[JobRecord]:
+    def waiting_jobs(self, queue: Queue) -> list[StoredJob]:
         """The oldest waiting job of each of the queue's partitions."""
         return [head for part in self.job_partitions(queue) if (head := self.heads.get(part)) is not None]
 

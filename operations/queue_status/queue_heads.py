@@ -12,7 +12,7 @@ from ...topology.cluster.clients import make_client
 from ...topology.cluster.settings import ANY_SIZE_BYTES, Option
 from ...topology.wire import names
 from ..cluster_view import Partition
-from ..stored_jobs.job_record import JobRecord, record_of
+from ..stored_jobs.stored_job import StoredJob, record_of
 
 _POLL_S = 0.1
 _BATCH = 200
@@ -21,7 +21,7 @@ _FETCH_BYTES = 32 * 1024  # a partition's first record always comes, however lar
 
 def read_heads(
     cluster: ClusterSettings, positions: Mapping[Partition, int], *, timeout_s: float = 5.0
-) -> dict[Partition, JobRecord | None]:
+) -> dict[Partition, StoredJob | None]:
     """Read the first record at or after each position, outside of any group.
 
     Args:
@@ -41,8 +41,8 @@ def read_heads(
         consumer.close()
 
 
-def _collect(consumer: Consumer, wanted: set[Partition], timeout_s: float) -> dict[Partition, JobRecord | None]:
-    heads: dict[Partition, JobRecord | None] = {}
+def _collect(consumer: Consumer, wanted: set[Partition], timeout_s: float) -> dict[Partition, StoredJob | None]:
+    heads: dict[Partition, StoredJob | None] = {}
     give_up = time.monotonic() + timeout_s
     while wanted and time.monotonic() < give_up:
         answered = _note(heads, consumer.consume(_BATCH, _POLL_S))
@@ -52,7 +52,7 @@ def _collect(consumer: Consumer, wanted: set[Partition], timeout_s: float) -> di
     return heads
 
 
-def _note(heads: dict[Partition, JobRecord | None], messages: Iterable[Message]) -> list[Partition]:
+def _note(heads: dict[Partition, StoredJob | None], messages: Iterable[Message]) -> list[Partition]:
     """Add what the messages contain; returns the partitions that are answered by it."""
     answered = []
     for message in messages:

@@ -23,8 +23,8 @@ from ...topology.wire import headers as wire
 from ..cluster_view import ClusterView, ConsumerGroup, Partition, partitions_of
 from ..instants import rounded
 from ..stored_jobs.dead_letters import DeadLetterReader
-from ..stored_jobs.job_record import JobRecord
 from ..stored_jobs.selection import Selection
+from ..stored_jobs.stored_job import StoredJob
 from .fill import Fill, count_unfinished, fill_of
 from .holdup_reports import HoldupReport, Holdups, read_holdups
 from .queue_heads import read_heads
@@ -38,7 +38,7 @@ NEAR_ALONE: Final = 0.5
 NEAR_AT_WORK: Final = 0.8
 """Shares of the retention from which a record is near its end; workers carry what waits forward at three quarters."""
 
-Heads = Mapping[Partition, JobRecord | None]
+Heads = Mapping[Partition, StoredJob | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,7 +253,7 @@ def still_partitions(
     )  # fmt: skip
 
 
-def _ready_since(head: JobRecord | None) -> datetime | None:
+def _ready_since(head: StoredJob | None) -> datetime | None:
     return None if head is None else max(head.at, due_of(head) or head.at)
 
 
@@ -339,7 +339,7 @@ def _backlog(topic: str, source: Source, reading: OffsetReading, heads: Heads) -
     )
 
 
-def due_of(record: JobRecord) -> datetime | None:
+def due_of(record: StoredJob) -> datetime | None:
     """When a job that waits may start; None if the record has no readable due time."""
     written = record.headers.get(wire.DUE)
     try:

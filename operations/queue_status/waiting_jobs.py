@@ -19,11 +19,11 @@ from ...schemas.control_records import ControlOrder
 from ...topology import Pipeline, Queue
 from ...topology.wire.commit_metadata import CommitMetadata
 from ..cluster_view import ClusterView, Partition, partitions_of
-from ..stored_jobs.job_record import JobRecord, record_of
+from ..stored_jobs.stored_job import StoredJob, record_of
 from ..stored_jobs.topic_reader import ReadProgress, Span, TopicReader
 from .queues import due_of
 
-IsMeant = Callable[[JobRecord], bool]
+IsMeant = Callable[[StoredJob], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,13 @@ class WaitingJobs:
         """How many in all."""
         return self.types.total()
 
-    def note(self, queue: Queue, source: Source, record: JobRecord) -> None:
+    def note(self, queue: Queue, source: Source, record: StoredJob) -> None:
         """Count one more."""
         self.states[_state_of(source, record)] += 1
         self.types[queue.name, record.job_type] += 1
 
 
-def _state_of(source: Source, record: JobRecord) -> str:
+def _state_of(source: Source, record: StoredJob) -> str:
     if isinstance(source, Tier):
         return "retrying"
     due = due_of(record)
@@ -69,7 +69,7 @@ def is_meant_by(order: ControlOrder, job_ids: Collection[str] = ()) -> IsMeant:
     )
 
 
-def _enqueued_at(record: JobRecord) -> datetime:
+def _enqueued_at(record: StoredJob) -> datetime:
     return record.at if record.replay else record.enqueued_at
 
 
@@ -102,7 +102,7 @@ def _count_queue(
 
 def _incomplete(
     view: ClusterView, topic: str, committed: Mapping[Partition, TopicPartition], progress: ReadProgress | None
-) -> Iterator[JobRecord]:
+) -> Iterator[StoredJob]:
     with TopicReader(view.cluster, topic) as reader:
         spans, done = [], {}
         for span in reader.spans():

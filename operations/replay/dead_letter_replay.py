@@ -22,9 +22,9 @@ from ...topology.wire.headers import RETRY_HEADERS
 from ..stored_jobs.dead_letters import DeadLetterReader, DeadLetterView
 from ..stored_jobs.dispositions import Disposition, Verdict
 from ..stored_jobs.errors import EditsRefused, RefusedEdit
-from ..stored_jobs.job_record import JobRecord, RawHeaders, Ref
 from ..stored_jobs.originals import Originals
 from ..stored_jobs.selection import Selection
+from ..stored_jobs.stored_job import RawHeaders, Ref, StoredJob
 from ..stored_jobs.tally import Tally
 from ..stored_jobs.topic_reader import ReadProgress, require_topics
 from .audit import Action, AuditTrail
@@ -50,7 +50,7 @@ def new_action_id() -> str:
     return str(uuid_utils.uuid7())
 
 
-def republished_headers(record: JobRecord, replay_id: str, *, keep_expiry: bool = True) -> RawHeaders:
+def republished_headers(record: StoredJob, replay_id: str, *, keep_expiry: bool = True) -> RawHeaders:
     """The headers of a job that goes back to its queue: attempts start anew, the replay is named, the rest stays."""
     dropped = RETRY_HEADERS | {wire.REPLAY} | (frozenset() if keep_expiry else {wire.EXPIRES})
     return [pair for pair in record.raw_headers if pair[0] not in dropped] + [(wire.REPLAY, replay_id.encode())]
@@ -111,11 +111,11 @@ class Treatment(Protocol):
     target_topics: tuple[str, ...]
     """Where jobs are published to."""
 
-    def prepare(self, record: JobRecord) -> Prepared:
+    def prepare(self, record: StoredJob) -> Prepared:
         """Decide whether the dead letter is settled, and with which payload."""
         ...
 
-    def correction(self, record: JobRecord, prepared: Ready) -> Correction | None:
+    def correction(self, record: StoredJob, prepared: Ready) -> Correction | None:
         """The changes in the payload; None where nothing is corrected."""
         ...
 
@@ -123,7 +123,7 @@ class Treatment(Protocol):
         """Do what must be done before the first dead letter is settled."""
         ...
 
-    def outgoing(self, record: JobRecord, prepared: Ready, request: Request) -> tuple[Outgoing, ...]:
+    def outgoing(self, record: StoredJob, prepared: Ready, request: Request) -> tuple[Outgoing, ...]:
         """The records that are published beside the disposition."""
         ...
 
@@ -138,7 +138,7 @@ class Replaying:
         self._queue, self._payloads, self._originals = queue, payloads, originals
         self.target_topics: tuple[str, ...] = tuple(queue.entry_topics)
 
-    def prepare(self, record: JobRecord) -> Prepared:
+    def prepare(self, record: StoredJob) -> Prepared:
         """Check the payload, or correct it."""
         whole = self._originals.whole(record)
         if whole is None:
@@ -146,7 +146,7 @@ class Replaying:
         prepared = self._payloads.prepare(whole)
         return replace(prepared, whole=whole) if isinstance(prepared, Ready) and whole is not record else prepared
 
-    def correction(self, record: JobRecord, prepared: Ready) -> Correction | None:
+    def correction(self, record: StoredJob, prepared: Ready) -> Correction | None:
         """Compare the payload with what is published."""
         found = self._payloads.correction(prepared.whole or record, prepared)
         return None if found is None else replace(found, ref=str(record.ref))
@@ -155,7 +155,7 @@ class Replaying:
         """Register the contracts of what was corrected."""
         self._payloads.register_corrected()
 
-    def outgoing(self, record: JobRecord, prepared: Ready, request: Request) -> tuple[Outgoing, ...]:
+    def outgoing(self, record: StoredJob, prepared: Ready, request: Request) -> tuple[Outgoing, ...]:
         """The job, in its old partition."""
         whole = prepared.whole or record
         headers = republished_headers(whole, request.action_id, keep_expiry=request.keep_expiry)
@@ -176,18 +176,18 @@ class Discarding:
     action = Action.DEAD_DISCARD
     target_topics: tuple[str, ...] = ()
 
-    def prepare(self, record: JobRecord) -> Prepared:
+    def prepare(self, record: StoredJob) -> Prepared:
         """Any dead letter can be discarded."""
         return Ready(value=None)
 
-    def correction(self, record: JobRecord, prepared: Ready) -> Correction | None:
+    def correction(self, record: StoredJob, prepared: Ready) -> Correction | None:
         """Nothing is published, so nothing is corrected."""
         return None
 
     def begin(self) -> None:
         """Nothing has to be done."""
 
-    def outgoing(self, record: JobRecord, prepared: Ready, request: Request) -> tuple[Outgoing, ...]:
+    def outgoing(self, record: StoredJob, prepared: Ready, request: Request) -> tuple[Outgoing, ...]:
         """Nothing beside the disposition."""
         return ()
 
@@ -277,7 +277,7 @@ class DeadLetterManager:
             trail.end(published)
         return published
 
-    def _prepared(self, request: Request, view: DeadLetterView) -> Iterator[tuple[JobRecord, Prepared]]:
+    def _prepared(self, request: Request, view: DeadLetterView) -> Iterator[tuple[StoredJob, Prepared]]:
         """The dead letters of the request as of the view; only those that can be settled count towards its limit."""
         ready = 0
         for dead_letter in self._reader.dead_letters(view, request.selection, settled_too=request.settled_too):
@@ -298,7 +298,7 @@ class DeadLetterManager:
                 dispositions = (self._disposition(record, twin, request) for twin in now.twins.of(record.ref))
                 yield Unit(label=str(record.ref), records=(*jobs, *dispositions))
 
-    def _disposition(self, record: JobRecord, settles: Ref, request: Request) -> Outgoing:
+    def _disposition(self, record: StoredJob, settles: Ref, request: Request) -> Outgoing:
         disposition = Disposition(
             settles=settles,
             verdict=self._treatment.verdict,
@@ -331,7 +331,7 @@ class _Count:
     def correct(self, correction: Correction | None) -> None:
         self.corrections += [] if correction is None else [correction]
 
-    def note(self, record: JobRecord, prepared: Prepared, *, is_settled: bool) -> None:
+    def note(self, record: StoredJob, prepared: Prepared, *, is_settled: bool) -> None:
         match prepared:
             case Ready():
                 self.tally.note(record)

@@ -13,7 +13,7 @@ from ...topology import Pipeline, UnknownName
 from ...topology.declaration.job_type import AnyJobType
 from ...topology.planning.contracts import STORE_TIMEOUT_S
 from ..stored_jobs.errors import RefusedEdit
-from ..stored_jobs.job_record import JobRecord
+from ..stored_jobs.stored_job import StoredJob
 from .corrections import Correction, FieldChange, changed_fields
 
 
@@ -57,7 +57,7 @@ class Ready:
 
     value: bytes | None
     corrected: AnyJobType | None = None
-    whole: JobRecord | None = None
+    whole: StoredJob | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ class PayloadEditor:
         self._undecodable_too = undecodable_too
         self._to_register: set[AnyJobType] = set()
 
-    def prepare(self, record: JobRecord) -> Prepared:
+    def prepare(self, record: StoredJob) -> Prepared:
         """Decide what is to be published for a job, and whether at all; nothing is changed anywhere.
 
         Raises:
@@ -103,7 +103,7 @@ class PayloadEditor:
             return self._original(record, job_type.contract)
         return self._edited(record, job_type)
 
-    def correction(self, record: JobRecord, prepared: Ready) -> Correction | None:
+    def correction(self, record: StoredJob, prepared: Ready) -> Correction | None:
         """The changes by the edits in a payload that `prepare` has corrected; None where there are no edits."""
         if prepared.corrected is None:
             return None
@@ -131,7 +131,7 @@ class PayloadEditor:
             return prepared.value
         return self._store.frame(prepared.corrected.contract, prepared.value or b"")
 
-    def _original(self, record: JobRecord, contract: Contract) -> Prepared:
+    def _original(self, record: StoredJob, contract: Contract) -> Prepared:
         try:
             self._decoder.decode(contract, record.value or b"")
         except DecodeError as unreadable:
@@ -141,12 +141,12 @@ class PayloadEditor:
                 raise  # whether the dead letter can be read is unknown, so it is not one to be left out
         return Ready(value=record.value)
 
-    def _unreadable(self, record: JobRecord, reason: str) -> Prepared:
+    def _unreadable(self, record: StoredJob, reason: str) -> Prepared:
         if self._undecodable_too and self._edits.is_empty:
             return Ready(value=record.value)
         return LeftOut(reason=reason)
 
-    def _edited(self, record: JobRecord, job_type: AnyJobType) -> Prepared:
+    def _edited(self, record: StoredJob, job_type: AnyJobType) -> Prepared:
         contract = job_type.contract
         try:
             body = contract.encode(contract.from_json(self._corrected(record, contract)))
@@ -161,7 +161,7 @@ class PayloadEditor:
         self._require_registrable(job_type)
         return Ready(value=body, corrected=job_type)
 
-    def _corrected(self, record: JobRecord, contract: Contract) -> Json:
+    def _corrected(self, record: StoredJob, contract: Contract) -> Json:
         if self._edits.payload is not NOTHING:
             return _with_fields(self._edits.payload, self._edits.fields)
         datum = self._decoder.decode(contract, record.value or b"")
@@ -202,5 +202,5 @@ def _with_field(node: Json, steps: list[str], value: Json, path: str) -> Json:
     raise _NotAnObject(path)
 
 
-def _refusal(record: JobRecord, path: str, reason: str) -> RefusedEdit:
+def _refusal(record: StoredJob, path: str, reason: str) -> RefusedEdit:
     return RefusedEdit(at=str(record.ref), job_type=record.job_type, field=path, reason=reason)

@@ -21,8 +21,8 @@ from ...topology import ClusterSettings, Pipeline, Queue
 from ...topology.cluster.clients import make_client
 from ...topology.origin import Origin
 from ..stored_jobs.errors import FiltersTooLong, UnknownReplay
-from ..stored_jobs.job_record import JobRecord, record_of
 from ..stored_jobs.selection import Selection
+from ..stored_jobs.stored_job import StoredJob, record_of
 from ..stored_jobs.tally import Tally
 from ..stored_jobs.topic_reader import REQUEST_TIMEOUT_S, ReadProgress, Span, TopicReader, require_topics
 from .audit import Action, AuditTrail
@@ -70,7 +70,7 @@ class Stretch:
     is_begun: bool = False
     reason: str = ""
 
-    def takes(self, record: JobRecord) -> bool:
+    def takes(self, record: StoredJob) -> bool:
         """Whether the record is published again; never one that this very replay has published."""
         if record.replay and (not self.replays_too or record.replay == self.replay_id):
             return False
@@ -212,7 +212,7 @@ class QueueReplay:
                     replays += 1
         return Counts(tally=tally, replays_left_out=replays)
 
-    def _taken(self, reader: TopicReader, stretch: Stretch) -> Iterator[JobRecord]:
+    def _taken(self, reader: TopicReader, stretch: Stretch) -> Iterator[StoredJob]:
         for message in reader.read(stretch.spans):
             record = record_of(message)
             if stretch.takes(record):
@@ -274,7 +274,7 @@ class QueueReplay:
         trail.end(published)
         return published
 
-    def _unit(self, record: JobRecord, stretch: Stretch) -> Unit:
+    def _unit(self, record: StoredJob, stretch: Stretch) -> Unit:
         job = Outgoing(
             topic=self._topic,
             partition=record.ref.partition,

@@ -8,7 +8,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, TopicPartition
 
-from ..stored_jobs.job_record import RawHeaders
+from ..stored_jobs.stored_job import RawHeaders
 
 _RECORD_OVERHEAD_BYTES: Final = 512
 

@@ -17,7 +17,7 @@ from confluent_kafka import KafkaException
 from ...topology import ClusterSettings, NotAuthorized
 from .dispositions import disposition_of, is_disposition
 from .errors import StoredJobsError
-from .job_record import JobRecord, Ref, record_of
+from .stored_job import Ref, StoredJob, record_of
 from .topic_reader import Span, TopicReader
 from .twins import Digest, attempt_digest
 
@@ -55,7 +55,7 @@ class DeadLetterIndex:
         self._died: dict[Attempt, datetime] = {}
         self._settled: set[Attempt] = set()
 
-    def note(self, record: JobRecord) -> None:
+    def note(self, record: StoredJob) -> None:
         """Take in the next record of its partition."""
         disposition = disposition_of(record)
         if disposition is not None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from ...topology import ClusterSettings, Queue
 from .dispositions import Disposition, SettledDeadLetters, Verdict, disposition_of, is_disposition
 from .errors import NoSuchDeadLetter
-from .job_record import JobRecord, Ref, parse_ref, record_of
 from .selection import Selection
+from .stored_job import Ref, StoredJob, parse_ref, record_of
 from .topic_reader import ReadProgress, Span, TopicReader
 from .twins import Repetitions, Twins, attempt_digest
 
@@ -27,7 +27,7 @@ class DeadLetter:
         twins: where else the topic has it, after this place.
     """
 
-    record: JobRecord
+    record: StoredJob
     verdicts: Sequence[Verdict]
     twins: Sequence[Ref] = ()
 
@@ -41,7 +41,7 @@ class DeadLetter:
 class DeadLetterHistory:
     """One dead letter with its dispositions, oldest first, and the other places where the topic has it."""
 
-    record: JobRecord
+    record: StoredJob
     dispositions: Sequence[Disposition]
     twins: Sequence[Ref] = ()
 
@@ -140,11 +140,11 @@ class DeadLetterReader:
             record=shown, dispositions=dispositions, twins=sorted(dead_letters.keys() - {shown.ref})
         )
 
-    def _find(self, wanted: str) -> JobRecord:
+    def _find(self, wanted: str) -> StoredJob:
         ref = parse_ref(wanted)
         with TopicReader(self._cluster, self.queue.dead_topic) as reader:
             spans = [span for span in (_narrowed(span, ref) for span in reader.spans()) if span.length]
-            latest: JobRecord | None = None
+            latest: StoredJob | None = None
             for record in map(record_of, reader.read(spans)):
                 fits = ref == record.ref if ref is not None else record.job_id == wanted
                 if fits and not is_disposition(record) and (latest is None or record.at >= latest.at):
@@ -163,13 +163,13 @@ def _narrowed(span: Span, ref: Ref | None) -> Span:
     return Span(partition=span.partition, start=ref.offset, end=ref.offset + 1)
 
 
-def _dead_letters(reader: TopicReader, spans: Sequence[Span], progress: ReadProgress | None) -> Iterator[JobRecord]:
+def _dead_letters(reader: TopicReader, spans: Sequence[Span], progress: ReadProgress | None) -> Iterator[StoredJob]:
     return (record for record in map(record_of, reader.read(spans, progress)) if not is_disposition(record))
 
 
 def _records(
     reader: TopicReader, view: DeadLetterView, selection: Selection, progress: ReadProgress | None
-) -> Iterator[JobRecord]:
+) -> Iterator[StoredJob]:
     spans = [span for span in view.spans if selection.may_hold(span.partition)]
     courses = [spans] if selection.limit is None else [[span] for span in spans]
     for course in courses:

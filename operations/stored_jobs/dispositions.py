@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 from ...topology.wire import headers as wire
-from .job_record import JobRecord, RawHeaders, Ref
+from .stored_job import RawHeaders, Ref, StoredJob
 
 
 class Verdict(Enum):
@@ -50,12 +50,12 @@ class Disposition:
         return [*pairs, (wire.NOTE, self.note.encode())] if self.note else pairs
 
 
-def is_disposition(record: JobRecord) -> bool:
+def is_disposition(record: StoredJob) -> bool:
     """Whether the record is a disposition, sound or not, and so no dead letter."""
     return wire.DISPOSITION in record.headers
 
 
-def disposition_of(record: JobRecord) -> Disposition | None:
+def disposition_of(record: StoredJob) -> Disposition | None:
     """Read a disposition; None when the record is none, or names a verdict or a dead letter that cannot be."""
     verdict, settles = record.text(wire.DISPOSITION), record.text(wire.SETTLES)
     if verdict not in _VERDICTS or not settles.isdecimal() or int(settles) >= record.ref.offset:

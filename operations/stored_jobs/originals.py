@@ -12,7 +12,7 @@ from typing import Self
 
 from ...topology import ClusterSettings, Queue
 from .errors import TopicAbsent
-from .job_record import JobRecord, Ref, parse_ref, record_of
+from .stored_job import Ref, StoredJob, parse_ref, record_of
 from .topic_reader import Span, TopicReader
 from .truncation import truncation_of
 
@@ -37,7 +37,7 @@ class Originals:
             reader.close()
         self._readers.clear()
 
-    def whole(self, dead_letter: JobRecord) -> JobRecord | None:
+    def whole(self, dead_letter: StoredJob) -> StoredJob | None:
         """The dead letter with key, headers and value of its record; None where that one is there no more.
 
         Raises:
@@ -51,7 +51,7 @@ class Originals:
             return None
         return replace(dead_letter, key=found.key, value=found.value, raw_headers=found.raw_headers)
 
-    def _read(self, place: str) -> JobRecord | None:
+    def _read(self, place: str) -> StoredJob | None:
         topic, _, rest = place.partition("/")
         ref = parse_ref(rest)
         if topic not in self._topics or ref is None:
@@ -61,7 +61,7 @@ class Originals:
         except TopicAbsent:
             return None
 
-    def _record_at(self, topic: str, ref: Ref) -> JobRecord | None:
+    def _record_at(self, topic: str, ref: Ref) -> StoredJob | None:
         reader = self._readers.get(topic)
         if reader is None:
             reader = self._readers[topic] = TopicReader(self._cluster, topic)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final, Self
 
 from ...topology.wire.headers import format_instant, parse_instant
-from .job_record import JobRecord, Ref, parse_ref
+from .stored_job import Ref, StoredJob, parse_ref
 
 MIN_FINGERPRINT: Final = 4
 """Fewer digits of a fingerprint would name errors by chance."""
@@ -56,7 +56,7 @@ class Selection:
             found.append("since must be before until")
         return found
 
-    def takes(self, record: JobRecord, places: Sequence[Ref] = ()) -> bool:
+    def takes(self, record: StoredJob, places: Sequence[Ref] = ()) -> bool:
         """Whether the record is meant; the limit is the reader's to keep.
 
         Args:
@@ -71,21 +71,21 @@ class Selection:
         ids_apart = bool(self.ids)  # a job named by id may lie in any partition
         return (not self.partitions or partition in self.partitions) and (not named or ids_apart or partition in named)
 
-    def _takes_place(self, record: JobRecord) -> bool:
+    def _takes_place(self, record: StoredJob) -> bool:
         return (
             (not self.partitions or record.ref.partition in self.partitions)
             and (self.since is None or record.at >= self.since)
             and (self.until is None or record.at < self.until)
         )
 
-    def _takes_job(self, record: JobRecord) -> bool:
+    def _takes_job(self, record: StoredJob) -> bool:
         return (
             (not self.job_types or record.job_type in self.job_types)
             and (not self.keys or record.key_text in self.keys)
             and (not self.tenants or record.tenant in self.tenants)
         )
 
-    def _takes_error(self, record: JobRecord) -> bool:
+    def _takes_error(self, record: StoredJob) -> bool:
         return (
             (not self.reasons or record.reason in self.reasons)
             and (not self.error_types or bool({record.error_type, _last_part(record.error_type)} & self.error_types))

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from ...topology.wire import headers as wire
-from .job_record import JobRecord, Ref
+from .stored_job import Ref, StoredJob
 
 MAX_GROUPS: Final = 1_000
 MESSAGE_LENGTH: Final = 200
@@ -43,7 +43,7 @@ class DeadLetterGroup:
     example: Ref
     message: str
 
-    def note(self, record: JobRecord) -> None:
+    def note(self, record: StoredJob) -> None:
         """Count one more."""
         self.count += 1
         self.first, self.last = min(self.first, record.at), max(self.last, record.at)
@@ -52,12 +52,12 @@ class DeadLetterGroup:
 class Tally:
     """Counts records by `GroupKey`."""
 
-    def __init__(self, records: Iterable[JobRecord] = ()) -> None:
+    def __init__(self, records: Iterable[StoredJob] = ()) -> None:
         self._groups: dict[GroupKey, DeadLetterGroup] = {}
         for record in records:
             self.note(record)
 
-    def note(self, record: JobRecord) -> None:
+    def note(self, record: StoredJob) -> None:
         """Count a record."""
         key = GroupKey(record.job_type, record.reason, record.error_type, record.fingerprint)
         if key not in self._groups and len(self._groups) >= MAX_GROUPS:

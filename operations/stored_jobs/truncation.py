@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ...topology.wire import headers as wire
 
 if TYPE_CHECKING:
-    from .job_record import JobRecord
+    from .stored_job import StoredJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class Truncation:
         return self.size == str(len(value)) and self.digest == sha256(value).hexdigest()
 
 
-def truncation_of(record: JobRecord) -> Truncation | None:
+def truncation_of(record: StoredJob) -> Truncation | None:
     """The statements of a truncated dead letter; None for any other."""
     if wire.TRUNCATED_FROM not in record.headers:
         return None
@@ -34,7 +34,7 @@ def truncation_of(record: JobRecord) -> Truncation | None:
     return Truncation(place=place, size=size, digest=digest)
 
 
-def truncation_text(record: JobRecord) -> str:
+def truncation_text(record: StoredJob) -> str:
     """The part that a truncated dead letter holds and where the rest is, for people; empty for a whole one."""
     found = truncation_of(record)
     if found is None:

@@ -17,7 +17,7 @@ from typing import Final
 
 from ...topology.wire import headers as wire
 from ...topology.wire.ledger_names import attempt_name, deduplication_id
-from .job_record import JobRecord, Ref
+from .stored_job import Ref, StoredJob
 
 Digest = bytes
 
@@ -27,7 +27,7 @@ _FEWEST_BITS: Final = 8_192
 _PROBES: Final = struct.Struct("<4I")
 
 
-def attempt_digest(record: JobRecord) -> Digest | None:
+def attempt_digest(record: StoredJob) -> Digest | None:
     """Identify the attempt that died; None where the dead letter does not name it, so that it has no twin."""
     origin = record.headers.get(wire.ORIGIN)
     if not origin:
@@ -70,7 +70,7 @@ class Repetitions:
         self._size = max(dead_letters * _BITS_PER_DEAD_LETTER, _FEWEST_BITS)
         self._bits = bytearray((self._size + 7) // 8)
 
-    def note(self, dead_letter: JobRecord) -> None:
+    def note(self, dead_letter: StoredJob) -> None:
         """Take a dead letter in."""
         digest = attempt_digest(dead_letter)
         if digest is not None and self._was_set(digest):
@@ -85,7 +85,7 @@ class Repetitions:
             self._bits[place] |= bit
         return was_set
 
-    def twins(self, dead_letters: Iterable[JobRecord]) -> Twins:
+    def twins(self, dead_letters: Iterable[StoredJob]) -> Twins:
         """Find the twins in a second reading of the same dead letters, each partition in its order."""
         groups: dict[Digest, list[Ref]] = {}
         for dead_letter in dead_letters:

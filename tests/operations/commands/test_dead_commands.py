@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 
 from stoker.operations.cli.exit_codes import ExitCode
 from stoker.operations.stored_jobs.dispositions import is_disposition
-from stoker.operations.stored_jobs.job_record import JobRecord, record_of
+from stoker.operations.stored_jobs.stored_job import StoredJob, record_of
 from stoker.operations.stored_jobs.topic_reader import TopicReader
 from stoker.topology import ClusterSettings
 from stoker.topology.planning.schema_store import schema_store
@@ -56,12 +56,12 @@ def add_dead(shop: Shop, cluster: ClusterSettings, dead_jobs: Iterable[DeadJob])
     store.close()
 
 
-def jobs(shop: Shop, cluster: ClusterSettings) -> list[JobRecord]:
+def jobs(shop: Shop, cluster: ClusterSettings) -> list[StoredJob]:
     """What is on the main topic."""
     return records(cluster, shop.pipeline.queues["mails"].topic)
 
 
-def records(cluster: ClusterSettings, topic: str) -> list[JobRecord]:
+def records(cluster: ClusterSettings, topic: str) -> list[StoredJob]:
     """Every committed record of a topic."""
     with TopicReader(cluster, topic) as reader:
         return [record_of(message) for message in reader.read(reader.spans())]

@@ -19,7 +19,7 @@ from stoker.operations.doctor.findings import Finding, Verdict
 from stoker.operations.doctor.queue_checks import check_queue
 from stoker.operations.queue_status.queues import OffsetReading
 from stoker.operations.stored_jobs.dead_letter_counts import RecentDeadLetters
-from stoker.operations.stored_jobs.job_record import JobRecord, Ref
+from stoker.operations.stored_jobs.stored_job import Ref, StoredJob
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.wire.headers import JOB_TYPE, TIME, format_instant
 from support.scenes.shop_application import Shop, make_shop, open_shop
@@ -38,18 +38,18 @@ def send_mail(order_id: int) -> None:
     """Send a mail."""
 
 
-def job(at: datetime = NOW, **headers: bytes) -> JobRecord:
+def job(at: datetime = NOW, **headers: bytes) -> StoredJob:
     """A waiting job of a known type; names of headers are written with `_` for `-`."""
     named = {JOB_TYPE: b"send_mail", **{name.replace("_", "-"): value for name, value in headers.items()}}
-    return JobRecord(ref=Ref(0, 0), at=at, key=None, value=b"", raw_headers=list(named.items()))
+    return StoredJob(ref=Ref(0, 0), at=at, key=None, value=b"", raw_headers=list(named.items()))
 
 
-def enqueued_at(instant: datetime) -> JobRecord:
+def enqueued_at(instant: datetime) -> StoredJob:
     """A waiting job whose producer's clock said this."""
     return replace(job(), raw_headers=[(JOB_TYPE, b"send_mail"), (TIME, format_instant(instant))])
 
 
-def facts(heads: Mapping[Partition, JobRecord | None] | None = None, **changes: object) -> Facts:
+def facts(heads: Mapping[Partition, StoredJob | None] | None = None, **changes: object) -> Facts:
     """A healthy cluster with three brokers and one worker; each waiting job of `heads` is one record of lag."""
     heads = heads or {}
     every = [(topic, 0) for topic in TOPICS]
@@ -103,7 +103,7 @@ def with_config(topic: str, **options: str) -> Facts:
     return replace(sound, topic_configs={**sound.topic_configs, topic: changed})
 
 
-def without_workers(heads: Mapping[Partition, JobRecord | None] | None = None) -> Facts:
+def without_workers(heads: Mapping[Partition, StoredJob | None] | None = None) -> Facts:
     """Healthy facts but for an empty group."""
     empty = ConsumerGroup(name=MAILS.group, state="empty", protocol="consumer", members=())
     return facts(heads, groups={MAILS.group: empty})

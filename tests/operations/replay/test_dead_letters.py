@@ -15,8 +15,8 @@ from stoker.operations.replay.payloads import Edits, PayloadEditor
 from stoker.operations.stored_jobs.dead_letters import DeadLetter, DeadLetterReader
 from stoker.operations.stored_jobs.dispositions import Verdict
 from stoker.operations.stored_jobs.errors import EditsRefused, NoSuchDeadLetter, ReadStalled, TopicAbsent
-from stoker.operations.stored_jobs.job_record import JobRecord, Ref
 from stoker.operations.stored_jobs.selection import Selection
+from stoker.operations.stored_jobs.stored_job import Ref, StoredJob
 from stoker.operations.stored_jobs.topic_reader import Span, TopicReader
 from stoker.schemas import Contract, IncompatibleSchema, MemorySchemaStore
 from stoker.topology import ClusterSettings
@@ -53,7 +53,7 @@ def open_dead_letters(bench: Bench, selection: Selection = ALL, *, settled_too: 
     return list(reader.dead_letters(reader.survey(), selection, settled_too=settled_too))
 
 
-def main_records(bench: Bench) -> dict[str, JobRecord]:
+def main_records(bench: Bench) -> dict[str, StoredJob]:
     """{job id: the record on the main topic}."""
     return {record.job_id: record for record in bench.records(bench.queue.topic)}
 

@@ -12,8 +12,8 @@ from stoker.operations.replay import pacing
 from stoker.operations.replay.pacing import Pace
 from stoker.operations.replay.queue_replay import Bounds, QueueReplay, Stretch
 from stoker.operations.stored_jobs.errors import FiltersTooLong, UnknownReplay
-from stoker.operations.stored_jobs.job_record import JobRecord
 from stoker.operations.stored_jobs.selection import Selection
+from stoker.operations.stored_jobs.stored_job import StoredJob
 from stoker.topology import ClusterSettings
 from stoker.topology.wire import headers as wire
 from support.scenes.dead_letters import PARTITIONS, Bench, open_bench
@@ -41,7 +41,7 @@ def run(bench: Bench, stretch: Stretch, pace: Pace | None = None) -> int:
     return replay.carry_out(stretch, replay.count(stretch), pace or Pace()).units
 
 
-def copies(bench: Bench, replay_id: str) -> list[JobRecord]:
+def copies(bench: Bench, replay_id: str) -> list[StoredJob]:
     """What the replay has published."""
     return [record for record in bench.records(bench.queue.topic) if record.replay == replay_id]
 

@@ -23,7 +23,7 @@ from stoker.operations.queue_status.queues import (
     read_offsets,
 )
 from stoker.operations.stored_jobs.errors import ReadStalled
-from stoker.operations.stored_jobs.job_record import record_of
+from stoker.operations.stored_jobs.stored_job import record_of
 from stoker.operations.stored_jobs.topic_reader import TopicReader
 from stoker.topology import ClusterSettings, Queue
 from stoker.topology.cluster.settings import ClusterUnreachable

@@ -10,20 +10,20 @@ from hypothesis import strategies as st
 
 from stoker.operations.instants import parse_when
 from stoker.operations.stored_jobs.dispositions import Disposition, OffsetSet, Verdict, disposition_of, is_disposition
-from stoker.operations.stored_jobs.job_record import JobRecord, Ref, parse_ref
 from stoker.operations.stored_jobs.selection import Selection
+from stoker.operations.stored_jobs.stored_job import Ref, StoredJob, parse_ref
 from stoker.operations.stored_jobs.tally import MAX_GROUPS, OVERFLOW, Tally
 from stoker.topology.wire import headers as wire
 
 NOON = datetime(2013, 1, 1, 12, tzinfo=UTC)
 
 
-def dead_letter(*pairs: tuple[str, bytes | None], at: datetime = NOON, key: bytes | None = b"N123") -> JobRecord:
+def dead_letter(*pairs: tuple[str, bytes | None], at: datetime = NOON, key: bytes | None = b"N123") -> StoredJob:
     """A dead letter with further headers."""
     common = [(wire.JOB_ID, b"job-1"), (wire.JOB_TYPE, b"charge"), (wire.REASON, b"permanent")]
     common += [(wire.TENANT, b"acme")]
     error = [(wire.ERROR_TYPE, b"shop.errors.CardRefused"), (wire.ERROR_FINGERPRINT, b"00aa11bb22cc33dd")]
-    return JobRecord(ref=Ref(2, 17), at=at, key=key, value=b"", raw_headers=[*common, *error, *pairs])
+    return StoredJob(ref=Ref(2, 17), at=at, key=key, value=b"", raw_headers=[*common, *error, *pairs])
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_an_unsound_disposition_settles_nothing_and_is_no_letter(headers: list[t
 def test_a_disposition_reads_back_as_written() -> None:
     """Verdict, dead letter, replay, operator and note survive the wire."""
     written = Disposition(settles=Ref(2, 5), verdict=Verdict.DISCARDED, action_id="r", operator="a@b", note="zu spät")
-    record = JobRecord(ref=Ref(2, 9), at=NOON, key=None, value=None, raw_headers=written.headers())
+    record = StoredJob(ref=Ref(2, 9), at=NOON, key=None, value=None, raw_headers=written.headers())
     read = disposition_of(record)
     assert read == Disposition(
         settles=Ref(2, 5), verdict=Verdict.DISCARDED, action_id="r", operator="a@b", note="zu spät", at=NOON

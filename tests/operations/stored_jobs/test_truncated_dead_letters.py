@@ -15,9 +15,9 @@ from stoker.operations.replay.dead_letter_replay import ORIGINAL_GONE, DeadLette
 from stoker.operations.replay.pacing import Pace, Published
 from stoker.operations.replay.payloads import Edits, PayloadEditor
 from stoker.operations.stored_jobs.dead_letters import DeadLetterReader
-from stoker.operations.stored_jobs.job_record import JobRecord
 from stoker.operations.stored_jobs.originals import Originals
 from stoker.operations.stored_jobs.selection import Selection
+from stoker.operations.stored_jobs.stored_job import StoredJob
 from stoker.topology import ClusterSettings
 from stoker.topology.wire import headers as wire
 from support.scenes.dead_letters import Bench, DeadJob, open_bench
@@ -50,7 +50,7 @@ def replay(bench: Bench, edits: Edits | None = None, *, unread: bool = False) ->
         return forecast, manager.carry_out(request, forecast, Pace())
 
 
-def replayed(bench: Bench) -> list[JobRecord]:
+def replayed(bench: Bench) -> list[StoredJob]:
     """The records of the main topic that a replay has published."""
     return [record for record in bench.records(bench.queue.topic) if record.replay]
 

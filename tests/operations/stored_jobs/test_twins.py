@@ -14,8 +14,8 @@ from stoker.operations.replay.dead_letter_replay import DeadLetterManager, Disca
 from stoker.operations.replay.pacing import Pace
 from stoker.operations.stored_jobs.dead_letters import DeadLetter, DeadLetterReader
 from stoker.operations.stored_jobs.dispositions import disposition_of
-from stoker.operations.stored_jobs.job_record import JobRecord, Ref
 from stoker.operations.stored_jobs.selection import Selection
+from stoker.operations.stored_jobs.stored_job import Ref, StoredJob
 from stoker.operations.stored_jobs.twins import Repetitions, attempt_digest
 from stoker.topology import ClusterSettings
 from stoker.topology.wire import headers as wire
@@ -103,13 +103,13 @@ def test_a_discard_of_one_twin_covers_the_other(bench: Bench) -> None:
     assert "job-1" not in bench.replayed_ids()
 
 
-def dead(number: int, *pairs: tuple[str, bytes], offset: int | None = None, partition: int = 0) -> JobRecord:
+def dead(number: int, *pairs: tuple[str, bytes], offset: int | None = None, partition: int = 0) -> StoredJob:
     """A dead letter of a job of that number."""
     named = dict(
         [(wire.JOB_ID, b"job-%d" % number), (wire.ORIGIN, b"ns.q/0/%d" % number), (wire.ATTEMPT, b"5"), *pairs]
     )
     ref = Ref(partition, number if offset is None else offset)
-    return JobRecord(ref=ref, at=datetime.now(UTC), key=None, value=b"", raw_headers=list(named.items()))
+    return StoredJob(ref=ref, at=datetime.now(UTC), key=None, value=b"", raw_headers=list(named.items()))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def dead(number: int, *pairs: tuple[str, bytes], offset: int | None = None, part
     ],
     ids=["attempt", "origin", "replay", "idempotency key", "job", "partition"],
 )
-def test_what_differs_in_one_part_of_the_name_is_no_twin(other: JobRecord) -> None:
+def test_what_differs_in_one_part_of_the_name_is_no_twin(other: StoredJob) -> None:
     """A job that dies again after a replay, or another attempt of it, is a dead letter of its own."""
     assert attempt_digest(dead(1)) != attempt_digest(other)
 

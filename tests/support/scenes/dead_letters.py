@@ -14,8 +14,8 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from stoker.operations.replay.dead_letter_replay import Replaying
 from stoker.operations.replay.payloads import PayloadEditor
 from stoker.operations.stored_jobs.errors import TopicAbsent
-from stoker.operations.stored_jobs.job_record import JobRecord, record_of
 from stoker.operations.stored_jobs.originals import Originals
+from stoker.operations.stored_jobs.stored_job import StoredJob, record_of
 from stoker.operations.stored_jobs.topic_reader import TopicReader
 from stoker.schemas import MemorySchemaStore
 from stoker.schemas.audit_entries import AuditEntry, decode_audit_entry
@@ -113,7 +113,7 @@ class Bench:
         editor = payloads or PayloadEditor(self.pipeline, self.store)
         return Replaying(self.queue, editor, Originals(self.cluster, self.queue))
 
-    def records(self, topic: str) -> list[JobRecord]:
+    def records(self, topic: str) -> list[StoredJob]:
         """Every committed record of a topic."""
         with TopicReader(self.cluster, topic) as reader:
             return [record_of(message) for message in reader.read(reader.spans())]

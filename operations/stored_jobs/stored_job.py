@@ -1,4 +1,4 @@
-"""`JobRecord`: one job as it lies on a topic, whether well formed or not; what filters, counts and replays look at."""
+"""`StoredJob`: one job as it lies on a topic, whether well formed or not; what filters, counts and replays look at."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def parse_ref(text: str) -> Ref | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobRecord:
+class StoredJob:
     """One job as stored. Without slots, because the header index is made at most once and only when asked for.
 
     Attributes:
@@ -119,13 +119,13 @@ class JobRecord:
             return False
 
 
-def record_of(message: Message) -> JobRecord:
+def record_of(message: Message) -> StoredJob:
     """Take over a consumed message."""
     partition, offset = message.partition(), message.offset()
     if partition is None or offset is None:
         raise ValueError("the message was not consumed from a topic")
     _, timestamp_ms = message.timestamp()
-    return JobRecord(
+    return StoredJob(
         ref=Ref(partition, offset),
         at=_EPOCH + timedelta(milliseconds=max(timestamp_ms, 0)),
         key=message.key(),
