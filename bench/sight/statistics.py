@@ -15,7 +15,7 @@ from cluster import Site
 from confluent_kafka import Producer
 from figures import Figure, Measure, Sizes, Values, at_least
 
-from stoker.operations.statistics.messages import Orders
+from stoker.operations.statistics.messages import ProcessSettings
 from stoker.operations.statistics.supervising import Supervisor
 from stoker.schemas.jobs_ended import JobsEnded, encode_jobs_ended, packed
 from stoker.topology import Pipeline
@@ -70,7 +70,7 @@ def _publish(site: Site, pipeline: Pipeline, events: int) -> None:
 
 @contextmanager
 def _supervisor(site: Site, pipeline: Pipeline) -> Iterator[Supervisor]:
-    orders = Orders(
+    settings = ProcessSettings(
         bootstrap_servers=site.cluster.bootstrap_servers,
         options=site.cluster.options,
         events=pipeline.events_topic,
@@ -79,7 +79,7 @@ def _supervisor(site: Site, pipeline: Pipeline) -> Iterator[Supervisor]:
         group=pipeline.stats_topic,
         member="bench",
     )
-    made = Supervisor(orders, stall_s=STALL_S)
+    made = Supervisor(settings, stall_s=STALL_S)
     try:
         yield made
     finally:

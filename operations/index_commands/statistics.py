@@ -24,7 +24,7 @@ from ..cli.process_end import stop_signals
 from .options import AS_JSON
 
 if TYPE_CHECKING:
-    from ..statistics.messages import Orders
+    from ..statistics.messages import ProcessSettings
     from ..statistics.reading import Statistics, TypeStatistics
     from ..statistics.supervising import Course
 
@@ -84,7 +84,7 @@ def run(app: AppContext, *, stall: timedelta, once: bool, as_json: bool) -> None
         raise Failure(f"a certificate or key of the connection cannot be read: {unreadable}") from unreadable
     require_rights(Duty.STATISTICS, app.pipeline, cluster)
     require_topics(cluster, app.pipeline.events_topic, app.pipeline.stats_topic)
-    supervisor = Supervisor(_orders(app), stall_s=stall.total_seconds())
+    supervisor = Supervisor(_settings(app), stall_s=stall.total_seconds())
     printer = ProgressPrinter(as_json=as_json)
     echo_line(f"statistics of {app.pipeline.namespace}", err=True)
 
@@ -99,14 +99,14 @@ def run(app: AppContext, *, stall: timedelta, once: bool, as_json: bool) -> None
     printer.end(supervisor.course)
 
 
-def _orders(app: AppContext) -> Orders:
-    from ..statistics.messages import Orders
+def _settings(app: AppContext) -> ProcessSettings:
+    from ..statistics.messages import ProcessSettings
     from ..stored_jobs.topic_reader import TopicReader
 
     pipeline, cluster = app.pipeline, app.cluster
     with TopicReader(cluster, pipeline.stats_topic) as reader:
         stats_partitions = len(reader.partitions())
-    return Orders(
+    return ProcessSettings(
         bootstrap_servers=cluster.bootstrap_servers,
         options=cluster.options,
         events=pipeline.events_topic,

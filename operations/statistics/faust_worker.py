@@ -25,7 +25,7 @@ from ...schemas.statistics_records import StatisticsPosition, encode_position
 from ..views.logging_json import JsonFormatter
 from ..views.text_log import TextFormatter
 from .broker_options import broker_access
-from .messages import Beat, Orders
+from .messages import Beat, ProcessSettings
 from .panes import KEEP_S, FoldCounts, PartitionFold
 from .stored import read_stored
 
@@ -44,17 +44,17 @@ LIBRARIES: Final = {"faust": logging.ERROR, "mode": logging.ERROR, "aiokafka": l
 class StatisticsApp:
     """A Faust app over the events topic, with the folds of the partitions that it owns; all calls are of its loop."""
 
-    def __init__(self, orders: Orders) -> None:
-        self._orders = orders
+    def __init__(self, settings: ProcessSettings) -> None:
+        self._settings = settings
         self._folds: dict[int, PartitionFold] = {}
         self._counts = FoldCounts()
         self._unwritten: list[EventT[Any]] = []
         self._restoring, self._writing = asyncio.Lock(), asyncio.Lock()
         self._process = f"{socket.gethostname()}/{os.getpid()}"
-        self.app = make_app(orders)
+        self.app = make_app(settings)
         options: dict[str, Any] = {"key_serializer": "raw", "value_serializer": "raw", "value_type": bytes}
-        self._events = self.app.topic(orders.events, **options)
-        self._stats = self.app.topic(orders.stats, **options)
+        self._events = self.app.topic(settings.events, **options)
+        self._stats = self.app.topic(settings.stats, **options)
         self.app.agent(self._events, name="fold")(self._fold)
         self.app.task(self._write_each_second)
         take: Any = self._take  # a signal's own type cannot be met by any function
@@ -66,7 +66,7 @@ class StatisticsApp:
 
     async def _take(self, _app: faust.App, assigned: set[TP], **_more: object) -> None:
         for place in sorted(assigned):
-            if place.topic == self._orders.events:
+            if place.topic == self._settings.events:
                 await self._fold_of(place.partition)
 
     async def _drop(self, _app: faust.App, revoked: set[TP], **_more: object) -> None:
@@ -83,18 +83,18 @@ class StatisticsApp:
         async with self._restoring:
             if partition not in self._folds:
                 packed = await asyncio.to_thread(self._restore, partition)
-                at = await self.app.consumer.position(TP(self._orders.events, partition))
+                at = await self.app.consumer.position(TP(self._settings.events, partition))
                 self._folds[partition] = PartitionFold(partition, packed, at or 0, self._counts)
             return self._folds[partition]
 
     def _restore(self, partition: int) -> dict[tuple[str, int], bytes]:
         """The panes of a partition as they were written last, by whichever process."""
         since = datetime.now(UTC) - timedelta(seconds=KEEP_S)
-        stored = read_stored(self._orders.cluster, self._orders.stats, since, self._stats_partition(partition))
+        stored = read_stored(self._settings.cluster, self._settings.stats, since, self._stats_partition(partition))
         return stored.panes.get(partition, {})
 
     def _stats_partition(self, partition: int) -> int:
-        return partition % self._orders.stats_partitions
+        return partition % self._settings.stats_partitions
 
     # ---- events
 
@@ -152,7 +152,7 @@ class StatisticsApp:
             await wait
 
     def _position(self, partition: int, offset: int) -> tuple[bytes, bytes]:
-        end = self.app.consumer.highwater(TP(self._orders.events, partition))
+        end = self.app.consumer.highwater(TP(self._settings.events, partition))
         position = StatisticsPosition(
             partition=partition,
             offset=offset,
@@ -163,16 +163,16 @@ class StatisticsApp:
         return position.key, encode_position(position)
 
 
-def make_app(orders: Orders) -> faust.App:
+def make_app(settings: ProcessSettings) -> faust.App:
     """An app that creates no topics, keeps no tables and opens no port."""
     app = faust.App(
-        orders.group,
-        broker=[f"kafka://{server.strip()}" for server in orders.bootstrap_servers.split(",")],
-        broker_credentials=_credentials(orders),
+        settings.group,
+        broker=[f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",")],
+        broker_credentials=_credentials(settings),
         broker_session_timeout=SESSION_S,
         broker_heartbeat_interval=SESSION_S / 4,
         broker_commit_interval=1.0,
-        consumer_group_instance_id=orders.member,
+        consumer_group_instance_id=settings.member,
         consumer_auto_offset_reset="earliest",
         producer_compression_type="lz4",
         topic_allow_declare=False,
@@ -187,8 +187,8 @@ def make_app(orders: Orders) -> faust.App:
     return app
 
 
-def _credentials(orders: Orders) -> Any:
-    access = broker_access(orders.options)
+def _credentials(settings: ProcessSettings) -> Any:
+    access = broker_access(settings.options)
     if access.mechanism:
         return faust.SASLCredentials(
             username=access.username, password=access.password, mechanism=access.mechanism, ssl_context=access.tls
@@ -196,9 +196,9 @@ def _credentials(orders: Orders) -> Any:
     return None if access.tls is None else faust.SSLCredentials(context=access.tls)
 
 
-async def run(orders: Orders) -> int:
+async def run(settings: ProcessSettings) -> int:
     """Run until SIGTERM; the exit code."""
-    statistics = StatisticsApp(orders)
+    statistics = StatisticsApp(settings)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, lambda: loop.create_task(statistics.stop()))
     await statistics.app.start()
@@ -207,20 +207,20 @@ async def run(orders: Orders) -> int:
 
 
 def main() -> None:
-    """Read the orders, and end with the supervisor."""
+    """Read the settings, and end with the supervisor."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl+C is for the supervisor
-    orders = Orders.from_line(sys.stdin.buffer.readline())
+    settings = ProcessSettings.from_line(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
-    _log_to_stderr(orders)
-    os._exit(asyncio.run(run(orders)))
+    _log_to_stderr(settings)
+    os._exit(asyncio.run(run(settings)))
 
 
-def _log_to_stderr(orders: Orders) -> None:
+def _log_to_stderr(settings: ProcessSettings) -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if orders.log_json else TextFormatter())
-    logging.basicConfig(level=orders.log_level.upper(), handlers=[handler])
+    handler.setFormatter(JsonFormatter() if settings.log_json else TextFormatter())
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
     for library, level in LIBRARIES.items():
-        logging.getLogger(library).setLevel(logging.DEBUG if orders.log_level == "debug" else level)
+        logging.getLogger(library).setLevel(logging.DEBUG if settings.log_level == "debug" else level)
 
 
 def _end_with_supervisor() -> None:

@@ -12,7 +12,7 @@ from ...topology import NotAuthorized
 from ...topology.cluster.clients import make_client
 from ...topology.cluster.committed_offsets import ask_committed
 from ...topology.cluster.leaders import ask_leaders
-from .messages import Orders
+from .messages import ProcessSettings
 from .panes import KEEP_S
 
 REQUEST_S: Final = 5.0
@@ -25,12 +25,12 @@ class GroupOffsets:
     They raise KafkaException where there is no answer, and NotAuthorized where the client lacks a right.
     """
 
-    def __init__(self, orders: Orders) -> None:
-        self._topic, self._group = orders.events, orders.group
-        self._principal = orders.cluster.principal
-        config = orders.cluster.reader_config(client_id=f"{orders.group}-supervisor", log_level=2)
+    def __init__(self, settings: ProcessSettings) -> None:
+        self._topic, self._group = settings.events, settings.group
+        self._principal = settings.cluster.principal
+        config = settings.cluster.reader_config(client_id=f"{settings.group}-supervisor", log_level=2)
         own = {
-            "group.id": orders.group,  # it never joins; it reads and sets the group's offsets
+            "group.id": settings.group,  # it never joins; it reads and sets the group's offsets
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "enable.partition.eof": True,

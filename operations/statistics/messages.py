@@ -1,4 +1,4 @@
-"""`Orders` and `Beat`: the supervisor and its Faust process write them to each other, a JSON line each."""
+"""`ProcessSettings` and `Beat`: the supervisor and its Faust process write them to each other, a JSON line each."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ...topology.cluster.settings import Option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Orders:
-    """The orders of a Faust process; they have secrets, so they go through a pipe.
+class ProcessSettings:
+    """The settings of a Faust process; they have secrets, so they go through a pipe.
 
     Attributes:
         group: its consumer group, and `member` its name there, which stays over restarts.
@@ -40,7 +40,7 @@ class Orders:
         return json.dumps(asdict(self)).encode() + b"\n"
 
     @classmethod
-    def from_line(cls, line: bytes) -> Orders:
+    def from_line(cls, line: bytes) -> ProcessSettings:
         """Read the line."""
         return cls(**json.loads(line))
 

@@ -10,7 +10,7 @@ from collections import deque
 from contextlib import suppress
 from typing import Final
 
-from .messages import Beat, Orders
+from .messages import Beat, ProcessSettings
 
 COMMAND: Final = (sys.executable, "-m", "stoker.operations.statistics.faust_worker")
 END_WAIT_S: Final = 15.0
@@ -19,14 +19,14 @@ END_WAIT_S: Final = 15.0
 class FaustProcess:
     """One process. It ends when its standard input closes, so with its supervisor, however that ends."""
 
-    def __init__(self, orders: Orders) -> None:
+    def __init__(self, settings: ProcessSettings) -> None:
         self._process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._beats = deque[Beat](maxlen=1)
         self._listener = threading.Thread(target=self._listen, name="stoker-statistics-beats", daemon=True)
         self._listener.start()
         with suppress(OSError):  # it has ended already, which its exit code shows
             assert self._process.stdin is not None
-            self._process.stdin.write(orders.to_line())
+            self._process.stdin.write(settings.to_line())
             self._process.stdin.flush()
 
     @property

@@ -11,7 +11,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 
 from .group_offsets import GroupOffsets
-from .messages import Beat, Orders
+from .messages import Beat, ProcessSettings
 from .process import FaustProcess
 from .watch import Watch
 
@@ -51,9 +51,9 @@ class Supervisor:
         stall_s: how long its Faust process may be silent, or leave an event uncounted, until it is killed.
     """
 
-    def __init__(self, orders: Orders, *, stall_s: float) -> None:
-        self._orders, self._stall_s = orders, stall_s
-        self._group = GroupOffsets(orders)
+    def __init__(self, settings: ProcessSettings, *, stall_s: float) -> None:
+        self._settings, self._stall_s = settings, stall_s
+        self._group = GroupOffsets(settings)
         self._process: FaustProcess | None = None
         self._watch = Watch(time.monotonic(), stall_s)
         self._started_at_s = self._next_look_at_s = self._start_at_s = 0.0
@@ -112,7 +112,7 @@ class Supervisor:
             self._start_at_s = now_s + LOOK_S
             return
         self._note_answer()
-        self._process = FaustProcess(self._orders)
+        self._process = FaustProcess(self._settings)
         self._watch = Watch(now_s, self._stall_s)
         self._started_at_s, self._next_look_at_s = now_s, now_s + LOOK_S
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from stoker.operations.statistics.messages import Orders
+from stoker.operations.statistics.messages import ProcessSettings
 from stoker.operations.statistics.reading import Statistics, read_statistics
 from stoker.operations.statistics.supervising import Course, Supervisor
 from stoker.schemas import decode_own
@@ -105,7 +105,7 @@ class Counting:
     """Statistics of a pipeline that are kept in a thread."""
 
     def __init__(self, cluster: ClusterSettings, pipeline: Pipeline, member: str, stall_s: float) -> None:
-        orders = Orders(
+        settings = ProcessSettings(
             bootstrap_servers=cluster.bootstrap_servers,
             options=cluster.options,
             events=pipeline.events_topic,
@@ -114,7 +114,7 @@ class Counting:
             group=pipeline.stats_topic,
             member=member,
         )
-        self.supervisor = Supervisor(orders, stall_s=stall_s)
+        self.supervisor = Supervisor(settings, stall_s=stall_s)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self.supervisor.run, args=(self._ending.wait, lambda _course: None))
         self._thread.start()
