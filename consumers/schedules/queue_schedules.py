@@ -45,7 +45,7 @@ PUT_OFF: Final = timedelta(seconds=10)
 """A schedule that cannot be fired is tried again after so long; the others go on."""
 
 
-class Writer(Protocol):
+class ScheduleWriter(Protocol):
     """Writes transactions, as `TransactionWriter` does."""
 
     def connect(self) -> None:
@@ -82,7 +82,7 @@ class FiringParts:
     schedules_topic: str
     transactional_id: str
     worker_id: str
-    writer: Writer
+    writer: ScheduleWriter
     make_jobs: MakeJobs
     has_ended: Callable[[str, RecordPlace], bool]
 

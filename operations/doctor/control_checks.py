@@ -9,7 +9,7 @@ from typing import Self
 
 from ...producers.control.answers import HeardStatus
 from ...producers.control.errors import ControlNotReady
-from ...producers.control.standing import STANDING, StandingOrders, read_workers
+from ...producers.control.standing import STANDING, OrderBook, read_workers
 from ...schemas.control_records import WorkerState
 from ...topology import ClusterSettings, NotAuthorized, Pipeline, Queue
 from ...topology.cluster.settings import ClusterUnreachable
@@ -68,7 +68,7 @@ class _Standing:
     @classmethod
     def read(cls, pipeline: Pipeline, cluster: ClusterSettings) -> Self:
         """Read them."""
-        standing = StandingOrders(pipeline, cluster, STANDING)
+        standing = OrderBook(pipeline, cluster, STANDING)
         try:
             found = standing.read()
             filters = sum(order.verb == Verb.CANCEL for order in found)

@@ -8,7 +8,7 @@ from typing import Final
 
 from ...producers.control.cancelling import STANDS_FOR
 from ...producers.control.errors import ControlNotReady
-from ...producers.control.standing import StandingOrders
+from ...producers.control.standing import OrderBook
 from ...schemas.control_records import ControlOrder
 from ...topology import ClusterSettings, NotAuthorized, Pipeline
 from ...topology.wire.orders import Verb, in_words
@@ -25,7 +25,7 @@ class QueueOrders:
 
     def __init__(self, pipeline: Pipeline, cluster: ClusterSettings) -> None:
         self._pipeline = pipeline
-        self._standing = StandingOrders(pipeline, cluster, (Verb.PAUSE, Verb.BLOCK, Verb.CANCEL))
+        self._standing = OrderBook(pipeline, cluster, (Verb.PAUSE, Verb.BLOCK, Verb.CANCEL))
         self._orders: list[ControlOrder] = []
         self.fault = ""
 

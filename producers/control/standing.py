@@ -34,7 +34,7 @@ class GivenOrder:
     count: int = 1
 
 
-class StandingOrders:
+class OrderBook:
     """The orders that stand, read on from where the last look was. Not thread-safe.
 
     Cancels of single jobs are counted and not kept, unless they are asked for: there may be a great many.
@@ -92,7 +92,7 @@ def read_standing_orders(
     pipeline: Pipeline, cluster: ClusterSettings, verbs: Collection[str] = STANDING, *, with_jobs: bool = True
 ) -> list[ControlOrder]:
     """The orders of these verbs that stand, cancels of single jobs included or not. Raises as `read_log`."""
-    standing = StandingOrders(pipeline, cluster, verbs, with_jobs=with_jobs)
+    standing = OrderBook(pipeline, cluster, verbs, with_jobs=with_jobs)
     try:
         return standing.read()
     finally:

@@ -16,7 +16,7 @@ from stoker.producers import Producer
 from stoker.producers.control import Control, OrderUnconfirmed
 from stoker.producers.control.standing import (
     STANDING,
-    StandingOrders,
+    OrderBook,
     read_given_orders,
     read_standing_orders,
     read_workers,
@@ -170,7 +170,7 @@ def test_an_order_is_seen_as_soon_as_it_is_confirmed(cluster: ClusterSettings, n
     """By who looks next, as the next command of its operator does, also over a connection that is there already."""
     pipeline = declare(namespace, Journal())
     create(pipeline, cluster)
-    standing = StandingOrders(pipeline, cluster, STANDING)
+    standing = OrderBook(pipeline, cluster, STANDING)
     with Control(pipeline, cluster) as control:
         for number in range(20):
             order = control.pause(queue="work", key=f"k{number}").order
