@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..queue_status.fill import Fill
     from ..queue_status.holdup_reports import HoldupReport
     from ..queue_status.queues import Backlog, OffsetReading, QueueStatus
-    from ..queue_status.waiting_reports import WaitingCounts
+    from ..queue_status.waiting_reports import WaitingSum
     from ..statistics.reading import Statistics
 
 Complete = Callable[[Sequence["QueueStatus"]], list["QueueStatus"]]
@@ -293,7 +293,7 @@ def _fill_data(fill: Fill | None) -> dict[str, object]:
     }
 
 
-def _waits_data(waits: WaitingCounts | None) -> dict[str, object]:
+def _waits_data(waits: WaitingSum | None) -> dict[str, object]:
     if waits is None:
         return {"key": 0, "due": 0, "gates": {}}
     return {"key": waits.key, "due": waits.due, "gates": waits.gates}

@@ -29,7 +29,7 @@ from .fill import Fill, count_unfinished, fill_of
 from .holdup_reports import HoldupReport, Holdups, read_holdups
 from .queue_heads import read_heads
 from .standstill import Standstill, standstills, unexplained
-from .waiting_reports import WaitingCounts, sum_of
+from .waiting_reports import WaitingSum, sum_of
 
 USUAL: Final = frozenset({"running", "ready", "behind"})
 """States of jobs that hold up others for a while where jobs are long."""
@@ -125,7 +125,7 @@ class QueueStatus:
     pace: Pace | None
     obstacles: tuple[str, ...]
     holdups: tuple[HoldupReport, ...] = ()
-    waits: WaitingCounts | None = None
+    waits: WaitingSum | None = None
     fill: Fill | None = None
     retention: timedelta = timedelta.max
     orders: tuple[ControlOrder, ...] = ()

@@ -12,7 +12,7 @@ from ...consumers.inspection.waiting_counts import DUE, GATE, KEY, NEXT_DUE_AT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WaitingCounts:
+class WaitingSum:
     """How many jobs wait.
 
     Attributes:
@@ -61,7 +61,7 @@ def waiting_of(event: Mapping[str, Any]) -> WaitingReport:  # an Avro record: it
     return WaitingReport(queue=event["queue"], worker=event["worker"], at=event["at"], counts=counts)
 
 
-def sum_of(reports: Iterable[WaitingReport], queue: str, workers: Collection[str]) -> WaitingCounts | None:
+def sum_of(reports: Iterable[WaitingReport], queue: str, workers: Collection[str]) -> WaitingSum | None:
     """Sum up the reports of the workers in a queue's group; None where no job waits."""
     counts, due_at_s = Counter[str](), []
     for report in reports:
@@ -70,4 +70,4 @@ def sum_of(reports: Iterable[WaitingReport], queue: str, workers: Collection[str
             due_at_s += [at_s for reason, at_s in report.counts.items() if reason == NEXT_DUE_AT]
     gates = {reason.removeprefix(GATE): count for reason, count in counts.items() if reason.startswith(GATE)}
     next_due = datetime.fromtimestamp(min(due_at_s), UTC) if due_at_s else None
-    return WaitingCounts(key=counts[KEY], due=counts[DUE], gates=gates, next_due=next_due) if counts else None
+    return WaitingSum(key=counts[KEY], due=counts[DUE], gates=gates, next_due=next_due) if counts else None

@@ -16,7 +16,7 @@ from .errors import NoSuchDeadLetter
 from .selection import Selection
 from .stored_job import Ref, StoredJob, parse_ref, record_of
 from .topic_reader import ReadProgress, Span, TopicReader
-from .twins import Repetitions, Twins, attempt_digest
+from .twins import PossibleTwins, Twins, attempt_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,14 +88,14 @@ class DeadLetterReader:
         with TopicReader(self._cluster, self.queue.dead_topic) as reader:
             spans = reader.spans()
             settled = SettledDeadLetters({span.partition: span.start for span in spans}, action_id=action_id)
-            repetitions = Repetitions(sum(span.length for span in spans))
+            possible = PossibleTwins(sum(span.length for span in spans))
             for record in map(record_of, reader.read(spans, progress)):
                 if not is_disposition(record):
-                    repetitions.note(record)
+                    possible.note(record)
                 elif (disposition := disposition_of(record)) is not None:
                     settled.note(disposition)
-            doubtful = [span for span in spans if span.partition in repetitions.partitions]
-            twins = repetitions.twins(_dead_letters(reader, doubtful, progress))
+            doubtful = [span for span in spans if span.partition in possible.partitions]
+            twins = possible.twins(_dead_letters(reader, doubtful, progress))
             return DeadLetterView(spans=spans, settled=settled, twins=twins)
 
     def dead_letters(

@@ -51,7 +51,7 @@ class Twins:
         return self.of(ref)[0] == ref
 
 
-class Repetitions:
+class PossibleTwins:
     """The attempts that may have several dead letters, noted in a first reading.
 
     Attributes:

@@ -16,7 +16,7 @@ from stoker.operations.stored_jobs.dead_letters import DeadLetter, DeadLetterRea
 from stoker.operations.stored_jobs.dispositions import disposition_of
 from stoker.operations.stored_jobs.selection import Selection
 from stoker.operations.stored_jobs.stored_job import Ref, StoredJob
-from stoker.operations.stored_jobs.twins import Repetitions, attempt_digest
+from stoker.operations.stored_jobs.twins import PossibleTwins, attempt_digest
 from stoker.topology import ClusterSettings
 from stoker.topology.wire import headers as wire
 from stoker.topology.wire.ledger_names import attempt_name, deduplication_id
@@ -154,7 +154,7 @@ def test_few_dead_letters_are_doubted_and_no_twin_is_missed() -> None:
     """Of many dead letters in one filter, each repetition is found, and few others are held for the second reading."""
     stream = [dead(number) for number in range(MANY)]
     stream += [dead(number, offset=MANY + number) for number in range(0, MANY, 1_000)]
-    found = Repetitions(len(stream))
+    found = PossibleTwins(len(stream))
     for dead_letter in stream:
         found.note(dead_letter)
     assert len(found.digests) < MANY // 100
