@@ -15,7 +15,7 @@ AGAIN_S: Final = 1.0
 LAST_S: Final = 1.5
 
 
-class Turns(Protocol):
+class Driven(Protocol):
     """One object that a thread of its own drives. Both methods are called in that thread alone."""
 
     def turn(self) -> None:
@@ -26,15 +26,15 @@ class Turns(Protocol):
 
 
 class TurnThread:
-    """Drives `turns` until it is stopped.
+    """Drives one object until it is stopped.
 
     Args:
         on_crash: called when a turn ends in anything but an error of Kafka: a worker whose limits stand still must not
             look alive.
     """
 
-    def __init__(self, turns: Turns, name: str, on_crash: Callable[[BaseException], None]) -> None:
-        self._turns, self._name, self._on_crash = turns, name, on_crash
+    def __init__(self, driven: Driven, name: str, on_crash: Callable[[BaseException], None]) -> None:
+        self._driven, self._name, self._on_crash = driven, name, on_crash
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -56,11 +56,11 @@ class TurnThread:
         except BaseException as error:  # noqa: BLE001  # the owner decides what a crash of this thread means
             self._on_crash(error)
         finally:
-            self._turns.close()
+            self._driven.close()
 
     def _turn_or_rest(self) -> None:
         try:
-            self._turns.turn()
+            self._driven.turn()
         except KafkaException as failed:
             _LOGGER.debug("%s: %s", self._name, failed)
             self._stopped.wait(AGAIN_S)

@@ -179,8 +179,8 @@ class AsyncProducer:
         return future
 
     async def _admit(self, admission: Admission, call: JobCall) -> None:
-        turn = admission.turn_of(call)
-        while turn is not None and not turn.has_come():
+        waiting = admission.waiting_call(call)
+        while waiting is not None and not waiting.is_admitted():
             await asyncio.sleep(_FULL_PAUSE_S)
 
     async def _prepare(self, job_type: AnyJobType) -> None:
@@ -278,8 +278,8 @@ class AsyncProducer:
 
     async def _is_admitted(self, admission: Admission, run: BulkRun, call: JobCall) -> bool:
         try:
-            turn = admission.turn_of(call, in_bulk=True)
-            while turn is not None and not turn.has_come():
+            waiting = admission.waiting_call(call, in_bulk=True)
+            while waiting is not None and not waiting.is_admitted():
                 run.read_reports()
                 await asyncio.sleep(_FULL_PAUSE_S)
         except QueueFull as full:

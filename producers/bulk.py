@@ -249,8 +249,8 @@ def take_all(run: BulkRun, publisher: Publisher, calls: Iterable[JobCall]) -> No
 
 def _is_admitted(run: BulkRun, admission: Admission, call: JobCall) -> bool:
     try:
-        turn = admission.turn_of(call, in_bulk=True)
-        while turn is not None and not turn.has_come():
+        waiting = admission.waiting_call(call, in_bulk=True)
+        while waiting is not None and not waiting.is_admitted():
             run.wait_room()
     except QueueFull as full:
         run.refuse(call, full)

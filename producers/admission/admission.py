@@ -67,8 +67,8 @@ class Admission:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def turn_of(self, call: JobCall, *, may_wait: bool = True, in_bulk: bool = False) -> Turn | None:
-        """The turn of a call that is not admitted at once; None where it is.
+    def waiting_call(self, call: JobCall, *, may_wait: bool = True, in_bulk: bool = False) -> WaitingCall | None:
+        """The call, where it is not admitted at once; None where it is.
 
         A call that is admitted, and is not part of a bulk, goes on to `reporting`, or to `give_back`.
 
@@ -78,14 +78,14 @@ class Admission:
         """
         if call.job_type.queue.name not in self._doors:
             return None
-        turn = Turn(self, call, may_wait=may_wait, in_bulk=in_bulk)
-        return None if turn.has_come() else turn
+        waiting = WaitingCall(self, call, may_wait=may_wait, in_bulk=in_bulk)
+        return None if waiting.is_admitted() else waiting
 
     def admit(self, call: JobCall, *, may_wait: bool = True) -> None:
-        """Return when the call is admitted, at once where its queue has no bound; raises as `turn_of`."""
-        turn = self.turn_of(call, may_wait=may_wait)
-        while turn is not None and not turn.has_come():
-            self._wait_reading(turn)
+        """Return when the call is admitted, at once where its queue has no bound; raises as `waiting_call`."""
+        waiting = self.waiting_call(call, may_wait=may_wait)
+        while waiting is not None and not waiting.is_admitted():
+            self._wait_reading(waiting)
 
     def reporting(self, call: JobCall, settle: Settle) -> Settle:
         """`settle`, which also counts an admitted call as confirmed or failed."""
@@ -102,9 +102,9 @@ class Admission:
             with self._read:
                 door.note_ended()
 
-    def _wait_reading(self, turn: Turn) -> None:
+    def _wait_reading(self, waiting: WaitingCall) -> None:
         with self._read:
-            self._read.wait_for(lambda: self._stopped.is_set() or self.number(turn.queue) != turn.seen, _LOOK_S)
+            self._read.wait_for(lambda: self._stopped.is_set() or self.number(waiting.queue) != waiting.seen, _LOOK_S)
 
     def number(self, queue: Queue) -> int:
         """How many readings of the queue's depth there have been."""
@@ -218,7 +218,7 @@ class Admission:
             self._thread.join(_JOIN_S)
 
 
-class Turn:
+class WaitingCall:
     """One call that waits to be admitted.
 
     Attributes:
@@ -233,7 +233,7 @@ class Turn:
         self._began_at_s = self._unread_at_s = time.monotonic()
         self.seen = -1
 
-    def has_come(self) -> bool:
+    def is_admitted(self) -> bool:
         """Whether the call is admitted by now.
 
         Raises:

@@ -13,7 +13,7 @@ from stoker.consumers.turn_thread import TurnThread
 DEADLINE_S = 10.0
 
 
-class Turns:
+class Scripted:
     """Does as it is told, turn by turn."""
 
     def __init__(self, *ends: BaseException | None) -> None:
@@ -36,11 +36,11 @@ def test_a_failure_of_kafka_is_rested_and_others_end_the_thread(monkeypatch: pyt
     """After an error of Kafka the thread goes on; any other one is told to the worker, and the object is closed."""
     monkeypatch.setattr(turn_thread, "AGAIN_S", 0.001)
     fault, told = ZeroDivisionError("a fault of ours"), list[BaseException]()
-    turns = Turns(None, KafkaException(KafkaError(KafkaError._TRANSPORT)), None, fault)
-    thread = TurnThread(turns, "unit", told.append)
+    driven = Scripted(None, KafkaException(KafkaError(KafkaError._TRANSPORT)), None, fault)
+    thread = TurnThread(driven, "unit", told.append)
     thread.start()
-    assert turns.closed.wait(DEADLINE_S)
-    assert not turns.ends
+    assert driven.closed.wait(DEADLINE_S)
+    assert not driven.ends
     assert told == [fault]
     thread.stop()
 
@@ -48,10 +48,10 @@ def test_a_failure_of_kafka_is_rested_and_others_end_the_thread(monkeypatch: pyt
 def test_a_thread_that_is_stopped_closes_what_it_drives() -> None:
     """When `stop` has returned, the object has been closed, and no turn follows."""
     told = list[BaseException]()
-    turns = Turns()
-    thread = TurnThread(turns, "unit", told.append)
+    driven = Scripted()
+    thread = TurnThread(driven, "unit", told.append)
     thread.start()
-    assert turns.turned.acquire(timeout=DEADLINE_S)
+    assert driven.turned.acquire(timeout=DEADLINE_S)
     thread.stop()
-    assert turns.closed.is_set()
+    assert driven.closed.is_set()
     assert not told

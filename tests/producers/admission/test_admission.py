@@ -221,7 +221,7 @@ def test_a_queue_without_a_bound_costs_nothing(admissions: Make, reading: Readin
     @other.job(other.queue("free"))
     def send() -> None: ...
 
-    assert admission.turn_of(send.call()) is None
+    assert admission.waiting_call(send.call()) is None
     assert reading.count == 0
     assert bounded(other.queues.values()) == []
 
