@@ -40,7 +40,7 @@ class SlidingWindow(Meter):
         self._span_s = self._slice_s + per_s + margin_s(per_s)
 
     def change(self, limit: Limit, now_s: float) -> None:
-        """As `Meter` has it: a longer window holds what the shorter one remembers."""
+        """A longer window holds what the shorter one remembers."""
         assert isinstance(limit, Rate)
         former_slice_s = self._slice_s
         self._set(limit.count, limit.per.total_seconds())
@@ -49,7 +49,6 @@ class SlidingWindow(Meter):
             entry[0] += later_s
 
     def wait_s(self, cost: int, now_s: float) -> float:
-        """As `Meter` has it."""
         self._forget(now_s)
         excess = self._used + cost - self.count
         if excess <= 0:
@@ -61,12 +60,11 @@ class SlidingWindow(Meter):
         return self._span_s
 
     def room(self, now_s: float) -> int:
-        """As `Meter` has it."""
         self._forget(now_s)
         return self.count - self._used
 
     def takes(self, cost: int, now_s: float) -> bool:
-        """As `Meter` has it. Within the newest slice there is nothing to forget but what would give room."""
+        """Within the newest slice there is nothing to forget but what would give room."""
         if now_s < self._slice_ends_s and self._used + cost <= self.count:
             self._slices[-1][1] += cost
             self._used += cost
@@ -78,7 +76,6 @@ class SlidingWindow(Meter):
         return True
 
     def take(self, cost: int, now_s: float) -> None:
-        """As `Meter` has it."""
         begin_s = now_s // self._slice_s * self._slice_s
         if self._slices and self._slices[-1][0] >= begin_s:
             self._slices[-1][1] += cost
@@ -88,7 +85,6 @@ class SlidingWindow(Meter):
         self._used += cost
 
     def give_back(self, cost: int, now_s: float) -> None:
-        """As `Meter` has it."""
         for entry in reversed(self._slices):
             given = min(cost, int(entry[1]))
             entry[1] -= given
@@ -98,12 +94,11 @@ class SlidingWindow(Meter):
                 break
 
     def is_idle(self, now_s: float) -> bool:
-        """As `Meter` has it."""
         self._forget(now_s)
         return not self._used
 
     def level(self, now_s: float) -> Level:
-        """As `Meter` has it: a slice was used by its end, or by now."""
+        """A slice was used by its end, or by now."""
         self._forget(now_s)
         used = ((self._end_s(begin_s, now_s), int(used)) for begin_s, used in self._slices if used)
         return Level(at_s=now_s, used=tuple(used))
@@ -114,7 +109,6 @@ class SlidingWindow(Meter):
         return end_s if begin_s > now_s else min(now_s, end_s)
 
     def restore(self, level: Level) -> None:
-        """As `Meter` has it."""
         if level.tokens is not None:  # it was a bucket
             self.fill(level.at_s)
             return
@@ -148,7 +142,7 @@ class TokenBucket(Meter):
         self._capacity = max(1.0, burst - margin_s(per_s) / self._per_token_s)
 
     def change(self, limit: Limit, now_s: float) -> None:
-        """As `Meter` has it: a larger bucket fills up, a smaller one spills, and what is owed is forgiven."""
+        """A larger bucket fills up, a smaller one spills, and what is owed is forgiven."""
         assert isinstance(limit, Rate)
         assert limit.burst is not None
         self._fill_up(now_s)
@@ -157,22 +151,18 @@ class TokenBucket(Meter):
 
     @property
     def most(self) -> int:
-        """As `Meter` has it."""
         return max(1, int(self._capacity))
 
     def wait_s(self, cost: int, now_s: float) -> float:
-        """As `Meter` has it."""
         self._fill_up(now_s)
         lacking = cost - self._level
         return lacking * self._per_token_s if lacking > ROUNDING else 0.0
 
     def room(self, now_s: float) -> int:
-        """As `Meter` has it."""
         self._fill_up(now_s)
         return math.floor(self._level + ROUNDING)
 
     def takes(self, cost: int, now_s: float) -> bool:
-        """As `Meter` has it."""
         self._fill_up(now_s)
         if cost - self._level > ROUNDING:
             return False
@@ -180,26 +170,21 @@ class TokenBucket(Meter):
         return True
 
     def take(self, cost: int, now_s: float) -> None:
-        """As `Meter` has it."""
         self._fill_up(now_s)
         self._level -= cost
 
     def give_back(self, cost: int, now_s: float) -> None:
-        """As `Meter` has it."""
         self._level = min(self._capacity, self._level + cost)
 
     def is_idle(self, now_s: float) -> bool:
-        """As `Meter` has it."""
         self._fill_up(now_s)
         return self._level >= self._capacity - ROUNDING
 
     def level(self, now_s: float) -> Level:
-        """As `Meter` has it."""
         self._fill_up(now_s)
         return Level(at_s=now_s, tokens=self._level)
 
     def restore(self, level: Level) -> None:
-        """As `Meter` has it."""
         if level.tokens is None:  # it was a window
             self.take(max(0, self.room(level.at_s)), level.at_s)
             return
@@ -223,35 +208,29 @@ class Slots(Meter):
         self.count, self._used = count, 0
 
     def change(self, limit: Limit, now_s: float) -> None:
-        """As `Meter` has it: those that run keep their slots."""
+        """Jobs that run keep their slots."""
         self.count = limit.count
 
     def wait_s(self, cost: int, now_s: float) -> float:
-        """As `Meter` has it."""
         return 0.0 if self._used + cost <= self.count else math.inf
 
     def room(self, now_s: float) -> int:
-        """As `Meter` has it."""
         return self.count - self._used
 
     def takes(self, cost: int, now_s: float) -> bool:
-        """As `Meter` has it."""
         if self._used + cost > self.count:
             return False
         self._used += cost
         return True
 
     def take(self, cost: int, now_s: float) -> None:
-        """As `Meter` has it."""
         self._used += cost
 
     def give_back(self, cost: int, now_s: float) -> None:
-        """As `Meter` has it."""
         self._used -= cost
 
     @property
     def has_slots(self) -> bool:
-        """As `Meter` has it."""
         return True
 
     def end(self, cost: int) -> bool:
@@ -268,7 +247,6 @@ class Slots(Meter):
         return
 
     def is_idle(self, now_s: float) -> bool:
-        """As `Meter` has it."""
         return not self._used
 
 

@@ -83,25 +83,21 @@ class ReservedMeter(Meter):
         self._left, self._sent, self._was_exceeded = 0, None, False
 
     def end(self, cost: int) -> bool:
-        """As `Meter` has it."""
         return False
 
     @property
     def count(self) -> int:  # type: ignore[override]  # it follows the limit that is in force
-        """As `Meter` has it."""
         return self._inner.count
 
     @property
     def most(self) -> int:
-        """As `Meter` has it."""
         return self._inner.most
 
     def change(self, limit: Limit, now_s: float) -> None:
-        """As `Meter` has it."""
         self._inner.change(limit, now_s)
 
     def wait_s(self, cost: int, now_s: float) -> float:
-        """As `Meter` has it: where there is room, the reservation decides."""
+        """Where there is room, the reservation decides."""
         wait_s = self._inner.wait_s(cost, now_s)
         if wait_s <= 0.0 and self.is_known and self._left_at(now_s) >= cost:
             return 0.0
@@ -111,19 +107,16 @@ class ReservedMeter(Meter):
         return wait_s
 
     def room(self, now_s: float) -> int:
-        """As `Meter` has it."""
         return min(self._inner.room(now_s), self._left_at(now_s)) if self.is_known else 0
 
     def free(self, now_s: float) -> int:
-        """As `Meter` has it."""
         return self._inner.room(now_s)
 
     def free_in_s(self, cost: int, now_s: float) -> float:
-        """As `Meter` has it."""
         return self._inner.wait_s(cost, now_s)
 
     def takes(self, cost: int, now_s: float) -> bool:
-        """As `Meter` has it. While much is left of a reservation that is new, there is nothing to be written."""
+        """While much is left of a reservation that is new, there is nothing to be written."""
         left = self._left - cost
         if left > self._low and now_s < self._quiet_until_at_s and self._inner.takes(cost, now_s):
             self._left = left
@@ -133,7 +126,7 @@ class ReservedMeter(Meter):
         return super().takes(cost, now_s)
 
     def take(self, cost: int, now_s: float) -> None:
-        """As `Meter` has it; where the limit is lifted, also more than is reserved."""
+        """Where the limit is lifted, a job may take more than is reserved."""
         self._inner.take(cost, now_s)
         self._note_speed(cost, now_s)
         left = self._left_at(now_s) - cost
@@ -147,21 +140,17 @@ class ReservedMeter(Meter):
             self._wanting.add(self)
 
     def give_back(self, cost: int, now_s: float) -> None:
-        """As `Meter` has it."""
         self._inner.give_back(cost, now_s)
         self._left += cost
         self._spent -= cost
 
     def is_idle(self, now_s: float) -> bool:
-        """As `Meter` has it."""
         return self._inner.is_idle(now_s) and self._sent is None and not self._left_at(now_s) and not self._was_exceeded
 
     def level(self, now_s: float) -> Level:
-        """As `Meter` has it."""
         return self._inner.level(now_s)
 
     def restore(self, level: Level) -> None:
-        """As `Meter` has it."""
         self._inner.restore(level)
 
     # ---- reservations

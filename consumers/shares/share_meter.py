@@ -64,7 +64,7 @@ class ShareMeter(Meter):
         self._speed_at_s = -math.inf
 
     def change(self, limit: Limit, now_s: float) -> None:
-        """As `Meter` has it: what is held was given by the former limit, so it is returned."""
+        """A grant that is held was given under the former limit, so it is returned."""
         self._expire(now_s)
         if limit.count <= self.count:
             self._most = 0  # a slot that becomes free is returned, until the giver has answered
@@ -73,12 +73,10 @@ class ShareMeter(Meter):
 
     @property
     def most(self) -> int:
-        """As `Meter` has it."""
         return self._clip
 
     @property
     def has_slots(self) -> bool:
-        """As `Meter` has it."""
         return self._is_slots
 
     @property
@@ -92,17 +90,15 @@ class ShareMeter(Meter):
         return self._granted - self.used - self.returned - self._running
 
     def wait_s(self, cost: int, now_s: float) -> float:
-        """As `Meter` has it: the next grant decides."""
+        """The next grant decides."""
         self._expire(now_s)
         return 0.0 if self.held >= cost else math.inf
 
     def room(self, now_s: float) -> int:
-        """As `Meter` has it."""
         self._expire(now_s)
         return self.held
 
     def take(self, cost: int, now_s: float) -> None:
-        """As `Meter` has it."""
         self._last_use_at_s = now_s
         self._begun += cost
         if self._is_slots:
@@ -112,7 +108,6 @@ class ShareMeter(Meter):
         self._granted = max(self._granted, self.used + self.returned + self._running)  # more where it is lifted
 
     def give_back(self, cost: int, now_s: float) -> None:
-        """As `Meter` has it."""
         if self._is_slots:
             self.end(cost)
         else:
@@ -135,7 +130,7 @@ class ShareMeter(Meter):
         return
 
     def is_idle(self, now_s: float) -> bool:
-        """As `Meter` has it; the giver is to have the last report, and forgets its session later."""
+        """The giver is to have the last report, and forgets its session later."""
         self._expire(now_s)
         is_reported = self.written == (self.used, self.returned, self.used + self.returned)
         is_empty = not (self.held or self._running or self._orphans)
