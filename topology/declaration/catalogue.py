@@ -40,12 +40,18 @@ class CataloguedSlo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CataloguedJobType:
-    """One job type. `tiers` are those that its failures climb, as in topic names; `key`, `tenant`: how each is made.
-    `unique` is how its jobs are unique, in words; empty where they are not. `limits` are its own, in words, by name.
-    `breaker` and `dead_guard` are in words as well, empty where there is none. `on_dead` and `on_late` are the names of
-    job types; with `story_arguments`, they are given the arguments.
+    """One job type, as it is declared.
 
-    `isolation` is `process` or `none`; `memory_limit_bytes` is that of an isolated job, None for no limit.
+    Attributes:
+        on_dead, on_late: the names of job types; empty where there is none.
+        story_arguments: whether stories have the arguments.
+        key, tenant: how each is made.
+        unique: how its jobs are unique, in words; empty where they are not.
+        limits: {name: limit, in words} of its own.
+        breaker, dead_guard: in words; empty where there is none.
+        isolation: `process` or `none`.
+        memory_limit_bytes: that of an isolated job; None for no limit.
+        tiers: those that its failures climb, as in topic names.
     """
 
     name: str
