@@ -87,7 +87,7 @@ class Line:
             events=SettledEvents(publish=lambda _event: None),
             on_settled=self._settled.append,
         )
-        self._settle_step = SettleStep(queue, ledgers, self._lanes, self._settler, Excuse(queue))
+        self._settle_step = SettleStep(self._context, self._lanes, self._settler, Excuse(queue))
 
     def carry(self, messages: list[Message]) -> None:
         """Take a handful of messages all the way."""

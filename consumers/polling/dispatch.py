@@ -112,17 +112,8 @@ class Dispatch:
         self.ready = ReadyRecords(Priorities(queue.priorities)) if queue.priorities else None
         self.lanes, wait_at_gates = self._make_lanes(limits)
         self.excuse = Excuse(queue)
-        settle_step = SettleStep(
-            queue,
-            step_context.ledgers,
-            self.lanes,
-            settler,
-            self.excuse,
-            step_context.unique,
-            step_context.guards,
-        )
-        if queue.fairness is not None:
-            settle_step.note_ended = self._note_left
+        note_ended = None if queue.fairness is None else self._note_left
+        settle_step = SettleStep(step_context, self.lanes, settler, self.excuse, note_ended=note_ended)
         self.pipe = Pipe(
             step_context,
             settle=settle_step.settle,

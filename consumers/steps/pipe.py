@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
-from ...topology import Queue
 from ...topology.wire.headers import JOB_TYPE
-from ..breakers.dead_guards import NO_GUARDS, DeadGuards
 from ..gates.gate import Wait
 from ..gates.gate_row import GateRow
 from ..job.run import Run
@@ -184,25 +182,24 @@ class Pipe:
 class SettleStep:
     """The last step, *settle*: hands outcomes to the settler, and lets the next record of the lane run.
 
-    Attributes:
+    Args:
         note_ended: called for records that leave their runner with an outcome; None where nobody counts them.
     """
 
     def __init__(
         self,
-        queue: Queue,
-        ledgers: Mapping[int, Ledger],
+        step_context: StepContext,
         lanes: Lanes,
         settler: Settler,
         excuse: Excuse,
-        unique: Callable[[int], UniqueJobs | None] = lambda _partition: None,
-        guards: DeadGuards = NO_GUARDS,
+        *,
+        note_ended: NoteLeft | None = None,
     ) -> None:
-        self._queue = queue
-        self._guards = guards
-        self.note_ended: NoteLeft | None = None
-        self._unique = unique if queue.unique else None
-        self._ledgers = ledgers
+        self._queue = queue = step_context.queue
+        self._guards = step_context.guards
+        self._note_ended = note_ended
+        self._unique = step_context.unique if queue.unique else None
+        self._ledgers = step_context.ledgers
         self._lanes = lanes
         self._settler = settler
         self._excuse = excuse
@@ -222,8 +219,8 @@ class SettleStep:
         self._settler.hand_in(record, outcome)  # before the ledger has it: a repetition must not be settled first
         if ledger is not None:
             _remember(record, outcome, ledger)
-        if self.note_ended is not None:
-            self.note_ended((record,))
+        if self._note_ended is not None:
+            self._note_ended((record,))
         self._lanes.finish(record, outcome)
 
     def settle_done(self, records: list[Record]) -> None:
@@ -233,8 +230,8 @@ class SettleStep:
             ledger = self._ledgers.get(partition)
             if ledger is not None:
                 ledger.add_jobs(names)
-        if self.note_ended is not None:
-            self.note_ended(records)
+        if self._note_ended is not None:
+            self._note_ended(records)
         self._lanes.release_all(records)
 
     def _note(self, record: Record, outcome: Outcome, unique: UniqueJobs | None, ledger: Ledger | None) -> None:

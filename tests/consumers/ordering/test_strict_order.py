@@ -104,9 +104,8 @@ def test_a_key_goes_on_after_a_dead_letter_only_when_that_is_durable(outcome: Ou
 def test_a_retry_that_is_here_before_its_runner_goes_on_is_awaited_no_more() -> None:
     """One that is due at once comes back within the time that a runner may have to wait for the interpreter."""
     scene = Scene()
-    queue, ledgers = scene.delivery.queue, scene.delivery.step_context.ledgers
     settler = cast(Settler, Quick(lambda record: _let_go(scene.lanes.add([scene.retry(record)]))))
-    settle_step = SettleStep(queue, ledgers, scene.lanes, settler, Excuse(queue))
+    settle_step = SettleStep(scene.delivery.step_context, scene.lanes, settler, Excuse(scene.delivery.queue))
     first, second = scene.job(0), scene.job(1)
     scene.lanes.add([first, second])
     settle_step.settle(first, failed())
