@@ -7,8 +7,8 @@ from typing import Any
 
 from ..topology import JobType
 from .isolation.runners import IsolatedRunners
-from .polling.dispatch import RunnerParts
 from .records.record import Record
+from .runner_parts import RunnerParts
 from .runners.async_runners import AsyncRunners
 from .runners.async_slots import AsyncSlot
 from .runners.kinds import Runners

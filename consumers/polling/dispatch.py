@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from ...schemas import wire_text
 from ...topology.wire.headers import JOB_ID
@@ -23,12 +22,13 @@ from ..ordering.key_lanes import KeyLanes
 from ..ordering.parking import ParkingLimits
 from ..ordering.strict_lanes import StrictLanes
 from ..priorities.lanes import PriorityLanes
-from ..priorities.ready import PriorityReady, ReadyRecords
+from ..priorities.ready import ReadyRecords
 from ..records.assignment import Assignment
 from ..records.job_fields import job_fields
 from ..records.priorities import Priorities
 from ..records.record import Record
-from ..runners.kinds import RunnerRow, Runners
+from ..runner_parts import MakeRunners, RunnerParts
+from ..runners.kinds import RunnerRow
 from ..runners.watchdog import Watchdog
 from ..settings import WorkerSettings
 from ..settling.event_publisher import EventPublisher
@@ -50,23 +50,6 @@ FLOODS_SHARE: Final = 0.75
 """Tenants with very many jobs have so much of the bound on jobs in memory once more for themselves, together."""
 TENANTS_TURN: Final = Closed("fair", "its tenant has its turn: the runners are shared among tenants")
 BY_JOBS: Final = (TooManyStuck, LoopLost)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunnerParts:
-    """The parts that runners are made of; `pipe` carries each of their records, and `ready` are those of all kinds."""
-
-    step_context: StepContext
-    settings: WorkerSettings
-    pipe: Pipe
-    ready: ReadyRecords | None = None
-
-    def make_ready(self) -> PriorityReady | None:
-        """The ready records of one kind of runners; None where these come in the order in which they became ready."""
-        return None if self.ready is None else self.ready.make()
-
-
-MakeRunners = Callable[[RunnerParts], list[Runners[Any]]]
 
 
 class Dispatch:

@@ -114,7 +114,7 @@ FOLDERS = {
             "steps",
             "fairness",
         ),
-        *("isolation", "polling", "group", "inspection", "control", "schedules"),
+        *("runner_parts", "isolation", "polling", "group", "inspection", "control", "schedules"),
         *(
             "declared_gates",
             "declared_runners",

@@ -44,7 +44,7 @@ from stoker.consumers.partitions.start_positions import StartPosition
 from stoker.consumers.polling.backpressure import Backpressure
 from stoker.consumers.polling.calendar import Calendar
 from stoker.consumers.polling.completion import Completion
-from stoker.consumers.polling.dispatch import Dispatch, RunnerParts
+from stoker.consumers.polling.dispatch import Dispatch
 from stoker.consumers.polling.due_times import longest_wait_s
 from stoker.consumers.polling.ended_cancels import EndedCancels
 from stoker.consumers.polling.intake import Intake
@@ -57,6 +57,7 @@ from stoker.consumers.records.outcomes import DONE, Outcome
 from stoker.consumers.records.record import Record
 from stoker.consumers.records.reschedules import JobOrders, Reschedules
 from stoker.consumers.records.source import Priority, Reader
+from stoker.consumers.runner_parts import RunnerParts
 from stoker.consumers.runners.kinds import Runners
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.event_publisher import EventPublisher
