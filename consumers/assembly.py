@@ -18,6 +18,7 @@ from .declared_gates import GateParts, add_gates
 from .declared_runners import make_runners
 from .declared_writers import WriterParts, make_writers
 from .followers.late_jobs import LateJobs
+from .followers.late_notes import LateNotes
 from .followers.readiness import FollowerReadiness
 from .followers.story_records import StoryRecords
 from .gates.gate_row import GateRow
@@ -58,7 +59,6 @@ from .polling.poll_thread_state import PollThreadState
 from .polling.rebalance import Rebalance
 from .polling.settled import SettledBatches
 from .polling.tier_reader import PriorityReaders, TierReader
-from .records.record import Record
 from .records.reschedules import JobOrders
 from .records.source import Priority
 from .settings import WorkerSettings
@@ -135,14 +135,6 @@ class WorkerParts:
         check = KafkaCheck(self._pipeline, self._cluster, FOLLOWER_CHECK_S)
         self.followers = FollowerReadiness(self._pipeline, self.queue, self._store, check)
         self.stories = StoryRecords(self._pipeline, self.queue, self.followers)
-        make_late_producer = partial(settling_producer, self._cluster, f"{worker_id}-late")
-        self.late = LateJobs(
-            self._pipeline,
-            self.queue,
-            self.stories,
-            make_late_producer,
-            find_waiting=self._waiting_records,
-        )
         ended = EndedCancels(self.cancels, self.assignments.ledgers)
         self.settled = SettledBatches(self.instruments, ended, self.reschedules, self.spans)
         self.settler = Settler(
@@ -169,9 +161,6 @@ class WorkerParts:
             ),
         )
 
-    def _waiting_records(self) -> list[Record]:
-        return self.dispatch.waiting_records()
-
     def _add_running(self) -> None:
         """Make lanes, gates and runners, which take a record through its steps."""
         gates = GateRow(is_cancelled=lambda record: self.cancels.has(record, self.queue.name))
@@ -190,6 +179,7 @@ class WorkerParts:
         )
         waits = SchemaWaits(self._store, self.queue.name, gates)
         self.decoder = Decoder(self._store, learn=waits.learn)
+        late = LateNotes(self._pipeline, self.queue)
         step_context = StepContext(
             queue=self.queue,
             job_types=self._pipeline.job_types,
@@ -202,7 +192,7 @@ class WorkerParts:
             reschedules=self.reschedules,
             dependencies=make_dependencies(self._watch.breakers),
             guards=self._watch.guards,
-            note_begun=self.late.note if self.late.is_declared else None,
+            note_begun=late.note if late.is_declared else None,
             spans=self.spans,
         )
         self.dispatch = Dispatch(
@@ -214,6 +204,8 @@ class WorkerParts:
             waits=waits,
             make_runners=make_runners,
         )
+        make_late_producer = partial(settling_producer, self._cluster, f"{self.settings.worker_id}-late")
+        self.late = LateJobs(self.queue, late, self.stories, make_late_producer, self.dispatch.waiting_records)
 
     def _add_counting(self) -> None:
         """Make the parts that count the records in memory, and those that are complete."""

@@ -11,29 +11,24 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ...producers.delivery import why_unconfirmed
-from ...topology import Pipeline, Queue
-from ...topology.wire.headers import JOB_TYPE
+from ...topology import Queue
 from .. import log_keys
 from ..records.assignment import Place
 from ..records.record import Record
 from ..settling.outgoing import OutgoingRecord, produce
-from .stories import since_of
+from .late_notes import MOST_WAITING, LateNotes
 from .story_records import StoryRecords
-from .young_jobs import YoungJobs
 
 _LOGGER = logging.getLogger("stoker.followers")
 
 POLL_S: Final = 0.1
 AT_STOP_S: Final = 2.0
-MOST_WAITING: Final = 10_000
-"""So many followers wait to be written at the most; of further late jobs the worker logs how many have none."""
 MOST_KNOWN: Final = 50_000
 """Of so many late jobs the process remembers that they have a follower; the ledger knows it of the others."""
 
@@ -42,24 +37,21 @@ LOOK_S: Final = 1.0
 LOOKING_SHARE: Final = 0.02
 """Of the thread's time at the most, and so of the interpreter's: where very many jobs wait, looks are rarer."""
 
-Late = tuple[Record, datetime]
-
 
 class LateJobs:
-    """The late jobs of one queue's worker. `note` is called by runners.
+    """The thread of one queue's worker that writes the followers of late jobs.
 
     Attributes:
-        is_declared: whether the queue or a job type of it has `on_late`; else nothing here costs anything.
         crashed: why the thread has ended; None while it goes on.
     """
 
     def __init__(
         self,
-        pipeline: Pipeline,
         queue: Queue,
+        notes: LateNotes,
         stories: StoryRecords,
         make_producer: Callable[[], Producer],
-        find_waiting: Callable[[], list[Record]] = list,
+        find_waiting: Callable[[], list[Record]],
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Begin with nothing.
@@ -67,47 +59,22 @@ class LateJobs:
         Args:
             find_waiting: the records that wait in memory, and have not begun before it is called.
         """
-        self._late_s = {name.encode(): one.late_s for name, one in pipeline.job_types.items()}
-        self._late_s_of_others = queue.late_s
         self._queue, self._stories, self._make_producer, self._clock = queue.name, stories, make_producer, clock
-        self._waiting: deque[Late] = deque()
+        self._notes, self._waiting, self._wake = notes, notes.waiting, notes.wake
         self._find_waiting = find_waiting
         self._found: set[Place] = set()
         self._next_look_at_s = 0.0
         self._known: dict[str, None] = {}
         self._unconfirmed: deque[OutgoingRecord] = deque()
         self._under_way = 0
-        self._lost = 0
         self._producer: Producer | None = None
-        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"stoker-late-{queue.name}", daemon=True)
-        own = [queue.late_s, *(one.late_s for one in pipeline.job_types.values() if one.queue is queue)]
-        self.is_declared = any(late_s is not None for late_s in own)
-        bounds_s = [late_s for late_s in (queue.late_s, *self._late_s.values()) if late_s is not None]
-        self._young = YoungJobs(min(bounds_s, default=0.0))
         self.crashed: BaseException | None = None
-
-    def note(self, record: Record) -> None:
-        """Look whether the job of a record that begins is late; never blocks."""
-        now_s = self._clock()
-        if not self._is_late(record, now_s):
-            return
-        if len(self._waiting) >= MOST_WAITING:
-            self._lost += 1
-            return
-        self._waiting.append((record, datetime.fromtimestamp(now_s, UTC)))
-        self._wake.set()
-
-    def _is_late(self, record: Record, now_s: float) -> bool:
-        if self._young.has(record, now_s):
-            return False
-        late_s = self._late_s.get(record.header(JOB_TYPE) or b"", self._late_s_of_others)
-        since = None if late_s is None else since_of(record)
-        return late_s is not None and since is not None and now_s - since.timestamp() > late_s
 
     def start(self) -> None:
         """Begin to write followers, where any are declared."""
-        if self.is_declared:
+        if self._notes.is_declared:
             self._thread.start()
 
     def stop(self) -> None:
@@ -146,11 +113,8 @@ class LateJobs:
         now_s, still = self._clock(), set[Place]()
         for record in self._find_waiting():
             place = record.assignment, record.offset
-            if place in self._found:
+            if place in self._found or self._notes.note_waiting(record, now_s):
                 still.add(place)
-            elif len(self._waiting) < MOST_WAITING // 2 and self._is_late(record, now_s):
-                still.add(place)
-                self._waiting.append((record, datetime.fromtimestamp(now_s, UTC)))
         self._found = still
         self._next_look_at_s = time.monotonic() + max(LOOK_S, (time.monotonic() - began_at_s) / LOOKING_SHARE)
 
@@ -162,12 +126,12 @@ class LateJobs:
             self._write(self._unconfirmed.popleft())
         if self._producer is not None:
             self._producer.poll(0)
-        if self._lost:
+        if self._notes.lost:
             _LOGGER.error(
-                "%d late jobs of queue %s have no follower: more than %d wait to be written", self._lost, self._queue,
-                MOST_WAITING, extra={log_keys.QUEUE: self._queue},
+                "%d late jobs of queue %s have no follower: more than %d wait to be written", self._notes.lost,
+                self._queue, MOST_WAITING, extra={log_keys.QUEUE: self._queue},
             )  # fmt: skip
-            self._lost = 0
+            self._notes.lost = 0
 
     def _plan(self) -> None:
         """Make the records of followers, as far as these are ready."""
