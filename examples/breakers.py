@@ -11,15 +11,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
+from examples.embedded import count, wait_until
 from stoker.consumers import DependencyDown, Worker, current_job
 from stoker.producers import Producer
 from stoker.topology import Breaker, ClusterSettings, Pipeline, RetryPolicy
 
-DEADLINE_S: Final = 60.0
 ORDERS: Final = 200
 OUTAGE_S: Final = 4.0
 
@@ -90,24 +89,6 @@ def main() -> None:
 def waiting(worker: Worker) -> int:
     """How many jobs wait for a breaker."""
     return sum(gated.count for gated in worker.inspect()[0].gated if gated.word == "breaker")
-
-
-def count(worker: Worker, outcome: str) -> int:
-    """How many jobs have ended so."""
-    return worker.snapshot()[0].outcomes.get(outcome, 0)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait until it holds.
-
-    Raises:
-        TimeoutError: it did not in a minute.
-    """
-    give_up_at_s = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > give_up_at_s:
-            raise TimeoutError("the jobs did not come so far in a minute")
-        time.sleep(0.02)
 
 
 if __name__ == "__main__":

@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Final
 
+from examples.embedded import DEADLINE_S, wait_until
 from stoker.consumers import JobCancelled, Worker, current_job
 from stoker.producers import Producer
 from stoker.producers.control import Control, OrderReceipt
 from stoker.producers.control.standing import as_given, read_given_orders
 from stoker.topology import ClusterSettings, Pipeline
-
-DEADLINE_S: Final = 60.0
 
 pipeline = Pipeline(os.environ.get("ORDERS_NAMESPACE", "orders"), description="mails of a small shop")
 mails = pipeline.queue("mails", partitions=2)
@@ -110,15 +107,6 @@ def ended(worker: Worker) -> int:
     """How many jobs are done or cancelled."""
     outcomes = worker.snapshot()[0].outcomes
     return outcomes.get("Done", 0) + outcomes.get("Cancelled", 0)
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Wait for what the worker does."""
-    give_up_at_s = time.monotonic() + DEADLINE_S
-    while not is_so():
-        if time.monotonic() > give_up_at_s:
-            raise TimeoutError("the worker did not get that far")
-        time.sleep(0.05)
 
 
 def show_log(cluster: ClusterSettings) -> None:

@@ -10,16 +10,12 @@ declared ones, and does what an operator does with `stoker schedules`.
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Final
 
+from examples.embedded import wait_until
 from stoker.consumers import Worker, current_job
 from stoker.producers.schedules import Schedules
 from stoker.topology import ClusterSettings, JobCall, Pipeline, cron, every
-
-DEADLINE_S: Final = 60.0
 
 pipeline = Pipeline(os.environ.get("REPORTS_NAMESPACE", "reports"), description="reports of a small shop")
 reports = pipeline.queue("reports", partitions=2)
@@ -62,15 +58,6 @@ def main() -> None:
             print("schedules:", [view.name for view in schedules.all()])
         finally:
             worker.stop()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait, for a minute at the most."""
-    give_up_at_s = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > give_up_at_s:
-            raise TimeoutError("no worker has done it")
-        time.sleep(0.05)
 
 
 if __name__ == "__main__":

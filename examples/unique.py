@@ -11,15 +11,12 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Final
 
+from examples.embedded import DEADLINE_S, count, wait_until
 from stoker.consumers import Worker
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Pipeline, Unique
-
-DEADLINE_S: Final = 60.0
 
 pipeline = Pipeline(os.environ.get("UNIQUE_NAMESPACE", "unique"), description="a shop that spares itself work")
 work = pipeline.queue("work", partitions=2)
@@ -102,24 +99,6 @@ def throttle(producer: Producer, worker: Worker) -> None:
     producer.enqueue(warn, "acme", "the disk is nearly full")
     producer.enqueue(warn, "acme", "the disk is full")
     wait_until(lambda: count(worker, "Done") + count(worker, "Cancelled") == before + 2)
-
-
-def count(worker: Worker, outcome: str) -> int:
-    """How many jobs have ended so."""
-    return worker.snapshot()[0].outcomes.get(outcome, 0)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait until it holds.
-
-    Raises:
-        TimeoutError: it did not in a minute.
-    """
-    give_up_at_s = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > give_up_at_s:
-            raise TimeoutError("the jobs did not come so far in a minute")
-        time.sleep(0.02)
 
 
 if __name__ == "__main__":
