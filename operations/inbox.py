@@ -65,7 +65,7 @@ class InboxTable:
     def count_older(self, than: datetime) -> int:
         """How many rows a prune would delete."""
         sql = f"SELECT count(*) FROM {quoted(self.name)} WHERE done_at < {self._mark}"
-        return int(self._run(sql, self._told(than)).fetchone()[0])
+        return int(self._run(sql, self._stored(than)).fetchone()[0])
 
     def prune(self, older_than: datetime, batch_rows: int = BATCH_ROWS) -> Iterator[int]:
         """Delete rows in batches, each a transaction of its own, so that no worker waits long; gives their sizes."""
@@ -74,7 +74,7 @@ class InboxTable:
         found = f"= ANY(ARRAY({old}))" if self.dialect == "postgresql" else f"IN ({old})"
         deleted = batch_rows
         while deleted >= batch_rows:
-            deleted = int(self._run(f"DELETE FROM {name} WHERE {row} {found}", self._told(older_than)).rowcount)
+            deleted = int(self._run(f"DELETE FROM {name} WHERE {row} {found}", self._stored(older_than)).rowcount)
             self.connection.commit()
             if deleted:
                 yield deleted
@@ -86,7 +86,7 @@ class InboxTable:
     def _mark(self) -> str:
         return "%s" if self.dialect == "postgresql" else "?"
 
-    def _told(self, instant: datetime) -> object:
+    def _stored(self, instant: datetime) -> object:
         """An instant as the column holds it."""
         return instant if self.dialect == "postgresql" else f"{instant.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
 

@@ -21,7 +21,7 @@ from .. import log_keys
 _LOGGER = logging.getLogger("stoker.followers")
 
 ASK_AGAIN_S: Final = 2.0
-TOLD_EVERY: Final = 30
+LOGGED_EVERY: Final = 30
 """A follower that is not ready is logged at once, and then after so many further attempts."""
 
 
@@ -76,7 +76,7 @@ class FollowerReadiness:
                 self._wake.clear()
                 missing = [found for name, found in list(self._wanted.items()) if name not in self._ready]
                 for follower in missing:
-                    self._prepare(follower, is_told=attempts % TOLD_EVERY == 0)
+                    self._prepare(follower, is_logged=attempts % LOGGED_EVERY == 0)
                 attempts += bool(missing)
                 if self._wanted.keys() <= self._ready:
                     self._wake.wait()
@@ -86,13 +86,13 @@ class FollowerReadiness:
             self.crashed = error
             raise
 
-    def _prepare(self, follower: AnyJobType, *, is_told: bool) -> None:
+    def _prepare(self, follower: AnyJobType, *, is_logged: bool) -> None:
         topic = follower.queue.topic
         try:
             self.partitions[topic] = self._check.partitions(topic)
             self.store.register(follower.contract, follower.compatibility)
         except (EnqueueError, StoreError, IncompatibleSchema, KafkaException) as fault:
-            if is_told and not self._stopping.is_set():
+            if is_logged and not self._stopping.is_set():
                 _LOGGER.error(
                     "jobs of type %r, which follow others, cannot be enqueued yet: %s. Failed jobs of the types that "
                     "name it are not settled until then, and all others go on",

@@ -110,7 +110,7 @@ def _print_status(table: str, found: OutboxStatus, *, is_working: bool) -> None:
         [(table, found.waiting, found.behind, found.failed, age_since(found.oldest_at), size)],
     )
     if found.beat is None or not is_working:
-        last = "" if found.beat_at is None else f"; the last one was heard {age_since(found.beat_at)} ago"
+        last = "" if found.beat_at is None else f"; the last one wrote a note {age_since(found.beat_at)} ago"
         echo_line(f"No relay works{last}: start `stoker outbox relay`.")
     else:
         beat = found.beat
