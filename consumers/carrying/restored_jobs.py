@@ -8,16 +8,18 @@ of its key may be among them: then the carried record goes to the end of that li
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable
 from itertools import groupby
 
 from confluent_kafka import Message
 
+from ..backlog.lane_backlog import line_of
 from ..gates.gate_row import GateRow
 from ..ordering.lanes import Lanes
-from ..partitions.carried import CarriedJobs
+from ..partitions.carried import CarriedJobs, lane_hash_of, place_of
 from ..records.assignment import Assignment
+from ..records.record import Record
 
 
 class RestoredJobs:
@@ -40,6 +42,23 @@ class RestoredJobs:
         for topic, part in ((self._main_topic, jobs), *jobs.beside.items()):
             if part.offsets:
                 self._waiting[topic, carried.partition] = carried, part, 0
+
+    def put_in(self, copy: Record) -> bool:
+        """Put a copy that takes no record's place behind those that wait; False where none was enqueued before it.
+
+        A worker that was cut off has written it when the others were known. It may be the second copy of one of them.
+        """
+        topic, partition, enqueued_at = place_of(copy.origin) or ("", -1, -1)
+        _, jobs, start = self._waiting.get((topic, partition), (None, None, 0))
+        if jobs is None or partition != copy.partition or enqueued_at < jobs.enqueued_at[start]:
+            return False
+        at = bisect_right(jobs.enqueued_at, enqueued_at, start)
+        jobs.enqueued_at.insert(at, enqueued_at)
+        jobs.lanes.insert(at, lane_hash_of(copy))
+        jobs.offsets.insert(at, copy.offset)
+        if jobs.lines:
+            jobs.lines.insert(at, line_of(copy.tenant))
+        return True
 
     def are_due(self, messages: Iterable[Message]) -> bool:
         """Whether some were enqueued before one of these, so that they are to be taken one by one."""

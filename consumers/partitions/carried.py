@@ -88,6 +88,11 @@ def copied_from(record: Record) -> PlaceOnLog | None:
     return place_of(record.header(CARRIED))
 
 
+def lane_hash_of(record: Record) -> int:
+    """The hash of a record's lane; of one without, that of a lane of its own."""
+    return hash_of(str(record) if record.lane is None else record.lane)
+
+
 def read_carried(
     consumer: Consumer,
     carried: Assignment,
@@ -141,7 +146,7 @@ class _Found:
         self._copied_from.append(offset)
 
     def _add_lane(self, record: Record) -> None:
-        self._lanes.append(hash_of(str(record) if record.lane is None else record.lane))
+        self._lanes.append(lane_hash_of(record))
         if self._is_fair:
             self._lines.append(line_of(record.tenant))
 

@@ -154,9 +154,12 @@ class Intake:
                 self._calendar.add(message, assignment)
             return
         record = Record(message, assignment)
-        left = None if assignment.source.is_entry else self._carrier.take(record)
+        if assignment.source.is_entry:
+            runnable.append(record)
+            return
+        left = self._carrier.take(record)
         if left is None:
-            if self._read_ahead is None or not self._put_in_line(record):
+            if not (self._restored_jobs.put_in(record) or self._put_in_line(record)):
                 runnable.append(record)
         elif left:
             self._backpressure.begin([record])

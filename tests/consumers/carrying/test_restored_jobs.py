@@ -15,6 +15,7 @@ from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.ordering.key_lanes import KeyLanes
 from stoker.consumers.partitions.carried import CarriedJobs, read_carried
 from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.record import Record
 from stoker.consumers.records.source import CARRIED
 from stoker.topology.wire import headers as wire
 from support.scenes.deliveries import declare, plain_record
@@ -93,6 +94,21 @@ def test_carried_jobs_come_into_their_lanes_in_step_with_the_main_topic() -> Non
     assert not restored
     assert [offset for _, offset in lanes.backlog.places()] == [4, 25, 2, 3]
     assert gates.take_opened(10) == [lane, lane]
+
+
+def test_a_copy_that_comes_late_has_its_place_among_those_that_wait() -> None:
+    """Behind the first copy of its job; where all that was enqueued before it is in its lane, it needs none."""
+    lanes = KeyLanes(lambda _records: None)
+    restored = RestoredJobs(MAIN, lanes, GateRow())
+    lane, brokers = hash_of(b"a"), SimBrokers(4_096)
+    restored.begin(CARRIED_0, CarriedJobs(9, array("q", [20, 30]), array("q", [lane] * 2), array("q", [7, 8])))
+    for enqueued_at in (30, 20, 10):
+        carry(brokers, b"a", f"{MAIN}/0/{enqueued_at}", f"{MAIN}/0/{enqueued_at}")
+    copies = [Record(message, CARRIED_0) for message in brokers.logs[TOPIC, 0].records.values()]
+    assert [restored.put_in(copy) for copy in copies] == [True, True, False]
+    restored.put_before(0, None)
+    assert [offset for _, offset in lanes.backlog.places()] == [7, 1, 8, 0]
+    assert not restored.put_in(copies[0])
 
 
 def test_those_of_a_partition_that_goes_away_are_forgotten() -> None:

@@ -113,6 +113,34 @@ def test_a_second_copy_of_a_former_owner_waits_in_the_line_of_its_tenant_as_well
     assert begun(play) == ["j0", "j1", "j2"]
 
 
+@pytest.mark.expected_errors("cannot be carried forward")
+@pytest.mark.parametrize("ordering", ["key", "strict"])
+@pytest.mark.parametrize("is_fair", [False, True])
+def test_a_second_copy_of_a_former_owner_waits_until_the_main_topic_has_come_so_far(
+    ordering: Ordering, *, is_fair: bool
+) -> None:
+    """The next owner has read the carried topic, in which copies have copies by now, and nothing of the main topic
+    yet, when the former one writes the last copies again."""
+    play, former = begin(Shape(ordering=ordering, is_fair=is_fair, is_short_lived=True), 3)
+    CLOCK.advance(OLD_S)
+    for _ in range(8):
+        play.turn(former)
+    assert sorted(carried(play)) == ["j1", "j2"]
+    former.carry_fates.extend(["unanswered", "unanswered"])
+    CLOCK.advance(OLD_S)
+    for _ in range(6):
+        former.reread()
+    assert sorted(carried(play)) == ["j1", "j1", "j2", "j2"]
+    process = take_over(play, former)
+    CLOCK.advance(1.0)
+    for _ in range(6):
+        former.reread()
+    assert sorted(carried(play)) == ["j1", "j1", "j1", "j2", "j2", "j2"]
+    process.fetch_delayed(20)
+    assert not process.startable
+    assert begun(play) == ["j0", "j1", "j2"]
+
+
 @pytest.mark.parametrize("ordering", ["key", "strict"])
 @pytest.mark.parametrize("is_cut_off", [False, True])
 @pytest.mark.parametrize("is_first", [False, True])
