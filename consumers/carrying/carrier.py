@@ -102,6 +102,7 @@ class Carrier:
         self._next: dict[Assignment, int] = {}
         self._reading: set[Place] = set()
         self._written: set[Place] = set()
+        self._unanswered: set[Place] = set()
         self._doubtful: dict[Place, None] = {}
         self._replaced: dict[Place, None] = {}
         self._gone: set[Place] = set()
@@ -116,7 +117,7 @@ class Carrier:
 
     def turn(self) -> list[Record]:
         """Go on for a moment; gives the records that have left the memory by that."""
-        if self._written and self._producer is not None:
+        if self._unanswered and self._producer is not None:
             self._producer.poll(0)
         if self._old:
             self._read_on()
@@ -212,6 +213,7 @@ class Carrier:
         if self._gates.keeps(place) or self._lanes.waits_aside(record):
             self._usual_bytes += (record.size_bytes - self._usual_bytes) / 16
             self._written.add(place)
+            self._unanswered.add(place)
             try:
                 produce(self._client(), copy_of(record, self._queue), partial(self._note_answer, place))
             except (BufferError, KafkaException) as failure:
@@ -223,15 +225,18 @@ class Carrier:
         return self._producer
 
     def _note_answer(self, place: Place, error: KafkaError | None, message: Message) -> None:
+        self._unanswered.discard(place)
         fault = why_unconfirmed(error, message)
         if fault is not None:
             self._note_refused(place, fault)
 
     def _note_refused(self, place: Place, error: KafkaError) -> None:
         self._written.discard(place)
+        self._unanswered.discard(place)
         _note(self._doubtful, place)
         if is_fatal(error):
             self._producer = None
+            self._unanswered.clear()  # it gives no answers any more
         now_s = self._clock()
         if now_s >= self._log_at_s:
             self._log_at_s = now_s + LOG_AGAIN_S
@@ -289,6 +294,10 @@ class Carrier:
     def is_copying(self, assignment: Assignment) -> bool:
         """Whether copies of its records are on their way, or may be."""
         return any(place[0] is assignment for place in (*self._written, *self._doubtful))
+
+    def awaits_answers(self, partition: int) -> bool:
+        """Whether copies of a partition number are on their way, those of former assignments included."""
+        return any(assignment.partition == partition for assignment, _ in self._unanswered)
 
     # ---- the end
 

@@ -26,19 +26,21 @@ from .tier_reader import TierReader, starts
 _LOGGER = logging.getLogger("stoker.worker")
 
 RETAKE_WITHIN_S: Final = 10.0
-"""So long a partition that is restored anew waits for its running jobs; those that go on are then settled as late."""
+"""So long a partition that is restored anew waits for its running jobs, and for the answers to its copies; jobs that go
+on are then settled as late."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Retake:
-    """A partition that is given up, to be taken again once its jobs have ended, or by the monotonic time."""
+    """A partition that is given up, to be taken again once nothing of it is on its way, or by the monotonic time."""
 
     leaving: list[Assignment]
     until_at_s: float
 
-    @property
-    def is_due(self) -> bool:
-        return time.monotonic() >= self.until_at_s or not any(a.unsettled for a in self.leaving)
+    def is_due(self, awaits_answers: Callable[[int], bool]) -> bool:
+        """Whether its jobs have ended, and no copy of a partition number is on its way, as far as it is to wait."""
+        is_over = time.monotonic() >= self.until_at_s
+        return is_over or not any(a.unsettled or awaits_answers(a.partition) for a in self.leaving)
 
 
 class Rebalance:
@@ -161,7 +163,7 @@ class Rebalance:
     def restore_anew(self, assignment: Assignment) -> None:
         """Give up a partition, with all of its tiers, and take it again: what its keys await is read anew.
 
-        It rests until its running jobs have ended, or for `RETAKE_WITHIN_S`.
+        It rests until its running jobs have ended, and its copies are answered, or for `RETAKE_WITHIN_S`.
         """
         topics = self._assignments.queue.job_topics
         leaving = self._leave([TopicPartition(topic, assignment.partition) for topic in topics])
@@ -173,8 +175,11 @@ class Rebalance:
         return min((retake.until_at_s for retake in self._retakes), default=None)
 
     def _retake_due(self, consumer: Consumer) -> None:
-        """Take partitions again whose jobs have ended, unless the group has taken them back meanwhile."""
-        due = [retake for retake in self._retakes if retake.is_due] if self._retakes else ()
+        """Take partitions again whose jobs have ended, unless the group has taken them back meanwhile.
+
+        Copies on their way must be there before the carried topic is read: their records may not come again.
+        """
+        due = [retake for retake in self._retakes if retake.is_due(self._carrier.awaits_answers)]
         for retake in due:
             self._retakes.remove(retake)
             leaving = [assignment for assignment in retake.leaving if assignment.is_active]

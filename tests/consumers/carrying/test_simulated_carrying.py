@@ -163,3 +163,28 @@ def test_a_copy_on_its_way_is_neither_early_nor_lost_where_offsets_go_back(
     process.fetch_delayed(20)
     assert not process.startable
     assert begun(play) == ["j0", "j1"]
+
+
+@pytest.mark.parametrize("ordering", ["key", "strict"])
+@pytest.mark.parametrize("is_cut_off", [False, True])
+def test_a_partition_whose_offsets_go_back_is_read_when_the_copies_on_their_way_are_there(
+    ordering: Ordering, *, is_cut_off: bool
+) -> None:
+    """A copy is with the client still when the topic goes back, or is cut off. It is written before the carried topic
+    is read, so that it has its place: later, it would count as one whose record is still to come."""
+    play, process = begin(Shape(ordering=ordering, is_short_lived=True, goes_back=True), 2)
+    CLOCK.advance(OLD_S)
+    while not process.carrier.is_copying(process.assignments.all()[0]):
+        process.reread()
+    assert carried(play) == []
+    play.world.go_back(0)
+    if is_cut_off:
+        del play.world.brokers.logs[play.world.queue.topic, 0].records[1]
+    process.fetch(20)
+    process.begin_restored()
+    assert not process.unrestored
+    process.reread()
+    assert carried(play) == ["j1"]
+    process.begin_restored()
+    assert process.unrestored
+    assert begun(play) == ["j0", "j1"]
