@@ -235,8 +235,7 @@ class Carrier:
         self._unanswered.discard(place)
         _note(self._doubtful, place)
         if is_fatal(error):
-            self._producer = None
-            self._unanswered.clear()  # it gives no answers any more
+            self._begin_with_new_client()
         now_s = self._clock()
         if now_s >= self._log_at_s:
             self._log_at_s = now_s + LOG_AGAIN_S
@@ -245,6 +244,14 @@ class Carrier:
                 "it when it has waited for %s in all", place[0].topic, place[0].partition, place[1],
                 self._queue.carried_topic, error.str(), self._queue.retention, extra={log_keys.QUEUE: self._queue.name},
             )  # fmt: skip
+
+    def _begin_with_new_client(self) -> None:
+        """Give a client up that has failed for good, and with it the answers to all that it was still to write."""
+        self._producer = None
+        for place in self._written:
+            _note(self._doubtful, place)
+        self._written.clear()
+        self._unanswered.clear()
 
     # ---- replace
 

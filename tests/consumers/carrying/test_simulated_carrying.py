@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import cast
 
 import pytest
+from confluent_kafka import KafkaError, Message, Producer
 
 from simulation.commands import Enqueue
 from simulation.play import Play
@@ -40,6 +42,24 @@ def carried(play: Play) -> list[str]:
     """The jobs of which copies are on the carried topic."""
     records = play.world.brokers.logs[play.world.queue.carried_topic, 0].records.values()
     return [dict(record.headers() or [])[JOB_ID].decode() for record in records]  # type: ignore[union-attr]
+
+
+class FailedClient:
+    """A client that fails for good: it says so of the first record, and of the others nothing any more."""
+
+    def __init__(self) -> None:
+        self.answers: list[Callable[[KafkaError, Message | None], None]] = []
+
+    def produce(self, *_: object, on_delivery: Callable[[KafkaError, Message | None], None], **__: object) -> None:
+        """Queue a record."""
+        self.answers.append(on_delivery)
+
+    def poll(self, _timeout_s: float) -> int:
+        """Give the answer."""
+        answers, self.answers = self.answers, []
+        for answer in answers[:1]:
+            answer(KafkaError(KafkaError._FATAL, "fenced", fatal=True), None)
+        return len(answers)
 
 
 def begun(play: Play) -> list[str]:
@@ -188,3 +208,21 @@ def test_a_partition_whose_offsets_go_back_is_read_when_the_copies_on_their_way_
     process.begin_restored()
     assert process.unrestored
     assert begun(play) == ["j0", "j1"]
+
+
+@pytest.mark.expected_errors("cannot be carried forward")
+def test_what_a_client_has_not_written_that_failed_for_good_is_carried_by_the_next_one() -> None:
+    """It never answers for the other records; they would be too old one day, and deleted."""
+    play, process = begin(Shape(is_short_lived=True), 3)
+    make_sound = process.carrier._make_producer
+    clients = [cast(Producer, FailedClient()), make_sound()]
+    process.carrier._make_producer = lambda: clients.pop(0)
+    CLOCK.advance(OLD_S)
+    for _ in range(3):
+        play.turn(process)
+    assert len(clients) == 1
+    for _ in range(4):
+        CLOCK.advance(1.0)
+        play.turn(process)
+    assert carried(play) == ["j1", "j2"]
+    assert begun(play) == ["j0", "j1", "j2"]
