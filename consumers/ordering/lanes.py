@@ -330,6 +330,7 @@ class Lanes(ABC):
         early, back = self.backlog.drop(assignments)
         if self._lines:
             left = Counter(lane_hash for _, lane_hash in self.backlog.items())
+            left.update(lane_hash for lane_hash, _ in back)
             self._lines = {line: left[line] for line in self._lines}
         early += [record for record in self._from_lines if record.assignment in assignments]
         self._from_lines = [record for record in self._from_lines if record.assignment not in assignments]

@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 from confluent_kafka import Message
 
+from stoker.consumers.backlog.lane_backlog import line_of
 from stoker.consumers.fairness.fair_queue import Load
 from stoker.consumers.fairness.looks import LOOKED_AT
 from stoker.consumers.fairness.read_ahead import FAST_PER_S, HOLD_FOR_S, LEAST_SHARE, UNREAD, ReadAhead
@@ -265,3 +266,15 @@ def test_partitions_that_leave_take_their_records_along(scene: Scene) -> None:
     scene.load(b"flood", 0)
     assert (scene.wanted(), scene.lanes.in_lines) == ([], 0)
     assert not scene.ahead.is_passing
+
+
+def test_lines_are_counted_right_where_one_of_two_partitions_leaves(scene: Scene) -> None:
+    """What had come before its turn comes at once, and is in no line any more."""
+    leaving, line = Assignment(2, "t", 1), line_of(b"flood")
+    scene.lanes.put_in_line(line, leaving, [7])
+    scene.lanes.put_in_line(line, scene.assignment, [3, 4])
+    scene.lanes.want_from_line(line, 2, 1)
+    assert scene.come_back(3) == []
+    scene.lanes.drop([leaving])
+    assert [record.offset for record in scene.lanes.take_from_lines()] == [3]
+    assert scene.lanes.in_lines == 1
