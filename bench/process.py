@@ -32,6 +32,7 @@ DOES: Final[dict[str, Callable[[Part, Say], Result]]] = {
     "each in a trace": traced.enqueue_each_in_a_trace,
     "each sampled": traced.enqueue_each_sampled,
     "drain sampled": traced.drain_sampled,
+    "drain exported": traced.drain_exported,
     "serve": working.serve,
     "stages": stages.carry,
     "drain bare": bare.drain,
