@@ -74,7 +74,7 @@ def test_an_inspection_reads_as_text() -> None:
     written: list[str] = []
     text_printer(written.append)([inspect()])
     assert written[0].splitlines() == [
-        "queue mails on host-1: 1 running, 0 ready, 0 parked, 0 held, 3 in flight; polled 0.1 s ago",
+        "queue mails on host-1: 1 running, 0 ready, 0 parked, 0 delayed, 3 in flight; polled 0.1 s ago",
         "  shop.mails/1 flowing: committed 40, lowest incomplete 42 for 12 s, 3 incomplete",
         "  stoker-run-mails-3 running: send job-7 key 'ada', attempt 2, shop.mails/1/42, for 12.0 s, 288.0 s left",
         "      progress: 3 of 10 (30 %)",

@@ -128,7 +128,7 @@ def test_jobs_whose_outcomes_could_not_be_written_do_not_start(
         "topology apply",
     ):
         assert part in message
-    assert len(told(caplog, "go on")) == 1
+    assert len(told(caplog, "could be restored")) == 1
 
 
 @pytest.mark.expected_errors("cannot be written", "have not confirmed")
