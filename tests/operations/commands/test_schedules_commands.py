@@ -56,7 +56,7 @@ def test_a_schedule_is_made_shown_changed_and_removed(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("a", "send_mail", "order_id=1"), "say when it fires"),
+        (("a", "send_mail", "order_id=1"), "set when it fires"),
         (("a", "send_mail", "order_id=1", "--cron", "0 3 * *"), "cannot be read"),
         (("a", "send_mail", "order_id=1", "--cron", "0 3 * * *", "--tz", "Berlin"), "did you mean Europe/Berlin"),
         (("a", "send_mail", "order_id=1", "--cron", "0 3 * * *", "--every", "5m"), "exclude each other"),
