@@ -21,8 +21,8 @@ from .outage import WorkerOutage
 _LOGGER = logging.getLogger("stoker.worker")
 
 MOST_EVENTS: Final = 10_000
-MOST_EVENTS_KBYTES: Final = 8_192
-"""Bounds on the events of one queue that are not confirmed yet."""
+MOST_EVENTS_KBYTES: Final = 16_384
+"""Bounds on the events of one queue that are not confirmed yet; jobs that do nothing make some 8 MB a second."""
 PREFETCH_KBYTES: Final = 16_384
 """Bound on prefetched records in memory, for the whole consumer."""
 FETCH_BYTES: Final = 2 * 1024 * 1024
