@@ -11,7 +11,7 @@ import pytest
 
 from simulation.clients import Fate, end_of
 from simulation.commands import Enqueue, Revoke
-from simulation.play import Play
+from simulation.play import KEYED, Play, begin
 from simulation.processes import SimProcess
 from simulation.virtual_time import CLOCK, virtual_time
 from simulation.world import Ending, Shape
@@ -21,8 +21,6 @@ from stoker.consumers.steps.schema_waits import AwaitedSchema
 from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.wire.headers import ERROR_STACK, JOB_ID
 
-KEYED = 0
-"""Of the world's keys: "a", on partition 0."""
 STRICT = Shape(ordering="strict")
 SHORT_LIVED = Shape(is_short_lived=True, goes_back=True)
 
@@ -32,14 +30,6 @@ def _no_real_time() -> Iterator[None]:
     """The worker asks the simulation's clock."""
     with virtual_time():
         yield
-
-
-def begin(shape: Shape, jobs: int) -> tuple[Play, SimProcess]:
-    """A process that has got so many jobs of one key."""
-    play = Play(shape)
-    play.carry_out(Enqueue([KEYED] * jobs, ""))
-    play.turn(play.alive[0])
-    return play, play.alive[0]
 
 
 def run_next(play: Play, process: SimProcess, ending: Ending, fates: Sequence[Fate] = ()) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from simulation.checks import check_counts, check_probes, check_rest
 from simulation.clients import Fate, ProcessKilled
 from simulation.commands import (
@@ -30,6 +32,9 @@ MOST_PROCESSES = 3
 MOST_JOBS = 30
 MOST_ROUNDS = 400
 QUIET_ROUNDS = 3
+
+KEYED: Final = 0
+"""Of the world's keys: "a", on partition 0, whose jobs are those of the tenant "a"."""
 
 
 class Play:
@@ -359,3 +364,12 @@ class Play:
         if due_s is not None:
             CLOCK.advance(max(0.0, due_s - CLOCK.time()) + 0.01)
         return due_s
+
+
+def begin(shape: Shape, jobs: int) -> tuple[Play, SimProcess]:
+    """A play with a process that has got so many jobs of one key, and has begun none."""
+    play = Play(shape)
+    play.carry_out(Enqueue([KEYED] * jobs, ""))
+    process = play.alive[0]
+    play.turn(process)
+    return play, process

@@ -8,16 +8,13 @@ from typing import cast
 import pytest
 from confluent_kafka import KafkaError, Message, Producer
 
-from simulation.commands import Enqueue
-from simulation.play import Play
+from simulation.play import Play, begin
 from simulation.processes import SimProcess
 from simulation.virtual_time import CLOCK, virtual_time
 from simulation.world import Shape
 from stoker.topology.declaration.queue import Ordering
 from stoker.topology.wire.headers import JOB_ID
 
-KEYED = 0
-"""Of the world's keys: "a", on partition 0, whose jobs are those of the tenant "a"."""
 OLD_S = 10.0
 """After it, what waits is carried forward."""
 
@@ -27,15 +24,6 @@ def _no_real_time() -> Iterator[None]:
     """The worker asks the simulation's clock."""
     with virtual_time():
         yield
-
-
-def begin(shape: Shape, jobs: int) -> tuple[Play, SimProcess]:
-    """A process that has got so many jobs of one key, and has begun none."""
-    play = Play(shape)
-    play.carry_out(Enqueue([KEYED] * jobs, ""))
-    process = play.alive[0]
-    play.turn(process)
-    return play, process
 
 
 def carried(play: Play) -> list[str]:
