@@ -8,9 +8,9 @@ a job costs half as much there.
 from __future__ import annotations
 
 import time
-from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from operator import sub
 from typing import Final, get_args
 
 from ...producers.metrics.catalogue import (
@@ -23,7 +23,7 @@ from ...producers.metrics.catalogue import (
     WAIT_BOUNDS_S,
     WAIT_SECONDS,
 )
-from ...producers.metrics.histogram import Histogram
+from ...producers.metrics.histogram import Histogram, bins_between, bins_of
 from ...producers.metrics.sample import Sample
 from ...topology.wire.headers import DUE, parse_instant
 from ..records.ended_columns import Lengths
@@ -74,26 +74,21 @@ class _Folded:
 
     def look(self, records: Sequence[Record]) -> list[Lengths]:
         """Read what is counted of jobs that are done; any thread may call it."""
-        layouts = {record.layout for record in records}
-        if len(layouts) == 1:
-            return self._look_alike(records, layouts.pop())
+        layouts = [record.layout for record in records]
+        if layouts and layouts.count(layouts[0]) == len(layouts):
+            return self._look_alike(records, layouts[0])
         found: list[Lengths] = []
-        for layout in layouts:
+        for layout in set(layouts):
             found += self._look_alike([record for record in records if record.layout is layout], layout)
         return found
 
     def fold(self, lengths: Iterable[Lengths]) -> None:
         """Count jobs that are done."""
-        of_types: dict[str, tuple[array[float], array[float]]] = {}
-        for name, waits_s, runs_s in lengths:
-            waits, runs = of_types.setdefault(name, (array("d"), array("d")))
-            waits.extend(waits_s)
-            runs.extend(runs_s)
-        for name, (waits, runs) in of_types.items():
+        for name, jobs, waits, runs in lengths:
             figures = self.types[name]
-            figures.done += len(runs)
-            figures.runs.fold(runs)
-            figures.waits.fold(waits)
+            figures.done += jobs
+            figures.runs.add(runs)
+            figures.waits.add(waits)
 
     def fold_run(self, record: Record) -> None:
         """Count the last run of a record, if there was one."""
@@ -119,12 +114,27 @@ class _Folded:
 
 
 def _lengths(name: str, records: Sequence[Record], layout: HeaderLayout) -> Lengths:
+    """Sort the waits and runs of jobs into buckets.
+
+    Short jobs that were run together lie in one bucket each way, which is seen by their first and last instants.
+    """
+    count = len(records)
+    began_s, ended_s = [record.began_at_s for record in records], [record.ended_at_s for record in records]
+    first_s, last_s = min(began_s), max(ended_s)
+    runs_s = list(map(sub, ended_s, began_s))
+    runs = bins_between(0.0, last_s - first_s, count, sum(runs_s), RUN_BOUNDS_S) or bins_of(runs_s, RUN_BOUNDS_S)
     shift_s = time.time() - time.monotonic()
+    waits = None
     if layout.is_of_first_run:
-        waits_s = [record.began_at_s + shift_s - record.timestamp_ms * 1e-3 for record in records]
-    else:
-        waits_s = [record.began_at_s + shift_s - _runnable_from_s(record) for record in records]
-    return Lengths(name, array("d", waits_s), array("d", [record.ended_at_s - record.began_at_s for record in records]))
+        written_ms = [record.timestamp_ms for record in records]
+        base_ms = min(written_ms)
+        most_s = first_s + shift_s - base_ms / 1e3  # of numbers that are small, so that no digit of their sum is lost
+        total_s = sum(began_s) - count * first_s + count * most_s - (sum(written_ms) - count * base_ms) / 1e3
+        least_s = first_s + shift_s - max(written_ms) / 1e3
+        waits = bins_between(least_s, most_s + last_s - first_s, count, total_s, WAIT_BOUNDS_S)
+    if waits is None:
+        waits = bins_of((record.began_at_s + shift_s - _runnable_from_s(record) for record in records), WAIT_BOUNDS_S)
+    return Lengths(name, count, waits, runs)
 
 
 class JobFigures:

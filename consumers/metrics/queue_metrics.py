@@ -75,13 +75,11 @@ class QueueMetrics:
 
     def _guarded_look(self, records: Sequence[Record]) -> Sequence[Lengths]:
         """Read what is counted of jobs; nothing once the metrics have failed."""
-        found: list[Lengths] = []
-
-        def look(some: Sequence[Record]) -> None:
-            found.extend(self._figures.look(some))
-
-        self._guarded(look)(records)
-        return found
+        try:
+            return () if self._has_failed else self._figures.look(records)
+        except Exception:  # noqa: BLE001  # as below
+            self._note_failure()
+            return ()
 
     def _guarded(self, fold: Callable[[_Jobs], None]) -> Callable[[_Jobs], None]:
         """Count until an error: it must not end the settling thread, and with it the worker."""
@@ -90,11 +88,14 @@ class QueueMetrics:
             try:
                 if not self._has_failed:
                     fold(jobs)
-            except Exception:
-                self._has_failed = True
-                _LOGGER.exception("the metrics of queue %r failed and count no more jobs; jobs go on", self._name)
+            except Exception:  # noqa: BLE001  # any fault of the metrics' own
+                self._note_failure()
 
         return fold_guarded
+
+    def _note_failure(self) -> None:
+        self._has_failed = True
+        _LOGGER.exception("the metrics of queue %r failed and count no more jobs; jobs go on", self._name)
 
     def samples(self) -> Iterator[Sample]:
         """The samples of this moment."""

@@ -7,11 +7,11 @@ itself is put together from the columns of many handfuls, by appending.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from ...producers.metrics.histogram import Bins
 from ...schemas import wire_text
 from ...schemas.jobs_ended import BETWEEN, JobsEnded, are_timed, indexed, joined, joined_keys, packed
 from ...topology.wire.headers import JOB_ID, REPLAY
@@ -20,11 +20,12 @@ from .record import Record, attempt_or_1, enqueued
 
 
 class Lengths(NamedTuple):
-    """How long some jobs of one type waited and ran, in seconds."""
+    """How long some jobs of one type waited and ran, in seconds, by the buckets of their histograms."""
 
     job_type: str
-    waits_s: array[float]
-    runs_s: array[float]
+    jobs: int
+    waits: Bins
+    runs: Bins
 
 
 class EndedColumns:

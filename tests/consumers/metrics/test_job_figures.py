@@ -6,6 +6,8 @@ import time
 from typing import Any, get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stoker.consumers.metrics.job_figures import UNKNOWN, JobFigures
 from stoker.consumers.records.outcomes import CancelReason, DeadReason, DeferReason
@@ -54,3 +56,35 @@ def test_both_threads_together_count_each_job(names: list[str]) -> None:
     for metric in (RUN_SECONDS, WAIT_SECONDS):
         values = [sample.value for sample in figures.samples() if sample.metric is metric]
         assert [sum(value.counts) for value in values if isinstance(value, HistogramValue)] == [31] * len(names)
+
+
+SECONDS = st.sampled_from([0.0, 0.0004, 0.001, 0.004, 0.02, 0.7, 40.0])
+
+
+@given(st.lists(st.tuples(SECONDS, SECONDS, SECONDS), min_size=1, max_size=40), st.booleans())
+def test_jobs_are_counted_together_as_one_by_one(jobs: list[tuple[float, float, float]], is_first_run: bool) -> None:
+    """Whether their waits and runs lie in one bucket each or in many, and whatever their headers tell."""
+    headers = {wire.JOB_TYPE: b"act"} if is_first_run else {wire.JOB_TYPE: b"act", wire.ATTEMPT: b"2"}
+    at_s, clock_s = time.time() - 1_000.0, time.monotonic() - 1_000.0
+    records = list[Record]()
+    for written_s, began_s, took_s in jobs:
+        record = declare().record(headers)
+        record.timestamp_ms = round((at_s + written_s) * 1e3)
+        record.began_at_s = clock_s + 50.0 + began_s + 0.0002  # off the bounds: two clocks differ by some microseconds
+        record.ended_at_s = record.began_at_s + took_s * 0.9
+        records.append(record)
+    together, single = JobFigures("work", ["act"]), JobFigures("work", ["act"])
+    together.fold_published(together.look(records))
+    for record in records:
+        single._settled.fold_run(record)
+    for metric in (RUN_SECONDS, WAIT_SECONDS):
+        one, other = lengths(together, metric), lengths(single, metric)
+        assert one.counts == other.counts
+        assert one.total == pytest.approx(other.total, abs=1e-3)
+
+
+def lengths(figures: JobFigures, metric: Any) -> HistogramValue:
+    """The only histogram of a metric."""
+    (found,) = (sample.value for sample in figures.samples() if sample.metric is metric)
+    assert isinstance(found, HistogramValue)
+    return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from stoker.consumers.records.record import Record
 from stoker.consumers.settling import done_jobs
 from stoker.consumers.settling.done_jobs import DoneJobs
 from stoker.producers import Producer
+from stoker.producers.metrics.histogram import Bins
 from stoker.schemas.jobs_ended import EndedJob, decode_jobs_ended, jobs_of
 from stoker.topology import ClusterSettings, RetryPolicy
 from stoker.topology.wire import headers as wire
@@ -27,6 +27,8 @@ from support.sight.events import done_jobs as done_jobs_on
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(120)
+
+NONE = Bins(0, (), 0.0)
 
 
 def a_record(headers: Mapping[str, bytes] | None = None, *, key: bytes | None = None, offset: int = 7) -> Record:
@@ -129,9 +131,9 @@ def test_each_job_is_counted_once_with_or_without_an_event(monkeypatch: pytest.M
     """Those with an event by the thread that makes it, also where that fails; those without room at once."""
     scene, record = Gathering(), a_record()
     counted, at_once = list[int](), list[int]()
-    scene.jobs.look = lambda records: [Lengths("work", array("d"), array("d", [0.5] * len(records)))]
-    scene.jobs.fold = lambda found: counted.extend(len(one.runs_s) for one in found)
-    scene.jobs.fold_given_up = lambda found: at_once.extend(len(one.runs_s) for one in found)
+    scene.jobs.look = lambda records: [Lengths("work", len(records), NONE, NONE)]
+    scene.jobs.fold = lambda found: counted.extend(one.jobs for one in found)
+    scene.jobs.fold_given_up = lambda found: at_once.extend(one.jobs for one in found)
     scene.jobs._is_closing.set()  # without the thread, so that they gather
     handful = a_handful(scene, 0)
     scene.jobs.add(handful)
