@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import pytest
 
+from stoker.consumers.kafka.clients import MOST_EVENTS, MOST_EVENTS_KBYTES
 from stoker.consumers.records.outcomes import DeadReason, DeferReason
 from stoker.operations.broker.errors import BrokerError
 from stoker.operations.broker.java import find_jars
@@ -97,6 +98,11 @@ def test_the_document_lists_every_reason() -> None:
     """Whoever reads `stoker-reason` finds its word."""
     missing = [word for word in (*get_args(DeadReason), *get_args(DeferReason)) if f"`{word}`" not in TEXT]
     assert not missing
+
+
+def test_the_documented_bound_on_events_is_that_of_their_client() -> None:
+    """Whoever counts events knows how many unconfirmed ones a worker keeps before it drops some."""
+    assert f"beyond {MOST_EVENTS:,} events or {MOST_EVENTS_KBYTES // 1_024} MiB" in " ".join(TEXT.split())
 
 
 def test_the_documented_bytes_are_those_of_the_contract() -> None:
