@@ -124,7 +124,12 @@ def _first_error(record: Record) -> HeaderList:
         (wire.FIRST_ERROR_TYPE, values.get(wire.FIRST_ERROR_TYPE) or values.get(wire.ERROR_TYPE)),
         (wire.FIRST_ERROR_MESSAGE, values.get(wire.FIRST_ERROR_MESSAGE) or values.get(wire.ERROR_MESSAGE)),
     )
-    return [(name, value[:FIRST_ERROR_BYTES]) for name, value in named if value]
+    return [(name, _first_characters(value)) for name, value in named if value]
+
+
+def _first_characters(value: bytes) -> bytes:
+    """As many whole characters as fit: a cut inside one would leave a value that is no UTF-8."""
+    return value[:FIRST_ERROR_BYTES].decode("utf-8", "ignore").encode()
 
 
 def _provenance(record: Record, context: SettlingContext) -> HeaderList:

@@ -23,6 +23,7 @@ from stoker.consumers.records.outcomes import (
 )
 from stoker.consumers.records.record import Record
 from stoker.consumers.records.source import Tier
+from stoker.consumers.settling.next_records import FIRST_ERROR_BYTES
 from stoker.consumers.settling.outgoing import OutgoingRecord
 from stoker.consumers.settling.writes import Writes, plan_writes
 from stoker.schemas.job_events import encode_event
@@ -206,6 +207,18 @@ def test_a_dead_letter_keeps_the_attempt_that_was_its_last() -> None:
     assert headers[wire.ATTEMPT] == b"5"
     assert headers[wire.REASON] == b"attempts-spent"
     assert wire.DUE not in headers
+
+
+@pytest.mark.parametrize("before", ["", "a"])
+def test_a_cut_first_error_is_still_utf_8(before: str) -> None:
+    """Its bound falls between two characters or into one, and the header is cut before that one."""
+    delivery = declare()
+    error = type("É" * 200, (Exception,), {})(before + "é" * 200)
+    failed = delivered_again(delivery, following(delivery, delivery.record(), retried(2, error)))
+    again = delivered_again(delivery, following(delivery, failed, retried(3)))
+    for first, name in ((wire.FIRST_ERROR_TYPE, wire.ERROR_TYPE), (wire.FIRST_ERROR_MESSAGE, wire.ERROR_MESSAGE)):
+        assert failed.headers[name].decode().startswith(again.headers[first].decode())
+        assert FIRST_ERROR_BYTES - 1 <= len(again.headers[first]) <= FIRST_ERROR_BYTES
 
 
 @pytest.mark.parametrize("name", ["snoozed", "deferred", "passed"])
