@@ -94,6 +94,14 @@ def test_the_document_lists_every_header_and_no_other() -> None:
     assert written == names
 
 
+def test_the_document_notes_utf_8_at_the_headers_that_may_have_it_and_at_no_other() -> None:
+    """A reader in another language decodes each value as it was written."""
+    rows = [line.split(" | ") for line in TEXT.splitlines() if line.startswith("| `") and "UTF-8" in line]
+    noted = {name for name, *_ in rows for name in re.findall(r"`((?:ce_|stoker-)[a-z-]+)`", name)}
+    noted |= set(re.findall(r"`(stoker-[a-z-]+)`, [^`]*\(UTF-8\)", TEXT))
+    assert noted == wire.UTF_8
+
+
 def test_the_document_lists_every_reason() -> None:
     """Whoever reads `stoker-reason` finds its word."""
     missing = [word for word in (*get_args(DeadReason), *get_args(DeferReason)) if f"`{word}`" not in TEXT]

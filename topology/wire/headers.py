@@ -1,9 +1,8 @@
 """The record headers of the wire contract, each listed once.
 
-CloudEvents 1.0 in Kafka's binary mode, W3C trace context, and Stoker's own. All values are ASCII except
-`stoker-tenant`, `stoker-unique`, `stoker-error-message`, `stoker-first-error-message`, `stoker-error-stack`,
-`stoker-owner`, `stoker-runbook` and `stoker-note`, which are UTF-8, and `stoker-order`, which is Avro. Instants are RFC
-3339 in UTC, such as `2013-01-01T05:17:00.250000Z`; numbers are decimal text. Unknown headers travel along untouched.
+CloudEvents 1.0 in Kafka's binary mode, W3C trace context, and Stoker's own. All values are ASCII except those of
+`UTF_8` and `stoker-order`, which is Avro. Instants are RFC 3339 in UTC, such as `2013-01-01T05:17:00.250000Z`; numbers
+are decimal text. Unknown headers travel along untouched.
 """
 
 from __future__ import annotations
@@ -104,6 +103,24 @@ COMMAND: Final = "stoker-command"
 """On the audit topic, of an order: the command or program from which it was given, without arguments."""
 VERSION: Final = "stoker-version"
 """On the audit topic, of an order: the version of Stoker that has given it."""
+
+UTF_8: Final = frozenset(
+    {
+        TENANT,
+        UNIQUE,
+        ERROR_TYPE,
+        ERROR_MESSAGE,
+        ERROR_STACK,
+        FIRST_ERROR_TYPE,
+        FIRST_ERROR_MESSAGE,
+        WORKER,
+        OWNER,
+        RUNBOOK,
+        NOTE,
+        COMMAND,
+    }
+)
+"""The headers whose values may have other characters than those of ASCII."""
 
 CONTENT_TYPE_AVRO: Final = b"application/avro"
 SPEC_VERSION_1_0: Final = b"1.0"

@@ -209,6 +209,16 @@ def test_a_dead_letter_keeps_the_attempt_that_was_its_last() -> None:
     assert wire.DUE not in headers
 
 
+def test_only_headers_that_the_wire_contract_notes_have_other_characters_than_ascii() -> None:
+    """Error, its class and its place, and the name of the worker's host may have any."""
+    delivery = declare()
+    error = type("É", (Exception,), {})("é")
+    record = delivered_again(delivery, following(delivery, delivery.record(), retried(2, error)))
+    planned = plan_writes(record, retried(3, error), queue=delivery.queue, worker_id="höst-1", now=NOW)
+    names = {name for name, value in planned.records[0].headers if not (value or b"").isascii()}
+    assert {wire.WORKER, wire.ERROR_TYPE, wire.FIRST_ERROR_TYPE, wire.FIRST_ERROR_MESSAGE} <= names <= wire.UTF_8
+
+
 @pytest.mark.parametrize("before", ["", "a"])
 def test_a_cut_first_error_is_still_utf_8(before: str) -> None:
     """Its bound falls between two characters or into one, and the header is cut before that one."""
