@@ -6,9 +6,8 @@ import re
 import shutil
 import subprocess
 import time
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 import pytest
 
@@ -16,8 +15,8 @@ from stoker.consumers.kafka.clients import MOST_EVENTS, MOST_EVENTS_KBYTES
 from stoker.consumers.records.outcomes import DeadReason, DeferReason
 from stoker.operations.broker.errors import BrokerError
 from stoker.operations.broker.java import find_jars
-from stoker.schemas import Contract, encode_own
-from stoker.schemas.jobs_ended import JobsEnded, encode_jobs_ended
+from stoker.schemas import Contract
+from stoker.schemas.own import OwnName, is_own
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.wire import headers as wire
 from support.code_blocks import CodeBlock, code_blocks
@@ -36,12 +35,15 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "wire-contract.md"
 TEXT = DOCUMENT.read_text(encoding="utf-8")
 FINGERPRINT = "762425c9ad75badc"
 """The documented one, of `shop.send_receipt`."""
-EPOCH_EVENT: dict[str, Any] = {
-    "event": "dead",
-    **dict.fromkeys(("job_id", "job_type", "queue", "topic", "worker", "reason", "error_type"), ""),
-    **dict.fromkeys(("partition", "offset", "attempt", "at"), 0),
-    "detail": {},
-}
+FRAMED: Final[tuple[OwnName, ...]] = (
+    "LedgerBatch",
+    "LedgerEntry",
+    "UniqueEnd",
+    "JobEvent",
+    "JobsEnded",
+    "AuditEntry",
+)
+"""The records of Stoker's own that the document lets readers tell by their first bytes."""
 
 
 def file_block(name: str) -> CodeBlock:
@@ -125,16 +127,14 @@ def test_the_documented_bytes_are_those_of_the_contract() -> None:
 
 
 def test_the_documented_frames_are_those_of_stokers_own_records() -> None:
-    """A reader in another language tells ledger entries and events by these ten bytes."""
-    for value in (
-        encode_own("LedgerEntry", {"outcome": "done", "at": 0}),
-        encode_own("LedgerBatch", {"names": [], "at": 0}),
-        encode_own("JobEvent", EPOCH_EVENT),
-        encode_jobs_ended(
-            JobsEnded(queue="q", worker="w", release="", at=datetime.fromtimestamp(0, UTC), clock_s=0.0, count=0)
-        ),
-    ):
-        assert f"`{value[:10].hex(' ').upper()}`" in TEXT
+    """A reader in another language tells ledger entries, events and audit entries by these ten bytes."""
+    found = re.findall(r"`(C3 01 [0-9A-F ]+)`\s+and the\s+body of\s+\[(\w+)\.avsc\]", TEXT)
+    frames = {name: bytes.fromhex(frame) for frame, name in found}
+    assert set(frames) == set(FRAMED)
+    assert len(found) == len(frames) == len(re.findall(r"`C3 01 ", TEXT))
+    for name in FRAMED:
+        assert len(frames[name]) == 10
+        assert is_own(name, frames[name]), name
 
 
 def test_a_job_published_by_the_document_alone_is_run(cluster: ClusterSettings, namespace: str) -> None:
