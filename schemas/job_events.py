@@ -22,7 +22,7 @@ class EventSubject:
     """The subject of an event: a job, and one record of it.
 
     Attributes:
-        job_id, job_type: empty where only the record's place is known; of an operator's action, its id and nothing.
+        job_id, job_type: empty where only the record's place is known, and where the event is about no single job.
         partition, offset: -1 where there is no record.
         attempt: 0 where there is none.
         tenant, key: empty where the job has none.
@@ -45,7 +45,7 @@ class EventSubject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Event:
-    """The fields of all events; `worker` is the worker's id, or the operator, and `release` what that worker runs."""
+    """The fields of all events; `worker` is the worker's id, and `release` what that worker runs."""
 
     kind: ClassVar[str]
     subject: EventSubject
@@ -182,8 +182,11 @@ class JobsWaiting(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OperatorActed(_Event):
-    """A replay or discard of an operator began, ended or was stopped, or a worker acted like one; `reason` is which."""
+class WorkerDecided(_Event):
+    """A worker decided about all jobs of a type, or all that need a dependency; `reason` is the part that did so.
+
+    What operators do is no event: it is on the audit topic.
+    """
 
     kind: ClassVar[str] = "audit"
     reason: str
@@ -207,7 +210,7 @@ JobEvent = (
     | JobProgressed
     | JobHeldUp
     | JobsWaiting
-    | OperatorActed
+    | WorkerDecided
 )
 
 

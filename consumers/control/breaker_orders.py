@@ -13,7 +13,7 @@ from typing import Final
 from confluent_kafka import KafkaError
 
 from ...schemas.control_records import ControlOrder
-from ...schemas.job_events import EventSubject, JobEvent, OperatorActed
+from ...schemas.job_events import EventSubject, JobEvent, WorkerDecided
 from ...topology.wire.orders import Verb
 from .. import log_keys
 from ..breakers.breaker_state import BreakerState, Change, Closing, Write
@@ -144,10 +144,10 @@ class BreakerOrders(OrderTaker):
             )  # fmt: skip
         self._publish(self._event(change))
 
-    def _event(self, change: Change) -> OperatorActed:
+    def _event(self, change: Change) -> WorkerDecided:
         job_type = change.target.name if change.target.kind == "type" else ""
         subject = EventSubject(job_id="", job_type=job_type, queue="", topic=self._events_topic)
-        return OperatorActed(
+        return WorkerDecided(
             subject=subject,
             at=utc(self._clock()),
             worker=self._worker_id,

@@ -16,7 +16,7 @@ from typing import Final
 from confluent_kafka import KafkaError
 
 from ...schemas.control_records import ControlOrder
-from ...schemas.job_events import EventSubject, JobEvent, OperatorActed
+from ...schemas.job_events import EventSubject, JobEvent, WorkerDecided
 from ...topology.wire.orders import Verb, order_key
 from .. import log_keys
 from ..breakers.dead_guards import DeadGuards, TooManyDead
@@ -105,7 +105,7 @@ class GuardPauses(OrderTaker):
             extra={log_keys.JOB_TYPE: found.job_type, log_keys.QUEUE: found.queue, log_keys.ORDER: order.order_id},
         )  # fmt: skip
         self._publish(
-            OperatorActed(
+            WorkerDecided(
                 subject=EventSubject(job_id="", job_type=found.job_type, queue=found.queue, topic=""),
                 at=order.at,
                 worker=self._worker_id,

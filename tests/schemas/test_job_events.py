@@ -21,7 +21,7 @@ from stoker.schemas.job_events import (
     JobProgressed,
     JobRetried,
     JobsWaiting,
-    OperatorActed,
+    WorkerDecided,
     encode_event,
     event_datum,
 )
@@ -45,7 +45,7 @@ IN_DETAIL = {
     JobProgressed: {"done", "total"},
     JobHeldUp: {"since", "more"},
     JobsWaiting: {"counts"},
-    OperatorActed: {"phase", "more"},
+    WorkerDecided: {"phase", "more"},
 }
 """{class: its fields that stand in `detail`}."""
 

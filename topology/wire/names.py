@@ -135,7 +135,7 @@ def workers_topic(namespace: str) -> str:
 
 
 def audit_topic(namespace: str) -> str:
-    """Name the topic of the audit trail: each order and each change of a schedule."""
+    """Name the topic of the audit trail: each order, each change of a schedule, all other deeds."""
     return f"{namespace}{AUDIT_SUFFIX}"
 
 
