@@ -62,7 +62,7 @@ class RetryPolicy:
 def fitting_tier(delay: timedelta, tiers: tuple[timedelta, ...]) -> timedelta:
     """The longest tier that does not overshoot the delay, or else the shortest.
 
-    A longer delay than all tiers passes through several of them, and so may be of any length.
+    A record waits there until it is due, also where its delay is longer than the tier's.
 
     >>> fitting_tier(timedelta(minutes=3), (timedelta(seconds=5), timedelta(minutes=1)))
     datetime.timedelta(seconds=60)
