@@ -25,6 +25,8 @@ MOST_EVENTS_KBYTES: Final = 16_384
 """Bounds on the events of one queue that are not confirmed yet; jobs that do nothing make some 8 MB a second."""
 PREFETCH_KBYTES: Final = 16_384
 """Bound on prefetched records in memory, for the whole consumer."""
+READER_PREFETCH_KBYTES: Final = 8_192
+"""Bound on the prefetched records of each consumer beside the group."""
 FETCH_BYTES: Final = 2 * 1024 * 1024
 READER_FETCH_BYTES: Final = 1024 * 1024
 """Of one answer of a broker, compressed. The client fetches where little is left, and keeps all that comes, beyond any
@@ -102,7 +104,7 @@ def make_reader(cluster: ClusterSettings, queue: Queue, client_id: str, options:
         "fetch.max.bytes": READER_FETCH_BYTES,
         "fetch.queue.backoff.ms": 10,
         "queued.min.messages": 2_000,
-        "queued.max.messages.kbytes": 8_192,
+        "queued.max.messages.kbytes": READER_PREFETCH_KBYTES,
     }
     whole = {**config, **beside, **options}
     return _consumer(whole, LogRelay(whole, _LOGGER), _detail(cluster, client_id).note)
