@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +17,13 @@ from simulation.play import Play
 from simulation.virtual_time import CLOCK, virtual_time
 from simulation.world import TIERS, Ending, Shape
 from stoker.consumers.records.record import Record
+from stoker.producers import Producer
+from stoker.topology import ClusterSettings
+from support.scenes.worker import create, declare_queue, running_worker, wait_all_committed
 
 ROOT = Path(__file__).parents[2]
 MOST_STOPS = 5
+JOBS = 64
 
 
 def section(title: str) -> str:
@@ -33,22 +38,41 @@ def has_record(values: Iterable[object]) -> bool:
     return any(isinstance(first, Record) for first in firsts)
 
 
+class FilesPassed:
+    """The files of the room whose functions are given a record, in the order in which they are first entered."""
+
+    def __init__(self) -> None:
+        self.paths: dict[str, None] = {}
+        self._room = str(ROOT / "consumers")
+
+    def note(self, frame: FrameType, event: str, _value: object) -> None:
+        """Called by the interpreter for each call."""
+        if event == "call" and frame.f_code.co_filename.startswith(self._room) and has_record(frame.f_locals.values()):
+            self.paths[str(Path(frame.f_code.co_filename).relative_to(self._room))] = None
+
+
 @contextmanager
 def files_passed() -> Iterator[dict[str, None]]:
-    """The files of the room whose functions are given a record, in the order in which they are first entered."""
-    passed: dict[str, None] = {}
-    room = str(ROOT / "consumers")
-
-    def note(frame: FrameType, event: str, _value: object) -> None:
-        if event == "call" and frame.f_code.co_filename.startswith(room) and has_record(frame.f_locals.values()):
-            passed[str(Path(frame.f_code.co_filename).relative_to(room))] = None
-
+    """The files that are passed in this thread."""
+    passed = FilesPassed()
     before = sys.getprofile()
-    sys.setprofile(note)
+    sys.setprofile(passed.note)
     try:
-        yield passed
+        yield passed.paths
     finally:
         sys.setprofile(before)
+
+
+@contextmanager
+def files_passed_in_new_threads() -> Iterator[dict[str, None]]:
+    """The files that are passed in the threads that begin meanwhile."""
+    passed = FilesPassed()
+    before = threading.getprofile()
+    threading.setprofile(passed.note)
+    try:
+        yield passed.paths
+    finally:
+        threading.setprofile(before)
 
 
 @pytest.mark.parametrize("ending", ["done", "fail", "permanent"])
@@ -76,6 +100,25 @@ def test_the_page_names_each_file_that_a_job_passes_to_the_committed_offset_and_
     assert len(stops) <= MOST_STOPS
     assert [path for path in passed if path in stops] == stops
     named = set(re.findall(r"`([\w/]+\.py)", way))
+    assert not [path for path in passed if path not in named]
+
+
+def test_the_page_names_each_file_that_a_job_passes_in_a_real_worker(cluster: ClusterSettings, namespace: str) -> None:
+    """It has what the simulation stands in for: its threads, and the events of jobs that are done."""
+    pipeline, mails = declare_queue(namespace, partitions=1)
+
+    @pipeline.job(mails)
+    def send(number: int) -> None:
+        """Do nothing, so that a runner has a handful done at a time."""
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue_many(send.call(number) for number in range(JOBS))
+    with files_passed_in_new_threads() as passed, running_worker(pipeline, cluster, concurrency=1) as running:
+        running.wait_outcomes(Done=JOBS)
+        wait_all_committed(cluster, mails)
+    named = set(re.findall(r"`([\w/]+\.py)", section("The way of one job")))
+    assert {"declared_runners.py", "settling/done_jobs.py", "records/ended_columns.py"} <= set(passed)
     assert not [path for path in passed if path not in named]
 
 
