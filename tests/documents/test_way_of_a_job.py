@@ -19,11 +19,13 @@ from simulation.world import TIERS, Ending, Shape
 from stoker.consumers.records.record import Record
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
+from stoker.topology.declaration.delays import DelayClass
 from support.scenes.worker import create, declare_queue, running_worker, wait_all_committed
 
 ROOT = Path(__file__).parents[2]
 MOST_STOPS = 5
 JOBS = 64
+DELAY_S = 3.0
 
 
 def section(title: str) -> str:
@@ -143,3 +145,29 @@ def test_the_page_names_each_file_that_a_retry_passes_on_its_way_back() -> None:
     assert "polling/intake.py" in passed
     assert {"polling/tier_reader.py", "polling/calendar.py"} <= named  # no record is made there yet
     assert not [path for path in passed if path not in named]
+
+
+def test_the_page_names_each_file_that_a_delayed_job_passes() -> None:
+    """Its first record passes the five and goes on as another one, which comes back from a delay topic."""
+    with virtual_time():
+        play = Play(Shape())
+        process = play.alive[0]
+        play.turn(process)
+        play.world.enqueue(0, due_in_s=DELAY_S)
+        with files_passed() as passed:
+            process.fetch(1)
+            play.world.start(process, 0)
+            play.world.settle(process, [], lambda: None)
+            process.completion.note_settled()
+            process.commit()
+            process.answer_commit("done")
+            process.fetch_delayed(1)
+            CLOCK.advance(2 * DELAY_S)
+            process.take_due()
+        topics = {record.assignment.topic for record in process.startable}
+        assert topics == {play.world.queue.delay_topics[DelayClass.SHORT]}
+        play.finish()
+    way = section("The way of one job")
+    stops = re.findall(r"^\d\. \*\*`([\w/]+\.py)`\*\*", way, re.MULTILINE)
+    assert [path for path in passed if path in stops] == stops
+    assert not set(passed) - set(re.findall(r"`([\w/]+\.py)", way))
