@@ -19,7 +19,7 @@ from ...topology.wire.commit_metadata import CommitMetadata
 from ..records.assignment import Assignment, AssignmentState, CommitState
 from ..records.offset_set import OffsetSet
 from ..records.priorities import Priorities
-from ..records.source import CARRIED, Priority, ReaderOf, sources_of
+from ..records.source import ReaderOf, sources_of
 from ..unique.unique_jobs import UniqueJobs
 from .carried import CarriedJobs
 from .ledger import Ledger
@@ -121,7 +121,7 @@ class Assignments:
     def take_carried(self, carried: Assignment) -> CarriedJobs | None:
         """The carried jobs of a partition of the carried topic as its assignment begins; given once."""
         jobs = self._carried.get(carried.partition)
-        if carried.source is not CARRIED or jobs is None:
+        if not carried.source.has_copies or jobs is None:
             return None
         self._carried[carried.partition] = jobs.without_records()
         return jobs
@@ -151,9 +151,9 @@ class Assignments:
             if needs_whole:
                 return self._whole(assignment.partition) is not None
         main = self.find_main(assignment.partition)
-        if isinstance(assignment.source, Priority):
+        if assignment.source.is_beside_main:
             return main is not None and main.is_running
-        return assignment.source is not CARRIED or main is None or main.is_running
+        return not assignment.source.has_copies or main is None or main.is_running
 
     def _begun(self, partition: int) -> list[Assignment]:
         """The open assignments of a partition number, unless its carried jobs are not known yet."""
@@ -251,7 +251,7 @@ class Assignments:
         for assignment in leaving:
             assignment.end()
             del self._by_partition[assignment.topic, assignment.partition]
-            if assignment.source is CARRIED:
+            if assignment.source.has_copies:
                 self._carried.pop(assignment.partition, None)
         kept = {number for _, number in self._by_partition}
         for partition in self.ledgers.keys() - kept:
@@ -273,7 +273,7 @@ class Assignments:
             beside = {
                 source: None if (found := self.find(topic, partition)) is None else found.progress.committable()
                 for topic, source in self._sources.items()
-                if isinstance(source, Priority)
+                if source.is_beside_main
             }
             unique.forget_old(None if main is None else main.progress.committable(), beside)
 

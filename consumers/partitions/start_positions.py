@@ -16,7 +16,6 @@ from ..kafka.log_tail import REQUEST_TIMEOUT_S, ShouldStop
 from ..ordering.pending_retries import read_awaited
 from ..records.assignment import Assignment, Awaited, Lane
 from ..records.offset_set import OffsetSet
-from ..records.source import CARRIED
 from ..unique.waiting import WaitingHolder, read_waiting
 from .carried import CarriedJobs, read_carried
 from .chunk_reader import FoundChunks, read_chunks
@@ -109,7 +108,7 @@ class StartPositions:
         if queue.unique and assignment.source.is_delayed:
             unique = read_waiting(consumer, assignment, stretch, found.is_complete, should_stop)
             found = replace(found, unique=unique)
-        if assignment.source is CARRIED and found.state.committed_offset <= high:
+        if assignment.source.has_copies and found.state.committed_offset <= high:
             carried = read_carried(consumer, assignment, queue, stretch, found.is_complete, should_stop)
             found = replace(found, carried=carried)
         return found

@@ -18,7 +18,7 @@ from ..partitions.commits import Commits
 from ..partitions.restore_thread import Restoring
 from ..records.assignment import Assignment
 from ..records.partition_progress import OffsetsWentBack
-from ..records.source import CARRIED, Reader
+from ..records.source import Reader
 from .backpressure import Backpressure, partitions_of
 from .dispatch import Dispatch
 from .tier_reader import TierReader, starts
@@ -141,7 +141,7 @@ class Rebalance:
             "ledger remembers it, and what runs may end", former.topic, former.partition, cause,
             extra={log_keys.QUEUE: self._assignments.queue_name, log_keys.PARTITIONS: [former.partition]},
         )  # fmt: skip
-        is_known_first = former.source is CARRIED or self._is_awaited(former) or self._carrier.is_copying(former)
+        is_known_first = former.source.has_copies or self._is_awaited(former) or self._carrier.is_copying(former)
         begun = self._assignments.begin_anew(former, cause.offset)
         self._tiers.end([TopicPartition(former.topic, former.partition)])
         self.take_back([former])

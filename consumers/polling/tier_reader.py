@@ -98,7 +98,7 @@ class PriorityReaders:
         return [
             message
             for priority, reader in self._readers.items()
-            if (room := room_for(priority.name)) > 0
+            if (room := room_for(priority.priority)) > 0
             for message in reader.fetch(min(BATCH, room))
         ]
 

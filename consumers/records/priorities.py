@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...topology.declaration.priorities import NORMAL
-from .source import MAIN, Priority, Source
+from .source import Source
 
 
 class Priorities:
@@ -22,9 +22,10 @@ class Priorities:
 
     def of(self, source: Source, header: bytes | None) -> str:
         """The priority of a record: that of its topic; on a tier, a delay or the carried topic, that of its header."""
-        if source is MAIN or header is None:
-            return source.name if isinstance(source, Priority) else NORMAL
-        return source.name if isinstance(source, Priority) else self._names.get(header, NORMAL)
+        of_all = source.priority
+        if of_all is not None:
+            return of_all
+        return NORMAL if header is None else self._names.get(header, NORMAL)
 
     def lane(self, priority: str, lane: bytes | str | None) -> bytes | str | None:
         """The lane of a key at this priority: one key has a lane at each, since order holds within a priority only."""

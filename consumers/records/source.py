@@ -1,15 +1,16 @@
 """`Source`: which of a queue's topics a record comes from, and all that follows from it.
 
-| question     | `Main`      | `Priority` | `Tier`, `Delay` | `Carried`  | what follows                              |
-|--------------|-------------|------------|-----------------|------------|-------------------------------------------|
-| `reader`     | the group's | its own    | the tiers'      | the tiers' | which consumer fetches it                 |
-| `delay`      | none        | none       | the tier's; 0   | none       | how long records wait without a due time  |
-| `is_entry`   | yes         | yes        | no              | no         | producers publish jobs there              |
-| `is_delayed` | no          | no         | yes             | no         | records wait in the `Calendar`            |
-| `goes_ahead` | no          | no         | yes             | no         | in strict order, its key waits for it     |
-| `detail`     | -           | which      | which of them   | -          | where a job waits, in events of hold-ups  |
-
-What was carried forward (`Carried`) is known before any other record of its partition is read.
+| question         | `Main`      | `Priority` | `Tier`, `Delay` | `Carried`  | what follows                           |
+|------------------|-------------|------------|-----------------|------------|----------------------------------------|
+| `reader`         | the group's | its own    | the tiers'      | the tiers' | which consumer fetches it              |
+| `delay`          | none        | none       | the tier's; 0   | none       | how long records wait with no due time |
+| `is_entry`       | yes         | yes        | no              | no         | producers publish jobs there           |
+| `is_beside_main` | no          | yes        | no              | no         | it flows only beside the main topic    |
+| `is_delayed`     | no          | no         | yes             | no         | records wait in the `Calendar`         |
+| `goes_ahead`     | no          | no         | yes             | no         | in strict order, its key waits for it  |
+| `has_copies`     | no          | no         | no              | yes        | known before others of its partition   |
+| `priority`       | normal      | which      | -               | -          | of its records; `-`: by their header   |
+| `detail`         | -           | which      | which of them   | -          | where a job waits, in hold-up events   |
 
 A new kind of source is a class here that answers these questions, and a line in `sources_of`.
 """
@@ -25,6 +26,7 @@ from typing import ClassVar, Final
 
 from ...topology import Queue, format_duration
 from ...topology.declaration.delays import DelayClass
+from ...topology.declaration.priorities import NORMAL
 
 
 class Reader(Enum):
@@ -43,8 +45,11 @@ class Main:
     delay: ClassVar[timedelta] = timedelta(0)
     reader: ClassVar = Reader.GROUP
     is_entry: ClassVar = True
+    is_beside_main: ClassVar = False
     is_delayed: ClassVar = False
     goes_ahead: ClassVar = False
+    has_copies: ClassVar = False
+    priority: ClassVar[str | None] = NORMAL
     detail: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -52,11 +57,13 @@ class Main:
 class Priority:
     """The topic of one priority: jobs as they were published, which are not normal ones."""
 
-    name: str
+    priority: str
     delay: ClassVar[timedelta] = timedelta(0)
     is_entry: ClassVar = True
+    is_beside_main: ClassVar = True
     is_delayed: ClassVar = False
     goes_ahead: ClassVar = False
+    has_copies: ClassVar = False
 
     @property
     def reader(self) -> Priority:
@@ -66,7 +73,7 @@ class Priority:
     @property
     def detail(self) -> Mapping[str, str]:
         """The priority, as in the name of its topic."""
-        return {"priority": self.name}
+        return {"priority": self.priority}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +83,11 @@ class Tier:
     delay: timedelta
     reader: ClassVar = Reader.TIERS
     is_entry: ClassVar = False
+    is_beside_main: ClassVar = False
     is_delayed: ClassVar = True
     goes_ahead: ClassVar = True
+    has_copies: ClassVar = False
+    priority: ClassVar[str | None] = None
 
     @property
     def detail(self) -> Mapping[str, str]:
@@ -93,8 +103,11 @@ class Delay:
     delay: ClassVar[timedelta] = timedelta(0)
     reader: ClassVar = Reader.TIERS
     is_entry: ClassVar = False
+    is_beside_main: ClassVar = False
     is_delayed: ClassVar = True
     goes_ahead: ClassVar = True
+    has_copies: ClassVar = False
+    priority: ClassVar[str | None] = None
 
     @property
     def detail(self) -> Mapping[str, str]:
@@ -109,8 +122,11 @@ class Carried:
     delay: ClassVar[timedelta] = timedelta(0)
     reader: ClassVar = Reader.TIERS
     is_entry: ClassVar = False
+    is_beside_main: ClassVar = False
     is_delayed: ClassVar = False
     goes_ahead: ClassVar = False
+    has_copies: ClassVar = True
+    priority: ClassVar[str | None] = None
     detail: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
 

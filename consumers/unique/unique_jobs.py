@@ -34,7 +34,7 @@ from ..records.outcomes import (
     is_lasting,
 )
 from ..records.record import Record
-from ..records.source import Priority, Source
+from ..records.source import Source
 from .arrival import Arrival, Identity, arrival_of, identity_of, instant_ms, is_accepted, time_headers, utc_of
 from .ends import UniqueEnd
 from .holder import Heir, Holder, Phase
@@ -74,7 +74,7 @@ class UniqueJobs:
         self._ended: dict[str, deque[tuple[Identity, Holder]]] = {name: deque() for name in types}
         self._to_write: dict[Record, UniqueEnd] = {}
         self.passed = PassedTimes()
-        self._passed_beside: dict[Priority, PassedTimes] = {}
+        self._passed_beside: dict[Source, PassedTimes] = {}
         self.replaced: deque[Place] = deque()
 
     def __len__(self) -> int:
@@ -90,7 +90,7 @@ class UniqueJobs:
 
     def passed_of(self, source: Source) -> PassedTimes:
         """Up to which arrival all jobs of a topic have had their turn, to which jobs are published."""
-        if isinstance(source, Priority):
+        if source.is_beside_main:
             return self._passed_beside.setdefault(source, PassedTimes())
         return self.passed
 
@@ -351,16 +351,16 @@ class UniqueJobs:
         if former.arrival < holder.arrival and former.phase is Phase.WAITING:
             self._to_come.setdefault(identity, set()).add(former.arrival)
 
-    def forget_old(self, committable: int | None, beside: Mapping[Priority, int | None] | None = None) -> None:
+    def forget_old(self, committable: int | None, beside: Mapping[Source, int | None] | None = None) -> None:
         """Forget ended holders that no job still to come can be a duplicate of; called every second or so.
 
         Args:
             committable: below this offset of the main topic, all jobs have had their turn.
-            beside: the same of the topic of each priority.
+            beside: the same of each topic beside the main one, to which jobs are published.
         """
         passed_ms = self.passed.up_to(committable)
-        for priority, below in (beside or {}).items():
-            passed_ms = min(passed_ms, self.passed_of(priority).up_to(below))
+        for source, below in (beside or {}).items():
+            passed_ms = min(passed_ms, self.passed_of(source).up_to(below))
         for name, ended in self._ended.items():
             within_ms = self._types[name].within_ms
             kept: list[tuple[Identity, Holder]] = []

@@ -74,7 +74,7 @@ class Backlog:
     @property
     def priority(self) -> str | None:
         """The priority whose topic it is; None for any topic that is no priority's alone."""
-        return self.source.name if isinstance(self.source, Priority) else None
+        return self.source.priority if isinstance(self.source, Priority) else None
 
     @property
     def title(self) -> str:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from stoker.consumers.records.source import CARRIED, MAIN, Delay, Reader, Source, Tier, sources_of
+from stoker.consumers.records.source import CARRIED, MAIN, Delay, Priority, Reader, Source, Tier, sources_of
 from stoker.topology.declaration.delays import DelayClass
+from stoker.topology.declaration.priorities import NORMAL
 from support.scenes.deliveries import TIERS, declare
 
 ROOT: Final = Path(__file__).parents[3]
 NONE: Final = timedelta(0)
+KINDS: Final = get_args(Source)
 
 
 def answers(source: Source) -> tuple[Any, ...]:
     """All that follows from a source."""
-    return source.reader, source.delay, source.is_delayed, source.goes_ahead
+    own = source.is_delayed, source.goes_ahead, source.is_beside_main, source.has_copies
+    return source.reader, source.delay, *own, source.priority
 
 
 def test_every_topic_of_a_queue_that_holds_jobs_is_a_source() -> None:
@@ -36,19 +39,22 @@ def test_every_topic_of_a_queue_that_holds_jobs_is_a_source() -> None:
 
 def test_what_follows_from_a_source_is_what_its_table_states() -> None:
     """What waits is read beside the group, until it is due, and holds back its keys in strict order."""
-    assert answers(MAIN) == (Reader.GROUP, NONE, False, False)
-    assert answers(CARRIED) == (Reader.TIERS, NONE, False, False)
-    assert answers(Tier(TIERS[0])) == (Reader.TIERS, TIERS[0], True, True)
-    assert answers(Delay(DelayClass.LONG)) == (Reader.TIERS, NONE, True, True)
+    high = Priority("high")
+    assert answers(MAIN) == (Reader.GROUP, NONE, False, False, False, False, NORMAL)
+    assert answers(high) == (high, NONE, False, False, True, False, "high")
+    assert answers(CARRIED) == (Reader.TIERS, NONE, False, False, False, True, None)
+    assert answers(Tier(TIERS[0])) == (Reader.TIERS, TIERS[0], True, True, False, False, None)
+    assert answers(Delay(DelayClass.LONG)) == (Reader.TIERS, NONE, True, True, False, False, None)
 
 
 def test_no_part_of_the_worker_asks_which_class_a_source_is() -> None:
-    """A new kind of source answers the questions of `Source`, and all parts go by the answers."""
-    asking = [
-        path.name
-        for path in (ROOT / "consumers").rglob("*.py")
-        if re.search(r"isinstance\([^\n]*\b(Main|Tier|Delay)\b", path.read_text("utf-8"))
-    ]
+    """A new kind of source answers the questions of `Source`, and all parts go by the answers.
+
+    The main topic alone is asked for by its name, `MAIN`: a queue has one, and only there tenants have floods.
+    """
+    names = "|".join(kind.__name__ for kind in KINDS)
+    asks = re.compile(rf"isinstance\([^\n]*\b({names})\b|\bcase ({names})\b|\bis (not )?CARRIED\b")
+    asking = [path.name for path in (ROOT / "consumers").rglob("*.py") if asks.search(path.read_text("utf-8"))]
     assert not asking
 
 
