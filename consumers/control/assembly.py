@@ -39,12 +39,12 @@ def make_takers(
     return [
         pauses,
         GuardPauses(process.guards, process.pauses, pauses, own_orders, publish, worker_id),
-        BreakerOrders(process.breakers, own_orders, publish, worker_id, events_topic=events_topic),  # closes own orders
+        BreakerOrders(process.breakers, own_orders, publish, worker_id, events_topic=events_topic),
         LimitOrders(process.limits),
         BlockOrders(process.pauses, process.cancels, process.end_cancelled),
         RescheduleOrders(process.reschedules, forgetter),
         PriorityOrders(process.reschedules, forgetter),
-        CancelOrders(process.cancels, process.end_cancelled, forgetter),  # the last one closes the forgetter
+        CancelOrders(process.cancels, process.end_cancelled, forgetter),
     ]
 
 
@@ -63,6 +63,7 @@ def make_control(
         make_takers(process, forgetter, own_orders, pipeline.events_topic),
         partial(_make_feed, cluster, pipeline.control_topic, process.worker_id),
         StatusWriter(cluster, pipeline.workers_topic, process.worker_id),
+        clients=[own_orders, forgetter],
         on_crash=on_crash,
     )
 

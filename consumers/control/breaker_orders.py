@@ -95,9 +95,8 @@ class BreakerOrders(OrderTaker):
             self._report(self._decided.popleft())
 
     def close(self, within_s: float) -> None:
-        """Let what was written be confirmed."""
+        """Write what is decided by now."""
         self.carry_out()
-        self._own_orders.close(within_s)
 
     def begin_rereading(self) -> None:
         """Note what stands."""

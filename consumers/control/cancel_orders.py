@@ -117,7 +117,6 @@ class CancelOrders(OrderTaker):
     def close(self, within_s: float) -> None:
         """Remove the orders of what has ended at last."""
         self.carry_out()
-        self._forgetter.close(within_s)
 
     def _note_over(self, key: bytes) -> None:
         if not self._over:

@@ -19,7 +19,7 @@ from confluent_kafka import KafkaError
 
 from ...schemas.control_records import WorkerState, WorkerStatus
 from .order_feed import OrderFeed
-from .order_takers import OrderTaker
+from .order_takers import OrderClient, OrderTaker
 from .orders import Orders
 from .process import WorkerProcess
 from .status_writer import StatusWriter
@@ -41,6 +41,9 @@ MakeFeed = Callable[[Orders], OrderFeed]
 class ControlThread:
     """Takes and answers orders until the process has ended.
 
+    Args:
+        clients: those through which takers write; they are closed after all takers.
+
     Attributes:
         is_ready: set once all orders are taken that stood when the worker started: jobs may start.
     """
@@ -52,6 +55,7 @@ class ControlThread:
         make_feed: MakeFeed,
         writer: StatusWriter,
         *,
+        clients: Iterable[OrderClient],
         on_crash: Callable[[BaseException], None],
     ) -> None:
         self._process = process
@@ -59,6 +63,7 @@ class ControlThread:
         self._orders = Orders([*takers, self._quiet, self._once])
         self._make_feed = make_feed
         self._writer = writer
+        self._clients = tuple(clients)
         self._on_crash = on_crash
         self._next_status_at_s = 0.0
         self._reports = _Reports()
@@ -147,6 +152,8 @@ class ControlThread:
         while not self._process.has_ended():  # it stopped before it was ready, and its queues are about to notice
             time.sleep(READ_S)
         self._orders.close(LAST_STATUS_S)
+        for client in self._clients:
+            client.close(LAST_STATUS_S)
         self._writer.write(self._status(feed, WorkerState.GONE))
         self._writer.close(LAST_STATUS_S)
         feed.close()

@@ -61,6 +61,14 @@ class OrderTaker(Protocol):
         return
 
 
+class OrderClient(Protocol):
+    """Writes orders for takers, of which several may share it; so none of them closes it."""
+
+    @abstractmethod
+    def close(self, within_s: float) -> None:
+        """Let what was written be confirmed, for so long at the most."""
+
+
 class StandingOrders(OrderTaker, ABC):
     """Keeps each order that stands as it is, so it is for kinds of which there are some thousands at most."""
 

@@ -9,16 +9,22 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import Message
 
+from stoker.consumers.control.assembly import make_control
+from stoker.consumers.control.order_feed import OrderFeed
+from stoker.consumers.control.order_forgetter import Forgetter
 from stoker.consumers.control.order_takers import StandingOrders
 from stoker.consumers.control.orders import MOST_LOGGED, Orders
+from stoker.consumers.control.own_orders import OwnOrders
 from stoker.consumers.control.pause_orders import PauseOrders, pause_of
 from stoker.consumers.control.process import WorkerProcess
+from stoker.consumers.control.status_writer import StatusWriter
 from stoker.consumers.control.worker_orders import OnceOrders, QuietOrders
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.pauses import Pauses
 from stoker.consumers.records.cancels import Cancels
 from stoker.consumers.records.reschedules import Reschedules
 from stoker.schemas.control_records import MOST_IDS, ControlOrder, encode_order
+from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.wire.orders import Verb, order_key
 
 NOW = datetime(2013, 1, 31, 12, tzinfo=UTC)
@@ -340,3 +346,35 @@ def test_a_worker_answers_what_it_is_doing() -> None:
     taker = OnceOrders(Process().view, Clock())
     taker.take(b"inspect", order(Verb.INSPECT), is_new=True)
     assert taker.inspection == "[]"
+
+
+@dataclass
+class EmptyFeed:
+    """A feed that has read nothing."""
+
+    taken_below: int = 0
+    age_s: float = 0.0
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def test_the_clients_that_takers_write_through_are_closed_after_all_takers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So each taker may write until its end, wherever it stands in the list."""
+    closed: list[str] = []
+    close_takers = Orders.close
+
+    def close_all(orders: Orders, within_s: float) -> None:
+        close_takers(orders, within_s)
+        closed.append("takers")
+
+    monkeypatch.setattr(Orders, "close", close_all)
+    monkeypatch.setattr(OwnOrders, "close", lambda _client, _within_s: closed.append("own orders"))
+    monkeypatch.setattr(Forgetter, "close", lambda _client, _within_s: closed.append("forgetter"))
+    monkeypatch.setattr(StatusWriter, "write", lambda _writer, _status: closed.append("status"))
+    process = replace(Process().view, has_ended=lambda: True)
+    control = make_control(
+        Pipeline("shop"), ClusterSettings(bootstrap_servers="nowhere:1"), process, on_crash=lambda _error: None
+    )
+    control._leave(cast(OrderFeed, EmptyFeed()))
+    assert closed == ["takers", "own orders", "forgetter", "status"]
