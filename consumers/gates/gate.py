@@ -121,7 +121,7 @@ class Gate(Protocol):
         return
 
     def start(self) -> None:
-        """Start what the gate needs, such as a thread that reads orders."""
+        """Start what the gate needs, such as the thread by which `Limits` shares limits with other workers."""
         return
 
     def stop(self) -> None:
