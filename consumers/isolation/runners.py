@@ -68,6 +68,7 @@ class IsolatedRunners(Runners[Slot]):
         crashes: how many children died while a job ran.
     """
 
+    word = "isolated"
     crashed: BaseException | None = None
 
     def __init__(

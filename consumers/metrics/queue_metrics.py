@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, TypeVar
 
 from ...producers.metrics import catalogue as metrics
 from ...producers.metrics.catalogue import KAFKA
@@ -19,8 +19,7 @@ from ..queue_worker import QueueWorker
 from ..records.assignment import Assignment
 from ..records.ended_columns import Lengths
 from ..records.record import Record
-from ..runners.async_runners import AsyncRunners
-from ..runners.threads import ThreadRunners
+from ..runners.kinds import Runners
 from ..settling.settlement import SettlementBatch
 from .job_figures import JobFigures
 
@@ -135,16 +134,9 @@ class QueueMetrics:
     def _of_runners(self) -> Iterator[Sample]:
         runners = self._parts.dispatch.runners
         isolated = runners.of(IsolatedRunners)
-        yield from self._of_kind("threads", runners.of(ThreadRunners))
-        yield from self._of_kind("async", runners.of(AsyncRunners))
-        yield from self._of_kind("isolated", isolated)
+        yield from of_kinds(self._name, runners)
         if isolated is not None:
             yield from self._of_children(isolated.counts() or ChildCounts(), isolated.crashes)
-
-    def _of_kind(self, name: str, found: ThreadRunners | AsyncRunners | IsolatedRunners | None) -> Iterator[Sample]:
-        if found is not None and found.size:
-            yield self._gauge(metrics.RUNNERS, found.size, name)
-            yield self._gauge(metrics.BUSY, sum(slot.run is not None for slot in found.slots), name)
 
     def _of_children(self, counts: ChildCounts, crashes: int) -> Iterator[Sample]:
         for state in ("busy", "idle", "starting"):
@@ -178,6 +170,14 @@ class QueueMetrics:
         if whole:
             yield self._gauge(metrics.LIMIT_USED, whole[0].used, name)
             yield self._gauge(metrics.LIMIT_MOST, whole[0].of, name)
+
+
+def of_kinds(queue: str, kinds: Iterable[Runners[Any]]) -> Iterator[Sample]:
+    """How many jobs may run at once in each kind of a queue's runners, and how many run."""
+    for kind in kinds:
+        if kind.size:
+            yield Sample(metrics.RUNNERS, (queue, kind.word), kind.size)
+            yield Sample(metrics.BUSY, (queue, kind.word), sum(slot.run is not None for slot in kind.slots))
 
 
 def _is_entry(assignment: Assignment) -> bool:

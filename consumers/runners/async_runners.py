@@ -40,6 +40,8 @@ class AsyncRunners(Runners[AsyncSlot]):
     They take the jobs of the types in `job_types`, named as on the wire; all, where it is empty.
     """
 
+    word = "async"
+
     def __init__(
         self,
         size: int,

@@ -19,7 +19,15 @@ Ready: TypeAlias = deque[Record] | PriorityReady
 
 
 class Runners(Pool[SlotT], Protocol[SlotT]):
-    """Runners of one kind. What has a body here holds for each kind that does not replace it."""
+    """Runners of one kind. What has a body here holds for each kind that does not replace it.
+
+    Attributes:
+        word: the kind in metrics, such as `async`.
+        size: how many jobs may run at once; 0 where the queue has no jobs that must run here.
+    """
+
+    word: str
+    size: int
 
     @property
     def crashed(self) -> BaseException | None:

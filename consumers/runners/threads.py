@@ -36,6 +36,8 @@ class ThreadRunners(Runners[Slot]):
     `run_one` must not raise.
     """
 
+    word = "threads"
+
     def __init__(
         self,
         size: int,

@@ -26,6 +26,8 @@ class ReadyRecords(Runners[Slot]):
 
     slots = tuple(Slot() for _ in range(30))
     """Idle ones, more than jobs ever stand still: a stuck job's runner is replaced."""
+    word = "simulated"
+    size = len(slots)
     ready = 0
 
     def __init__(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from stoker.consumers.metrics.queue_metrics import of_kinds
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.kinds import RunnerRow, Runners
@@ -18,7 +19,9 @@ class Even(Runners[Slot]):
         self.records = list[Record]()
         self.is_started = self.is_interrupted = False
 
-    slots = ()
+    slots = (Slot(), Slot())
+    word = "even"
+    size = 2
 
     @property
     def ready(self) -> int:
@@ -56,10 +59,29 @@ class Others(Even):
     """A kind that takes what comes; it has failed."""
 
     crashed = ValueError("broken")
+    word = "others"
 
     def own(self, records: list[Record]) -> list[Record]:
         """All."""
         return records
+
+
+class Idle(Even):
+    """A kind that the queue has no jobs for."""
+
+    size = 0
+
+
+def test_a_new_kind_is_seen_in_metrics() -> None:
+    """By its own word; one that the queue has no jobs for is left out."""
+    row = RunnerRow([Idle(), Even(), Others()])
+    seen = [(sample.metric.name, sample.labels, sample.value) for sample in of_kinds("mails", row)]
+    assert seen == [
+        ("stoker_runners", ("mails", "even"), 2),
+        ("stoker_runners_busy", ("mails", "even"), 0),
+        ("stoker_runners", ("mails", "others"), 2),
+        ("stoker_runners_busy", ("mails", "others"), 0),
+    ]
 
 
 def test_each_record_goes_to_the_first_kind_that_takes_it() -> None:
