@@ -154,7 +154,7 @@ class WorkerStatus:
 
 
 MOST_IDS: Final = 100
-"""So many ids of orders that it does not understand a worker lists."""
+"""The number of orders that a worker does not understand and of which it lists the ids, at most."""
 
 
 def unread_order(offset: int) -> str:

@@ -28,7 +28,7 @@ _OF_NO_DIGIT: Final = b"-ABCDEF"
 _DASHES: Final = (8, 13, 18, 23)
 _ID_BYTES: Final = 16
 _FIRST_HALF: Final = Struct(">Q8x")
-"""Of an id: the upper 48 of these 64 bits are the time of a UUID of version 7."""
+"""The first half of an id: the upper 48 of these 64 bits are the time of a UUID of version 7."""
 BETWEEN: Final = b"\0"
 """Stands between two texts of a column."""
 _MOST_FORMATS: Final = 4_096

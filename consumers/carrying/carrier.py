@@ -52,7 +52,7 @@ MOST_BYTES: Final = 8 * 1024 * 1024
 USUAL_BYTES: Final = 4_096
 """The assumed size of a record before the carrier has seen one."""
 MOST_NOTED: Final = 10_000
-"""Of records of which another copy may come: its write has failed, or a former owner was cut off while it copied."""
+"""Records of which another copy may come: its write has failed, or a former owner was cut off while it copied."""
 LOG_AGAIN_S: Final = 60.0
 _PLACES: Final = frozenset({wire.ORIGIN, wire.CARRIED})
 

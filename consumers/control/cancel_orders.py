@@ -18,7 +18,7 @@ from .order_takers import OrderTaker, utc_now
 from .process import EndCancelled
 
 FORGET_INTERVAL_S: Final = 60.0
-"""So often the cancels that are over are let go of, which looks at all of them."""
+"""How often the cancels that are over are let go of, which looks at all of them."""
 OVER_WITHIN_S: Final = 60.0
 """Workers that start together find the same old orders: each waits for a while of its own before it removes them."""
 

@@ -17,7 +17,7 @@ from .order_takers import OrderTaker
 _LOGGER = logging.getLogger("stoker.control")
 
 MOST_LOGGED: Final = 20
-"""Of so many orders that are not understood at a time each is logged: a newer Stoker may have given a great many."""
+"""Orders not understood at a time of which each is logged: a newer Stoker may have given a great many."""
 
 
 class Orders:

@@ -22,7 +22,7 @@ from .order_forgetter import Forgetter
 from .order_takers import OrderTaker, utc_now
 
 FORGET_INTERVAL_S: Final = 60.0
-"""So often the reschedules that are over are let go of, which looks at all of them."""
+"""How often the reschedules that are over are let go of, which looks at all of them."""
 
 
 class RescheduleOrders(OrderTaker):

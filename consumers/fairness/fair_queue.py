@@ -19,7 +19,7 @@ from ..records.record import Record
 MOST_IDLE: Final = 10_000
 """Tenants without work that are remembered; beyond it, all of them are forgotten."""
 TURNS: Final = 8
-"""So many turns at least each tenant has in what is taken at once, where that is much, as with very short jobs."""
+"""Turns that each tenant has at least in what is taken at once, where that is much, as with very short jobs."""
 MOST_AT_ONCE: Final = 16
 """Records of a tenant in one turn."""
 _STALE_SHARE: Final = 4

@@ -16,7 +16,7 @@ from .fair_queue import Load
 LOOKED_AT: Final = 16
 """Records at the end of each partition."""
 SEEN_FOR_S: Final = 2.0
-"""So long after somebody was seen, others count as waiting."""
+"""How long others count as waiting after somebody was seen."""
 
 Tenant = bytes | None
 

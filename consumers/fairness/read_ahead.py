@@ -32,11 +32,11 @@ FAST_SOON_S: Final = 5.0
 """As `SOON_S`, for jobs that are so short that reading them twice takes as long as running them, where nobody waits
 behind them, as far as looks at the ends of the log have seen."""
 HOLD_FOR_S: Final = 2.0
-"""So long at the most, floods are held back so that the log is read to its end."""
+"""How long floods are held back at the most, so that the log is read to its end."""
 LEAST_SHARE: Final = 4
 """Records that a tenant may have in memory, however many tenants are floods."""
 FLOODS_HAVE: Final = 2 / 3
-"""Of the records in memory: the tenants with the most of them are floods, as many as have this part together."""
+"""A part of the records in memory: the tenants with the most of them are floods, as many as have it together."""
 UNREAD: Final = 10_000
 """Records: what is left where the log counts as read to its end."""
 MOST_FLOODS: Final = 16

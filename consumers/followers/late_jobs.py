@@ -30,12 +30,12 @@ _LOGGER = logging.getLogger("stoker.followers")
 POLL_S: Final = 0.1
 AT_STOP_S: Final = 2.0
 MOST_KNOWN: Final = 50_000
-"""Of so many late jobs the process remembers that they have a follower; the ledger knows it of the others."""
+"""Late jobs of which the process remembers that they have a follower; the ledger knows it of the others."""
 
 LOOK_S: Final = 1.0
 """How often the waiting records are looked at."""
 LOOKING_SHARE: Final = 0.02
-"""Of the thread's time at the most, and so of the interpreter's: where very many jobs wait, looks are rarer."""
+"""The share of the thread's time at the most, and so of the interpreter's: where many jobs wait, looks are rarer."""
 
 
 class LateJobs:

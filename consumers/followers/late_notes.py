@@ -19,7 +19,7 @@ from .stories import since_of
 from .young_jobs import YoungJobs
 
 MOST_WAITING: Final = 10_000
-"""So many followers wait to be written at the most; of further late jobs the worker logs how many have none."""
+"""Followers that wait to be written, at most; of further late jobs the worker logs how many have none."""
 
 Late = tuple[Record, datetime]
 

@@ -33,7 +33,7 @@ _LOGGER = logging.getLogger("stoker.followers")
 
 SOURCE: Final = "/stoker/followers"
 LONGEST_ID: Final = 200
-"""Of the followed job's id, as much goes into that of its follower."""
+"""Characters of the followed job's id that go into that of its follower, at most."""
 _DIGEST_BYTES: Final = 8
 _TRACE: Final = (wire.TRACE_PARENT, wire.TRACE_STATE)
 

@@ -162,7 +162,7 @@ class Pauses(Gate):
         _LOGGER.info("resumed: %s", pause, extra={log_keys.QUEUE: pause.queue})
 
     def _note_longest(self, fields: Fields) -> None:
-        """Of several pauses of the same jobs, records wait for the one that is over last, the earliest of equals."""
+        """Note which of several pauses of the same jobs records wait for: the one over last, the earliest of equals."""
         pauses = self._at[fields]
         if not pauses:
             del self._at[fields]

@@ -25,7 +25,7 @@ from .queue_inspection import SLOW_TURN_S, GateInspection, PartitionInspection, 
 from .snapshot import QueueSnapshot
 
 MOST_REASONS: Final = 10
-"""So many reasons to wait are shown, those of the most jobs."""
+"""Reasons to wait that are shown at most, those of the most jobs."""
 
 
 class Overview:

@@ -30,7 +30,7 @@ TICK_S: Final = 0.2
 CANCEL_GRACE_S: Final = 5.0
 """How long a cancelled job may clean up."""
 SHORT_STACK_WAIT_S: Final = 0.1
-"""Of a job that takes more and more memory meanwhile."""
+"""How long to wait for the stack of a job that takes more and more memory meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ class _Watch:
         return NOT_BEGUN if isinstance(ending, ChildDied) else ending  # it was about to begin, and was killed here
 
     def _last_word(self) -> Ending:
-        """Of a child that has ended: what it sent before, and only then its death. Its job may have ended well."""
+        """Read what a child that has ended sent before, and only then its death. Its job may have ended well."""
         while self.child.has_more:
             ending = self._read(0)
             if ending is not None:

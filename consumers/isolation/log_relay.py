@@ -82,7 +82,7 @@ def _plain(value: object) -> object:
 
 
 def _job_fields() -> dict[str, object]:
-    """So that every line of a job can be found, those of libraries too."""
+    """The fields by which every line of a job can be found, those of libraries too."""
     job = current_job_or_none()
     return {} if job is None else log_fields(job)
 

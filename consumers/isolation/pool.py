@@ -122,7 +122,7 @@ class ChildPool:
             )
 
     def process_ids(self) -> list[int]:
-        """Of all children that are not gone."""
+        """The process ids of all children that are not gone."""
         with self._changed:
             return [child.pid for child in self._children]
 

@@ -46,7 +46,7 @@ from .messages import (
 TAKE_WITHIN_S: Final = 10.0
 """How long a child may take to report that a job begins; what the job imports comes after that."""
 SURELY_TAKEN_BYTES: Final = 16 * 1024
-"""So much fits into a pipe that is empty, as it is between two jobs, on every system."""
+"""Bytes that fit on every system into a pipe that is empty, as it is between two jobs."""
 STACK_WAIT_S: Final = 1.0
 END_WAIT_S: Final = 0.25
 KILL_WAIT_S: Final = 5.0

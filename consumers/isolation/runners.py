@@ -186,7 +186,7 @@ class IsolatedRunners(Runners[Slot]):
         return self._pool.counts() if self._is_started else None
 
     def process_ids(self) -> list[int]:
-        """Of all children."""
+        """The process ids of all children."""
         return self._pool.process_ids()
 
     def run(self, job: DecodedJob, slot: Slot) -> Ran:

@@ -107,7 +107,7 @@ class DependencyBlock(AbstractContextManager[None]):
 
 
 class NoDependencies(Dependencies):
-    """Of a pipeline that declares none."""
+    """The dependencies of a pipeline that declares none."""
 
     def enter(self, name: str) -> None:
         """There is none."""

@@ -29,8 +29,8 @@ READER_PREFETCH_KBYTES: Final = 8_192
 """Bound on the prefetched records of each consumer beside the group."""
 FETCH_BYTES: Final = 2 * 1024 * 1024
 READER_FETCH_BYTES: Final = 1024 * 1024
-"""Of one answer of a broker, compressed. The client fetches where little is left, and keeps all that comes, beyond any
-other bound: by default a megabyte for each partition, of which records take ten times as much in memory."""
+"""The size of one answer of a broker, compressed. The client fetches where little is left, and keeps all that comes,
+beyond any other bound: by default a megabyte for each partition, of which records take ten times as much in memory."""
 
 METADATA_REFRESH_MS: Final = 5_000
 """How old at most a client's knowledge of a topic's partitions gets: by the classic protocol, members find new ones."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 MOST_SCOPES: Final = 10
-"""So many scopes of a limit are reported: those behind which most waits, then those that are fullest."""
+"""Scopes of a limit that are reported at most: those behind which most waits, then those that are fullest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

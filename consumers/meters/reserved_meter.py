@@ -210,7 +210,7 @@ class ReservedMeter(Meter):
         self._begun += cost
 
     def _ahead(self, now_s: float) -> int:
-        """So much may be wanted soon."""
+        """The use that may be wanted soon."""
         if now_s >= self._speed_at_s + 2 * SPEED_S:
             return 0
         return min(int(AHEAD_SHARE * self._inner.most), AHEAD_SPANS * max(self._was_begun, self._begun))

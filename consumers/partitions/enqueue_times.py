@@ -12,7 +12,7 @@ from typing import Final
 from confluent_kafka import Message
 
 MOST_MARKS: Final = 512
-"""Of each partition; beyond them every second is forgotten, so that the older ones lie further apart."""
+"""Marks of each partition; beyond them every second is forgotten, so that the older ones lie further apart."""
 
 Partition = tuple[str | None, int | None]
 Mark = tuple[int, int]

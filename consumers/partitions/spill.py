@@ -35,7 +35,7 @@ _LOGGER = logging.getLogger("stoker.progress")
 INTERVAL_S: Final = 1.0
 """Between two times that chunks of one partition are written, once all that are needed are there."""
 WRITE_S: Final = 0.01
-"""So long chunks of one partition are written at a time. Compressing one takes the poll thread up to a millisecond."""
+"""How long chunks of one partition are written at a time. Compressing one takes the poll thread up to a millisecond."""
 REST_S: Final = 5.0
 """How long spilling rests after a failure, and between two complaints of it."""
 _EPOCH_BITS: Final = 62

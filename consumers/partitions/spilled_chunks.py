@@ -10,7 +10,7 @@ from ..records.partition_progress import PartitionProgress
 from .chunk_records import ChunkKey
 
 SPAN_RECORDS: Final = 1_000
-"""So many records of the progress topic are read at most to restore a partition, or four for each of its chunks."""
+"""Records of the progress topic that are read at most to restore a partition, or four for each of its chunks."""
 SPAN_FACTOR: Final = 4
 
 Mark = tuple[int, int]

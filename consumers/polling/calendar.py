@@ -32,7 +32,7 @@ from .due_times import pairs_of, wake_at_ms
 from .packed_records import packed_record, unpacked_record
 
 BUDGET_BYTES: Final = 24 * 1024 * 1024
-"""Of packed records in memory: some 80,000 of 100 bytes each, three quarters of a minute at 1,700 jobs a second."""
+"""Packed records in memory: some 80,000 of 100 bytes each, three quarters of a minute at 1,700 jobs a second."""
 EVICTED_TO: Final = 0.75
 """Where memory has become too small, so much of it is left: each record that is packed in vain costs time."""
 ENTRY_BYTES: Final = 165
@@ -42,7 +42,7 @@ USUAL_BYTES: Final = 500
 PRESSED_SECONDS: Final = 20
 """A sweep over a million records takes some ten seconds where runners have much to do."""
 SOON_COMING: Final = 60_000
-"""Of records that are due within a sweep, so many are being read again at most: 6 MB of offsets."""
+"""Records due within a sweep that are being read again, at most: 6 MB of offsets."""
 Wanted = dict[Assignment, list[int]]
 _Entry = tuple[int, int, bytes]
 """Wake time in epoch milliseconds and offset, in one number; assignment number, the packed record."""

@@ -16,7 +16,7 @@ HOUR_BITS: Final = 64 - OFFSET_BITS
 """An hour is 2^22 ms, some 70 minutes; a second is 2^10 ms."""
 SECOND_BITS: Final = 10
 OPENED_AT_ONCE: Final = 20_000
-"""So many numbers of an hour go to their seconds in one turn: 10 ms of work."""
+"""Numbers of an hour that go to their seconds in one turn: 10 ms of work."""
 _HOUR_MASK: Final = (1 << HOUR_BITS) - 1
 
 

@@ -34,7 +34,7 @@ _LOGGER = logging.getLogger("stoker.worker")
 PRESSED_READS: Final = 8 * READS_A_TURN
 """In a turn, where records are to be due soon that are still being read: each turn waits for the interpreter."""
 DUE_AT_ONCE: Final = 1_000
-"""Of many jobs that are due at one moment, the first ones run while the poll thread takes the others."""
+"""Jobs due at one moment that are taken at a time: the first ones run while the poll thread takes the others."""
 OnError = Callable[[KafkaError], None]
 PutAside = Callable[[Message, Assignment, Lanes], bool]
 _ALWAYS: Final = (True,)

@@ -57,7 +57,7 @@ class _PackedMessage:
         self._headers = list(zip(_NAMES[headers], read[5:], strict=True)) if isinstance(headers, int) else headers
 
     def offset(self) -> int:
-        """Of the record."""
+        """The record's offset."""
         return self._offset
 
     def timestamp(self) -> tuple[int, int]:
@@ -65,15 +65,15 @@ class _PackedMessage:
         return 2, self._timestamp_ms
 
     def key(self) -> bytes | None:
-        """Of the record."""
+        """The record's key."""
         return self._key
 
     def value(self) -> bytes | None:
-        """Of the record."""
+        """The record's value."""
         return self._value
 
     def headers(self) -> HeaderList:
-        """Of the record.
+        """The record's headers.
 
         Raises:
             SystemError: the client cannot read them.

@@ -26,8 +26,8 @@ from .tier_reader import TierReader, starts
 _LOGGER = logging.getLogger("stoker.worker")
 
 RETAKE_WITHIN_S: Final = 10.0
-"""So long a partition that is restored anew waits for its running jobs, and for the answers to its copies; jobs that go
-on are then settled as late."""
+"""How long a partition that is restored anew waits for its running jobs, and for the answers to its copies; jobs that
+go on are then settled as late."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ END_MARGIN_MS: Final = 5_000
 
 
 class UniqueArrivals:
-    """Of one queue that has unique jobs; owned by the poll thread."""
+    """The arrivals of jobs in one queue that has unique ones; owned by the poll thread."""
 
     def __init__(self, assignments: Assignments, calendar: Calendar) -> None:
         self._assignments, self._calendar = assignments, calendar

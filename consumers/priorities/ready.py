@@ -18,7 +18,7 @@ from ..records.record import Record, copied, take_out
 from .turns import Turns
 
 HANDFUL: Final = 16
-"""So many short jobs at the most stand before an urgent one in a runner that has taken them."""
+"""Short jobs that stand at most before an urgent one in a runner that has taken them."""
 
 
 class _Class:

@@ -15,7 +15,7 @@ from ..records.assignment import Assignment, Lane
 from ..records.record import Record
 
 MOST_FREED: Final = 10_000
-"""Of records that were held back and are not ready yet, as gates hold them; beyond, they go behind others."""
+"""Records that were held back and are not ready yet, as gates hold them; beyond, they go behind others."""
 
 
 class Turns:

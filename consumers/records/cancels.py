@@ -19,7 +19,7 @@ NAME_BYTES: Final = 16
 SHARED_S: Final = 60.0
 """Cancels of one operator for one reason share what is known of them, where they are over in the same minute."""
 MOST_COUNTED: Final = 50
-"""Of so many orders, the latest, it is known how many jobs they have ended."""
+"""Orders, the latest ones, of which it is known how many jobs they have ended."""
 
 
 class Cancels:

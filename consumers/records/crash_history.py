@@ -7,7 +7,7 @@ from .partition_progress import PartitionProgress
 
 
 class CrashHistory:
-    """Of one assignment. The poll thread owns it, but any thread may `note` a crash; the next commit keeps that.
+    """The crashes of one assignment. The poll thread owns it; any thread may `note` one, which the next commit keeps.
 
     Attributes:
         deaths: how many owners ended without closing the partition since it last came beyond `window_end`, the last

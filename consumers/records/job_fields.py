@@ -10,7 +10,7 @@ from .. import log_keys
 from .record import Record
 
 PARTS: Final = 4
-"""Of a `traceparent`: version, trace, span, flags."""
+"""The parts of a `traceparent`: version, trace, span, flags."""
 
 
 def job_fields(record: Record, queue: str) -> dict[str, object]:

@@ -23,7 +23,7 @@ from ...topology.wire.commit_metadata import CommitMetadata, OffsetRange, joined
 from .offset_set import OffsetSet
 
 RECENT: Final = 4_096
-"""So many of the offsets taken last are in the dict at least, and twice as many at most: about those in flight."""
+"""Offsets taken last that are in the dict at least, and twice as many at most: about those in flight."""
 
 
 class OffsetsWentBack(Exception):

@@ -35,7 +35,7 @@ REPLACED_REST_S: Final = 5.0
 """An owner that was replaced on the log, and has the partition by its own knowledge, waits so long for the group."""
 ASK_S: Final = 5.0
 MOST_ENTRIES: Final = 500
-"""Of one record."""
+"""Entries of one record, at most."""
 MOST_PER_SCOPE: Final = 4
 """The log is begun anew when it has so many entries for each scope, and some more."""
 SILENT_AFTER_S: Final = 15.0

@@ -13,9 +13,9 @@ from ...schemas.schedule_records import FiringOutcome, ScheduleRecord
 from ...topology.declaration.timing import SHORTEST_INTERVAL
 
 MOST_AT_ONCE: Final = 500
-"""So many instants of one schedule are fired in one go; the others follow in the next."""
+"""Instants of one schedule that are fired in one go; the others follow in the next."""
 MOST_COUNTED: Final = 10_000
-"""Of instants that are left out, as many are counted."""
+"""Instants that are left out and counted, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

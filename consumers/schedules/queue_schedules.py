@@ -39,7 +39,7 @@ from .pending import Pending, Upcoming
 _LOGGER = logging.getLogger("stoker.schedules")
 
 BATCH: Final = 500
-"""So many schedules fire in one transaction at the most."""
+"""Schedules that fire in one transaction, at most."""
 MOST_RECORDS: Final = 2_000
 PUT_OFF: Final = timedelta(seconds=10)
 """A schedule that cannot be fired is tried again after so long; the others go on."""

@@ -16,10 +16,10 @@ from ..records.record import Record, first_failed
 from .outgoing import OutgoingRecord, Role
 
 LONGEST_REASON_BYTES: Final = 50
-"""Of a word that is not one of ours, and travels on with a record that waits."""
+"""The bound on a word that is not one of ours, and travels on with a record that waits."""
 
 FIRST_ERROR_BYTES: Final = 300
-"""Of class and message of a job's first error, which travel on through all of its retries."""
+"""The bound on class and message of a job's first error, which travel on through all of its retries."""
 _DUE_ONLY: Final = frozenset({wire.DUE, wire.ORIGIN, wire.CARRIED, wire.FIRST_FAILED, wire.REASON, wire.WORKER})
 """The headers that change when a record moves on without a failure: its attempt and its last error stay."""
 

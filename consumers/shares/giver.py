@@ -29,7 +29,7 @@ ASK_S: Final = 5.0
 NEAR_S: Final = 60.0
 """Limits of windows up to this are read back together: the log of a minute is read in some tenths of a second."""
 REPORT_GIVEN_S: Final = 1.0
-"""So often the giver reports what is used of its limits; workers report that to people every few seconds."""
+"""How often the giver reports what is used of its limits; workers report that to people every few seconds."""
 
 
 @dataclass(slots=True)

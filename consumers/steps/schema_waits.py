@@ -32,7 +32,7 @@ LOG_AGAIN_S: Final = 600.0
 UNKNOWN_FOR_S: Final = 10.0
 """How long the answer "unknown" holds, for those that come meanwhile; those that have waited for it are deferred."""
 MAX_SCHEMAS: Final = 64
-"""So many schemas are asked for at a time; what bad bytes name beyond them counts as unknown, unasked."""
+"""Schemas that are asked for at a time; what bad bytes name beyond them counts as unknown, unasked."""
 
 FrameId = bytes | int
 Receive = Callable[[list[Record]], None]

@@ -12,7 +12,7 @@ MOST_COUNTED: Final = 1_000_000
 MOST_LOOKED_AT: Final = 100_000
 """As far the relay counts, which has rows to publish."""
 MOST_FAILED: Final = 20
-"""So many of the rows that cannot be published are shown."""
+"""Rows that cannot be published and are shown, at most."""
 
 
 class OutboxRow(NamedTuple):

@@ -21,7 +21,7 @@ from ..control.worker_commands import worker
 
 RECENT_S: Final = 3_600.0
 SHOWN_ORDERS: Final = 50
-"""So many are shown to people unless they ask for more."""
+"""Orders that are shown to people unless they ask for more."""
 
 
 @click.group()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..stored_jobs.selection import Selection
 
 SHOWN_DEAD_LETTERS: Final = 100
-"""So many are shown to people unless they ask for more."""
+"""Dead letters that are shown to people unless they ask for more."""
 
 _queue = click.argument("queue_name", metavar="QUEUE")
 _dead_letters = click.argument("dead_letters", metavar="[DEAD_LETTER]...", nargs=-1)

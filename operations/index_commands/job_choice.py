@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..job_index.index_reader import ListedJob
 
 MOST: Final = 10_000
-"""So many jobs are taken at once."""
+"""Jobs that are taken at once, at most."""
 _MOST_BY_TOPICS: Final = 20
 """Without an index each id costs a reading of the topics."""
 FILTERS: Final = (

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..job_index.index_reader import ListedJob
 
 _AT_ONCE: Final = 1_000
-"""So many orders are one transaction."""
+"""Orders of one transaction, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

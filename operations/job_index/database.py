@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Final
 
 FORM: Final = 3
-"""Of the tables; a file of another form is thrown away and built again."""
+"""The form of the tables; a file of another one is thrown away and built again."""
 BUILDING: Final = -FORM
 """The form of a file that has no indexes yet."""
 CACHE_KIB: Final = 65_536

@@ -21,7 +21,7 @@ from .states import ENDED, STEPS, State, attempt_of_step, known_from
 
 BUDGET_S: Final = 0.25
 FIRST_WINDOW_MS: Final = 1_000
-"""Of a list by one failure group; by several it is as many times longer, since each window asks for each of them."""
+"""The first window of a list by one failure group; by several it is longer, since each window asks for each of them."""
 MOST_GROUPS: Final = 1_000
 _LOOK_EACH: Final = 2_000
 """Steps of SQLite's machine between two looks at the clock."""

@@ -373,7 +373,7 @@ class IndexWriter:
         return False
 
     def _add_words(self, n: int, message: str) -> None:
-        """Of a job, the first message can be searched; a second one of the same row would double the postings."""
+        """Make the first message of a job searchable; a second one of the same row would double the postings."""
         added = self._connection.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (n, message))
         if added.rowcount and not self._is_building:
             self._connection.execute("INSERT INTO words (rowid, message) VALUES (?, ?)", (n, message))

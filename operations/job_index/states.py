@@ -60,16 +60,16 @@ REASON_STATES: Final = {
 STEPS: Final = 8
 _OF_ROLE: Final = {Role.RETRY: 2, Role.DELAY: 2, Role.CARRIED: 2, Role.DEAD: 6}
 _TOLD_STEP: Final = 1
-"""Of a job that waits by an event: its record in a tier, which comes about then, has the place as well."""
+"""The step of a job that waits by an event: its record in a tier, which comes about then, has the place as well."""
 _TOLD_DEAD_STEP: Final = 4
-"""Of a dead letter by its event: its record has the place by which it is discarded."""
+"""The step of a dead letter by its event: its record has the place by which it is discarded."""
 ENDED_STEP: Final = 7
 MENDED_STEP: Final = 6
-"""Of a job that only the ledger has as ended: an event that comes late after all knows more."""
+"""The step of a job that only the ledger has as ended: an event that comes late after all knows more."""
 
 
 PASSED_STEP: Final = 5
-"""Of a job of which only the commit of its group shows that it has ended: the ledger or an event may still show how."""
+"""The step of a job that only its group's commit shows as ended: the ledger or an event may still show how."""
 
 
 def step_of_record(attempt: int, role: Role) -> int:

@@ -10,7 +10,7 @@ from ...producers.metrics.catalogue import PIPELINE
 from .panel import Dashboard, Panel
 
 SCHEMA_VERSION: Final = 39
-"""Of Grafana 11; later ones read it."""
+"""The schema of Grafana 11; later ones read it."""
 COLUMNS: Final = 24
 HEIGHT: Final = 8
 _SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}

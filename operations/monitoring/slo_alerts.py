@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 JOBS: Final = "stoker:slo_jobs:increase5m"
 MISSED: Final = "stoker:slo_missed:increase5m"
 LEAST: Final = 3
-"""So many jobs must have missed the promise: one of ten at night is no pattern."""
+"""Jobs that must have missed the promise at least: one of ten at night is no pattern."""
 NAME: Final = "StokerSloBurns"
 _SEVERITIES: Final[dict[str, Severity]] = {"page": "critical", "ticket": "warning"}
 _STEP: Final = timedelta(minutes=5)

@@ -26,7 +26,7 @@ from .waiting_reports import WaitingReport, waiting_of
 BELIEVED_FOR: Final = timedelta(seconds=15)
 """Workers repeat a report every 5 s while it lasts."""
 MOST_EVENTS: Final = 5_000
-"""So many of the last events of each partition are read at most."""
+"""The last events of each partition that are read, at most."""
 STALL_S: Final = 2.0
 
 
@@ -132,7 +132,7 @@ def _ready(report: HoldupReport, lasted: str, _now: datetime) -> str:
 
 
 def _closed_gate(report: HoldupReport, lasted: str, _now: datetime) -> str:
-    """Of any other gate, by its own word; of a newer version of Stoker perhaps."""
+    """Any other gate, by its own word; perhaps one of a newer version of Stoker."""
     until = f", until {report.opens}" if report.opens else f"; the log of worker {report.worker} may have more"
     return f"{report.job} has waited for {lasted}: {report.state}{until}"
 

@@ -168,7 +168,7 @@ class PayloadEditor:
         return _with_fields(contract.to_json(datum), self._edits.fields)
 
     def _require_registrable(self, job_type: AnyJobType) -> None:
-        """Of each type once: refuse here what cannot be registered when the dead letters are settled."""
+        """Refuse here what cannot be registered when the dead letters are settled; each type is asked for once."""
         if job_type not in self._to_register:
             self._store.refresh(STORE_TIMEOUT_S)
             self._store.require_registrable(job_type.contract, job_type.compatibility)

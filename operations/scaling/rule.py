@@ -19,7 +19,7 @@ from .load import LIMITED, QueueLoad, ScalingPolicy
 GROWTH: Final = 1.5
 """By how much workers are raised whose pace is not known, and whose runners are all busy."""
 SLACK: Final = 1e-6
-"""Of a worker: what arithmetic adds to a whole number."""
+"""The part of a worker that arithmetic adds to a whole number."""
 
 
 class Bound(StrEnum):

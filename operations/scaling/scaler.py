@@ -18,7 +18,7 @@ from .rule import Bound, Recommendation, bounded, recommend, with_eta
 SETTLED_AFTER_S: Final = 60.0
 """After a change of the workers, their pace is not the pace of so many: some start, and partitions move."""
 WEIGHT: Final = 0.3
-"""Of a new reading of a worker's pace, beside what was known of it, while the workers have time to spare."""
+"""The weight of a new reading of a worker's pace, beside what was known of it, while the workers have time to spare."""
 TOLERANCE: Final = 1.1
 """A pace is not measured so well that a tenth counts: fewer workers are wanted where they would do for a tenth more,
 and more where a tenth is missing or jobs are late."""

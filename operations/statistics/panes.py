@@ -25,7 +25,7 @@ OPEN_S: Final = 40.0
 """How long after its begin a pane is at hand; it is unpacked again for an event that comes later."""
 
 MOST_BYTES: Final = 700_000
-"""Of a record: one that would be larger goes without the failures' causes, so that the brokers take it."""
+"""The size of a record: one that would be larger goes without the failures' causes, so that the brokers take it."""
 
 PaneName = tuple[str, int]
 """A queue, and when the pane begins, in seconds since 1970."""

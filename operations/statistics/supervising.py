@@ -66,7 +66,7 @@ class Supervisor:
 
     @property
     def process_id(self) -> int | None:
-        """Of its Faust process, if one runs."""
+        """The process id of its Faust process, if one runs."""
         return None if self._process is None else self._process.pid
 
     def run(self, is_stopping: Callable[[float], bool], on_turn: Callable[[Course], None]) -> None:

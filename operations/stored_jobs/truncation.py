@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truncation:
-    """Of the record: its place, `topic/partition/offset`, and its value's size and SHA-256, as they are written."""
+    """The record itself: its place, `topic/partition/offset`, and its value's size and SHA-256, as they are written."""
 
     place: str
     size: str

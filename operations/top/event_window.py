@@ -14,9 +14,9 @@ from .picture import FailureLine, TypeLine
 WINDOW_S: Final = 60.0
 STEP_S: Final = 1.0
 MOST_SAMPLES: Final = 200
-"""So many lengths of runs of a type are kept for each step."""
+"""Lengths of runs of a type that are kept for each step."""
 MOST_GROUPS: Final = 1_000
-"""Of failures, in each step; further ones count together."""
+"""Groups of failures in each step; further ones count together."""
 _LONGEST_MESSAGE: Final = 200
 _FAILED: Final = frozenset({State.RETRYING, State.DEAD})
 

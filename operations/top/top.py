@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SHORTEST_S: Final = 0.5
 _KEY_S: Final = 0.1
 _ONCE_HEIGHT: Final = 1_000
-"""Of a frame that goes to a pipe or is printed once: all rows."""
+"""The height of a frame that goes to a pipe or is printed once: all rows."""
 _PIPE_WIDTH: Final = 160
 
 

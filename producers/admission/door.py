@@ -10,7 +10,7 @@ from typing import Final
 from .depth import Depth
 
 FRESH_S: Final = 1.0
-"""So long a figure counts: the bound on how late a producer learns that the queue is full, or has room again."""
+"""How long a figure counts: the bound on how late a producer learns that the queue is full, or has room again."""
 ASK_EVERY_S: Final = 0.5
 ASK_FULL_S: Final = 0.1
 """Between two readings while a call waits for room."""

@@ -19,7 +19,7 @@ STANDS_FOR: Final = timedelta(days=30)
 A waiting job comes to a worker's hands within its queue's retention, however far off it is due.
 """
 AT_ONCE: Final = 10_000
-"""So many jobs are cancelled in one transaction: some seconds of the brokers' work, well within its timeout."""
+"""Jobs that are cancelled in one transaction: some seconds of the brokers' work, well within its timeout."""
 NAME_JOBS: Final = "name the jobs by their ids, or by a filter: a queue, a job type, a key, a tenant, or their age"
 NAME_LIFTED: Final = "name the jobs by their ids, or the order that has cancelled them by a filter"
 

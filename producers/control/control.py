@@ -32,7 +32,7 @@ from .targets import check_block, check_blocked, check_target
 ONCE_FOR: Final = timedelta(minutes=10)
 """A worker that takes an order to stop or to inspect later than this ignores it."""
 LONGEST_TEXT: Final = 1_000
-"""Of names, keys and reasons, in characters or bytes."""
+"""The bound on names, keys and reasons, in characters or bytes."""
 
 
 class Control(BreakerControl, LimitControl):

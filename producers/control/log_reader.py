@@ -25,7 +25,7 @@ BATCH: Final = 1_000
 QUICK_END_MS: Final = 10
 """For `fetch.wait.max.ms` of a reader that reads once: the client knows the end only by an empty fetch."""
 _GROUPLESS: Final = frozenset({KafkaError.GROUP_AUTHORIZATION_FAILED})
-"""Of the group that librdkafka looks for unasked."""
+"""Errors about the group that librdkafka looks for unasked."""
 
 READ_WITHIN_S: Final = 10.0
 _STEP_S: Final = 0.1

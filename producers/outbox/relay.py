@@ -38,7 +38,7 @@ _LOGGER = logging.getLogger("stoker.outbox")
 
 MOST_IN_FLIGHT: Final = 4_000
 MOST_BYTES: Final = 64_000_000
-"""Of the values in flight; a read may add a quarter."""
+"""The bound on the values in flight; a read may add a quarter."""
 READ_ROWS: Final = 1_000
 FIRST_ROWS: Final = 100
 """As many rows the first read takes, which does not know yet how large they are."""

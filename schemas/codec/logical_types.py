@@ -40,7 +40,7 @@ class Meaning(Generic[W, V]):
 
 
 AnyMeaning: TypeAlias = Meaning[Any, Any]
-"""Of some logical type: the schema determines it when the program runs."""
+"""The meaning of some logical type: the schema determines which one when the program runs."""
 
 
 def meaning_of(schema: ScalarSchema) -> AnyMeaning | None:

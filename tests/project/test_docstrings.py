@@ -12,7 +12,7 @@ import pytest
 
 ROOT: Final = Path(__file__).parents[2]
 ROOMS: Final = ("schemas", "topology", "databases", "producers", "consumers", "operations", "testing")
-WITHOUT_NOUN: Final = re.compile(r"\s*(What|Whoever|Its|Those|The same|In a word|End that|As above)\b")
+WITHOUT_NOUN: Final = re.compile(r"\s*(What|Whoever|Its|Of|So|Those|The same|In a word|End that|As above)\b")
 REPEATS: Final = re.compile(r"\s*As `\w+` has it\b")
 
 

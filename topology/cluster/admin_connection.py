@@ -30,7 +30,7 @@ UNREACHABLE_CODES: Final = NO_CONNECTION | NO_COORDINATOR | NO_LEADER | {KafkaEr
 """The brokers give no answer: there is no connection, or a coordinator or a leader is on its way. The last code is the
 client's own: it has found no leader of any partition, as while the only broker restarts."""
 _LAST_COMPLAINTS: Final = 10
-"""Of a client's complaints about its connections, so many are kept: it repeats them for as long as they last."""
+"""The number of a client's complaints about its connections that are kept: it repeats them for as long as they last."""
 
 
 class AdminConnection:

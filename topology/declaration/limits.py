@@ -33,7 +33,7 @@ BY_TENANT: Final = "tenant"
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many jobs may begin in any window of this length, wherever it begins.
+    """A limit on how many jobs may begin in any window of this length, wherever it begins.
 
     Attributes:
         count: how many begin at the most; each job counts as its type's `cost`.
@@ -75,7 +75,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Concurrency:
-    """So many jobs may run at once.
+    """A limit on how many jobs may run at once.
 
     Attributes:
         count: how many run at the most; each job counts as one.

@@ -19,21 +19,22 @@ DEFAULT_MAX_RECORD_BYTES: Final = 1_048_588
 EVENTS_RETENTION: Final = timedelta(days=7)
 EVENTS_PARTITIONS: Final = 4
 ORDER_LAG: Final = timedelta(hours=1)
-"""So long at least the log keeps each order, also one that was replaced since: a worker that was away finds it."""
+"""How long the log keeps each order at least, also one that was replaced since: a worker that was away finds it."""
 LIFTED_FOR: Final = timedelta(days=7)
 """How long the log keeps it that an order was lifted."""
 WORKERS_RETENTION: Final = timedelta(days=7)
 STATS_RETENTION: Final = timedelta(hours=6)
-"""Of statistics, which reach back an hour: long enough to show since when there are no new ones."""
+"""How long statistics are kept, which reach back an hour: long enough to show since when there are no new ones."""
 AUDIT_RETENTION: Final = timedelta(days=400)
-"""Of who ordered what: a year, and what a yearly review needs beyond it."""
+"""How long it is kept who ordered what: a year, and what a yearly review needs beyond it."""
 IN_SYNC_COPIES: Final = 2
-"""Of three copies and more, so many must have a record before it counts as written; one broker may be down."""
+"""Copies that must have a record before it counts as written, where there are three or more; one broker may be down."""
 LEDGER_SEGMENT: Final = timedelta(hours=1)
-"""Of the compacted topics of a queue: only what is in older segments is compacted."""
+"""The age of a segment of a queue's compacted topics: only what is in older segments is compacted."""
 LEDGER_SEGMENT_BYTES: Final = 16 * 1024 * 1024
 _OWN_RECORDS: Final = {"max.message.bytes": str(DEFAULT_MAX_RECORD_BYTES)}
-"""Of topics that hold no jobs: with less, Stoker's own records may not fit, and a ledger without entries stops all."""
+"""Configs of topics that hold no jobs: with less, Stoker's own records may not fit, and a ledger without entries stops
+all."""
 ROUTE_MARK: Final = "min.compaction.lag.ms"
 """The config that marks a main topic with how its jobs are routed. It has no effect there: none is ever compacted."""
 ROUTE_MARKS: Final[Mapping[RouteBy, str]] = {"key": "0", "tenant": "1"}

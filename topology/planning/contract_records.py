@@ -20,7 +20,7 @@ from .recording import MOST_CHANGES, RECORDED, DeedRecord, Recording, begun_entr
 CONTRACTS_REGISTERED: Final = "contracts-registered"
 """The deed of an entry about new versions of contracts."""
 ALONE_WITHIN_S: Final = 3.0
-"""So long a producer waits, which has jobs to enqueue, for its entry."""
+"""How long a producer, which has jobs to enqueue, waits for its entry."""
 _CHARACTERS: Final = 500
 
 log = logging.getLogger(__name__)

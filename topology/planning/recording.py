@@ -19,7 +19,7 @@ from .findings import Finding, Plan
 TOPOLOGY_APPLIED: Final = "topology-applied"
 """The deed of an entry about changes of topics and groups."""
 MOST_CHANGES: Final = 500
-"""So many changes of one apply an entry names."""
+"""Changes of one apply that an entry names at most."""
 
 log = logging.getLogger(__name__)
 
