@@ -129,7 +129,7 @@ class WorkerParts:
             worker_id,
             self.settings.release,
             publish=self.events.publish_many,
-            give_up=lambda jobs, why: self.events.given_up.note(None, why, jobs),
+            give_up=self.events.given_up.note_done,
             job_types=self.job_type_names,
         )
         check = KafkaCheck(self._pipeline, self._cluster, FOLLOWER_CHECK_S)

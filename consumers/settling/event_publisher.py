@@ -31,6 +31,9 @@ ANSWERS_S: Final = 0.5
 _GIVEN_UP: Final = (BufferError, KafkaException, SettingRefused, TypeError, ValueError, LookupError, OverflowError)
 """No room, no topic, no client, or no event that fits its schema."""
 
+Note = Callable[[KafkaError | None, Message], None]
+"""Takes the brokers' answer about one event."""
+
 
 class EventPublisher:
     """Publishes the events of one queue; any thread may call it, and no call waits but `close`.
@@ -53,18 +56,18 @@ class EventPublisher:
             value = encode_event(event)
             producer = self._connected()
             if producer is not None:
-                self._offer(producer, key, value)
+                self._offer(producer, key, value, self._note)
         except _GIVEN_UP as failure:
             self.given_up.note(key, failure)
 
     def publish_many(self, key: bytes, value: bytes, jobs: int) -> None:
-        """Send an encoded event of several jobs, or give it up; never raises, and never waits for a broker."""
+        """Send an encoded event of jobs that are done, or give it up; never raises, and never waits for a broker."""
         try:
             producer = self._connected()
             if producer is not None:
-                self._offer(producer, key, value, jobs)
+                self._offer(producer, key, value, partial(self._note_done, jobs))
         except _GIVEN_UP as failure:
-            self.given_up.note(key, failure, jobs)
+            self.given_up.note_done(jobs, failure)
 
     def poll(self) -> None:
         """Take the brokers' answers, so that what is confirmed makes room; to be called every second or so."""
@@ -88,62 +91,89 @@ class EventPublisher:
                 self._producer = self._make_producer()
             return self._producer
 
-    def _offer(self, producer: Producer, key: bytes, value: bytes, jobs: int = 1) -> None:
-        note = self._note if jobs == 1 else partial(self._note, jobs=jobs)
+    def _offer(self, producer: Producer, key: bytes, value: bytes, note: Note) -> None:
         try:
             producer.produce(self._topic, key=key, value=value, on_delivery=note)
         except BufferError:  # perhaps of confirmed ones that nobody has taken note of
             producer.poll(0)
             producer.produce(self._topic, key=key, value=value, on_delivery=note)
 
-    def _note(self, error: KafkaError | None, message: Message, *, jobs: int = 1) -> None:
-        if error is None:
-            return
+    def _note(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._replace_if_fatal(error)
+            self.given_up.note(message.key(), error)
+
+    def _note_done(self, jobs: int, error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            self._replace_if_fatal(error)
+            self.given_up.note_done(jobs, error)
+
+    def _replace_if_fatal(self, error: KafkaError) -> None:
         if is_fatal(error):
             self._producer = None  # of no more use: the next event gets another one
-        self.given_up.note(message.key(), error, jobs)
 
 
 class GivenUp:
     """Counts the events that were given up, and logs them now and then.
 
-    `total` counts them since the start.
+    An event of jobs that are done counts for each of them. `total` counts since the start.
     """
 
     def __init__(self, topic: str, queue: str) -> None:
         self._topic, self._queue = topic, queue
         self._lock = threading.Lock()
-        self._unreported = 0
-        self._last: tuple[object, str] = ("", "")
+        self._events = self._done_jobs = 0  # that were not logged yet
+        self._last_job_id = self._event_cause = self._done_cause = ""
         self._next_report_at_s = 0.0
         self.total = 0
 
-    def note(self, key: bytes | str | None, cause: object, jobs: int = 1) -> None:
-        """Count one of so many jobs; the key names its job, or of several the worker."""
+    def note(self, key: bytes | str | None, cause: object) -> None:
+        """Count one event; the key is the id of its job, and empty where it has none."""
+        with self._lock:
+            self.total += 1
+            self._events += 1
+            self._last_job_id = key.decode("utf-8", "replace") if isinstance(key, bytes) else key or ""
+            self._event_cause = _in_words(cause)
+        self.report_if_due()
+
+    def note_done(self, jobs: int, cause: object) -> None:
+        """Count so many jobs that are done and that no event tells of."""
         with self._lock:
             self.total += jobs
-            self._unreported += jobs
-            self._last = (key.decode("utf-8", "replace") if isinstance(key, bytes) else key, _in_words(cause))
+            self._done_jobs += jobs
+            self._done_cause = _in_words(cause)
         self.report_if_due()
 
     def report_if_due(self) -> None:
         """Log what was not logged, unless the last report is too recent."""
-        if self._unreported and time.monotonic() >= self._next_report_at_s:
+        if (self._events or self._done_jobs) and time.monotonic() >= self._next_report_at_s:
             self.report()
 
     def report(self) -> None:
         """Log what was not logged, if there is any."""
         with self._lock:
-            count, self._unreported = self._unreported, 0
+            events, self._events = self._events, 0
+            done_jobs, self._done_jobs = self._done_jobs, 0
             self._next_report_at_s = time.monotonic() + REPORT_INTERVAL_S
-            job_id, cause = self._last
-        if count:
+            job_id, event_cause, done_cause = self._last_job_id, self._event_cause, self._done_cause
+        if events:
+            self._report_events(events, job_id, event_cause)
+        if done_jobs:
             _LOGGER.warning(
-                "%d events could not be written to %s and were given up, the last one of job %s: %s. Jobs "
-                "go on, but their history there has gaps",
-                count, self._topic, job_id, cause,
-                extra={log_keys.JOB_ID: job_id, log_keys.QUEUE: self._queue, log_keys.COUNT: count},
+                "%d jobs that are done have no event on %s: %s. They stay done, but their history there has gaps",
+                done_jobs, self._topic, done_cause,
+                extra={log_keys.QUEUE: self._queue, log_keys.COUNT: done_jobs},
             )  # fmt: skip
+
+    def _report_events(self, count: int, job_id: str, cause: str) -> None:
+        last = f", the last one of job {job_id}" if job_id else ""
+        fields = {log_keys.QUEUE: self._queue, log_keys.COUNT: count}
+        _LOGGER.warning(
+            "%d events could not be written to %s and were given up%s: %s. Jobs go on, but their history there has "
+            "gaps",
+            count, self._topic, last, cause,
+            extra={**fields, log_keys.JOB_ID: job_id} if job_id else fields,
+        )  # fmt: skip
 
 
 _FIXES: Final = {

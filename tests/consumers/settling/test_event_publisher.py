@@ -124,6 +124,40 @@ def test_an_event_of_many_jobs_counts_for_all_of_them() -> None:
     assert scene.publisher.given_up.total == 1_500
 
 
+@pytest.mark.parametrize("jobs", [1, 500])
+def test_a_report_about_done_jobs_names_none_of_them(jobs: int, caplog: pytest.LogCaptureFixture) -> None:
+    """The key of their event is the worker's id, which nobody shall take for a job's."""
+    scene = Publishing()
+    scene.publisher.publish_many(b"w1", b"columns", jobs)
+    scene.publisher.close(0.0)
+    (report,) = caplog.records
+    assert report.getMessage().startswith(f"{jobs} jobs that are done have no event on unit.events: ")
+    assert "w1" not in report.getMessage()
+    assert (log_keys.JOB_ID in vars(report), vars(report)[log_keys.COUNT]) == (False, jobs)
+
+
+def test_done_jobs_and_other_events_are_reported_apart(caplog: pytest.LogCaptureFixture) -> None:
+    """One line has the last job and its cause, the other the number of jobs."""
+    scene = Publishing()
+    scene.publish(1)
+    scene.publisher.publish_many(b"w1", b"columns", 500)
+    scene.publisher.close(0.0)
+    assert sorted(record.getMessage().split(" and ")[0].split(":")[0] for record in caplog.records) == [
+        "1 events could not be written to unit.events",
+        "500 jobs that are done have no event on unit.events",
+    ]
+
+
+def test_a_report_about_an_event_of_no_job_names_none(caplog: pytest.LogCaptureFixture) -> None:
+    """How many jobs wait in a queue is an event as well."""
+    scene = Publishing()
+    scene.publisher.publish(replace(EVENT, subject=replace(EVENT.subject, job_id="")))
+    scene.publisher.close(0.0)
+    (report,) = reports(caplog)
+    assert "given up: " in report.getMessage()
+    assert log_keys.JOB_ID not in vars(report)
+
+
 def test_a_report_is_repeated_after_a_minute(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """So an outage that lasts is not forgotten, and fills no log."""
     scene = Publishing()
