@@ -164,9 +164,18 @@ class Watchdog:
             slot.interrupt(run, "timeout")
         elif slot.reported is not run and overdue_s > STUCK_AFTER_S:
             slot.reported = run
-            report_stuck(run, slot, overdue_s)
-            if not pool.replace(slot) and self.crashed is None:
+            self._replace(pool, slot, run, overdue_s)
+
+    def _replace(self, pool: Pool[Any], slot: RunnerSlot, run: Run, overdue_s: float) -> None:
+        """Have another runner work in place of one that is stuck, or the worker stop; log which."""
+        then = "the worker stops, since it starts no more runners in place of such ones"
+        try:
+            if pool.replace(slot):
+                then = "another runner takes its place until it ends, and its key waits"
+            elif self.crashed is None:
                 self.crashed = TooManyStuck(self._queue, self.stuck)
+        finally:
+            report_stuck(run, slot, overdue_s, then)
 
 
 def _cancel(slot: RunnerSlot, run: Run, cancellation: Cancellation | None) -> bool:
@@ -184,12 +193,12 @@ def is_stuck(slot: RunnerSlot) -> bool:
     return run is not None and slot.reported is run
 
 
-def report_stuck(run: Run, slot: RunnerSlot, overdue_s: float) -> None:
-    """Log which job ignores its timeout or its cancel, and where it is."""
+def report_stuck(run: Run, slot: RunnerSlot, overdue_s: float, then: str) -> None:
+    """Log which job ignores its timeout or its cancel, where it is, and what follows from that."""
     ignored = "cancel" if run.interrupt_reason == "cancel" else "timeout"
     _LOGGER.error(
-        "job %s (%s) is stuck: %.1f s past its %s and not to be interrupted; another runner takes its place "
-        "until it ends, its key waits\n%s",
-        run.shown_id, run.job_type, overdue_s, ignored, describe_frames(slot.frames()),
+        "job %s (%s) is stuck: %.1f s past its %s, and interrupting it had no effect; %s. Give what it waits for a "
+        "shorter timeout, or declare the job with isolation='process': a child process can be killed\n%s",
+        run.shown_id, run.job_type, overdue_s, ignored, then, describe_frames(slot.frames()),
         extra=job_fields(run.record, run.queue),
     )  # fmt: skip

@@ -41,7 +41,9 @@ def test_another_thread_takes_the_place_of_a_stuck_job(monkeypatch: pytest.Monke
 
 
 @pytest.mark.expected_errors("is stuck")
-def test_as_many_threads_as_there_were_may_be_replaced_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_threads_as_there_were_may_be_replaced_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """One stuck job more, and the worker says that it must end, instead of starting threads for ever."""
     hurry(monkeypatch)
     let_go = threading.Event()
@@ -57,6 +59,30 @@ def test_as_many_threads_as_there_were_may_be_replaced_and_no_more(monkeypatch: 
         let_go.set()
     assert isinstance(shift.dog.crashed, TooManyStuck)
     assert "3 jobs are stuck" in str(shift.dog.crashed)
+    *replaced, last = [record.getMessage() for record in caplog.records if "is stuck" in record.getMessage()]
+    assert ["another runner takes its place" in report for report in replaced] == [True, True]
+    assert "; the worker stops, since it starts no more runners" in last
+    assert "another runner" not in last
+    assert all("isolation='process'" in report for report in (*replaced, last))
+
+
+@pytest.mark.expected_errors("is stuck")
+def test_a_stuck_job_is_reported_also_where_no_other_thread_can_be_started(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The process may have no thread left: the worker stops, and the log has which job has brought it to that."""
+    hurry(monkeypatch)
+    failed, let_go = threading.Event(), threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _args: failed.set())
+    with threads(1) as shift:
+        monkeypatch.setattr(shift.runners, "replace", lambda _slot: 1 / 0)
+        shift.hand_in(Order(handler=resists(let_go), timeout_s=0.1))
+        assert failed.wait(60)
+        let_go.set()
+        shift.wait_ended(0)
+    assert isinstance(shift.dog.crashed, ZeroDivisionError)
+    (report,) = [record.getMessage() for record in caplog.records if "is stuck" in record.getMessage()]
+    assert "; the worker stops" in report
 
 
 @pytest.mark.expected_errors("is stuck")
