@@ -23,8 +23,8 @@ from stoker.operations.job_index.database import open_for_writing, steps_to_fini
 from stoker.operations.job_index.entries import JobEntry, Setback, shown_id
 from stoker.operations.job_index.index_reader import IndexReader, JobFilter
 from stoker.operations.job_index.index_writer import IndexWriter
+from stoker.operations.job_index.job_history import find_history
 from stoker.operations.job_index.states import State, step_of_record, step_of_state
-from stoker.operations.job_index.stories import story_of
 from stoker.topology.declaration.topics import Role
 
 LIVE_BATCH: Final = 5_000
@@ -139,7 +139,7 @@ def questions(path: Path) -> dict[str, Question]:
     connection.close()
     by_id: dict[str, Question] = {
         "by id": lambda reader, chance: reader.job(chance.choice(ids)),
-        "life": lambda reader, chance: story_of(reader, chance.choice(ids)),
+        "life": lambda reader, chance: find_history(reader, chance.choice(ids)),
     }
     by_filter: dict[str, Question] = {name: _lists(given) for name, given in FILTERS.items()}
     counted: dict[str, Question] = {f"counts {name}": _counts(by, since) for name, (by, since) in COUNTS.items()}

@@ -90,7 +90,7 @@ def _named(app: AppContext, job_ids: tuple[str, ...], index: str | None) -> Chos
 
 def _by_topics(app: AppContext, job_ids: Sequence[str]) -> dict[str, ListedJob]:
     """{id: job} of those that the topics have."""
-    from ..job_index.stories import read_story
+    from ..job_index.job_history import read_history
 
     if not job_ids:
         return {}
@@ -102,8 +102,8 @@ def _by_topics(app: AppContext, job_ids: Sequence[str]) -> dict[str, ListedJob]:
         )
         return {}
     echo_line("reading the topics; this takes a while where they are large", err=True)
-    stories = {job_id: read_story(app.pipeline, app.cluster, job_id) for job_id in job_ids}
-    return {job_id: story.job for job_id, story in stories.items() if story is not None}
+    histories = {job_id: read_history(app.pipeline, app.cluster, job_id) for job_id in job_ids}
+    return {job_id: history.job for job_id, history in histories.items() if history is not None}
 
 
 def _fresh(state: Any) -> str:

@@ -13,7 +13,7 @@ from ..views.terminal_text import printable, printable_lines
 if TYPE_CHECKING:
     from ..catalogue.owners import Owner
     from ..job_index.index_reader import Happening, ListedJob
-    from ..job_index.stories import Story
+    from ..job_index.job_history import JobHistory
 
 _WIDTH: Final = 12
 
@@ -26,31 +26,31 @@ def job_document(job: ListedJob) -> dict[str, object]:
     return {name: None if value == "" else value for name, value in found.items()}
 
 
-def story_document(story: Story) -> dict[str, object]:
+def job_history_document(history: JobHistory) -> dict[str, object]:
     """A life for `--json`."""
     return {
-        **job_document(story.job),
-        "history": [{**asdict(one), "detail": dict(one.detail)} for one in story.happenings],
-        "behind": None if story.front is None else story.front.job_id,
-        "same_key": [{"job_id": one.job_id, "state": one.state.word} for one in story.neighbours],
+        **job_document(history.job),
+        "history": [{**asdict(one), "detail": dict(one.detail)} for one in history.happenings],
+        "behind": None if history.front is None else history.front.job_id,
+        "same_key": [{"job_id": one.job_id, "state": one.state.word} for one in history.neighbours],
     }
 
 
-def story_lines(story: Story, why: Sequence[str], owner: Owner) -> Iterator[str]:
+def job_history_lines(history: JobHistory, why: Sequence[str], owner: Owner) -> Iterator[str]:
     """A life for people: what it is, why it is where it is, then each thing that happened to it."""
-    job = story.job
+    job = history.job
     yield styled(f"{printable(job.job_type)}  {printable(job.job_id)}", bold=True)
     yield Styled("")
     yield from (_fact(name, value) for name, value in (*_facts(job), *owner.lines) if value)
     yield from (Styled(printable(sentence)) for sentence in ("", *why))
     yield Styled("")
-    yield from table_lines(("TIME", "WHAT", "RUN", "BEGAN", "WORKER", "RELEASE", "MESSAGE"), _rows(story))
-    yield from _stack(story.happenings)
-    if story.neighbours:
+    yield from table_lines(("TIME", "WHAT", "RUN", "BEGAN", "WORKER", "RELEASE", "MESSAGE"), _rows(history))
+    yield from _stack(history.happenings)
+    if history.neighbours:
         yield Styled("")
         yield from table_lines(
             ("OF THE SAME KEY", "TYPE", "STATE"),
-            [(one.job_id, one.job_type, one.state.word) for one in story.neighbours],
+            [(one.job_id, one.job_type, one.state.word) for one in history.neighbours],
         )
 
 
@@ -68,10 +68,10 @@ def _fact(name: str, value: str) -> Styled:
     return Styled(f"{name:<{_WIDTH}}{printable(value)}")
 
 
-def _rows(story: Story) -> list[tuple[object, ...]]:
-    job = story.job
+def _rows(history: JobHistory) -> list[tuple[object, ...]]:
+    job = history.job
     rows: list[tuple[object, ...]] = [(_at(job.enqueued), "enqueued", "", "", "", "", _said_at_first(job))]
-    rows += [_row(one) for one in story.happenings]
+    rows += [_row(one) for one in history.happenings]
     if job.state.word == "done":
         took = "" if job.took is None else f"took {job.took.total_seconds():.3f} s"
         began = "" if job.began is None else _time(job.began)

@@ -20,7 +20,7 @@ from .tail import tail
 
 if TYPE_CHECKING:
     from ..job_index.index_reader import Found, IndexReader, JobFilter, ListedJob
-    from ..job_index.stories import Story
+    from ..job_index.job_history import JobHistory
 
 GROUPINGS: Final = ("queue", "type", "state", "failure")
 _MESSAGE_SHOWN: Final = 60
@@ -58,13 +58,13 @@ def show(app: AppContext, *, job_id: str, index: str | None, from_topics: bool, 
       stoker -A shop.jobs:pipeline jobs show nightly@2026-03-29T01:00:00Z --json
     """
     from ..catalogue.owners import owner_of
-    from .job_text import story_document, story_lines
+    from .job_text import job_history_document, job_history_lines
 
-    story, note = _story(app, job_id, index, from_topics=from_topics)
-    why, owner = _why(app, story), owner_of(app.pipeline, story.job.job_type)
+    history, note = _find_history(app, job_id, index, from_topics=from_topics)
+    why, owner = _why(app, history), owner_of(app.pipeline, history.job.job_type)
     if as_json:
-        return print_json({**story_document(story), **owner.document, "why": why, "source": note})
-    for line in story_lines(story, why, owner):
+        return print_json({**job_history_document(history), **owner.document, "why": why, "source": note})
+    for line in job_history_lines(history, why, owner):
         echo_line(line)
     return echo_line(f"({note})")
 
@@ -84,28 +84,28 @@ def why(app: AppContext, *, job_id: str, index: str | None, from_topics: bool, a
     """
     from ..catalogue.owners import owner_of
 
-    story, note = _story(app, job_id, index, from_topics=from_topics)
-    sentences, owner = _why(app, story), owner_of(app.pipeline, story.job.job_type)
+    history, note = _find_history(app, job_id, index, from_topics=from_topics)
+    sentences, owner = _why(app, history), owner_of(app.pipeline, history.job.job_type)
     if as_json:
-        answer = {"job_id": job_id, "state": story.job.state.word, "why": sentences}
+        answer = {"job_id": job_id, "state": history.job.state.word, "why": sentences}
         return print_json({**answer, **owner.document, "source": note})
     for sentence in filter(None, (*sentences, owner.sentence)):
         echo_line(sentence)
     return echo_line(f"({note})")
 
 
-def _story(app: AppContext, job_id: str, index: str | None, *, from_topics: bool) -> tuple[Story, str]:
+def _find_history(app: AppContext, job_id: str, index: str | None, *, from_topics: bool) -> tuple[JobHistory, str]:
     """The life of a job, and where that comes from, in words."""
     from ..job_index.database import IndexAbsent, index_path
     from ..job_index.index_reader import IndexReader
-    from ..job_index.stories import read_story, story_of
+    from ..job_index.job_history import find_history, read_history
 
     note = "read from the topics"
     if not from_topics:
         try:
             with IndexReader(index_path(app.pipeline.namespace, index)) as reader:
                 state = reader.state()
-                found = story_of(reader, job_id)
+                found = find_history(reader, job_id)
         except IndexAbsent:
             note = "there is no index, so the topics were read: `stoker status run` keeps one"
         else:
@@ -116,19 +116,19 @@ def _story(app: AppContext, job_id: str, index: str | None, *, from_topics: bool
                 raise Failure(f"no job {job_id} is known; it may be mistyped, or older than what the index keeps")
             note = f"the index does not have it ({freshness(age_s, state.behind)}), so the topics were read"
     echo_line("reading the topics; this takes a while where they are large", err=True)
-    story = read_story(app.pipeline, app.cluster, job_id)
-    if story is None:
+    history = read_history(app.pipeline, app.cluster, job_id)
+    if history is None:
         raise Failure(f"no job {job_id} is on any topic of {app.pipeline.namespace}; it may be mistyped, or too old")
-    return story, note
+    return history, note
 
 
-def _why(app: AppContext, story: Story) -> list[str]:
+def _why(app: AppContext, history: JobHistory) -> list[str]:
     """Why a job is not running, in sentences; how it ended, where it has."""
     from .reasons import Circumstances, reasons
 
-    if story.job.state.has_ended:
-        return reasons(story, Circumstances(), datetime.now(UTC))
-    return reasons(story, Circumstances.look(app.pipeline, app.cluster, story.job), datetime.now(UTC))
+    if history.job.state.has_ended:
+        return reasons(history, Circumstances(), datetime.now(UTC))
+    return reasons(history, Circumstances.look(app.pipeline, app.cluster, history.job), datetime.now(UTC))
 
 
 @jobs.command("list", short_help="List jobs, the newest first, or count them.")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ...schemas.control_records import ControlOrder
     from ...topology import ClusterSettings, Pipeline, Queue
     from ..job_index.index_reader import ListedJob
-    from ..job_index.stories import Story
+    from ..job_index.job_history import JobHistory
     from ..queue_status.holdup_reports import HoldupReport
 
 JUST_NOW: Final = timedelta(seconds=5)
@@ -89,16 +89,16 @@ def _report(view: object, queue: Queue, job_id: str) -> str:
     return found[-1].sentence(now) if found else ""
 
 
-def reasons(story: Story, seen: Circumstances, now: datetime) -> list[str]:
+def reasons(history: JobHistory, seen: Circumstances, now: datetime) -> list[str]:
     """Why the job is not running, the strongest reason first; how it ended, where it has."""
-    if story.job.state.has_ended:
-        return [_ended(story, now)]
-    found = [*_held(story, seen, now), *_in_order(story, seen, now)]
+    if history.job.state.has_ended:
+        return [_ended(history, now)]
+    found = [*_held(history, seen, now), *_in_order(history, seen, now)]
     return [*(found or ["It is ready: it starts when a runner is free, or runs already."]), *filter(None, [seen.fault])]
 
 
-def _held(story: Story, seen: Circumstances, now: datetime) -> Iterator[str]:
-    job = story.job
+def _held(history: JobHistory, seen: Circumstances, now: datetime) -> Iterator[str]:
+    job = history.job
     yield from (f"An order stands: {line}." for line in seen.orders)
     if seen.report:
         yield f"Its worker reports: {seen.report}."
@@ -116,19 +116,19 @@ _WAITS: Final = {
 }
 
 
-def _in_order(story: Story, seen: Circumstances, now: datetime) -> Iterator[str]:
-    front = story.front
+def _in_order(history: JobHistory, seen: Circumstances, now: datetime) -> Iterator[str]:
+    front = history.front
     if front is not None:
         yield (
             f"Job {front.job_id} of the same key {front.key!r} was enqueued {rounded(now - front.enqueued)} ago and is "
             f"{front.state.word}: jobs of a key run one after another."
         )
     if seen.workers == 0:
-        yield f"No worker of the queue {story.job.queue} runs: `stoker worker` starts one."
+        yield f"No worker of the queue {history.job.queue} runs: `stoker worker` starts one."
 
 
-def _ended(story: Story, now: datetime) -> str:
-    job = story.job
+def _ended(history: JobHistory, now: datetime) -> str:
+    job = history.job
     ago = f"{rounded(now - job.changed)} ago"
     if job.known_from == "commits":
         return (
@@ -142,7 +142,7 @@ def _ended(story: Story, now: datetime) -> str:
             f"It became a dead letter {ago}, after run {job.attempt}: {job.error_type}: {job.message}. `stoker "
             f"dead show {job.queue} {job.job_id}` has its payload, `stoker dead replay` runs it again."
         )
-    last = story.happenings[-1] if story.happenings else None
+    last = history.happenings[-1] if history.happenings else None
     message = last.message if last is not None and last.message else ""
     word = "expired" if job.state is State.EXPIRED else f"was {job.state.word}"
     return f"It {word} {ago}{': ' if message else ''}{message}."

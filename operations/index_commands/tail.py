@@ -90,7 +90,7 @@ def _wanted(events: EventTail, wanted: JobFilter) -> Iterator[JobEntry]:
 
 
 def _print(entry: JobEntry, *, as_json: bool) -> None:
-    from ..job_index.stories import listed_of
+    from ..job_index.job_history import listed_of
 
     job = listed_of(entry)
     if as_json:

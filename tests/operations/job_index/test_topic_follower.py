@@ -17,7 +17,7 @@ from stoker.consumers import Discard, Snooze
 from stoker.operations.job_index import topic_follower, topic_reading
 from stoker.operations.job_index.database import index_path
 from stoker.operations.job_index.index_reader import IndexReader, JobFilter, ListedJob
-from stoker.operations.job_index.stories import read_story
+from stoker.operations.job_index.job_history import read_history
 from stoker.operations.job_index.topic_follower import TopicFollower
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Pipeline, RetryPolicy
@@ -145,9 +145,9 @@ def test_without_events_and_ledger_the_commits_tell_what_has_ended(
     check_counts(with_index)
     with_index.close()
     for job_id in [next(iter(gone)), *(job_id for job_id in expected if job_id not in gone)]:
-        story = read_story(pipeline, cluster, job_id)
-        assert story is not None
-        assert story.job.state.word == told[job_id]
+        history = read_history(pipeline, cluster, job_id)
+        assert history is not None
+        assert history.job.state.word == told[job_id]
 
 
 APPLICATION = """

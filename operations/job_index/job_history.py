@@ -1,4 +1,4 @@
-"""`Story`: the whole life of one job: what it is, each thing that happened to it, where it waits, what it became.
+"""`JobHistory`: the whole life of one job: what it is, each thing that happened to it, where it waits, what it became.
 
 It is put together from the index, or, where that is not at hand, from the topics themselves, which takes longer.
 """
@@ -26,7 +26,7 @@ NEIGHBOURS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
+class JobHistory:
     """The life of a job.
 
     Attributes:
@@ -41,7 +41,7 @@ class Story:
     neighbours: Sequence[ListedJob] = ()
 
 
-def story_of(reader: IndexReader, job_id: str) -> Story | None:
+def find_history(reader: IndexReader, job_id: str) -> JobHistory | None:
     """The life of a job by the index; None where it has none of that id."""
     job = reader.job(job_id)
     if job is None:
@@ -51,10 +51,10 @@ def story_of(reader: IndexReader, job_id: str) -> Story | None:
         neighbours = [one for one in reader.of_key(job.queue, job.key, NEIGHBOURS + 1) if one.job_id != job_id]
         if not job.state.has_ended:
             front = reader.open_before(job.queue, job.key, job.enqueued)
-    return Story(job=job, happenings=reader.history(job_id), front=front, neighbours=neighbours[:NEIGHBOURS])
+    return JobHistory(job=job, happenings=reader.history(job_id), front=front, neighbours=neighbours[:NEIGHBOURS])
 
 
-def read_story(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> Story | None:
+def read_history(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> JobHistory | None:
     """The life of a job by the topics themselves, all of which are read; None where none has it.
 
     Raises:
@@ -79,7 +79,7 @@ def read_story(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> Sto
     if is_passed and not latest.state.has_ended:
         latest = replace(latest, state=State.DONE, step=passed_step(latest.step), due_ms=0)
     happenings = sorted(_once(latest.setbacks), key=lambda one: (one.life, one.at, one.attempt))
-    return Story(job=listed_of(latest), happenings=happenings)
+    return JobHistory(job=listed_of(latest), happenings=happenings)
 
 
 def _read(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> Iterator[JobEntry | Disposal]:
