@@ -12,7 +12,7 @@ from ...topology.wire.headers import HeaderList
 from ..records.outcomes import Dead, Outcome
 from ..records.record import Record
 from ..settling.next_records import SettlingContext
-from ..settling.outgoing import OutgoingRecord, Role
+from ..settling.outgoing import OutgoingRecord, Relation
 from ..settling.writes import Writer
 
 
@@ -57,6 +57,6 @@ def _owned(
     if not added:
         return planned
     return [
-        replace(written, headers=[*written.headers, *added]) if written.role is Role.DEAD_LETTER else written
+        replace(written, headers=[*written.headers, *added]) if written.relation is Relation.DEAD_LETTER else written
         for written in planned
     ]

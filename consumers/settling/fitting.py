@@ -10,7 +10,7 @@ any size, and what the settler writes of it must find a form that fits. The form
     truncated           a dead letter with as much of the value as fits, which names the place of the original
     bare                the same without the value, and with key and headers cut as well
 
-A record that is not the job itself (`Role.FOLLOWING`) has the first two forms only: half of it would mean
+A record that is not the job itself (`Relation.FOLLOWING`) has the first two forms only: half of it would mean
 something else.
 """
 
@@ -28,7 +28,7 @@ from ...topology.wire.headers import HeaderList, header_map
 from ..job.failure import make_failure
 from ..records.outcomes import Dead, Failure, Retried
 from ..records.record import Record
-from .outgoing import Form, OutgoingRecord, Role
+from .outgoing import Form, OutgoingRecord, Relation
 from .settlement import Settlement
 
 ALONE_FROM_BYTES: Final = 1_000_000
@@ -67,7 +67,7 @@ def goes_alone(item: Settlement) -> bool:
 
 
 def _size_bytes(record: Record, written: OutgoingRecord) -> int:
-    if written.role is not Role.FOLLOWING:
+    if written.relation is not Relation.FOLLOWING:
         return record.size_bytes
     return len(written.key or b"") + len(written.value or b"") + sum(len(value) for _, value in written.headers)
 
@@ -86,7 +86,7 @@ def refitted(item: Settlement, plan_dead_letter: PlanDeadLetter) -> Settlement |
         form = next_form(item.record, written, remedy)
         if form is not None:
             forms[written] = form
-        elif remedy is Remedy.SHRINK and written.role is Role.WAITING:
+        elif remedy is Remedy.SHRINK and written.relation is Relation.WAITING:
             return _as_dead_letter(item, written, plan_dead_letter)
     if not forms:
         return None
@@ -98,12 +98,12 @@ def next_form(record: Record, written: OutgoingRecord, remedy: Remedy) -> Outgoi
     """The next form of one record; None where it has no other."""
     if written.form is Form.PLAIN:
         return replace(written, form=Form.ALONE)
-    if remedy is Remedy.ALONE or written.role is Role.FOLLOWING:
+    if remedy is Remedy.ALONE or written.relation is Relation.FOLLOWING:
         return None
     without_stack = [pair for pair in written.headers if pair[0] != wire.ERROR_STACK]
     if len(without_stack) < len(written.headers):
         return replace(written, headers=without_stack)
-    return _truncated(record, written) if written.role is Role.DEAD_LETTER else None
+    return _truncated(record, written) if written.relation is Relation.DEAD_LETTER else None
 
 
 def _as_dead_letter(item: Settlement, refused: OutgoingRecord, plan_dead_letter: PlanDeadLetter) -> Settlement:

@@ -20,7 +20,7 @@ from .. import log_keys
 from ..records.job_fields import job_fields
 from ..records.outcomes import Dead
 from .fitting import PlanDeadLetter, goes_alone, refitted
-from .outgoing import OutgoingRecord, Role, produce
+from .outgoing import OutgoingRecord, Relation, produce
 from .settlement import Settlement, SettlementBatch
 
 _LOGGER = logging.getLogger("stoker.settle")
@@ -136,7 +136,7 @@ class LoneRecords:
     def _log_loss(self, item: Settlement, before: Sequence[OutgoingRecord], following: Settlement) -> None:
         """Log once what a job loses: its retry, or the whole of its dead letter."""
         if following is not item:
-            refused = next(written for written in before if written.role is Role.WAITING)
+            refused = next(written for written in before if written.relation is Relation.WAITING)
             text = "job %s is a dead letter (too-large): its record of %d bytes, compressed, does not fit %s"
             self._warn(item, text, refused)
             return

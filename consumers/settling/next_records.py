@@ -13,7 +13,7 @@ from ...topology.wire.headers import HeaderList
 from ...topology.wire.ledger_names import LONGEST_ATTEMPT_BYTES
 from ..records.outcomes import Dead, Deferred, Failure, Outcome, Rescheduled, Retried, Snoozed
 from ..records.record import Record, first_failed
-from .outgoing import OutgoingRecord, Role
+from .outgoing import OutgoingRecord, Relation
 
 LONGEST_REASON_BYTES: Final = 50
 """The bound on a word that is not one of ours, and travels on with a record that waits."""
@@ -69,7 +69,7 @@ def _next_attempt(record: Record, outcome: Retried, context: SettlingContext) ->
         *_failure(record, outcome.failure, "failed", context),
     ]
     headers = wire.replace_headers(record.pairs, drop=wire.RETRY_HEADERS, add=added)
-    return _job(record, context.queue.retry_topics[outcome.tier], headers, Role.WAITING)
+    return _job(record, context.queue.retry_topics[outcome.tier], headers, Relation.WAITING)
 
 
 def _dead_letter(record: Record, outcome: Dead, context: SettlingContext) -> OutgoingRecord:
@@ -78,7 +78,7 @@ def _dead_letter(record: Record, outcome: Dead, context: SettlingContext) -> Out
     if outcome.crashes:
         added.append((wire.CRASHES, b"%d" % outcome.crashes))
     headers = wire.replace_headers(record.pairs, drop=wire.RETRY_HEADERS, add=added)
-    return _job(record, context.queue.dead_topic, headers, Role.DEAD_LETTER)
+    return _job(record, context.queue.dead_topic, headers, Relation.DEAD_LETTER)
 
 
 def _waiting(
@@ -93,14 +93,14 @@ def _waiting(
         *_provenance(record, context),
     ]
     headers = wire.replace_headers(record.pairs, drop=_DUE_ONLY, add=added)
-    return _job(record, context.queue.delay_topics[outcome.delay], headers, Role.WAITING)
+    return _job(record, context.queue.delay_topics[outcome.delay], headers, Relation.WAITING)
 
 
-def _job(record: Record, topic: str, headers: HeaderList, role: Role) -> OutgoingRecord:
+def _job(record: Record, topic: str, headers: HeaderList, relation: Relation) -> OutgoingRecord:
     """The job with its own key and bytes, in its own partition."""
     partition = record.assignment.partition
     return OutgoingRecord(
-        topic=topic, partition=partition, key=record.key, value=record.value, headers=headers, role=role
+        topic=topic, partition=partition, key=record.key, value=record.value, headers=headers, relation=relation
     )
 
 

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from ...topology.wire.headers import HeaderList
 
 
-class Role(Enum):
+class Relation(Enum):
     """The relation of a record to its job: it decides which form may replace one that its topic refuses.
 
     WAITING: the job itself, in a retry tier. It may become a dead letter.
@@ -52,7 +52,7 @@ class OutgoingRecord:
     key: bytes | None
     value: bytes | None
     headers: HeaderList
-    role: Role = Role.FOLLOWING
+    relation: Relation = Relation.FOLLOWING
     form: Form = Form.PLAIN
 
     @property

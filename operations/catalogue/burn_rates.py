@@ -15,15 +15,15 @@ from typing import Final, Literal
 from ...topology import Pipeline
 from ...topology.declaration.job_type import AnyJobType
 
-Severity = Literal["page", "ticket"]
+Urgency = Literal["page", "ticket"]
 Promise = Literal["success", "wait", "run"]
 
-WINDOWS: Final[tuple[tuple[Severity, float, timedelta, timedelta], ...]] = (
+WINDOWS: Final[tuple[tuple[Urgency, float, timedelta, timedelta], ...]] = (
     ("page", 14.4, timedelta(hours=1), timedelta(minutes=5)),
     ("page", 6.0, timedelta(hours=6), timedelta(minutes=30)),
     ("ticket", 1.0, timedelta(days=3), timedelta(hours=6)),
 )
-"""Severity, burn rate, long and short window; of the Site Reliability Workbook, "Alerting on SLOs"."""
+"""Urgency, burn rate, long and short window; of the Site Reliability Workbook, "Alerting on SLOs"."""
 SLOW_SHARE: Final = 0.01
 """The times are promised of 99 of 100 jobs: so many may be slower."""
 
@@ -44,7 +44,7 @@ class BurnRate:
     owner: str
     runbook: str
     escalation: str
-    severity: Severity
+    urgency: Urgency
     promise: Promise
     burn_rate: float
     most: float
@@ -60,7 +60,7 @@ def burn_rates(pipeline: Pipeline) -> list[BurnRate]:
 
 def _of_type(job_type: AnyJobType) -> Iterator[BurnRate]:
     for promise, budget, bound_s in _budgets(job_type):
-        for severity, rate, long, short in WINDOWS:
+        for urgency, rate, long, short in WINDOWS:
             most = rate * budget
             if most < 1:  # a larger share than all jobs cannot miss it
                 yield BurnRate(
@@ -69,7 +69,7 @@ def _of_type(job_type: AnyJobType) -> Iterator[BurnRate]:
                     owner=job_type.owner,
                     runbook=job_type.runbook,
                     escalation=job_type.escalation,
-                    severity=severity,
+                    urgency=urgency,
                     promise=promise,
                     burn_rate=rate,
                     most=most,

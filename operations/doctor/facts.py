@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException
 from ...topology import Pipeline, Queue
 from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from ..cluster_view import ClusterView, ConsumerGroup, Partition, partitions_of
-from ..queue_status.holdup_reports import NO_HOLDUPS, Holdups, read_holdups
+from ..queue_status.holdup_reports import NO_HOLDUPS, HoldupReports, read_holdups
 from ..queue_status.queue_heads import read_heads
 from ..queue_status.queues import Heads, OffsetReading, read_offsets, still_partitions, waiting_heads
 from ..queue_status.standstill import Standstill
@@ -56,7 +56,7 @@ class Facts:
     topic_configs: Configs
     group_configs: Configs
     broker_config: Mapping[str, str]
-    holdups: Holdups = NO_HOLDUPS
+    holdups: HoldupReports = NO_HOLDUPS
     standstills: tuple[Standstill, ...] = ()
     refused: Sequence[NotAuthorized] = ()
 

@@ -82,7 +82,7 @@ def slo_alerts(pipeline: str, rules: Iterable[BurnRate]) -> Iterator[Alert]:
         misses = _MISSES[rule.promise].format(bound=counted_bound_s(rule) or math.nan)
         yield Alert(
             name=NAME,
-            severity=_SEVERITIES[rule.severity],
+            severity=_SEVERITIES[rule.urgency],
             expr=f"{exceeded} and {_sum(MISSED + selector, rule.long)} >= {LEAST}",
             lasts="2m",
             summary=f"{{{{ $value | humanizePercentage }}}} of the jobs of {rule.job_type} {misses}",

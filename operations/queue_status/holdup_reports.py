@@ -151,7 +151,7 @@ _SENTENCES: Final[Mapping[str, Callable[[HoldupReport, str, datetime], str]]] = 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Holdups:
+class HoldupReports:
     """Hold-ups and counts of waiting jobs. `fault`: why some are missing; empty where all were read."""
 
     reports: tuple[HoldupReport, ...] = ()
@@ -173,11 +173,11 @@ class Holdups:
         return sorted(found, key=lambda report: (not report.is_stuck, report.since))
 
 
-NO_HOLDUPS: Final = Holdups()
+NO_HOLDUPS: Final = HoldupReports()
 Report = HoldupReport | WaitingReport
 
 
-def read_holdups(view: ClusterView, queues: Sequence[Queue], counts: Mapping[str, int], now: datetime) -> Holdups:
+def read_holdups(view: ClusterView, queues: Sequence[Queue], counts: Mapping[str, int], now: datetime) -> HoldupReports:
     """Read the last reports of the queues' workers, within a bounded time; what cannot be read is reported as a fault.
 
     Args:
@@ -187,14 +187,16 @@ def read_holdups(view: ClusterView, queues: Sequence[Queue], counts: Mapping[str
     for topic in sorted({names.events_topic(queue.namespace) for queue in queues}):
         partitions = partitions_of([topic], counts)
         if not partitions:
-            return Holdups(fault=f"workers cannot report why, since {topic} is missing: run `stoker topology apply`")
+            return HoldupReports(
+                fault=f"workers cannot report why, since {topic} is missing: run `stoker topology apply`"
+            )
         try:
             for report in _read(view, topic, partitions, now - BELIEVED_FOR):
                 newest[report.about] = report
         except (ClusterUnreachable, NotAuthorized, StoredJobsError, KafkaException) as failure:
-            return Holdups(fault=f"what workers report could not be read from {topic}: {failure}")
+            return HoldupReports(fault=f"what workers report could not be read from {topic}: {failure}")
     recent = [report for report in newest.values() if now - report.at < BELIEVED_FOR]
-    return Holdups(
+    return HoldupReports(
         reports=tuple(report for report in recent if isinstance(report, HoldupReport)),
         waiting=tuple(report for report in recent if isinstance(report, WaitingReport)),
     )

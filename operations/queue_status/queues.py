@@ -26,7 +26,7 @@ from ..stored_jobs.dead_letters import DeadLetterReader
 from ..stored_jobs.selection import Selection
 from ..stored_jobs.stored_job import StoredJob
 from .fill import Fill, count_unfinished, fill_of
-from .holdup_reports import HoldupReport, Holdups, read_holdups
+from .holdup_reports import HoldupReport, HoldupReports, read_holdups
 from .queue_heads import read_heads
 from .standstill import Standstill, standstills, unexplained
 from .waiting_reports import WaitingSum, sum_of
@@ -268,7 +268,7 @@ def _is_reported_on(status: QueueStatus) -> bool:
 
 
 def _explained(
-    status: QueueStatus, queue: Queue, reading: OffsetReading, holdups: Holdups, now: datetime
+    status: QueueStatus, queue: Queue, reading: OffsetReading, holdups: HoldupReports, now: datetime
 ) -> QueueStatus:
     """The status with the reports of the queue's workers."""
     if not _is_reported_on(status):

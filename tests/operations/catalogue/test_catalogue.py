@@ -113,9 +113,9 @@ def test_a_budget_that_burns_fast_pages_and_one_that_burns_slowly_is_a_ticket() 
     assert {rule.job_type for rule in rules} == {"charge"}
     first = rules[0]
     assert (first.owner, first.runbook, first.escalation) == ("shop", "restart it", "page")
-    assert (first.severity, first.promise, first.long) == ("page", "success", timedelta(hours=1))
+    assert (first.urgency, first.promise, first.long) == ("page", "success", timedelta(hours=1))
     assert first.most == pytest.approx(0.0144)
-    assert [(rule.severity, rule.promise, rule.bound_s) for rule in rules[2:]] == [
+    assert [(rule.urgency, rule.promise, rule.bound_s) for rule in rules[2:]] == [
         ("ticket", "success", None),
         ("page", "run", 2.0),
         ("page", "run", 2.0),

@@ -20,7 +20,13 @@ from stoker.operations.doctor.facts import gather
 from stoker.operations.doctor.findings import Verdict
 from stoker.operations.doctor.queue_checks import check_queue
 from stoker.operations.queue_status import holdup_reports
-from stoker.operations.queue_status.holdup_reports import BELIEVED_FOR, HoldupReport, Holdups, read_holdups, report_of
+from stoker.operations.queue_status.holdup_reports import (
+    BELIEVED_FOR,
+    HoldupReport,
+    HoldupReports,
+    read_holdups,
+    report_of,
+)
 from stoker.operations.queue_status.queues import QueueStatus, inspect_queues, read_offsets
 from stoker.operations.stored_jobs.errors import ReadStalled
 from stoker.producers import Producer
@@ -209,7 +215,7 @@ def test_a_report_is_believed_while_its_worker_and_its_job_are_there(
 ) -> None:
     """Reports are of the past: what is shown must still be so."""
     queue = Pipeline("n").queue("q", partitions=1)
-    found = Holdups(reports=(report,)).believed(queue, group, [(("n.q", 0), committed)])
+    found = HoldupReports(reports=(report,)).believed(queue, group, [(("n.q", 0), committed)])
     assert found == ([report] if is_believed else [])
 
 
@@ -218,7 +224,7 @@ def test_stuck_jobs_come_first_then_the_oldest() -> None:
     queue = Pipeline("n").queue("q", partitions=1)
     older = replace(STUCK, state="running", offset=8, since=NOW - timedelta(hours=1))
     younger = replace(STUCK, state="behind", offset=9, since=NOW)
-    found = Holdups(reports=(younger, older, STUCK)).believed(queue, GROUP, [(("n.q", 0), 0)])
+    found = HoldupReports(reports=(younger, older, STUCK)).believed(queue, GROUP, [(("n.q", 0), 0)])
     assert found == [STUCK, older, younger]
 
 
@@ -231,7 +237,7 @@ def test_an_old_report_is_not_believed(cluster: ClusterSettings, namespace: str)
         publish(cluster, pipeline, event(queue, datetime.now(UTC) - age, offset=int(age.total_seconds())))
     view = ClusterView(cluster, timeout_s=60.0)
 
-    def read() -> Holdups | None:
+    def read() -> HoldupReports | None:
         """The look ends within seconds, whatever the broker does meanwhile, and then it has a fault."""
         found = read_holdups(view, [queue], {pipeline.events_topic: EVENTS_PARTITIONS}, datetime.now(UTC))
         return None if found.fault else found

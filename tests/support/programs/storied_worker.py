@@ -19,7 +19,7 @@ from stoker.consumers import Worker, WorkerSettings
 from stoker.consumers.followers import late_jobs
 from stoker.consumers.followers.late_jobs import LateJobs
 from stoker.consumers.settling.batch_writer import BatchWriter
-from stoker.consumers.settling.outgoing import OutgoingRecord, Role
+from stoker.consumers.settling.outgoing import OutgoingRecord, Relation
 from stoker.consumers.settling.settlement import Settlement
 from stoker.topology import ClusterSettings, JobStory, JobType, Pipeline, Queue, RetryPolicy
 
@@ -60,7 +60,7 @@ def die_at(place: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     def publish_or_die(writer: BatchWriter, item: Settlement, written: OutgoingRecord) -> None:
-        if written.role is Role.FOLLOWING:
+        if written.relation is Relation.FOLLOWING:
             writer.producer.flush(10)
             die()
         publish(writer, item, written)
