@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..schemas import Compatibility, Finding, IncompatibleSchema, SchemaStore, StoredSchema, compare, load
+from ..schemas import Compatibility, IncompatibleSchema, SchemaFinding, SchemaStore, StoredSchema, compare, load
 from ..schemas.codec.schema import RecordSchema
 from ..topology import ClusterSettings, Pipeline
 from ..topology.declaration.job_type import AnyJobType
@@ -16,7 +16,7 @@ from ..topology.planning.schema_store import schema_store
 Versions = Mapping[str, Sequence[StoredSchema]]
 
 
-def check_files(pipeline: Pipeline, folder: Path, mode: Compatibility | None) -> list[Finding]:
+def check_files(pipeline: Pipeline, folder: Path, mode: Compatibility | None) -> list[SchemaFinding]:
     """Find where the code and the committed files differ, and where the difference breaks a rule.
 
     Args:
@@ -33,7 +33,7 @@ def check_files(pipeline: Pipeline, folder: Path, mode: Compatibility | None) ->
     return [*drift, *(replace(found, against="files") for found in _breaks(job_types, committed, mode))]
 
 
-def check_cluster(pipeline: Pipeline, cluster: ClusterSettings, mode: Compatibility | None) -> list[Finding]:
+def check_cluster(pipeline: Pipeline, cluster: ClusterSettings, mode: Compatibility | None) -> list[SchemaFinding]:
     """Find where the code breaks a rule towards the versions that the cluster holds: all that `apply` would refuse.
 
     Raises:
@@ -51,12 +51,12 @@ def check_cluster(pipeline: Pipeline, cluster: ClusterSettings, mode: Compatibil
         store.close()
 
 
-def _stores_own(job_type: AnyJobType, store: SchemaStore, mode: Compatibility | None) -> Iterable[Finding]:
+def _stores_own(job_type: AnyJobType, store: SchemaStore, mode: Compatibility | None) -> Iterable[SchemaFinding]:
     """The store's own objection to a contract that breaks no rule of ours."""
     try:
         store.require_registrable(job_type.contract, mode or job_type.compatibility)
     except IncompatibleSchema as refusal:
-        yield Finding(
+        yield SchemaFinding(
             job_type=job_type.name,
             against="cluster",
             rule=refusal.rule,
@@ -69,7 +69,7 @@ def _as_version(job_type: str, schema: RecordSchema) -> StoredSchema:
     return StoredSchema(job_type=job_type, frame_id=b"", schema=schema, registered_at=None)
 
 
-def _breaks(job_types: Iterable[AnyJobType], versions: Versions, mode: Compatibility | None) -> list[Finding]:
+def _breaks(job_types: Iterable[AnyJobType], versions: Versions, mode: Compatibility | None) -> list[SchemaFinding]:
     return [
         found
         for job_type in job_types

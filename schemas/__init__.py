@@ -20,7 +20,7 @@ from .errors import (
     Undecodable,
     UnknownSchema,
 )
-from .files import Finding, SchemaFileBroken, compare, export, load
+from .files import SchemaFileBroken, SchemaFinding, compare, export, load
 from .own import decode_own, encode_own, is_own, own_schema
 from .shapes.annotations import Alias, Digits
 from .stores.memory_store import MemorySchemaStore
@@ -39,7 +39,6 @@ __all__ = [
     "DecodeError",
     "Decoder",
     "Digits",
-    "Finding",
     "IncompatibleSchema",
     "MemorySchemaStore",
     "PayloadRefused",
@@ -49,6 +48,7 @@ __all__ = [
     "RegistryUnreachable",
     "SchemaError",
     "SchemaFileBroken",
+    "SchemaFinding",
     "SchemaMismatch",
     "SchemaStore",
     "SchemaStoreForbidden",

@@ -34,7 +34,7 @@ class SchemaFileBroken(SchemaError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class SchemaFinding:
     """One difference that `stoker schemas check` reports.
 
     `against`: what the code was compared with. `rule` is "drift" for files; for the cluster, the rule of
@@ -83,7 +83,7 @@ def compare(
     files: Schemas,
     stored: Mapping[str, Sequence[StoredSchema]],
     mode: Compatibility,
-) -> list[Finding]:
+) -> list[SchemaFinding]:
     """Compare the code's contracts with committed files and with the versions the cluster holds.
 
     Args:
@@ -101,12 +101,12 @@ def compare(
     return sorted(findings, key=lambda finding: (finding.job_type, finding.against, finding.field))
 
 
-def _finding(job_type: str, explanation: str, field: str = "") -> Finding:
+def _finding(job_type: str, explanation: str, field: str = "") -> SchemaFinding:
     again = f"{explanation}; run `stoker schemas export` and commit the result"
-    return Finding(job_type=job_type, against="files", rule="drift", field=field, explanation=again)
+    return SchemaFinding(job_type=job_type, against="files", rule="drift", field=field, explanation=again)
 
 
-def _drift(contract: Contract, files: Schemas) -> list[Finding]:
+def _drift(contract: Contract, files: Schemas) -> list[SchemaFinding]:
     committed = files.get(contract.job_type)
     if committed is None:
         return [_finding(contract.job_type, "is not committed")]
@@ -129,12 +129,12 @@ def _difference(name: str, fields: Mapping[str, FieldSchema], written: Mapping[s
     return "differs from the committed file" if name in fields else "is in the committed file, but not in the code"
 
 
-def _breaks(contract: Contract, versions: Sequence[StoredSchema], mode: Compatibility) -> list[Finding]:
+def _breaks(contract: Contract, versions: Sequence[StoredSchema], mode: Compatibility) -> list[SchemaFinding]:
     schemas = [version.schema for version in versions]
     if any(Codec(schema).canonical == contract.canonical for schema in schemas):
         mode = Compatibility.NONE  # it is one of them; only a clash of logical types is left to find
     return [
-        Finding(
+        SchemaFinding(
             job_type=contract.job_type,
             against="cluster",
             rule=found.rule,

@@ -18,7 +18,7 @@ from .origin import Origin
 from .ownership.slo import Slo
 from .ownership.story import JobStory
 from .planning.apply import Applied, ApplyFailed, TopologyRefused, ensure_topology
-from .planning.findings import Allowed, Finding, Group, Plan
+from .planning.findings import Allowed, Group, Plan, PlanFinding
 from .planning.recording import Recording
 from .planning.verify import TopologyMismatch
 
@@ -37,7 +37,6 @@ __all__ = [
     "ConfiguredJob",
     "DeadGuard",
     "FairBy",
-    "Finding",
     "Group",
     "InvalidDeclaration",
     "InvalidTiming",
@@ -50,6 +49,7 @@ __all__ = [
     "Origin",
     "Pipeline",
     "Plan",
+    "PlanFinding",
     "Queue",
     "Rate",
     "Recording",

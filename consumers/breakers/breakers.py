@@ -55,7 +55,7 @@ class BegunJob:
     reported: set[Target] = field(default_factory=set)
 
 
-class Holder(Protocol):
+class JobHolder(Protocol):
     """Holds the jobs of one queue that wait for breakers."""
 
     def held(self, why: BreakerOpen) -> int:
@@ -98,7 +98,7 @@ class Breakers:
         self._whys = {target: BreakerOpen(target, state) for target, state in self.states.items()}
         self._needed = {found.name.encode(): needed for found in job_types if (needed := self._needed_by(found))}
         self._queues = {found.queue.name for found in job_types if found.name.encode() in self._needed}
-        self._holders: list[Holder] = []
+        self._holders: list[JobHolder] = []
         self.begun: dict[Hashable, BegunJob] = {}
         self.on_decided: Callable[[Change], None] = lambda _change: None
 
@@ -137,7 +137,7 @@ class Breakers:
         if begun is not None:
             begun.reported.add(Target("dependency", dependency))
 
-    def add_holder(self, holder: Holder) -> None:
+    def add_holder(self, holder: JobHolder) -> None:
         """Have a holder know of changes."""
         self._holders.append(holder)
 

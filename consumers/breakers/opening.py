@@ -13,7 +13,7 @@ from ...topology.wire.orders import DEPENDENCY, OVER, PROBER, SINCE, TRIPS, Verb
 LONGEST_REASON: Final = 1_000
 
 
-Phase = Literal["closed", "open", "half-open"]
+BreakerPhase = Literal["closed", "open", "half-open"]
 
 
 class Target(NamedTuple):
@@ -67,7 +67,7 @@ class Opening:
         return self.until_at_s is not None and self.until_at_s <= now_s
 
 
-def phase_of(opening: Opening | None, now_s: float) -> Phase:
+def phase_of(opening: Opening | None, now_s: float) -> BreakerPhase:
     """The state of a breaker at an epoch time."""
     if opening is None:
         return "closed"

@@ -30,7 +30,7 @@ REPEAT_S: Final = 600.0
 """How often the worker logs that it has no partitions, while it lasts."""
 ANSWER_TIMEOUT_S: Final = 5.0
 
-Standing = Literal["joining", "working", "spare", "outside", "leaving"]
+MemberState = Literal["joining", "working", "spare", "outside", "leaving"]
 """`spare`: there are more workers than partitions. `outside`: it has had none for long, which should not be.
 `leaving`: it shuts down."""
 
@@ -56,7 +56,7 @@ class GroupView:
 class Judgement:
     """How this worker stands, and why it has no partitions; `level` is that of the log, None where others log it."""
 
-    standing: Standing
+    standing: MemberState
     why: str
     level: int | None
 
@@ -80,7 +80,7 @@ class Membership:
         self._began_at_s: float | None = None
         self._next_ask_at_s = 0.0
         self._next_log_at_s = 0.0
-        self._logged: Standing = "joining"
+        self._logged: MemberState = "joining"
         self._is_doubted = False
         self.judgement = JOINING
         self.complaint = ""

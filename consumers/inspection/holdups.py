@@ -40,7 +40,7 @@ MOST_REPORTS: Final = 20
 """At most so many reports of one queue at a time, the oldest first."""
 
 
-State = Literal["running", "stuck", "behind", "awaiting-retry", "unsettled", "ready"]
+HoldupState = Literal["running", "stuck", "behind", "awaiting-retry", "unsettled", "ready"]
 """`reason` of the event, or else the word of a gate; `docs/wire-contract.md` has the meaning of each."""
 
 
@@ -55,7 +55,7 @@ class Holdup:
     """
 
     place: Place
-    state: State | str
+    state: HoldupState | str
     since_at_s: float
     record: Record | None = None
     detail: Mapping[str, str] = field(default_factory=dict)
@@ -124,7 +124,7 @@ class Holdups:
             elif place in aside:
                 yield self._of_aside(place, aside[place], since_at_s)
             elif place not in delayed:
-                state: State = "unsettled" if self._settler.is_in_trouble else "ready"
+                state: HoldupState = "unsettled" if self._settler.is_in_trouble else "ready"
                 yield Holdup(place=place, state=state, since_at_s=since_at_s)
 
     def _of_aside(self, place: Place, lane_hash: int, since_at_s: float) -> Holdup:
@@ -138,7 +138,7 @@ class Holdups:
     def _of_parked(self, record: Record, since_at_s: float, running: Mapping[Lane | None, Run]) -> Holdup:
         ahead = running.get(record.turn)
         source = self._dispatch.lanes.awaited_source(record) if ahead is None else None
-        state: State = "behind"
+        state: HoldupState = "behind"
         detail = {} if ahead is None else {"behind": ahead.job_id}
         if source is not None:
             state, detail = "awaiting-retry", {**source.detail, **self._of_retry(record)}
@@ -169,7 +169,7 @@ def _of_gated(place: Place, wait: Wait, since_at_s: float, record: Record | None
     return Holdup(place=place, state=wait.why.word, since_at_s=since_at_s, record=record, detail=detail)
 
 
-def _of_run(run: Run, state: State) -> Holdup:
+def _of_run(run: Run, state: HoldupState) -> Holdup:
     timeout_s = run.limits.timeout_s
     detail = {} if math.isinf(timeout_s) else {"timeout_s": f"{timeout_s:g}"}
     return Holdup(place=place_of(run.record), state=state, since_at_s=run.began_at_s, record=run.record, detail=detail)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..group.membership import Standing
+from ..group.membership import MemberState
 from ..isolation.pool import ChildCounts
 from ..job.heartbeats import JobProgress
 
@@ -43,7 +43,7 @@ class QueueSnapshot:
     stuck: int = 0
     progress: Mapping[str, JobProgress] = field(default_factory=dict)
     children: ChildCounts | None = None
-    standing: Standing = "working"
+    standing: MemberState = "working"
     waits_for: str = ""
     lost_right: str = ""
 

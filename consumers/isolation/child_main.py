@@ -38,7 +38,7 @@ from ..job.job_errors import is_kind_of, report_of
 from ..job.run import CurrentRun
 from ..job.signals import JobInterrupted
 from ..machine import own_peak_bytes
-from ..runners.async_slots import AsyncSlot, Holder, resume_watched
+from ..runners.async_slots import AsyncSlot, LoopHolder, resume_watched
 from ..runners.forks import PROCESS
 from ..runners.loop_turns import make_loop, turn_until
 from ..steps.call import call_async, call_sync, end_copy_after, read_interrupt
@@ -100,7 +100,7 @@ class _ChildSlot(AsyncSlot):
     __slots__ = ("_canceller",)
 
     def __init__(self, canceller: JobCanceller) -> None:
-        super().__init__("child", Holder(), lambda _what: None)
+        super().__init__("child", LoopHolder(), lambda _what: None)
         self._canceller = canceller
 
     @property

@@ -17,7 +17,7 @@ from typing import Final
 from .. import log_keys
 from ..machine import describe_exit
 from .messages import Ready, Setup, Unready
-from .process import ChildProcess, State
+from .process import ChildProcess, ChildState
 
 _LOGGER = logging.getLogger("stoker.isolation")
 
@@ -114,9 +114,9 @@ class ChildPool:
         """How many children do what."""
         with self._changed:
             return ChildCounts(
-                busy=self._count(State.BUSY),
-                idle=self._count(State.IDLE),
-                starting=self._count(State.STARTING),
+                busy=self._count(ChildState.BUSY),
+                idle=self._count(ChildState.IDLE),
+                starting=self._count(ChildState.STARTING),
                 ended=self._ended,
                 trouble=self._trouble,
             )
@@ -146,7 +146,7 @@ class ChildPool:
         while not self._is_stopping and is_wanted():
             child = self._pick(fresh)
             if child is not None:
-                child.state = State.BUSY
+                child.state = ChildState.BUSY
                 return child
             self._changed.notify_all()  # the keeper among others: somebody waits
             self._changed.wait(WAIT_TURN_S)
@@ -154,7 +154,7 @@ class ChildPool:
 
     def _pick(self, fresh: bool) -> ChildProcess | None:
         """Used ones first, so that the fresh ones stay so."""
-        idle = [child for child in self._children if child.state is State.IDLE and not (fresh and child.jobs)]
+        idle = [child for child in self._children if child.state is ChildState.IDLE and not (fresh and child.jobs)]
         return max(idle, key=lambda child: (not child.is_worn, child.jobs), default=None)
 
     def give_back(self, child: ChildProcess) -> None:
@@ -166,7 +166,7 @@ class ChildPool:
             if self._is_stopping:
                 child.close()
                 return
-            child.state = State.GONE if has_ended else State.IDLE
+            child.state = ChildState.GONE if has_ended else ChildState.IDLE
             child.is_worn = child.is_worn or self._recycling.is_due(child)
             if has_ended or child.is_worn or self._fresh_wanted:
                 self._changed.notify_all()
@@ -189,7 +189,7 @@ class ChildPool:
 
     def _rest(self) -> None:
         with self._changed:
-            is_busy = any(child.state not in (State.IDLE, State.BUSY) for child in self._children)
+            is_busy = any(child.state not in (ChildState.IDLE, ChildState.BUSY) for child in self._children)
             if not self._is_stopping:
                 self._changed.wait(BUSY_TURN_S if is_busy else QUIET_TURN_S)
 
@@ -214,9 +214,9 @@ class ChildPool:
 
     def _look_at(self, child: ChildProcess) -> None:
         match child.state:
-            case State.STARTING:
+            case ChildState.STARTING:
                 self._look_at_starting(child)
-            case State.IDLE:
+            case ChildState.IDLE:
                 child.read_answer()
                 if child.ended():
                     _LOGGER.warning(
@@ -224,19 +224,19 @@ class ChildPool:
                         child.pid, describe_exit(child.exit_code), extra=self._extra(),
                     )  # fmt: skip
                     self._remove(child)
-            case State.LEAVING:
+            case ChildState.LEAVING:
                 if time.monotonic() > child.leave_at_s:
                     child.kill()
                 if child.ended():
                     self._remove(child)
-            case State.GONE:
+            case ChildState.GONE:
                 if child.ended():
                     self._remove(child)
 
     def _look_at_starting(self, child: ChildProcess) -> None:
         answer = child.read_answer()
         if isinstance(answer, Ready):
-            child.state = State.IDLE
+            child.state = ChildState.IDLE
             self._trouble, self._start_pause_s = None, 0.0
             self._changed.notify_all()
         elif isinstance(answer, Unready):
@@ -248,7 +248,7 @@ class ChildPool:
 
     def _note_failed_start(self, child: ChildProcess, why: str) -> None:
         child.kill()
-        child.state = State.GONE
+        child.state = ChildState.GONE
         self._postpone(f"child process {child.pid}", why)
 
     def _postpone(self, what: str, why: str) -> None:
@@ -263,8 +263,10 @@ class ChildPool:
 
     def _send_away(self) -> None:
         """Let worn children go as soon as the others suffice, and those that are more than needed."""
-        sound = [child for child in self._children if child.state in (State.IDLE, State.BUSY) and not child.is_worn]
-        idle = [child for child in self._children if child.state is State.IDLE]
+        sound = [
+            child for child in self._children if child.state in (ChildState.IDLE, ChildState.BUSY) and not child.is_worn
+        ]
+        idle = [child for child in self._children if child.state is ChildState.IDLE]
         if len(sound) >= self._size:
             for child in idle:
                 if child.is_worn:
@@ -280,9 +282,13 @@ class ChildPool:
     def _missing(self) -> int:
         if time.monotonic() < self._next_start_at_s:
             return 0
-        starting = self._count(State.STARTING)
-        coming = [c for c in self._children if c.state in (State.STARTING, State.IDLE, State.BUSY) and not c.is_worn]
-        fresh = sum(not child.jobs and child.state is not State.BUSY for child in coming)
+        starting = self._count(ChildState.STARTING)
+        coming = [
+            c
+            for c in self._children
+            if c.state in (ChildState.STARTING, ChildState.IDLE, ChildState.BUSY) and not c.is_worn
+        ]
+        fresh = sum(not child.jobs and child.state is not ChildState.BUSY for child in coming)
         # Used ones may be as many as there shall be, and none of them serves a job that waits for a fresh one.
         missing = max(self._target() - len(coming), self._fresh_wanted - fresh)
         return max(0, min(missing, (1 if self._trouble else STARTS_AT_ONCE) - starting))
@@ -292,7 +298,7 @@ class ChildPool:
         self._ended += 1
         child.close()
 
-    def _count(self, state: State) -> int:
+    def _count(self, state: ChildState) -> int:
         return sum(child.state is state for child in self._children)
 
     def _extra(self) -> dict[str, object]:
@@ -301,13 +307,13 @@ class ChildPool:
     def _end_all(self) -> None:
         """End all children: idle ones may leave first; the threads that watch busy ones close those."""
         with self._changed:
-            idle = [child for child in self._children if child.state is State.IDLE]
+            idle = [child for child in self._children if child.state is ChildState.IDLE]
         for child in idle:
             child.leave(LEAVE_AT_STOP_S)
         self._wait_ended(idle)
         for child in self._children:
             child.kill()
-        others = [child for child in self._children if child.state is not State.BUSY]
+        others = [child for child in self._children if child.state is not ChildState.BUSY]
         self._wait_ended(others)
         for child in others:
             child.close()

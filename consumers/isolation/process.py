@@ -63,7 +63,7 @@ BOOTSTRAP: Final = (
 )
 
 
-class State(Enum):
+class ChildState(Enum):
     """Where a child is in its life."""
 
     STARTING = "starting"
@@ -100,7 +100,7 @@ class ChildProcess:
                 process_group=0,  # the terminal's Ctrl+C is not for it, and what its jobs start ends with it
             )
         self.pid = self._process.pid
-        self.state = State.STARTING
+        self.state = ChildState.STARTING
         self.started_at_s = time.monotonic()
         self.leave_at_s = 0.0
         self.jobs = 0
@@ -234,7 +234,7 @@ class ChildProcess:
 
     def leave(self, within_s: float) -> None:
         """Ask it to end as a program does; `ended` is true when it has."""
-        self.state = State.LEAVING
+        self.state = ChildState.LEAVING
         self.leave_at_s = time.monotonic() + within_s
         with suppress(OSError):
             self._send(LEAVE)
@@ -283,7 +283,7 @@ class ChildProcess:
         """Free what belongs to it here; it has ended, or will soon."""
         if not self.ended():
             self.kill()
-        self.state = State.GONE
+        self.state = ChildState.GONE
         self._pipe.close()
         self._stacks.close()
 

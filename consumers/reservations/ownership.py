@@ -13,7 +13,7 @@ FEW_ENTRIES: Final = 1_000
 """A log is not begun anew before it has so many entries."""
 
 
-class Phase(Enum):
+class TakeoverPhase(Enum):
     """How far a takeover has come."""
 
     RESTING = "resting"
@@ -41,7 +41,7 @@ class Ownership:
     number: int
     log: PartitionLog
     waits_since_at_s: float | None
-    phase: Phase = Phase.RESTING
+    phase: TakeoverPhase = TakeoverPhase.RESTING
     rests_until_at_s: float = 0.0
     since: int = 0
     began_at_s: float = 0.0

@@ -21,7 +21,7 @@ from ...schemas.reservation_records import (
     encode_reservation,
 )
 from .. import log_keys
-from .ownership import FEW_ENTRIES, Ownership, Phase, Renewal
+from .ownership import FEW_ENTRIES, Ownership, Renewal, TakeoverPhase
 from .partition_log import PartitionLog
 from .ports import LevelReader, LevelWriter, ReservationParts, ReservedLimits
 
@@ -69,13 +69,13 @@ class Reservations:
         self._note_owned(reader, writer)
         now_s = self._parts.clock()
         for partition, ownership in self._owned.items():
-            if ownership.phase is Phase.RESTING and now_s >= ownership.rests_until_at_s:
+            if ownership.phase is TakeoverPhase.RESTING and now_s >= ownership.rests_until_at_s:
                 self._begin(reader, writer, partition, ownership)
         for message in reader.read(ACTIVE_READ_S if now_s < self._active_until_at_s else IDLE_READ_S):
             self._take(reader, writer, message)
         self._reserve(writer)
         for partition, ownership in self._owned.items():
-            if ownership.phase is Phase.KEEPING:
+            if ownership.phase is TakeoverPhase.KEEPING:
                 self._renew(writer, partition, ownership)
         writer.poll()
         self._report_silence()
@@ -104,7 +104,7 @@ class Reservations:
         """Write the exact levels of a partition, for its next owner."""
         ownership = self._owned.pop(partition)
         entries = self._limits.close(partition)
-        if ownership.phase is Phase.KEEPING:
+        if ownership.phase is TakeoverPhase.KEEPING:
             for first in range(0, len(entries), MOST_ENTRIES):
                 self._number += 1
                 self._write_reservations(writer, partition, ownership, entries[first : first + MOST_ENTRIES])
@@ -117,13 +117,13 @@ class Reservations:
         low, high = reader.ask_edges(partition, ASK_S)
         ownership.since = high
         if low < high:
-            ownership.phase = Phase.FINDING
+            ownership.phase = TakeoverPhase.FINDING
             reader.start(partition, high - 1)
         else:
             self._take_over(reader, writer, partition, ownership)
 
     def _take_over(self, reader: LevelReader, writer: LevelWriter, partition: int, ownership: Ownership) -> None:
-        ownership.phase = Phase.TAKING
+        ownership.phase = TakeoverPhase.TAKING
         reader.start(partition, ownership.since)
         # Of a log that nobody has written to, an owner of a release without reservations may have begun anything.
         detail = {} if ownership.since or ownership.log.records else {UNKNOWN_MS: "0"}
@@ -144,7 +144,7 @@ class Reservations:
 
     def _begin_anew(self, ownership: Ownership, rest_s: float) -> None:
         """Take over once more, after a rest."""
-        ownership.phase, ownership.rests_until_at_s = Phase.RESTING, self._parts.clock() + rest_s
+        ownership.phase, ownership.rests_until_at_s = TakeoverPhase.RESTING, self._parts.clock() + rest_s
         ownership.log, ownership.renewal = PartitionLog(self._parts.make_session()), None
         ownership.confirmed = -1
 
@@ -153,13 +153,13 @@ class Reservations:
     def _take(self, reader: LevelReader, writer: LevelWriter, message: Message) -> None:
         partition = message.partition()
         ownership = None if partition is None else self._owned.get(partition)
-        if partition is None or ownership is None or ownership.phase is Phase.RESTING:
+        if partition is None or ownership is None or ownership.phase is TakeoverPhase.RESTING:
             return
         record = ownership.log.note(message)
-        if ownership.phase is Phase.FINDING:
+        if ownership.phase is TakeoverPhase.FINDING:
             ownership.since = ownership.log.since
             self._take_over(reader, writer, partition, ownership)
-        elif ownership.phase is Phase.TAKING:
+        elif ownership.phase is TakeoverPhase.TAKING:
             if ownership.log.taken_over_at is not None:
                 self._restore(partition, ownership)
         elif record is not None:
@@ -167,7 +167,7 @@ class Reservations:
 
     def _restore(self, partition: int, ownership: Ownership) -> None:
         now_s, log = self._parts.clock(), ownership.log
-        ownership.phase, ownership.waits_since_at_s = Phase.KEEPING, None
+        ownership.phase, ownership.waits_since_at_s = TakeoverPhase.KEEPING, None
         ownership.began_at_s, ownership.most_entries = now_s, FEW_ENTRIES
         self._limits.restore(partition, log.take_levels(now_s), log.unknown_at_s(now_s))
 
@@ -194,7 +194,7 @@ class Reservations:
         for partition, entries in self._limits.collect(self._number).items():
             ownership = self._owned.get(partition)
             self._active_until_at_s = self._parts.clock() + ACTIVE_FOR_S
-            if ownership is None or ownership.phase is not Phase.KEEPING:
+            if ownership is None or ownership.phase is not TakeoverPhase.KEEPING:
                 self._limits.fail(partition, self._number)
             else:
                 self._write_reservations(writer, partition, ownership, entries)

@@ -28,7 +28,7 @@ from .stacks import awaiting_frames, thread_frames
 T = TypeVar("T")
 
 
-class Holder:
+class LoopHolder:
     """The state that all slots of an event loop share.
 
     Attributes:
@@ -70,7 +70,7 @@ class AsyncSlot(RunInSlot):
         "task",
     )
 
-    def __init__(self, name: str, holder: Holder, call_on_loop: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(self, name: str, holder: LoopHolder, call_on_loop: Callable[[Callable[[], None]], object]) -> None:
         super().__init__()
         self.name = name
         self.holder = holder

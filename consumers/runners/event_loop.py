@@ -15,7 +15,7 @@ from typing import Final
 
 from ..records.job_fields import job_fields
 from ..records.record import Record
-from .async_slots import AsyncSlot, Holder
+from .async_slots import AsyncSlot, LoopHolder
 from .kinds import Ready
 from .loop_turns import make_loop, turn_until
 from .slots import SettleDone
@@ -61,7 +61,7 @@ class RunnerLoop:
         self._numbers = count()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._is_woken = False
-        self._holder = Holder()
+        self._holder = LoopHolder()
         self._loop = make_loop()
         self._runners: dict[asyncio.Task[None], AsyncSlot] = {}
         self._ended = self._loop.create_future()

@@ -18,7 +18,7 @@ from ..job.job_errors import is_kind_of
 from ..job.run import CurrentRun
 from ..job.signals import INTERRUPTS, JobInterrupted, TimeLimitExceeded
 from ..records.job_record import JobRecord
-from ..runners.async_slots import Holder
+from ..runners.async_slots import LoopHolder
 from ..runners.forks import PROCESS, end_copy
 from .results import FailureRules, Raised, Result, check_returned, read_raised
 
@@ -74,7 +74,7 @@ def call_sync(job: CallableJob) -> Result:
         return read_raised(error, job.job_type)
 
 
-async def call_async(job: CallableJob, holder: Holder) -> Result:
+async def call_async(job: CallableJob, holder: LoopHolder) -> Result:
     """Call and await an async handler; `resume_watched` gives it a context of its own."""
     enter_job(job.run)
     try:

@@ -12,7 +12,7 @@ from typing import Final
 
 from ...schemas import Undecodable, decode_own, encode_own, is_own
 from .arrival import Arrival, Identity, utc_of
-from .holder import Holder, Phase
+from .holder import Holder, HolderPhase
 
 ENDED_KEY: Final = b"unique:"
 SECOND_MS: Final = 1_000
@@ -34,7 +34,7 @@ class UniqueEnd:
         return Holder(
             arrival=self.arrival,
             first_ms=self.arrival.at_ms,
-            phase=Phase.ENDED,
+            phase=HolderPhase.ENDED,
             began_ms=self.began_ms,
             stopped_ms=self.stopped_ms,
             ended_ms=self.ended_ms,

@@ -10,7 +10,7 @@ from ..records.assignment import Place
 from .arrival import Arrival
 
 
-class Phase(Enum):
+class HolderPhase(Enum):
     """Where a holder is.
 
     WAITING: in a retry tier or a delay topic.
@@ -40,7 +40,7 @@ class Holder:
 
     arrival: Arrival
     first_ms: int
-    phase: Phase = Phase.RUNNING
+    phase: HolderPhase = HolderPhase.RUNNING
     due_ms: int | None = None
     kept_due_ms: int | None = None
     claimed_ms: int = 0
@@ -53,7 +53,7 @@ class Holder:
         """In which state it was when another job came, as far as that is known; None where it had ended."""
         if self.ended_ms is not None and at_ms >= self.ended_ms:
             return None
-        if self.phase is Phase.RUNNING:
+        if self.phase is HolderPhase.RUNNING:
             return "running" if at_ms >= self.claimed_ms else "waiting"
         is_running = self.began_ms is not None and self.began_ms <= at_ms < (self.stopped_ms or at_ms)
         return "running" if is_running else "waiting"
@@ -63,7 +63,7 @@ class Holder:
         if self.is_within(newcomer, rule):
             return True
         state = self.state_at(newcomer.at_ms)
-        if not rule.replaces and self.phase is Phase.WAITING and "waiting" in rule.states:
+        if not rule.replaces and self.phase is HolderPhase.WAITING and "waiting" in rule.states:
             return True  # it will run yet
         return state is not None and state in rule.states and (state == "running" or not rule.replaces)
 
@@ -77,7 +77,7 @@ class Holder:
 
     def end(self, now_ms: int) -> None:
         """Note that its job has ended."""
-        self.phase, self.ended_ms = Phase.ENDED, now_ms
+        self.phase, self.ended_ms = HolderPhase.ENDED, now_ms
 
 
 @dataclass(frozen=True, slots=True)

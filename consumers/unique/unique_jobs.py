@@ -37,7 +37,7 @@ from ..records.record import Record
 from ..records.source import Source
 from .arrival import Arrival, Identity, arrival_of, identity_of, instant_ms, is_accepted, time_headers, utc_of
 from .ends import UniqueEnd
-from .holder import Heir, Holder, Phase
+from .holder import Heir, Holder, HolderPhase
 from .passed import PassedTimes
 from .waiting import WaitingHolder
 
@@ -125,7 +125,7 @@ class UniqueJobs:
         with self._lock:
             self._to_come.clear()  # perhaps these were among them
             for identity, holder in list(self._holders.items()):
-                if holder.phase is Phase.WAITING and (holder.due_ms or 0) <= now_ms:
+                if holder.phase is HolderPhase.WAITING and (holder.due_ms or 0) <= now_ms:
                     del self._holders[identity]
 
     # ---- for runners
@@ -146,7 +146,7 @@ class UniqueJobs:
         holder = self._become_holder(record, rule, identity, own)
         due_ms = None if is_accepted(record) else self._due_ms(record, rule, holder)
         now_ms = holder.claimed_ms = self._now_ms()
-        holder.phase = Phase.RUNNING
+        holder.phase = HolderPhase.RUNNING
         if due_ms is None or due_ms <= now_ms:
             return None
         return Rescheduled(due=utc_of(due_ms), delay=delay_class(timedelta(milliseconds=due_ms - now_ms)))
@@ -182,7 +182,7 @@ class UniqueJobs:
         due_ms, first_ms = None, own.at_ms
         if heir is not None:
             due_ms, first_ms = heir.due_ms, min(first_ms, heir.first_ms)
-        elif holder is not None and holder.phase is Phase.WAITING:
+        elif holder is not None and holder.phase is HolderPhase.WAITING:
             due_ms, first_ms = holder.due_ms, min(first_ms, _put_off_since(holder, own))
         own_due_ms = instant_ms(record.header(wire.DUE), _NEVER)
         return Heir(later, due_ms if own_due_ms == _NEVER else own_due_ms, first_ms)
@@ -197,7 +197,7 @@ class UniqueJobs:
             return holder  # an older one goes on beside the holder, such as a retry where one may run in each period
         self._holders[identity] = holder
         heir = self._heirs.pop(identity, None)
-        if former is not None and former.phase is Phase.WAITING and rule.replaces:
+        if former is not None and former.phase is HolderPhase.WAITING and rule.replaces:
             holder.kept_due_ms, holder.first_ms = former.due_ms, _put_off_since(former, own)
             self._to_come.setdefault(identity, set()).add(former.arrival)
             self._bring_forward(former)
@@ -255,7 +255,7 @@ class UniqueJobs:
                 del self._to_come[identity]
 
     def _note_skipped(self, record: Record, identity: Identity, holder: Holder, *, has_ended: bool) -> None:
-        if has_ended and holder.arrival.name == record.deduplication_id and holder.phase is not Phase.ENDED:
+        if has_ended and holder.arrival.name == record.deduplication_id and holder.phase is not HolderPhase.ENDED:
             self._end(record, identity, holder)
 
     def _note_late(self, record: Record, identity: Identity, own: Arrival) -> None:
@@ -270,10 +270,10 @@ class UniqueJobs:
 
     def _note_holder(self, record: Record, outcome: Outcome, identity: Identity, holder: Holder) -> None:
         now_ms = self._now_ms()
-        if holder.phase is Phase.RUNNING and _has_run(outcome):
+        if holder.phase is HolderPhase.RUNNING and _has_run(outcome):
             holder.note_run(now_ms)
         if isinstance(outcome, _Waits):
-            holder.phase, holder.due_ms = Phase.WAITING, round(outcome.due.timestamp() * 1_000)
+            holder.phase, holder.due_ms = HolderPhase.WAITING, round(outcome.due.timestamp() * 1_000)
         elif isinstance(outcome, Done | Dead | Cancelled):
             self._end(record, identity, holder)
 
@@ -342,13 +342,13 @@ class UniqueJobs:
                 self._note_to_come(identity, known, holder)
             if known is None or _is_news(known, holder):
                 self._holders[identity] = holder
-                if holder.phase is Phase.ENDED:
+                if holder.phase is HolderPhase.ENDED:
                     self._ended[job_type].append((identity, holder))
 
     def _note_to_come(self, identity: Identity, one: Holder, other: Holder) -> None:
         """Note which of two holders of an identity was replaced, if that one waits."""
         former, holder = sorted((one, other), key=lambda found: found.arrival)
-        if former.arrival < holder.arrival and former.phase is Phase.WAITING:
+        if former.arrival < holder.arrival and former.phase is HolderPhase.WAITING:
             self._to_come.setdefault(identity, set()).add(former.arrival)
 
     def forget_old(self, committable: int | None, beside: Mapping[Source, int | None] | None = None) -> None:
@@ -373,7 +373,7 @@ class UniqueJobs:
     def _forget(self, identity: Identity, ended: Holder) -> bool:
         """Forget an ended holder; False where records of jobs that it has replaced are still to come."""
         with self._lock:
-            is_holder = self._holders.get(identity) is ended and ended.phase is Phase.ENDED
+            is_holder = self._holders.get(identity) is ended and ended.phase is HolderPhase.ENDED
             if is_holder and identity in self._to_come:
                 return False
             if is_holder:
@@ -398,7 +398,7 @@ def _is_over(holder: Holder, within_ms: int, passed_ms: int) -> bool:
 def _is_news(known: Holder, found: Holder) -> bool:
     """Whether a holder that was found is to take the place of the known one: it is later, or the end of the same."""
     if known.arrival == found.arrival:
-        return found.phase is Phase.ENDED and known.phase is not Phase.ENDED
+        return found.phase is HolderPhase.ENDED and known.phase is not HolderPhase.ENDED
     return known.arrival < found.arrival
 
 

@@ -12,7 +12,7 @@ from ..kafka.log_tail import ShouldStop, read_tail
 from ..records.assignment import Assignment
 from ..records.record import Record, attempt_or_1
 from .arrival import Identity, arrival_of, identity_of, instant_ms, is_accepted
-from .holder import Holder, Phase
+from .holder import Holder, HolderPhase
 
 WaitingHolder = tuple[str, Identity, Holder]
 """Job type, identity, holder."""
@@ -31,7 +31,7 @@ def holder_of(record: Record) -> WaitingHolder | None:
         Holder(
             arrival=arrival,
             first_ms=instant_ms(record.header(wire.PUT_OFF_SINCE), arrival.at_ms),
-            phase=Phase.WAITING,
+            phase=HolderPhase.WAITING,
             due_ms=instant_ms(record.header(wire.DUE), record.timestamp_ms),
             began_ms=arrival.at_ms if has_run else None,
             stopped_ms=record.timestamp_ms if has_run else None,

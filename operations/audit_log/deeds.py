@@ -32,7 +32,7 @@ _ABOUT_ONE_JOB: Final = b"/job/"
 """In the keys of orders about one job: there may be a great many, and hardly one has another one before it."""
 
 
-class Kind(StrEnum):
+class DeedKind(StrEnum):
     """The kinds of deeds."""
 
     ORDER = "order"
@@ -45,14 +45,14 @@ class Kind(StrEnum):
     OTHER = "other"
 
 
-_KINDS: Final[Mapping[str, Kind]] = {
-    Action.DEAD_REPLAY.value: Kind.REPLAY,
-    Action.QUEUE_REPLAY.value: Kind.REPLAY,
-    Action.DEAD_DISCARD.value: Kind.DISCARD,
-    TOPOLOGY_APPLIED: Kind.TOPOLOGY,
-    CONTRACTS_REGISTERED: Kind.CONTRACT,
-    INBOX_PRUNED: Kind.PRUNE,
-    OUTBOX_PRUNED: Kind.PRUNE,
+_KINDS: Final[Mapping[str, DeedKind]] = {
+    Action.DEAD_REPLAY.value: DeedKind.REPLAY,
+    Action.QUEUE_REPLAY.value: DeedKind.REPLAY,
+    Action.DEAD_DISCARD.value: DeedKind.DISCARD,
+    TOPOLOGY_APPLIED: DeedKind.TOPOLOGY,
+    CONTRACTS_REGISTERED: DeedKind.CONTRACT,
+    INBOX_PRUNED: DeedKind.PRUNE,
+    OUTBOX_PRUNED: DeedKind.PRUNE,
 }
 DONE: Final = "done"
 """The outcome of an order and of a change of a schedule: it stands with its record, or neither is there."""
@@ -78,7 +78,7 @@ class Deed:
     """
 
     id: str
-    kind: Kind
+    kind: DeedKind
     deed: str
     outcome: str
     at: datetime
@@ -144,7 +144,7 @@ def deed_of_order(order: ControlOrder, headers: Mapping[str, bytes], before: Con
     sides = _sides_of_schedule(order) if is_schedule else _sides_of_order(order, before)
     return Deed(
         id=order.order_id,
-        kind=Kind.SCHEDULE if is_schedule else Kind.ORDER,
+        kind=DeedKind.SCHEDULE if is_schedule else DeedKind.ORDER,
         deed=f"schedule {order.verb}" if is_schedule else order.verb,
         outcome=OFF_TRAIL if UNAUDITED in order.detail else DONE,
         at=order.at,
@@ -177,7 +177,7 @@ def deed_of_entry(entry: AuditEntry) -> Deed:
     has_begun = entry.phase == Phase.BEGUN
     return Deed(
         id=entry.deed_id,
-        kind=_KINDS.get(entry.deed, Kind.OTHER),
+        kind=_KINDS.get(entry.deed, DeedKind.OTHER),
         deed=entry.deed,
         outcome=NO_END if has_begun else entry.phase,
         at=entry.began,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ..cli.app import AppContext
-from ..cli.failures import Failure
+from ..cli.failures import CommandFailure
 
 if TYPE_CHECKING:
     from ...topology import ClusterSettings
@@ -59,7 +59,7 @@ def recorded_prune(
     The commands need a database, and no brokers: where no application or no cluster is named, a note says so.
 
     Raises:
-        Failure: the audit topic does not take the entry; nothing is deleted.
+        CommandFailure: the audit topic does not take the entry; nothing is deleted.
     """
     cluster = None if without_audit else _cluster(app)
     if cluster is None:
@@ -76,7 +76,7 @@ def recorded_prune(
         try:
             record.begin()
         except AuditUnwritable as refused:
-            raise Failure(str(refused)) from refused
+            raise CommandFailure(str(refused)) from refused
         done: list[int] = []
         try:
             yield done.append

@@ -10,7 +10,7 @@ from .measurements import PERCENTILE, Measured
 
 if TYPE_CHECKING:
     from ...topology import ClusterSettings, Pipeline
-    from ..statistics.histograms import Histogram
+    from ..statistics.histograms import LengthHistogram
     from ..statistics.reading import Statistics, TypeStatistics
 
 
@@ -70,6 +70,6 @@ def _measured(found: TypeStatistics) -> Measured:
     )
 
 
-def _p99_s(times: Histogram) -> float | None:
+def _p99_s(times: LengthHistogram) -> float | None:
     found_s = times.quantile_s(PERCENTILE)
     return None if found_s is None else float(f"{found_s:.3g}")

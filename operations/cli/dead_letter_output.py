@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..stored_jobs.dead_letters import DeadLetter, DeadLetterHistory
     from ..stored_jobs.dispositions import Disposition
     from ..stored_jobs.stored_job import StoredJob
-    from ..stored_jobs.tally import DeadLetterGroup, GroupKey, Tally
+    from ..stored_jobs.tally import DeadLetterGroup, GroupKey, GroupTally
 
 _CELL: Final = 48
 _HEX_BYTES: Final = 512
@@ -70,7 +70,7 @@ def _dead_letter_cells(row: dict[str, Any], some: Iterable[str]) -> list[str]:
     return [row["ref"], row["status"], when(datetime.fromisoformat(row["at"])), *map(_cut, shown)]
 
 
-def print_groups(tally: Tally) -> None:
+def print_groups(tally: GroupTally) -> None:
     """Counts by type and error for people."""
     titles = ("COUNT", "TYPE", "REASON", "ERROR", "EXAMPLE", "MESSAGE", "FINGERPRINT", "FIRST", "LAST")
     print_fitting_table(titles, [_group_cells(key, group) for key, group in tally.groups()])

@@ -12,7 +12,7 @@ from .exit_codes import ExitCode
 from .output import Styled, echo_line, echo_lines, styled
 
 
-class Failure(click.ClickException):
+class CommandFailure(click.ClickException):
     """An expected end of a command that is not success."""
 
     def __init__(self, message: str, code: ExitCode = ExitCode.FINDING, *, details: str = "") -> None:
@@ -31,13 +31,13 @@ class Failure(click.ClickException):
         echo_line(styled("Error: ", fg="red", bold=True), Styled(printable_lines(self.format_message())), err=True)
 
 
-def as_failure(error: BaseException, *, verbose: bool) -> Failure | None:
+def as_failure(error: BaseException, *, verbose: bool) -> CommandFailure | None:
     """The failure to show for an error; None for a surprise, which deserves its traceback."""
     code = _own_code(error) or _kafka_code(error)
     if code is None:
         return None
     details = "".join(traceback.format_exception(error)) if verbose else ""
-    return Failure(_message(error), code, details=details)
+    return CommandFailure(_message(error), code, details=details)
 
 
 EXPECTED: Final = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from .exit_codes import ExitCode
-from .failures import Failure
+from .failures import CommandFailure
 from .parameters import INSTANT
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ def stored_job_failures() -> Iterator[None]:
     try:
         yield
     except (EditsRefused, FiltersTooLong) as wrong:
-        raise Failure(str(wrong), ExitCode.USAGE) from wrong
+        raise CommandFailure(str(wrong), ExitCode.USAGE) from wrong
     except ReadStalled as stalled:
-        raise Failure(str(stalled), ExitCode.UNREACHABLE) from stalled
+        raise CommandFailure(str(stalled), ExitCode.UNREACHABLE) from stalled
     except StoredJobsError as failed:
-        raise Failure(str(failed), ExitCode.FINDING) from failed
+        raise CommandFailure(str(failed), ExitCode.FINDING) from failed

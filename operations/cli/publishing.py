@@ -14,12 +14,12 @@ import click
 
 from ..views.terminal_text import printable
 from .exit_codes import ExitCode
-from .failures import Failure
+from .failures import CommandFailure
 from .output import echo_line, print_json_line
 
 if TYPE_CHECKING:
     from ..replay.pacing import Published
-    from ..stored_jobs.tally import Tally
+    from ..stored_jobs.tally import GroupTally
     from ..stored_jobs.topic_reader import ReadProgress
 
 PLAIN_PROGRESS_EVERY_S: Final = 5.0
@@ -97,13 +97,13 @@ def confirm(question: str, *, yes: bool) -> None:
     """Go on only with a yes.
 
     Raises:
-        Failure: nobody is there to be asked.
+        CommandFailure: nobody is there to be asked.
         Abort: the answer was no.
     """
     if yes:
         return
     if not sys.stdin.isatty():
-        raise Failure(f"{question} Nobody is there to answer, so nothing was done: give --yes", ExitCode.REFUSED)
+        raise CommandFailure(f"{question} Nobody is there to answer, so nothing was done: give --yes", ExitCode.REFUSED)
     click.confirm(printable(question), abort=True, err=True)
 
 
@@ -166,7 +166,7 @@ def _lines(total: int, verb: str) -> Callable[[Published], None]:
     return show
 
 
-def tally_lines(tally: Tally) -> Iterator[str]:
+def tally_lines(tally: GroupTally) -> Iterator[str]:
     """The counts by type and error, the largest first."""
     for key, group in tally.groups():
         error = " ".join(part for part in (key.reason, key.error_type, key.fingerprint[:8]) if part)
@@ -174,7 +174,7 @@ def tally_lines(tally: Tally) -> Iterator[str]:
         yield f"  {group.count:>9,}  {key.job_type or '(no type)'}  {error}  {first_line}".rstrip()
 
 
-def tally_document(tally: Tally) -> list[dict[str, object]]:
+def tally_document(tally: GroupTally) -> list[dict[str, object]]:
     """The counts by type and error, for programs."""
     return [
         {
@@ -210,7 +210,7 @@ def tell_end(printer: Printer, published: Published, what: str, go_on: str) -> N
         printer.print_line(f"stopped before the end; every batch is complete. To go on: {go_on}")
         click.get_current_context().exit(ExitCode.INTERRUPTED)
     if published.refused:
-        raise Failure(
+        raise CommandFailure(
             f"the brokers refused {published.refused:,} records, which were left as they are; fix what is shown for "
             "each, and start again",
             ExitCode.FINDING,

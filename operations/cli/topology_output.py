@@ -10,7 +10,7 @@ from .output import echo_line, print_table, styled
 
 if TYPE_CHECKING:
     from ...schemas import IncompatibleSchema
-    from ...topology import Applied, Finding, Plan
+    from ...topology import Applied, Plan, PlanFinding
     from ...topology.declaration.catalogue import Catalogue, CataloguedJobType, CataloguedQueue
 
 ORDER_IN_WORDS: Final = {
@@ -45,7 +45,7 @@ def _print_contracts(contracts: Iterable[IncompatibleSchema]) -> None:
         echo_line("  ", styled("x", fg="red"), f" {refusal}")
 
 
-def _print_findings(group: str, findings: Sequence[Finding]) -> None:
+def _print_findings(group: str, findings: Sequence[PlanFinding]) -> None:
     if not findings:
         return
     mark, colour, title = _HEADS[group]

@@ -107,9 +107,9 @@ def _dead_letters_of(app: AppContext, queue: Queue, selection: Selection, *, set
 
 def _print_groups(queue: Queue, dead_letters: Iterable[DeadLetter], *, settled_too: bool, as_json: bool) -> None:
     from ..cli.dead_letter_output import print_groups
-    from ..stored_jobs.tally import Tally
+    from ..stored_jobs.tally import GroupTally
 
-    tally = Tally(dead_letter.record for dead_letter in dead_letters)
+    tally = GroupTally(dead_letter.record for dead_letter in dead_letters)
     if as_json:
         for group in tally_document(tally):
             print_json_line({"queue": queue.name, **group})
@@ -317,7 +317,7 @@ def discard_dead_letters(
 def _settle(manager: DeadLetterManager, request: Request, manner: Manner, verb: str) -> None:
     """Count, ask, carry out, and print how it ended."""
     from ..cli.forecast_output import forecast_document, tell_forecast
-    from ..replay.pacing import Pace
+    from ..replay.pacing import ReplayPace
 
     printer = manner.printer
     with stored_job_failures():
@@ -331,7 +331,7 @@ def _settle(manager: DeadLetterManager, request: Request, manner: Manner, verb: 
         confirm(f"{verb.capitalize()} {some(forecast.total, 'dead letter')}?", yes=manner.yes)
         printer.print_line(f"{verb} {request.action_id}")
         with stop_signals() as stop, shown_progress(forecast.total, verb) as show:
-            published = manager.carry_out(request, forecast, Pace(rate=manner.rate, stop=stop), show)
+            published = manager.carry_out(request, forecast, ReplayPace(rate=manner.rate, stop=stop), show)
     printer.print_document({**document, **published_document(published)})
     ended = f"{some(published.units, 'dead letter')} {manager.verdict.value}"
     go_on = f"give --replay-id {request.action_id} as well" if request.settled_too else "start the same command again"

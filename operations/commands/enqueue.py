@@ -11,7 +11,7 @@ import click
 
 from ..cli.app import AppContext, pass_app
 from ..cli.exit_codes import ExitCode
-from ..cli.failures import Failure
+from ..cli.failures import CommandFailure
 from ..cli.output import echo_line, print_json
 from ..cli.parameters import Duration, FromNow, instant_of
 
@@ -169,4 +169,6 @@ def _publish_lines(
     else:
         echo_line(f"{result.confirmed:,} {job_type.name} jobs were published and confirmed")
     if refused:
-        raise Failure(f"{len(refused):,} lines were refused and left out; fix and send those alone", ExitCode.FINDING)
+        raise CommandFailure(
+            f"{len(refused):,} lines were refused and left out; fix and send those alone", ExitCode.FINDING
+        )

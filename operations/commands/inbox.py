@@ -10,7 +10,7 @@ import click
 from ..audit_log.prunes import INBOX_PRUNED, Prune, audit_options, recorded_prune
 from ..cli.app import AppContext, pass_app
 from ..cli.exit_codes import ExitCode
-from ..cli.failures import Failure
+from ..cli.failures import CommandFailure
 from ..cli.output import age_since, echo_line, echo_lines, format_age, print_json, print_table
 from ..cli.parameters import Duration, TableOptions, ddl_options, dialect_given
 
@@ -126,7 +126,7 @@ def _check_age(app: AppContext, older_than: timedelta) -> None:
         queue = max(app.pipeline.queues.values(), key=lambda queue: queue.retention)
         longest, whose = queue.retention, f"the retention of queue {queue.name}"
     if older_than <= longest:
-        raise Failure(
+        raise CommandFailure(
             f"--older-than {format_age(older_than)} does not exceed {format_age(longest)}, {whose}: jobs that are "
             "still on their topics could run once more. Name a longer time, or give --allow-repetitions.",
             ExitCode.REFUSED,

@@ -167,7 +167,7 @@ def _refuse_others(bounds: Bounds | None, selection: Selection, *, include_repla
 
 
 def _carry_out(queue_replay: QueueReplay, stretch: Stretch, manner: Manner, queue: str) -> None:
-    from ..replay.pacing import Pace
+    from ..replay.pacing import ReplayPace
 
     printer = manner.printer
     with shown_reading(queue) as progress:
@@ -181,7 +181,7 @@ def _carry_out(queue_replay: QueueReplay, stretch: Stretch, manner: Manner, queu
     confirm(f"Publish {some(total, 'job')} to {queue} again?", yes=manner.yes)
     printer.print_line(f"replay {stretch.replay_id}")
     with stop_signals() as stop, shown_progress(total, "replay") as show:
-        published = queue_replay.carry_out(stretch, counts, Pace(rate=manner.rate, stop=stop), show)
+        published = queue_replay.carry_out(stretch, counts, ReplayPace(rate=manner.rate, stop=stop), show)
     printer.print_document({**document, **published_document(published)})
     ended = f"{some(published.units, 'job')} published again"
     tell_end(printer, published, ended, f"stoker replay {queue} --replay-id {stretch.replay_id}")

@@ -12,7 +12,7 @@ from ..cli.exit_codes import ExitCode
 from ..cli.output import echo_line, print_json, styled
 
 if TYPE_CHECKING:
-    from ...schemas import Finding
+    from ...schemas import SchemaFinding
 
 FOLDER: Final = "contracts"
 MODES: Final = (
@@ -113,7 +113,7 @@ def check(ctx: click.Context, app: AppContext, *, folder: Path, mode: str | None
     ctx.exit(ExitCode.FINDING if findings else ExitCode.OK)
 
 
-def _print(findings: list[Finding], job_types: list[str], *, offline: bool) -> None:
+def _print(findings: list[SchemaFinding], job_types: list[str], *, offline: bool) -> None:
     for finding in findings:
         where = f"field {finding.field!r}" if finding.field else "the contract"
         where += "" if finding.rule == "drift" else ":"

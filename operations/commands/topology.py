@@ -9,7 +9,7 @@ import click
 
 from ..cli.app import AppContext, pass_app
 from ..cli.exit_codes import ExitCode
-from ..cli.failures import Failure
+from ..cli.failures import CommandFailure
 from ..cli.output import echo_line, print_json
 from ..cli.topology_output import note_unregistered, print_applied, print_catalogue, print_plan
 from ..schedules.declared import apply_schedules, changes_document, plan_schedules, print_planned
@@ -277,7 +277,7 @@ def _apply(app: AppContext, planned: Plan, recording: Recording) -> Applied:
     try:
         return apply(planned, app.cluster, recording)
     except (ApplyFailed, AuditUnwritable) as failed:
-        raise Failure(str(failed), ExitCode.FINDING) from failed
+        raise CommandFailure(str(failed), ExitCode.FINDING) from failed
 
 
 def _register(app: AppContext, applied: Applied, recording: Recording) -> list[IncompatibleSchema]:
@@ -292,7 +292,7 @@ def _register(app: AppContext, applied: Applied, recording: Recording) -> list[I
         raise
     except AuditUnwritable as failed:
         note_unregistered(applied)
-        raise Failure(str(failed), ExitCode.FINDING) from failed
+        raise CommandFailure(str(failed), ExitCode.FINDING) from failed
 
 
 def _applied_json(planned: Plan, applied: Applied, contracts: list[IncompatibleSchema]) -> dict[str, object]:

@@ -11,7 +11,7 @@ import click
 
 from ..cli.app import AppContext, command_path
 from ..cli.exit_codes import ExitCode
-from ..cli.failures import Failure
+from ..cli.failures import CommandFailure
 from ..cli.output import echo_line, print_json_line
 from ..cli.parameters import Duration, FromNow, Options, instant_of
 
@@ -150,7 +150,7 @@ def give(app: AppContext, giving: Giving, order: Callable[[Control], OrderReceip
     """Give an order, wait for the answers where that was asked for, and print how it went.
 
     Raises:
-        Failure: a living worker has not taken the order in time.
+        CommandFailure: a living worker has not taken the order in time.
     """
     with control_of(app, giving) as control:
         receipt = order(control)
@@ -162,7 +162,7 @@ def give(app: AppContext, giving: Giving, order: Callable[[Control], OrderReceip
     else:
         _tell(receipt, answers)
     if answers is not None and answers.missing:
-        raise Failure(_missing(receipt, answers, giving.timeout), ExitCode.FINDING)
+        raise CommandFailure(_missing(receipt, answers, giving.timeout), ExitCode.FINDING)
     return receipt
 
 

@@ -11,7 +11,7 @@ import click
 
 from ..cli.app import AppContext, command_path, pass_app
 from ..cli.exit_codes import ExitCode
-from ..cli.failures import Failure
+from ..cli.failures import CommandFailure
 from ..cli.output import echo_line, print_json
 from ..cli.parameters import Duration, Options
 from .order_commands import ABOUT_WORKERS, add_commands
@@ -67,7 +67,9 @@ def inspect(app: AppContext, /, *, timeout: timedelta, as_json: bool, **options:
     else:
         _print_inspections(answers)
     if silent := _silent(answers, target):
-        raise Failure(f"no answer within {timeout.total_seconds():g} s from {', '.join(silent)}", ExitCode.FINDING)
+        raise CommandFailure(
+            f"no answer within {timeout.total_seconds():g} s from {', '.join(silent)}", ExitCode.FINDING
+        )
 
 
 def _silent(answers: Answers, target: dict[str, str | None]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ..cli.app import AppContext, pass_app
-from ..cli.failures import Failure
+from ..cli.failures import CommandFailure
 from ..cli.output import age_since, echo_line, print_fitting_table, print_json, print_table
 from ..cli.parameters import Options
 from .cancel import cancel
@@ -113,12 +113,16 @@ def _find_history(app: AppContext, job_id: str, index: str | None, *, from_topic
             if found is not None:
                 return found, f"by the index, {freshness(age_s, state.behind)}"
             if age_s is not None and age_s <= STALE_AFTER_S and not state.behind:
-                raise Failure(f"no job {job_id} is known; it may be mistyped, or older than what the index keeps")
+                raise CommandFailure(
+                    f"no job {job_id} is known; it may be mistyped, or older than what the index keeps"
+                )
             note = f"the index does not have it ({freshness(age_s, state.behind)}), so the topics were read"
     echo_line("reading the topics; this takes a while where they are large", err=True)
     history = read_history(app.pipeline, app.cluster, job_id)
     if history is None:
-        raise Failure(f"no job {job_id} is on any topic of {app.pipeline.namespace}; it may be mistyped, or too old")
+        raise CommandFailure(
+            f"no job {job_id} is on any topic of {app.pipeline.namespace}; it may be mistyped, or too old"
+        )
     return history, note
 
 

@@ -126,7 +126,7 @@ def _replay_queue(app: AppContext, name: str, job_ids: Sequence[str], pace: tupl
     from ...topology.planning.rights import Duty
     from ...topology.planning.schema_store import schema_store
     from ..replay.dead_letter_replay import DeadLetterManager, Replaying, Request
-    from ..replay.pacing import Pace
+    from ..replay.pacing import ReplayPace
     from ..replay.payloads import PayloadEditor
     from ..stored_jobs.originals import Originals
     from ..stored_jobs.selection import Selection
@@ -141,7 +141,7 @@ def _replay_queue(app: AppContext, name: str, job_ids: Sequence[str], pace: tupl
             manager = DeadLetterManager(app.pipeline, app.cluster, queue, replaying, origin=origin)
             forecast = manager.forecast(request)
             rate, stop = pace
-            return manager.carry_out(request, forecast, Pace(rate=rate, stop=stop)).units if forecast.total else 0
+            return manager.carry_out(request, forecast, ReplayPace(rate=rate, stop=stop)).units if forecast.total else 0
     finally:
         store.close()
 

@@ -16,7 +16,7 @@ import click
 
 from ...topology import format_duration
 from ..cli.app import AppContext, pass_app
-from ..cli.failures import Failure
+from ..cli.failures import CommandFailure
 from ..cli.logs import log_to_stderr
 from ..cli.output import Figure, echo_line, print_json, print_json_line, print_table
 from ..cli.parameters import Duration
@@ -75,13 +75,13 @@ def run(app: AppContext, *, stall: timedelta, once: bool, as_json: bool) -> None
     from ..views.logging_json import JsonFormatter
 
     if importlib.util.find_spec("faust") is None:
-        raise Failure("statistics are counted with Faust, which is not installed: pip install 'stoker[stats]'")
+        raise CommandFailure("statistics are counted with Faust, which is not installed: pip install 'stoker[stats]'")
     log_to_stderr(app.log_level or "warning", None if sys.stderr.isatty() else JsonFormatter())
     cluster = app.start_cluster()
     try:
         broker_access(cluster.options)
     except OSError as unreadable:
-        raise Failure(f"a certificate or key of the connection cannot be read: {unreadable}") from unreadable
+        raise CommandFailure(f"a certificate or key of the connection cannot be read: {unreadable}") from unreadable
     require_rights(Duty.STATISTICS, app.pipeline, cluster)
     require_topics(cluster, app.pipeline.events_topic, app.pipeline.stats_topic)
     supervisor = Supervisor(_settings(app), stall_s=stall.total_seconds())

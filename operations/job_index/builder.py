@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from ...topology.declaration.topics import Role
 from .database import STEPS_TO_FINISH, steps_to_finish
-from .entries import Origin
+from .entries import TopicOrigin
 from .index_writer import IndexWriter, Partition
 from .topic_reading import Reading, lag_of
 
@@ -83,7 +83,7 @@ class Building:
         self,
         connection: sqlite3.Connection,
         make_consumer: Callable[[], Consumer],
-        origins: Mapping[str, Origin],
+        origins: Mapping[str, TopicOrigin],
         starts: Mapping[Partition, int],
     ) -> None:
         self._connection = connection

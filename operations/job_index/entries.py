@@ -127,7 +127,7 @@ class Disposal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class TopicOrigin:
     """The queue and the role of a topic."""
 
     queue: str
@@ -191,7 +191,7 @@ def _known(value: bytes | None) -> str:
 # ---- records
 
 
-def entry_of_record(message: Message, origin: Origin) -> JobEntry | Disposal | None:
+def entry_of_record(message: Message, origin: TopicOrigin) -> JobEntry | Disposal | None:
     """Read a record of a job's topics; None where it names no job."""
     try:
         pairs: Any = message.headers() or ()
@@ -218,7 +218,7 @@ def _place(message: Message) -> tuple[str, int, int]:
     return message.topic() or "", message.partition() or 0, message.timestamp()[1]
 
 
-def _entry(message: Message, headers: Mapping[str, bytes], origin: Origin, job_id: str) -> JobEntry:
+def _entry(message: Message, headers: Mapping[str, bytes], origin: TopicOrigin, job_id: str) -> JobEntry:
     topic, partition, at_ms = _place(message)
     get, key = headers.get, message.key()
     attempt = _attempt(headers) if wire.ATTEMPT in headers else 1

@@ -139,7 +139,7 @@ class IndexState:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class WindowPlan:
     """The statement of one window of a list; the bounds of the window are its first values, `LIMIT` its last.
 
     It finds the rows by themselves, and joins names to those alone.
@@ -245,7 +245,7 @@ class IndexReader:
         more = len(found) > most
         return Found(jobs=found[:most], searched_to=found[most - 1].enqueued if more else None, more=more)
 
-    def plan(self, wanted: JobFilter) -> Plan | None:
+    def plan(self, wanted: JobFilter) -> WindowPlan | None:
         """The statement for one window of a list; None where a name is asked for that no job has."""
         clauses, values = ["i.enq >= ?", "i.enq < ?"], list[Any]()
         ids = self._ids_of(wanted)
@@ -266,7 +266,7 @@ class IndexReader:
             clauses.append("words MATCH ?")
             values.append(match_of(wanted.words))
         where = " AND ".join(clauses)
-        return Plan(
+        return WindowPlan(
             f"SELECT {_COLUMNS} FROM (SELECT i.* FROM {source} WHERE {where} ORDER BY {order} DESC LIMIT ?) j {_JOINS} "
             "ORDER BY j.enq DESC",
             tuple(values),
@@ -310,7 +310,7 @@ class IndexReader:
         return "INDEXED BY jobs_by_tenant" if "tenant" in ids else "INDEXED BY jobs_by_type"
 
     def _within(
-        self, plan: Plan, from_ms: int, until_ms: int, most: int, give_up_at_s: float
+        self, plan: WindowPlan, from_ms: int, until_ms: int, most: int, give_up_at_s: float
     ) -> list[ListedJob] | None:
         """The jobs of one window; None where the budget was spent on the way."""
         if time.monotonic() > give_up_at_s:

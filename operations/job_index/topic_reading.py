@@ -12,7 +12,7 @@ from ...topology import ClusterSettings, Pipeline
 from ...topology.cluster.clients import make_client
 from ...topology.cluster.settings import ANY_SIZE_BYTES
 from ...topology.declaration.topics import HOLDS_JOBS, Role, declared_topics
-from .entries import Disposal, JobEntry, Origin, entries_of_event, entry_of_record
+from .entries import Disposal, JobEntry, TopicOrigin, entries_of_event, entry_of_record
 from .index_writer import IndexWriter, Partition
 
 REQUEST_S: Final = 10.0
@@ -44,10 +44,10 @@ def make_reader(cluster: ClusterSettings, namespace: str, on_error: object) -> C
     return make_client(Consumer, {**config, **own})
 
 
-def origins_of(pipeline: Pipeline, *, with_events: bool = False) -> Mapping[str, Origin]:
+def origins_of(pipeline: Pipeline, *, with_events: bool = False) -> Mapping[str, TopicOrigin]:
     """{topic: its queue and role} of those that hold jobs, and of the events if they are asked for."""
     return {
-        spec.name: Origin(queue=spec.owner, role=spec.role)
+        spec.name: TopicOrigin(queue=spec.owner, role=spec.role)
         for spec in declared_topics(pipeline)
         if spec.role in HOLDS_JOBS or (with_events and spec.role is Role.EVENTS)
     }
@@ -112,7 +112,7 @@ class Reading:
         newest_ms: the newest record, in ms since 1970.
     """
 
-    def __init__(self, origins: Mapping[str, Origin]) -> None:
+    def __init__(self, origins: Mapping[str, TopicOrigin]) -> None:
         self._origins = origins
         self._entries: list[JobEntry] = []
         self._disposals: list[Disposal] = []

@@ -1,4 +1,4 @@
-"""`Alert` and `Recording`: one rule of Prometheus each."""
+"""`Alert` and `RecordingRule`: one rule of Prometheus each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Severity = Literal["critical", "warning"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
+class RecordingRule:
     """A series that Prometheus computes for several alerts.
 
     Attributes:

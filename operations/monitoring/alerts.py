@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ...producers.metrics import catalogue as metrics
-from .alert import Alert, Recording
+from .alert import Alert, RecordingRule
 
 _SETTLED: Final = metrics.SETTLED.name
 _ENDED: Final = f'{_SETTLED}{{outcome=~"done|dead|cancelled|skipped"}}'
@@ -17,18 +17,18 @@ _PASSED: Final = f'{metrics.SCHEDULE_INSTANTS.name}{{outcome=~"late|missed"}}'
 _FLOWING: Final = f'{metrics.PARTITIONS.name}{{state="flowing"}}'
 _ALL_RUNS: Final = f"sum by (pipeline, queue, type) (rate({_RUNS}[10m]))"
 
-BACKLOG: Final = Recording(
+BACKLOG: Final = RecordingRule(
     name="stoker:queue_backlog:sum",
     expr=f"clamp_min(sum by (pipeline, queue) ({metrics.LAG.name}) - (sum by (pipeline, queue) "
     f'({metrics.WAITING.name}{{reason="due"}}) or 0 * sum by (pipeline, queue) ({metrics.LAG.name})), 0)',
 )
 """Jobs without outcome, but for those that are known to be delayed."""
-ENDED: Final = Recording(
+ENDED: Final = RecordingRule(
     name="stoker:jobs_ended:rate10m",
     expr=f"sum by (pipeline, queue) (rate({_ENDED}[10m])) or 0 * sum by (pipeline, queue) ({metrics.LAG.name})",
 )
 """Jobs that end in a second; 0 where a worker has ended none yet."""
-FAILURES: Final = Recording(
+FAILURES: Final = RecordingRule(
     name="stoker:failed_runs:ratio10m",
     expr=f"(sum by (pipeline, queue, type) (rate({_FAILED}[10m])) or 0 * {_ALL_RUNS}) / ({_ALL_RUNS} > 0)",
 )

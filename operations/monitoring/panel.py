@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Unit = Literal["short", "s", "bytes", "percentunit", "ops"]
+PanelUnit = Literal["short", "s", "bytes", "percentunit", "ops"]
 """As Grafana names them: a number, seconds, bytes, a share from 0 to 1, per second."""
-Kind = Literal["timeseries", "stat"]
+PanelKind = Literal["timeseries", "stat"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +34,9 @@ class Panel:
 
     title: str
     text: str
-    unit: Unit
+    unit: PanelUnit
     queries: tuple[Query, ...]
-    kind: Kind = "timeseries"
+    kind: PanelKind = "timeseries"
     width: int = 12
 
 

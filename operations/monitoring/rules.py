@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from .alert import Alert, Recording
+from .alert import Alert, RecordingRule
 from .alerts import ALERTS, RECORDINGS
 from .declared_alerts import DEFAULT_RETENTION, declared_alerts, retention_near
 from .responsible import Fact, Responsible, responsible
@@ -46,13 +46,13 @@ def all_rules(pipeline: Pipeline | None = None, *, runbooks: str = RUNBOOKS, own
     )
 
 
-def _groups(recordings: Iterable[Recording], alerts: Iterable[Alert], owners: Responsible, runbooks: str) -> Groups:
+def _groups(recordings: Iterable[RecordingRule], alerts: Iterable[Alert], owners: Responsible, runbooks: str) -> Groups:
     recorded: list[Rule] = [_recording(one) for one in recordings]
     rules: list[Rule] = [_alert(one, owners, runbooks) for one in alerts]
     return {"groups": [{"name": "stoker-recordings", "rules": recorded}, {"name": "stoker-alerts", "rules": rules}]}
 
 
-def _recording(recording: Recording) -> Rule:
+def _recording(recording: RecordingRule) -> Rule:
     labels = {"labels": dict(recording.labels)} if recording.labels else {}
     return {"record": recording.name, "expr": recording.expr, **labels}
 

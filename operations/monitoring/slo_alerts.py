@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...producers.metrics import catalogue as metrics
 from ..catalogue.burn_rates import BurnRate, burn_rates
-from .alert import Alert, Recording, Severity
+from .alert import Alert, RecordingRule, Severity
 
 if TYPE_CHECKING:
     from ...topology import Pipeline
@@ -48,13 +48,13 @@ def slo_rules(pipeline: Pipeline) -> list[BurnRate]:
     return [rule for rule in burn_rates(pipeline) if rule.promise == "success" or counted_bound_s(rule) is not None]
 
 
-def slo_recordings(pipeline: str, rules: Iterable[BurnRate]) -> Iterator[Recording]:
+def slo_recordings(pipeline: str, rules: Iterable[BurnRate]) -> Iterator[RecordingRule]:
     """The series that the alerts of these rules are made of."""
     for rule in {(rule.job_type, rule.promise): rule for rule in rules}.values():
         jobs, missed = _counted(pipeline, rule)
         labels = {"promise": rule.promise}
-        yield Recording(name=JOBS, expr=jobs, labels=labels)
-        yield Recording(name=MISSED, expr=missed, labels=labels)
+        yield RecordingRule(name=JOBS, expr=jobs, labels=labels)
+        yield RecordingRule(name=MISSED, expr=missed, labels=labels)
 
 
 def _counted(pipeline: str, rule: BurnRate) -> tuple[str, str]:

@@ -20,17 +20,17 @@ from ...topology.origin import Origin
 from ...topology.wire import headers as wire
 from ...topology.wire.headers import RETRY_HEADERS
 from ..stored_jobs.dead_letters import DeadLetterReader, DeadLetterView
-from ..stored_jobs.dispositions import Disposition, Verdict
+from ..stored_jobs.dispositions import Disposition, DispositionVerdict
 from ..stored_jobs.errors import EditsRefused, RefusedEdit
 from ..stored_jobs.originals import Originals
 from ..stored_jobs.selection import Selection
 from ..stored_jobs.stored_job import RawHeaders, Ref, StoredJob
-from ..stored_jobs.tally import Tally
+from ..stored_jobs.tally import GroupTally
 from ..stored_jobs.topic_reader import ReadProgress, require_topics
 from .audit import Action, AuditTrail
 from .corrections import Correction
-from .pacing import Pace, Published, publish_paced
-from .payloads import LeftOut, PayloadEditor, Prepared, Ready
+from .pacing import Published, ReplayPace, publish_paced
+from .payloads import LeftOut, PayloadEditor, Prepared, ReadyPayload
 from .transactions import TransactionalPublisher
 from .units import Outgoing, Unit
 
@@ -89,7 +89,7 @@ class Forecast:
     """
 
     view: DeadLetterView
-    tally: Tally
+    tally: GroupTally
     left_out: Counter[str]
     settled_before: int
     expired: int
@@ -106,7 +106,7 @@ class Forecast:
 class Treatment(Protocol):
     """The treatment of a dead letter: the difference between replay and discard."""
 
-    verdict: Verdict
+    verdict: DispositionVerdict
     action: Action
     target_topics: tuple[str, ...]
     """Where jobs are published to."""
@@ -115,7 +115,7 @@ class Treatment(Protocol):
         """Decide whether the dead letter is settled, and with which payload."""
         ...
 
-    def correction(self, record: StoredJob, prepared: Ready) -> Correction | None:
+    def correction(self, record: StoredJob, prepared: ReadyPayload) -> Correction | None:
         """The changes in the payload; None where nothing is corrected."""
         ...
 
@@ -123,7 +123,7 @@ class Treatment(Protocol):
         """Do what must be done before the first dead letter is settled."""
         ...
 
-    def outgoing(self, record: StoredJob, prepared: Ready, request: Request) -> tuple[Outgoing, ...]:
+    def outgoing(self, record: StoredJob, prepared: ReadyPayload, request: Request) -> tuple[Outgoing, ...]:
         """The records that are published beside the disposition."""
         ...
 
@@ -131,7 +131,7 @@ class Treatment(Protocol):
 class Replaying:
     """Publish the job to the topic of its priority; of a truncated dead letter the original, or nothing."""
 
-    verdict = Verdict.REPLAYED
+    verdict = DispositionVerdict.REPLAYED
     action = Action.DEAD_REPLAY
 
     def __init__(self, queue: Queue, payloads: PayloadEditor, originals: Originals) -> None:
@@ -144,9 +144,11 @@ class Replaying:
         if whole is None:
             return LeftOut(reason=ORIGINAL_GONE)
         prepared = self._payloads.prepare(whole)
-        return replace(prepared, whole=whole) if isinstance(prepared, Ready) and whole is not record else prepared
+        return (
+            replace(prepared, whole=whole) if isinstance(prepared, ReadyPayload) and whole is not record else prepared
+        )
 
-    def correction(self, record: StoredJob, prepared: Ready) -> Correction | None:
+    def correction(self, record: StoredJob, prepared: ReadyPayload) -> Correction | None:
         """Compare the payload with what is published."""
         found = self._payloads.correction(prepared.whole or record, prepared)
         return None if found is None else replace(found, ref=str(record.ref))
@@ -155,7 +157,7 @@ class Replaying:
         """Register the contracts of what was corrected."""
         self._payloads.register_corrected()
 
-    def outgoing(self, record: StoredJob, prepared: Ready, request: Request) -> tuple[Outgoing, ...]:
+    def outgoing(self, record: StoredJob, prepared: ReadyPayload, request: Request) -> tuple[Outgoing, ...]:
         """The job, in its old partition."""
         whole = prepared.whole or record
         headers = republished_headers(whole, request.action_id, keep_expiry=request.keep_expiry)
@@ -172,22 +174,22 @@ class Replaying:
 class Discarding:
     """Write the dead letter off; it stays readable until the topic's retention takes it."""
 
-    verdict = Verdict.DISCARDED
+    verdict = DispositionVerdict.DISCARDED
     action = Action.DEAD_DISCARD
     target_topics: tuple[str, ...] = ()
 
     def prepare(self, record: StoredJob) -> Prepared:
         """Any dead letter can be discarded."""
-        return Ready(value=None)
+        return ReadyPayload(value=None)
 
-    def correction(self, record: StoredJob, prepared: Ready) -> Correction | None:
+    def correction(self, record: StoredJob, prepared: ReadyPayload) -> Correction | None:
         """Nothing is published, so nothing is corrected."""
         return None
 
     def begin(self) -> None:
         """Nothing has to be done."""
 
-    def outgoing(self, record: StoredJob, prepared: Ready, request: Request) -> tuple[Outgoing, ...]:
+    def outgoing(self, record: StoredJob, prepared: ReadyPayload, request: Request) -> tuple[Outgoing, ...]:
         """Nothing beside the disposition."""
         return ()
 
@@ -226,7 +228,7 @@ class DeadLetterManager:
         count = _Count(now=datetime.now(UTC))
         for record, prepared in self._prepared(request, view):
             count.note(record, prepared, is_settled=bool(view.verdicts(record.ref)))
-            if isinstance(prepared, Ready) and len(count.corrections) < SHOWN_CORRECTIONS:
+            if isinstance(prepared, ReadyPayload) and len(count.corrections) < SHOWN_CORRECTIONS:
                 count.correct(self._treatment.correction(record, prepared))
         if count.refused_total:
             raise EditsRefused(count.refused, count.refused_total)
@@ -249,7 +251,11 @@ class DeadLetterManager:
         return sum(bool(dead_letter.verdicts) for dead_letter in dead_letters)
 
     def carry_out(
-        self, request: Request, forecast: Forecast, pace: Pace, on_progress: Callable[[Published], None] | None = None
+        self,
+        request: Request,
+        forecast: Forecast,
+        pace: ReplayPace,
+        on_progress: Callable[[Published], None] | None = None,
     ) -> Published:
         """Settle the dead letters of the forecast that are still open.
 
@@ -285,7 +291,7 @@ class DeadLetterManager:
                 continue
             prepared = self._treatment.prepare(dead_letter.record)
             yield dead_letter.record, prepared
-            ready += isinstance(prepared, Ready)
+            ready += isinstance(prepared, ReadyPayload)
             if ready == request.selection.limit:
                 return
 
@@ -293,7 +299,7 @@ class DeadLetterManager:
         """The units to be published: the dead letters of the view, without those that were settled since."""
         for record, prepared in self._prepared(request, view):
             done = now.is_done_by_action(record.ref) if request.settled_too else now.verdicts(record.ref)
-            if isinstance(prepared, Ready) and not done:
+            if isinstance(prepared, ReadyPayload) and not done:
                 jobs = self._treatment.outgoing(record, prepared, request)
                 dispositions = (self._disposition(record, twin, request) for twin in now.twins.of(record.ref))
                 yield Unit(label=str(record.ref), records=(*jobs, *dispositions))
@@ -320,7 +326,7 @@ class _Count:
     """The sums of a forecast while it is made."""
 
     now: datetime
-    tally: Tally = field(default_factory=Tally)
+    tally: GroupTally = field(default_factory=GroupTally)
     left_out: Counter[str] = field(default_factory=Counter)
     refused: list[RefusedEdit] = field(default_factory=list)
     refused_total: int = 0
@@ -333,7 +339,7 @@ class _Count:
 
     def note(self, record: StoredJob, prepared: Prepared, *, is_settled: bool) -> None:
         match prepared:
-            case Ready():
+            case ReadyPayload():
                 self.tally.note(record)
                 self.settled_before += is_settled
                 self.expired += record.is_expired(self.now)

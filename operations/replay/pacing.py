@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from .transactions import TransactionalPublisher
-from .units import Refusal, Unit
+from .units import RefusedUnit, Unit
 
 MAX_BATCH_UNITS: Final = 500
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
@@ -19,7 +19,7 @@ KEPT_REFUSALS: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class ReplayPace:
     """How fast to publish, and who may stop it.
 
     Attributes:
@@ -56,10 +56,10 @@ class Published:
 
     units: int = 0
     refused: int = 0
-    refusals: list[Refusal] = field(default_factory=list)
+    refusals: list[RefusedUnit] = field(default_factory=list)
     is_stopped: bool = False
 
-    def note(self, batch: list[Unit], refusals: list[Refusal]) -> None:
+    def note(self, batch: list[Unit], refusals: list[RefusedUnit]) -> None:
         """Count a committed batch."""
         self.units += sum(bool(unit.records) for unit in batch) - len(refusals)
         self.refused += len(refusals)
@@ -69,7 +69,7 @@ class Published:
 def publish_paced(
     publisher: TransactionalPublisher,
     units: Iterable[Unit],
-    pace: Pace,
+    pace: ReplayPace,
     on_progress: Callable[[Published], None] | None = None,
 ) -> Published:
     """Publish all units, or those before a stop.

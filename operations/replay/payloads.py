@@ -45,7 +45,7 @@ class Edits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
+class ReadyPayload:
     """The payload to be published.
 
     Attributes:
@@ -67,7 +67,7 @@ class LeftOut:
     reason: str
 
 
-Prepared = Ready | LeftOut | RefusedEdit
+Prepared = ReadyPayload | LeftOut | RefusedEdit
 
 
 class PayloadEditor:
@@ -103,7 +103,7 @@ class PayloadEditor:
             return self._original(record, job_type.contract)
         return self._edited(record, job_type)
 
-    def correction(self, record: StoredJob, prepared: Ready) -> Correction | None:
+    def correction(self, record: StoredJob, prepared: ReadyPayload) -> Correction | None:
         """The changes by the edits in a payload that `prepare` has corrected; None where there are no edits."""
         if prepared.corrected is None:
             return None
@@ -125,7 +125,7 @@ class PayloadEditor:
         for job_type in self._to_register:
             self._store.register(job_type.contract, job_type.compatibility)
 
-    def value_of(self, prepared: Ready) -> bytes | None:
+    def value_of(self, prepared: ReadyPayload) -> bytes | None:
         """The bytes to publish; `register_corrected` comes first."""
         if prepared.corrected is None:
             return prepared.value
@@ -139,11 +139,11 @@ class PayloadEditor:
         except StoreError:
             if not self._undecodable_too:
                 raise  # whether the dead letter can be read is unknown, so it is not one to be left out
-        return Ready(value=record.value)
+        return ReadyPayload(value=record.value)
 
     def _unreadable(self, record: StoredJob, reason: str) -> Prepared:
         if self._undecodable_too and self._edits.is_empty:
-            return Ready(value=record.value)
+            return ReadyPayload(value=record.value)
         return LeftOut(reason=reason)
 
     def _edited(self, record: StoredJob, job_type: AnyJobType) -> Prepared:
@@ -159,7 +159,7 @@ class PayloadEditor:
         if len(body) > job_type.max_payload_bytes:
             return _refusal(record, "", f"has {len(body)} bytes, more than the limit of {job_type.max_payload_bytes}")
         self._require_registrable(job_type)
-        return Ready(value=body, corrected=job_type)
+        return ReadyPayload(value=body, corrected=job_type)
 
     def _corrected(self, record: StoredJob, contract: Contract) -> Json:
         if self._edits.payload is not NOTHING:

@@ -23,11 +23,11 @@ from ...topology.origin import Origin
 from ..stored_jobs.errors import FiltersTooLong, UnknownReplay
 from ..stored_jobs.selection import Selection
 from ..stored_jobs.stored_job import StoredJob, record_of
-from ..stored_jobs.tally import Tally
+from ..stored_jobs.tally import GroupTally
 from ..stored_jobs.topic_reader import REQUEST_TIMEOUT_S, ReadProgress, Span, TopicReader, require_topics
 from .audit import Action, AuditTrail
 from .dead_letter_replay import new_action_id, republished_headers
-from .pacing import Pace, Published, publish_paced
+from .pacing import Published, ReplayPace, publish_paced
 from .transactions import TransactionalPublisher
 from .units import Bookmark, Outgoing, Unit
 
@@ -96,7 +96,7 @@ class Counts:
         replays_left_out: those that fit the filters, but were themselves published by a replay.
     """
 
-    tally: Tally
+    tally: GroupTally
     replays_left_out: int
 
 
@@ -202,7 +202,7 @@ class QueueReplay:
 
     def count(self, stretch: Stretch, progress: ReadProgress | None = None) -> Counts:
         """Count what would be published; nothing is written."""
-        tally, replays = Tally(), 0
+        tally, replays = GroupTally(), 0
         with TopicReader(self._cluster, self._topic) as reader:
             for message in reader.read(stretch.spans, progress):
                 record = record_of(message)
@@ -222,7 +222,7 @@ class QueueReplay:
         self,
         stretch: Stretch,
         counts: Counts,
-        pace: Pace,
+        pace: ReplayPace,
         on_progress: Callable[[Published], None] | None = None,
     ) -> Published:
         """Publish what is left of the stretch.
@@ -252,7 +252,7 @@ class QueueReplay:
         publisher: TransactionalPublisher,
         stretch: Stretch,
         counts: Counts,
-        pace: Pace,
+        pace: ReplayPace,
         on_progress: Callable[[Published], None] | None,
     ) -> Published:
         trail = AuditTrail(publisher, self._pipeline, self._queue, self._origin, Action.QUEUE_REPLAY)

@@ -29,7 +29,7 @@ from ...topology.cluster.settings import NotAuthorized, Option
 from ...topology.planning.access import missing_rights
 from ...topology.planning.rights import Operation, Resource, Right
 from ..stored_jobs.errors import Fenced, PublishFailed
-from .units import Bookmark, Outgoing, Refusal, Unit
+from .units import Bookmark, Outgoing, RefusedUnit, Unit
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class TransactionalPublisher:
         """
         self._call(lambda: self._producer.init_transactions(_CALL_TIMEOUT_S))
 
-    def publish(self, units: Sequence[Unit]) -> list[Refusal]:
+    def publish(self, units: Sequence[Unit]) -> list[RefusedUnit]:
         """Publish a batch in one transaction; when single units of it cannot be taken, in several.
 
         Returns:
@@ -114,7 +114,7 @@ class TransactionalPublisher:
         fitting, refusals = self._part_by_size(units)
         return refusals + self._publish(fitting) if fitting else refusals
 
-    def _part_by_size(self, units: Sequence[Unit]) -> tuple[list[Unit], list[Refusal]]:
+    def _part_by_size(self, units: Sequence[Unit]) -> tuple[list[Unit], list[RefusedUnit]]:
         fitting, refusals = [], []
         for unit in units:
             largest = max((record.size_bytes for record in unit.records), default=0)
@@ -122,12 +122,12 @@ class TransactionalPublisher:
                 fitting.append(unit)
                 continue
             reason = f"{largest} bytes exceed the limit of {self._max_record_bytes} bytes for a record"
-            refusals.append(Refusal(unit=unit, reason=reason))
+            refusals.append(RefusedUnit(unit=unit, reason=reason))
             if unit.source is not None:
                 fitting.append(Unit(label=unit.label, records=(), source=unit.source))
         return fitting, refusals
 
-    def _publish(self, units: Sequence[Unit]) -> list[Refusal]:
+    def _publish(self, units: Sequence[Unit]) -> list[RefusedUnit]:
         """Publish; a batch that is undone for one record's sake is halved until that record stands alone."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -143,13 +143,13 @@ class TransactionalPublisher:
                 return []
         raise self._ended(last.error) from last
 
-    def _isolate(self, units: Sequence[Unit], error: KafkaError) -> list[Refusal]:
+    def _isolate(self, units: Sequence[Unit], error: KafkaError) -> list[RefusedUnit]:
         if len(units) > 1:
             half = len(units) // 2
             return self._publish(units[:half]) + self._publish(units[half:])
         if units[0].source is not None:
             self._publish([Unit(label=units[0].label, records=(), source=units[0].source)])
-        return [Refusal(unit=units[0], reason=error.str())]
+        return [RefusedUnit(unit=units[0], reason=error.str())]
 
     def _transact(self, units: Sequence[Unit]) -> None:
         """One transaction.

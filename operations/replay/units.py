@@ -46,7 +46,7 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class RefusedUnit:
     """A unit that the brokers do not take, and why; the rest of its batch was published."""
 
     unit: Unit

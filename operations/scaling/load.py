@@ -15,7 +15,7 @@ LIMITED: Final = "limited"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Admission:
+class LimitAdmission:
     """The most that a limit lets through.
 
     Attributes:
@@ -69,7 +69,7 @@ class QueueLoad:
     busy: int | None = None
     run_s: float | None = None
     held: Mapping[str, int] = field(default_factory=dict)
-    admissions: tuple[Admission, ...] = ()
+    admissions: tuple[LimitAdmission, ...] = ()
     is_settled: bool = True
     trouble: str = ""
 

@@ -22,7 +22,7 @@ from ..control.limit_list import SeenLimit, seen_limits
 from ..queue_status.queues import OffsetReading, QueueStatus, inspect_queues, read_offsets
 from ..statistics.histograms import middle_s
 from ..statistics.reading import TypeStatistics, read_statistics_if_any
-from .load import Admission, QueueLoad
+from .load import LimitAdmission, QueueLoad
 
 HEARD_S: Final = 120.0
 STATISTICS_OF: Final = timedelta(minutes=1)
@@ -33,7 +33,7 @@ NO_HOLD: Final = frozenset({TENANTS_TURN.word})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fleet:
+class ObservedFleet:
     """The workers' part of the observation, of all queues.
 
     Attributes:
@@ -83,13 +83,13 @@ class LoadReader:
             for queue, status in zip(self._queues, statuses, strict=True)
         ]
 
-    def _fleet(self) -> Fleet:
+    def _fleet(self) -> ObservedFleet:
         now_s = self._clock()
         heard = read_workers(self.pipeline, self._cluster, now_s - HEARD_S).heard
         living = [one for one in heard if one.is_living(now_s)]
         orders = read_standing_orders(self.pipeline, self._cluster, (Verb.LIMIT,), with_jobs=False)
         found = read_statistics_if_any(self.pipeline, self._cluster, STATISTICS_OF)
-        return Fleet(
+        return ObservedFleet(
             heard=living,
             limits=seen_limits(self.pipeline, orders, living, now_s),
             statistics=found.by_queue() if found.is_fresh else {},
@@ -101,7 +101,7 @@ class LoadReader:
 
 
 def load_of(
-    queue: Queue, status: QueueStatus, readings: tuple[OffsetReading | None, OffsetReading], fleet: Fleet
+    queue: Queue, status: QueueStatus, readings: tuple[OffsetReading | None, OffsetReading], fleet: ObservedFleet
 ) -> QueueLoad:
     """Put together what is known of one queue. Pure.
 
@@ -192,7 +192,7 @@ def _held(status: QueueStatus) -> dict[str, int]:
     return {why: count for why, count in {"key": status.waits.key, **gates}.items() if count}
 
 
-def _admissions(fleet: Fleet, queue: Queue) -> Iterable[Admission]:
+def _admissions(fleet: ObservedFleet, queue: Queue) -> Iterable[LimitAdmission]:
     """The limits that count all jobs of the queue together."""
     types = fleet.types.get(queue.name, ())
     owners = {f"queue {queue.name!r}", *(f"job type {name!r}" for name in types if len(types) == 1)}
@@ -201,9 +201,9 @@ def _admissions(fleet: Fleet, queue: Queue) -> Iterable[Admission]:
             continue
         limit = seen.in_force
         if isinstance(limit, Rate):
-            yield Admission(limit=seen.name, per_s=limit.count / limit.per.total_seconds())
+            yield LimitAdmission(limit=seen.name, per_s=limit.count / limit.per.total_seconds())
         else:
-            yield Admission(limit=seen.name, running=limit.count)
+            yield LimitAdmission(limit=seen.name, running=limit.count)
 
 
 def _of_queue(heard: Iterable[HeardStatus], shares: Sequence[QueueShare]) -> list[HeardStatus]:

@@ -25,7 +25,7 @@ from ...schemas.statistics_records import StatisticsPosition, encode_position
 from ..views.logging_json import JsonFormatter
 from ..views.text_log import TextFormatter
 from .broker_options import broker_access
-from .messages import Beat, ProcessSettings
+from .messages import ProcessBeat, ProcessSettings
 from .panes import KEEP_S, FoldCounts, PartitionFold
 from .stored import read_stored
 
@@ -133,7 +133,7 @@ class StatisticsApp:
             await self._send([(number, *self._position(number, at)) for number, at in positions.items()])
             for event in events:
                 event.ack()
-        sys.stdout.write(Beat(positions=positions, **asdict(self._counts)).to_line())
+        sys.stdout.write(ProcessBeat(positions=positions, **asdict(self._counts)).to_line())
         sys.stdout.flush()
 
     async def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""`Histogram`: how long something took, in fixed buckets that are 16 for each doubling. Pure.
+"""`LengthHistogram`: how long something took, in fixed buckets that are 16 for each doubling. Pure.
 
 The bucket of a length is the upper 12 bits below the sign of its float32: the exponent, and 4 bits of the fraction. So
 the events' columns are counted without any arithmetic, and histograms of all processes add up. All lengths of a bucket
@@ -39,7 +39,7 @@ def middle_s(bucket: int) -> float:
 
 
 def halves_of(column: bytes) -> array[int]:
-    """The upper 16 bits of each float32 of a column; `Histogram.add` takes them."""
+    """The upper 16 bits of each float32 of a column; `LengthHistogram.add` takes them."""
     words: array[int] = unpacked("H", column)  # type: ignore[assignment]  # it is one, of which slices are in C
     return words[1::2]
 
@@ -59,7 +59,7 @@ def _bucket(half: int) -> int:
     return min(max(half >> (_DROPPED_BITS - _HALF_BITS), LOWEST), HIGHEST)
 
 
-class Histogram:
+class LengthHistogram:
     """Counts by bucket, and what was added since the last look at them, which is sorted into buckets only then."""
 
     __slots__ = ("_buckets", "_fresh")
@@ -102,7 +102,7 @@ class Histogram:
     def quantile_s(self, share: float) -> float | None:
         """The length below or at which that share of all is, from 0 to 1; None of an empty one.
 
-        >>> histogram = Histogram({bucket_of(0.1): 98, bucket_of(5.0): 2})
+        >>> histogram = LengthHistogram({bucket_of(0.1): 98, bucket_of(5.0): 2})
         >>> round(histogram.quantile_s(0.5), 2), round(histogram.quantile_s(0.99), 1)
         (0.1, 5.1)
         """

@@ -1,4 +1,4 @@
-"""`ProcessSettings` and `Beat`: the supervisor and its Faust process write them to each other, a JSON line each."""
+"""`ProcessSettings` and `ProcessBeat`: the supervisor and its Faust process write each other a JSON line with them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ProcessSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beat:
+class ProcessBeat:
     """A Faust process is well: its snapshot was confirmed by the brokers.
 
     Attributes:
@@ -65,7 +65,7 @@ class Beat:
         return json.dumps(asdict(self)) + "\n"
 
     @classmethod
-    def from_line(cls, line: str | bytes) -> Beat | None:
+    def from_line(cls, line: str | bytes) -> ProcessBeat | None:
         """Read a line; None of one that is something else, such as what a library prints."""
         try:
             found = json.loads(line)

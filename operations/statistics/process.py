@@ -10,7 +10,7 @@ from collections import deque
 from contextlib import suppress
 from typing import Final
 
-from .messages import Beat, ProcessSettings
+from .messages import ProcessBeat, ProcessSettings
 
 COMMAND: Final = (sys.executable, "-m", "stoker.operations.statistics.faust_worker")
 END_WAIT_S: Final = 15.0
@@ -21,7 +21,7 @@ class FaustProcess:
 
     def __init__(self, settings: ProcessSettings) -> None:
         self._process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._beats = deque[Beat](maxlen=1)
+        self._beats = deque[ProcessBeat](maxlen=1)
         self._listener = threading.Thread(target=self._listen, name="stoker-statistics-beats", daemon=True)
         self._listener.start()
         with suppress(OSError):  # it has ended already, which its exit code shows
@@ -37,10 +37,10 @@ class FaustProcess:
     def _listen(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            if (beat := Beat.from_line(line)) is not None:
+            if (beat := ProcessBeat.from_line(line)) is not None:
                 self._beats.append(beat)
 
-    def next_beat(self) -> Beat | None:
+    def next_beat(self) -> ProcessBeat | None:
         """The latest beat; None if that was taken before."""
         with suppress(IndexError):
             return self._beats.pop()

@@ -11,7 +11,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 
 from .group_offsets import GroupOffsets
-from .messages import Beat, ProcessSettings
+from .messages import ProcessBeat, ProcessSettings
 from .process import FaustProcess
 from .watch import Watch
 
@@ -125,7 +125,7 @@ class Supervisor:
         if now_s - self._started_at_s > STEADY_S:
             self._pause_s = FIRST_PAUSE_S
 
-    def _count(self, beat: Beat) -> None:
+    def _count(self, beat: ProcessBeat) -> None:
         for name in ("events", "jobs", "unreadable", "outside"):
             setattr(self.course, name, getattr(self._before, name) + getattr(beat, name))
         self.course.partitions = tuple(sorted(beat.positions))

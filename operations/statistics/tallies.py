@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ...schemas.jobs_ended import JobsEnded, began_before_s_of, enqueued_ms_of, packed, took_s_of, unpacked
 from ...schemas.statistics_records import FailureCount, TypeCounts
-from .histograms import Histogram, halves_of
+from .histograms import LengthHistogram, halves_of
 
 DONE: Final = "done"
 FAILED: Final = frozenset({"retried", "dead"})
@@ -35,7 +35,7 @@ class Tally:
     def __init__(self, job_type: str) -> None:
         self.job_type = job_type
         self.counts = Counter[str]()
-        self.wait, self.run = Histogram(), Histogram()
+        self.wait, self.run = LengthHistogram(), LengthHistogram()
         self.failures: dict[str, FailureCount] = {}
         self.other_failures = 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .histograms import Histogram
+from .histograms import LengthHistogram
 from .reading import Freshness, Statistics, TypeStatistics
 
 SHARES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
@@ -35,7 +35,7 @@ def rate(per_s: float) -> str:
     return f"{per_s:.2g}"
 
 
-def quantiles(histogram: Histogram) -> dict[str, float | None]:
+def quantiles(histogram: LengthHistogram) -> dict[str, float | None]:
     """{p50, p95, p99: seconds}, and how many it has as `count`."""
     found = {name: histogram.quantile_s(share) for name, share in SHARES.items()}
     rounded = {name: None if value is None else float(f"{value:.3g}") for name, value in found.items()}

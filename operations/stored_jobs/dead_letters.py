@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...topology import ClusterSettings, Queue
-from .dispositions import Disposition, SettledDeadLetters, Verdict, disposition_of, is_disposition
+from .dispositions import Disposition, DispositionVerdict, SettledDeadLetters, disposition_of, is_disposition
 from .errors import NoSuchDeadLetter
 from .selection import Selection
 from .stored_job import Ref, StoredJob, parse_ref, record_of
@@ -28,7 +28,7 @@ class DeadLetter:
     """
 
     record: StoredJob
-    verdicts: Sequence[Verdict]
+    verdicts: Sequence[DispositionVerdict]
     twins: Sequence[Ref] = ()
 
     @property
@@ -60,10 +60,10 @@ class DeadLetterView:
     settled: SettledDeadLetters
     twins: Twins
 
-    def verdicts(self, ref: Ref) -> list[Verdict]:
+    def verdicts(self, ref: Ref) -> list[DispositionVerdict]:
         """All verdicts on a dead letter or on a twin of it; empty while it is open."""
         given = {verdict for twin in self.twins.of(ref) for verdict in self.settled.verdicts(twin)}
-        return [verdict for verdict in Verdict if verdict in given]
+        return [verdict for verdict in DispositionVerdict if verdict in given]
 
     def is_done_by_action(self, ref: Ref) -> bool:
         """Whether the action given to the survey has settled the dead letter or a twin of it."""

@@ -15,7 +15,7 @@ from ...topology.wire import headers as wire
 from .stored_job import RawHeaders, Ref, StoredJob
 
 
-class Verdict(Enum):
+class DispositionVerdict(Enum):
     """The fate of a dead letter."""
 
     REPLAYED = "replayed"
@@ -33,7 +33,7 @@ class Disposition:
     """
 
     settles: Ref
-    verdict: Verdict
+    verdict: DispositionVerdict
     action_id: str
     operator: str
     note: str = ""
@@ -62,7 +62,7 @@ def disposition_of(record: StoredJob) -> Disposition | None:
         return None
     return Disposition(
         settles=Ref(record.ref.partition, int(settles)),
-        verdict=Verdict(verdict),
+        verdict=DispositionVerdict(verdict),
         action_id=record.replay,
         operator=record.text(wire.OPERATOR),
         note=record.text(wire.NOTE),
@@ -70,10 +70,10 @@ def disposition_of(record: StoredJob) -> Disposition | None:
     )
 
 
-_VERDICTS: Final = frozenset(verdict.value for verdict in Verdict)
+_VERDICTS: Final = frozenset(verdict.value for verdict in DispositionVerdict)
 
 
-class OffsetSet:
+class OffsetBitmap:
     """A set of offsets of one partition, a bit each: a million settled dead letters cost 125 kB."""
 
     def __init__(self, first: int) -> None:
@@ -103,9 +103,11 @@ class SettledDeadLetters:
     """
 
     def __init__(self, firsts: dict[int, int], *, action_id: str | None = None) -> None:
-        self._sets = {verdict: {number: OffsetSet(first) for number, first in firsts.items()} for verdict in Verdict}
+        self._sets = {
+            verdict: {number: OffsetBitmap(first) for number, first in firsts.items()} for verdict in DispositionVerdict
+        }
         self._action_id = action_id
-        self._by_action = {number: OffsetSet(first) for number, first in firsts.items()}
+        self._by_action = {number: OffsetBitmap(first) for number, first in firsts.items()}
 
     def note(self, disposition: Disposition) -> None:
         """Take a disposition in."""
@@ -114,7 +116,7 @@ class SettledDeadLetters:
         if self._action_id is not None and disposition.action_id == self._action_id:
             self._by_action[partition].add(offset)
 
-    def verdicts(self, ref: Ref) -> list[Verdict]:
+    def verdicts(self, ref: Ref) -> list[DispositionVerdict]:
         """All verdicts on a dead letter; empty while it is open."""
         return [verdict for verdict, sets in self._sets.items() if ref.offset in sets[ref.partition]]
 

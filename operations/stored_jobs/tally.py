@@ -49,7 +49,7 @@ class DeadLetterGroup:
         self.first, self.last = min(self.first, record.at), max(self.last, record.at)
 
 
-class Tally:
+class GroupTally:
     """Counts records by `GroupKey`."""
 
     def __init__(self, records: Iterable[StoredJob] = ()) -> None:

@@ -11,7 +11,7 @@ LOG_EVERY_S: Final = 60.0
 _RATE_OVER: Final = 5
 
 
-class Pace:
+class RelayPace:
     """Counts published rows.
 
     Attributes:

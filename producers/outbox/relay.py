@@ -32,7 +32,7 @@ from ..metrics.catalogue import OUTBOX_LEADS, OUTBOX_PUBLISHED, OUTBOX_TROUBLE
 from ..metrics.sample import Sample
 from .backlog import BacklogLooks
 from .flight import Flight
-from .pace import BEAT_S, LOG_EVERY_S, Pace
+from .pace import BEAT_S, LOG_EVERY_S, RelayPace
 
 _LOGGER = logging.getLogger("stoker.outbox")
 
@@ -96,7 +96,7 @@ class OutboxRelay:
         self._logged: dict[str, float] = {}
         self._trouble: str | None = None
         self._looks = BacklogLooks()
-        self._pace = Pace()
+        self._pace = RelayPace()
         self._retry_at_s = 0.0
         self._read_took_s = 0.0
         self._fitting_rows = FIRST_ROWS

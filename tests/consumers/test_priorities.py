@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from stoker.consumers import Pause, Snooze, current_job
 from stoker.operations.replay.dead_letter_replay import DeadLetterManager, Replaying, Request
-from stoker.operations.replay.pacing import Pace
+from stoker.operations.replay.pacing import ReplayPace
 from stoker.operations.replay.payloads import PayloadEditor
 from stoker.operations.stored_jobs.originals import Originals
 from stoker.operations.stored_jobs.selection import Selection
@@ -100,7 +100,7 @@ def _replay(pipeline: Pipeline, cluster: ClusterSettings, queue: Queue) -> None:
         replaying = Replaying(queue, PayloadEditor(pipeline, store), originals)
         manager = DeadLetterManager(pipeline, cluster, queue, replaying)
         request = Request(selection=Selection())
-        assert manager.carry_out(request, manager.forecast(request), Pace()).units == 1
+        assert manager.carry_out(request, manager.forecast(request), ReplayPace()).units == 1
     store.close()
 
 

@@ -208,7 +208,12 @@ class SimProducer:
     """
 
     def __init__(
-        self, brokers: SimBrokers, fates: deque[Fate], while_waiting: Callable[[], None], *, is_lone: bool = False
+        self,
+        brokers: SimBrokers,
+        fates: deque[Fate],
+        while_waiting: Callable[[], None],
+        *,
+        is_lone: bool = False,
     ) -> None:
         self._brokers = brokers
         self._fates = fates

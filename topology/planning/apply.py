@@ -21,9 +21,9 @@ from .findings import (
     Allowed,
     CreateTopic,
     DeleteTier,
-    Finding,
     GrowTopic,
     Plan,
+    PlanFinding,
     SetConfig,
     SetGroupConfig,
     Step,
@@ -62,7 +62,7 @@ class TopologyRefused(Exception):
         findings: what is refused.
     """
 
-    def __init__(self, findings: Iterable[Finding]) -> None:
+    def __init__(self, findings: Iterable[PlanFinding]) -> None:
         self.findings = tuple(findings)
         listed = "".join(f"\n  - {finding.line()}" for finding in self.findings)
         super().__init__(
@@ -162,7 +162,7 @@ def _apart(planned: Plan) -> tuple[Plan, Plan]:
     return replace(planned, findings=audit), replace(planned, findings=others)
 
 
-def _creates_audit(finding: Finding) -> bool:
+def _creates_audit(finding: PlanFinding) -> bool:
     return isinstance(finding.step, CreateTopic) and finding.step.spec.role is Role.AUDIT
 
 

@@ -11,7 +11,7 @@ from ..declaration.queue import Queue
 from ..declaration.topics import ROUTE_MARK, Role, TopicSpec, declared_topics, pipeline_topics, queue_topics
 from ..durations import format_retention
 from ..wire.names import RETRY_INFIX
-from .findings import Allowed, CreateTopic, DeleteTier, Finding, Group, SetConfig
+from .findings import Allowed, CreateTopic, DeleteTier, Group, PlanFinding, SetConfig
 from .group_settings import group_findings
 from .inventory import Inventory, TopicState, removed_tiers
 from .partition_counts import blocks_creation, partition_findings
@@ -23,7 +23,7 @@ RECORD_BYTES: Final = "max.message.bytes"
 POLICY: Final = "cleanup.policy"
 
 
-def queue_findings(pipeline: Pipeline, queue: Queue, inventory: Inventory, allowed: Allowed) -> list[Finding]:
+def queue_findings(pipeline: Pipeline, queue: Queue, inventory: Inventory, allowed: Allowed) -> list[PlanFinding]:
     """Compare one queue's topics, its removed tiers included."""
     specs = queue_topics(pipeline, queue)
     counts = partition_findings(queue, specs, inventory, allowed)
@@ -38,7 +38,7 @@ def queue_findings(pipeline: Pipeline, queue: Queue, inventory: Inventory, allow
 
 def pipeline_findings(
     pipeline: Pipeline, inventory: Inventory, allowed: Allowed, *, with_schemas: bool
-) -> list[Finding]:
+) -> list[PlanFinding]:
     """Compare the topics that belong to no single queue."""
     specs = pipeline_topics(pipeline, with_schemas=with_schemas)
     missing = [_missing(spec) for spec in specs if spec.name not in inventory.topics]
@@ -50,7 +50,7 @@ def pipeline_findings(
     return [*missing, *counts, *_state_findings(specs, inventory, allowed)]
 
 
-def unmanaged_findings(pipeline: Pipeline, inventory: Inventory) -> list[Finding]:
+def unmanaged_findings(pipeline: Pipeline, inventory: Inventory) -> list[PlanFinding]:
     """Name the topics of the namespace that nothing declares; apply never touches them."""
     queues = pipeline.queues.values()
     declared = {spec.name for spec in declared_topics(pipeline)}
@@ -59,9 +59,9 @@ def unmanaged_findings(pipeline: Pipeline, inventory: Inventory) -> list[Finding
     return [_unmanaged(name, prefixes) for name in sorted(set(inventory.topics) - declared - removed)]
 
 
-def _unmanaged(topic: str, queue_prefixes: tuple[str, ...]) -> Finding:
+def _unmanaged(topic: str, queue_prefixes: tuple[str, ...]) -> PlanFinding:
     why = "is none of its queue's topics" if topic.startswith(queue_prefixes) else "belongs to no declared queue"
-    return Finding(
+    return PlanFinding(
         group=Group.UNMANAGED,
         topic=topic,
         owner=None,
@@ -72,11 +72,11 @@ def _unmanaged(topic: str, queue_prefixes: tuple[str, ...]) -> Finding:
     )
 
 
-def _missing(spec: TopicSpec) -> Finding:
+def _missing(spec: TopicSpec) -> PlanFinding:
     copies = "" if spec.replication is None else f", {spec.replication} copies"
     kept = f", kept {format_retention(int(spec.configs[RETENTION]))}" if RETENTION in spec.configs else ""
     partitions = "1 partition" if spec.partitions == 1 else f"{spec.partitions} partitions"
-    return Finding(
+    return PlanFinding(
         group=Group.CREATE,
         topic=spec.name,
         owner=spec.owner,
@@ -109,17 +109,17 @@ _PURPOSES: Final = {
 }
 
 
-def _blocked(finding: Finding) -> Finding:
+def _blocked(finding: PlanFinding) -> PlanFinding:
     """A topic cannot be created while it is open with how many partitions its queue goes on."""
     reason = "it does not exist, and cannot be created before the partition count of its queue is settled"
     return replace(finding, group=Group.REFUSED, reason=reason, step=None)
 
 
-def _removed_tier(queue: Queue, topic: str, inventory: Inventory, allowed: Allowed) -> Finding:
+def _removed_tier(queue: Queue, topic: str, inventory: Inventory, allowed: Allowed) -> PlanFinding:
     waiting = inventory.waiting.get(topic, 0)
     jobs = "1 job waits" if waiting == 1 else f"{waiting} jobs wait"
     what = "retry tier" if topic.startswith(f"{queue.topic}{RETRY_INFIX}") else "delay topic"
-    shared = Finding(
+    shared = PlanFinding(
         group=Group.UNMANAGED,
         topic=topic,
         owner=queue.name,
@@ -139,8 +139,8 @@ def _removed_tier(queue: Queue, topic: str, inventory: Inventory, allowed: Allow
     return replace(shared, reason=f"{shared.reason}, so `--delete-empty-tiers` would delete it")
 
 
-def _partition_drift(spec: TopicSpec, state: TopicState) -> Finding:
-    return Finding(
+def _partition_drift(spec: TopicSpec, state: TopicState) -> PlanFinding:
+    return PlanFinding(
         group=Group.DRIFT,
         topic=spec.name,
         owner=spec.owner,
@@ -151,7 +151,7 @@ def _partition_drift(spec: TopicSpec, state: TopicState) -> Finding:
     )
 
 
-def _state_findings(specs: Sequence[TopicSpec], inventory: Inventory, allowed: Allowed) -> Iterable[Finding]:
+def _state_findings(specs: Sequence[TopicSpec], inventory: Inventory, allowed: Allowed) -> Iterable[PlanFinding]:
     for spec in specs:
         state = inventory.topics.get(spec.name)
         if state is not None:
@@ -160,10 +160,10 @@ def _state_findings(specs: Sequence[TopicSpec], inventory: Inventory, allowed: A
             yield from _strange_overrides(spec, state)
 
 
-def _replication(spec: TopicSpec, state: TopicState) -> Iterable[Finding]:
+def _replication(spec: TopicSpec, state: TopicState) -> Iterable[PlanFinding]:
     if spec.replication in (None, state.replication):
         return
-    yield Finding(
+    yield PlanFinding(
         group=Group.DRIFT,
         topic=spec.name,
         owner=spec.owner,
@@ -174,9 +174,9 @@ def _replication(spec: TopicSpec, state: TopicState) -> Iterable[Finding]:
     )
 
 
-def _strange_overrides(spec: TopicSpec, state: TopicState) -> Iterable[Finding]:
+def _strange_overrides(spec: TopicSpec, state: TopicState) -> Iterable[PlanFinding]:
     for name in sorted(state.overrides - set(spec.configs) - _own_rules(spec)):
-        yield Finding(
+        yield PlanFinding(
             group=Group.DRIFT,
             topic=spec.name,
             owner=spec.owner,
@@ -192,7 +192,7 @@ def _own_rules(spec: TopicSpec) -> frozenset[str]:
     return frozenset({ROUTE_MARK}) if spec.role is Role.MAIN else frozenset()
 
 
-def _configs(spec: TopicSpec, state: TopicState, allowed: Allowed) -> Iterable[Finding]:
+def _configs(spec: TopicSpec, state: TopicState, allowed: Allowed) -> Iterable[PlanFinding]:
     for name, declared in spec.configs.items():
         found = state.configs.get(name)
         if found is not None and name not in _own_rules(spec) and not _is_same(name, found, declared):
@@ -203,9 +203,9 @@ def _is_same(name: str, found: str, declared: str) -> bool:
     return set(found.split(",")) == set(declared.split(",")) if name == POLICY else found == declared
 
 
-def _config_finding(spec: TopicSpec, name: str, found: str, allowed: Allowed) -> Finding:
+def _config_finding(spec: TopicSpec, name: str, found: str, allowed: Allowed) -> PlanFinding:
     declared = spec.configs[name]
-    change = Finding(
+    change = PlanFinding(
         group=Group.CHANGE,
         topic=spec.name,
         owner=spec.owner,

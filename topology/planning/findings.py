@@ -71,7 +71,7 @@ Step = CreateTopic | SetConfig | SetGroupConfig | GrowTopic | DeleteTier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class PlanFinding:
     """One difference between declaration and cluster.
 
     Attributes:
@@ -150,15 +150,15 @@ class Plan:
     """
 
     namespace: str
-    findings: tuple[Finding, ...]
+    findings: tuple[PlanFinding, ...]
     contracts: tuple[IncompatibleSchema, ...] = ()
 
-    def of(self, group: Group) -> tuple[Finding, ...]:
+    def of(self, group: Group) -> tuple[PlanFinding, ...]:
         """The findings of one group."""
         return tuple(finding for finding in self.findings if finding.group is group)
 
     @property
-    def refused(self) -> tuple[Finding, ...]:
+    def refused(self) -> tuple[PlanFinding, ...]:
         """The findings that apply leaves alone until they are allowed by name."""
         return self.of(Group.REFUSED)
 

@@ -12,7 +12,7 @@ from typing import Final
 from ..declaration.queue import Queue
 from ..declaration.topics import milliseconds
 from ..durations import format_retention
-from .findings import Finding, Group, SetGroupConfig
+from .findings import Group, PlanFinding, SetGroupConfig
 
 SESSION: Final = "consumer.session.timeout.ms"
 HEARTBEAT: Final = "consumer.heartbeat.interval.ms"
@@ -34,10 +34,10 @@ def group_settings(queue: Queue) -> dict[str, str]:
     return {**beat_ms, SESSION: str(session_ms)}
 
 
-def group_findings(queue: Queue, found: Mapping[str, str] | None) -> Iterable[Finding]:
+def group_findings(queue: Queue, found: Mapping[str, str] | None) -> Iterable[PlanFinding]:
     """Compare what is asked of the group with what holds; None where the brokers have no settings of groups."""
     for name, declared in group_settings(queue).items():
-        change = Finding(
+        change = PlanFinding(
             group=Group.CHANGE,
             topic=queue.topic,
             owner=queue.name,

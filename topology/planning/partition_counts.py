@@ -7,7 +7,7 @@ from typing import Final
 
 from ..declaration.queue import Queue
 from ..declaration.topics import TopicSpec
-from .findings import Allowed, Finding, Group, GrowTopic
+from .findings import Allowed, Group, GrowTopic, PlanFinding
 from .inventory import Inventory
 
 APPLY: Final = "stoker topology apply"
@@ -15,7 +15,7 @@ APPLY: Final = "stoker topology apply"
 
 def partition_findings(
     queue: Queue, specs: Sequence[TopicSpec], inventory: Inventory, allowed: Allowed
-) -> list[Finding]:
+) -> list[PlanFinding]:
     """Compare the partition counts of a queue's topics with the declared one.
 
     Where the main topic has the declared number already, the others follow it: that is a half-done apply, and no key
@@ -33,7 +33,7 @@ def partition_findings(
     return [_growth(queue, name, count, "allowed, although it moves keys") for name, count in too_few.items()]
 
 
-def _following(queue: Queue, too_few: Mapping[str, int], too_many: Mapping[str, int]) -> list[Finding]:
+def _following(queue: Queue, too_few: Mapping[str, int], too_many: Mapping[str, int]) -> list[PlanFinding]:
     growing = [_growth(queue, name, count, "its main topic has that many") for name, count in too_few.items()]
     return [*growing, *(_surplus(queue, name, count) for name, count in too_many.items())]
 
@@ -46,14 +46,14 @@ def how_to_fix(queue: Queue, main_count: int) -> str:
     return f"`{APPLY}{flag}` fixes it"
 
 
-def blocks_creation(queue: Queue, findings: Sequence[Finding], inventory: Inventory) -> bool:
+def blocks_creation(queue: Queue, findings: Sequence[PlanFinding], inventory: Inventory) -> bool:
     """Whether missing topics must wait: created as declared, they would not fit the main topic that is there."""
     main = inventory.topics.get(queue.topic)
     is_settled = main is not None and main.partitions == queue.partitions
     return not is_settled and any(finding.group is Group.REFUSED for finding in findings)
 
 
-def _growth(queue: Queue, topic: str, count: int, reason: str) -> Finding:
+def _growth(queue: Queue, topic: str, count: int, reason: str) -> PlanFinding:
     return _finding(
         queue,
         topic,
@@ -64,7 +64,7 @@ def _growth(queue: Queue, topic: str, count: int, reason: str) -> Finding:
     )
 
 
-def _repartition(queue: Queue, too_few: Mapping[str, int]) -> Finding:
+def _repartition(queue: Queue, too_few: Mapping[str, int]) -> PlanFinding:
     consequence = (
         "keys move to other partitions, so jobs of a key overtake those that wait, and repetitions are not recognised"
         if queue.ordering != "none"
@@ -75,7 +75,7 @@ def _repartition(queue: Queue, too_few: Mapping[str, int]) -> Finding:
     return _finding(queue, queue.topic, too_few, Group.REFUSED, reason, flag=flag)
 
 
-def _shrinking(queue: Queue, too_many: Mapping[str, int]) -> Finding:
+def _shrinking(queue: Queue, too_many: Mapping[str, int]) -> PlanFinding:
     reason = (
         f"Kafka cannot take partitions away: declare partitions={max(too_many.values())}, or declare a queue of "
         "another name, drain this one and delete its topics"
@@ -83,7 +83,7 @@ def _shrinking(queue: Queue, too_many: Mapping[str, int]) -> Finding:
     return _finding(queue, queue.topic, too_many, Group.REFUSED, reason)
 
 
-def _surplus(queue: Queue, topic: str, count: int) -> Finding:
+def _surplus(queue: Queue, topic: str, count: int) -> PlanFinding:
     reason = (
         "Kafka cannot take partitions away, and workers need as many as the main topic has: once it holds nothing of "
         f"worth, delete the topic and apply again, or declare partitions={count}"
@@ -100,9 +100,9 @@ def _finding(
     *,
     flag: str | None = None,
     step: GrowTopic | None = None,
-) -> Finding:
+) -> PlanFinding:
     found = sorted(set(counts.values()))
-    return Finding(
+    return PlanFinding(
         group=group,
         topic=topic,
         owner=queue.name,

@@ -13,7 +13,7 @@ from ..declaration.topics import Role, declared_topics
 from .access import require_on_topics
 from .contracts import contracts_refused_on
 from .differences import pipeline_findings, queue_findings, unmanaged_findings
-from .findings import NOTHING, Allowed, CreateTopic, Finding, Group, Plan
+from .findings import NOTHING, Allowed, CreateTopic, Group, Plan, PlanFinding
 from .inventory import Inventory, read_inventory
 from .rights import Duty, rights_for
 
@@ -70,7 +70,7 @@ def plan_for(
     Args:
         with_schemas: False where a Schema Registry holds the schemas.
     """
-    findings: list[Finding] = []
+    findings: list[PlanFinding] = []
     for queue in pipeline.queues.values():
         findings += queue_findings(pipeline, queue, inventory, allowed)
     findings += pipeline_findings(pipeline, inventory, allowed, with_schemas=with_schemas)
@@ -78,6 +78,6 @@ def plan_for(
     return Plan(namespace=pipeline.namespace, findings=tuple(_by_group(findings)))
 
 
-def _by_group(findings: Iterable[Finding]) -> list[Finding]:
+def _by_group(findings: Iterable[PlanFinding]) -> list[PlanFinding]:
     order = {group: number for number, group in enumerate(Group)}
     return sorted(findings, key=lambda finding: order[finding.group])

@@ -14,7 +14,7 @@ from ..cluster.audit_writer import AuditUnwritable, AuditWriter
 from ..cluster.settings import ClusterSettings
 from ..origin import Origin
 from ..wire import names
-from .findings import Finding, Plan
+from .findings import Plan, PlanFinding
 
 TOPOLOGY_APPLIED: Final = "topology-applied"
 """The deed of an entry about changes of topics and groups."""
@@ -100,11 +100,11 @@ def audit_writer(planned: Plan, cluster: ClusterSettings) -> AuditWriter:
     return AuditWriter(cluster, names.audit_topic(planned.namespace))
 
 
-def _what(finding: Finding) -> str:
+def _what(finding: PlanFinding) -> str:
     return finding.topic if finding.setting == "topic" else f"{finding.topic} {finding.setting}"
 
 
-def _declared(finding: Finding) -> str:
+def _declared(finding: PlanFinding) -> str:
     if finding.setting != "topic":
         return finding.declared or ""
     return "deleted" if finding.declared is None else f"{finding.declared}: {finding.reason}"

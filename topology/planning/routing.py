@@ -10,19 +10,19 @@ from typing import Final
 
 from ..declaration.queue import Queue, RouteBy
 from ..declaration.topics import ROUTE_MARK, ROUTE_MARKS
-from .findings import Allowed, Finding, Group, SetConfig
+from .findings import Allowed, Group, PlanFinding, SetConfig
 from .inventory import Inventory, TopicState
 
 ALLOW_REROUTE: Final = "--allow-reroute"
 
 
-def routing_findings(queue: Queue, inventory: Inventory, allowed: Allowed) -> Iterable[Finding]:
+def routing_findings(queue: Queue, inventory: Inventory, allowed: Allowed) -> Iterable[PlanFinding]:
     """Compare how a queue's jobs have been routed with what is declared; a change of it must be allowed."""
     state = inventory.topics.get(queue.topic)
     if state is None or (found := marked_route(state)) == queue.route_by:
         return
     is_allowed = queue.name in allowed.reroute
-    yield Finding(
+    yield PlanFinding(
         group=Group.CHANGE if is_allowed else Group.REFUSED,
         topic=queue.topic,
         owner=queue.name,

@@ -17,7 +17,7 @@ from stoker.consumers.errors import LoopLost, TooManyStuck
 from stoker.consumers.job.context import current_job
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.records.record import Record
-from stoker.consumers.runners.async_slots import AsyncSlot, Holder
+from stoker.consumers.runners.async_slots import AsyncSlot, LoopHolder
 from stoker.consumers.steps.results import Raised, Returned
 from stoker.consumers.steps.run import run_async
 from support.scenes.watched_runners import Order, Shift, hurry, loops, resist
@@ -175,7 +175,7 @@ class Leavers:
 
 def test_no_interrupt_ever_hits_what_the_loop_does_next() -> None:
     """Jobs that suspend or end just when they are interrupted, hundreds of times: loop and others notice nothing."""
-    holder, finished = Holder(), threading.Event()
+    holder, finished = LoopHolder(), threading.Event()
     slots: list[AsyncSlot] = []
     leavers = Leavers()
 

@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from stoker.consumers import current_job
 from stoker.operations.replay.dead_letter_replay import DeadLetterManager, Replaying, Request
-from stoker.operations.replay.pacing import Pace
+from stoker.operations.replay.pacing import ReplayPace
 from stoker.operations.replay.payloads import PayloadEditor
 from stoker.operations.stored_jobs.originals import Originals
 from stoker.operations.stored_jobs.selection import Selection
@@ -49,7 +49,7 @@ def replay_all(pipeline: Pipeline, cluster: ClusterSettings, queue: Queue) -> No
             pipeline, cluster, queue, Replaying(queue, PayloadEditor(pipeline, store), originals)
         )
         request = Request(selection=Selection())
-        manager.carry_out(request, manager.forecast(request), Pace())
+        manager.carry_out(request, manager.forecast(request), ReplayPace())
     store.close()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stoker.operations.audit_log.deeds import NO_END, OFF_TRAIL, Deed, Kind, as_done, deed_of_entry, deed_of_order
+from stoker.operations.audit_log.deeds import NO_END, OFF_TRAIL, Deed, DeedKind, as_done, deed_of_entry, deed_of_order
 from stoker.operations.audit_log.exports import output, write_csv, write_jsonl
 from stoker.operations.audit_log.filters import DeedFilter, as_told
 from stoker.schemas.audit_entries import AuditEntry, decode_audit_entry, encode_audit_entry
@@ -53,7 +53,7 @@ def test_an_order_has_what_stood_before_it_and_what_stands_after() -> None:
         {"queue mails": "pause queue mails until 2013-01-01 07:17:00Z"},
     )
     assert (deed.kind, deed.command, deed.version, deed.by) == (
-        *(Kind.ORDER, "stoker control pause", "1.2", "ann@web-1"),
+        *(DeedKind.ORDER, "stoker control pause", "1.2", "ann@web-1"),
     )
     assert deed_of_order(replace(PAUSE, verb="resume"), {}, longer).after == {}
 
@@ -78,7 +78,7 @@ def test_contracts_are_counted_and_found_by_their_job_types() -> None:
         ENDED, deed="contracts-registered", queue="", after={"charge": "version 2 ()"}, detail={"contracts": "1"}
     )
     deed = deed_of_entry(registered)
-    assert (deed.kind, deed.about, deed.job_types) == (Kind.CONTRACT, "1 contract", ("charge",))
+    assert (deed.kind, deed.about, deed.job_types) == (DeedKind.CONTRACT, "1 contract", ("charge",))
     assert DeedFilter(deeds=("contract",), job_type="charge").takes(deed)
 
 

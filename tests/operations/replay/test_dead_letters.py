@@ -10,10 +10,10 @@ import pytest
 from confluent_kafka import Producer
 
 from stoker.operations.replay.dead_letter_replay import DeadLetterManager, Discarding, Forecast, Request
-from stoker.operations.replay.pacing import Pace, Published
+from stoker.operations.replay.pacing import Published, ReplayPace
 from stoker.operations.replay.payloads import Edits, PayloadEditor
 from stoker.operations.stored_jobs.dead_letters import DeadLetter, DeadLetterReader
-from stoker.operations.stored_jobs.dispositions import Verdict
+from stoker.operations.stored_jobs.dispositions import DispositionVerdict
 from stoker.operations.stored_jobs.errors import EditsRefused, NoSuchDeadLetter, ReadStalled, TopicAbsent
 from stoker.operations.stored_jobs.selection import Selection
 from stoker.operations.stored_jobs.stored_job import Ref, StoredJob
@@ -44,7 +44,7 @@ def replaying(bench: Bench, edits: Edits | None = None, *, undecodable_too: bool
 def carry_out(manager: DeadLetterManager, request: Request) -> tuple[Forecast, Published]:
     """Count and do."""
     forecast = manager.forecast(request)
-    return forecast, manager.carry_out(request, forecast, Pace())
+    return forecast, manager.carry_out(request, forecast, ReplayPace())
 
 
 def open_dead_letters(bench: Bench, selection: Selection = ALL, *, settled_too: bool = False) -> list[DeadLetter]:
@@ -112,7 +112,11 @@ def test_a_discarded_dead_letter_is_settled_with_its_reason_and_publishes_nothin
     assert bench.replayed_ids() == {}
     assert [dead_letter.record.job_id for dead_letter in open_dead_letters(bench)] == ["job-2"]
     (done,) = DeadLetterReader(bench.cluster, bench.queue).history("job-1").dispositions
-    assert (done.verdict, done.note, done.action_id) == (Verdict.DISCARDED, "customer is gone", request.action_id)
+    assert (done.verdict, done.note, done.action_id) == (
+        DispositionVerdict.DISCARDED,
+        "customer is gone",
+        request.action_id,
+    )
     assert "@" in done.operator
 
 
@@ -162,7 +166,7 @@ def test_looking_at_an_edit_registers_no_contract(bench: Bench) -> None:
     assert [str(field) for field in forecast.corrections[0].fields] == ['note: "" → "fixed"']
     assert list(bench.store.versions("charge")) == []
 
-    manager.carry_out(request, forecast, Pace())
+    manager.carry_out(request, forecast, ReplayPace())
     assert [stored.schema for stored in bench.store.versions("charge")] == [bench.charge.contract.schema]
     assert main_records(bench)["job-1"].value == bench.payload(1, "fixed")
 
@@ -218,7 +222,7 @@ def test_dead_letters_that_die_during_a_replay_wait_for_the_next_one(bench: Benc
     manager, request = replaying(bench), Request(selection=ALL)
     forecast = manager.forecast(request)
     bench.add_dead([DeadJob(order=4)])
-    assert manager.carry_out(request, forecast, Pace()).units == 1
+    assert manager.carry_out(request, forecast, ReplayPace()).units == 1
     assert [dead_letter.record.job_id for dead_letter in open_dead_letters(bench)] == ["job-4"]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from stoker.operations.replay import pacing
 from stoker.operations.replay.dead_letter_replay import DeadLetterManager, Request
-from stoker.operations.replay.pacing import Pace, Published
+from stoker.operations.replay.pacing import Published, ReplayPace
 from stoker.operations.replay.transactions import TransactionalPublisher
 from stoker.operations.replay.units import Outgoing, Unit
 from stoker.operations.stored_jobs.dispositions import is_disposition
@@ -44,7 +44,7 @@ def settlement_of(bench: Bench) -> DeadLetterManager:
 def replay_all(bench: Bench) -> Published:
     """Replay every open dead letter to the end."""
     manager, request = settlement_of(bench), Request(selection=Selection())
-    return manager.carry_out(request, manager.forecast(request), Pace())
+    return manager.carry_out(request, manager.forecast(request), ReplayPace())
 
 
 def kill_at(bench: Bench, batch: int, place: str) -> None:
@@ -79,7 +79,7 @@ def test_a_second_desk_shuts_the_first_one_out(bench: Bench, small_batches: None
             assert replay(bench).units == DEAD_LETTERS - 20
 
     with pytest.raises(Fenced, match="taken over"):
-        first.carry_out(request, forecast, Pace(), begin_another)
+        first.carry_out(request, forecast, ReplayPace(), begin_another)
     assert set(bench.replayed_ids().values()) == {1}
     assert len(bench.replayed_ids()) == DEAD_LETTERS
 
@@ -103,7 +103,7 @@ def test_a_stopped_replay_ends_with_a_whole_batch_and_the_next_one_goes_on(bench
     """A stop between batches leaves whole batches, and says that it stopped."""
     manager, request, stop = settlement_of(bench), Request(selection=Selection()), threading.Event()
 
-    stopped = manager.carry_out(request, manager.forecast(request), Pace(stop=stop), lambda published: stop.set())
+    stopped = manager.carry_out(request, manager.forecast(request), ReplayPace(stop=stop), lambda published: stop.set())
     assert stopped.is_stopped
     assert stopped.units == 20
     assert replay_all(bench).units == DEAD_LETTERS - 20

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, Message
 from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.operations.replay import pacing
 from stoker.operations.replay.dead_letter_replay import DeadLetterManager, Request
-from stoker.operations.replay.pacing import Pace, Published
+from stoker.operations.replay.pacing import Published, ReplayPace
 from stoker.operations.replay.transactions import TransactionalPublisher
 from stoker.operations.stored_jobs.errors import StoredJobsError
 from stoker.operations.stored_jobs.selection import Selection
@@ -45,10 +45,10 @@ def test_a_broker_killed_in_the_middle_of_a_replay_doubles_and_loses_nothing(
 
     manager, request = settlement_of(bench), Request(selection=Selection())
     try:
-        manager.carry_out(request, manager.forecast(request), Pace(), kill_once)
+        manager.carry_out(request, manager.forecast(request), ReplayPace(), kill_once)
     except StoredJobsError:
         again = Request(selection=Selection())
-        manager.carry_out(again, manager.forecast(again), Pace())
+        manager.carry_out(again, manager.forecast(again), ReplayPace())
     assert bench.replayed_ids() == {f"job-{order}": 1 for order in range(DEAD_LETTERS)}
 
 
@@ -70,6 +70,6 @@ def test_a_batch_of_which_one_record_is_only_guessed_to_be_stored_is_published_a
     bench.add_dead(DeadJob(order=order) for order in range(DEAD_LETTERS))
     manager, request = settlement_of(bench), Request(selection=Selection())
     with caplog.at_level(logging.WARNING, logger="stoker.operations.replay.transactions"):
-        manager.carry_out(request, manager.forecast(request), Pace())
+        manager.carry_out(request, manager.forecast(request), ReplayPace())
     assert sum("batch undone" in line for line in caplog.messages) == 1
     assert bench.replayed_ids() == {f"job-{order}": 1 for order in range(DEAD_LETTERS)}

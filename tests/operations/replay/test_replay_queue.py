@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from stoker.operations.replay import pacing
-from stoker.operations.replay.pacing import Pace
+from stoker.operations.replay.pacing import ReplayPace
 from stoker.operations.replay.queue_replay import Bounds, QueueReplay, Stretch
 from stoker.operations.stored_jobs.errors import FiltersTooLong, UnknownReplay
 from stoker.operations.stored_jobs.selection import Selection
@@ -35,10 +35,10 @@ def replay_of(bench: Bench) -> QueueReplay:
     return QueueReplay(bench.pipeline, bench.cluster, bench.queue)
 
 
-def run(bench: Bench, stretch: Stretch, pace: Pace | None = None) -> int:
+def run(bench: Bench, stretch: Stretch, pace: ReplayPace | None = None) -> int:
     """Carry a stretch out; how many jobs were published."""
     replay = replay_of(bench)
-    return replay.carry_out(stretch, replay.count(stretch), pace or Pace()).units
+    return replay.carry_out(stretch, replay.count(stretch), pace or ReplayPace()).units
 
 
 def copies(bench: Bench, replay_id: str) -> list[StoredJob]:
@@ -127,7 +127,7 @@ def test_a_stopped_replay_continues_with_its_bounds_and_filters(bench: Bench, mo
     selection = Selection(ids=frozenset({"job-3", "job-4", "job-5", "job-6", "job-7"}))
     stretch, stop, replay = replay_of(bench).stretch(Bounds(), selection), threading.Event(), replay_of(bench)
 
-    stopped = replay.carry_out(stretch, replay.count(stretch), Pace(stop=stop), lambda _: stop.set())
+    stopped = replay.carry_out(stretch, replay.count(stretch), ReplayPace(stop=stop), lambda _: stop.set())
     assert (stopped.units, stopped.is_stopped) == (2, True)
 
     rest = replay.begun_stretch(stretch.replay_id)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stoker.operations.scaling.load import Admission, QueueLoad, ScalingPolicy, target_wait_of
+from stoker.operations.scaling.load import LimitAdmission, QueueLoad, ScalingPolicy, target_wait_of
 from stoker.operations.scaling.rule import Bound, recommend
 from stoker.operations.scaling.scale_health import Watching
 from stoker.operations.scaling.scaler import Scaler, recommend_once
@@ -41,9 +41,9 @@ CALM = QueueLoad(
         # jobs wait, a third of the runners is busy: a worker does what these did, 30/3 = 10/s; 90 / 0.8 / 10 = 11.3
         ({"run_s": 0.2, "waiting": 500, "busy": 8, "done_per_s": 30.0, "arriving_per_s": 90.0}, 12, Bound.CPU),
         # 40/s pass: 40 / 0.8 / 16 = 3.1
-        ({"arriving_per_s": 320.0, "admissions": (Admission(limit="api", per_s=40.0),)}, 4, Bound.LIMIT),
+        ({"arriving_per_s": 320.0, "admissions": (LimitAdmission(limit="api", per_s=40.0),)}, 4, Bound.LIMIT),
         # 10 may run, each for 0.5 s: 20/s pass, 20 / 0.8 / 16 = 1.6
-        ({"arriving_per_s": 320.0, "admissions": (Admission(limit="db", running=10),)}, 2, Bound.LIMIT),
+        ({"arriving_per_s": 320.0, "admissions": (LimitAdmission(limit="db", running=10),)}, 2, Bound.LIMIT),
         ({"waiting": 900, "held": {"limited": 880}}, 3, Bound.LIMIT),
         ({"waiting": 900, "held": {"key": 890}, "busy": 1}, 3, Bound.KEY),
         ({"waiting": 900, "held": {"paused": 890}, "busy": 0}, 3, Bound.HELD),

@@ -7,14 +7,14 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.operations.statistics.histograms import HIGHEST, LOWEST, Histogram, bucket_of, halves_of, middle_s
+from stoker.operations.statistics.histograms import HIGHEST, LOWEST, LengthHistogram, bucket_of, halves_of, middle_s
 from stoker.schemas.jobs_ended import packed
 
 LENGTHS = st.floats(min_value=2.0**-20, max_value=2.0**25, width=32)
 
 
-def histogram(lengths: list[float]) -> Histogram:
-    made = Histogram()
+def histogram(lengths: list[float]) -> LengthHistogram:
+    made = LengthHistogram()
     made.add(halves_of(packed("f", lengths)))
     return made
 
@@ -46,4 +46,4 @@ def test_merging_is_the_same_as_counting_all_together(left: list[float], right: 
 def test_lengths_that_cannot_be_are_in_the_outermost_buckets() -> None:
     """Clocks of two machines differ, so that a wait may be negative."""
     assert [bucket_of(length_s) for length_s in (-5.0, 0.0, 1e-9, 1e30, math.inf)] == [LOWEST] * 3 + [HIGHEST] * 2
-    assert Histogram().quantile_s(0.5) is None
+    assert LengthHistogram().quantile_s(0.5) is None

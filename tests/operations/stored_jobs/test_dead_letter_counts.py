@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from stoker.operations.replay.dead_letter_replay import DeadLetterManager, Discarding, Request
-from stoker.operations.replay.pacing import Pace
+from stoker.operations.replay.pacing import ReplayPace
 from stoker.operations.stored_jobs import dead_letter_counts
 from stoker.operations.stored_jobs.dead_letter_counts import OpenDeadLetters, count_recent
 from stoker.operations.stored_jobs.selection import Selection
@@ -31,7 +31,7 @@ def discard(bench: Bench, *ids: str) -> None:
     """Write dead letters off, all of them when none is named."""
     manager = DeadLetterManager(bench.pipeline, bench.cluster, bench.queue, Discarding())
     request = Request(selection=Selection(ids=frozenset(ids)), note="n")
-    manager.carry_out(request, manager.forecast(request), Pace())
+    manager.carry_out(request, manager.forecast(request), ReplayPace())
 
 
 def test_repairs_are_no_deaths(bench: Bench) -> None:

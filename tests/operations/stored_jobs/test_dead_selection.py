@@ -9,10 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.operations.instants import parse_when
-from stoker.operations.stored_jobs.dispositions import Disposition, OffsetSet, Verdict, disposition_of, is_disposition
+from stoker.operations.stored_jobs.dispositions import (
+    Disposition,
+    DispositionVerdict,
+    OffsetBitmap,
+    disposition_of,
+    is_disposition,
+)
 from stoker.operations.stored_jobs.selection import Selection
 from stoker.operations.stored_jobs.stored_job import Ref, StoredJob, parse_ref
-from stoker.operations.stored_jobs.tally import MAX_GROUPS, OVERFLOW, Tally
+from stoker.operations.stored_jobs.tally import MAX_GROUPS, OVERFLOW, GroupTally
 from stoker.topology.wire import headers as wire
 
 NOON = datetime(2013, 1, 1, 12, tzinfo=UTC)
@@ -128,7 +134,7 @@ def test_references_are_distinguished_from_ids() -> None:
 @given(first=st.integers(0, 1_000), offsets=st.sets(st.integers(0, 3_000)))
 def test_a_set_of_offsets_holds_what_was_added_since_its_first(first: int, offsets: set[int]) -> None:
     """Offsets from the first one on are held exactly; those before it are gone from the log."""
-    held = OffsetSet(first)
+    held = OffsetBitmap(first)
     for offset in offsets:
         held.add(offset)
     assert {offset for offset in range(4_000) if offset in held} == {offset for offset in offsets if offset >= first}
@@ -153,18 +159,20 @@ def test_an_unsound_disposition_settles_nothing_and_is_no_letter(headers: list[t
 
 def test_a_disposition_reads_back_as_written() -> None:
     """Verdict, dead letter, replay, operator and note survive the wire."""
-    written = Disposition(settles=Ref(2, 5), verdict=Verdict.DISCARDED, action_id="r", operator="a@b", note="zu spät")
+    written = Disposition(
+        settles=Ref(2, 5), verdict=DispositionVerdict.DISCARDED, action_id="r", operator="a@b", note="zu spät"
+    )
     record = StoredJob(ref=Ref(2, 9), at=NOON, key=None, value=None, raw_headers=written.headers())
     read = disposition_of(record)
     assert read == Disposition(
-        settles=Ref(2, 5), verdict=Verdict.DISCARDED, action_id="r", operator="a@b", note="zu spät", at=NOON
+        settles=Ref(2, 5), verdict=DispositionVerdict.DISCARDED, action_id="r", operator="a@b", note="zu spät", at=NOON
     )
 
 
 def test_counts_stay_bounded_under_a_flood_of_different_errors() -> None:
     """Beyond the largest number of groups, dead letters are counted together, and none is left out."""
     flood = (dead_letter((wire.ERROR_FINGERPRINT, f"{number:016x}".encode())) for number in range(MAX_GROUPS + 50))
-    tally = Tally(flood)
+    tally = GroupTally(flood)
     assert tally.total == MAX_GROUPS + 50
     assert dict(tally.groups())[OVERFLOW].count == 50
 

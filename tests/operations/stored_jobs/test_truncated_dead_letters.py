@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from stoker.operations.cli.dead_letter_output import dead_letter_row, history_document, history_lines
 from stoker.operations.replay.dead_letter_replay import ORIGINAL_GONE, DeadLetterManager, Forecast, Replaying, Request
-from stoker.operations.replay.pacing import Pace, Published
+from stoker.operations.replay.pacing import Published, ReplayPace
 from stoker.operations.replay.payloads import Edits, PayloadEditor
 from stoker.operations.stored_jobs.dead_letters import DeadLetterReader
 from stoker.operations.stored_jobs.originals import Originals
@@ -47,7 +47,7 @@ def replay(bench: Bench, edits: Edits | None = None, *, unread: bool = False) ->
         manager = DeadLetterManager(bench.pipeline, bench.cluster, bench.queue, treatment)
         request = Request(selection=Selection())
         forecast = manager.forecast(request)
-        return forecast, manager.carry_out(request, forecast, Pace())
+        return forecast, manager.carry_out(request, forecast, ReplayPace())
 
 
 def replayed(bench: Bench) -> list[StoredJob]:

@@ -11,7 +11,7 @@ from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
 from stoker.operations.queue_status.queues import count_open_dead_letters
 from stoker.operations.replay.dead_letter_replay import DeadLetterManager, Discarding, Request
-from stoker.operations.replay.pacing import Pace
+from stoker.operations.replay.pacing import ReplayPace
 from stoker.operations.stored_jobs.dead_letters import DeadLetter, DeadLetterReader
 from stoker.operations.stored_jobs.dispositions import disposition_of
 from stoker.operations.stored_jobs.selection import Selection
@@ -45,7 +45,7 @@ def dead_letters(bench: Bench, selection: Selection = ALL, *, settled_too: bool 
 def replay(bench: Bench, request: Request) -> int:
     """Replay, and say how many dead letters that were."""
     manager = DeadLetterManager(bench.pipeline, bench.cluster, bench.queue, bench.replaying())
-    return manager.carry_out(request, manager.forecast(request), Pace()).units
+    return manager.carry_out(request, manager.forecast(request), ReplayPace()).units
 
 
 def test_twins_are_listed_and_counted_as_one(bench: Bench) -> None:
@@ -96,7 +96,7 @@ def test_a_discard_of_one_twin_covers_the_other(bench: Bench) -> None:
     request = Request(selection=Selection(refs=frozenset(one.twins)), note="customer is gone")
     manager = DeadLetterManager(bench.pipeline, bench.cluster, bench.queue, Discarding())
     assert manager.forecast(request).total == 1
-    manager.carry_out(request, manager.forecast(request), Pace())
+    manager.carry_out(request, manager.forecast(request), ReplayPace())
 
     assert sorted(dead_letter.record.job_id for dead_letter in dead_letters(bench)) == ["job-4", "job-5"]
     assert replay(bench, Request(selection=ALL)) == 2

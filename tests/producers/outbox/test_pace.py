@@ -13,7 +13,7 @@ def test_the_rate_is_of_the_last_seconds_and_the_log_of_each_minute(monkeypatch:
     """10 rows a second for 59 s, then none: the rate falls to 0, and one minute has a line."""
     now_s = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now_s)
-    counted, rates, minutes = pace.Pace(), [], []
+    counted, rates, minutes = pace.RelayPace(), [], []
     for second in range(1, 130):
         now_s = 100.0 + second
         counted.published += 10 if second < 60 else 0

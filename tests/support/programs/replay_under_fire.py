@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from stoker.operations.replay import pacing
 from stoker.operations.replay.dead_letter_replay import DeadLetterManager, Request
-from stoker.operations.replay.pacing import Pace
+from stoker.operations.replay.pacing import ReplayPace
 from stoker.operations.replay.queue_replay import Bounds, QueueReplay
 from stoker.operations.replay.transactions import TransactionalPublisher
 from stoker.operations.stored_jobs.selection import Selection
@@ -53,12 +53,12 @@ def main() -> None:
     if kind == "dead":
         manager = DeadLetterManager(bench.pipeline, bench.cluster, bench.queue, bench.replaying())
         request = Request(selection=Selection())
-        manager.carry_out(request, manager.forecast(request), Pace())
+        manager.carry_out(request, manager.forecast(request), ReplayPace())
     else:
         replay = QueueReplay(bench.pipeline, bench.cluster, bench.queue)
         stretch = replay.stretch(Bounds(), Selection()) if replay_id == "-" else replay.begun_stretch(replay_id)
         print(stretch.replay_id, flush=True)
-        replay.carry_out(stretch, replay.count(stretch), Pace())
+        replay.carry_out(stretch, replay.count(stretch), ReplayPace())
     print("done", flush=True)
 
 

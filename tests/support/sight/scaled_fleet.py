@@ -9,7 +9,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Final
 
-from stoker.operations.scaling.load import Admission, QueueLoad, ScalingPolicy
+from stoker.operations.scaling.load import LimitAdmission, QueueLoad, ScalingPolicy
 from stoker.operations.scaling.rule import Recommendation
 from stoker.operations.scaling.scaler import Scaler
 
@@ -118,7 +118,7 @@ class Plant:
             oldest_s=self._oldest_s(), arriving_per_s=arriving, done_per_s=done, workers=self.workers,
             runners=self.runners, busy=busy,
             run_s=self.run_s if self.shows_runs else None, held=held,
-            admissions=() if self.limit_per_s is None else (Admission(limit="api", per_s=self.limit_per_s),),
+            admissions=() if self.limit_per_s is None else (LimitAdmission(limit="api", per_s=self.limit_per_s),),
             is_settled=self.at_s - self.changed_s > 60,
         )  # fmt: skip
 
