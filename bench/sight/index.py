@@ -18,7 +18,7 @@ from typing import Any, Final
 from cluster import Site
 from figures import Figure, Measure, Sizes, Values, below, percentile
 
-from stoker.operations.job_index.builder import WRITE_AT
+from stoker.operations.job_index.bulk_fill import WRITE_AT
 from stoker.operations.job_index.database import open_for_writing, steps_to_finish, throw_away
 from stoker.operations.job_index.entries import JobEntry, Setback, shown_id
 from stoker.operations.job_index.index_reader import IndexReader, JobFilter

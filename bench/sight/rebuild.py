@@ -11,7 +11,7 @@ from figures import Figure, Measure, Sizes, Values, at_least
 from part import Part
 from processes import do
 
-from stoker.operations.job_index.builder import collect_rarely
+from stoker.operations.job_index.bulk_fill import collect_rarely
 from stoker.operations.job_index.database import throw_away
 from stoker.operations.job_index.index_reader import IndexReader, JobFilter
 from stoker.operations.job_index.topic_follower import TopicFollower

@@ -1,20 +1,15 @@
-"""The evidence of a process that died while a job ran, and the job's fate: it runs again, or is quarantined."""
+"""`ChildDied`: the evidence of a process that died while a job ran; and the pause before the job runs again."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from ..job.failure import make_failure
-from ..records.outcomes import Dead
-
 FIRST_PAUSE: Final = timedelta(seconds=1)
 LONGEST_PAUSE: Final = timedelta(minutes=1)
-STACK_SHARE: Final = 2_000
-"""Characters of the last death's stack, so that a line about each death is kept below it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +34,12 @@ class ChildDied:
     def __str__(self) -> str:
         """In words, for headers and logs."""
         return (
-            f"process {self.pid} {self._cause()} after {self.ran_s:.2f} s of the job, "
+            f"process {self.pid} {self.cause()} after {self.ran_s:.2f} s of the job, "
             f"with {self.resident_bytes / 1024**2:,.0f} MiB resident"
         )
 
-    def _cause(self) -> str:
+    def cause(self) -> str:
+        """How the process ended, in words."""
         if self.signal is None:
             return "died" if self.exit_code is None else f"ended with exit code {self.exit_code}"
         try:
@@ -74,22 +70,3 @@ class CrashPause:
     def detail(self) -> Mapping[str, str]:
         """The event that ends the wait."""
         return {"opens": f"its pause of {self.pause.total_seconds():g} s ends: its process has died"}
-
-
-def quarantine(job_type: str, crashes: int, deaths: Sequence[ChildDied]) -> Dead:
-    """The outcome of a job that has crashed too often.
-
-    Args:
-        deaths: those of which there is evidence here, at least one, the latest last; earlier ones may have been seen
-            by another worker.
-    """
-    last = deaths[-1]
-    lines = [f"{number}. {death}" for number, death in enumerate(deaths, crashes - len(deaths) + 1)]
-    failure = make_failure(
-        job_type,
-        error_type=f"{ChildDied.__module__}.{ChildDied.__qualname__}",
-        message=f"{crashes} processes died while the job ran; of the last one: {last}",
-        stack="\n".join([last.stack[:STACK_SHARE], *lines]).lstrip(),
-        place=last._cause(),
-    )
-    return Dead(reason="quarantined", failure=failure, crashes=crashes)

@@ -34,10 +34,11 @@ from ..steps.steps import DecodedJob, StepContext
 from ..tracing.run_spans import note_crash
 from .child_run import NotBegun, run_in_child
 from .child_slot import ChildSlot
-from .crashes import ChildDied, CrashPause, pause_after, quarantine
+from .crashes import ChildDied, CrashPause, pause_after
 from .handlers import HandlerAddress, addresses_of
 from .messages import CarriedRecord, RunJob, Setup
 from .pool import ChildCounts, ChildPool, Recycling
+from .quarantine import quarantine
 from .suspects import Suspects, crashes_before
 
 _LOGGER = logging.getLogger("stoker.isolation")

@@ -64,7 +64,7 @@ def run(
       stoker -A shop.jobs:pipeline status run --once
     """
     from ...producers.metrics.sample import SampleSource
-    from ..job_index.builder import collect_rarely
+    from ..job_index.bulk_fill import collect_rarely
     from ..job_index.database import index_path
     from ..job_index.index_metrics import IndexMetrics
     from ..job_index.topic_follower import TopicFollower

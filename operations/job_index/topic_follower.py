@@ -1,6 +1,6 @@
 """`TopicFollower`: reads the topics of a pipeline into its index, from where the index has got to, until it is stopped.
 
-Job topics and events are read as they come; where there is very much of it, by `Building` first. The ledger is read
+Job topics and events are read as they come; where there is very much of it, by `BulkFill` first. The ledger is read
 behind them, once they are read to their ends and with a delay: by then all events have come, and what the
 ledger has beyond that is mended.
 """
@@ -23,7 +23,7 @@ from ...topology import ClusterSettings, Pipeline
 from ...topology.cluster.admin_connection import UNREACHABLE_CODES
 from ...topology.cluster.handshake import unreachable
 from ...topology.declaration.topics import Role, declared_topics
-from .builder import Building
+from .bulk_fill import BulkFill
 from .database import begin_building, is_building, open_for_writing, take_lock
 from .index_writer import IndexWriter, Partition
 from .ledger_names import ended_by
@@ -103,7 +103,7 @@ class TopicFollower:
         self._origins = origins_of(pipeline, with_events=True)
         self._ledgers = {spec.name for spec in declared_topics(pipeline) if spec.role is Role.LEDGER}
         self._reading = Reading(self._origins)
-        self._building: Building | None = None
+        self._bulk_fill: BulkFill | None = None
         self._has_begun = False
         self._assigned: set[Partition] = set()
         self._open: set[Partition] = set()
@@ -150,8 +150,8 @@ class TopicFollower:
         now_s = time.monotonic()
         if not self._has_begun:
             self._begin()
-        if self._building is not None:
-            self._build(self._building, is_stopping)
+        if self._bulk_fill is not None:
+            self._fill(self._bulk_fill, is_stopping)
         else:
             if now_s >= self._next_topics_at_s:
                 self._assign_new()
@@ -164,14 +164,14 @@ class TopicFollower:
 
     def close(self) -> None:
         """Leave the brokers, and put what is in the log into the file."""
-        if self._building is not None:
-            self._building.close()
+        if self._bulk_fill is not None:
+            self._bulk_fill.close()
         self._passed.close()
         self._consumer.close()
         self._writer.close()
         self._lock.close()
 
-    # ---- building
+    # ---- the bulk fill
 
     def _begin(self) -> None:
         """Build the file first, if it is new, was not finished, or is so far behind that this is faster.
@@ -185,7 +185,7 @@ class TopicFollower:
         if not is_building(self._connection) and self._is_far_behind(starts):
             begin_building(self._connection)
         if is_building(self._connection):
-            self._building = Building(self._connection, self._connect, self._origins, starts)
+            self._bulk_fill = BulkFill(self._connection, self._connect, self._origins, starts)
         self._has_begun = True
 
     def _is_far_behind(self, starts: Mapping[Partition, int]) -> bool:
@@ -195,18 +195,18 @@ class TopicFollower:
             behind += high - max(low, offset) if offset >= 0 else 0
         return behind > max(FAR_BEHIND, self._writer.jobs())
 
-    def _build(self, building: Building, is_stopping: Callable[[], bool]) -> None:
+    def _fill(self, bulk_fill: BulkFill, is_stopping: Callable[[], bool]) -> None:
         try:
-            goes_on = building.turn(is_stopping)
+            goes_on = bulk_fill.turn(is_stopping)
         except sqlite3.OperationalError as stopped:
             if "interrupted" not in str(stopped):
                 raise
             return
-        self.progress.read, self.progress.newest_ms = building.reading.read, building.reading.newest_ms
-        self.progress.stage = building.stage
+        self.progress.read, self.progress.newest_ms = bulk_fill.reading.read, bulk_fill.reading.newest_ms
+        self.progress.stage = bulk_fill.stage
         if not goes_on:
-            building.close()
-            self._building = None
+            bulk_fill.close()
+            self._bulk_fill = None
             self._writer = IndexWriter(self._connection)
             self.progress.stage = "following"
 
@@ -323,6 +323,6 @@ class TopicFollower:
 
     def _behind(self) -> int:
         known = self._writer.offsets()
-        if self._building is not None:
-            return self._building.behind(known)
+        if self._bulk_fill is not None:
+            return self._bulk_fill.behind(known)
         return lag_of(self._consumer, (place for place in self._assigned if place[0] not in self._ledgers), known)

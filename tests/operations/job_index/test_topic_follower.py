@@ -163,8 +163,8 @@ def act(number: int) -> None:
 
 IN_SMALL_BATCHES = """
 import sys
-from stoker.operations.job_index import builder
-builder.WRITE_AT, builder.RECORDS = 500, 250
+from stoker.operations.job_index import bulk_fill
+bulk_fill.WRITE_AT, bulk_fill.RECORDS = 500, 250
 from stoker.operations.cli.__main__ import main
 sys.exit(main())
 """

@@ -1,4 +1,4 @@
-"""`Building`: fills an index that has nothing yet, or is far behind, much faster than `TopicFollower` would.
+"""`BulkFill`: fills an index that has nothing yet, or is far behind, much faster than `TopicFollower` would.
 
 It reads job topics and events side by side in the order of time, so that most jobs are enqueued and done in one batch,
 and are written once. The file gets its indexes and the words of messages in the end. A kill at any point leaves a file
@@ -71,7 +71,7 @@ class _Side:
         return len(messages)
 
 
-class Building:
+class BulkFill:
     """Reads to the ends of all topics, then finishes the file; all calls come from one thread.
 
     Args:
