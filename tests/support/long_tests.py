@@ -11,7 +11,7 @@ TESTS: Final = Path(__file__).parents[1]
 LONG: Final = (
     "chaos/test_short_run.py",
     "examples/test_demo.py",
-    "consumers/test_outage.py",
+    "consumers/on_brokers/test_outage.py",
     "conformance/test_commits.py",
     "operations/replay/test_replay_outage.py",
     "consumers/partitions/test_exact_progress.py",
@@ -29,7 +29,7 @@ LONG: Final = (
     "consumers/settling/test_silent_events.py",
     "operations/job_index/test_outside_ledger.py",
     "operations/job_index/test_topic_follower.py",
-    "consumers/test_crashes.py",
+    "consumers/on_brokers/test_crashes.py",
     "consumers/partitions/test_moved_partitions.py",
     "consumers/isolation/test_child_pool.py",
 )

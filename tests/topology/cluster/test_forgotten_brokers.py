@@ -1,5 +1,5 @@
 """Clients that librdkafka has made forget their brokers. A broker of our own answers, since no real one can be asked to
-say that no broker is up; that a real outage is outlived is shown in tests/consumers/test_outage.py.
+say that no broker is up; that a real outage is outlived is shown in tests/consumers/on_brokers/test_outage.py.
 """
 
 from __future__ import annotations
