@@ -74,7 +74,7 @@ def run(app: AppContext, *, stall: timedelta, once: bool, as_json: bool) -> None
     from ..stored_jobs.topic_reader import require_topics
     from ..views.logging_json import JsonFormatter
 
-    if importlib.util.find_spec("faust") is None:
+    if "faust" not in sys.modules and importlib.util.find_spec("faust") is None:  # once imported, it has no spec
         raise CommandFailure("statistics are counted with Faust, which is not installed: pip install 'stoker[stats]'")
     log_to_stderr(app.log_level or "warning", None if sys.stderr.isatty() else JsonFormatter())
     cluster = app.start_cluster()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psutil
@@ -104,6 +105,15 @@ def test_statistics_agree_with_the_jobs_that_ran(
 
 
 @pytest.mark.expected_errors("was stopped for")
+def test_faust_is_found_where_it_was_imported_before(
+    ask: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It puts a module without a spec in its own place: who looks for it by its spec meets an error."""
+    monkeypatch.setitem(sys.modules, "faust", ModuleType("faust"))
+    ended = ask("statistics", "run", "--once")
+    assert (ended.exit_code, "stoker topology apply" in ended.output) == (1, True), ended.output
+
+
 def test_two_processes_share_the_partitions_and_replace_what_stalls_or_dies(
     cluster: ClusterSettings, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
