@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -13,7 +13,7 @@ from simulation.clients import Fate, end_of
 from simulation.commands import Enqueue, Revoke
 from simulation.play import KEYED, Play, begin
 from simulation.processes import SimProcess
-from simulation.virtual_time import CLOCK, virtual_time
+from simulation.virtual_time import CLOCK
 from simulation.world import Ending, Shape
 from stoker.consumers.polling.rebalance import RETAKE_WITHIN_S
 from stoker.consumers.records.source import MAIN, Delay
@@ -21,15 +21,9 @@ from stoker.consumers.steps.schema_waits import AwaitedSchema
 from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.wire.headers import ERROR_STACK, JOB_ID
 
+pytestmark = pytest.mark.usefixtures("simulated_time")
 STRICT = Shape(ordering="strict")
 SHORT_LIVED = Shape(is_short_lived=True, goes_back=True)
-
-
-@pytest.fixture(autouse=True)
-def _no_real_time() -> Iterator[None]:
-    """The worker asks the simulation's clock."""
-    with virtual_time():
-        yield
 
 
 def run_next(play: Play, process: SimProcess, ending: Ending, fates: Sequence[Fate] = ()) -> None:

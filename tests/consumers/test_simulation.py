@@ -14,19 +14,16 @@ same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from simulation.machine import WorkerMachine
 from simulation.search import play_seed
-from simulation.virtual_time import virtual_time
 from simulation.world import Shape
-from support.small_chunks import few_shards, one_chunk_at_a_time, small_chunks
 
 pytestmark = [
+    pytest.mark.usefixtures("simulated_time", "small_parts"),
     pytest.mark.timeout(300),  # all of it is computing, and a busy machine has little left for that
     pytest.mark.expected_errors(
         "cannot be written",
@@ -107,13 +104,6 @@ EXAMPLES = 20
 PARTS = 2
 """Tests among which the examples are shared, for the same reason."""
 all_shapes = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-
-
-@pytest.fixture(autouse=True)
-def _no_real_time() -> Iterator[None]:
-    """The worker asks the simulation's clock."""
-    with virtual_time(), small_chunks(), one_chunk_at_a_time(), few_shards():
-        yield
 
 
 @all_shapes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import cast
 
 import pytest
@@ -10,20 +10,14 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from simulation.play import Play, begin
 from simulation.processes import SimProcess
-from simulation.virtual_time import CLOCK, virtual_time
+from simulation.virtual_time import CLOCK
 from simulation.world import Shape
 from stoker.topology.declaration.queue import Ordering
 from stoker.topology.wire.headers import JOB_ID
 
+pytestmark = pytest.mark.usefixtures("simulated_time")
 OLD_S = 10.0
 """After it, what waits is carried forward."""
-
-
-@pytest.fixture(autouse=True)
-def _no_real_time() -> Iterator[None]:
-    """The worker asks the simulation's clock."""
-    with virtual_time():
-        yield
 
 
 def carried(play: Play) -> list[str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
 
 from simulation.brokers import SimBrokers
 from simulation.clients import SimConsumer
-from simulation.virtual_time import CLOCK, virtual_time
+from simulation.virtual_time import CLOCK
 from stoker.consumers import log_keys
 from stoker.consumers.partitions import ledger_reader, restore
 from stoker.consumers.partitions.ledger import Ledger, moved_name, tried_name
@@ -24,14 +24,7 @@ from stoker.topology.declaration.queue import LedgerWindow
 from stoker.topology.wire.commit_metadata import CommitMetadata
 from support.scenes.deliveries import NOW, declare
 
-
-@pytest.fixture(autouse=True)
-def _no_real_time() -> Iterator[None]:
-    """The worker asks the simulation's clock."""
-    with virtual_time():
-        yield
-
-
+pytestmark = pytest.mark.usefixtures("simulated_time")
 STATE = CommitMetadata(committed_offset=5, position=9, incomplete=((5, 6),), is_open=False)
 
 

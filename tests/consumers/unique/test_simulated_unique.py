@@ -6,21 +6,20 @@ is in the way of another, no two run; whoever loses does so to a job that ran fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from simulation.oracles.uniqueness import MODES
 from simulation.search import play_seed
-from simulation.virtual_time import virtual_time
 from simulation.world import Shape
-from support.small_chunks import few_shards, one_chunk_at_a_time, small_chunks
 
-pytestmark = pytest.mark.expected_errors(
-    "cannot be written",
-    "cannot be carried forward to unit.q.carried: Local: ",
-    "that waited are not in",
-)
+pytestmark = [
+    pytest.mark.usefixtures("simulated_time", "small_parts"),
+    pytest.mark.expected_errors(
+        "cannot be written",
+        "cannot be carried forward to unit.q.carried: Local: ",
+        "that waited are not in",
+    ),
+]
 SEEDS = 15
 SOAK_SEEDS = 2_000
 SHAPES = {
@@ -30,12 +29,6 @@ SHAPES = {
     "soon too old, behind gates": Shape(is_short_lived=True, is_gated=True),
     "of unknown schemas": Shape(newer_every=3, large_every=4),
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_real_time() -> Iterator[None]:
-    with virtual_time(), small_chunks(), one_chunk_at_a_time(), few_shards():
-        yield
 
 
 def play(mode: str, shape: Shape, first: int, end: int) -> None:
