@@ -27,7 +27,7 @@ class Reader:
 
     def _consumer(self, group: str = "chaos-reader") -> Consumer:
         options = {"bootstrap.servers": self._servers, "group.id": group, "enable.auto.commit": False, "log_level": 0}
-        return Consumer(options | {"enable.partition.eof": True})
+        return Consumer(options | {"enable.partition.eof": True, "fetch.wait.max.ms": 10})
 
     def dead_letters(self, queue: Queue) -> list[DeadLetter]:
         """The dead letters of a queue."""
@@ -112,12 +112,12 @@ class Reader:
             while unread:
                 if time.monotonic() > give_up_at_s:
                     raise TimeoutError(f"{topic}: {unread} was not read in {TIMEOUT_S:g} s")
-                for message in consumer.consume(1_000, 0.5):
-                    error = message.error()
-                    if error is None:
-                        found.append(message)
-                    if error is None or error.code() == KafkaError._PARTITION_EOF:
-                        _tick_off(unread, message, is_record=error is None)
+                message = consumer.poll(0.5)
+                error = message.error() if message else None
+                if message and error is None:
+                    found.append(message)
+                if message and (error is None or error.code() == KafkaError._PARTITION_EOF):
+                    _tick_off(unread, message, is_record=error is None)
         finally:
             consumer.close()
         return found

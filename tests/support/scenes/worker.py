@@ -245,19 +245,23 @@ def wait_all_committed(cluster: ClusterSettings, queue: Queue, within_s: float =
 def read_topic(cluster: ClusterSettings, topic: str, partitions: int) -> list[Message]:
     """All records of a topic, each partition's in order."""
     unread = {number: end for number, end in ends(cluster, topic, partitions).items() if end}
-    consumer = Consumer(cluster.client_config() | {"group.id": "reader", "enable.partition.eof": True})
+    # By default a fetch at the end of a partition waits half a second for more, before it tells that this is the end.
+    options = {"group.id": "reader", "enable.partition.eof": True, "fetch.wait.max.ms": 10}
+    consumer = Consumer(cluster.client_config() | options)
     found: list[Message] = []
     give_up_at_s = time.monotonic() + DEADLINE_S
     try:
         consumer.assign([TopicPartition(topic, number, 0) for number in unread])
         while unread:
             assert time.monotonic() < give_up_at_s, f"read {len(found)} records of {topic}; {unread} is missing"
-            for message in consumer.consume(1_000, 0.2):
-                error = message.error()
-                if error is None:
-                    found.append(message)
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    unread.pop(message.partition() or 0, None)
+            message = consumer.poll(0.2)  # it waits for one, where `consume` would always wait for many
+            if message is None:
+                continue
+            error = message.error()
+            if error is None:
+                found.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                unread.pop(message.partition() or 0, None)
     finally:
         consumer.close()
     return found
