@@ -17,6 +17,12 @@ KINDS = [LastingConsumer, LastingProducer]
 Client = LastingConsumer | LastingProducer
 
 
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients are reminded sooner than others, and still only after one was cut off."""
+    monkeypatch.setattr(forgotten_brokers, "REMIND_EVERY_S", 2.0)
+
+
 @pytest.fixture
 def broker() -> Iterator[BrokerlessBroker]:
     """It is up."""
