@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import time
 import uuid
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from stoker.topology.cluster.settings import ClusterSettings
 
 _OURS = pytest.StashKey[Path]()
+BYTECODE = Path(sys.prefix) / "bytecode"
+"""Where modules are kept compiled, from run to run, if nothing may be written beside the sources."""
 
 WITHOUT_EXPLAIN = tuple(phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.explain)
 """That phase traces each line, which is slow, and by which CPython 3.11 has once come to hang for ever."""
@@ -45,13 +48,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if SHARED not in os.environ:
         config.stash[_OURS] = Path(tempfile.mkdtemp(prefix="stoker-tests-"))
         os.environ[SHARED] = str(config.stash[_OURS])
-        _keep_bytecode(config.stash[_OURS])
+        _keep_bytecode()
 
 
-def _keep_bytecode(shared: Path) -> None:
-    """Have each module compiled once for all processes of the run, also where nothing is written beside the sources."""
+def _keep_bytecode() -> None:
+    """Have a module compiled once, by whichever process comes first, also if none is written beside its source."""
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
-        os.environ["PYTHONPYCACHEPREFIX"] = str(shared / "bytecode")
+        os.environ["PYTHONPYCACHEPREFIX"] = str(BYTECODE)
 
 
 REMOVED_WITHIN_S = 10.0
@@ -77,6 +80,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         withdraw_postgres(shared)
         withdraw_registry(shared)
         _remove(shared)
+        _remove(BYTECODE / Path(tempfile.gettempdir()).relative_to("/"))  # of modules that tests have written
         del os.environ[SHARED]
 
 
