@@ -23,6 +23,7 @@ import pytest
 from stoker.operations.broker.embedded import EmbeddedBroker
 from support.kafka.brokers import SHARED, provide_broker, withdraw_broker
 from support.kafka.guarded_broker import Guarded, provide_guarded, withdraw_guarded
+from support.kafka.linked_classes import use_linked_classes
 from support.kafka.registry import provide_registry, withdraw_registry
 from support.long_tests import spread_long
 from support.scenes.postgres import Postgres, provide_postgres, withdraw_postgres
@@ -49,6 +50,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_OURS] = Path(tempfile.mkdtemp(prefix="stoker-tests-"))
         os.environ[SHARED] = str(config.stash[_OURS])
         _keep_bytecode()
+        if config.getoption("numprocesses", None):  # else a single test would wait for what it may not need
+            use_linked_classes()
 
 
 def _keep_bytecode() -> None:
