@@ -6,6 +6,7 @@ or kills a broker takes `broker`, which is its own and not started yet.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -72,6 +73,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(OWN_BROKER_S))
     if "PYTEST_XDIST_WORKER" in os.environ:
         spread_long(items)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collector of garbage from passing over the modules and tests themselves: all of them live to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
