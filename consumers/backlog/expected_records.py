@@ -10,7 +10,7 @@ from ..records.record import Record
 
 
 class Coming:
-    """The records of lanes that were wanted and are not back; guarded by the lanes' lock.
+    """The records of lanes that were wanted and are not back; guarded by the backlog's lock.
 
     A sweep brings the records of one partition upwards, but a lane may want some that the sweep has passed, or that
     stand in two topics, or that a first sweep has missed. A record that comes *early* is kept here until those before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from itertools import count
+from threading import Lock
 from typing import Final
 
 from ..records.assignment import Assignment, Lane, Place
@@ -22,24 +23,21 @@ def hash_of(lane: Lane) -> int:
     return hash(lane) if isinstance(lane, bytes) else ~hash(lane)
 
 
-def line_of(tenant: bytes | None) -> int:
-    """The hash that names the line of a tenant among those of lanes."""
-    return hash(("stoker.tenant", tenant))
-
-
 class LaneBacklog:
-    """The waiting records of the lanes of one queue; guarded by the lanes' lock.
+    """The waiting records of the lanes of one queue. Callers hold its lock; a look whose answer may be old needs none.
 
     Lanes are known by their hashes (`hash_of`). A record is *aside* first; when the next records of its lane are wanted
     it is *coming*, until it was read again and all before it in its lane are back.
 
     Attributes:
+        lock: guards the backlog, and the lanes and lines that have records in it: so they decide and put in one go.
         slots: numbers of the assignments; empty where nothing waits here, which is asked for each record of a queue.
         marks: by the lowest 16 bits of `hash(lane)`, 0 where no such lane has waited here lately. So nearly all others
             are passed at the cost of one look.
     """
 
     def __init__(self) -> None:
+        self.lock = Lock()
         self._aside = OffsetQueues()
         self._coming = Coming()
         self._wanted: list[Place] = []

@@ -14,7 +14,7 @@ from itertools import groupby
 
 from confluent_kafka import Message
 
-from ..backlog.lane_backlog import line_of
+from ..backlog.tenant_lines import line_of
 from ..gates.gate_row import GateRow
 from ..ordering.lanes import Lanes
 from ..partitions.carried import CarriedJobs, lane_hash_of, place_of

@@ -15,8 +15,7 @@ from typing import Final
 from confluent_kafka import Message
 
 from ...topology.wire.headers import TENANT, HeaderList
-from ..backlog.lane_backlog import line_of
-from ..ordering.lanes import Lanes
+from ..backlog.tenant_lines import TenantLines, line_of
 from ..records.assignment import Assignment
 from ..records.partition_progress import OffsetsWentBack
 from ..records.source import MAIN
@@ -67,14 +66,14 @@ class ReadAhead:
 
     def __init__(
         self,
-        lanes: Lanes,
+        lines: TenantLines,
         loads: Mapping[Tenant, Load],
         count_ended: Callable[[], int],
         most: int,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._lanes = lanes
+        self._lines = lines
         self._loads = loads
         self._count_ended = count_ended
         self._clock = clock
@@ -251,7 +250,7 @@ class ReadAhead:
         self._way = None
         if self._batch:
             for (line, assignment), offsets in self._batch.items():
-                self._lanes.put_in_line(line, assignment, offsets)
+                self._lines.put(line, assignment, offsets)
             self._batch = {}
 
     def forget_replaced(self) -> None:
@@ -268,7 +267,7 @@ class ReadAhead:
         load = self._loads.get(tenant)
         waiting = 0 if load is None else load.waiting
         least = max(1, self._share // ASKED_SHARE)
-        return waiting > self._share - least or self._lanes.want_from_line(line, self._share - waiting, least)
+        return waiting > self._share - least or self._lines.want(line, self._share - waiting, least)
 
     def _tenant_of(self, message: Message) -> Tenant:
         try:

@@ -17,13 +17,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from array import array
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
-from threading import Lock
 from typing import Protocol
 
-from ..backlog.lane_backlog import LaneBacklog, hash_of, line_of
+from ..backlog.lane_backlog import LaneBacklog, hash_of
+from ..backlog.tenant_lines import TenantLines, line_of
 from ..records.assignment import Assignment, Awaited, Lane, Place
 from ..records.outcomes import Outcome
 from ..records.record import Record
@@ -50,17 +49,17 @@ class Lanes(ABC):
 
     Attributes:
         parking: counts what waits in memory behind others of its lane.
-        backlog: those that wait aside, by their offset; guarded by the lock, but for the question whether any does.
+        backlog: those that wait aside, by their offset; its lock is that of the lanes.
+        lines: what of the backlog is aside for tenants, and in no lane yet.
     """
 
     def __init__(self, make_ready: MakeReady, limits: ParkingLimits) -> None:
         self._make_ready = make_ready
-        self._lock = Lock()
         self._idle: dict[int, Lane | None] = {}
-        self._lines: dict[int, int] = {}
-        self._from_lines: list[Record] = []
         self.parking = Parking(limits)
         self.backlog = LaneBacklog()
+        self.lines = TenantLines(self.backlog)
+        self._lock = self.backlog.lock
 
     @property
     def waiting(self) -> int:
@@ -91,53 +90,6 @@ class Lanes(ABC):
                 return False
             backlog.put(lane_hash, assignment, offset)
         return True
-
-    # ---- lines of tenants: what is aside of them, before it comes to its lanes
-
-    def put_in_line(self, line: int, assignment: Assignment, offsets: Collection[int]) -> None:
-        """Put records aside that were not looked at yet, behind others of their tenant."""
-        with self._lock:
-            self._lines[line] = self._lines.get(line, 0) + len(offsets)
-            self.backlog.put_all(line, assignment, offsets)
-
-    def want_from_line(self, line: int, room: int, least: int) -> bool:
-        """Have the next records of a line read again; False where nothing of it is left.
-
-        Args:
-            room: for so many with those that are being read.
-            least: fewer are not asked for, as each request costs something.
-        """
-        with self._lock:
-            room -= self.backlog.coming_of(line)
-            if room >= least:
-                self.backlog.want_more(line, room)
-            is_left = self.backlog.holds(line)
-            if not is_left:
-                self._lines.pop(line, None)
-        return is_left
-
-    @property
-    def in_lines(self) -> int:
-        """How many records are aside in lines, or on their way."""
-        with self._lock:
-            return sum(self._lines.values())
-
-    def is_line(self, lane_hash: int) -> bool:
-        """Whether the hash is that of a tenant's line, and of no lane."""
-        return lane_hash in self._lines
-
-    def take_from_lines(self) -> list[Record]:
-        """Take the records of lines that were read again, for `add`."""
-        with self._lock:
-            taken, self._from_lines = self._from_lines, []
-        return taken
-
-    def _bring_back_one(self, lane_hash: int, record: Record) -> list[Record]:
-        if lane_hash not in self._lines:
-            return self._bring_back(lane_hash, record)
-        self._lines[lane_hash] -= 1
-        self._from_lines.append(record)
-        return []
 
     # ---- whole lanes
 
@@ -194,7 +146,7 @@ class Lanes(ABC):
         """The hashes under which a record may be aside."""
         if record.lane is not None:
             yield hash_of(record.lane)
-        if self._lines:
+        if self.lines:
             yield line_of(record.tenant)
 
     @abstractmethod
@@ -217,10 +169,7 @@ class Lanes(ABC):
         lanes = array("q")
         with self._lock:
             for lane_hash, offset, line in zip(lane_hashes, offsets, lines or repeat(None), strict=False):
-                if line in self._lines:
-                    self._lines[line] += 1
-                    self.backlog.put(line, assignment, offset)
-                else:
+                if line is None or not self.lines.put_behind(line, assignment, offset):
                     lanes.append(lane_hash)
                     self.backlog.put(lane_hash, assignment, offset)
         return lanes
@@ -277,8 +226,7 @@ class Lanes(ABC):
                 if lane_hash is None:
                     continue
                 awaited.add(place)
-                if lane_hash in self._lines:
-                    self._lines[lane_hash] -= 1
+                self.lines.note_gone(lane_hash)
                 ready += self._bring_back_all(lane_hash, back)
                 if lane_hash in self._idle:
                     self._go_on_without(lane_hash)
@@ -286,8 +234,11 @@ class Lanes(ABC):
             self._make_ready(ready)
         return awaited
 
-    def _bring_back_all(self, lane_hash: int, back: Iterable[Record]) -> list[Record]:
-        return [ready for record in back for ready in self._bring_back_one(lane_hash, record)]
+    def _bring_back_all(self, lane_hash: int, back: Collection[Record]) -> list[Record]:
+        if lane_hash in self.lines:
+            self.lines.bring_back(lane_hash, back)
+            return []
+        return [ready for record in back for ready in self._bring_back(lane_hash, record)]
 
     @abstractmethod
     def _bring_back(self, lane_hash: int, record: Record) -> list[Record]:
@@ -328,13 +279,8 @@ class Lanes(ABC):
     def _drop_backlog(self, assignments: Collection[Assignment]) -> tuple[list[Record], list[Record]]:
         """Forget what is aside; gives those that had been read again, and those of others that become ready by this."""
         early, back = self.backlog.drop(assignments)
-        if self._lines:
-            left = Counter(lane_hash for _, lane_hash in self.backlog.items())
-            left.update(lane_hash for lane_hash, _ in back)
-            self._lines = {line: left[line] for line in self._lines}
-        early += [record for record in self._from_lines if record.assignment in assignments]
-        self._from_lines = [record for record in self._from_lines if record.assignment not in assignments]
-        return early, [ready for lane_hash, record in back for ready in self._bring_back_one(lane_hash, record)]
+        early += self.lines.drop(assignments, back)
+        return early, [ready for lane_hash, record in back for ready in self._bring_back_all(lane_hash, (record,))]
 
     def take_wanted(self) -> list[Place]:
         """The places of records to be read again, each given once."""

@@ -18,7 +18,8 @@ from confluent_kafka import Consumer, TopicPartition
 from ...topology import Queue
 from ...topology.wire.commit_metadata import OffsetRange
 from ...topology.wire.headers import CARRIED
-from ..backlog.lane_backlog import hash_of, line_of
+from ..backlog.lane_backlog import hash_of
+from ..backlog.tenant_lines import line_of
 from ..kafka.log_tail import ShouldStop, read_tail
 from ..records.assignment import Assignment
 from ..records.offset_set import OffsetSet

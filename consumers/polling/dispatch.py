@@ -114,7 +114,7 @@ class Dispatch:
         self.watchdog = Watchdog(kinds, queue.name, on_progress=self._publish_progress)
 
     def _make_read_ahead(self, fair: FairRunners, settings: WorkerSettings) -> ReadAhead:
-        return ReadAhead(self.lanes, fair.loads, lambda: fair.ended, int(settings.max_in_flight * FLOODS_SHARE))
+        return ReadAhead(self.lanes.lines, fair.loads, lambda: fair.ended, int(settings.max_in_flight * FLOODS_SHARE))
 
     def _make_lanes(self, limits: ParkingLimits) -> tuple[KeyLanes | StrictLanes, Callable[[Record], None] | None]:
         """The lanes of the queue, and what takes note of records that wait at the gates after all."""
@@ -159,11 +159,11 @@ class Dispatch:
     @property
     def waiting_for_turn(self) -> int:
         """How many records wait until their tenant has its turn, those that are aside for that included."""
-        return 0 if self.fair is None else self.fair.waiting + self.lanes.in_lines
+        return 0 if self.fair is None else self.fair.waiting + self.lanes.lines.waiting
 
     def why_aside(self, lane_hash: int) -> Wait | None:
         """Why what is aside under a hash waits, if not behind its key."""
-        if self.lanes.is_line(lane_hash):
+        if lane_hash in self.lanes.lines:
             return Wait(until_at_s=None, why=TENANTS_TURN)
         return self.gates.why_of(lane_hash)
 
@@ -174,7 +174,7 @@ class Dispatch:
     @property
     def waiting_behind(self) -> int:
         """How many records wait behind others of their lane, but for those aside at a gate or for their tenant."""
-        return max(0, self.lanes.waiting - self.gates.lanes_aside - self.lanes.in_lines)
+        return max(0, self.lanes.waiting - self.gates.lanes_aside - self.lanes.lines.waiting)
 
     def begin(self, assignment: Assignment) -> None:
         """Begin with a restored assignment, before any of its records is taken."""

@@ -12,8 +12,9 @@ from typing import Final
 from confluent_kafka import KafkaError, Message
 
 from .. import log_keys
-from ..backlog.lane_backlog import LAST_MARK, line_of, offsets_by_assignment
+from ..backlog.lane_backlog import LAST_MARK, offsets_by_assignment
 from ..backlog.rereader import READS_A_TURN
+from ..backlog.tenant_lines import line_of
 from ..carrying.carrier import Carrier
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..ordering.lanes import Lanes
@@ -170,10 +171,10 @@ class Intake:
 
         It may be the second copy of its record. Where the first one is in the line, earlier jobs of its key may be too.
         """
-        line, lanes = line_of(copy.tenant), self._dispatch.lanes
-        has_others = lanes.is_line(line)
+        line, lines = line_of(copy.tenant), self._dispatch.lanes.lines
+        has_others = line in lines
         if has_others:
-            lanes.put_in_line(line, copy.assignment, [copy.offset])
+            lines.put(line, copy.assignment, [copy.offset])
         return has_others
 
     def take_due(self) -> None:
@@ -277,7 +278,7 @@ class Intake:
     def _take_from_lines(self) -> None:
         """Bring records to their lanes that were aside for their tenant, and are counted by now."""
         lanes = self._dispatch.lanes
-        records = lanes.take_from_lines()
+        records = lanes.lines.take_back()
         if records:
             self._backpressure.end(lanes.add(records))
 

@@ -22,6 +22,7 @@ from simulation.holding import SimControl, SimGate, SimOrders
 from simulation.registry import SimRegistry, SimStore
 from simulation.virtual_time import CLOCK
 from stoker.consumers.backlog.rereader import Rereader
+from stoker.consumers.backlog.tenant_lines import TenantLines
 from stoker.consumers.carrying.carrier import Carrier, CarryingClients
 from stoker.consumers.fairness.fair_runners import FairRunners
 from stoker.consumers.fairness.read_ahead import ReadAhead
@@ -33,7 +34,6 @@ from stoker.consumers.instruments.instruments import Instruments
 from stoker.consumers.isolation.crashes import ChildDied
 from stoker.consumers.job.context import JobContext
 from stoker.consumers.limits.limits import Limits
-from stoker.consumers.ordering.lanes import Lanes
 from stoker.consumers.ordering.parking import Parking, ParkingLimits
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.partitions.commits import Commits
@@ -122,8 +122,8 @@ class Between(Instrument):
 class NarrowReadAhead(ReadAhead):
     """It always reads ahead, past all tenants of which more than one record is in memory."""
 
-    def __init__(self, lanes: Lanes, fair: FairRunners) -> None:
-        super().__init__(lanes, fair.loads, lambda: fair.ended, 1)
+    def __init__(self, lines: TenantLines, fair: FairRunners) -> None:
+        super().__init__(lines, fair.loads, lambda: fair.ended, 1)
         self._share = 1
         self._is_on = True
 
@@ -237,7 +237,7 @@ class SimProcess:
             make_runners=self._make_runners,
         )
         if self.dispatch.fair is not None:
-            self.dispatch.read_ahead = NarrowReadAhead(self.dispatch.lanes, self.dispatch.fair)
+            self.dispatch.read_ahead = NarrowReadAhead(self.dispatch.lanes.lines, self.dispatch.fair)
         self.gates.bound(GATED_IN_MEMORY, sys.maxsize)
         self.dispatch.lanes.parking = Parking(ParkingLimits(PARKED_IN_MEMORY, patience_s=0.0))
         self.gates.start(self.dispatch._make_ready)

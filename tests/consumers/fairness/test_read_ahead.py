@@ -8,7 +8,6 @@ from typing import cast
 import pytest
 from confluent_kafka import Message
 
-from stoker.consumers.backlog.lane_backlog import line_of
 from stoker.consumers.fairness.fair_queue import Load
 from stoker.consumers.fairness.looks import LOOKED_AT
 from stoker.consumers.fairness.read_ahead import FAST_PER_S, HOLD_FOR_S, LEAST_SHARE, UNREAD, ReadAhead
@@ -24,10 +23,11 @@ class Scene:
     def __init__(self, most: int = 10) -> None:
         self.ready: list[Record] = []
         self.lanes = KeyLanes(self.ready.extend)
+        self.lines = self.lanes.lines
         self.loads: dict[bytes | None, Load] = {}
         self.now_s, self.ended = 100.0, 0
         self.assignment = Assignment(1, "t", 0)
-        self.ahead = ReadAhead(self.lanes, self.loads, lambda: self.ended, most, clock=lambda: self.now_s)
+        self.ahead = ReadAhead(self.lines, self.loads, lambda: self.ended, most, clock=lambda: self.now_s)
 
     def look(self, lag: int, *, ended: int, unread: int = 0) -> None:
         """A second has passed."""
@@ -88,7 +88,7 @@ class Scene:
         place: Place = self.assignment, offset
         record = cast(Record, SimpleNamespace(assignment=place[0], offset=offset, lane=b"key"))
         assert self.lanes.readd([record]) == []
-        return self.lanes.take_from_lines()
+        return self.lines.take_back()
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_what_is_beyond_the_share_is_aside_and_all_that_comes_after_it(scene: Sc
     assert scene.take(b"flood", range(15, 17)) == [15, 16]
     assert scene.take(b"small", range(17, 19)) == []
     assert scene.take(None, range(19, 20)) == []
-    assert scene.lanes.in_lines == 7
+    assert scene.lines.waiting == 7
 
 
 def test_a_flood_is_passed_in_few_steps_and_all_others_are_taken_in_their_turn(scene: Scene) -> None:
@@ -116,7 +116,7 @@ def test_a_flood_is_passed_in_few_steps_and_all_others_are_taken_in_their_turn(s
     fetched = [(b"flood", 15), (b"small", 16), (b"flood", 17), (None, 18), (b"flood", 20)]
     assert scene.pass_floods(*fetched) == [16, 18]
     assert scene.assignment.progress.position == 21, "taken"
-    assert scene.lanes.in_lines == 8
+    assert scene.lines.waiting == 8
     scene.load(b"flood", 0)
     assert scene.wanted() == [10, 11, 12, 13, 14, 15, 17, 20]
 
@@ -126,7 +126,7 @@ def test_offsets_that_went_back_and_partitions_that_left_are_not_passed(scene: S
     scene.take(b"flood", range(15))
     scene.load(b"flood", 10)
     assert scene.pass_floods((b"flood", 20), (b"flood", 3), (b"flood", 21)) == [3]
-    assert scene.lanes.in_lines == 7
+    assert scene.lines.waiting == 7
     scene.assignment.leave()
     scene.assignment.end()
     assert scene.pass_floods((b"flood", 22)) == [22]
@@ -141,7 +141,7 @@ def test_it_comes_back_in_its_order_when_half_of_the_share_has_gone(scene: Scene
     assert scene.wanted() == [10, 11, 12, 13, 14, 15]
     assert scene.come_back(11) == [], "the one before it is still to come"
     assert [record.offset for record in scene.come_back(10)] == [10, 11]
-    assert scene.lanes.in_lines == 18
+    assert scene.lines.waiting == 18
 
 
 def test_a_line_that_is_empty_is_forgotten(scene: Scene) -> None:
@@ -152,7 +152,7 @@ def test_a_line_that_is_empty_is_forgotten(scene: Scene) -> None:
     for offset in (10, 11):
         scene.come_back(offset)
     assert scene.wanted() == []
-    assert (scene.ahead.is_passing, scene.lanes.in_lines) == (False, 0)
+    assert (scene.ahead.is_passing, scene.lines.waiting) == (False, 0)
     assert scene.take(b"flood", range(12, 14)) == []
 
 
@@ -163,7 +163,7 @@ def test_a_record_that_is_gone_from_the_log_holds_up_nothing(scene: Scene) -> No
     scene.wanted()
     assert scene.lanes.note_gone([(scene.assignment, 10)]) == {(scene.assignment, 10)}
     assert [record.offset for record in scene.come_back(11)] == [11]
-    assert scene.lanes.in_lines == 0
+    assert scene.lines.waiting == 0
 
 
 def test_what_soon_runs_is_not_read_twice() -> None:
@@ -264,17 +264,5 @@ def test_partitions_that_leave_take_their_records_along(scene: Scene) -> None:
     scene.take(b"flood", range(20))
     scene.lanes.drop([scene.assignment])
     scene.load(b"flood", 0)
-    assert (scene.wanted(), scene.lanes.in_lines) == ([], 0)
+    assert (scene.wanted(), scene.lines.waiting) == ([], 0)
     assert not scene.ahead.is_passing
-
-
-def test_lines_are_counted_right_where_one_of_two_partitions_leaves(scene: Scene) -> None:
-    """What had come before its turn comes at once, and is in no line any more."""
-    leaving, line = Assignment(2, "t", 1), line_of(b"flood")
-    scene.lanes.put_in_line(line, leaving, [7])
-    scene.lanes.put_in_line(line, scene.assignment, [3, 4])
-    scene.lanes.want_from_line(line, 2, 1)
-    assert scene.come_back(3) == []
-    scene.lanes.drop([leaving])
-    assert [record.offset for record in scene.lanes.take_from_lines()] == [3]
-    assert scene.lanes.in_lines == 1
