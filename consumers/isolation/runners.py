@@ -29,6 +29,7 @@ from ..runners.kinds import Ready, Runners
 from ..runners.slots import SettleDone, Slot
 from ..runners.threads import RunOne, ThreadRunners
 from ..settings import WorkerSettings
+from ..steps.last_look import hold_back
 from ..steps.results import Decided, Raised, Ran
 from ..steps.steps import DecodedJob, StepContext
 from ..tracing.run_spans import note_crash
@@ -216,8 +217,8 @@ class IsolatedRunners(Runners[Slot]):
                 slot.interrupt(job.run, "shutdown")
             try:
                 # An order may have come while the job waited for a child.
-                if (job.cancels.stands or job.gates.taking) and (kept := job.kept_back(slot.withdraws)) is not None:
-                    return kept
+                if (job.cancels.stands or job.gates.taking) and (held := hold_back(job, slot)) is not None:
+                    return held
                 ending = run_in_child(child, message, job.run, job_type.memory_limit_bytes)
             finally:
                 slot.end()

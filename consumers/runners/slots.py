@@ -15,6 +15,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from ...topology.declaration.job_type import RunLimits
+from ..gates.taken_records import Beginning
 from ..job.run import Run
 from ..job.signals import INTERRUPTS, InterruptReason
 from ..records.record import Record
@@ -41,16 +42,19 @@ class RunInSlot:
         self._lock = threading.Lock()
         self.run: Run | None = None
 
-    def withdraws(self, run: Run, must_wait: Callable[[], bool]) -> bool:
-        """End a run that has not entered its job yet, where that must wait; no interrupt comes in between.
+    def ask_or_withdraw(self, run: Run, ask: Callable[[Record], Beginning]) -> Beginning | InterruptReason:
+        """Ask whether a run may enter its job, and end it where it may not; no interrupt comes in between.
 
-        False where the run was interrupted before: it ends by that.
+        Returns:
+            the answer; or why the run was interrupted before: it is not asked for then, and ends by that.
         """
         with self._lock:
-            if run.interrupt_reason is not None or not must_wait():
-                return False
-            self.run = None
-            return True
+            if run.interrupt_reason is not None:
+                return run.interrupt_reason
+            answer = ask(run.record)
+            if answer is not Beginning.BEGINS:
+                self.run = None
+            return answer
 
 
 class Slot(RunInSlot):

@@ -11,6 +11,7 @@ from ..runners.async_slots import AsyncSlot, resume_watched
 from ..runners.forks import PROCESS
 from ..runners.slots import Slot
 from .call import call_async, call_sync, end_copy_after, read_interrupt
+from .last_look import hold_back
 from .results import RETURNED_NOTHING, Raised, Ran, Result
 from .steps import DecodedJob
 
@@ -18,14 +19,14 @@ from .steps import DecodedJob
 def run_sync(job: DecodedJob, slot: Slot) -> Ran:
     """Call a sync handler in this thread; an interrupt raises an exception in it, but ends no job that has ended.
 
-    A job does not begin after an order that holds it back (`DecodedJob.kept_back`).
+    A job does not begin after an order that holds it back (`hold_back`).
     """
     result: Result | None = None
     try:
         slot.begin(job.run, job.job_type.run_limits)
         try:
-            if (job.cancels.stands or job.gates.taking) and (kept := job.kept_back(slot.withdraws)) is not None:
-                return kept
+            if (job.cancels.stands or job.gates.taking) and (held := hold_back(job, slot)) is not None:
+                return held
             result = Context().run(call_sync, job)
         finally:
             if slot.generation != PROCESS.generation:
@@ -44,7 +45,7 @@ async def run_async(job: DecodedJob, slot: AsyncSlot) -> Ran:
     result: Ran | None = None
     try:
         if job.cancels.stands or job.gates.taking:
-            result = job.kept_back(slot.withdraws)
+            result = hold_back(job, slot)
         if result is None:
             result = await resume_watched(slot, coroutine)
         else:

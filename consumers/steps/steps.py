@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Never, assert_never, overload
 
@@ -22,13 +22,11 @@ from ...topology.wire import headers as wire
 from ..breakers.dead_guards import NO_GUARDS, DeadGuards
 from ..gates.gate import Wait
 from ..gates.gate_row import NO_GATES, GateRow
-from ..gates.taken_records import Beginning
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..job.answers import Accepted, Answer, Discarded, Failed, Postponed
 from ..job.dependencies import Dependencies
 from ..job.failure import make_failure
 from ..job.run import Run
-from ..job.signals import INTERRUPTS, JobCancelled
 from ..partitions.ledger import Ledger
 from ..records.cancellation import Cancellation
 from ..records.cancels import NO_CANCELS, Cancels
@@ -60,13 +58,15 @@ DEFER_LIMIT = timedelta(days=7)
 
 MakeDependencies = Callable[[Record, RetryPolicy], Dependencies]
 """Makes the dependencies that the blocks of a job may name."""
-Withdraws = Callable[[Run, Callable[[], bool]], bool]
-"""Takes a run out of its slot if it must wait; no interrupt comes in between."""
 
 
 @dataclass(slots=True)
 class DecodedJob:
-    """A decoded record: everything that a run needs. Not frozen, for the reason that `Run` gives."""
+    """A decoded record: everything that a run needs. Not frozen, for the reason that `Run` gives.
+
+    Attributes:
+        cancels, gates: asked once more before the handler is called (`hold_back`).
+    """
 
     record: Record
     job_type: AnyJobType
@@ -75,45 +75,6 @@ class DecodedJob:
     run: Run
     cancels: Cancels = NO_CANCELS
     gates: GateRow = NO_GATES
-    _beginning: Beginning | None = field(init=False, repr=False, compare=False)
-    """The last answer of the gates, None where a run was interrupted before; not set where no gate is to be asked."""
-
-    def kept_back(self, withdraws: Withdraws) -> Ran | None:
-        """End a run that must not begin after all: an order came since the claim. None where it may.
-
-        To be called once those who give orders can see the run in its slot. So either they find
-        the run, or the run finds the order.
-
-        Args:
-            withdraws: the slot's, which takes the run back out of it.
-        """
-        if self.cancels.stands and self._is_cancelled():
-            return Raised(JobCancelled())
-        if not self.gates.taking:
-            return None
-        self._beginning = None
-        if not withdraws(self.run, self._must_wait):
-            return None if self._beginning is Beginning.BEGINS else self._ended_uncounted()
-        if self._beginning is Beginning.WAITS:
-            return Decided(None)
-        return Raised(JobCancelled()) if self.cancels.stands and self._is_cancelled() else Decided(INTERRUPTED)
-
-    def _must_wait(self) -> bool:
-        self._beginning = self.gates.begin(self.record)
-        return self._beginning is not Beginning.BEGINS
-
-    def _ended_uncounted(self) -> Ran | None:
-        """End a run that was interrupted before gates with hooks could count it: it must not begin."""
-        reason = self.run.interrupt_reason
-        return None if reason is None or not self.gates.taken.hooked else Raised(INTERRUPTS[reason]())
-
-    def _is_cancelled(self) -> bool:
-        """Whether it was cancelled; the run has the reason then."""
-        by = self.cancels.of(self.record, self.run.queue)
-        if by is not None and self.run.interrupt_reason is None:
-            self.run.note_cancelled(by)
-            self.run.interrupt_reason = "cancel"
-        return by is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

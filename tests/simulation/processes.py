@@ -59,12 +59,14 @@ from stoker.consumers.records.reschedules import JobOrders, Reschedules
 from stoker.consumers.records.source import Priority, Reader
 from stoker.consumers.runner_parts import RunnerParts
 from stoker.consumers.runners.kinds import Runners
+from stoker.consumers.runners.slots import RunInSlot
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.event_publisher import EventPublisher
 from stoker.consumers.settling.settle import SettledEvents, Settler, SettlingClients
 from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.consumers.settling.unique_records import writers_of
 from stoker.consumers.settling.writes import WRITERS, Writer
+from stoker.consumers.steps.last_look import hold_back
 from stoker.consumers.steps.results import Ran, Result
 from stoker.consumers.steps.schema_waits import AwaitedSchema, SchemaWaits
 from stoker.consumers.steps.steps import DecodedJob, StepContext
@@ -593,7 +595,7 @@ def _held_back(task: DecodedJob) -> Ran | None:
     """What the runners find when a run is in its slot: it is cancelled, or a gate has closed."""
     if not (task.cancels.stands or task.gates.taking):
         return None
-    return task.kept_back(lambda _run, must_wait: must_wait())
+    return hold_back(task, RunInSlot())
 
 
 @types.coroutine

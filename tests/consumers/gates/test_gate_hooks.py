@@ -16,7 +16,7 @@ from stoker.consumers.gates.gate import START, Closed, Gate, Start, Wait
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.pauses import Pause, Pauses
 from stoker.consumers.gates.taken_records import Beginning
-from stoker.consumers.job.signals import JobInterrupted
+from stoker.consumers.job.signals import InterruptReason, JobInterrupted
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, Dead, Outcome, Snoozed
 from stoker.consumers.records.record import Record
@@ -213,10 +213,10 @@ def test_a_run_that_is_interrupted_before_it_is_counted_does_not_begin() -> None
     class InterruptedSlot(AsyncSlot):
         """A slot whose run is interrupted as soon as it is visible."""
 
-        def withdraws(self, run: Any, must_wait: Callable[[], bool]) -> bool:
+        def ask_or_withdraw(self, run: Any, ask: Callable[[Record], Beginning]) -> Beginning | InterruptReason:
             """After the interrupt."""
             self.interrupt(run, "timeout")
-            return super().withdraws(run, must_wait)
+            return super().ask_or_withdraw(run, ask)
 
     result = asyncio.run(run_async(cast(Any, job), InterruptedSlot("test", LoopHolder(), lambda _what: None)))
     assert isinstance(result, Raised)

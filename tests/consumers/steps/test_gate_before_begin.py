@@ -14,7 +14,7 @@ from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.pauses import Pause, Pauses
 from stoker.consumers.gates.taken_records import Beginning
 from stoker.consumers.isolation.child_slot import ChildSlot
-from stoker.consumers.job.signals import JobInterrupted
+from stoker.consumers.job.signals import InterruptReason, JobInterrupted
 from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.async_slots import AsyncSlot, LoopHolder
@@ -138,10 +138,10 @@ def test_a_run_that_is_interrupted_already_does_not_go_back_to_its_gate() -> Non
     class InterruptedSlot(Slot):
         """A slot whose run is interrupted as soon as it is visible."""
 
-        def withdraws(self, run: object, must_wait: Callable[[], bool]) -> bool:
+        def ask_or_withdraw(self, run: object, ask: Callable[[Record], Beginning]) -> Beginning | InterruptReason:
             """After the interrupt."""
             self.interrupt(job.run, "timeout")
-            return super().withdraws(job.run, must_wait)
+            return super().ask_or_withdraw(job.run, ask)
 
     result = run_sync(job, InterruptedSlot())
     assert isinstance(result, Raised)

@@ -1,0 +1,52 @@
+"""`hold_back`: the last look before a handler is called: has an order come since the claim, or a gate closed?
+
+Those who give orders look for running jobs in the slots, and no run was in its slot before. So a runner looks once
+more when it is: either they find the run, or the run finds the order.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from ..gates.taken_records import Beginning
+from ..job.signals import INTERRUPTS, JobCancelled
+from ..records.outcomes import INTERRUPTED
+from ..runners.slots import RunInSlot
+from .results import Decided, Raised
+from .steps import DecodedJob
+
+HeldBack = Raised | Decided
+"""The result of a run whose handler is not called: its job is cancelled, or waits, or comes again elsewhere."""
+
+
+def hold_back(job: DecodedJob, slot: RunInSlot) -> HeldBack | None:
+    """End a run that must not call its handler after all; None where it may.
+
+    A job without orders and gates pays for no call: its runner asks for this only while a cancel stands or a gate is
+    to be asked.
+    """
+    if job.cancels.stands and _is_cancelled(job):
+        return Raised(JobCancelled())
+    if not job.gates.taking:
+        return None
+    answer = slot.ask_or_withdraw(job.run, job.gates.begin)
+    match answer:
+        case Beginning.BEGINS:
+            return None
+        case Beginning.WAITS:
+            return Decided(None)
+        case Beginning.ENDS:
+            return Raised(JobCancelled()) if _is_cancelled(job) else Decided(INTERRUPTED)
+        case "timeout" | "cancel" | "shutdown":  # it is interrupted already, and no gate has counted it
+            return Raised(INTERRUPTS[answer]()) if job.gates.taken.hooked else None
+        case _:
+            assert_never(answer)
+
+
+def _is_cancelled(job: DecodedJob) -> bool:
+    """Whether it was cancelled; the run has the reason then."""
+    by = job.cancels.of(job.record, job.run.queue)
+    if by is not None and job.run.interrupt_reason is None:
+        job.run.note_cancelled(by)
+        job.run.interrupt_reason = "cancel"
+    return by is not None
