@@ -36,7 +36,7 @@ class Account:
 
 
 class Accounts:
-    """The accounts of one queue's records; guarded by the lock of `Limits`.
+    """The accounts of one queue's records; guarded by the lock of `Scopes`.
 
     Records of one job type, partition, tenant and key count alike. Those that name a cost or a value of their own have
     an account that is not kept.

@@ -15,7 +15,7 @@ from .scope import InForce, Limited, Scope
 
 
 class Keeper:
-    """Makes and finds the scopes of one limit; guarded by the lock of `Limits`.
+    """Makes and finds the scopes of one limit; guarded by the lock of `Scopes`.
 
     A key or tenant is in one partition, whose owner runs all of its jobs. What the owner before has begun is on the
     log of reservations; until that is read, nothing begins. Without reservations it is not known: then the rate counts

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
-from threading import Lock
-from typing import Final, Protocol
+from typing import Protocol
 
 from ...schemas import wire_text
 from ...topology.declaration.job_type import AnyJobType
@@ -29,12 +26,10 @@ from .closed_types import ClosedTypes
 from .keepers import Keepers
 from .reports import LimitReports
 from .reserved_limits import LimitReservations
-from .scope import Scope
+from .scopes import Scopes
 from .shared_limits import LimitSharing
 
 _LOGGER = logging.getLogger("stoker.limits")
-
-FEW_SCOPES: Final = 1_000
 
 
 class Startable(Protocol):
@@ -65,8 +60,7 @@ class LimitPeers:
 class Limits(Gate):
     """The limits of one queue and of its job types in this process. Safe to call from all threads.
 
-    A scope that has no room for a record is *closed*: later records wait behind it, in the order in which they came,
-    until nothing waits any more. So a first look costs nothing while no scope is closed (`is_resting`).
+    A first look costs nothing while no scope is closed (`is_resting`).
 
     Attributes:
         in_force: {name: limit} as they are kept; another object after each change.
@@ -88,28 +82,21 @@ class Limits(Gate):
         self._row, self._clock, self._epoch = row, clock, epoch
         self._queue_name = queue.name
         self._closed_types = ClosedTypes(row.note_resting)
-        self._lock = Lock()
-        self._numbers = count()
         own = [job_type for job_type in job_types.values() if job_type.queue is queue]
         wanting = set[ReservedMeter]()
         found = Keepers(queue, own, peers.givers, wanting if peers.is_reserving else None)
         self._keepers, self._of_others, self._all = found.of_types, found.of_queue, found.all
         self._accounts = Accounts(found, own)
+        self._scopes = Scopes(found.all, self._accounts, row, clock)
+        self._lock = self._scopes.lock
         self._make_threads = peers.make_threads
         self._threads: list[Startable] = []
         self._runs: dict[Record, Account] = {}
-        self._closed: set[Scope] = set()
         self.in_force: Mapping[str, Limit] = self.declared
-        self.reports = LimitReports(self._all, row, self._lock, clock)
-        self.sharing = LimitSharing(
-            found.shared, row, self._lock, clock=clock, open_scope=self._open, reports=self.reports
-        )
+        self.reports = LimitReports(self._scopes, row)
+        self.sharing = LimitSharing(found.shared, self._scopes, self.reports)
         self.sharing.in_force = self.in_force
-        self.reservations = LimitReservations(
-            found.reserved, wanting, row, self._lock, clock=clock, open_scope=self._open
-        )
-        self._looks: list[tuple[float, int, Scope]] = []
-        self._most_scopes = FEW_SCOPES
+        self.reservations = LimitReservations(found.reserved, wanting, self._scopes)
 
     @property
     def has_hooks(self) -> bool:
@@ -119,7 +106,7 @@ class Limits(Gate):
     @property
     def is_resting(self) -> bool:
         """Whether nothing waits for room."""
-        return not (self._closed or self._closed_types)
+        return self._scopes.are_open and not self._closed_types
 
     def may_start(self, record: Record, now_s: float) -> Start | Wait:
         """Records wait where others wait before them, and those of a type that is closed."""
@@ -132,7 +119,7 @@ class Limits(Gate):
                 return START
             if closed.asks_at_s == math.inf or not closed.is_waited_for:  # all that waited may have been released
                 closed.is_waited_for = True
-                self._look_at(closed, self._clock())
+                self._scopes.look_at(closed, self._clock())
             return Wait(until_at_s=None, why=closed.why)
 
     def take(self, record: Record, now_s: float) -> Start | Wait:
@@ -155,7 +142,7 @@ class Limits(Gate):
         """Count a record in all scopes of its account; where one has no room, that closes, and none counts it."""
         for scope, cost in account.uses:
             if scope.wait_s(record, cost, now_s) > 0.0:
-                return self._close(scope, cost, now_s)
+                return self._scopes.close(scope, cost, now_s)
         for scope, cost in account.uses:
             scope.take(record, cost, now_s)
         return None
@@ -167,7 +154,7 @@ class Limits(Gate):
             for scope, cost in self._runs.pop(record).uses:
                 scope.meter.give_back(cost, now_s)
                 if scope.is_closed:
-                    self._look_at(scope, now_s)
+                    self._scopes.look_at(scope, now_s)
 
     def ended(self, record: Record, outcome: Outcome) -> None:
         """Free its slots, and let the next ones have them."""
@@ -177,7 +164,7 @@ class Limits(Gate):
         with self._lock:
             freed = [scope for scope, cost in account.uses if scope.meter.end(cost) and scope.is_closed]
         for scope in freed:
-            self._open(scope)
+            self._scopes.open(scope)
 
     def begin_assignment(self, assignment: Assignment) -> None:
         """Take limits for used up that another worker may have used, as far as it can have."""
@@ -188,83 +175,14 @@ class Limits(Gate):
                 for keeper in self._all.values():
                     keeper.begin(assignment.partition, self._clock())
 
-    # ---- the end of a wait
-
     @property
     def opens_in_s(self) -> float | None:
         """How long until a scope is to be looked at."""
-        with self._lock:
-            return max(0.0, self._looks[0][0] - self._clock()) if self._looks else None
+        return self._scopes.opens_in_s
 
     def turn(self) -> None:
         """Look at the scopes whose time has come."""
-        if self._looks:
-            for scope in self._due():
-                self._open(scope)
-        if sum(len(keeper.scopes) for keeper in self._all.values()) > self._most_scopes:
-            self._forget_idle()
-
-    def _due(self) -> list[Scope]:
-        due: list[Scope] = []
-        with self._lock:
-            now_s = self._clock()
-            while self._looks and self._looks[0][0] <= now_s:
-                at_s, _, scope = heapq.heappop(self._looks)
-                if scope.asks_at_s == at_s:
-                    scope.asks_at_s = math.inf
-                    due.append(scope)
-        return due
-
-    def _open(self, scope: Scope) -> None:
-        """Release as many of the records that wait as there is room for, the first ones first."""
-        with self._lock:
-            budget = scope.budget(self._clock())
-        costs: dict[Record, int] = {}
-        blocked: list[int] = []
-
-        def fits(record: Record) -> bool:
-            cost = scope.meter.clipped(self._accounts.cost_of(record))
-            if sum(costs.values()) + cost > budget:
-                blocked.append(cost)
-                return False
-            costs[record] = cost
-            return True
-
-        records = self._row.take_while(scope.why, fits)
-        aside = 0 if blocked else self._row.open_aside(scope.why, budget - sum(costs.values()))
-        with self._lock:
-            scope.note_released(costs, aside, self._clock())
-        self._row.make_ready(records)
-        self._look_again(scope, blocked[0] if blocked else 1)
-
-    def _look_again(self, scope: Scope, cost: int) -> None:
-        is_waited_for = self._row.count_waiting(scope.why) > 0
-        with self._lock:
-            now_s = self._clock()
-            scope.least = cost
-            scope.is_waited_for = is_waited_for
-            if is_waited_for:
-                self._look_at(scope, now_s + scope.next_look_s(cost, now_s))
-            elif scope.credits:  # there is room, and nothing to release: a look at once would be one of very many
-                self._look_at(scope, now_s + scope.patience_left_s(now_s))
-            elif scope.asks_at_s == math.inf:  # else a record is about to wait
-                scope.is_closed = False
-                self._closed.discard(scope)
-        if not self._closed:
-            self._row.note_resting()
-
-    def _close(self, scope: Scope, cost: int, now_s: float) -> Wait:
-        scope.is_closed, scope.least = True, scope.least if scope.is_closed else cost
-        scope.is_waited_for = True
-        self._closed.add(scope)
-        self._look_at(scope, now_s + scope.next_look_s(cost, now_s))
-        return Wait(until_at_s=None, why=scope.why)
-
-    def _look_at(self, scope: Scope, at_s: float) -> None:
-        """Have a scope looked at then, or earlier if that is planned already."""
-        if at_s < scope.asks_at_s:
-            scope.asks_at_s = at_s
-            heapq.heappush(self._looks, (at_s, next(self._numbers), scope))
+        self._scopes.turn()
 
     # ---- jobs that are refused by the other side
 
@@ -304,7 +222,7 @@ class Limits(Gate):
         self.in_force = self.sharing.in_force = {**self.in_force, name: limit}
         for scope in scopes:
             if scope.is_closed:
-                self._open(scope)
+                self._scopes.open(scope)
 
     # ---- threads
 
@@ -318,10 +236,3 @@ class Limits(Gate):
         """Ask for no more."""
         for thread in self._threads:
             thread.stop()
-
-    def _forget_idle(self) -> None:
-        with self._lock:
-            for keeper in self._all.values():
-                keeper.forget_idle(self._clock())
-            self._accounts.forget()
-            self._most_scopes = max(FEW_SCOPES, 2 * sum(len(keeper.scopes) for keeper in self._all.values()))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
-from threading import Lock
 from typing import Final
 
 from ..gates.gate_row import GateRow
@@ -13,6 +12,7 @@ from ..meters.limit_report import LimitReport, ScopeReport, first_of, kept_limit
 from .keeper import Keeper
 from .keepers import AnyKeeper
 from .scope import Limited, Scope
+from .scopes import Scopes
 from .shared_keeper import SharedKeeper
 
 AT_A_TIME: Final = 500
@@ -28,30 +28,31 @@ class LimitReports:
         given: {limit: its report} of those whose shares this process gives, by its giver; replaced now and then.
     """
 
-    def __init__(self, keepers: Mapping[str, AnyKeeper], row: GateRow, lock: Lock, clock: Callable[[], float]) -> None:
-        self._keepers, self._row, self._lock, self._clock = keepers, row, lock, clock
+    def __init__(self, scopes: Scopes, row: GateRow) -> None:
+        self._scopes, self._row = scopes, row
         self.given: Mapping[str, LimitReport] = {}
 
     def look(self) -> dict[str, LimitReport]:
         """{limit: its report}."""
-        if not self._keepers:
+        keepers = self._scopes.keepers
+        if not keepers:
             return {}
         waiting = {why: count for why, count in self._row.counts().items() if isinstance(why, Limited)}
-        return {name: self._of(name, keeper, waiting) for name, keeper in self._keepers.items()}
+        return {name: self._of(name, keeper, waiting) for name, keeper in keepers.items()}
 
     def _of(self, name: str, keeper: AnyKeeper, waiting: Waiting) -> LimitReport:
         here = {why: count for why, count in waiting.items() if why.limit == name}
         if isinstance(keeper, SharedKeeper):
             return self._of_shared(name, here)
-        return kept_limit(self._scopes(keeper, here), sum(here.values()))
+        return kept_limit(self._of_scopes(keeper, here), sum(here.values()))
 
-    def _scopes(self, keeper: Keeper, waiting: Waiting) -> list[ScopeReport]:
-        with self._lock:
+    def _of_scopes(self, keeper: Keeper, waiting: Waiting) -> list[ScopeReport]:
+        with self._scopes.lock:
             scopes = list(keeper.scopes.values())
         found: list[ScopeReport] = []
         for first in range(0, len(scopes), AT_A_TIME):  # runners need the lock in between
-            with self._lock:
-                now_s = self._clock()
+            with self._scopes.lock:
+                now_s = self._scopes.clock()
                 some = scopes[first : first + AT_A_TIME]
                 found += [_of_scope(scope, waiting.get(scope.why, 0), now_s) for scope in some]
         return found

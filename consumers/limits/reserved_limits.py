@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from threading import Lock
+from collections.abc import Iterable, Mapping, Sequence
 
 from ...schemas.reservation_records import ReservationEntry
-from ..gates.gate_row import GateRow
 from ..meters.reserved_meter import ReservedMeter
 from ..records.assignment import Assignment
 from ..reservations.partition_log import FormerLevel, ScopeName, entry_of
 from .keeper import Keeper
 from .scope import Scope
+from .scopes import Scopes
 
 
 class LimitReservations:
     """Falsy where no limit goes by reservations. Safe to call from all threads."""
 
-    def __init__(
-        self,
-        keepers: Iterable[Keeper],
-        wanting: set[ReservedMeter],
-        row: GateRow,
-        lock: Lock,
-        *,
-        clock: Callable[[], float],
-        open_scope: Callable[[Scope], None],
-    ) -> None:
+    def __init__(self, keepers: Iterable[Keeper], wanting: set[ReservedMeter], scopes: Scopes) -> None:
         """Begin without partitions.
 
         Args:
             wanting: those to which meters add themselves when a reservation is to be written.
-            open_scope: has a scope looked at, for there may be room.
         """
         self._keepers = {keeper.name: keeper for keeper in keepers}
-        self._wanting, self._row, self._lock, self._clock, self._open = wanting, row, lock, clock, open_scope
+        self._wanting, self._scopes = wanting, scopes
         self._assignments: dict[int, list[Assignment]] = {}
         self._numbers: dict[int, int] = {}
         self._sent: dict[tuple[int, int], list[Scope]] = {}
@@ -63,7 +52,7 @@ class LimitReservations:
 
     def owned(self) -> Mapping[int, int]:
         """{partition of this process: number of its present ownership}."""
-        with self._lock:
+        with self._scopes.lock:
             return {
                 partition: self._numbers[partition]
                 for partition, assignments in self._assignments.items()
@@ -78,20 +67,20 @@ class LimitReservations:
         for (limit, value), level in levels:
             if limit in by_limit:
                 by_limit[limit][value] = level
-        with self._lock:
+        with self._scopes.lock:
             for name, keeper in self._keepers.items():
                 keeper.restore(partition, by_limit[name], unknown_at_s)
             closed = [scope for keeper in self._keepers.values() for scope in keeper.of(partition) if scope.is_closed]
         for scope in closed:
-            self._open(scope)
+            self._scopes.open(scope)
 
     def close(self, partition: int) -> Sequence[ReservationEntry]:
         """Let nothing begin any more in a partition; gives what the log is still to have."""
-        with self._lock:
+        with self._scopes.lock:
             return self._close(partition)
 
     def _close(self, partition: int) -> Sequence[ReservationEntry]:
-        now_s = self._clock()
+        now_s = self._scopes.clock()
         entries = [
             entry_of(_name(meter), meter.level(now_s), now_s, 0)
             for keeper in self._keepers.values()
@@ -106,14 +95,14 @@ class LimitReservations:
         """{partition: the reservations that are to be written now}, under this number."""
         if not self._wanting:
             return {}
-        with self._lock:
+        with self._scopes.lock:
             wanting = list(self._wanting)
             self._wanting.clear()
             scopes = [scope for meter in wanting if (scope := self._scope_of(meter)) is not None]
-        waiting = {scope: self._row.count_waiting(scope.why) if scope.is_closed else 0 for scope in scopes}
+        waiting = {scope: self._scopes.count_waiting(scope) for scope in scopes}
         found: dict[int, list[ReservationEntry]] = {}
-        with self._lock:
-            now_s = self._clock()
+        with self._scopes.lock:
+            now_s = self._scopes.clock()
             for scope, count in waiting.items():
                 meter = _meter(scope)
                 entry = self._reserve(scope, count, number, is_forced=False)
@@ -124,7 +113,7 @@ class LimitReservations:
         return found
 
     def _reserve(self, scope: Scope, waiting: int, number: int, *, is_forced: bool) -> ReservationEntry | None:
-        meter, now_s = _meter(scope), self._clock()
+        meter, now_s = _meter(scope), self._scopes.clock()
         # A record that was refused just now may not wait in the row yet.
         count = max(1, waiting + scope.pending) if scope.is_closed else 0
         least = max(1, scope.least)
@@ -137,18 +126,18 @@ class LimitReservations:
 
     def confirm(self, partition: int, number: int) -> None:
         """Note that the log has the reservations of this number; what waits for them begins."""
-        with self._lock:
+        with self._scopes.lock:
             scopes = self._sent.pop((partition, number), [])
             for scope in scopes:
                 _meter(scope).confirm(number)
             self._wanting.update(_meter(scope) for scope in scopes if scope.is_lifted)
             closed = [scope for scope in scopes if scope.is_closed]
         for scope in closed:
-            self._open(scope)
+            self._scopes.open(scope)
 
     def fail(self, partition: int, number: int) -> None:
         """Note that they were not written; they are tried again."""
-        with self._lock:
+        with self._scopes.lock:
             for scope in self._sent.pop((partition, number), []):
                 _meter(scope).fail(number)
                 self._wanting.add(_meter(scope))
@@ -157,8 +146,8 @@ class LimitReservations:
 
     def scopes(self, partition: int) -> Sequence[ScopeName]:
         """All scopes of a partition of which something is used."""
-        with self._lock:
-            now_s = self._clock()
+        with self._scopes.lock:
+            now_s = self._scopes.clock()
             return [
                 (keeper.name, value) for keeper in self._keepers.values() for value in keeper.used(partition, now_s)
             ]
@@ -169,8 +158,8 @@ class LimitReservations:
         """The entries of these scopes, in any case; and the scopes of which something is on its way just now."""
         entries: list[ReservationEntry] = []
         later: list[ScopeName] = []
-        with self._lock:
-            now_s = self._clock()
+        with self._scopes.lock:
+            now_s = self._scopes.clock()
             for name in names:
                 keeper = self._keepers[name[0]]
                 scope = keeper.scopes.get((partition, name[1]))
@@ -185,8 +174,8 @@ class LimitReservations:
 
     def unknown_for_s(self, partition: int) -> float | None:
         """How long ago nothing was known of a partition; None where that has no effect any more."""
-        with self._lock:
-            now_s = self._clock()
+        with self._scopes.lock:
+            now_s = self._scopes.clock()
             found = [keeper.unknown_for_s(partition, now_s) for keeper in self._keepers.values()]
         return min((for_s for for_s in found if for_s is not None), default=None)
 

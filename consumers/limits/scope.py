@@ -63,7 +63,7 @@ class InForce:
 
 
 class Scope:
-    """Guarded by the lock of `Limits`; but for `why`, which never changes.
+    """Guarded by the lock of `Scopes`; but for `why`, which never changes.
 
     The first that waits has its turn first: while records wait, others may not pass them. A record that was *released*
     may, once.

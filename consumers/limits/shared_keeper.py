@@ -14,7 +14,7 @@ from .scope import InForce, Limited, Scope
 
 
 class SharedKeeper:
-    """Makes and finds the scopes of one limit; guarded by the lock of `Limits`.
+    """Makes and finds the scopes of one limit; guarded by the lock of `Scopes`.
 
     Attributes:
         name: of the limit.

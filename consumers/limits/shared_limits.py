@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from threading import Lock
+from collections.abc import Iterable, Mapping
 
 from ...schemas.share_records import ShareEntry
 from ...topology.declaration.limits import Limit
-from ..gates.gate_row import GateRow
 from ..meters.limit_report import LimitReport
 from ..shares.share_meter import ShareMeter
 from .reports import LimitReports
 from .scope import Scope
+from .scopes import Scopes
 from .shared_keeper import SharedKeeper
 
 
@@ -22,35 +21,21 @@ class LimitSharing:
         in_force: {name: limit} of the queue's limits as they are kept; another object after each change.
     """
 
-    def __init__(
-        self,
-        keepers: Iterable[SharedKeeper],
-        row: GateRow,
-        lock: Lock,
-        *,
-        clock: Callable[[], float],
-        open_scope: Callable[[Scope], None],
-        reports: LimitReports,
-    ) -> None:
-        """Begin with the limits as they are declared.
-
-        Args:
-            open_scope: has a scope looked at, for there may be room.
-        """
+    def __init__(self, keepers: Iterable[SharedKeeper], scopes: Scopes, reports: LimitReports) -> None:
+        """Begin with the limits as they are declared."""
         self._keepers = {keeper.name: keeper for keeper in keepers}
-        self._row, self._lock, self._clock, self._open, self._reports = row, lock, clock, open_scope, reports
+        self._scopes, self._reports = scopes, reports
         self.in_force: Mapping[str, Limit] = {}
 
     def requests(self) -> Mapping[str, list[ShareEntry]]:
         """{giver: entries to send now} of the shared limits."""
         found: dict[str, list[ShareEntry]] = {}
-        with self._lock:
+        with self._scopes.lock:
             scopes = [
                 (keeper, value, scope) for keeper in self._keepers.values() for value, scope in keeper.scopes.items()
             ]
         for keeper, value, scope in scopes:
-            waiting = self._row.count_waiting(scope.why) if scope.is_closed else 0
-            entry = self._request(keeper.name, value, scope, waiting)
+            entry = self._request(keeper.name, value, scope, self._scopes.count_waiting(scope))
             if entry is not None:
                 found.setdefault(keeper.giver, []).append(entry)
         return found
@@ -58,10 +43,10 @@ class LimitSharing:
     def _request(self, name: str, value: bytes | None, scope: Scope, waiting: int) -> ShareEntry | None:
         meter = scope.meter
         assert isinstance(meter, ShareMeter)
-        with self._lock:
+        with self._scopes.lock:
             least = scope.least if waiting else 0
-            amounts = meter.report((waiting + scope.pending) * max(1, least), least, self._clock())
-            closed_ms = scope.take_closing_ms(self._clock())
+            amounts = meter.report((waiting + scope.pending) * max(1, least), least, self._scopes.clock())
+            closed_ms = scope.take_closing_ms(self._scopes.clock())
         if amounts is None and not closed_ms:
             return None
         used, returned, wanted = amounts or meter.written
@@ -80,7 +65,7 @@ class LimitSharing:
     def last_requests(self) -> Mapping[str, list[ShareEntry]]:
         """{giver: entries to send at the end} of the shared limits: nothing is held any more."""
         found: dict[str, list[ShareEntry]] = {}
-        with self._lock:
+        with self._scopes.lock:
             for keeper in self._keepers.values():
                 for value, scope in keeper.scopes.items():
                     assert isinstance(scope.meter, ShareMeter)
@@ -105,20 +90,22 @@ class LimitSharing:
         keeper = self._keepers.get(entry.limit)
         if keeper is None:
             return
-        with self._lock:
+        with self._scopes.lock:
             scope = keeper.scopes.get(entry.value)
             meter = None if scope is None else scope.meter
             if not isinstance(meter, ShareMeter) or meter.session != entry.worker:
                 return
-            has_room = meter.note_grant(entry, sent_at_s, self._clock())
+            has_room = meter.note_grant(entry, sent_at_s, self._scopes.clock())
         if scope is not None and has_room and scope.is_closed:
-            self._open(scope)
+            self._scopes.open(scope)
 
     def note_closed(self, entry: ShareEntry) -> None:
         """Close a scope that another worker has closed."""
         keeper = self._keepers.get(entry.limit)
         if keeper is not None:
-            with self._lock:
+            with self._scopes.lock:
                 scope = keeper.scopes.get(entry.value)
                 if scope is not None:
-                    scope.closed_until_at_s = max(scope.closed_until_at_s, self._clock() + entry.closed_ms / 1_000)
+                    scope.closed_until_at_s = max(
+                        scope.closed_until_at_s, self._scopes.clock() + entry.closed_ms / 1_000
+                    )

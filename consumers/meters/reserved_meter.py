@@ -39,7 +39,7 @@ class _Sent:
 
 
 class ReservedMeter(Meter):
-    """One scope; guarded by the lock of `Limits`, as all meters are.
+    """One scope; guarded by the lock of `Scopes`, as all meters are.
 
     Attributes:
         place: of its scope.

@@ -1,0 +1,146 @@
+"""`Scopes`: all scopes of one queue's limits in this process, those that are closed, and the lock that guards all."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Mapping
+from itertools import count
+from threading import Lock
+from typing import Final
+
+from ..gates.gate import Wait
+from ..gates.gate_row import GateRow
+from ..records.record import Record
+from .accounts import Accounts
+from .keepers import AnyKeeper
+from .scope import Scope
+
+FEW_SCOPES: Final = 1_000
+
+
+class Scopes:
+    """Shared by `Limits`, which counts runs, and by all that sees the same scopes from elsewhere.
+
+    A scope that has no room for a record is *closed*: later records wait behind it, in the order in which they came,
+    until nothing waits any more. `close` and `look_at` are for those who hold the lock, all else for those who do not.
+
+    Attributes:
+        lock: guards scopes, meters and accounts. Whoever holds it calls nothing of the row of gates; runners need it
+            for each job, so it is held for moments only.
+        keepers: {name of a limit: its keeper, which has the scopes}.
+        accounts: those of the records.
+        clock: the monotonic clock by which meters count.
+    """
+
+    def __init__(
+        self, keepers: Mapping[str, AnyKeeper], accounts: Accounts, row: GateRow, clock: Callable[[], float]
+    ) -> None:
+        """Begin without scopes."""
+        self.keepers, self.accounts, self.clock = keepers, accounts, clock
+        self.lock = Lock()
+        self._row = row
+        self._closed: set[Scope] = set()
+        self._looks: list[tuple[float, int, Scope]] = []
+        self._numbers = count()
+        self._most = FEW_SCOPES
+
+    @property
+    def are_open(self) -> bool:
+        """Whether nothing waits for room."""
+        return not self._closed
+
+    def count_waiting(self, scope: Scope) -> int:
+        """How many records wait for a scope; none where it is not closed."""
+        return self._row.count_waiting(scope.why) if scope.is_closed else 0
+
+    # ---- for those who hold the lock
+
+    def close(self, scope: Scope, cost: int, now_s: float) -> Wait:
+        """Let records wait from now on, since there is no room for one of this cost."""
+        scope.is_closed, scope.least = True, scope.least if scope.is_closed else cost
+        scope.is_waited_for = True
+        self._closed.add(scope)
+        self.look_at(scope, now_s + scope.next_look_s(cost, now_s))
+        return Wait(until_at_s=None, why=scope.why)
+
+    def look_at(self, scope: Scope, at_s: float) -> None:
+        """Have a scope looked at then, or earlier if that is planned already."""
+        if at_s < scope.asks_at_s:
+            scope.asks_at_s = at_s
+            heapq.heappush(self._looks, (at_s, next(self._numbers), scope))
+
+    # ---- the end of a wait
+
+    @property
+    def opens_in_s(self) -> float | None:
+        """How long until a scope is to be looked at."""
+        with self.lock:
+            return max(0.0, self._looks[0][0] - self.clock()) if self._looks else None
+
+    def turn(self) -> None:
+        """Look at the scopes whose time has come, and forget idle ones where there are very many."""
+        if self._looks:
+            for scope in self._due():
+                self.open(scope)
+        if self._count() > self._most:
+            self._forget_idle()
+
+    def _due(self) -> list[Scope]:
+        due: list[Scope] = []
+        with self.lock:
+            now_s = self.clock()
+            while self._looks and self._looks[0][0] <= now_s:
+                at_s, _, scope = heapq.heappop(self._looks)
+                if scope.asks_at_s == at_s:
+                    scope.asks_at_s = math.inf
+                    due.append(scope)
+        return due
+
+    def open(self, scope: Scope) -> None:
+        """Release as many of the records that wait as there is room for, the first ones first."""
+        with self.lock:
+            budget = scope.budget(self.clock())
+        costs: dict[Record, int] = {}
+        blocked: list[int] = []
+
+        def fits(record: Record) -> bool:
+            cost = scope.meter.clipped(self.accounts.cost_of(record))
+            if sum(costs.values()) + cost > budget:
+                blocked.append(cost)
+                return False
+            costs[record] = cost
+            return True
+
+        records = self._row.take_while(scope.why, fits)
+        aside = 0 if blocked else self._row.open_aside(scope.why, budget - sum(costs.values()))
+        with self.lock:
+            scope.note_released(costs, aside, self.clock())
+        self._row.make_ready(records)
+        self._look_again(scope, blocked[0] if blocked else 1)
+
+    def _look_again(self, scope: Scope, cost: int) -> None:
+        is_waited_for = self._row.count_waiting(scope.why) > 0
+        with self.lock:
+            now_s = self.clock()
+            scope.least = cost
+            scope.is_waited_for = is_waited_for
+            if is_waited_for:
+                self.look_at(scope, now_s + scope.next_look_s(cost, now_s))
+            elif scope.credits:  # there is room, and nothing to release: a look at once would be one of very many
+                self.look_at(scope, now_s + scope.patience_left_s(now_s))
+            elif scope.asks_at_s == math.inf:  # else a record is about to wait
+                scope.is_closed = False
+                self._closed.discard(scope)
+        if not self._closed:
+            self._row.note_resting()
+
+    def _count(self) -> int:
+        return sum(len(keeper.scopes) for keeper in self.keepers.values())
+
+    def _forget_idle(self) -> None:
+        with self.lock:
+            for keeper in self.keepers.values():
+                keeper.forget_idle(self.clock())
+            self.accounts.forget()
+            self._most = max(FEW_SCOPES, 2 * self._count())
