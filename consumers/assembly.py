@@ -57,7 +57,7 @@ from .polling.grace import Grace
 from .polling.intake import Intake
 from .polling.poll_thread_state import PollThreadState
 from .polling.rebalance import Rebalance
-from .polling.settled import SettledBatches
+from .polling.settled import OnSettled, SettledBatches, note_ended_orders, tell_instruments
 from .polling.tier_reader import PriorityReaders, TierReader
 from .records.reschedules import JobOrders
 from .records.source import Priority
@@ -135,8 +135,7 @@ class WorkerParts:
         check = KafkaCheck(self._pipeline, self._cluster, FOLLOWER_CHECK_S)
         self.followers = FollowerReadiness(self._pipeline, self.queue, self._store, check)
         self.stories = StoryRecords(self._pipeline, self.queue, self.followers)
-        ended = EndedCancels(self.cancels, self.assignments.ledgers)
-        self.settled = SettledBatches(self.instruments, ended, self.reschedules, self.spans)
+        self.settled = SettledBatches(self._settled_listeners())
         self.settler = Settler(
             self.queue,
             SettlingClients(
@@ -160,6 +159,16 @@ class WorkerParts:
                 )
             ),
         )
+
+    def _settled_listeners(self) -> list[OnSettled]:
+        """What takes each settled batch, in this order, as far as it is there; orders may come at any time."""
+        listeners: list[OnSettled] = []
+        if self.spans is not None:
+            listeners.append(self.spans.settled)
+        if self.instruments:
+            listeners.append(partial(tell_instruments, self.instruments))
+        ended_cancels = EndedCancels(self.cancels, self.assignments.ledgers)
+        return [*listeners, partial(note_ended_orders, ended_cancels, self.reschedules)]
 
     def _add_running(self) -> None:
         """Make lanes, gates and runners, which take a record through its steps."""

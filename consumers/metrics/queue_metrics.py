@@ -65,12 +65,12 @@ class QueueMetrics:
         self._growth = Growth()
         self._has_failed = False
         if parts.settings.done_events:
-            parts.settled.fold = self._guarded(self._figures.fold_others)
+            parts.settled.add_listener(self._guarded(self._figures.fold_others))
             parts.done_jobs.look = self._guarded_look
             parts.done_jobs.fold = self._guarded(self._figures.fold_published)
             parts.done_jobs.fold_given_up = self._guarded(self._figures.fold_lengths)
         else:
-            parts.settled.fold = self._guarded(self._figures.fold)
+            parts.settled.add_listener(self._guarded(self._figures.fold))
 
     def _guarded_look(self, records: Sequence[Record]) -> Sequence[Lengths]:
         """Read what is counted of jobs; nothing once the metrics have failed."""

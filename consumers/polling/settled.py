@@ -4,52 +4,41 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from ..instruments.instruments import NO_INSTRUMENTS, Instruments
-from ..records.reschedules import NO_RESCHEDULES, Reschedules
+from ..instruments.instruments import Instruments
+from ..records.reschedules import Reschedules
 from ..settling.settlement import SettlementBatch
-from ..tracing.run_spans import RunSpans
 from .ended_cancels import EndedCancels
 
 CHANGE_WAIT_S: Final = 0.02
 """How long the poll thread waits for a batch before it looks at everything else again."""
 
+OnSettled = Callable[[SettlementBatch], None]
+"""Takes a settled batch, in the settling thread."""
+
 
 class SettledBatches:
     """The queue of settled batches: the settling thread puts them in, the poll thread takes them out.
 
-    `fold` takes each batch as well, to count it, where somebody has set it before the first one.
+    Args:
+        listeners: take each batch before the poll thread does, in this order.
     """
 
-    def __init__(
-        self,
-        instruments: Instruments = NO_INSTRUMENTS,
-        cancels: EndedCancels | None = None,
-        reschedules: Reschedules = NO_RESCHEDULES,
-        spans: RunSpans | None = None,
-    ) -> None:
-        self._spans = spans
-        self._instruments = instruments
-        self._reschedules = reschedules
-        self._cancels = EndedCancels() if cancels is None else cancels
+    def __init__(self, listeners: Iterable[OnSettled] = ()) -> None:
+        self._listeners = tuple(listeners)
         self._batches: deque[SettlementBatch] = deque()
         self._changed = threading.Event()
-        self.fold: Callable[[SettlementBatch], None] | None = None
+
+    def add_listener(self, listener: OnSettled) -> None:
+        """Have one more take each batch, as the last one; called before the first batch."""
+        self._listeners = (*self._listeners, listener)
 
     def put(self, batch: SettlementBatch) -> None:
         """Add a batch, and wake the poll thread where it waits for one."""
-        if self._spans is not None:
-            self._spans.settled(batch)
-        if self._instruments:
-            self._instruments.settled(batch.ended)
-        if self._cancels:
-            self._cancels.note(batch.ended)
-        if self._reschedules.stands:
-            self._reschedules.note_settled(batch.ended)
-        if self.fold is not None:
-            self.fold(batch)
+        for listener in self._listeners:
+            listener(batch)
         self._batches.append(batch)
         self._changed.set()
 
@@ -66,3 +55,17 @@ class SettledBatches:
     def wake(self) -> None:
         """End a `wait` at once; called from any thread."""
         self._changed.set()
+
+
+def tell_instruments(instruments: Instruments, batch: SettlementBatch) -> None:
+    """Call the instruments, as far as they are not switched off."""
+    if instruments:
+        instruments.settled(batch.ended)
+
+
+def note_ended_orders(cancels: EndedCancels, reschedules: Reschedules, batch: SettlementBatch) -> None:
+    """Note the jobs that orders were about, so that these can be forgotten; while none stands, no job is looked at."""
+    if cancels:
+        cancels.note(batch.ended)
+    if reschedules.stands:
+        reschedules.note_settled(batch.ended)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Generator, Mapping, MutableSequ
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from math import inf
 from typing import Any, cast
 
@@ -49,7 +50,7 @@ from stoker.consumers.polling.due_times import longest_wait_s
 from stoker.consumers.polling.ended_cancels import EndedCancels
 from stoker.consumers.polling.intake import Intake
 from stoker.consumers.polling.rebalance import Rebalance
-from stoker.consumers.polling.settled import SettledBatches
+from stoker.consumers.polling.settled import SettledBatches, note_ended_orders, tell_instruments
 from stoker.consumers.polling.tier_reader import PriorityReaders, TierReader
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.cancels import Cancels
@@ -191,8 +192,12 @@ class SimProcess:
             settings.commit_interval,
             instruments=instruments,
         )
+        ended_cancels = EndedCancels(self.cancels, self.assignments.ledgers)
         self.settled = SettledBatches(
-            instruments, EndedCancels(self.cancels, self.assignments.ledgers), self.reschedules
+            [
+                partial(tell_instruments, instruments),
+                partial(note_ended_orders, ended_cancels, self.reschedules),
+            ]
         )
         self.events = EventPublisher(self.pipeline.events_topic, queue.name, self._events_producer)
         self.settler = Settler(
