@@ -30,7 +30,8 @@ from ..topology.planning.rights import Duty
 from ..topology.planning.schema_store import schema_store
 from ..topology.planning.verify import verify
 from . import log_keys
-from .assembly import SharedParts, WorkerParts
+from .assembly.context import QueueContext
+from .assembly.queue_parts import QueueParts, make_queue
 from .breakers.failure_watch import FailureWatch
 from .contract_check import ContractCheck
 from .control.assembly import make_control
@@ -47,6 +48,7 @@ from .metrics.queue_metrics import QueueMetrics
 from .metrics.worker_health import WorkerHealth
 from .metrics.worker_metrics import WorkerMetrics
 from .poll_thread_watch import PollThreadWatch
+from .queue_controls import QueueControls
 from .queue_worker import QueueWorker
 from .records.cancels import Cancels
 from .records.reschedules import JobOrders, Reschedules
@@ -115,13 +117,15 @@ class Worker:
         self._instruments = Instruments(instruments)
         self._cancels, self._reschedules = Cancels(), Reschedules()
         self._watch_failures = FailureWatch.of_pipeline(pipeline, self.settings.worker_id)
-        self._parts = [self._make_parts(queue) for queue in self._queues]
-        self._workers = list(map(QueueWorker, self._parts))
+        self._parts = [self._make_queue(queue) for queue in self._queues]
+        self._workers = [parts.worker for parts in self._parts]
+        self._controls = [parts.controls for parts in self._parts]
+        self._views = [parts.view for parts in self._parts]
         if self._contracts.is_checked:
             self._note_contracts()
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
-        self.health = WorkerHealth(self.settings.worker_id, self._workers, self._stopped.is_set)
+        self.health = WorkerHealth(self.settings.worker_id, self._views, self._stopped.is_set)
         self._metrics: SampleSource | None = None
         self._failure: BaseException | None = None
         self._has_given_up = False
@@ -138,24 +142,27 @@ class Worker:
             self._store.close()
             raise
 
-    def _make_parts(self, queue: Queue) -> WorkerParts:
-        return WorkerParts(
-            self._pipeline,
-            queue,
-            self._cluster,
-            self._store,
-            self.settings,
-            instruments=self._instruments,
-            shared=SharedParts(job_orders=JobOrders(self._cancels, self._reschedules), watch=self._watch_failures),
+    def _make_queue(self, queue: Queue) -> QueueParts:
+        return make_queue(
+            QueueContext(
+                pipeline=self._pipeline,
+                queue=queue,
+                cluster=self._cluster,
+                store=self._store,
+                settings=self.settings,
+                instruments=self._instruments,
+                orders=JobOrders(self._cancels, self._reschedules),
+                watch=self._watch_failures,
+            )
         )
 
     def _make_control(self) -> ControlThread:
         process = WorkerProcess(
             worker_id=self.settings.worker_id,
-            pauses={worker.queue.name: worker.gate for worker in self._workers},
+            pauses={controls.queue: controls.pauses for controls in self._controls},
             cancels=self._cancels,
             reschedules=self._reschedules,
-            end_cancelled=lambda aside: sum(worker.end_cancelled(aside_too=aside) for worker in self._workers),
+            end_cancelled=lambda aside: sum(controls.end_cancelled(aside_too=aside) for controls in self._controls),
             runners={queue.name: count_runners(self._pipeline, queue, self.settings) for queue in self._queues},
             snapshot=self.snapshot,
             inspect=self.inspect,
@@ -164,27 +171,27 @@ class Worker:
             has_ended=lambda: not any(thread.is_alive() for thread in self._threads),
             breakers=self._watch_failures.breakers,
             guards=self._watch_failures.guards,
-            limits=[worker.limits for worker in self._workers],
-            publish=self._workers[0].publish,
+            limits=[controls.limits for controls in self._controls],
+            publish=self._controls[0].publish,
         )
         return make_control(self._pipeline, self._cluster, process, on_crash=partial(self._note_crash, "takes orders"))
 
     def _make_schedules(self) -> ScheduleThread:
-        workers = {worker.queue.name: worker for worker in self._workers}
+        by_name = {controls.queue: controls for controls in self._controls}
         return make_schedules(
             self._pipeline,
             self._cluster,
             self._store,
             self._queues,
             self.settings.worker_id,
-            owns_first=lambda queue: workers[queue].owns_first_partition,
+            owns_first=lambda queue: by_name[queue].owns_first_partition,
             on_crash=partial(self._note_crash, "fires schedules"),
         )
 
     def _note_contracts(self) -> None:
         contracts = [job_type.contract for job_type in self._pipeline.job_types.values()]
-        for worker in self._workers:
-            worker.note_order(contracts)
+        for controls in self._controls:
+            controls.note_order(contracts)
 
     def run(self) -> None:
         """Work until `stop`, SIGTERM or SIGINT (where this is the main thread); a second signal stops at once.
@@ -226,7 +233,7 @@ class Worker:
 
     def _start_queues(self, *, daemon: bool) -> None:
         for worker in self._workers:
-            name = f"stoker-poll-{worker.queue.name}"
+            name = f"stoker-poll-{worker.queue}"
             thread = threading.Thread(target=self._run_one, args=(worker,), name=name, daemon=daemon)
             self._threads.append(thread)
             thread.start()
@@ -248,11 +255,11 @@ class Worker:
 
     def snapshot(self) -> list[QueueSnapshot]:
         """The figures of this process, queue by queue."""
-        return [worker.snapshot() for worker in self._workers]
+        return [view.snapshot() for view in self._views]
 
     def inspect(self) -> list[QueueInspection]:
         """The state of all runners, partitions and threads, queue by queue; it needs none of them to answer."""
-        return [worker.inspect() for worker in self._workers]
+        return [view.inspect() for view in self._views]
 
     def measure(self) -> SampleSource:
         """Have the worker count what its metrics need, from now on; call it before `run`. Harmless when repeated.
@@ -265,7 +272,7 @@ class Worker:
         return self._metrics
 
     def _make_metrics(self) -> SampleSource:
-        queues = [QueueMetrics(worker, parts) for worker, parts in zip(self._workers, self._parts, strict=True)]
+        queues = [_metrics_of(parts) for parts in self._parts]
         figures = WorkerMetrics(queues, self._watch_failures.breakers, self._schedules, self.settings, self.health)
         return SampleSource(self._pipeline.namespace, figures.samples)
 
@@ -291,8 +298,8 @@ class Worker:
         Raises:
             UnknownName: this worker has no such queue, or the pipeline no such job type.
         """
-        for worker in self._chosen(queue, job_type):
-            worker.pause(job_type, _as_key(key))
+        for controls in self._chosen(queue, job_type):
+            controls.pause(job_type, _as_key(key))
 
     def resume(self, queue: str | None = None, *, job_type: str | None = None, key: bytes | str | None = None) -> None:
         """End the pause that was begun with these arguments, if it stands. Called from any thread.
@@ -302,19 +309,19 @@ class Worker:
         Raises:
             UnknownName: this worker has no such queue, or the pipeline no such job type.
         """
-        for worker in self._chosen(queue, job_type):
-            worker.resume(job_type, _as_key(key))
+        for controls in self._chosen(queue, job_type):
+            controls.resume(job_type, _as_key(key))
 
     def pauses(self) -> list[Pause]:
         """The pauses that stand in this process, queue by queue, in the order in which they began."""
-        return [pause for worker in self._workers for pause in worker.pauses]
+        return [pause for controls in self._controls for pause in controls.standing_pauses]
 
-    def _chosen(self, queue: str | None, job_type: str | None) -> list[QueueWorker]:
+    def _chosen(self, queue: str | None, job_type: str | None) -> list[QueueControls]:
         if job_type is not None:
             self._pipeline.find_job_type(job_type)
         if queue is None:
-            return self._workers
-        by_name = {worker.queue.name: worker for worker in self._workers}
+            return self._controls
+        by_name = {controls.queue: controls for controls in self._controls}
         if queue not in by_name:
             raise UnknownName("queue", queue, list(by_name))
         return [by_name[queue]]
@@ -324,7 +331,7 @@ class Worker:
             worker.run(self._control.is_ready)
         except BaseException as error:  # whatever ends a queue's thread ends the process, with its cause
             cause = None if isinstance(error, NotAuthorized) else error  # a missing right is no fault of code
-            _LOGGER.critical("the worker of queue %r failed: %s", worker.queue.name, error, exc_info=cause)
+            _LOGGER.critical("the worker of queue %r failed: %s", worker.queue, error, exc_info=cause)
             self._failure = self._failure or error
             self.stop()
 
@@ -354,8 +361,8 @@ class Worker:
         """
         self._signals.append(signal.Signals(number).name)
         if number == signal.SIGINT:
-            for worker in self._workers:
-                worker.excuse_failures()
+            for controls in self._controls:
+                controls.excuse_failures()
 
     def _handle_signals(self) -> None:
         """Act on the signals that have come since the last look."""
@@ -376,11 +383,11 @@ class Worker:
         if now_s >= self._inspect_at_s:
             self._inspect_at_s = now_s + self._inspect_every_s
             self._hand_out_inspection()
-        for worker, thread, watch in zip(self._workers, self._threads, self._watches, strict=True):
+        for view, thread, watch in zip(self._views, self._threads, self._watches, strict=True):
             if self._stopped.is_set():
                 watch.forget()
-            elif watch.is_lost(worker.last_turn_at_s, thread.ident or 0, now_s):
-                self._failure = self._failure or WorkerCrashed(worker.queue.name)
+            elif watch.is_lost(view.last_turn_at_s, thread.ident or 0, now_s):
+                self._failure = self._failure or WorkerCrashed(view.queue)
                 self._has_given_up = True
                 self.stop()
 
@@ -389,6 +396,18 @@ class Worker:
             self._on_inspection(self.inspect())
         except Exception:  # what prints an inspection, such as into a closed pipe, must not end the worker
             _LOGGER.warning("the worker could not print its inspection; it goes on with its jobs", exc_info=True)
+
+
+def _metrics_of(parts: QueueParts) -> QueueMetrics:
+    return QueueMetrics(
+        parts.context,
+        parts.view,
+        partitions=parts.partitions,
+        settling=parts.settling,
+        running=parts.running,
+        group=parts.group,
+        inspection=parts.inspection,
+    )
 
 
 def _as_key(key: bytes | str | None) -> bytes | None:

@@ -90,6 +90,10 @@ class GroupMember:
             has_brokers=not self._connection.outage.is_total,
         )
 
+    def begin_to_leave(self) -> None:
+        """Note that the worker shuts down, so that nobody wonders where its partitions are."""
+        self._membership.leave()
+
     def note_error(self, error: KafkaError) -> None:
         """Take what the consumer gave in place of a record.
 

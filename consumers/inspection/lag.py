@@ -1,4 +1,4 @@
-"""`Lags`: how many records of its partitions a worker has still before it.
+"""`QueueLag`: how many records of its partitions a worker has still before it.
 
 A client knows the end of a partition from its fetches, so while a partition rests that knowledge stands still, just
 when people look at it. Then the brokers are asked: one partition at a time, since it is the poll thread that waits.
@@ -6,29 +6,44 @@ when people look at it. Then the brokers are asked: one partition at a time, sin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from ..group.member import GroupMember
+from ..partitions.assignments import Assignments
+from ..polling.backpressure import Backpressure
+from ..polling.tier_reader import TierReader
 from ..records.assignment import Assignment
-from ..records.source import ReaderOf
+from ..records.source import MAIN, Reader, ReaderOf
 
 ASK_TIMEOUT_S: Final = 0.5
 
 
-class Lags:
-    """Owned by the poll thread."""
+class QueueLag:
+    """Owned by the poll thread, but for `latest`, which any thread may read.
 
-    def __init__(self) -> None:
+    Attributes:
+        latest: the lag when it was noted last; None before that.
+    """
+
+    def __init__(
+        self, assignments: Assignments, member: GroupMember, tiers: TierReader, backpressure: Backpressure
+    ) -> None:
+        self._assignments, self._member, self._tiers, self._backpressure = assignments, member, tiers, backpressure
         self._asked: dict[Assignment, int] = {}
         self._next = 0
+        self.latest: int | None = None
 
-    def measure(
-        self, readers: Mapping[ReaderOf, Consumer], assignments: Sequence[Assignment], *, is_resting: bool
-    ) -> int:
-        """Records that are not complete, as far as the ends are known; `readers` has the consumer of each source."""
+    def note(self) -> None:
+        """Measure it for people, also while partitions rest."""
+        self.latest = self.measure(is_resting=self._backpressure.is_paused)
+
+    def measure(self, *, is_resting: bool) -> int:
+        """Records that are not complete, as far as the ends are known."""
+        readers, assignments = self._readers(), self._assignments.all()
         if is_resting and assignments:
             self._next = (self._next + 1) % len(assignments)
             self._ask(readers[assignments[self._next].source.reader], assignments[self._next])
@@ -36,12 +51,19 @@ class Lags:
             self._asked.clear()
         return sum(self._lag(readers[assignment.source.reader], assignment) for assignment in assignments)
 
-    def ends(self, reader: Consumer, assignments: Iterable[Assignment]) -> dict[Assignment, int]:
-        """{assignment: the end of its partition}, as far as its reader knows it."""
+    def main_ends(self) -> dict[Assignment, int]:
+        """{assignment of the main topic whose jobs may start: end of its partition}, as far as the client knows it."""
+        consumer = self._member.consumer
         known = {
-            assignment: reader.get_watermark_offsets(_place(assignment), cached=True) for assignment in assignments
+            assignment: consumer.get_watermark_offsets(_place(assignment), cached=True)
+            for assignment in self._assignments.all()
+            if assignment.source is MAIN and assignment.is_running
         }
         return {assignment: end for assignment, (_, end) in known.items() if end >= 0}
+
+    def _readers(self) -> Mapping[ReaderOf, Consumer]:
+        """The consumer of each source."""
+        return {Reader.GROUP: self._member.consumer, **self._tiers.consumers}
 
     def _ask(self, reader: Consumer, assignment: Assignment) -> None:
         with suppress(KafkaException):  # an outage is logged elsewhere; the last figure stays

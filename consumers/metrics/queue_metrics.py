@@ -11,11 +11,16 @@ from typing import Any, Final, TypeVar
 from ...producers.metrics import catalogue as metrics
 from ...producers.metrics.catalogue import KAFKA
 from ...producers.metrics.sample import Sample
-from ..assembly import WorkerParts
+from ..assembly.context import QueueContext
+from ..assembly.group import GroupParts
+from ..assembly.inspection import InspectionParts
+from ..assembly.partitions import PartitionParts
+from ..assembly.running import RunningParts
+from ..assembly.settling import SettlingParts
+from ..inspection.view import QueueView
 from ..isolation.pool import ChildCounts
 from ..isolation.runners import IsolatedRunners
 from ..meters.limit_report import LimitReport
-from ..queue_worker import QueueWorker
 from ..records.assignment import Assignment
 from ..records.ended_columns import Lengths
 from ..records.record import Record
@@ -58,19 +63,37 @@ class Growth:
 class QueueMetrics:
     """Turns on the folding of what is settled, when it is made; `samples` is called by any thread."""
 
-    def __init__(self, worker: QueueWorker, parts: WorkerParts) -> None:
-        self._worker, self._parts = worker, parts
-        self._name = parts.queue.name
-        self._figures = JobFigures(self._name, parts.job_type_names)
+    def __init__(
+        self,
+        context: QueueContext,
+        view: QueueView,
+        *,
+        partitions: PartitionParts,
+        settling: SettlingParts,
+        running: RunningParts,
+        group: GroupParts,
+        inspection: InspectionParts,
+    ) -> None:
+        self._name, self._view = view.queue, view
+        self._commits = partitions.commits
+        self._settler, self._events = settling.settler, settling.events
+        self._runners, self._limits = running.dispatch.runners, running.limits
+        self._intake, self._rebalance = group.intake, group.rebalance
+        self._overview, self._waiting_counts = inspection.overview, inspection.waiting_counts
+        self._figures = JobFigures(self._name, context.job_type_names)
         self._growth = Growth()
         self._has_failed = False
-        if parts.settings.done_events:
-            parts.settled.add_listener(self._guarded(self._figures.fold_others))
-            parts.done_jobs.look = self._guarded_look
-            parts.done_jobs.fold = self._guarded(self._figures.fold_published)
-            parts.done_jobs.fold_given_up = self._guarded(self._figures.fold_lengths)
-        else:
-            parts.settled.add_listener(self._guarded(self._figures.fold))
+        self._count_settled(settling, has_done_events=context.settings.done_events)
+
+    def _count_settled(self, settling: SettlingParts, *, has_done_events: bool) -> None:
+        """Have settled jobs counted; those that are done with their events, where they have some."""
+        if not has_done_events:
+            settling.settled.add_listener(self._guarded(self._figures.fold))
+            return
+        settling.settled.add_listener(self._guarded(self._figures.fold_others))
+        settling.done_jobs.look = self._guarded_look
+        settling.done_jobs.fold = self._guarded(self._figures.fold_published)
+        settling.done_jobs.fold_given_up = self._guarded(self._figures.fold_lengths)
 
     def _guarded_look(self, records: Sequence[Record]) -> Sequence[Lengths]:
         """Read what is counted of jobs; nothing once the metrics have failed."""
@@ -108,7 +131,7 @@ class QueueMetrics:
         return Sample(metric, (self._name, *labels), value)
 
     def _of_backlog(self) -> Iterator[Sample]:
-        parts, shown = self._parts, self._worker.snapshot()
+        shown = self._view.snapshot()
         if shown.lag is not None:
             yield self._gauge(metrics.LAG, shown.lag)
             growth = self._growth.look(time.monotonic(), shown.lag, shown.partitions)
@@ -116,25 +139,24 @@ class QueueMetrics:
                 yield self._gauge(metrics.GROWTH, growth)
         yield self._gauge(metrics.OLDEST, self._oldest_age_s(time.time()))
         yield self._gauge(metrics.IN_FLIGHT, shown.in_flight)
-        yield self._gauge(metrics.READY, parts.dispatch.runners.ready)
+        yield self._gauge(metrics.READY, self._runners.ready)
         yield self._gauge(metrics.STUCK, shown.stuck)
-        yield self._gauge(metrics.STRANDED, parts.settler.stranded)
-        yield self._gauge(metrics.UNWRITABLE, parts.settler.is_in_trouble)
+        yield self._gauge(metrics.STRANDED, self._settler.stranded)
+        yield self._gauge(metrics.UNWRITABLE, self._settler.is_in_trouble)
         yield self._gauge(metrics.FETCHING_PAUSED, shown.is_paused)
-        for reason, count in parts.waiting_counts.counts().items():
+        for reason, count in self._waiting_counts.counts().items():
             yield self._gauge(metrics.WAITING, count, reason)
 
     def _oldest_age_s(self, now_s: float) -> float:
         """How long ago the oldest job without outcome was enqueued, about; 0 where there is none."""
-        times, lowest = self._parts.intake.times, self._parts.overview.lowest
+        times, lowest = self._intake.times, self._overview.lowest
         places = [(found.topic, found.partition, offset) for found, (offset, _) in lowest.items() if _is_entry(found)]
         written = (times.about_s(*place) for place in places)
         return max((now_s - at_s for at_s in written if at_s is not None), default=0.0)
 
     def _of_runners(self) -> Iterator[Sample]:
-        runners = self._parts.dispatch.runners
-        isolated = runners.of(IsolatedRunners)
-        yield from of_kinds(self._name, runners)
+        isolated = self._runners.of(IsolatedRunners)
+        yield from of_kinds(self._name, self._runners)
         if isolated is not None:
             yield from self._of_children(isolated.counts() or ChildCounts(), isolated.crashes)
 
@@ -145,21 +167,20 @@ class QueueMetrics:
         yield self._gauge(metrics.CRASHES, crashes)
 
     def _of_poll_thread(self) -> Iterator[Sample]:
-        parts = self._parts
-        yield Sample(metrics.CONSUMED, (KAFKA, "fetch", self._name), parts.intake.fetched)
-        yield Sample(metrics.TURN_SECONDS, (self._name,), parts.poll_state.turns.value())
-        yield self._gauge(metrics.TURN_AGE, max(0.0, time.monotonic() - parts.poll_state.last_turn_at_s))
-        states = parts.overview.partition_states()
+        yield Sample(metrics.CONSUMED, (KAFKA, "fetch", self._name), self._intake.fetched)
+        yield Sample(metrics.TURN_SECONDS, (self._name,), self._view.turns.value())
+        yield self._gauge(metrics.TURN_AGE, max(0.0, time.monotonic() - self._view.last_turn_at_s))
+        states = self._overview.partition_states()
         for state in PARTITION_STATES:
             yield self._gauge(metrics.PARTITIONS, states[state], state)
-        for change, count in dict(parts.rebalance.changes).items():
+        for change, count in dict(self._rebalance.changes).items():
             yield self._gauge(metrics.REBALANCES, count, change)
-        for answer, count in dict(parts.commits.answers).items():
+        for answer, count in dict(self._commits.answers).items():
             yield self._gauge(metrics.COMMITS, count, answer)
-        yield self._gauge(metrics.EVENTS_GIVEN_UP, parts.events.given_up.total)
+        yield self._gauge(metrics.EVENTS_GIVEN_UP, self._events.given_up.total)
 
     def _of_limits(self) -> Iterator[Sample]:
-        for name, report in self._parts.limits.reports.look().items():
+        for name, report in self._limits.reports.look().items():
             if report.keeps:
                 yield from self._of_limit(name, report)
 

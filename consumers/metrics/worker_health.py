@@ -8,8 +8,8 @@ from typing import Final
 
 from ...producers.metrics.health import HealthReport
 from ..inspection.queue_inspection import PartitionInspection
+from ..inspection.view import QueueView
 from ..poll_thread_watch import STUCK_AFTER_S
-from ..queue_worker import QueueWorker
 
 RESTORING: Final = "restoring"
 
@@ -25,7 +25,7 @@ class WorkerHealth:
     def __init__(
         self,
         worker_id: str,
-        queues: Sequence[QueueWorker],
+        queues: Sequence[QueueView],
         is_stopping: Callable[[], bool],
         stuck_after_s: float = STUCK_AFTER_S,
     ) -> None:
@@ -36,7 +36,7 @@ class WorkerHealth:
     def live(self) -> HealthReport:
         """Not live where a poll thread hangs: its queue fetches and commits nothing, and only a restart helps."""
         now_s = time.monotonic()
-        ages_s = {worker.queue.name: now_s - worker.last_turn_at_s for worker in self._queues}
+        ages_s = {view.queue: now_s - view.last_turn_at_s for view in self._queues}
         hanging = () if self._is_stopping() else (age for age in ages_s.items() if age[1] >= self.stuck_after_s)
         why = tuple(f"the poll thread of queue {name!r} has not turned for {age_s:.0f} s" for name, age_s in hanging)
         polled_s = {name: round(age_s, 3) for name, age_s in ages_s.items()}
@@ -48,16 +48,16 @@ class WorkerHealth:
         Once it was ready, a later partition that is being restored changes nothing.
         """
         why = ["the worker shuts down"] if self._is_stopping() else list(self._obstacles())
-        standings = {worker.queue.name: worker.snapshot().standing for worker in self._queues}
+        standings = {view.queue: view.snapshot().standing for view in self._queues}
         return HealthReport(why=tuple(why), detail={"worker": self._worker_id, "queues": standings})
 
     def _obstacles(self) -> Iterator[str]:
-        for worker in self._queues:
-            name, shown = worker.queue.name, worker.snapshot()
+        for view in self._queues:
+            name, shown = view.queue, view.snapshot()
             if not shown.is_ready:
                 yield f"queue {name!r}: {shown.lost_right or shown.waits_for or shown.standing}"
             elif name not in self._restored:
-                yield from self._first_obstacle(name, worker.inspect().partitions)
+                yield from self._first_obstacle(name, view.inspect().partitions)
 
     def _first_obstacle(self, name: str, partitions: Sequence[PartitionInspection]) -> Iterator[str]:
         restoring = sum(found.state == RESTORING for found in partitions)

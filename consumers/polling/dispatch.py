@@ -202,6 +202,22 @@ class Dispatch:
         if room > 0:
             self.lanes.wake(self.gates.take_opened(room))
 
+    def end_cancelled(self, *, aside_too: bool = False) -> int:
+        """Let the jobs at gates go on for which a cancel stands, and end those that run; called from any thread.
+
+        Args:
+            aside_too: whether jobs that wait aside are to be looked at as well, which reads them again.
+
+        Returns:
+            How many run.
+        """
+        self.gates.release_cancelled(aside_too=aside_too)
+        return self.watchdog.cancel(lambda run: self.cancels.of(run.record, self.queue))
+
+    def excuse_failures(self) -> None:
+        """From now on, a job whose run fails is interrupted, at no attempt's cost; called amid any line."""
+        self.excuse.is_given = True
+
     def stop(self, settle_within: timedelta) -> None:
         """Cut short what still runs, settle what has ended."""
         self.pipe.is_stopping = True

@@ -15,7 +15,7 @@ from typing import Final
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from ..records.assignment import Assignment
-from ..records.source import Priority, ReaderOf
+from ..records.source import Priority, Reader, ReaderOf
 
 BATCH: Final = 1_000
 PRIORITIES_INTERVAL_S: Final = 0.004
@@ -32,6 +32,11 @@ class TierReader:
         self.consumer = consumer
         self.priorities = PriorityReaders({}) if priorities is None else priorities
         self._reading: set[tuple[str, int]] = set()
+
+    @property
+    def consumers(self) -> dict[ReaderOf, Consumer]:
+        """{source that is not the group's: its consumer}."""
+        return {Reader.TIERS: self.consumer, **self.priorities.consumers}
 
     def begin(self, partitions: Iterable[TopicPartition]) -> None:
         """Read these from their offsets on, but for those that are read already."""

@@ -9,12 +9,12 @@ from datetime import timedelta
 
 import pytest
 
-from stoker.consumers import queue_worker as module
-from stoker.consumers.assembly import WorkerParts
+from stoker.consumers.assembly.context import QueueContext
+from stoker.consumers.assembly.queue_parts import QueueParts, make_queue
 from stoker.consumers.kafka.clients import longest_callback_s
-from stoker.consumers.queue_worker import QueueWorker
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.settings import WorkerSettings
+from stoker.consumers.turns import shutdown as module
 from stoker.topology import ClusterSettings
 from support.scenes.deliveries import EmptyStore, declare
 
@@ -22,49 +22,58 @@ NOBODY = "127.0.0.1:1"
 
 
 @pytest.fixture
-def worker() -> Iterator[QueueWorker]:
+def parts() -> Iterator[QueueParts]:
     """A worker that nobody answers; the group detects that after 0.6 s without a poll."""
     delivery = declare()
     cluster = ClusterSettings(bootstrap_servers=NOBODY, options={"max.poll.interval.ms": 600})
-    made = QueueWorker(WorkerParts(delivery.pipeline, delivery.queue, cluster, EmptyStore(), WorkerSettings()))
+    made = make_queue(
+        QueueContext(
+            pipeline=delivery.pipeline,
+            queue=delivery.queue,
+            cluster=cluster,
+            store=EmptyStore(),
+            settings=WorkerSettings(),
+        )
+    )
     yield made
-    made._parts.member.consumer.close()
-    made._parts.tiers.close()
+    made.group.member.consumer.close()
+    made.group.tiers.close()
 
 
 def test_a_worker_leaves_without_brokers_that_do_not_answer(
-    worker: QueueWorker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    parts: QueueParts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """For 10 s at the most; nothing is lost without it, and a supervisor waits for the process."""
     answered = threading.Event()
     assert module.LEAVE_S == 10
     monkeypatch.setattr(module, "LEAVE_S", 0.2)
-    monkeypatch.setattr(worker, "_leave", answered.wait)
+    shutdown = parts.worker._shutdown
+    monkeypatch.setattr(shutdown, "_leave", answered.wait)
     began_at_s = time.monotonic()
-    worker._leave_in_time()
+    shutdown._leave_in_time()
     assert time.monotonic() - began_at_s < 30
     answered.set()
     assert "the brokers did not answer within 0.2 s" in caplog.text
 
 
-def test_a_partition_is_held_for_its_jobs_for_half_of_the_poll_interval_at_most(worker: QueueWorker) -> None:
+def test_a_partition_is_held_for_its_jobs_for_half_of_the_poll_interval_at_most(parts: QueueParts) -> None:
     """Though the grace is 10 s: the group would take this worker for gone, and run the jobs a second time."""
     leaving = Assignment(1, "unit.q", 0)
     leaving.in_flight = 1
     began_at_s = time.monotonic()
-    worker._parts.member._grace.wait_ended([leaving])
+    parts.group.member._grace.wait_ended([leaving])
     assert 0.3 <= time.monotonic() - began_at_s < 9
     assert WorkerSettings().revoke_grace == timedelta(seconds=10)
 
 
-def test_a_partition_is_held_for_the_jobs_of_the_assignment_that_was_replaced(worker: QueueWorker) -> None:
+def test_a_partition_is_held_for_the_jobs_of_the_assignment_that_was_replaced(parts: QueueParts) -> None:
     """Its offsets went back while a job ran: the commit is past this job, and nobody delivers it again."""
     former, leaving = Assignment(1, "unit.q", 0), Assignment(2, "unit.q", 0)
     leaving.replace(former)
     former.in_flight = 1
     leaving.leave()
     began_at_s = time.monotonic()
-    worker._parts.member._grace.wait_ended([leaving])
+    parts.group.member._grace.wait_ended([leaving])
     assert 0.3 <= time.monotonic() - began_at_s < 9
 
 

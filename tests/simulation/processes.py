@@ -180,7 +180,7 @@ class SimProcess:
     is_alive: bool = True
 
     def __post_init__(self) -> None:
-        """Put the parts together as `QueueWorker` does."""
+        """Put the parts together as `make_queue` does."""
         queue, settings = self.queue, self._settings()
         watching = [self.between] if self.control is not None else []
         instruments = Instruments(watching if self.counts is None else [*watching, self.counts])

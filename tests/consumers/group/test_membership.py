@@ -98,7 +98,7 @@ def test_a_join_that_is_never_answered_is_logged_once_and_not_ready(
         asked.set()
         return view_group(*given)
 
-    monkeypatch.setattr("stoker.consumers.assembly.view_group", ask)
+    monkeypatch.setattr("stoker.consumers.assembly.group.view_group", ask)
     pipeline, queue = declare_queue(namespace, partitions=1)
 
     @pipeline.job(queue)

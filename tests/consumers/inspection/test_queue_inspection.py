@@ -18,8 +18,8 @@ from stoker.consumers.inspection.queue_inspection import (
     RunInspection,
 )
 from stoker.consumers.isolation.pool import ChildCounts
-from stoker.consumers.queue_worker import QueueWorker
 from stoker.consumers.runners.event_loop import LoopInspection
+from stoker.consumers.turns.housekeeping import Housekeeping
 from stoker.operations.views.inspection_output import json_printer, text_printer
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
@@ -178,17 +178,17 @@ def test_a_poll_thread_that_hangs_is_reported_with_its_stack(
     monkeypatch.setattr(poll_thread_watch, "STUCK_AFTER_S", 0.4)
     pipeline, _ = declare_queue(namespace)
     create(pipeline, cluster)
-    gate, keep_house = Gate(), QueueWorker._keep_house
+    gate, keep_house = Gate(), Housekeeping.turn
 
-    def hang(self: QueueWorker) -> None:
-        if not gate.opened.is_set() and self.snapshot().partitions:
+    def hang(self: Housekeeping) -> None:
+        if not gate.opened.is_set() and self._partitions._assignments.main_partitions:
             gate.wait()
         keep_house(self)
 
     def told() -> list[str]:
         return [record.getMessage() for record in caplog.records if "the poll thread" in record.getMessage()]
 
-    monkeypatch.setattr(QueueWorker, "_keep_house", hang)
+    monkeypatch.setattr(Housekeeping, "turn", hang)
     with running_worker(pipeline, cluster) as running:
         wait_until(lambda: len(told()) >= 2, 60, "two reports")
         wait_until(lambda: _poll_stack(running), 60, "an inspection that shows it")
@@ -207,7 +207,7 @@ def test_a_worker_whose_poll_thread_hangs_for_good_ends(
     pipeline, _ = declare_queue(namespace)
     create(pipeline, cluster)
     gate = Gate()
-    monkeypatch.setattr(QueueWorker, "_keep_house", lambda _self: gate.wait())
+    monkeypatch.setattr(Housekeeping, "turn", lambda _self: gate.wait())
     running = RunningWorker(Worker(pipeline, cluster, WorkerSettings()))
     wait_until(lambda: running.failure, 60, "the worker to give up")
     gate.open()

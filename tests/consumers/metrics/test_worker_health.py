@@ -37,8 +37,9 @@ def test_health_follows_the_life_of_a_worker(
     worker = Worker(pipeline, cluster, WorkerSettings(grace=GRACE, revoke_grace=GRACE))
     parts = worker._parts[0]
     may_restore, may_turn, hangs = threading.Event(), threading.Event(), threading.Event()
-    take_restored, note_settled = parts.assignments.take_restored, parts.completion.note_settled
-    monkeypatch.setattr(parts.assignments, "take_restored", lambda: take_restored() if may_restore.is_set() else [])
+    assignments, completion = parts.partitions.assignments, parts.polling.completion
+    take_restored, note_settled = assignments.take_restored, completion.note_settled
+    monkeypatch.setattr(assignments, "take_restored", lambda: take_restored() if may_restore.is_set() else [])
     with worker.serve_metrics(0) as server:
         port = server.port
         status, body = health(port, "/ready")
@@ -57,7 +58,7 @@ def test_health_follows_the_life_of_a_worker(
             note_settled()
 
         worker.health.stuck_after_s = 0.5
-        monkeypatch.setattr(parts.completion, "note_settled", hang)
+        monkeypatch.setattr(completion, "note_settled", hang)
         assert hangs.wait(30)
         status, body = wait_until(lambda: _unwell(health(port, "/live")), 30, "not live")
         assert (status, body["live"]) == (503, False)

@@ -41,7 +41,7 @@ def cancels_of(worker: Worker) -> Cancels:
 def cancel(worker: Worker, job_id: str) -> int:
     """As an order does; how many runs it has ended."""
     cancels_of(worker).begin_job(job_id, BY_ANA)
-    return sum(found.end_cancelled() for found in worker._workers)
+    return sum(found.end_cancelled() for found in worker._controls)
 
 
 def cancelled_events(cluster: ClusterSettings, pipeline: Pipeline, count: int) -> list[dict[str, Any]]:
@@ -153,7 +153,7 @@ def test_a_filter_cancels_what_it_takes_and_nothing_else(cluster: ClusterSetting
         producer.enqueue(act, "acme", 0)
         journal.wait_for(("acme", 0))
         cancels_of(running.worker).begin_filter("order-1", CancelFilter(tenant=b"acme"), BY_ANA)
-        assert sum(found.end_cancelled() for found in running.worker._workers) == 1
+        assert sum(found.end_cancelled() for found in running.worker._controls) == 1
         producer.enqueue_many(act.call(customer, number) for number in range(1, 100) for customer in ("acme", "zeta"))
         running.wait_outcomes(Cancelled=100, Done=99)
         cancels_of(running.worker).end_filter("order-1")

@@ -35,8 +35,8 @@ def test_jobs_that_were_fetched_and_have_not_begun_run_after_the_client_has_gone
         with Producer(pipeline, cluster) as producer:
             producer.enqueue_many(act.call(number) for number in range(JOBS))
         wait_until(lambda: running.worker.snapshot()[0].in_flight == JOBS, what="all jobs to be fetched")
-        (worker,) = running.worker._workers
-        worker._parts.member.consumer.seek(TopicPartition(queue.topic, 0, 6))
+        (parts,) = running.worker._parts
+        parts.group.member.consumer.seek(TopicPartition(queue.topic, 0, 6))
         wait_until(lambda: "was delivered, where" in caplog.text, what="the worker to see that offsets went back")
         gate.open()
         wait_all_committed(cluster, queue)

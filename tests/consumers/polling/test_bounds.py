@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from stoker.consumers import assembly
+from stoker.consumers.assembly import polling
 from stoker.consumers.polling.calendar import USUAL_BYTES, Calendar
 from stoker.consumers.records.reschedules import Reschedules
 from stoker.producers import Producer
@@ -142,7 +142,7 @@ def test_delayed_jobs_in_memory_stay_below_their_bound_and_all_are_run(
         calendars.append(Calendar(longest_s, 100 * USUAL_BYTES, reschedules=reschedules))
         return calendars[0]
 
-    monkeypatch.setattr(assembly, "Calendar", make_calendar)
+    monkeypatch.setattr(polling, "Calendar", make_calendar)
     with running_worker(pipeline, cluster) as running:
         watch = Watch(running, calendars[0])
         running.wait_outcomes(Done=3_000, within_s=60)

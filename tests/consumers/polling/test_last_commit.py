@@ -9,9 +9,9 @@ from typing import Final
 import pytest
 from confluent_kafka import TopicPartition
 
-from stoker.consumers.assembly import WorkerParts
+from stoker.consumers.assembly.context import QueueContext
+from stoker.consumers.assembly.queue_parts import make_queue
 from stoker.consumers.errors import LoopLost, TooManyStuck
-from stoker.consumers.queue_worker import QueueWorker
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.settings import WorkerSettings
 from stoker.topology import ClusterSettings
@@ -33,20 +33,33 @@ class Scene:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         delivery = declare()
         cluster = ClusterSettings(bootstrap_servers=NOBODY)
-        self.parts = WorkerParts(delivery.pipeline, delivery.queue, cluster, EmptyStore(), WorkerSettings())
-        self.worker = QueueWorker(self.parts)
-        (assignment,) = self.parts.assignments.add([PLACE])
+        self.parts = make_queue(
+            QueueContext(
+                pipeline=delivery.pipeline,
+                queue=delivery.queue,
+                cluster=cluster,
+                store=EmptyStore(),
+                settings=WorkerSettings(),
+            )
+        )
+        self.commits, self.dispatch = self.parts.partitions.commits, self.parts.running.dispatch
+        self.member, self.rebalance = self.parts.group.member, self.parts.group.rebalance
+        (assignment,) = self.parts.partitions.assignments.add([PLACE])
         assignment.note_restored(CommitMetadata(committed_offset=0, position=0))
         self.last: list[bool] = []
-        monkeypatch.setattr(self.parts.commits, "commit_last", self._note)
-        monkeypatch.setattr(self.parts.dispatch, "stop", self._stop_jobs)
+        monkeypatch.setattr(self.commits, "commit_last", self._note)
+        monkeypatch.setattr(self.dispatch, "stop", self._stop_jobs)
         self.within_grace: Exception | None = None
 
+    def shut_down(self) -> None:
+        """As the poll thread does it, when it turns no more."""
+        self.parts.worker._shutdown.run()
+
     def _stop_jobs(self, _settle_within: timedelta) -> None:
-        self.parts.dispatch.watchdog.crashed = self.within_grace
+        self.dispatch.watchdog.crashed = self.within_grace
 
     def _note(self, _consumer: object, leaving: Collection[Assignment]) -> None:
-        states = [self.parts.commits._last_state(assignment) for assignment in leaving]
+        states = [self.commits._last_state(assignment) for assignment in leaving]
         self.last += [state.is_open for state in states if state is not None]
 
 
@@ -55,8 +68,8 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     """Its clients are closed afterwards."""
     made = Scene(monkeypatch)
     yield made
-    made.parts.member.consumer.close()
-    made.parts.tiers.close()
+    made.member.consumer.close()
+    made.parts.group.tiers.close()
 
 
 @CAUSES
@@ -65,7 +78,7 @@ def test_what_happens_within_the_grace_of_a_shutdown_counts(
 ) -> None:
     """Else a job that brings down each worker as it ends would never be suspected."""
     scene.within_grace = cause
-    scene.worker._wind_down()
+    scene.shut_down()
     assert scene.last == [is_open]
 
 
@@ -76,21 +89,21 @@ def test_what_happens_within_the_grace_of_a_rebalance_counts(
     """The partition is given away before the worker ends."""
 
     def wait_ended(_leaving: list[Assignment]) -> None:
-        scene.parts.dispatch.watchdog.crashed = cause
+        scene.dispatch.watchdog.crashed = cause
 
-    scene.parts.rebalance.revoke(scene.parts.member.consumer, [PLACE], wait_ended)
+    scene.rebalance.revoke(scene.member.consumer, [PLACE], wait_ended)
     assert scene.last == [is_open]
 
 
 def test_a_worker_that_fails_at_a_record_closes_nothing(scene: Scene) -> None:
     """The next one fails at it as well, until the record is suspected and its job runs in a child."""
-    scene.parts.dispatch._failure = ValueError("at the record")
-    scene.worker._wind_down()
+    scene.dispatch._failure = ValueError("at the record")
+    scene.shut_down()
     assert scene.last == [True]
 
 
 def test_a_worker_that_ends_for_another_reason_closes_what_it_has(scene: Scene) -> None:
     """No job that ran beside it shall be suspected."""
-    scene.parts.dispatch.waits.crashed = ValueError("of the thread that asks for schemas")
-    scene.worker._wind_down()
+    scene.dispatch.waits.crashed = ValueError("of the thread that asks for schemas")
+    scene.shut_down()
     assert scene.last == [False]

@@ -1,0 +1,41 @@
+"""`QueueContext`: what a queue's worker is made from, as it is declared, set, and shared by the process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ...schemas import SchemaStore
+from ...topology import ClusterSettings, Pipeline, Queue
+from ..breakers.failure_watch import FailureWatch
+from ..instruments.instruments import NO_INSTRUMENTS, Instruments
+from ..records.reschedules import JobOrders
+from ..settings import WorkerSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueContext:
+    """All queues of a process have the same, but for `queue`.
+
+    Attributes:
+        orders: the orders about single jobs that stand in this process.
+        watch: what the process counts of failures.
+    """
+
+    pipeline: Pipeline
+    queue: Queue
+    cluster: ClusterSettings
+    store: SchemaStore
+    settings: WorkerSettings
+    instruments: Instruments = NO_INSTRUMENTS
+    orders: JobOrders = field(default_factory=JobOrders)
+    watch: FailureWatch = field(default_factory=FailureWatch)
+
+    @property
+    def worker_id(self) -> str:
+        """The name of the process."""
+        return self.settings.worker_id
+
+    @property
+    def job_type_names(self) -> list[str]:
+        """The names of the queue's job types."""
+        return [found.name for found in self.pipeline.job_types.values() if found.queue is self.queue]

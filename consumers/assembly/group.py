@@ -1,0 +1,133 @@
+"""`GroupParts`: what takes partitions and their records from the group and its topics, and gives them back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from ..backlog.rereader import SWEEP_OPTIONS, Rereader
+from ..carrying.carrier import Carrier, CarryingClients
+from ..carrying.old_offsets import OldOffsets
+from ..group.connection import GroupConnection
+from ..group.member import GroupMember
+from ..group.membership import Membership, view_group
+from ..kafka.clients import carrying_producer, longest_callback_s, make_reader
+from ..partitions.assignments import Assignments
+from ..partitions.counterparts import find_missing
+from ..partitions.restore_thread import Restoring
+from ..polling.dispatch import Dispatch
+from ..polling.grace import Grace
+from ..polling.intake import Intake
+from ..polling.rebalance import Rebalance
+from ..polling.tier_reader import PriorityReaders, TierReader
+from ..records.source import Priority
+from ..settling.settle import Settler
+from .context import QueueContext
+from .partitions import PartitionParts
+from .polling import PollingParts
+from .settling import SettlingParts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupParts:
+    """`member` has the group's consumer; `tiers` and `rereader` read what that consumer leaves paused."""
+
+    restoring: Restoring
+    tiers: TierReader
+    rereader: Rereader
+    rebalance: Rebalance
+    membership: Membership
+    member: GroupMember
+    intake: Intake
+
+    def close_readers(self) -> None:
+        """Disconnect all consumers but the group's."""
+        self.tiers.close()
+        self.rereader.close()
+
+
+def make_group(
+    context: QueueContext,
+    partitions: PartitionParts,
+    settling: SettlingParts,
+    dispatch: Dispatch,
+    polling: PollingParts,
+) -> GroupParts:
+    """Make them; nobody has joined yet."""
+    queue, cluster, assignments = context.queue, context.cluster, partitions.assignments
+    restoring = _make_restoring(context, partitions, settling.settler)
+    tiers = _make_tiers(context)
+    rereader = Rereader(make_reader(cluster, queue, f"{context.worker_id}-rereader", SWEEP_OPTIONS))
+    carrier = _make_carrier(context, assignments, dispatch, rereader)
+    rebalance = Rebalance(
+        assignments,
+        restoring,
+        partitions.commits,
+        polling.backpressure,
+        dispatch=dispatch,
+        tiers=tiers,
+        carrier=carrier,
+    )
+    grace_s = min(context.settings.revoke_grace.total_seconds(), longest_callback_s(cluster))
+    membership = Membership(queue, partial(view_group, cluster, queue, context.worker_id))
+    member = GroupMember(
+        queue,
+        GroupConnection(cluster, queue, context.worker_id, partitions.commits.note_answer),
+        assignments=assignments,
+        rebalance=rebalance,
+        grace=Grace(polling.poll_state, polling.completion, settling.settled, within_s=grace_s),
+        rights=partitions.rights,
+        membership=membership,
+    )
+    intake = Intake(
+        assignments,
+        polling.backpressure,
+        dispatch,
+        rebalance,
+        member.note_error,
+        carrier=carrier,
+        instruments=context.instruments,
+    )
+    return GroupParts(
+        restoring=restoring,
+        tiers=tiers,
+        rereader=rereader,
+        rebalance=rebalance,
+        membership=membership,
+        member=member,
+        intake=intake,
+    )
+
+
+def _make_restoring(context: QueueContext, partitions: PartitionParts, settler: Settler) -> Restoring:
+    return Restoring(
+        context.queue,
+        context.cluster,
+        find_missing=lambda numbers: find_missing(settler.producer, context.queue, numbers),
+        on_restored=partitions.assignments.receive_restored,
+        on_trouble=partitions.rights.alarm,
+    )
+
+
+def _make_tiers(context: QueueContext) -> TierReader:
+    """The consumer of tiers and delays, with one for each priority but the normal one."""
+    make = partial(make_reader, context.cluster, context.queue)
+    priorities = {
+        Priority(name): TierReader(make(f"{context.worker_id}-{name}", {})) for name in context.queue.priority_topics
+    }
+    return TierReader(make(f"{context.worker_id}-tiers", {}), PriorityReaders(priorities))
+
+
+def _make_carrier(context: QueueContext, assignments: Assignments, dispatch: Dispatch, rereader: Rereader) -> Carrier:
+    queue, cluster, worker_id = context.queue, context.cluster, context.worker_id
+    return Carrier(
+        queue,
+        assignments,
+        dispatch.lanes,
+        dispatch.gates,
+        rereader,
+        clients=CarryingClients(
+            ages=OldOffsets(queue.name, partial(make_reader, cluster, queue, f"{worker_id}-ages", {})),
+            make_producer=partial(carrying_producer, cluster, worker_id),
+        ),
+    )

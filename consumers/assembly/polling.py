@@ -1,0 +1,47 @@
+"""`PollingParts`: what the poll thread counts: its turns, the records in memory, and those that are complete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..partitions.assignments import Assignments
+from ..polling.backpressure import Backpressure
+from ..polling.calendar import Calendar
+from ..polling.completion import Completion
+from ..polling.dispatch import Dispatch
+from ..polling.due_times import longest_wait_s
+from ..polling.poll_thread_state import PollThreadState
+from ..polling.settled import SettledBatches
+from .context import QueueContext
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollingParts:
+    """`calendar` has the delayed records, `backpressure` the bounds of all others, `completion` counts them out."""
+
+    poll_state: PollThreadState
+    calendar: Calendar
+    backpressure: Backpressure
+    completion: Completion
+
+
+def make_polling(
+    context: QueueContext, assignments: Assignments, settled: SettledBatches, dispatch: Dispatch
+) -> PollingParts:
+    """Make them, without records."""
+    calendar = Calendar(longest_wait_s(context.queue), reschedules=context.orders.reschedules)
+    backpressure = Backpressure(
+        assignments,
+        context.settings,
+        dispatch.count_parked,
+        settled,
+        calendar,
+        is_draining=dispatch.is_draining,
+        priorities=list(context.queue.priority_topics),
+    )
+    return PollingParts(
+        poll_state=PollThreadState(),
+        calendar=calendar,
+        backpressure=backpressure,
+        completion=Completion(settled, backpressure, dispatch),
+    )

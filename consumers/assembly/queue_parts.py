@@ -1,0 +1,85 @@
+"""`QueueParts`: the table of contents of one queue's worker. `make_queue` makes it, group by group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...topology.tracing.tracers import find_tracing
+from ..inspection.view import QueueView
+from ..queue_controls import QueueControls
+from ..queue_worker import QueueWorker
+from ..tracing.run_spans import RunSpans
+from .context import QueueContext
+from .group import GroupParts, make_group
+from .inspection import InspectionParts, make_inspection
+from .partitions import PartitionParts, make_partitions
+from .polling import PollingParts, make_polling
+from .running import RunningParts, make_running
+from .settling import SettlingParts, make_settling
+from .worker import make_worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueParts:
+    """One queue's worker: what the process calls, and the groups of parts behind that, each made of those before it.
+
+    Attributes:
+        worker: the loop of the poll thread.
+        controls: takes what operators order.
+        view: shows people its state.
+    """
+
+    context: QueueContext
+    worker: QueueWorker
+    controls: QueueControls
+    view: QueueView
+    partitions: PartitionParts
+    settling: SettlingParts
+    running: RunningParts
+    polling: PollingParts
+    group: GroupParts
+    inspection: InspectionParts
+
+
+def make_queue(context: QueueContext) -> QueueParts:
+    """Make all parts of one queue's worker; none of them runs yet."""
+    tracing = find_tracing()
+    spans = None if tracing is None else RunSpans(tracing, context.queue)
+    partitions = make_partitions(context)
+    assignments = partitions.assignments
+    settling = make_settling(context, assignments, spans)
+    running = make_running(context, assignments, settling, spans)
+    dispatch = running.dispatch
+    polling = make_polling(context, assignments, settling.settled, dispatch)
+    group = make_group(context, partitions, settling, dispatch, polling)
+    inspection = make_inspection(context, partitions, settling, dispatch, polling, group)
+    return QueueParts(
+        context=context,
+        worker=make_worker(context, partitions, settling, running, polling, group, inspection),
+        controls=_make_controls(context, partitions, settling, running),
+        view=_make_view(context, polling, inspection),
+        partitions=partitions,
+        settling=settling,
+        running=running,
+        polling=polling,
+        group=group,
+        inspection=inspection,
+    )
+
+
+def _make_controls(
+    context: QueueContext, partitions: PartitionParts, settling: SettlingParts, running: RunningParts
+) -> QueueControls:
+    return QueueControls(
+        context.queue.name,
+        running.pauses,
+        running.limits,
+        dispatch=running.dispatch,
+        decoder=running.decoder,
+        events=settling.events,
+        assignments=partitions.assignments,
+    )
+
+
+def _make_view(context: QueueContext, polling: PollingParts, inspection: InspectionParts) -> QueueView:
+    return QueueView(context.queue.name, polling.poll_state, inspection.overview, polling.completion, inspection.lag)

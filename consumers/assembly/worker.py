@@ -1,0 +1,87 @@
+"""`make_worker`: makes the loop of the poll thread from the objects that its turns use."""
+
+from __future__ import annotations
+
+from ..inspection.reports import Reports
+from ..queue_worker import QueueWorker
+from ..turns.fetching import Fetching
+from ..turns.housekeeping import Housekeeping
+from ..turns.look_ahead import LookAhead
+from ..turns.owned_partitions import OwnedPartitions
+from ..turns.shutdown import Shutdown
+from ..turns.threads import WorkerThreads
+from .context import QueueContext
+from .group import GroupParts
+from .inspection import InspectionParts
+from .partitions import PartitionParts
+from .polling import PollingParts
+from .running import RunningParts
+from .settling import SettlingParts
+
+
+def make_worker(
+    context: QueueContext,
+    partitions: PartitionParts,
+    settling: SettlingParts,
+    running: RunningParts,
+    polling: PollingParts,
+    group: GroupParts,
+    inspection: InspectionParts,
+) -> QueueWorker:
+    """Make the last part, which needs all others; its thread does not run yet."""
+    owned = _make_owned(partitions, polling, group)
+    fetching = Fetching(
+        group.member,
+        group.tiers,
+        group.intake,
+        backpressure=polling.backpressure,
+        dispatch=running.dispatch,
+        commits=partitions.commits,
+    )
+    threads = WorkerThreads(
+        running.dispatch,
+        settling.settler,
+        running.late,
+        restoring=group.restoring,
+        rights=partitions.rights,
+        followers=settling.followers,
+    )
+    housekeeping = Housekeeping(
+        owned,
+        settler=settling.settler,
+        rights=partitions.rights,
+        reports=Reports(inspection.overview, inspection.holdups, inspection.waiting_counts),
+        events=settling.events,
+        lag=inspection.lag,
+        look_ahead=None if context.queue.fairness is None else LookAhead(group.intake, inspection.lag),
+    )
+    shutdown = Shutdown(
+        polling.poll_state,
+        context.settings.grace,
+        partitions=owned,
+        fetching=fetching,
+        threads=threads,
+        wake=settling.settled.wake,
+        close_events=settling.close_events,
+    )
+    return QueueWorker(
+        context.queue.name,
+        polling.poll_state,
+        partitions=owned,
+        housekeeping=housekeeping,
+        fetching=fetching,
+        threads=threads,
+        shutdown=shutdown,
+    )
+
+
+def _make_owned(partitions: PartitionParts, polling: PollingParts, group: GroupParts) -> OwnedPartitions:
+    return OwnedPartitions(
+        partitions.assignments,
+        group.member,
+        rebalance=group.rebalance,
+        commits=partitions.commits,
+        backpressure=polling.backpressure,
+        completion=polling.completion,
+        close_readers=group.close_readers,
+    )

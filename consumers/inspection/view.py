@@ -1,0 +1,43 @@
+"""`QueueView`: shows people one queue's worker: its figures, the state of its parts, and how its poll thread turns."""
+
+from __future__ import annotations
+
+from ...producers.metrics.histogram import Histogram
+from ..polling.completion import Completion
+from ..polling.poll_thread_state import PollThreadState
+from .lag import QueueLag
+from .overview import Overview
+from .queue_inspection import QueueInspection
+from .snapshot import QueueSnapshot
+
+
+class QueueView:
+    """Called from any thread; it answers also where the poll thread hangs.
+
+    Attributes:
+        queue: its name.
+    """
+
+    def __init__(
+        self, queue: str, poll_state: PollThreadState, overview: Overview, completion: Completion, lag: QueueLag
+    ) -> None:
+        self.queue = queue
+        self._poll_state, self._overview, self._completion, self._lag = poll_state, overview, completion, lag
+
+    def snapshot(self) -> QueueSnapshot:
+        """The figures of this queue's worker."""
+        return self._overview.snapshot(self._completion.outcomes, self._lag.latest)
+
+    def inspect(self) -> QueueInspection:
+        """The state of this queue's runners, partitions and threads."""
+        return self._overview.inspect(self._poll_state.last_turn_at_s, self._poll_state.ident)
+
+    @property
+    def last_turn_at_s(self) -> float:
+        """When the poll thread turned last, by the monotonic clock."""
+        return self._poll_state.last_turn_at_s
+
+    @property
+    def turns(self) -> Histogram:
+        """Counts the time from one turn to the next, in seconds."""
+        return self._poll_state.turns

@@ -1,0 +1,82 @@
+"""`QueueControls`: what operators order of one queue in this process, and what other threads ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..schemas import Contract, Decoder
+from ..schemas.job_events import JobEvent
+from .gates.pauses import Pause, Pauses
+from .limits.limits import Limits
+from .partitions.assignments import Assignments
+from .polling.dispatch import Dispatch
+from .settling.event_publisher import EventPublisher
+
+
+class QueueControls:
+    """Called from any thread.
+
+    Attributes:
+        queue: its name.
+        pauses: all its pauses, for those who order them.
+        limits: its limits, for those who order them.
+    """
+
+    def __init__(
+        self,
+        queue: str,
+        pauses: Pauses,
+        limits: Limits,
+        *,
+        dispatch: Dispatch,
+        decoder: Decoder,
+        events: EventPublisher,
+        assignments: Assignments,
+    ) -> None:
+        self.queue, self.pauses, self.limits = queue, pauses, limits
+        self._dispatch = dispatch
+        self._decoder = decoder
+        self._events = events
+        self._assignments = assignments
+
+    def pause(self, job_type: str | None, key: bytes | None) -> None:
+        """Let the queue's jobs wait, or those of a type or key."""
+        self.pauses.begin(Pause(self.queue, job_type, key))
+
+    def resume(self, job_type: str | None, key: bytes | None) -> None:
+        """End a pause."""
+        self.pauses.end(Pause(self.queue, job_type, key))
+
+    @property
+    def standing_pauses(self) -> tuple[Pause, ...]:
+        """The pauses that stand."""
+        return self.pauses.standing
+
+    def end_cancelled(self, *, aside_too: bool = False) -> int:
+        """Let the jobs at gates go on for which a cancel stands, and end those that run.
+
+        Args:
+            aside_too: whether jobs that wait aside are to be looked at as well, which reads them again.
+
+        Returns:
+            How many run.
+        """
+        return self._dispatch.end_cancelled(aside_too=aside_too)
+
+    def excuse_failures(self) -> None:
+        """From now on, a job whose run fails is interrupted, at no attempt's cost; called amid any line."""
+        self._dispatch.excuse_failures()
+
+    def note_order(self, contracts: Iterable[Contract]) -> None:
+        """Note that these contracts come after the versions that the schema store knows by now."""
+        for contract in contracts:
+            self._decoder.note_order(contract)
+
+    def publish(self, event: JobEvent) -> None:
+        """Publish an event that is of no job."""
+        self._events.publish(event)
+
+    @property
+    def owns_first_partition(self) -> bool:
+        """Whether the first partition of the queue is this process's."""
+        return 0 in self._assignments.main_partitions

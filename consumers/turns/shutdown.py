@@ -1,0 +1,115 @@
+"""`Shutdown`: ends the work on one queue, so that what has ended is settled and committed before the worker leaves."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+from .. import log_keys
+from ..polling.poll_thread_state import PollThreadState
+from .fetching import Fetching
+from .owned_partitions import OwnedPartitions
+from .threads import WorkerThreads
+
+_LOGGER = logging.getLogger("stoker.worker")
+
+SETTLE_AT_STOP: Final = timedelta(seconds=10)
+LEAVE_S: Final = 10.0
+LEAVE_NOW_S: Final = 1.0
+EVENTS_AT_STOP_S: Final = 1.0
+"""How long the last events may take to be confirmed, once the group is left."""
+
+
+class Shutdown:
+    """Asked for by any thread, and done by the poll thread.
+
+    Args:
+        grace: how long running jobs may go on.
+        wake: ends a wait of the poll thread for settled records.
+        close_events: publishes the last events; it takes how many seconds their confirmations may take.
+    """
+
+    def __init__(
+        self,
+        poll_state: PollThreadState,
+        grace: timedelta,
+        *,
+        partitions: OwnedPartitions,
+        fetching: Fetching,
+        threads: WorkerThreads,
+        wake: Callable[[], None],
+        close_events: Callable[[float], None],
+    ) -> None:
+        self._poll_state = poll_state
+        self._grace_s = grace.total_seconds()
+        self._partitions = partitions
+        self._fetching = fetching
+        self._threads = threads
+        self._wake = wake
+        self._close_events = close_events
+
+    def ask(self) -> None:
+        """Have the poll thread begin it with its next turn."""
+        self._poll_state.is_stopping.set()
+        self._threads.stop_preparing()
+        self._wake()
+
+    def ask_now(self) -> None:
+        """Have it begun without waiting for running jobs; they will be delivered again."""
+        self._poll_state.is_stopping_now.set()
+        self.ask()
+
+    def run(self) -> None:
+        """Stop taking, let running jobs end within the grace, settle and commit what ended, leave the group."""
+        self._poll_state.is_stopping.set()
+        self._threads.stop_restoring()
+        self._poll_state.leave_at_s = time.monotonic() + self._grace_s
+        try:
+            self._partitions.begin_to_leave()
+            self._await_running()
+        finally:  # even if the consumer has failed: what has ended is settled
+            self._threads.stop_jobs(timedelta(0) if self._is_at_once else SETTLE_AT_STOP)
+            self._leave_in_time()
+            self._close_events(0.0 if self._is_at_once else EVENTS_AT_STOP_S)
+
+    @property
+    def _is_at_once(self) -> bool:
+        return self._poll_state.is_stopping_now.is_set()
+
+    def _await_running(self) -> None:
+        """Go on polling, so that the partitions stay ours while their last jobs run, and are settled where they can."""
+        while self._has_hope() and self._threads.crashed is None and not self._poll_state.is_out_of_time:
+            self._fetching.last_turn()
+            self._partitions.last_turn()
+
+    def _has_hope(self) -> bool:
+        """Whether there are jobs that may still end and be settled, without a person's help."""
+        return self._partitions.in_flight > self._threads.stranded
+
+    def _leave_in_time(self) -> None:
+        """Commit and leave the group, but do not wait for brokers that do not answer: nothing is lost without it."""
+        self._poll_state.leave_at_s = 0.0
+        queue = self._partitions.queue_name
+        leaving = threading.Thread(target=self._leave, name=f"stoker-leave-{queue}", daemon=True)
+        leaving.start()
+        within_s = LEAVE_NOW_S if self._is_at_once else LEAVE_S
+        leaving.join(within_s)
+        if leaving.is_alive():
+            _LOGGER.warning(
+                "queue %r: the brokers did not answer within %g s; the worker ends without a last commit. Jobs that "
+                "ended since the one before are delivered again, and skipped", queue, within_s,
+                extra={log_keys.QUEUE: queue},
+            )  # fmt: skip
+
+    def _leave(self) -> None:
+        queue, left = self._partitions.queue_name, self._partitions.leave()
+        if left:
+            _LOGGER.warning(
+                "queue %r: %d jobs did not end within the grace; they cost no attempt and are delivered again. Raise "
+                "--grace if they need longer", queue, left,
+                extra={log_keys.QUEUE: queue, log_keys.COUNT: left},
+            )  # fmt: skip

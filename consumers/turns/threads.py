@@ -1,0 +1,75 @@
+"""`WorkerThreads`: the threads of one queue's worker beside its poll thread: those of jobs, and those that prepare."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ..followers.late_jobs import LateJobs
+from ..followers.readiness import FollowerReadiness
+from ..group.rights_watch import RightsWatch
+from ..partitions.restore_thread import Restoring
+from ..polling.dispatch import Dispatch
+from ..settling.settle import Settler
+
+
+class WorkerThreads:
+    """Started and stopped by the poll thread, but for `stop_preparing`.
+
+    `dispatch` has the threads that run jobs, and starts and stops that of `settler`. `late` writes followers of late
+    jobs. The others prepare: `restoring` reads what partitions begin with, `rights` asks for the worker's rights,
+    `followers` makes ready to write followers.
+    """
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        settler: Settler,
+        late: LateJobs,
+        *,
+        restoring: Restoring,
+        rights: RightsWatch,
+        followers: FollowerReadiness,
+    ) -> None:
+        self._dispatch = dispatch
+        self._settler = settler
+        self._late = late
+        self._restoring = restoring
+        self._rights = rights
+        self._followers = followers
+
+    def start(self) -> None:
+        """Start them; two begin when they are first needed: that which restores, and that which asks for rights."""
+        self._dispatch.start()
+        self._followers.start()
+        self._late.start()
+
+    @property
+    def crashed(self) -> BaseException | None:
+        """Why one of them has ended; None while all go on."""
+        return (
+            self._dispatch.crashed
+            or self._settler.crashed
+            or self._restoring.crashed
+            or self._followers.crashed
+            or self._late.crashed
+        )
+
+    @property
+    def stranded(self) -> int:
+        """How many outcomes cannot be written until a person fixes something."""
+        return self._settler.stranded
+
+    def stop_preparing(self) -> None:
+        """Prepare nothing any more; called from any thread."""
+        self._restoring.stop()
+        self._rights.stop()
+        self._followers.stop()
+
+    def stop_restoring(self) -> None:
+        """Restore no more partitions."""
+        self._restoring.stop()
+
+    def stop_jobs(self, settle_within: timedelta) -> None:
+        """Cut short what still runs, settle what has ended, and write the last followers of late jobs."""
+        self._dispatch.stop(settle_within)
+        self._late.stop()
