@@ -8,6 +8,7 @@ from functools import partial
 from ..backlog.rereader import SWEEP_OPTIONS, Rereader
 from ..carrying.carrier import Carrier, CarryingClients
 from ..carrying.old_offsets import OldOffsets
+from ..declared_intake import DeclaredIntake, IntakeParts, make_intake
 from ..group.connection import GroupConnection
 from ..group.member import GroupMember
 from ..group.membership import Membership, view_group
@@ -17,7 +18,6 @@ from ..partitions.counterparts import find_missing
 from ..partitions.restore_thread import Restoring
 from ..polling.dispatch import Dispatch
 from ..polling.grace import Grace
-from ..polling.intake import Intake
 from ..polling.rebalance import Rebalance
 from ..polling.tier_reader import PriorityReaders, TierReader
 from ..records.source import Priority
@@ -38,7 +38,7 @@ class GroupParts:
     rebalance: Rebalance
     membership: Membership
     member: GroupMember
-    intake: Intake
+    intake: DeclaredIntake
 
     def close_readers(self) -> None:
         """Disconnect all consumers but the group's."""
@@ -79,14 +79,16 @@ def make_group(
         rights=partitions.rights,
         membership=membership,
     )
-    intake = Intake(
-        assignments,
-        polling.backpressure,
-        dispatch,
-        rebalance,
-        member.note_error,
-        carrier=carrier,
-        instruments=context.instruments,
+    intake = make_intake(
+        IntakeParts(
+            assignments=assignments,
+            backpressure=polling.backpressure,
+            dispatch=dispatch,
+            rebalance=rebalance,
+            carrier=carrier,
+            on_error=member.note_error,
+            instruments=context.instruments,
+        )
     )
     return GroupParts(
         restoring=restoring,

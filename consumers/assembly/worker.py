@@ -53,7 +53,7 @@ def make_worker(
         reports=Reports(inspection.overview, inspection.holdups, inspection.waiting_counts),
         events=settling.events,
         lag=inspection.lag,
-        look_ahead=None if context.queue.fairness is None else LookAhead(group.intake, inspection.lag),
+        look_ahead=None if group.intake.floods is None else LookAhead(group.intake.floods, inspection.lag),
     )
     shutdown = Shutdown(
         polling.poll_state,

@@ -78,7 +78,7 @@ class QueueMetrics:
         self._commits = partitions.commits
         self._settler, self._events = settling.settler, settling.events
         self._runners, self._limits = running.dispatch.runners, running.limits
-        self._intake, self._rebalance = group.intake, group.rebalance
+        self._intake, self._rebalance = group.intake.arriving, group.rebalance
         self._overview, self._waiting_counts = inspection.overview, inspection.waiting_counts
         self._figures = JobFigures(self._name, context.job_type_names)
         self._growth = Growth()

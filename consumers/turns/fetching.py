@@ -10,11 +10,11 @@ from typing import Final
 
 from confluent_kafka import Message
 
+from ..declared_intake import DeclaredIntake
 from ..group.member import GroupMember
 from ..partitions.commits import Commits
 from ..polling.backpressure import Backpressure
 from ..polling.dispatch import Dispatch
-from ..polling.intake import Intake
 from ..polling.tier_reader import TierReader
 
 FETCH_LIMIT: Final = 1_000
@@ -34,7 +34,7 @@ class Fetching:
         self,
         member: GroupMember,
         tiers: TierReader,
-        intake: Intake,
+        intake: DeclaredIntake,
         *,
         backpressure: Backpressure,
         dispatch: Dispatch,
@@ -42,7 +42,7 @@ class Fetching:
     ) -> None:
         self._member = member
         self._tiers, self._priorities = tiers, tiers.priorities
-        self._intake = intake
+        self._intake, self._due, self._reread = intake.arriving, intake.due, intake.reread
         self._backpressure = backpressure
         self._dispatch = dispatch
         self._commits = commits
@@ -51,8 +51,8 @@ class Fetching:
     def turn(self) -> None:
         """Take what is due, then what can be fetched; wait a moment where there is neither."""
         self._take_priorities()
-        self._intake.take_due()
-        self._intake.reread()
+        self._due.take()
+        self._reread.turn()
         self._take_priorities()  # again: what was read above may have taken a while
         has_more = self._take_delayed()
         if self._backpressure.may_fetch():
@@ -66,7 +66,7 @@ class Fetching:
 
     def _rest(self) -> None:
         """Wait for room. What lanes wait for is read again turn by turn, and may be all that there is to do."""
-        within_s = REREAD_TIMEOUT_S if self._intake.is_rereading else SHORT_POLL_TIMEOUT_S
+        within_s = REREAD_TIMEOUT_S if self._reread.is_busy else SHORT_POLL_TIMEOUT_S
         self._backpressure.rest(self._member.consumer, within_s)
         if self._backpressure.is_paused:
             self._intake.take(self._fetch(within_s))
@@ -74,7 +74,7 @@ class Fetching:
     def _poll_timeout_s(self) -> float:
         calendar, dispatch = self._backpressure.calendar, self._dispatch
         due_at_s = min(filter(None, (calendar.next_due_at_s, dispatch.gates.next_at_s)), default=None)
-        if self._intake.is_rereading:
+        if self._reread.is_busy:
             return REREAD_TIMEOUT_S
         if dispatch.lanes.backlog:
             return BACKLOG_TIMEOUT_S  # what a lane wants does not end a poll

@@ -25,6 +25,7 @@ from simulation.virtual_time import CLOCK
 from stoker.consumers.backlog.rereader import Rereader
 from stoker.consumers.backlog.tenant_lines import TenantLines
 from stoker.consumers.carrying.carrier import Carrier, CarryingClients
+from stoker.consumers.declared_intake import IntakeParts, make_intake
 from stoker.consumers.fairness.fair_runners import FairRunners
 from stoker.consumers.fairness.read_ahead import ReadAhead
 from stoker.consumers.gates.gate import Closed
@@ -48,7 +49,6 @@ from stoker.consumers.polling.completion import Completion
 from stoker.consumers.polling.dispatch import Dispatch
 from stoker.consumers.polling.due_times import longest_wait_s
 from stoker.consumers.polling.ended_cancels import EndedCancels
-from stoker.consumers.polling.intake import Intake
 from stoker.consumers.polling.rebalance import Rebalance
 from stoker.consumers.polling.settled import SettledBatches, note_ended_orders, tell_instruments
 from stoker.consumers.polling.tier_reader import PriorityReaders, TierReader
@@ -281,15 +281,18 @@ class SimProcess:
             tiers=self.tiers,
             carrier=self.carrier,
         )
-        self.intake = Intake(
-            self.assignments,
-            self.backpressure,
-            self.dispatch,
-            self.rebalance,
-            _refuse,
-            carrier=self.carrier,
-            instruments=instruments,
+        intake = make_intake(
+            IntakeParts(
+                assignments=self.assignments,
+                backpressure=self.backpressure,
+                dispatch=self.dispatch,
+                rebalance=self.rebalance,
+                carrier=self.carrier,
+                on_error=_refuse,
+                instruments=instruments,
+            )
         )
+        self.intake, self.due_records, self.reread_records = intake.arriving, intake.due, intake.reread
         self.failed = SettlementBatch()
         self.orders: SimOrders | None = None
         self.orders = None if self.control is None else self._take_orders(self.control)
@@ -414,11 +417,11 @@ class SimProcess:
 
     def take_due(self) -> None:
         """Take held records that are due."""
-        self.intake.take_due()
+        self.due_records.take()
 
     def reread(self) -> None:
         """Bring back records that lanes want."""
-        self.intake.reread()
+        self.reread_records.turn()
 
     def revoke(self, taken: list[TopicPartition], wait_ended: Callable[[list[Assignment]], None]) -> None:
         """Give partitions back in order."""

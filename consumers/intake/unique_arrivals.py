@@ -9,23 +9,24 @@ from typing import Final
 from confluent_kafka import KafkaError, Message
 
 from ..partitions.assignments import Assignments
+from ..polling.calendar import Calendar
 from ..records.assignment import Assignment
 from ..records.record import Record
 from ..unique.unique_jobs import UniqueJobs
-from .calendar import Calendar
+from .intake import Filter
 
 END_MARGIN_MS: Final = 5_000
 """A record that arrives after the end of the log was seen is later by this than one before, by the brokers' clock."""
 
 
-class UniqueArrivals:
+class UniqueArrivals(Filter):
     """The arrivals of jobs in one queue that has unique ones; owned by the poll thread."""
 
     def __init__(self, assignments: Assignments, calendar: Calendar) -> None:
         self._assignments, self._calendar = assignments, calendar
         self._reads_jobs = any(unique.replaces for unique in assignments.queue.unique.values())
 
-    def noted(self, messages: Iterable[Message]) -> Iterator[Message]:
+    def let_pass(self, messages: Iterable[Message]) -> Iterator[Message]:
         """Pass messages on, and note those that were published, and those of the carried topic."""
         for message in messages:
             assignment = self._assignments.find_running(message.topic(), message.partition())

@@ -7,9 +7,9 @@ from typing import Final
 
 from confluent_kafka import Message
 
+from ..polling.calendar import Calendar, Wanted
 from ..records.assignment import Assignment
 from ..records.record import Record
-from .calendar import Calendar, Wanted
 
 AT_ONCE: Final = 5_000
 """Records that are read, and held where they are cancelled, at a time: some megabytes."""

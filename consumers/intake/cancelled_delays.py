@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from confluent_kafka import Message
 
+from ..polling.calendar import Calendar, Wanted
 from ..records.assignment import Assignment, Place
 from ..records.cancels import NO_CANCELS, Cancels
 from ..records.record import Record
-from .calendar import Calendar, Wanted
 from .delay_sweep import DelaySweep
+from .reread_records import Found, Requester
 
 LOOKED_AT: Final = 1_000
 """Records in a turn of the poll thread; some 6 ms."""
 
 
-class CancelledDelays:
+class CancelledDelays(Requester):
     """Looks at the records that come, and with each new cancel at those that the calendar has in memory.
 
     What the calendar knows by its offset alone is looked at for filters, of which each may mean all of it. Jobs that
@@ -48,11 +49,26 @@ class CancelledDelays:
             return False
         return self._calendar.note_gone(assignment, message.offset() or 0)
 
-    def note_gone(self, gone: Iterable[Place]) -> None:
-        """Note that records cannot be read again."""
+    def take_reread(self, found: Found) -> Sequence[Record]:
+        """Look at those that were wanted for that, and take out those that are not to wait in the calendar any more."""
+        cancelled: list[Record] = []
+        left: list[tuple[Assignment, Message]] = []
+        for assignment, message in found.left:
+            if self.looks_at(assignment, message):
+                found.looked_at.add((assignment, message.offset() or 0))
+            if self.takes(assignment, message):
+                cancelled.append(Record(message, assignment))
+            else:
+                left.append((assignment, message))
+        found.left = left
+        return cancelled
+
+    def note_gone(self, gone: Collection[Place]) -> Collection[Place]:
+        """Note that records cannot be read again; the calendar finds that out itself."""
         if self._sweep:
             for place in gone:
                 self._sweep.note_gone(*place)
+        return ()
 
     def take_wanted(self) -> Wanted:
         """The records that are to be read again now, to be looked at."""

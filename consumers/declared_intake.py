@@ -1,0 +1,161 @@
+"""`make_intake`: what looks at arriving records, brings delayed ones forward, and wants records read again.
+
+Each feature is a class in a file of its own, in `intake/`, and has a line here for each thing that it does. The order
+of the lines is the order in which they are asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from .carrying.carrier import Carrier
+from .instruments.instruments import NO_INSTRUMENTS, Instruments
+from .intake.cancelled_delays import CancelledDelays
+from .intake.carried_records import CarriedRecords
+from .intake.completed_records import CompletedRecords
+from .intake.delayed_records import DelayedRecords
+from .intake.due_records import DueRecords
+from .intake.floods import ROOM_SHARE, Floods
+from .intake.handover import Handover
+from .intake.intake import Arrivals, Intake, OnError, Way
+from .intake.lane_records import LaneRecords
+from .intake.reread_records import RereadRecords
+from .intake.rescheduled_delays import RescheduledDelays
+from .intake.unique_arrivals import UniqueArrivals
+from .partitions.assignments import Assignments
+from .polling.backpressure import Backpressure
+from .polling.dispatch import Dispatch
+from .polling.rebalance import Rebalance
+from .records.record import Record
+from .records.source import Carried, Delay, Main, Priority, Source, Tier, sources_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeParts:
+    """The parts that the intake of a queue and its features are made of."""
+
+    assignments: Assignments
+    backpressure: Backpressure
+    dispatch: Dispatch
+    rebalance: Rebalance
+    carrier: Carrier
+    on_error: OnError
+    instruments: Instruments = NO_INSTRUMENTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredIntake:
+    """The intake of one queue.
+
+    Attributes:
+        arriving: the records that were fetched.
+        due: the delayed records that wait no more.
+        reread: the records that were known by their offsets.
+        floods: the tenants with very many records; None where tenants share nothing.
+    """
+
+    arriving: Intake
+    due: DueRecords
+    reread: RereadRecords
+    floods: Floods | None
+
+
+def make_intake(parts: IntakeParts) -> DeclaredIntake:
+    """Make the intake of a queue, with the features that it declares."""
+    features = _Features(parts)
+    return DeclaredIntake(
+        arriving=Intake(
+            parts.assignments, parts.rebalance, features.handover, parts.on_error, _arrivals(parts, features)
+        ),
+        due=_due_records(parts, features),
+        reread=_reread_records(parts, features),
+        floods=next(iter(features.floods), None),
+    )
+
+
+class _Features:
+    """The features of a queue that have to do with its intake; of those that not each queue has, one or none."""
+
+    def __init__(self, parts: IntakeParts) -> None:
+        assignments, backpressure, dispatch = parts.assignments, parts.backpressure, parts.dispatch
+        calendar = backpressure.calendar
+        self.handover = Handover(dispatch.lanes, backpressure, parts.instruments)
+        self.unique = [UniqueArrivals(assignments, calendar)] if assignments.queue.unique else []
+        self.floods = _floods(parts, self.handover)
+        self.rescheduled = RescheduledDelays(calendar, assignments)
+        self.cancelled = CancelledDelays(calendar, dispatch.cancels, dispatch.queue)
+        self.delayed = DelayedRecords(
+            calendar,
+            backpressure,
+            ends_wait=(*(one.is_replaced for one in self.unique), self.cancelled.has),
+            room_share=ROOM_SHARE if self.floods else 1,
+        )
+        put_behind = [one.put_behind for one in self.floods]
+        self.carried = CarriedRecords(parts.carrier, assignments, self.handover, put_behind=put_behind)
+        self.lanes = LaneRecords(dispatch, backpressure, self.handover)
+
+
+def _floods(parts: IntakeParts, handover: Handover) -> list[Floods]:
+    fair, ahead = parts.dispatch.fair, parts.dispatch.read_ahead
+    if fair is None or ahead is None:
+        return []
+    return [Floods(ahead, fair, parts.assignments, parts.dispatch.lanes, parts.carrier.rereader, handover)]
+
+
+def _arrivals(parts: IntakeParts, features: _Features) -> Arrivals:
+    """Name all that looks at records as they arrive."""
+    return Arrivals(
+        in_step=features.carried.in_step,
+        filters=(CompletedRecords(parts.assignments), *features.unique, *features.floods),
+        claimants=(*features.floods, features.lanes),
+        ways=_ways(parts, features),
+    )
+
+
+def _ways(parts: IntakeParts, features: _Features) -> Mapping[str, Way]:
+    return {topic: _way_of(source, features) for topic, source in sources_of(parts.assignments.queue).items()}
+
+
+def _way_of(source: Source, features: _Features) -> Way:
+    """Find the function that takes the records of a source; of the main topic, it takes those that nobody claims."""
+    match source:
+        case Main() | Priority():
+            return Record
+        case Tier() | Delay():
+            return features.delayed.take
+        case Carried():
+            return features.carried.take
+        case _:
+            assert_never(source)
+
+
+def _due_records(parts: IntakeParts, features: _Features) -> DueRecords:
+    """Name all that brings delayed records forward, and all that gives those that wait no more."""
+    return DueRecords(
+        parts.dispatch.gates,
+        features.handover,
+        forward=(features.rescheduled.bring_forward, *(one.bring_forward for one in features.unique)),
+        releases=(
+            features.delayed.pop_due,
+            lambda: features.cancelled.turn(parts.backpressure.room) if features.cancelled else (),
+        ),
+    )
+
+
+def _reread_records(parts: IntakeParts, features: _Features) -> RereadRecords:
+    """Name all that moves lanes, and all that wants records read again; lanes take those that are left."""
+    return RereadRecords(
+        parts.carrier.rereader,
+        features.handover,
+        parts.rebalance,
+        moves=(
+            features.carried.turn,
+            features.lanes.set_aside,
+            *(one.turn for one in features.floods),
+            features.lanes.wake,
+        ),
+        requesters=(features.carried, features.cancelled, features.delayed, *features.floods, features.lanes),
+        lost=[one.note_gone for one in features.unique],
+    )

@@ -1,0 +1,72 @@
+"""`DelayedRecords`: what the calendar needs of the intake: records that come, are due, and are read again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
+
+from confluent_kafka import Message
+
+from ..polling.backpressure import Backpressure
+from ..polling.calendar import Calendar, Wanted
+from ..records.assignment import Assignment, Place
+from ..records.record import Record
+from .reread_records import Found, Requester
+
+DUE_AT_ONCE: Final = 1_000
+"""Jobs due at one moment that are taken at a time: the first ones run while the poll thread takes the others."""
+EndsWait = Callable[[Message, Assignment], bool]
+"""Whether a delayed record that comes is not to wait until it is due, since it ends at once."""
+
+
+class DelayedRecords(Requester):
+    """The delayed records of one queue at its intake; owned by the poll thread."""
+
+    def __init__(
+        self, calendar: Calendar, backpressure: Backpressure, *, ends_wait: Sequence[EndsWait] = (), room_share: int = 1
+    ) -> None:
+        """Begin without records.
+
+        Args:
+            ends_wait: asked in their order for each record that comes, until one says so.
+            room_share: jobs that are due take so small a part of the room: a half is 2.
+        """
+        self._calendar = calendar
+        self._backpressure = backpressure
+        self._ends_wait = tuple(ends_wait)
+        self._room_share = room_share
+
+    def take(self, message: Message, assignment: Assignment) -> Record | None:
+        """Let a record wait in the calendar, or give it, if it is not to wait."""
+        for ends_wait in self._ends_wait:
+            if ends_wait(message, assignment):
+                return Record(message, assignment)
+        self._calendar.add(message, assignment)
+        return None
+
+    def pop_due(self) -> Sequence[Record]:
+        """Take those out whose time has come, as far as there is room."""
+        room = self._backpressure.due_room // self._room_share
+        return self._calendar.pop_due(time.time(), min(DUE_AT_ONCE, room))
+
+    # ---- read again
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether records that are being read again may be due soon."""
+        return self._calendar.is_pressed
+
+    def take_wanted(self) -> Wanted:
+        """The next ones that are to be in memory."""
+        return self._calendar.take_wanted()
+
+    def take_reread(self, found: Found) -> Sequence[Record]:
+        """Let those wait on that the calendar wanted; it does not take a due one that its lane wanted."""
+        take = self._calendar.take_reread
+        found.left = [(a, message) for a, message in found.left if not (a.source.is_delayed and take(a, message))]
+        return ()
+
+    def note_gone(self, gone: Collection[Place]) -> Collection[Place]:
+        """Wait for these no more."""
+        return [place for place in gone if self._calendar.note_gone(*place)]

@@ -1,0 +1,40 @@
+"""`DueRecords`: gives delayed records to their lanes whose time has come, or that wait no more for another reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..gates.gate_row import GateRow
+from ..records.record import Record
+from .handover import Handover
+
+BringForward = Callable[[], None]
+"""Has the calendar read records again that are to be looked at before their time."""
+Release = Callable[[], Sequence[Record]]
+"""Gives records that wait no more, as many as there is room for."""
+
+
+class DueRecords:
+    """The delayed records of one queue that are to run; owned by the poll thread."""
+
+    def __init__(
+        self, gates: GateRow, handover: Handover, forward: Sequence[BringForward], releases: Sequence[Release]
+    ) -> None:
+        """Begin without records.
+
+        Args:
+            forward: called in their order in each turn, before anything is released.
+            releases: asked in their order; what each gives is in its lane before the next one is asked.
+        """
+        self._gates = gates
+        self._handover = handover
+        self._forward = tuple(forward)
+        self._releases = tuple(releases)
+
+    def take(self) -> None:
+        """Take the delayed records whose time has come, or that are cancelled; ask again for those at the gates."""
+        self._gates.ask_again()
+        for bring_forward in self._forward:
+            bring_forward()
+        for release in self._releases:
+            self._handover.start(release())

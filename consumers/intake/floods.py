@@ -1,0 +1,125 @@
+"""`Floods`: what reading ahead of tenants needs of the intake: records that are left out, looked at, and come back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from confluent_kafka import Message
+
+from ..backlog.rereader import Rereader
+from ..backlog.tenant_lines import line_of
+from ..fairness.fair_runners import FairRunners
+from ..fairness.read_ahead import ReadAhead
+from ..ordering.lanes import Lanes
+from ..partitions.assignments import Assignments
+from ..records.assignment import Assignment
+from ..records.record import Record
+from .handover import Handover
+from .intake import ALWAYS, Claimant, Filter
+from .reread_records import Found, Requester
+
+ROOM_SHARE: Final = 2
+"""Where tenants share the runners, jobs that are due leave half of the room for all others."""
+
+
+class Floods(Filter, Claimant, Requester):
+    """The floods of one queue at its intake, where tenants share its runners; owned by the poll thread."""
+
+    asked_while = ALWAYS
+
+    def __init__(
+        self,
+        ahead: ReadAhead,
+        fair: FairRunners,
+        assignments: Assignments,
+        lanes: Lanes,
+        rereader: Rereader,
+        handover: Handover,
+    ) -> None:
+        self._ahead = ahead
+        self._fair = fair
+        self._assignments = assignments
+        self._lanes = lanes
+        self._rereader = rereader
+        self._handover = handover
+
+    def look_ahead(self, ends: Mapping[Assignment, int], lag: int) -> None:
+        """Decide whether floods are passed, and whether they are held back meanwhile; called now and then.
+
+        Args:
+            ends: {assignment of the main topic: the end of its partition}, as far as they are known.
+            lag: how many records have no outcome, as far as these are known.
+        """
+        ahead, fair = self._ahead, self._fair
+        ahead.note_lag(lag, sum(max(0, end - assignment.progress.position) for assignment, end in ends.items()))
+        for assignment, offsets in ahead.places_to_look_at(ends).items():
+            self._rereader.want(assignment, offsets)
+        if ahead.is_holding != fair.is_held:
+            fair.hold(ahead.is_holding)
+
+    def turn(self) -> None:
+        """Bring records back that others gave way to, and want the next ones of tenants that have few in memory."""
+        self._take_from_lines()
+        self._ahead.want()
+        if self._fair.is_held:
+            self._fair.turn()
+
+    # ---- as records arrive
+
+    @property
+    def has_batches(self) -> bool:
+        """It has them: records that are left out go to their lines at the end of each."""
+        return True
+
+    @property
+    def is_on(self) -> bool:
+        """Whether any tenant has records aside."""
+        return self._ahead.is_passing
+
+    def let_pass(self, messages: Iterable[Message]) -> Iterator[Message]:
+        """Take the records of tenants that have others aside, and yield the rest."""
+        return self._ahead.past_floods(messages, self._assignments.find_running)
+
+    def claims(self, message: Message, assignment: Assignment) -> bool:
+        """Put a record aside whose tenant has more in memory than its share."""
+        return self._ahead.leaves_out(message, assignment)
+
+    def end_batch(self) -> None:
+        """Put aside what was left out."""
+        self._ahead.end()
+
+    def forget_replaced(self) -> None:
+        """Forget what was left out of assignments that have ended meanwhile."""
+        self._ahead.forget_replaced()
+
+    def put_behind(self, copy: Record) -> bool:
+        """Put a copy that takes no record's place aside behind others of its tenant; False where none are in a line.
+
+        It may be the second copy of its record. Where the first one is in the line, earlier jobs of its key may be too.
+        """
+        line, lines = line_of(copy.tenant), self._lanes.lines
+        has_others = line in lines
+        if has_others:
+            lines.put(line, copy.assignment, [copy.offset])
+        return has_others
+
+    # ---- read again
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether floods are passed: those behind them wait."""
+        return self._ahead.is_passing
+
+    def take_reread(self, found: Found) -> Sequence[Record]:
+        """Look at those that were wanted for that, and take none."""
+        looks_at = self._ahead.looks_at
+        found.looked_at.update((a, message.offset() or 0) for a, message in found.left if looks_at(message, a))
+        return ()
+
+    def end_reread(self) -> None:
+        """Bring records to their lanes that were aside for their tenant."""
+        self._take_from_lines()
+
+    def _take_from_lines(self) -> None:
+        self._handover.start_counted(self._lanes.lines.take_back())

@@ -1,0 +1,61 @@
+"""`Handover`: gives records to their lanes, and counts them while they are in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from ..instruments.instruments import NO_INSTRUMENTS, Instruments
+from ..ordering.lanes import Lanes
+from ..polling.backpressure import Backpressure
+from ..records.record import Record
+
+
+class Handover:
+    """Between the intake and the lanes of one queue; owned by the poll thread."""
+
+    def __init__(self, lanes: Lanes, backpressure: Backpressure, instruments: Instruments = NO_INSTRUMENTS) -> None:
+        self._lanes = lanes
+        self._backpressure = backpressure
+        self._instruments = instruments
+
+    def start(self, records: Sequence[Record]) -> None:
+        """Give records to their lanes, if there are any."""
+        if records:
+            self._count_in(records)
+            aside = self._lanes.add(records)
+            if aside:
+                self._backpressure.end(aside)
+
+    def start_counted(self, records: Sequence[Record]) -> None:
+        """Give records to their lanes that are counted by now, if there are any."""
+        if records:
+            self._backpressure.end(self._lanes.add(records))
+
+    def bring_back(self, wanted: list[Record], looked_at: list[Record]) -> None:
+        """Give records back to the lanes that want them, as they were read again.
+
+        Args:
+            looked_at: those that were read for a look alone; by now a lane may want one of them, too.
+        """
+        if wanted:
+            self._count_in(wanted)
+        if looked_at:
+            self._backpressure.begin(looked_at)
+        if wanted or looked_at:
+            self._backpressure.end(self._lanes.readd(wanted + looked_at))
+
+    def exchange(self, copy: Record, left: Collection[Record]) -> None:
+        """Count a copy that waits in memory in the place of records, which have left it."""
+        self._backpressure.begin([copy])
+        self._backpressure.end(left)
+
+    def leave(self, records: Collection[Record]) -> None:
+        """Count records no more that have left the memory, if there are any."""
+        if records:
+            self._backpressure.end(records)
+
+    def _count_in(self, records: Sequence[Record]) -> None:
+        """Note that these go to the lanes; at least one."""
+        self._backpressure.begin(records)
+        if self._instruments:
+            self._instruments.taken(records)

@@ -1,0 +1,74 @@
+"""`LaneRecords`: what lanes need of the intake: records behind those that are aside, and those that are read again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from confluent_kafka import Message
+
+from ..backlog.lane_backlog import LAST_MARK, offsets_by_assignment
+from ..polling.backpressure import Backpressure
+from ..polling.calendar import Wanted
+from ..polling.dispatch import Dispatch
+from ..records.assignment import Assignment, Place
+from ..records.record import Record
+from .handover import Handover
+from .intake import Claimant
+from .reread_records import Found, Requester
+
+
+class LaneRecords(Claimant, Requester):
+    """The lanes of one queue at its intake; owned by the poll thread."""
+
+    def __init__(self, dispatch: Dispatch, backpressure: Backpressure, handover: Handover) -> None:
+        self._dispatch = dispatch
+        self._lanes = lanes = dispatch.lanes
+        self._backpressure = backpressure
+        self._handover = handover
+        self._marks, self._add_unread = lanes.backlog.marks, lanes.add_unread
+        self.asked_while = lanes.backlog.slots
+
+    def claims(self, message: Message, assignment: Assignment) -> bool:
+        """Put a record aside where others of its key are: a backlog behind one key is passed at little cost."""
+        key = message.key()
+        if key is None or not self._marks[hash(key) & LAST_MARK]:
+            return False
+        return assignment.keeps_order and self._add_unread(key, assignment, message.offset() or 0)
+
+    # ---- lanes that leave the memory as a whole
+
+    def set_aside(self) -> None:
+        """Move lanes out of memory that gates hold back beyond their bound."""
+        self._handover.leave(self._dispatch.set_aside())
+
+    def wake(self) -> None:
+        """Take lanes back that gates hold back no more."""
+        if self._dispatch.gates.has_opened:
+            self._dispatch.wake(self._backpressure.room)
+
+    # ---- read again
+
+    @property
+    def has_wanted(self) -> bool:
+        """Whether lanes want records, or are to be taken back."""
+        return self._lanes.backlog.has_wanted or self._dispatch.gates.has_opened
+
+    def take_wanted(self) -> Wanted:
+        """The next records of lanes that have few in memory."""
+        return offsets_by_assignment(self._lanes.take_wanted())
+
+    def take_reread(self, found: Found) -> Sequence[Record]:
+        """Bring all that is left back to the lanes, which drop what they do not want."""
+        wanted: list[Record] = []
+        looked_at: list[Record] = []
+        for assignment, message in found.left:
+            record = Record(message, assignment)
+            is_looked_at = bool(found.looked_at) and (assignment, record.offset) in found.looked_at
+            (looked_at if is_looked_at else wanted).append(record)
+        found.left = []
+        self._handover.bring_back(wanted, looked_at)
+        return ()
+
+    def note_gone(self, gone: Collection[Place]) -> Collection[Place]:
+        """Let lanes go on without the records that they have waited for."""
+        return self._lanes.note_gone(gone)

@@ -1,0 +1,144 @@
+"""`RereadRecords`: has records read again that are known by their offsets, and gives each to those who want it."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from confluent_kafka import Message
+
+from .. import log_keys
+from ..backlog.rereader import READS_A_TURN, Rereader
+from ..polling.calendar import Wanted
+from ..polling.rebalance import Rebalance
+from ..records.assignment import Assignment, Place
+from ..records.record import Record
+from .handover import Handover
+
+_LOGGER = logging.getLogger("stoker.worker")
+
+PRESSED_READS: Final = 8 * READS_A_TURN
+"""In a turn, where records are to be due soon that are still being read: each turn waits for the interpreter."""
+Move = Callable[[], None]
+"""Moves lanes out of memory, or wants the next records of others."""
+NoteLost = Callable[[Collection[Place]], None]
+"""Takes the places of waiting records that were deleted from their topics, before they count as complete."""
+
+
+@dataclass(slots=True)
+class Found:
+    """The records that one turn has read again. A requester takes its own, and leaves the others to the next one.
+
+    Attributes:
+        left: the records that nobody has taken yet, each with the assignment that it was read for.
+        looked_at: the places of those that were read for a look alone, as far as known.
+    """
+
+    left: list[tuple[Assignment, Message]]
+    looked_at: set[Place] = field(default_factory=set)
+
+
+class Requester(Protocol):
+    """Wants records read again, and takes them back; owned by the poll thread.
+
+    A record is read once, however many requesters want it: one that needs no more than a look leaves it in its place.
+    """
+
+    @property
+    def has_wanted(self) -> bool:
+        """Whether something is wanted that cannot wait until fetching has waited for records."""
+        return False
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether more is to be read in a turn than usual: what is read may be late, or others wait behind it."""
+        return False
+
+    def take_wanted(self) -> Wanted:
+        """The records to be read again by now: {assignment: offsets}, each given once."""
+        return {}
+
+    def take_reread(self, found: Found) -> Sequence[Record]:
+        """Take what was wanted here; gives the records that are to go to their lanes by that, before others do."""
+        return ()
+
+    def end_reread(self) -> None:
+        """Note that all requesters have taken theirs."""
+        return
+
+    def note_gone(self, gone: Collection[Place]) -> Collection[Place]:
+        """Note that these places were deleted; gives those whose jobs are lost by that, since they waited here."""
+        return ()
+
+
+class RereadRecords:
+    """The records of one queue that are read again; owned by the poll thread."""
+
+    def __init__(
+        self,
+        rereader: Rereader,
+        handover: Handover,
+        rebalance: Rebalance,
+        *,
+        requesters: Sequence[Requester],
+        moves: Sequence[Move],
+        lost: Sequence[NoteLost],
+    ) -> None:
+        """Begin without records.
+
+        Args:
+            requesters: each takes of what was read what those before it have left. What the last one wants is asked
+                for first: lanes need theirs sooner than those who look ahead.
+            moves: called in their order in each turn, before anything is read.
+            lost: called in their order.
+        """
+        self._rereader = rereader
+        self._handover = handover
+        self._rebalance = rebalance
+        self._requesters = tuple(requesters)
+        self._moves = tuple(moves)
+        self._lost = tuple(lost)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether records that somebody wants are still to come."""
+        return self._rereader.is_busy or any(requester.has_wanted for requester in self._requesters)
+
+    def turn(self) -> None:
+        """Bring back the records that are wanted, as they were read again."""
+        for move in self._moves:
+            move()
+        for requester in reversed(self._requesters):
+            for assignment, offsets in requester.take_wanted().items():
+                self._rereader.want(assignment, offsets)
+        if self._rereader.is_busy:
+            self._read()
+
+    def _read(self) -> None:
+        is_pressed = any(requester.is_pressed for requester in self._requesters)
+        reread = self._rereader.turn(PRESSED_READS if is_pressed else READS_A_TURN)
+        found = Found(reread.found)
+        for requester in self._requesters:
+            self._handover.start(requester.take_reread(found))
+        for requester in self._requesters:
+            requester.end_reread()
+        if reread.gone:
+            self._note_gone(reread.gone)
+
+    def _note_gone(self, gone: Collection[Place]) -> None:
+        """Take the records for complete that waited and were deleted: nothing else ends them."""
+        lost = {place for requester in self._requesters for place in requester.note_gone(gone)}
+        for note_lost in self._lost:
+            note_lost(lost)
+        for assignment, offset in lost:
+            assignment.progress.complete(offset)
+            self._rebalance.note_gone(assignment)
+        by_topic = Counter(assignment.topic for assignment, _ in lost)
+        for topic, number in by_topic.items():
+            _LOGGER.error(
+                "%d jobs that waited are not in %s any more: its retention, or a person, has deleted them before they "
+                "could run. Raise the topic's retention", number, topic, extra={log_keys.COUNT: number},
+            )  # fmt: skip
