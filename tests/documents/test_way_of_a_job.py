@@ -171,3 +171,22 @@ def test_the_page_names_each_file_that_a_delayed_job_passes() -> None:
     stops = re.findall(r"^\d\. \*\*`([\w/]+\.py)`\*\*", way, re.MULTILINE)
     assert [path for path in passed if path in stops] == stops
     assert not set(passed) - set(re.findall(r"`([\w/]+\.py)", way))
+
+
+def test_the_page_names_what_a_feature_of_intake_may_be_where_it_is() -> None:
+    """Whoever adds one finds each protocol in the file that the page gives, and an example of it beside."""
+    part = section("Adding a part").split("\n### A feature of intake\n", 1)[1].split("\n### ", 1)[0]
+    rows = re.findall(r"^  \| [^|]+ \| [^|]+ `(\w+)` \(`(intake/\w+\.py)`\) \| ([^|]+) \|$", part, re.MULTILINE)
+    assert len(rows) == part.count("\n  | ") - 1  # the head of the table
+    folder = ROOT / "consumers/intake"
+    declared = (ROOT / "consumers/declared_intake.py").read_text(encoding="utf-8")
+    for name, path, examples in rows:
+        assert re.search(
+            rf"^(class {name}\(Protocol\)|{name} = )", (ROOT / "consumers" / path).read_text(), re.MULTILINE
+        )
+        for example in re.findall(r"`([\w.]+)`", examples):
+            if example.endswith(".py"):
+                assert (folder / example).is_file()
+                assert f"from .intake.{example.removesuffix('.py')} import" in declared
+            else:
+                assert example.split(".")[0] in declared
