@@ -10,9 +10,9 @@ import pytest
 
 from stoker.consumers.backlog.rereader import READS_A_TURN, SWEEP_OPTIONS
 from stoker.consumers.carrying import carrier
+from stoker.consumers.intake.reread_records import PRESSED_READS
 from stoker.consumers.kafka import clients
 from stoker.consumers.polling.calendar import BUDGET_BYTES
-from stoker.consumers.intake.reread_records import PRESSED_READS
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.done_jobs import MOST_WAITING
 from stoker.producers.control.log_reader import _READING
