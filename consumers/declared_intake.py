@@ -92,8 +92,7 @@ class _Features:
             ends_wait=(*(one.is_replaced for one in self.unique), self.cancelled.has),
             room_share=ROOM_SHARE if self.floods else 1,
         )
-        put_behind = [one.put_behind for one in self.floods]
-        self.carried = CarriedRecords(parts.carrier, assignments, self.handover, put_behind=put_behind)
+        self.carried = CarriedRecords(parts.carrier, assignments, self.handover)
         self.lanes = LaneRecords(dispatch, backpressure, self.handover)
 
 

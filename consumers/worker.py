@@ -41,6 +41,7 @@ from .errors import WorkerCrashed, WorkerInChild
 from .gates.pauses import Pause
 from .inspection.queue_inspection import QueueInspection
 from .inspection.snapshot import QueueSnapshot
+from .inspection.view import QueueView
 from .instruments.instrument import Instrument
 from .instruments.instruments import Instruments
 from .isolation import child_flag
@@ -109,7 +110,7 @@ class Worker:
         self._pipeline = pipeline
         self._cluster = cluster or ClusterSettings.from_environment()
         names = self.settings.queues or tuple(pipeline.queues)
-        self._queues: list[Queue] = [pipeline.find_queue(name) for name in names]
+        self._queues: list[Queue] = list(map(pipeline.find_queue, names))
         verify(pipeline, self._cluster, names, duty=Duty.WORKER)
         self._store = store or schema_store(pipeline, self._cluster)
         self._contracts = ContractCheck(pipeline, self._store, names)
@@ -117,10 +118,8 @@ class Worker:
         self._instruments = Instruments(instruments)
         self._cancels, self._reschedules = Cancels(), Reschedules()
         self._watch_failures = FailureWatch.of_pipeline(pipeline, self.settings.worker_id)
-        self._parts = [self._make_queue(queue) for queue in self._queues]
-        self._workers = [parts.worker for parts in self._parts]
-        self._controls = [parts.controls for parts in self._parts]
-        self._views = [parts.view for parts in self._parts]
+        self._parts = list(map(self._make_queue, self._queues))
+        self._workers, self._controls, self._views = _by_kind(self._parts)
         if self._contracts.is_checked:
             self._note_contracts()
         self._threads: list[threading.Thread] = []
@@ -396,6 +395,11 @@ class Worker:
             self._on_inspection(self.inspect())
         except Exception:  # what prints an inspection, such as into a closed pipe, must not end the worker
             _LOGGER.warning("the worker could not print its inspection; it goes on with its jobs", exc_info=True)
+
+
+def _by_kind(queues: Sequence[QueueParts]) -> tuple[list[QueueWorker], list[QueueControls], list[QueueView]]:
+    """Sort the parts of all queues that the worker calls."""
+    return [one.worker for one in queues], [one.controls for one in queues], [one.view for one in queues]
 
 
 def _metrics_of(parts: QueueParts) -> QueueMetrics:

@@ -68,7 +68,7 @@ def make_settling(context: QueueContext, assignments: Assignments, spans: RunSpa
 
 
 def _listeners(context: QueueContext, assignments: Assignments, spans: RunSpans | None) -> list[OnSettled]:
-    """What takes each settled batch, in this order, as far as it is there; orders may come at any time."""
+    """Find the listeners of settled batches, in their order; that of orders is there always, as one may come."""
     listeners: list[OnSettled] = []
     if spans is not None:
         listeners.append(spans.settled)

@@ -37,6 +37,7 @@ from ..records.assignment import Assignment, Place
 from ..records.record import Record
 from ..settling.outgoing import OutgoingRecord, produce
 from ..unique.arrival import arrival_of, identity_of, time_headers
+from .copies_aside import CopiesAside
 from .old_offsets import AgeSource, Offsets
 from .restored_jobs import RestoredJobs
 
@@ -89,8 +90,9 @@ class Carrier:
         self._assignments = assignments
         self._lanes = lanes
         self._gates = gates
+        self._aside = CopiesAside(lanes.backlog, lanes.lines)
         self.rereader = rereader
-        self.restored = RestoredJobs(queue.topic, lanes, gates)
+        self.restored = RestoredJobs(queue.topic, self._aside, gates)
         self._ages = clients.ages
         self._make_producer = clients.make_producer
         self._clock = clock
@@ -210,7 +212,7 @@ class Carrier:
         place = record.assignment, record.offset
         if record.fault is not None or not self._may_carry(record.assignment):
             return
-        if self._gates.keeps(place) or self._lanes.waits_aside(record):
+        if self._gates.keeps(place) or self._aside.has(record):
             self._usual_bytes += (record.size_bytes - self._usual_bytes) / 16
             self._written.add(place)
             self._unanswered.add(place)
@@ -284,7 +286,7 @@ class Carrier:
 
     def _replace(self, copy: Record, place: Place) -> list[Record] | None:
         """Let a copy wait in the place of its record; gives what has left the memory, None where that waits no more."""
-        if self._lanes.stand_in(copy, place):
+        if self._aside.stand_in(copy, place):
             return []
         left = self._gates.exchange(place, copy, lambda record: self._lanes.exchange(record, copy))
         return None if left is None else [left]

@@ -16,10 +16,10 @@ from confluent_kafka import Message
 
 from ..backlog.tenant_lines import line_of
 from ..gates.gate_row import GateRow
-from ..ordering.lanes import Lanes
 from ..partitions.carried import CarriedJobs, lane_hash_of, place_of
 from ..records.assignment import Assignment
 from ..records.record import Record
+from .copies_aside import CopiesAside
 
 
 class RestoredJobs:
@@ -28,9 +28,9 @@ class RestoredJobs:
     Falsy where there are none.
     """
 
-    def __init__(self, main_topic: str, lanes: Lanes, gates: GateRow) -> None:
+    def __init__(self, main_topic: str, aside: CopiesAside, gates: GateRow) -> None:
         self._main_topic = main_topic
-        self._lanes = lanes
+        self._aside = aside
         self._gates = gates
         self._waiting: dict[tuple[str, int], tuple[Assignment, CarriedJobs, int]] = {}
 
@@ -44,14 +44,17 @@ class RestoredJobs:
                 self._waiting[topic, carried.partition] = carried, part, 0
 
     def put_in(self, copy: Record) -> bool:
-        """Put a copy that takes no record's place behind those that wait; False where none was enqueued before it.
+        """Put a copy that takes no record's place behind those that wait, or else in the line of its tenant.
 
         A worker that was cut off has written it when the others were known. It may be the second copy of one of them.
+
+        Returns:
+            False where none of them was enqueued before it and its tenant has no line: it is to go to its lane.
         """
         topic, partition, enqueued_at = place_of(copy.origin) or ("", -1, -1)
         _, jobs, start = self._waiting.get((topic, partition), (None, None, 0))
         if jobs is None or partition != copy.partition or enqueued_at < jobs.enqueued_at[start]:
-            return False
+            return self._aside.put_in_line(copy)
         at = bisect_right(jobs.enqueued_at, enqueued_at, start)
         jobs.enqueued_at.insert(at, enqueued_at)
         jobs.lanes.insert(at, lane_hash_of(copy))
@@ -92,7 +95,7 @@ class RestoredJobs:
         end = len(jobs.offsets) if offset is None else bisect_left(jobs.enqueued_at, offset, start)
         if end > start:
             lanes, offsets, lines = (part[start:end] for part in (jobs.lanes, jobs.offsets, jobs.lines))
-            to_wake = self._lanes.put_carried(carried, lanes, offsets, lines)
+            to_wake = self._aside.put(carried, lanes, offsets, lines)
             self._gates.take_back([lane for lane, _ in groupby(to_wake)])
         if end < len(jobs.offsets):
             self._waiting[place] = carried, jobs, end

@@ -12,7 +12,7 @@ from ..records.assignment import Assignment, Place
 from ..records.cancels import NO_CANCELS, Cancels
 from ..records.record import Record
 from .delay_sweep import DelaySweep
-from .reread_records import Found, Requester
+from .reread_records import Requester, RereadBatch
 
 LOOKED_AT: Final = 1_000
 """Records in a turn of the poll thread; some 6 ms."""
@@ -49,7 +49,7 @@ class CancelledDelays(Requester):
             return False
         return self._calendar.note_gone(assignment, message.offset() or 0)
 
-    def take_reread(self, found: Found) -> Sequence[Record]:
+    def take_reread(self, found: RereadBatch) -> Sequence[Record]:
         """Look at those that were wanted for that, and take out those that are not to wait in the calendar any more."""
         cancelled: list[Record] = []
         left: list[tuple[Assignment, Message]] = []

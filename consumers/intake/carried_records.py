@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from confluent_kafka import Message
 
@@ -12,28 +12,17 @@ from ..records.assignment import Assignment, Place
 from ..records.record import Record
 from .handover import Handover
 from .intake import each_let_go
-from .reread_records import Found, Requester
-
-PutBehind = Callable[[Record], bool]
-"""Puts a copy that takes no record's place aside behind others; False where none are there that it must not pass."""
+from .reread_records import Requester, RereadBatch
 
 
 class CarriedRecords(Requester):
     """The carried records of one queue at its intake; owned by the poll thread."""
 
-    def __init__(
-        self, carrier: Carrier, assignments: Assignments, handover: Handover, *, put_behind: Sequence[PutBehind] = ()
-    ) -> None:
-        """Begin without records.
-
-        Args:
-            put_behind: asked in their order, until one has put the copy aside.
-        """
+    def __init__(self, carrier: Carrier, assignments: Assignments, handover: Handover) -> None:
         self._carrier = carrier
         self._restored = carrier.restored
         self._assignments = assignments
         self._handover = handover
-        self._put_behind = (carrier.restored.put_in, *put_behind)
 
     def in_step(self, fetched: list[Message]) -> Iterable[list[Message]]:
         """Split what was fetched where restored jobs go to their lanes between its records; empties the list."""
@@ -52,7 +41,7 @@ class CarriedRecords(Requester):
         copy = Record(message, assignment)
         left = self._carrier.take(copy)
         if left is None:
-            return None if any(put_behind(copy) for put_behind in self._put_behind) else copy
+            return None if self._restored.put_in(copy) else copy
         if left:
             self._handover.exchange(copy, left)
         return None
@@ -63,7 +52,7 @@ class CarriedRecords(Requester):
 
     # ---- read again
 
-    def take_reread(self, found: Found) -> Sequence[Record]:
+    def take_reread(self, found: RereadBatch) -> Sequence[Record]:
         """Copy what is to be copied; whoever else wants it takes it after that."""
         self._carrier.take_reread(found.left)
         return ()

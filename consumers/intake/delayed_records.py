@@ -12,7 +12,7 @@ from ..polling.backpressure import Backpressure
 from ..polling.calendar import Calendar, Wanted
 from ..records.assignment import Assignment, Place
 from ..records.record import Record
-from .reread_records import Found, Requester
+from .reread_records import Requester, RereadBatch
 
 DUE_AT_ONCE: Final = 1_000
 """Jobs due at one moment that are taken at a time: the first ones run while the poll thread takes the others."""
@@ -61,7 +61,7 @@ class DelayedRecords(Requester):
         """The next ones that are to be in memory."""
         return self._calendar.take_wanted()
 
-    def take_reread(self, found: Found) -> Sequence[Record]:
+    def take_reread(self, found: RereadBatch) -> Sequence[Record]:
         """Let those wait on that the calendar wanted; it does not take a due one that its lane wanted."""
         take = self._calendar.take_reread
         found.left = [(a, message) for a, message in found.left if not (a.source.is_delayed and take(a, message))]

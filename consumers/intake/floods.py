@@ -8,7 +8,6 @@ from typing import Final
 from confluent_kafka import Message
 
 from ..backlog.rereader import Rereader
-from ..backlog.tenant_lines import line_of
 from ..fairness.fair_runners import FairRunners
 from ..fairness.read_ahead import ReadAhead
 from ..ordering.lanes import Lanes
@@ -17,7 +16,7 @@ from ..records.assignment import Assignment
 from ..records.record import Record
 from .handover import Handover
 from .intake import ALWAYS, Claimant, Filter
-from .reread_records import Found, Requester
+from .reread_records import Requester, RereadBatch
 
 ROOM_SHARE: Final = 2
 """Where tenants share the runners, jobs that are due leave half of the room for all others."""
@@ -93,17 +92,6 @@ class Floods(Filter, Claimant, Requester):
         """Forget what was left out of assignments that have ended meanwhile."""
         self._ahead.forget_replaced()
 
-    def put_behind(self, copy: Record) -> bool:
-        """Put a copy that takes no record's place aside behind others of its tenant; False where none are in a line.
-
-        It may be the second copy of its record. Where the first one is in the line, earlier jobs of its key may be too.
-        """
-        line, lines = line_of(copy.tenant), self._lanes.lines
-        has_others = line in lines
-        if has_others:
-            lines.put(line, copy.assignment, [copy.offset])
-        return has_others
-
     # ---- read again
 
     @property
@@ -111,7 +99,7 @@ class Floods(Filter, Claimant, Requester):
         """Whether floods are passed: those behind them wait."""
         return self._ahead.is_passing
 
-    def take_reread(self, found: Found) -> Sequence[Record]:
+    def take_reread(self, found: RereadBatch) -> Sequence[Record]:
         """Look at those that were wanted for that, and take none."""
         looks_at = self._ahead.looks_at
         found.looked_at.update((a, message.offset() or 0) for a, message in found.left if looks_at(message, a))

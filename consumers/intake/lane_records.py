@@ -14,7 +14,7 @@ from ..records.assignment import Assignment, Place
 from ..records.record import Record
 from .handover import Handover
 from .intake import Claimant
-from .reread_records import Found, Requester
+from .reread_records import Requester, RereadBatch
 
 
 class LaneRecords(Claimant, Requester):
@@ -57,7 +57,7 @@ class LaneRecords(Claimant, Requester):
         """The next records of lanes that have few in memory."""
         return offsets_by_assignment(self._lanes.take_wanted())
 
-    def take_reread(self, found: Found) -> Sequence[Record]:
+    def take_reread(self, found: RereadBatch) -> Sequence[Record]:
         """Bring all that is left back to the lanes, which drop what they do not want."""
         wanted: list[Record] = []
         looked_at: list[Record] = []

@@ -29,7 +29,7 @@ NoteLost = Callable[[Collection[Place]], None]
 
 
 @dataclass(slots=True)
-class Found:
+class RereadBatch:
     """The records that one turn has read again. A requester takes its own, and leaves the others to the next one.
 
     Attributes:
@@ -61,7 +61,7 @@ class Requester(Protocol):
         """The records to be read again by now: {assignment: offsets}, each given once."""
         return {}
 
-    def take_reread(self, found: Found) -> Sequence[Record]:
+    def take_reread(self, found: RereadBatch) -> Sequence[Record]:
         """Take what was wanted here; gives the records that are to go to their lanes by that, before others do."""
         return ()
 
@@ -120,7 +120,7 @@ class RereadRecords:
     def _read(self) -> None:
         is_pressed = any(requester.is_pressed for requester in self._requesters)
         reread = self._rereader.turn(PRESSED_READS if is_pressed else READS_A_TURN)
-        found = Found(reread.found)
+        found = RereadBatch(reread.found)
         for requester in self._requesters:
             self._handover.start(requester.take_reread(found))
         for requester in self._requesters:

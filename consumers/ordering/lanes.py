@@ -16,13 +16,11 @@ the lane's order.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import repeat
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 from ..backlog.lane_backlog import LaneBacklog, hash_of
-from ..backlog.tenant_lines import TenantLines, line_of
+from ..backlog.tenant_lines import TenantLines
 from ..records.assignment import Assignment, Awaited, Lane, Place
 from ..records.outcomes import Outcome
 from ..records.record import Record
@@ -123,56 +121,9 @@ class Lanes(ABC):
         A lane of which records are being read again stays as it is.
         """
 
-    def has_aside(self, lane_hash: int, place: Place) -> bool:
-        """Whether a record is aside in its lane, and not on its way."""
-        with self._lock:
-            return self.backlog.has_aside(lane_hash, place)
-
-    def replace(self, lane_hash: int, place: Place, by: Place) -> bool:
-        """Know a record that is aside by another place from now on; False where it is not aside."""
-        with self._lock:
-            return self.backlog.replace(lane_hash, place, by)
-
-    def waits_aside(self, record: Record) -> bool:
-        """Whether what stands where this copy of a record stands is aside, in its lane or the line of its tenant."""
-        return any(self.has_aside(found, (record.assignment, record.offset)) for found in self._hashes_of(record))
-
-    def stand_in(self, copy: Record, place: Place) -> bool:
-        """Let the copy of a record that is aside wait in its place; False where it is not aside."""
-        by = copy.assignment, copy.offset
-        return any(self.replace(found, place, by) for found in self._hashes_of(copy))
-
-    def _hashes_of(self, record: Record) -> Iterator[int]:
-        """The hashes under which a record may be aside."""
-        if record.lane is not None:
-            yield hash_of(record.lane)
-        if self.lines:
-            yield line_of(record.tenant)
-
     @abstractmethod
     def exchange(self, record: Record, copy: Record) -> None:
         """Know the first record of a lane by its copy from now on; nobody releases either meanwhile."""
-
-    def put_carried(
-        self, assignment: Assignment, lane_hashes: Sequence[int], offsets: Sequence[int], lines: Sequence[int] = ()
-    ) -> Sequence[int]:
-        """Put records aside that were carried forward, each behind all of its lane.
-
-        Where others of its tenant are in a line, it comes behind these: earlier ones of its key may be among them.
-
-        Args:
-            lines: those of the tenants; none where these share no runners.
-
-        Returns:
-            The lanes that have records by this, which are not ready until `wake`.
-        """
-        lanes = array("q")
-        with self._lock:
-            for lane_hash, offset, line in zip(lane_hashes, offsets, lines or repeat(None), strict=False):
-                if line is None or not self.lines.put_behind(line, assignment, offset):
-                    lanes.append(lane_hash)
-                    self.backlog.put(lane_hash, assignment, offset)
-        return lanes
 
     def wake(self, lane_hashes: Iterable[int]) -> None:
         """Have the first record of each of these lanes read again; one of which nothing is aside is left alone."""

@@ -27,8 +27,11 @@ def hold_back(job: DecodedJob, slot: RunInSlot) -> HeldBack | None:
     """
     if job.cancels.stands and _is_cancelled(job):
         return Raised(JobCancelled())
-    if not job.gates.taking:
-        return None
+    return _ask_gates(job, slot) if job.gates.taking else None
+
+
+def _ask_gates(job: DecodedJob, slot: RunInSlot) -> HeldBack | None:
+    """Let the gates count the run, unless one of them holds it back now, or it is interrupted already."""
     answer = slot.ask_or_withdraw(job.run, job.gates.begin)
     match answer:
         case Beginning.BEGINS:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.consumers.backlog.lane_backlog import hash_of
+from stoker.consumers.carrying.copies_aside import CopiesAside
 from stoker.consumers.ordering.key_lanes import KeyLanes
 from stoker.consumers.ordering.lanes import Lanes
 from stoker.consumers.ordering.strict_lanes import StrictLanes
@@ -28,8 +29,9 @@ class Scene:
         self.ready: list[Record] = []
         self.lanes: Lanes = kind(self.ready.extend)
         self.topics = [Assignment(1, "main", 0), Assignment(2, "carried", 0)]
+        aside = CopiesAside(self.lanes.backlog, self.lanes.lines)
         for topic, offset in lane:
-            self.lanes.put_carried(self.topics[topic], [LANE], [offset])
+            aside.put(self.topics[topic], [LANE], [offset])
         self.lanes.wake([LANE])
         self.done: list[Name] = []
 

@@ -10,9 +10,11 @@ from confluent_kafka import Consumer, Message
 from simulation.brokers import SimBrokers
 from simulation.clients import SimConsumer
 from stoker.consumers.backlog.lane_backlog import hash_of
+from stoker.consumers.carrying.copies_aside import CopiesAside
 from stoker.consumers.carrying.restored_jobs import RestoredJobs
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.ordering.key_lanes import KeyLanes
+from stoker.consumers.ordering.lanes import Lanes
 from stoker.consumers.partitions.carried import CarriedJobs, read_carried
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
@@ -37,6 +39,11 @@ def read(brokers: SimBrokers, *complete: int) -> CarriedJobs:
     consumer = cast(Consumer, SimConsumer(brokers, None))  # type: ignore[arg-type]  # it commits nothing
     end = brokers.logs[TOPIC, 0].high
     return read_carried(consumer, CARRIED_0, QUEUE, (0, end), lambda offset: offset in complete, lambda: False)
+
+
+def aside_of(lanes: Lanes) -> CopiesAside:
+    """What puts copies into these lanes."""
+    return CopiesAside(lanes.backlog, lanes.lines)
 
 
 def test_copies_come_in_the_order_in_which_their_jobs_were_enqueued() -> None:
@@ -78,7 +85,7 @@ def test_an_origin_that_nobody_can_read_comes_first() -> None:
 def test_carried_jobs_come_into_their_lanes_in_step_with_the_main_topic() -> None:
     """Those that were enqueued before a record of the main topic, and no others."""
     lanes, gates = KeyLanes(lambda _records: None), GateRow()
-    restored = RestoredJobs(MAIN, lanes, gates)
+    restored = RestoredJobs(MAIN, aside_of(lanes), gates)
     lane = hash_of(b"a")
     offsets, enqueued_at = array("q", [4, 2, 3]), array("q", [10, 20, 30])
     restored.begin(CARRIED_0, CarriedJobs(5, enqueued_at, array("q", [lane] * 3), offsets))
@@ -99,7 +106,7 @@ def test_carried_jobs_come_into_their_lanes_in_step_with_the_main_topic() -> Non
 def test_a_copy_that_comes_late_has_its_place_among_those_that_wait() -> None:
     """Behind the first copy of its job; where all that was enqueued before it is in its lane, it needs none."""
     lanes = KeyLanes(lambda _records: None)
-    restored = RestoredJobs(MAIN, lanes, GateRow())
+    restored = RestoredJobs(MAIN, aside_of(lanes), GateRow())
     lane, brokers = hash_of(b"a"), SimBrokers(4_096)
     restored.begin(CARRIED_0, CarriedJobs(9, array("q", [20, 30]), array("q", [lane] * 2), array("q", [7, 8])))
     for enqueued_at in (30, 20, 10):
@@ -113,7 +120,7 @@ def test_a_copy_that_comes_late_has_its_place_among_those_that_wait() -> None:
 
 def test_those_of_a_partition_that_goes_away_are_forgotten() -> None:
     """The next owner reads them again."""
-    restored = RestoredJobs(MAIN, KeyLanes(lambda _records: None), GateRow())
+    restored = RestoredJobs(MAIN, aside_of(KeyLanes(lambda _records: None)), GateRow())
     restored.begin(CARRIED_0, CarriedJobs(1, array("q", [10]), array("q", [1]), array("q", [0])))
     restored.drop([CARRIED_0])
     assert not restored

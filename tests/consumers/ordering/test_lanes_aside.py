@@ -188,19 +188,3 @@ def test_what_parks_leaves_the_memory_while_the_head_of_its_lane_goes_on(
     assert scene.wanted() == []
     assert sorted(scene.run_all()) == [1, 2, 3, 4, 5, 6]
     assert (scene.lanes.waiting, scene.lanes.idle) == (0, 0)
-
-
-@BOTH
-def test_a_record_aside_is_known_by_another_place_from_now_on(kind: type[KeyLanes] | type[StrictLanes]) -> None:
-    """In its place: its lane goes on with the copy, where the record was."""
-    scene = Scene(kind)
-    carried = Assignment(2, "t.carried", 0)
-    scene.add(1, 2, 3)
-    lane = hash_of(b"a")
-    assert not scene.lanes.replace(lane, (scene.assignment, 2), (carried, 7)), "it parks in memory"
-    scene.lanes.set_parked_aside(lambda _record: True)
-    assert scene.lanes.has_aside(lane, (scene.assignment, 2))
-    assert scene.lanes.replace(lane, (scene.assignment, 2), (carried, 7))
-    assert not scene.lanes.has_aside(lane, (scene.assignment, 2))
-    assert scene.run() == 1
-    assert scene.lanes.take_wanted() == [(carried, 7), (scene.assignment, 3)]
