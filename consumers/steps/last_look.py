@@ -1,7 +1,7 @@
 """`hold_back`: the last look before a handler is called: has an order come since the claim, or a gate closed?
 
-Those who give orders look for running jobs in the slots, and no run was in its slot before. So a runner looks once
-more when it is: either they find the run, or the run finds the order.
+An order looks in the slots for the runs that it means. It does not find a job that was claimed and is not in its slot
+yet. So a runner looks once more when the run is in its slot: either the order finds the run, or the run the order.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ HeldBack = Raised | Decided
 def hold_back(job: DecodedJob, slot: RunInSlot) -> HeldBack | None:
     """End a run that must not call its handler after all; None where it may.
 
-    A job without orders and gates pays for no call: its runner asks for this only while a cancel stands or a gate is
-    to be asked.
+    Call it only while a cancel stands or a gate is to be asked: all other jobs would pay for the call.
     """
     if job.cancels.stands and _is_cancelled(job):
         return Raised(JobCancelled())
