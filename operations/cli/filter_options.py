@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .exit_codes import ExitCode
 from .failures import CommandFailure
-from .parameters import INSTANT
+from .parameters import INSTANT, Command, with_options
 
 if TYPE_CHECKING:
     from ..stored_jobs.selection import Selection
-
-Command = TypeVar("Command", bound=Callable[..., object])
 
 
 class JsonAssignment(click.ParamType):
@@ -77,18 +75,12 @@ _DEATH_FILTERS = (
 
 def job_filters(command: Command) -> Command:
     """Add the filters that fit any stored job."""
-    return _with_options(command, _JOB_FILTERS)
+    return with_options(command, _JOB_FILTERS)
 
 
 def death_filters(command: Command) -> Command:
     """Add the filters that fit dead letters."""
-    return _with_options(command, (*_JOB_FILTERS, *_DEATH_FILTERS))
-
-
-def _with_options(command: Command, options: Iterable[Callable[[Command], Command]]) -> Command:
-    for option in reversed(tuple(options)):
-        command = option(command)
-    return command
+    return with_options(command, (*_JOB_FILTERS, *_DEATH_FILTERS))
 
 
 def selection_of(filters: Mapping[str, Any], targets: Iterable[str] = (), limit: int | None = None) -> Selection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from ...producers.metrics.sample import SampleSource
     from ...producers.metrics.server import MetricsServer
 
-Command = TypeVar("Command", bound=Callable[..., None])
+Command = TypeVar("Command", bound=Callable[..., object])
+Option = Callable[[Any], Any]  # as click makes them, for functions of any kind
 Options: TypeAlias = dict[str, Any]
 """{option: its value}, as click gives them: only the declaration of the option knows the type."""
 LOOPBACK: Final = "127.0.0.1"
@@ -186,3 +187,15 @@ def dialect_given(dialect: str | None, url: str | None) -> Dialect:
     if dialect is None:
         return dialect_of(url) if url else "postgresql"
     return "sqlite" if dialect == "sqlite" else "postgresql"
+
+
+def with_options(command: Command, options: Sequence[Option]) -> Command:
+    """Add options, to be shown in this order."""
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def with_all(*options: Option) -> Callable[[Command], Command]:
+    """Add all options, as a decorator."""
+    return lambda command: with_options(command, options)

@@ -7,18 +7,17 @@ import math
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from ..cli.app import AppContext, pass_app
 from ..cli.logs import log_to_stderr
 from ..cli.output import echo_lines
-from ..cli.parameters import Duration, MetricsAddress, metrics_options
+from ..cli.parameters import Command, Duration, MetricsAddress, metrics_options
 from ..cli.variables import warn_of_misspelt
 from .fleet import RELAYED, SUPERVISED, run_fleet, stop_with_parent
 
@@ -31,7 +30,6 @@ _LOGGER = logging.getLogger("stoker.cli")
 
 LOG_FORMATS: Final = ("auto", "json", "text")
 
-Command = TypeVar("Command", bound=Callable[..., None])
 
 _COUNT: Final = click.IntRange(min=1)
 _DURATION: Final = Duration()

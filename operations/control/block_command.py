@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..cli.app import AppContext, pass_app
-from ..cli.parameters import Options
+from ..cli.parameters import Options, with_all
 from ..cli.publishing import Printer
 from .confirmation import ASKING, Asking, asking_of, show_meant
 from .ended_watch import watch_ended
-from .order_output import BLOCKED, DISCARD, GIVING, UNTIL, Giving, give, giving_of, with_all, without_reason
+from .order_output import BLOCKED, DISCARD, GIVING, UNTIL, Giving, give, giving_of, without_reason
 
 if TYPE_CHECKING:
     from ...producers.control import Control, OrderReceipt

@@ -10,11 +10,11 @@ import click
 
 from ..cli.app import AppContext, pass_app
 from ..cli.output import echo_line
-from ..cli.parameters import FromNow
+from ..cli.parameters import FromNow, with_all
 from ..cli.publishing import Printer
 from .confirmation import ASKING, Asking, asking_of, show_meant
 from .ended_watch import watch_ended
-from .order_output import GIVING, NOTHING_LIFTED, Giving, give, giving_of, until_option, with_all, without_reason
+from .order_output import GIVING, NOTHING_LIFTED, Giving, give, giving_of, until_option, without_reason
 
 if TYPE_CHECKING:
     from ...producers.control import Control, OrderReceipt

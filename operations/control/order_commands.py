@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import click
 
 from ..cli.app import AppContext, pass_app
-from ..cli.parameters import Options
+from ..cli.parameters import Option, Options, with_options
 from .order_output import (
     BLOCKED,
     BREAKERS,
@@ -19,12 +19,10 @@ from .order_output import (
     TARGETS,
     UNTIL,
     WORKERS,
-    Option,
     give,
     giving_of,
     lift,
     until_option,
-    with_options,
 )
 
 Method = Literal[

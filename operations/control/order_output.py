@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -13,7 +13,7 @@ from ..cli.app import AppContext, command_path
 from ..cli.exit_codes import ExitCode
 from ..cli.failures import CommandFailure
 from ..cli.output import echo_line, print_json_line
-from ..cli.parameters import Duration, FromNow, Options, instant_of
+from ..cli.parameters import Duration, FromNow, Option, Options, instant_of
 
 if TYPE_CHECKING:
     from ...producers.control import Answer, Answers, Control, OrderReceipt
@@ -25,9 +25,6 @@ UNAUDITED_NOTE: Final = (
     "given without an audit record: `stoker audit-log` shows it as long as it stands, so keep this output if it matters"
 )
 
-Command = TypeVar("Command", bound=Callable[..., object])
-
-Option = Callable[[Any], Any]  # as click makes them, for functions of any kind
 
 GIVING: Final = (
     click.option("--reason", default="", metavar="TEXT", help="Why, for those who find it later."),
@@ -95,18 +92,6 @@ WORKERS: Final = (
     click.option("--host", metavar="NAME", help="All workers of this host."),
     click.option("--all", "everyone", is_flag=True, help="All workers."),
 )
-
-
-def with_options(command: Command, options: tuple[Option, ...]) -> Command:
-    """Add options, to be shown in this order."""
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def with_all(*options: Option) -> Callable[[Command], Command]:
-    """Add all options, as a decorator."""
-    return lambda command: with_options(command, options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

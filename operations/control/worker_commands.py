@@ -13,9 +13,9 @@ from ..cli.app import AppContext, command_path, pass_app
 from ..cli.exit_codes import ExitCode
 from ..cli.failures import CommandFailure
 from ..cli.output import echo_line, print_json
-from ..cli.parameters import Duration, Options
+from ..cli.parameters import Duration, Options, with_all
 from .order_commands import ABOUT_WORKERS, add_commands
-from .order_output import WORKERS, with_all
+from .order_output import WORKERS
 
 if TYPE_CHECKING:
     from ...producers.control import Answers

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from ..cli.parameters import FromNow, Options
+from ..cli.parameters import Command, FromNow, Options, with_options
 
 if TYPE_CHECKING:
     from ..job_index.index_reader import JobFilter
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 INDEX: Final = click.option(
     "--index",
@@ -45,9 +43,7 @@ _FILTERS: Final = (
 
 def job_filters(command: Command) -> Command:
     """Add the options of a filter."""
-    for option in reversed(_FILTERS):
-        command = option(command)
-    return command
+    return with_options(command, _FILTERS)
 
 
 def filter_of(options: Options) -> JobFilter:

@@ -6,7 +6,6 @@ import importlib.util
 import os
 import socket
 import sys
-import time
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
@@ -18,17 +17,17 @@ from ...topology import format_duration
 from ..cli.app import AppContext, pass_app
 from ..cli.failures import CommandFailure
 from ..cli.logs import log_to_stderr
-from ..cli.output import Figure, echo_line, print_json, print_json_line, print_table
+from ..cli.output import Figure, echo_line, print_json, print_table
 from ..cli.parameters import Duration
 from ..cli.process_end import stop_signals
 from .options import AS_JSON
+from .progress_printer import ProgressPrinter, ProgressView
 
 if TYPE_CHECKING:
     from ..statistics.messages import ProcessSettings
     from ..statistics.reading import Statistics, TypeStatistics
     from ..statistics.supervising import Course
 
-PRINTED_EVERY_S: Final = 5.0
 TITLES: Final = ("QUEUE", "TYPE", "DONE/S", "FAILED/S", "WAIT P50", "P95", "P99", "RUN P50", "P95", "P99")
 FAILURE_TITLES: Final = ("FAILED", "QUEUE", "TYPE", "ERROR", "FINGERPRINT", "MESSAGE")
 MESSAGE_WIDTH: Final = 60
@@ -85,7 +84,7 @@ def run(app: AppContext, *, stall: timedelta, once: bool, as_json: bool) -> None
     require_rights(Duty.STATISTICS, app.pipeline, cluster)
     require_topics(cluster, app.pipeline.events_topic, app.pipeline.stats_topic)
     supervisor = Supervisor(_settings(app), stall_s=stall.total_seconds())
-    printer = ProgressPrinter(as_json=as_json)
+    printer = ProgressPrinter(_view(), as_json=as_json)
     echo_line(f"statistics of {app.pipeline.namespace}", err=True)
 
     with stop_signals() as ending:
@@ -119,34 +118,13 @@ def _settings(app: AppContext) -> ProcessSettings:
     )
 
 
-class ProgressPrinter:
-    """Prints how the statistics go, now and then."""
-
-    def __init__(self, *, as_json: bool) -> None:
-        self._as_json = as_json
-        self._next_at_s = 0.0
-        self._last = (time.monotonic(), 0)
-
-    def note(self, course: Course) -> None:
-        """Print a line, if it is time."""
-        now_s = time.monotonic()
-        if now_s >= self._next_at_s:
-            self._next_at_s = now_s + PRINTED_EVERY_S
-            self._print(course, now_s)
-
-    def end(self, course: Course) -> None:
-        """Print the last line."""
-        self._print(course, time.monotonic())
-        if not self._as_json:
-            echo_line("ended; what is counted stays for some hours")
-
-    def _print(self, course: Course, now_s: float) -> None:
-        before_s, before = self._last
-        rate = (course.jobs - before) / (now_s - before_s) if now_s > before_s else 0.0
-        self._last = (now_s, course.jobs)
-        if self._as_json:
-            return print_json_line(course_document(course, rate))
-        return echo_line(course_line(course, rate))
+def _view() -> ProgressView[Course]:
+    return ProgressView(
+        count=lambda course: course.jobs,
+        line=course_line,
+        document=course_document,
+        ended="ended; what is counted stays for some hours",
+    )
 
 
 def course_line(course: Course, rate: float) -> str:

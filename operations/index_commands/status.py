@@ -12,15 +12,15 @@ import click
 
 from ..cli.app import AppContext, pass_app
 from ..cli.logs import log_to_stderr
-from ..cli.output import echo_line, print_json, print_json_line, print_table
+from ..cli.output import echo_line, print_json, print_table
 from ..cli.parameters import Duration, MetricsAddress, metrics_options
 from ..cli.process_end import stop_signals
 from .options import AS_JSON, INDEX
+from .progress_printer import ProgressPrinter, ProgressView
 
 if TYPE_CHECKING:
     from ..job_index.topic_follower import Progress
 
-PRINTED_EVERY_S: Final = 5.0
 STALE_AFTER_S: Final = 15.0
 
 
@@ -74,7 +74,7 @@ def run(
     path = index_path(app.pipeline.namespace, index)
     follower = TopicFollower(app.pipeline, app.start_cluster(), path, keep=keep)
     collect_rarely()
-    printer, measured = ProgressPrinter(as_json=as_json), IndexMetrics(path)
+    printer, measured = ProgressPrinter(_view(), as_json=as_json), IndexMetrics(path)
     at = MetricsAddress.given(metrics_number, metrics_host)
     echo_line(f"index of {app.pipeline.namespace}: {path}", err=True)
 
@@ -91,37 +91,14 @@ def run(
     printer.end(follower.progress)
 
 
-class ProgressPrinter:
-    """Prints how far the index is, now and then."""
-
-    def __init__(self, *, as_json: bool) -> None:
-        self._as_json = as_json
-        self._next_at_s = 0.0
-        self._last = (time.monotonic(), 0)
-        self._last_news = ("", False)
-
-    def note(self, progress: Progress) -> None:
-        """Print a line, if it is time."""
-        now_s = time.monotonic()
-        news = (progress.stage, progress.is_caught_up)
-        if now_s >= self._next_at_s or news != self._last_news:
-            self._next_at_s = now_s + PRINTED_EVERY_S
-            self._print(progress, now_s)
-        self._last_news = news
-
-    def end(self, progress: Progress) -> None:
-        """Print the last line."""
-        self._print(progress, time.monotonic())
-        if not self._as_json:
-            echo_line("ended; the index stays")
-
-    def _print(self, progress: Progress, now_s: float) -> None:
-        before_s, before = self._last
-        rate = (progress.read - before) / (now_s - before_s) if now_s > before_s else 0.0
-        self._last = (now_s, progress.read)
-        if self._as_json:
-            return print_json_line(progress_document(progress, rate))
-        return echo_line(progress_line(progress, rate))
+def _view() -> ProgressView[Progress]:
+    return ProgressView(
+        count=lambda progress: progress.read,
+        line=progress_line,
+        document=progress_document,
+        ended="ended; the index stays",
+        news=lambda progress: (progress.stage, progress.is_caught_up),
+    )
 
 
 def progress_line(progress: Progress, rate: float) -> str:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ..cli.parameters import INSTANT, Duration, Options
+from ..cli.parameters import INSTANT, Command, Duration, Options, with_options
 
 if TYPE_CHECKING:
     from ...topology.declaration.job_type import AnyJobType, JobCall
     from ...topology.declaration.timing import Timing
 
-Command = TypeVar("Command", bound=Callable[..., object])
 
 _WHO: Final = (
     click.option("--reason", default="", metavar="TEXT", help="Why, for those who find it later."),
@@ -65,18 +63,12 @@ _OPTIONS: Final = ("start", "end", "jitter", "missed", "missed_limit", "grace", 
 
 def who_options(command: Command) -> Command:
     """Add who changes a schedule, and why."""
-    return _with(command, _WHO)
+    return with_options(command, _WHO)
 
 
 def schedule_options(command: Command) -> Command:
     """Add when a schedule fires, and what it enqueues."""
-    return _with(command, (*_WHEN, *_HOW, *_WHAT, *_WHO))
-
-
-def _with(command: Command, options: tuple[Callable[[Command], Command], ...]) -> Command:
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return with_options(command, (*_WHEN, *_HOW, *_WHAT, *_WHO))
 
 
 def timing_of(cron: str | None, tz: str | None, every: Any) -> Timing | None:

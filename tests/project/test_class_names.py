@@ -14,7 +14,6 @@ SHARED: Final = {
     "NotAuthorized": "a producer's own error, for its callers: it has the record as well",
     "PayloadRefused": "the same: a contract refuses the payload, the producer the call",
     "RegistryUnreachable": "the same: a store cannot ask, and the producer enqueues nothing",
-    "ProgressPrinter": "the same thing, of two commands",
 }
 """{name: why several classes may have it}."""
 
