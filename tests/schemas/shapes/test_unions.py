@@ -113,7 +113,7 @@ def derived_if_writable(annotation: Any, default: Any) -> Contract | None:
     try:
         return derived(annotation, default)
     except ContractRefused as refused:
-        if "a schema cannot tell" in str(refused) or "JSON cannot hold" in str(refused):
+        if "a schema cannot distinguish" in str(refused) or "JSON cannot hold" in str(refused):
             return None
         raise
 
