@@ -24,12 +24,12 @@ NEVER_MET = {
     "TransactionFailed",
     "Misfit",
     "Unfit",
-    "Failure",
+    "CommandFailure",
     "RegistryRefusal",
     "SchemaAwaited",
     "HandlerNotFound",
 }
-"""`Failure` is how commands print the rest, the others never leave their room."""
+"""`CommandFailure` is how commands print the rest, the others never leave their room."""
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ("stoker",)) -> Iterator[tuple[str, click.Command]]:
