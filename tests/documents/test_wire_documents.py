@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from stoker.schemas.own import OwnName, is_own
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.wire import headers as wire
 from support.code_blocks import CodeBlock, code_blocks
+from support.kafka.linked_classes import OPTIONS as BROKER_OPTIONS
 from support.scenes.worker import (
     Journal,
     Raw,
@@ -205,6 +207,7 @@ def compiled(source: str, contract: Contract, topic: str, folder: Path) -> str:
 def run_java(*arguments: str) -> str:
     """Run a program; its standard output."""
     began_at_s = time.monotonic()
-    done = subprocess.run(["java", *arguments], capture_output=True, text=True, check=False, timeout=90)
+    own = {name: value for name, value in os.environ.items() if name != BROKER_OPTIONS}  # it may be an older Java
+    done = subprocess.run(["java", *arguments], capture_output=True, text=True, check=False, timeout=90, env=own)
     assert done.returncode == 0, f"after {time.monotonic() - began_at_s:.1f} s:\n{done.stderr}"
     return done.stdout

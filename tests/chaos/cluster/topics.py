@@ -113,10 +113,12 @@ class Reader:
                 if time.monotonic() > give_up_at_s:
                     raise TimeoutError(f"{topic}: {unread} was not read in {TIMEOUT_S:g} s")
                 message = consumer.poll(0.5)
-                error = message.error() if message else None
-                if message and error is None:
+                if message is None:  # one without a value is falsy
+                    continue
+                error = message.error()
+                if error is None:
                     found.append(message)
-                if message and (error is None or error.code() == KafkaError._PARTITION_EOF):
+                if error is None or error.code() == KafkaError._PARTITION_EOF:
                     _tick_off(unread, message, is_record=error is None)
         finally:
             consumer.close()

@@ -75,8 +75,14 @@ class Moves:
             return True
         if any(strike.kind in HITS_ALL or main_partition(earlier.place) in strike.places for strike in causes):
             return True
-        return earlier.pid != later.pid and bool(causes) and may_be_late(earlier, later.start_s)
+        is_moved = any(_may_move_within(strike, earlier.start_s, later.start_s) for strike in self._moving)
+        return earlier.pid != later.pid and is_moved and may_be_late(earlier, later.start_s)
 
 
 def _is_recent(strike: Strike, at_s: float) -> bool:
     return strike.begin_s <= at_s <= strike.end_s + MOVING_S
+
+
+def _may_move_within(strike: Strike, since_s: float, until_s: float) -> bool:
+    """Whether a partition may have moved by a fault while the run of `since_s` went on, however long ago that was."""
+    return strike.begin_s <= until_s and since_s <= strike.end_s + MOVING_S

@@ -323,6 +323,22 @@ def test_two_jobs_of_a_key_at_once_are_found() -> None:
     assert rules(same) == {"overlap"}
 
 
+@pytest.mark.parametrize(("struck_s", "found"), [(0.5, set[str]()), (45.0, {"overlap"})])
+def test_a_long_job_may_outlast_what_moved_its_partition(struck_s: float, found: set[str]) -> None:
+    """Its new owner begins the next of the key long after the fault, when its own run has ended; a later one excuses
+    nothing."""
+    storm = replace(kill(struck_s, OTHER), kind="storm_rebalances", pids=[])
+    account = replace(
+        WHOLE,
+        plans={number: PLANS[number] for number in (0, 2)},
+        confirmed=dict.fromkeys((0, 2), 1),
+        runs=[replace(run(0, 0.0), end_s=40.0), run(2, 35.0, pid=OTHER)],
+        dead_letters=[],
+        strikes=[storm],
+    )
+    assert {rule for rule in rules(account) if rule == "overlap"} == found
+
+
 def test_a_process_that_ended_on_its_own_is_found() -> None:
     """A worker process that no fault ended is a finding."""
     assert rules(replace(WHOLE, ended={WORKER: "exit code 1"})) == {"died"}

@@ -98,7 +98,7 @@ def read_all(cluster: ClusterSettings, queue: Queue) -> list[Message]:
         while len(found) < sum(ends):
             assert time.monotonic() < give_up, f"read {len(found)} of {sum(ends)} records"
             message = consumer.poll(0.5)  # it waits for one, where `consume` would always wait for many
-            found += [message] if message and message.error() is None else []
+            found += [message] if message is not None and message.error() is None else []
     return found
 
 
