@@ -15,7 +15,7 @@ ProgressT = TypeVar("ProgressT")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressView(Generic[ProgressT]):
-    """What a line shows of a process; the rate is that of `count` since the last line, per second.
+    """The lines about one process; their rate is that of `count` since the line before, per second.
 
     Attributes:
         count: what has grown by so many.
