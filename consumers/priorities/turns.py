@@ -74,10 +74,12 @@ class Turns:
 
     def was_held(self, record: Record) -> bool:
         """Whether a record that becomes ready was held back before, so that it goes ahead; asked once."""
-        if not self._freed or record not in self._freed:
+        if not self._freed:
             return False
-        self._freed.discard(record)
-        return True
+        with self._lock:  # `drop` goes through them meanwhile, in another thread
+            is_freed = record in self._freed
+            self._freed.discard(record)
+        return is_freed
 
     def held(self) -> list[Record]:
         """The records that are held back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, defaultdict
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from stoker.consumers.ordering.parking import USUAL_LIMITS
 from stoker.consumers.priorities.lanes import PriorityLanes
 from stoker.consumers.priorities.ready import ReadyRecords
+from stoker.consumers.priorities.turns import Turns
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.priorities import Priorities
 from stoker.consumers.records.record import Record
@@ -222,3 +224,30 @@ class PrioritiesMachine(RuleBasedStateMachine):
 
 TestPriorities = PrioritiesMachine.TestCase
 TestPriorities.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+class InDrop(list[Assignment]):
+    """Partitions that are taken away, while a runner makes a record ready that was held back."""
+
+    def __init__(self, turns: Turns, freed: Record) -> None:
+        super().__init__([PLACES["low"]])
+        self.runner = threading.Thread(target=turns.was_held, args=(freed,))
+
+    def __contains__(self, assignment: object) -> bool:
+        if self.runner.ident is None:
+            self.runner.start()
+            self.runner.join(0.2)  # it is held up for as long as this goes on
+        return super().__contains__(assignment)
+
+
+def test_partitions_may_go_while_records_become_ready() -> None:
+    """The poll thread takes turns back in a rebalance, and runners ask at the same time: none of them fails."""
+    turns = Turns()
+    first, second, third = (record_at(offset, "normal", "key") for offset in range(3))
+    assert [turns.take(record) for record in (first, second, third)] == [True, False, False]
+    assert turns.end([first]) == [second, third]
+    leaving = InDrop(turns, second)
+    assert turns.drop(leaving) == []
+    leaving.runner.join(10)
+    assert not leaving.runner.is_alive()
+    assert (turns.was_held(second), turns.was_held(third), turns.was_held(third)) == (False, True, False)
