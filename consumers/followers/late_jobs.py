@@ -66,7 +66,7 @@ class LateJobs:
         self._next_look_at_s = 0.0
         self._known: dict[str, None] = {}
         self._unconfirmed: deque[OutgoingRecord] = deque()
-        self._under_way = 0
+        self._under_way: dict[OutgoingRecord, None] = {}
         self._producer: Producer | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"stoker-late-{queue.name}", daemon=True)
@@ -154,16 +154,24 @@ class LateJobs:
         except (BufferError, KafkaException):
             self._unconfirmed.append(written)
         else:
-            self._under_way += 1
+            self._under_way[written] = None
 
     def _note_answer(self, written: OutgoingRecord, error: KafkaError | None, message: Message) -> None:
-        self._under_way -= 1
+        if written not in self._under_way:
+            return  # a client that failed for good had it, and another one has it now
+        del self._under_way[written]
         fault = why_unconfirmed(error, message)
         if fault is not None:
             _LOGGER.error(
                 "the follower of a late job could not be written to %s, and is written again: %s", written.topic,
                 fault.str(), extra={log_keys.QUEUE: self._queue},
             )  # fmt: skip
-            if fault.fatal():
-                self._producer = None
             self._unconfirmed.append(written)
+            if fault.fatal():
+                self._begin_with_new_client()
+
+    def _begin_with_new_client(self) -> None:
+        """Write all again that the client has not confirmed: it answers nothing any more."""
+        self._producer = None
+        self._unconfirmed.extend(self._under_way)
+        self._under_way.clear()
