@@ -83,8 +83,16 @@ class OwnedPartitions:
         self._completion.note_settled()
         assignments = self._assignments.all()
         left = sum(assignment.unsettled for assignment in assignments)
-        self._commits.await_answer(self._member.consumer)
-        self._rebalance.commit_last(self._member.consumer, assignments)
-        self._member.consumer.close()
-        self._close_readers()
+        try:
+            self._commits.await_answer(self._member.consumer)
+            self._rebalance.commit_last(self._member.consumer, assignments)
+        finally:
+            self._close()
         return left
+
+    def _close(self) -> None:
+        """Leave the group, and disconnect all others whatever comes of that."""
+        try:
+            self._member.consumer.close()
+        finally:
+            self._close_readers()

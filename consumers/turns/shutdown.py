@@ -106,7 +106,16 @@ class Shutdown:
             )  # fmt: skip
 
     def _leave(self) -> None:
-        queue, left = self._partitions.queue_name, self._partitions.leave()
+        queue = self._partitions.queue_name
+        try:
+            left = self._partitions.leave()
+        except Exception:
+            _LOGGER.exception(
+                "queue %r: the worker could not commit for the last time, or leave its group. Its partitions move when "
+                "the brokers miss it; jobs that ended since the commit before are delivered again, and skipped", queue,
+                extra={log_keys.QUEUE: queue},
+            )  # fmt: skip
+            return
         if left:
             _LOGGER.warning(
                 "queue %r: %d jobs did not end within the grace; they cost no attempt and are delivered again. Raise "

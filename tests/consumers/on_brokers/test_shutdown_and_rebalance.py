@@ -9,6 +9,8 @@ from datetime import timedelta
 import pytest
 
 from stoker.consumers import WorkerShutdown, current_job
+from stoker.consumers.assembly.group import GroupParts
+from stoker.consumers.polling.rebalance import Rebalance
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from support.scenes.worker import (
@@ -231,3 +233,31 @@ def test_a_job_longer_than_the_poll_interval_keeps_its_partition(cluster: Cluste
         assert len(first.partitions) == len(second.partitions) == 1
         wait_all_committed(cluster, queue)
     assert set(journal.times().values()) == {1}
+
+
+@pytest.mark.expected_errors("could not commit for the last time")
+def test_a_worker_that_cannot_commit_for_the_last_time_says_so_and_disconnects(
+    cluster: ClusterSettings, namespace: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it cannot do is in its log, and neither its membership nor another reader stays behind."""
+    pipeline, _ = declare_queue(namespace, partitions=2)
+    create(pipeline, cluster)
+    closed = list[str]()
+    close_readers = GroupParts.close_readers
+
+    def refuse(*_args: object) -> None:
+        raise RuntimeError("no")
+
+    def note(parts: GroupParts) -> None:
+        closed.append("readers")
+        close_readers(parts)
+
+    monkeypatch.setattr(Rebalance, "commit_last", refuse)
+    monkeypatch.setattr(GroupParts, "close_readers", note)
+    with running_worker(pipeline, cluster) as running:
+        running.wait_partitions(2)
+        member = running.worker._workers[0]._partitions._member
+    assert "could not commit for the last time" in caplog.text
+    assert closed == ["readers"]
+    with pytest.raises(RuntimeError, match="Consumer closed"):
+        member.consumer.poll(0)
