@@ -50,13 +50,6 @@ class TakenRecords:
             self._records.add(record)
         return None
 
-    def give_back(self, record: Record) -> None:
-        """Count a record no more that did not begin after all."""
-        if record in self._records:
-            self._records.discard(record)
-            for gate in self.hooked:
-                gate.give_back(record)
-
     def note_ended(self, record: Record, outcome: Outcome) -> None:
         """Note that the run of a record is over, if it was taken."""
         if record in self._records:
