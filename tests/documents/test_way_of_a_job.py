@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 
 import pytest
 
@@ -54,27 +54,15 @@ class FilesPassed:
 
 
 @contextmanager
-def files_passed() -> Iterator[dict[str, None]]:
-    """The files that are passed in this thread."""
+def files_passed(where: ModuleType = sys) -> Iterator[dict[str, None]]:
+    """The files that are passed in this thread; where that is `threading`, in the threads that begin meanwhile."""
     passed = FilesPassed()
-    before = sys.getprofile()
-    sys.setprofile(passed.note)
+    before = where.getprofile()
+    where.setprofile(passed.note)
     try:
         yield passed.paths
     finally:
-        sys.setprofile(before)
-
-
-@contextmanager
-def files_passed_in_new_threads() -> Iterator[dict[str, None]]:
-    """The files that are passed in the threads that begin meanwhile."""
-    passed = FilesPassed()
-    before = threading.getprofile()
-    threading.setprofile(passed.note)
-    try:
-        yield passed.paths
-    finally:
-        threading.setprofile(before)
+        where.setprofile(before)
 
 
 @pytest.mark.parametrize("ending", ["done", "fail", "permanent"])
@@ -116,7 +104,7 @@ def test_the_page_names_each_file_that_a_job_passes_in_a_real_worker(cluster: Cl
     create(pipeline, cluster)
     with Producer(pipeline, cluster) as producer:
         producer.enqueue_many(send.call(number) for number in range(JOBS))
-    with files_passed_in_new_threads() as passed, running_worker(pipeline, cluster, concurrency=1) as running:
+    with files_passed(threading) as passed, running_worker(pipeline, cluster, concurrency=1) as running:
         running.wait_outcomes(Done=JOBS)
         wait_all_committed(cluster, mails)
     named = set(re.findall(r"`([\w/]+\.py)", section("The way of one job")))
