@@ -67,11 +67,6 @@ class Floods(Filter, Claimant, Requester):
     # ---- as records arrive
 
     @property
-    def has_batches(self) -> bool:
-        """It has them: records that are left out go to their lines at the end of each."""
-        return True
-
-    @property
     def is_on(self) -> bool:
         """Whether any tenant has records aside."""
         return self._ahead.is_passing

@@ -51,18 +51,11 @@ class Filter(Protocol):
 class Claimant(Protocol):
     """May take records of the main topic before they go to their lanes, unread: nothing is made of them.
 
-    One that `has_batches` keeps what it claims until the batch ends. No other is called at the end of each.
-
     Attributes:
         asked_while: it is asked only while this is not empty, which costs no call.
     """
 
     asked_while: Sized
-
-    @property
-    def has_batches(self) -> bool:
-        """Whether it overrides `end_batch` and `forget_replaced`; always the same."""
-        return False
 
     def claims(self, message: Message, assignment: Assignment) -> bool:
         """Take a record, of which the offset is noted by now; False where it is to go on."""
@@ -112,7 +105,6 @@ class Intake:
         self._in_step = arrivals.in_step
         self._filters = tuple(arrivals.filters)
         self._claimants = tuple(arrivals.claimants)
-        self._with_batches = tuple(claimant for claimant in self._claimants if claimant.has_batches)
         self._ways = arrivals.ways
         self._asked_while, self._claims = self._one_claim()
         self.fetched, self.times = 0, EnqueueTimes()
@@ -172,12 +164,12 @@ class Intake:
     def _begin_anew(self, former: Assignment, cause: OffsetsWentBack, taken: list[Record]) -> list[Record]:
         """Replace an assignment whose offsets went back; gives what was taken of others: the rest comes again."""
         self._rebalance.begin_anew(former, cause)
-        for claimant in self._with_batches:
+        for claimant in self._claimants:
             claimant.forget_replaced()
         return [record for record in taken if record.assignment.is_current]
 
     def _hand_over(self, records: list[Record]) -> None:
-        for claimant in self._with_batches:
+        for claimant in self._claimants:
             claimant.end_batch()
         self._handover.start(records)
 
