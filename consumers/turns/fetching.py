@@ -17,7 +17,8 @@ from ..polling.backpressure import Backpressure
 from ..polling.dispatch import Dispatch
 from ..polling.tier_reader import TierReader
 
-FETCH_LIMIT: Final = 1_000
+FETCH_LIMIT: Final = 500
+"""The more records of a partition come at once, the more of them wait behind others of their key."""
 POLL_TIMEOUT_S: Final = 0.1
 SHORT_POLL_TIMEOUT_S: Final = 0.02
 REREAD_TIMEOUT_S: Final = 0.001
