@@ -26,8 +26,7 @@ from ...producers.metrics.catalogue import (
 from ...producers.metrics.histogram import Histogram, bins_between, bins_of
 from ...producers.metrics.sample import Sample
 from ...topology.wire.headers import DUE, parse_instant
-from ..records.ended_columns import Lengths
-from ..records.header_layout import HeaderLayout
+from ..records.ended_columns import Durations, Handful, handful_of
 from ..records.outcomes import (
     DONE,
     Cancelled,
@@ -72,19 +71,18 @@ class _Folded:
         self._only = next(iter(known.values())) if len(known) == 1 else None
         self.types = {name: _TypeFigures() for name in (*known.values(), UNKNOWN)}
 
-    def look(self, records: Sequence[Record]) -> list[Lengths]:
+    def durations(self, handful: Handful) -> list[Durations]:
         """Read what is counted of jobs that are done; any thread may call it."""
-        layouts = [record.layout for record in records]
-        if layouts and layouts.count(layouts[0]) == len(layouts):
-            return self._look_alike(records, layouts[0])
-        found: list[Lengths] = []
-        for layout in set(layouts):
-            found += self._look_alike([record for record in records if record.layout is layout], layout)
+        if handful.are_alike:
+            return self._durations_alike(handful)
+        found: list[Durations] = []
+        for layout in set(handful.layouts):
+            found += self._durations_alike(handful_of([one for one in handful.records if one.layout is layout]))
         return found
 
-    def fold(self, lengths: Iterable[Lengths]) -> None:
+    def fold(self, durations: Iterable[Durations]) -> None:
         """Count jobs that are done."""
-        for name, jobs, waits, runs in lengths:
+        for name, jobs, waits, runs in durations:
             figures = self.types[name]
             figures.done += jobs
             figures.runs.add(runs)
@@ -102,39 +100,40 @@ class _Folded:
         at = record.layout.job_type_at
         return self._known.get(b"" if at is None else record.values[at], UNKNOWN)
 
-    def _look_alike(self, records: Sequence[Record], layout: HeaderLayout) -> list[Lengths]:
+    def _durations_alike(self, handful: Handful) -> list[Durations]:
         """Read what is counted of jobs whose headers stand at the same places."""
-        at = layout.job_type_at
+        at = handful.layouts[0].job_type_at
         if at is None or self._only is not None:  # what is done has a handler, so its type is known
-            return [_lengths(self._only or UNKNOWN, records, layout)]
+            return [_durations_of(self._only or UNKNOWN, handful)]
         by_name: dict[bytes, list[Record]] = {}
-        for record in records:
+        for record in handful.records:
             by_name.setdefault(record.values[at], []).append(record)
-        return [_lengths(self._known.get(name, UNKNOWN), some, layout) for name, some in by_name.items()]
+        return [_durations_of(self._known.get(name, UNKNOWN), handful_of(some)) for name, some in by_name.items()]
 
 
-def _lengths(name: str, records: Sequence[Record], layout: HeaderLayout) -> Lengths:
+def _durations_of(name: str, handful: Handful) -> Durations:
     """Sort the waits and runs of jobs into buckets.
 
     Short jobs that were run together lie in one bucket each way, which is seen by their first and last instants.
     """
+    records, layouts, began_at_s, ended_at_s = handful
     count = len(records)
-    began_s, ended_s = [record.began_at_s for record in records], [record.ended_at_s for record in records]
-    first_s, last_s = min(began_s), max(ended_s)
-    runs_s = list(map(sub, ended_s, began_s))
-    runs = bins_between(0.0, last_s - first_s, count, sum(runs_s), RUN_BOUNDS_S) or bins_of(runs_s, RUN_BOUNDS_S)
+    first_s, last_s, all_began_s = min(began_at_s), max(ended_at_s), sum(began_at_s)
+    runs = bins_between(0.0, last_s - first_s, count, sum(ended_at_s) - all_began_s, RUN_BOUNDS_S)
+    if runs is None:
+        runs = bins_of(map(sub, ended_at_s, began_at_s), RUN_BOUNDS_S)
     shift_s = time.time() - time.monotonic()
     waits = None
-    if layout.is_of_first_run:
+    if layouts[0].is_of_first_run:
         written_ms = [record.timestamp_ms for record in records]
         base_ms = min(written_ms)
         most_s = first_s + shift_s - base_ms / 1e3  # of numbers that are small, so that no digit of their sum is lost
-        total_s = sum(began_s) - count * first_s + count * most_s - (sum(written_ms) - count * base_ms) / 1e3
+        total_s = all_began_s - count * first_s + count * most_s - (sum(written_ms) - count * base_ms) / 1e3
         least_s = first_s + shift_s - max(written_ms) / 1e3
         waits = bins_between(least_s, most_s + last_s - first_s, count, total_s, WAIT_BOUNDS_S)
     if waits is None:
         waits = bins_of((record.began_at_s + shift_s - _runnable_from_s(record) for record in records), WAIT_BOUNDS_S)
-    return Lengths(name, count, waits, runs)
+    return Durations(name, count, waits, runs)
 
 
 class JobFigures:
@@ -150,7 +149,8 @@ class JobFigures:
     def fold(self, batch: SettlementBatch) -> None:
         """Count a batch that is settled; called by the settling thread."""
         done = [*batch.done, *(item.record for item in batch.others if item.outcome is DONE)]
-        self.fold_lengths(self.look(done))
+        if done:
+            self._settled.fold(self._settled.durations(handful_of(done)))
         self.fold_others(batch)
 
     def fold_others(self, batch: SettlementBatch) -> None:
@@ -162,17 +162,17 @@ class JobFigures:
             if item.outcome is not DONE:
                 self._note(item.record, item.outcome)
 
-    def look(self, records: Sequence[Record]) -> list[Lengths]:
+    def durations(self, handful: Handful) -> list[Durations]:
         """Read what is counted of jobs that are done; called by any thread."""
-        return self._settled.look(records)
+        return self._settled.durations(handful)
 
-    def fold_lengths(self, lengths: Sequence[Lengths]) -> None:
+    def fold_given_up(self, durations: Sequence[Durations]) -> None:
         """Count jobs that are done; called by the settling thread."""
-        self._settled.fold(lengths)
+        self._settled.fold(durations)
 
-    def fold_published(self, lengths: Sequence[Lengths]) -> None:
+    def fold_published(self, durations: Sequence[Durations]) -> None:
         """Count jobs that are done; called by the thread that publishes their events."""
-        self._published.fold(lengths)
+        self._published.fold(durations)
 
     def _note(self, record: Record, outcome: Outcome) -> None:
         """Count one outcome of those that are few."""

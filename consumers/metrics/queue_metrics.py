@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from ...producers.metrics import catalogue as metrics
 from ...producers.metrics.catalogue import KAFKA
@@ -22,15 +22,15 @@ from ..isolation.pool import ChildCounts
 from ..isolation.runners import IsolatedRunners
 from ..meters.limit_report import LimitReport
 from ..records.assignment import Assignment
-from ..records.ended_columns import Lengths
-from ..records.record import Record
+from ..records.ended_columns import Durations, Handful
 from ..runners.kinds import Runners
 from ..settling.settlement import SettlementBatch
 from .job_figures import JobFigures
 
 _LOGGER = logging.getLogger("stoker.metrics")
 
-_Jobs = TypeVar("_Jobs", SettlementBatch, Sequence[Record], Sequence[Lengths])
+_Args = ParamSpec("_Args")
+_Result = TypeVar("_Result")
 
 GROWTH_OVER_S: Final = 60.0
 PARTITION_STATES: Final = ("restoring", "flowing", "leaving")
@@ -60,6 +60,44 @@ class Growth:
         return (lag - before) / (now_s - before_s) if now_s > before_s else None
 
 
+class GuardedFigures:
+    """Counts until a fault of its own: that must not end the thread which counts, and with it the worker."""
+
+    def __init__(self, queue: str, figures: JobFigures) -> None:
+        self._queue, self._figures = queue, figures
+        self._has_failed = False
+
+    def fold(self, batch: SettlementBatch) -> None:
+        """Count a batch that is settled."""
+        self._guarded(self._figures.fold, batch)
+
+    def fold_others(self, batch: SettlementBatch) -> None:
+        """Count all of a batch but jobs that are done."""
+        self._guarded(self._figures.fold_others, batch)
+
+    def durations(self, handful: Handful) -> Sequence[Durations]:
+        """Read what is counted of jobs that are done; nothing once this has failed."""
+        return self._guarded(self._figures.durations, handful) or ()
+
+    def fold_published(self, durations: Sequence[Durations]) -> None:
+        """Count jobs that are done, whose events are made."""
+        self._guarded(self._figures.fold_published, durations)
+
+    def fold_given_up(self, durations: Sequence[Durations]) -> None:
+        """Count jobs that are done, whose events are given up."""
+        self._guarded(self._figures.fold_given_up, durations)
+
+    def _guarded(self, count: Callable[_Args, _Result], *args: _Args.args, **named: _Args.kwargs) -> _Result | None:
+        if self._has_failed:
+            return None
+        try:
+            return count(*args, **named)
+        except Exception:
+            self._has_failed = True
+            _LOGGER.exception("the metrics of queue %r failed and count no more jobs; jobs go on", self._queue)
+            return None
+
+
 class QueueMetrics:
     """Turns on the folding of what is settled, when it is made; `samples` is called by any thread."""
 
@@ -82,42 +120,16 @@ class QueueMetrics:
         self._overview, self._waiting_counts = inspection.overview, inspection.waiting_counts
         self._figures = JobFigures(self._name, context.job_type_names)
         self._growth = Growth()
-        self._has_failed = False
         self._count_settled(settling, has_done_events=context.settings.done_events)
 
     def _count_settled(self, settling: SettlingParts, *, has_done_events: bool) -> None:
         """Have settled jobs counted; those that are done with their events, where they have some."""
-        if not has_done_events:
-            settling.settled.add_listener(self._guarded(self._figures.fold))
-            return
-        settling.settled.add_listener(self._guarded(self._figures.fold_others))
-        settling.done_jobs.look = self._guarded_look
-        settling.done_jobs.fold = self._guarded(self._figures.fold_published)
-        settling.done_jobs.fold_given_up = self._guarded(self._figures.fold_lengths)
-
-    def _guarded_look(self, records: Sequence[Record]) -> Sequence[Lengths]:
-        """Read what is counted of jobs; nothing once the metrics have failed."""
-        try:
-            return () if self._has_failed else self._figures.look(records)
-        except Exception:  # noqa: BLE001  # as below
-            self._note_failure()
-            return ()
-
-    def _guarded(self, fold: Callable[[_Jobs], None]) -> Callable[[_Jobs], None]:
-        """Count until an error: it must not end the settling thread, and with it the worker."""
-
-        def fold_guarded(jobs: _Jobs) -> None:
-            try:
-                if not self._has_failed:
-                    fold(jobs)
-            except Exception:  # noqa: BLE001  # any fault of the metrics' own
-                self._note_failure()
-
-        return fold_guarded
-
-    def _note_failure(self) -> None:
-        self._has_failed = True
-        _LOGGER.exception("the metrics of queue %r failed and count no more jobs; jobs go on", self._name)
+        counted = GuardedFigures(self._name, self._figures)
+        if has_done_events:
+            settling.settled.add_listener(counted.fold_others)
+            settling.done_jobs.count_by(counted)
+        else:
+            settling.settled.add_listener(counted.fold)
 
     def samples(self) -> Iterator[Sample]:
         """The samples of this moment."""

@@ -16,16 +16,35 @@ from ...schemas import wire_text
 from ...schemas.jobs_ended import BETWEEN, JobsEnded, are_timed, indexed, joined, joined_keys, packed
 from ...topology.wire.headers import JOB_ID, REPLAY
 from .assignment import Assignment
+from .header_layout import HeaderLayout
 from .record import Record, attempt_or_1, enqueued
 
 
-class Lengths(NamedTuple):
+class Durations(NamedTuple):
     """How long some jobs of one type waited and ran, in seconds, by the buckets of their histograms."""
 
     job_type: str
     jobs: int
     waits: Bins
     runs: Bins
+
+
+class Handful(NamedTuple):
+    """Records whose jobs are done, and what is read of each of them for more than one purpose.
+
+    Attributes:
+        began_at_s, ended_at_s: `time.monotonic()` at which their last runs began and ended.
+    """
+
+    records: Sequence[Record]
+    layouts: list[HeaderLayout]
+    began_at_s: list[float]
+    ended_at_s: list[float]
+
+    @property
+    def are_alike(self) -> bool:
+        """Whether the headers of all of them stand at the same places."""
+        return self.layouts.count(self.layouts[0]) == len(self.layouts)
 
 
 class EndedColumns:
@@ -35,15 +54,15 @@ class EndedColumns:
         sort: those of one sort can be in one event.
         types, tenants: a single value where all have the same; no tenant where none has the header.
         numbers: {field of `JobsEnded`: its packed numbers}.
-        lengths: what metrics count of these jobs; whoever has the columns made sets it.
+        durations: what metrics count of these jobs; whoever has the columns made sets it.
     """
 
-    __slots__ = ("count", "ids", "keys", "lengths", "numbers", "replays", "sort", "tenants", "topic", "types")
+    __slots__ = ("count", "durations", "ids", "keys", "numbers", "replays", "sort", "tenants", "topic", "types")
 
-    def __init__(self, records: Sequence[Record], places: Sequence[Assignment], only_type: bytes | None) -> None:
-        layout = records[0].layout
+    def __init__(self, handful: Handful, places: Sequence[Assignment], only_type: bytes | None) -> None:
+        records, layout = handful.records, handful.layouts[0]
         self.count = len(records)
-        self.lengths: Sequence[Lengths] = ()
+        self.durations: Sequence[Durations] = ()
         self.topic = places[0].topic
         types = _occurring(records, layout.job_type_at) if only_type is None else [only_type]
         self.types = types or [b""]
@@ -53,50 +72,70 @@ class EndedColumns:
         self.keys, key_sizes = joined_keys([record.key for record in records])
         self.numbers = {
             "id_sizes": id_sizes,
-            "partitions": packed("i", [place.partition for place in places]),
+            "partitions": _partitions(places),
             "offsets": packed("q", [record.offset for record in records]),
             "key_sizes": key_sizes,
             "attempts": b"" if layout.is_of_first_run else packed("I", list(map(_attempt, records))),
             "enqueued_ms": enqueued_ms,
-            "began_s": packed("d", [record.began_at_s for record in records]),
-            "ended_s": packed("d", [record.ended_at_s for record in records]),
+            "began_s": packed("d", handful.began_at_s),
+            "ended_s": packed("d", handful.ended_at_s),
         }
         self.sort = (layout, self.topic, not id_sizes, not enqueued_ms, not self.keys, not key_sizes)
 
 
-def columns_of_all(records: Sequence[Record], only_type: bytes | None) -> EndedColumns | None:
+def handful_of(records: Sequence[Record]) -> Handful:
+    """Records, of which there is at least one, with what is read of each."""
+    return Handful(
+        records,
+        [record.layout for record in records],
+        [record.began_at_s for record in records],
+        [record.ended_at_s for record in records],
+    )
+
+
+def columns_of_all(handful: Handful, only_type: bytes | None) -> EndedColumns | None:
     """The columns of records, None where they are not alike: such would take one event for each sort.
 
     Args:
         only_type: of all jobs, where there is but one: then no record is asked for its own.
     """
-    layouts = [record.layout for record in records]
-    places = [record.assignment for record in records]
-    if layouts.count(layouts[0]) < len(records) or len({place.topic for place in set(places)}) > 1:
+    places = [record.assignment for record in handful.records]
+    if not handful.are_alike or len({place.topic for place in set(places)}) > 1:
         return None
-    return EndedColumns(records, places, only_type)
+    return EndedColumns(handful, places, only_type)
 
 
 def columns_by_sort(records: Sequence[Record], only_type: bytes | None) -> list[EndedColumns]:
     """The columns of records of any sorts; there is at least one record."""
-    columns = columns_of_all(records, only_type)
+    columns = columns_of_all(handful_of(records), only_type)
     if columns is not None:
         return [columns]
     alike: dict[tuple[object, str], list[Record]] = {}
     for record in records:
         alike.setdefault((record.layout, record.topic), []).append(record)
-    return [EndedColumns(some, [record.assignment for record in some], only_type) for some in alike.values()]
+    return [
+        EndedColumns(handful_of(some), [record.assignment for record in some], only_type) for some in alike.values()
+    ]
 
 
-def noted_columns(records: Sequence[Record]) -> tuple[list[EndedColumns], list[Record]]:
-    """The columns that runners have made of these records, and the records that are not all of such columns."""
-    noted = [record.columns for record in records]
+def mark(records: Sequence[Record], columns: EndedColumns | None) -> None:
+    """Note that these records have such columns, at the first and the last of them."""
+    records[0].columns = records[-1].columns = columns
+
+
+def marked_columns(records: Sequence[Record]) -> tuple[list[EndedColumns], list[Record]]:
+    """The columns that runners have made of these records, and the records that are not all of such columns.
+
+    The records of columns stay in their order. So all of them are here where the last one is as far from the first as
+    it was when they were marked.
+    """
     found, others, at = list[EndedColumns](), list[Record](), 0
-    while at < len(noted):
-        columns = noted[at]
-        if columns is not None and noted[at : at + columns.count].count(columns) == columns.count:
+    while at < len(records):
+        columns = records[at].columns
+        last = at if columns is None else at + columns.count - 1
+        if columns is not None and last < len(records) and records[last].columns is columns:
             found.append(columns)
-            at += columns.count
+            at = last + 1
         else:
             others.append(records[at])
             at += 1
@@ -170,6 +209,13 @@ def _indexed(columns: Sequence[tuple[list[bytes], int]]) -> tuple[list[str], byt
 
 def _shown(records: Sequence[Record], at: int | None) -> list[str]:
     return [] if at is None else [wire_text(record.values[at]) for record in records]
+
+
+def _partitions(places: Sequence[Assignment]) -> bytes:
+    """The numbers of partitions; those of a handful are most often the same."""
+    if places.count(places[0]) == len(places):
+        return packed("i", [places[0].partition]) * len(places)
+    return packed("i", [place.partition for place in places])
 
 
 def _attempt(record: Record) -> int:

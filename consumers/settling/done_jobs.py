@@ -10,10 +10,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from ...schemas.jobs_ended import encode_jobs_ended
-from ..records.ended_columns import EndedColumns, Lengths, columns_by_sort, columns_of_all, event_of, noted_columns
+from ..records.ended_columns import (
+    Durations,
+    EndedColumns,
+    Handful,
+    columns_by_sort,
+    columns_of_all,
+    event_of,
+    handful_of,
+    mark,
+    marked_columns,
+)
 from ..records.record import Record
 from .writes import utc
 
@@ -27,20 +37,28 @@ NO_ROOM: Final = "more jobs end than events can be made of"
 INTERVAL_S: Final = 0.1
 """How long jobs gather."""
 
-Fold = Callable[[Sequence[Lengths]], None]
-"""Counts jobs."""
-Look = Callable[[Sequence[Record]], Sequence[Lengths]]
-"""Reads what is counted of jobs."""
 Publish = Callable[[bytes, bytes, int], None]
 """Takes an event's key and value, and of how many jobs it is."""
+
+
+class CountsDone(Protocol):
+    """Counts jobs that are done. No method raises."""
+
+    def durations(self, handful: Handful) -> Sequence[Durations]:
+        """Read what is counted of jobs, by the thread that has them at hand: runners, while they are in the cache."""
+        ...
+
+    def fold_published(self, durations: Sequence[Durations]) -> None:
+        """Count jobs, by the thread that publishes their events."""
+
+    def fold_given_up(self, durations: Sequence[Durations]) -> None:
+        """Count jobs that there is no room for, by the thread of `DoneJobs.add`."""
 
 
 class DoneJobs:
     """Gathers the jobs of one queue that are done, and publishes them.
 
     Runners call `note` before they hand jobs to the settler, and the settling thread `add` once these are settled.
-    Where somebody counts them, `look` reads what is counted when columns are made, since the records are at hand then.
-    The thread gives that to `fold`; the thread of `add` gives it to `fold_given_up` where there is no room for jobs.
 
     Args:
         publish: never raises, and waits for nothing.
@@ -69,26 +87,28 @@ class DoneJobs:
         self._has_some = threading.Event()
         self._is_closing = threading.Event()
         self._thread: threading.Thread | None = None
-        self.look: Look | None = None
-        self.fold: Fold | None = None
-        self.fold_given_up: Fold | None = None
+        self._counts: CountsDone | None = None
+
+    def count_by(self, counts: CountsDone) -> None:
+        """Have all jobs counted, with an event or without; called before the first of them."""
+        self._counts = counts
 
     def note(self, records: Sequence[Record]) -> None:
         """Make the columns of a handful that is done, where this pays; any thread may call it."""
         if len(records) < LEAST_HANDFUL:
             return
         try:
-            columns = columns_of_all(records, self._only_type)
-            if columns is not None and self.look is not None:
-                columns.lengths = self.look(records)
+            handful = handful_of(records)
+            columns = columns_of_all(handful, self._only_type)
+            if columns is not None and self._counts is not None:
+                columns.durations = self._counts.durations(handful)
         except Exception:  # noqa: BLE001  # their event is made of the records, or given up there
             return
-        for record in records:
-            record.columns = columns
+        mark(records, columns)
 
     def add(self, records: Sequence[Record]) -> None:
         """Take jobs that are done and settled; nothing changes the sequence any more."""
-        columns, others = noted_columns(records)
+        columns, others = marked_columns(records)
         with self._lock:
             has_room = self._waiting + len(records) <= MOST_WAITING
             if has_room:
@@ -96,8 +116,8 @@ class DoneJobs:
                 self._columns += columns
                 self._records += others
         if not has_room:
-            if self.look is not None and self.fold_given_up is not None:
-                self.fold_given_up(self.look(records))
+            if self._counts is not None:
+                self._counts.fold_given_up(self._counts.durations(handful_of(records)))
             return self._give_up(len(records), NO_ROOM)
         if self._thread is None and not self._is_closing.is_set():
             self._thread = threading.Thread(target=self._run, name=f"stoker-events-{self._queue}", daemon=True)
@@ -120,16 +140,16 @@ class DoneJobs:
             columns, self._columns = self._columns, []
             records, self._records = self._records, []
             self._waiting = 0
-        lengths = [one for some in columns for one in some.lengths]
+        durations = [one for some in columns for one in some.durations]
         for start in range(0, len(records), MOST_JOBS):
             part = records[start : start + MOST_JOBS]
             columns += self._made(part)
-            if self.look is not None:
-                lengths += self.look(part)
+            if self._counts is not None:
+                durations += self._counts.durations(handful_of(part))
         for some in _by_event(columns):
             self._publish_some(some)
-        if lengths and self.fold is not None:
-            self.fold(lengths)
+        if durations and self._counts is not None:
+            self._counts.fold_published(durations)
 
     def _made(self, records: Sequence[Record]) -> list[EndedColumns]:
         try:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.consumers.metrics.job_figures import UNKNOWN, JobFigures
+from stoker.consumers.records.ended_columns import handful_of
 from stoker.consumers.records.outcomes import CancelReason, DeadReason, DeferReason
 from stoker.consumers.records.record import Record
 from stoker.producers.metrics.catalogue import RUN_SECONDS, SETTLED, WAIT_SECONDS
@@ -49,8 +50,9 @@ def test_each_outcome_and_reason_is_there_from_the_start() -> None:
 def test_both_threads_together_count_each_job(names: list[str]) -> None:
     """Jobs that are done by type, with their runs and waits; in queues of one type and of more."""
     figures = JobFigures("work", names)
-    figures.fold_published(figures.look([a_record(name) for name in names for _ in range(30)]))
-    figures.fold_lengths(figures.look([a_record(name) for name in names]))
+    many, few = [a_record(name) for name in names for _ in range(30)], [a_record(name) for name in names]
+    figures.fold_published(figures.durations(handful_of(many)))
+    figures.fold_given_up(figures.durations(handful_of(few)))
     counts = settled(figures)
     assert {name: counts[name, "done", ""] for name in names} == dict.fromkeys(names, 31)
     for metric in (RUN_SECONDS, WAIT_SECONDS):
@@ -74,7 +76,7 @@ def test_jobs_are_counted_together_as_one_by_one(jobs: list[tuple[float, float, 
         record.ended_at_s = record.began_at_s + took_s * 0.9
         records.append(record)
     together, single = JobFigures("work", ["act"]), JobFigures("work", ["act"])
-    together.fold_published(together.look(records))
+    together.fold_published(together.durations(handful_of(records)))
     for record in records:
         single._settled.fold_run(record)
     for metric in (RUN_SECONDS, WAIT_SECONDS):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stoker.consumers.records.ended_columns import Lengths
+from stoker.consumers.records.ended_columns import Durations, Handful
 from stoker.consumers.records.record import Record
 from stoker.consumers.settling import done_jobs
 from stoker.consumers.settling.done_jobs import DoneJobs
@@ -130,47 +130,68 @@ def test_what_has_no_room_is_given_up() -> None:
 def test_each_job_is_counted_once_with_or_without_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those with an event by the thread that makes it, also where that fails; those without room at once."""
     scene, record = Gathering(), a_record()
-    counted, at_once = list[int](), list[int]()
-    scene.jobs.look = lambda records: [Lengths("work", len(records), NONE, NONE)]
-    scene.jobs.fold = lambda found: counted.extend(one.jobs for one in found)
-    scene.jobs.fold_given_up = lambda found: at_once.extend(one.jobs for one in found)
+    counts = Counts()
+    scene.jobs.count_by(counts)
     scene.jobs._is_closing.set()  # without the thread, so that they gather
     handful = a_handful(scene, 0)
     scene.jobs.add(handful)
     scene.jobs.add([record] * (done_jobs.MOST_WAITING - len(handful)))
     scene.jobs.add([record] * 3)
-    assert (counted, at_once) == ([], [3])
+    assert (counts.published, counts.given_up) == ([], [3])
     monkeypatch.setattr(done_jobs, "encode_jobs_ended", lambda _event: 1 // 0)
     scene.jobs.close()
-    assert (counted[0], sum(counted), at_once) == (len(handful), done_jobs.MOST_WAITING, [3])
+    assert (counts.published[0], sum(counts.published)) == (len(handful), done_jobs.MOST_WAITING)
+    assert counts.given_up == [3]
+
+
+@dataclass
+class Counts:
+    """How many jobs each call counts."""
+
+    published: list[int] = field(default_factory=list)
+    given_up: list[int] = field(default_factory=list)
+
+    def durations(self, handful: Handful) -> Sequence[Durations]:
+        """All are of one type."""
+        return [Durations("work", len(handful.records), NONE, NONE)]
+
+    def fold_published(self, durations: Sequence[Durations]) -> None:
+        """Note them."""
+        self.published += [one.jobs for one in durations]
+
+    def fold_given_up(self, durations: Sequence[Durations]) -> None:
+        """Note them."""
+        self.given_up += [one.jobs for one in durations]
 
 
 def a_handful(scene: Gathering, first: int, **named: Any) -> list[Record]:
     """Records of which a runner has had columns made."""
     records = [a_record(offset=offset, **named) for offset in range(first, first + done_jobs.LEAST_HANDFUL)]
     scene.jobs.note(records)
-    assert all(record.columns is not None for record in records)
+    assert records[0].columns is not None
     return records
 
 
 def test_columns_of_handfuls_tell_of_the_same_jobs() -> None:
-    """Also of handfuls that are settled in two parts, of small ones, and of such with other types, keys and headers."""
+    """Also of handfuls that are settled in parts, of small ones, and of such with other types, keys and headers."""
     scene = Gathering()
     scene.jobs._is_closing.set()
     whole, cut = a_handful(scene, 0), a_handful(scene, 100, key=b"k")
     typed = a_handful(scene, 200, headers={wire.JOB_TYPE: b"mail", wire.TENANT: b"acme"})
     retried = a_handful(scene, 300, headers={wire.ATTEMPT: b"2"}, key=b"a\0b")
+    holed = a_handful(scene, 500)  # as when the ledger of one partition could not be written at first
     few = [a_record(offset=400)]
     scene.jobs.note(few)
     assert few[0].columns is None
     scene.jobs.add([*whole, *cut[:4]])
-    scene.jobs.add([*cut[4:], *typed, *few, *retried])
+    scene.jobs.add([*cut[4:], *typed, *holed[:3], *holed[4:], *few, *retried])
+    scene.jobs.add([holed[3]])
     scene.jobs.close()
     found = {job.offset: job for job in scene.told}
-    assert sorted(found) == sorted(record.offset for record in (*whole, *cut, *typed, *few, *retried))
+    assert sorted(found) == sorted(record.offset for record in (*whole, *cut, *typed, *few, *retried, *holed))
     assert len(found) == len(scene.told)
     assert {offset: (job.job_type, job.tenant, job.key, job.attempt) for offset, job in found.items()} == {
-        **{record.offset: ("work", "", None, 1) for record in (*whole, *few)},
+        **{record.offset: ("work", "", None, 1) for record in (*whole, *few, *holed)},
         **{record.offset: ("work", "", b"k", 1) for record in cut},
         **{record.offset: ("mail", "acme", None, 1) for record in typed},
         **{record.offset: ("work", "", b"a\0b", 2) for record in retried},
