@@ -174,6 +174,10 @@ class IsolatedRunners(Runners[Slot]):
                 slot.interrupt(slot.run, "shutdown")
         self._pool.stop()
 
+    def wait_ended(self, give_up_at_s: float) -> None:
+        """Wait for the threads, whose children are killed by now: what one has sent before is its outcome."""
+        self._threads.wait_ended(give_up_at_s)
+
     @property
     def ready(self) -> int:
         """Records that could run at once, were a runner free."""

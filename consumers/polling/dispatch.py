@@ -44,6 +44,7 @@ from ..steps.steps import DecodedJob, StepContext
 _LOGGER = logging.getLogger("stoker.worker")
 
 INTERRUPT_WITHIN_S: Final = 1.0
+"""How long a shutdown waits for the ends of the jobs that it interrupts, and for what they return or raise then."""
 PARKED_SHARE: Final = 4
 """Parked jobs in memory take at most this part of the bytes that all jobs in memory may take."""
 FLOODS_SHARE: Final = 0.75
@@ -219,14 +220,16 @@ class Dispatch:
         self.excuse.is_given = True
 
     def stop(self, settle_within: timedelta) -> None:
-        """Cut short what still runs, settle what has ended."""
+        """Cut short what still runs, and settle what has ended; the first is a part of the time for the second."""
+        began_at_s, within_s = time.monotonic(), settle_within.total_seconds()
         self.pipe.is_stopping = True
         self.waits.stop()
         self.gates.stop()
         self.watchdog.stop()
         self.watchdog.interrupt_all("shutdown")
         self.runners.interrupt(INTERRUPT_WITHIN_S)
-        self._settler.stop(settle_within)
+        self.runners.wait_ended(began_at_s + min(INTERRUPT_WITHIN_S, within_s))
+        self._settler.stop(timedelta(seconds=max(0.0, began_at_s + within_s - time.monotonic())))
 
     def _make_ready(self, records: list[Record]) -> None:
         if self.gates:

@@ -54,6 +54,13 @@ class Runners(Pool[SlotT], Protocol[SlotT]):
     def interrupt(self, within_s: float) -> None:
         """Start no further record, and cut short what runs, as far as that can be done."""
 
+    def wait_ended(self, give_up_at_s: float) -> None:
+        """Wait, until this instant at the latest, for the outcomes of jobs that were interrupted.
+
+        `interrupt` may have waited for them; then there is nothing to do here.
+        """
+        return
+
     @property
     @abstractmethod
     def ready(self) -> int:
@@ -155,3 +162,11 @@ class RunnerRow:
         """Start no further record, and cut short what runs, as far as that can be done."""
         for runners in reversed(self._kinds):
             runners.interrupt(within_s)
+
+    def wait_ended(self, give_up_at_s: float) -> None:
+        """Wait, until this instant at the latest, for the outcomes of jobs that were interrupted.
+
+        Call it after `interrupt`, so that no kind starts a record while another one is waited for.
+        """
+        for runners in self._kinds:
+            runners.wait_ended(give_up_at_s)

@@ -128,13 +128,20 @@ class ThreadRunners(Runners[Slot]):
             slot.is_replaced = True
             self._ready.extendleft(reversed(_taken_from(self._taken[slot], MAX_HANDFUL)))
             thread = self._make_runner()
+            self._threads.append(thread)
             self._condition.notify_all()  # the job may have ended just now, and its runner rest already
         thread.start()
         return True
 
     def interrupt(self, within_s: float) -> None:
-        """Start no further record; jobs that run go on until they end."""
+        """Start no further record; jobs that run go on until they end, and `wait_ended` waits for that."""
         self.stop()
+
+    def wait_ended(self, give_up_at_s: float) -> None:
+        """Wait for the end of the threads: each ends when the outcome of its last job was handed over."""
+        for thread in list(self._threads):
+            if thread.is_alive():
+                thread.join(max(0.0, give_up_at_s - time.monotonic()))
 
     def stop(self) -> None:
         """Start no further record; jobs that run go on until they end."""
@@ -241,6 +248,7 @@ class ThreadRunners(Runners[Slot]):
             self._next_of.pop(slot, None)
             self._first_done.pop(slot, None)
             self._replaced -= 1
+            self._threads.remove(threading.current_thread())
 
     def _may_rest(self) -> bool:
         """Whether the runner that asks is not needed: others are at work, and have short jobs."""

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from stoker.consumers import WorkerShutdown, current_job
+from stoker.consumers import Discard, Snooze, WorkerShutdown, current_job
 from stoker.consumers.assembly.group import GroupParts
 from stoker.consumers.polling.rebalance import Rebalance
 from stoker.producers import Producer
@@ -105,6 +105,37 @@ def test_a_job_beyond_the_grace_comes_again_with_the_same_attempt(
     gate.open()
     assert journal.noted[2] == (0, 1)
     assert len(journal.noted) == 3, "the job that was done is skipped by the ledger"
+
+
+def test_what_a_sync_job_answers_to_its_interrupt_is_kept(cluster: ClusterSettings, namespace: str) -> None:
+    """Also where it takes a moment to clean up: what returns is done, `Discard` and `Snooze` end a run as ever."""
+    pipeline, queue = declare_queue(namespace, partitions=1)
+    journal, never = Journal(), threading.Event()
+
+    @pipeline.job(queue, key=lambda number: f"k{number}")
+    def act(number: int) -> None:
+        if journal.note((number, current_job().attempt)).attempt == 1 and len(journal.runs) <= 3:
+            try:
+                while not never.wait(0.01):
+                    pass
+            except WorkerShutdown:
+                never.wait(0.3)
+                if number == 1:
+                    raise Discard("cleaned up") from None
+                if number == 2:
+                    raise Snooze(timedelta(0)) from None
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue_many(act.call(number) for number in range(3))
+    with running_worker(pipeline, cluster, grace=timedelta(seconds=0.3)) as running:
+        journal.wait(3)
+        running.stop()
+        assert running.outcomes() == {"Done": 1, "Cancelled": 1, "Snoozed": 1}
+    assert committed(cluster, queue) == {0: 3}
+    with running_worker(pipeline, cluster) as later:
+        later.wait_outcomes(Done=1)
+    assert journal.noted[3:] == [(2, 1)], "only the one that was snoozed runs again"
 
 
 def test_stopping_at_once_waits_for_no_job(cluster: ClusterSettings, namespace: str) -> None:

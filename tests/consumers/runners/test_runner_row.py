@@ -18,6 +18,7 @@ class Even(Runners[Slot]):
     def __init__(self) -> None:
         self.records = list[Record]()
         self.is_started = self.is_interrupted = False
+        self.waited = list[tuple[float, bool]]()
 
     slots = (Slot(), Slot())
     word = "even"
@@ -53,6 +54,10 @@ class Even(Runners[Slot]):
     def interrupt(self, within_s: float) -> None:
         """Note that it was interrupted."""
         self.is_interrupted = True
+
+    def wait_ended(self, give_up_at_s: float) -> None:
+        """Note until when it was waited for, and whether it was interrupted before."""
+        self.waited.append((give_up_at_s, self.is_interrupted))
 
 
 class Others(Even):
@@ -105,6 +110,8 @@ def test_a_new_kind_is_started_dropped_interrupted_and_looked_at_with_the_others
     assert sorted(record.offset for record in row.drop([gone])) == [1, 2]
     assert row.ready == 2
     row.interrupt(0.0)
+    row.wait_ended(7.0)
+    assert even.waited == others.waited == [(7.0, True)]
     assert all(kind.is_started and kind.is_interrupted for kind in (even, others))
     assert row.crashed is others.crashed
     assert (row.of(Others), row.of(Even)) == (others, even)

@@ -452,6 +452,55 @@ def test_what_is_done_is_handed_over_at_the_stop() -> None:
         assert runs.handed == [0]
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_what_a_job_does_after_its_interrupt_is_waited_for(is_replaced: bool) -> None:
+    """Until it was handed over, or the time for that is over; also where another runner has its place."""
+    runs = Handing(gates=[0])
+    with runs.by(1) as runners:
+        runners.make_ready([plain_record(0)])
+        wait_until(lambda: runs.begun == [0])
+        if is_replaced:
+            assert runners.replace(runners.slots[0])
+            runners.make_ready([plain_record(1)])
+            runs.wait_ended(1)
+        runners.interrupt(1.0)
+        runners.wait_ended(time.monotonic())
+        assert 0 not in runs.handed, "it resists, and the time is over"
+        waiting = threading.Thread(target=runners.wait_ended, args=(time.monotonic() + 60,))
+        waiting.start()
+        runs.open_all()
+        waiting.join(60)
+        assert 0 in runs.handed
+
+
+def test_runners_that_replace_stuck_ones_are_waited_for_too() -> None:
+    """Their threads come later than the others, and those of jobs that have ended after all are forgotten."""
+    runs = Handing(gates=[0, 1])
+    with runs.by(1) as runners:
+        runners.make_ready([plain_record(0)])
+        wait_until(lambda: runs.begun == [0])
+        (stuck,) = runners.slots
+        assert runners.replace(stuck)
+        runners.make_ready([plain_record(1)])
+        wait_until(lambda: runs.begun == [0, 1], what="the replacement to begin")
+        runs.gates[0].set()
+        wait_until(lambda: stuck not in runners.slots, what="the stuck one to retire")
+        runners.interrupt(1.0)
+        waiting = threading.Thread(target=runners.wait_ended, args=(time.monotonic() + 60,))
+        waiting.start()
+        runs.gates[1].set()
+        waiting.join(60)
+        assert runs.handed == [0, 1]
+        assert not any(thread.is_alive() for thread in runners._threads)
+
+
+def test_runners_that_never_started_are_not_waited_for() -> None:
+    """Those of isolated jobs start with the first of them."""
+    runners = ThreadRunners(2, lambda _record, _slot: None, "test")
+    runners.interrupt(1.0)
+    runners.wait_ended(math.inf)
+
+
 class HandingOnLoop(Handing):
     """The same for jobs on an event loop; a job at one of the `gates` holds the loop."""
 
