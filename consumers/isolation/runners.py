@@ -204,7 +204,8 @@ class IsolatedRunners(Runners[Slot]):
         ending = self._run(job, _job_message(job, arguments), slot)
         if isinstance(ending, ChildDied):
             return Decided(self._after_crash(job, ending))
-        self._forget_deaths_of(job.record)
+        if not (isinstance(ending, Decided) and ending.outcome is None):  # else it comes again, and may crash once more
+            self._forget_deaths_of(job.record)
         return ending
 
     def _run(self, job: DecodedJob, message: RunJob, slot: Slot) -> Ran | ChildDied:

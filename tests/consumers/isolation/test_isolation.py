@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing.connection import Pipe
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -351,6 +352,27 @@ def test_a_child_that_dies_after_its_job_has_ended_well_is_held_against_nobody()
     well, badly = SaidAndDied(*words, Ended(None)), SaidAndDied(*words)
     assert _Watch(well, run, None)._look() is RETURNED_NOTHING
     assert isinstance(_Watch(badly, run, None)._look(), ChildDied)
+
+
+def test_a_job_that_is_held_back_after_crashes_keeps_their_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a limit at its last look: it runs again later, and the dead letter shows each of its crashes."""
+    monkeypatch.setattr("stoker.consumers.isolation.crashes.FIRST_PAUSE", timedelta(0))
+    pipeline, queue, (die,) = declare(isolated_jobs.exit_at_once)
+    with isolated(pipeline, queue) as here:
+        run, endings = here.runners._run, list[object]()
+
+        def held_back_once(*arguments: Any) -> Any:
+            is_held = len(endings) == 2
+            endings.append(Decided(None) if is_held else run(*arguments))
+            if is_held:
+                here.runners.make_ready([arguments[0].record])
+            return endings[-1]
+
+        monkeypatch.setattr(here.runners, "_run", held_back_once)
+        outcome = here.run(die, 7)
+    assert [type(ending) for ending in endings] == [ChildDied, ChildDied, Decided, ChildDied]
+    assert isinstance(outcome, Dead)
+    assert outcome.failure.stack.count("ended with exit code 7") == 3
 
 
 def test_a_crash_is_forgotten_once_its_job_has_ended_in_any_way() -> None:
