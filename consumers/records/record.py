@@ -47,8 +47,8 @@ class Record:
         size_bytes: of value, key and header values: what the record counts for against the bounds on memory.
         lane: records of one lane run one at a time, in their order: those of a key, or else repetitions of one job. Of
             each priority but the normal one, a key has a lane of its own.
-        began_at_s, ended_at_s: `time.monotonic()` at which its last run began and ended; 0 before. Only these and
-            `columns` change after the record was made: its runner sets them.
+        began_at_s, ended_at_s: `time.monotonic()` at which its last run began and ended; 0 before, and where its job
+            ends without one. Only these and `columns` change after the record was made: its runner sets them.
         columns: of the handful with which its job was done, where its runner has made them and this is the first or the
             last record of the handful; else None.
     """

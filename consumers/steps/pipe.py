@@ -126,10 +126,16 @@ class Pipe:
                     self._spans.begin(job.run)
                 return job
             outcome = self._held(record, job) if isinstance(job, Wait) else job
+        self._conclude_unrun(record, outcome)
+        return None
+
+    def _conclude_unrun(self, record: Record, outcome: Outcome | None) -> None:
+        """Settle a record that did not come to its handler; None where it is to come again."""
         if self._spans is not None:
             self._spans.note_unrun(record, outcome)
+        if outcome is not None:
+            record.began_at_s = record.ended_at_s = 0.0  # a gate may have held it back at its last look: that is no run
         self._conclude(record, outcome, None)
-        return None
 
     def _end_span(self, record: Record, outcome: Outcome | None) -> None:
         if self._spans is not None:

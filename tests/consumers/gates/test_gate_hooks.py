@@ -17,22 +17,27 @@ from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.pauses import Pause, Pauses
 from stoker.consumers.gates.taken_records import Beginning
 from stoker.consumers.job.signals import InterruptReason, JobInterrupted
+from stoker.consumers.metrics.job_figures import JobFigures
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.outcomes import DONE, Dead, Outcome, Snoozed
+from stoker.consumers.records.outcomes import DONE, SKIPPED, Dead, Outcome, Snoozed
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.async_slots import AsyncSlot, LoopHolder
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.settling.excuse import Excuse
+from stoker.consumers.settling.settlement import Settlement, SettlementBatch
+from stoker.consumers.settling.writes import NOTHING
 from stoker.consumers.steps.pipe import Pipe
-from stoker.consumers.steps.results import Raised
+from stoker.consumers.steps.results import Decided, Raised, Ran
 from stoker.consumers.steps.run import run_async, run_sync
-from stoker.consumers.steps.steps import decode
+from stoker.consumers.steps.steps import DecodedJob, decode
+from stoker.producers.metrics.histogram import HistogramValue
 from support.programs import isolated_jobs
 from support.scenes.deliveries import NOW_S, Delivery, declare, plain_record
 from support.scenes.isolated_runners import declare as declare_isolated
 from support.scenes.isolated_runners import isolated
 
 FULL = Closed("full", "a run ends")
+OTHER = plain_record(1)
 
 
 @dataclass
@@ -198,6 +203,33 @@ def test_a_record_that_does_not_come_to_its_handler_is_not_counted() -> None:
     delivery.ledger.add_job("job-1")
     scene.pipe(delivery, outcomes).carry(delivery.record(), Slot(), run_sync)
     assert (scene.gate.calls, len(outcomes)) == ([], 1)
+
+
+def late(job: DecodedJob, slot: Slot) -> Ran:
+    """Run a job once another one has taken its place."""
+    assert job.gates.begin(OTHER) is Beginning.BEGINS
+    return run_sync(job, slot)
+
+
+def known(_job: DecodedJob, _slot: Slot) -> Decided:
+    """Decode a job alone, as one is whose schema is known by now: it does not begin."""
+    return Decided(None)
+
+
+@pytest.mark.parametrize("run", [late, known])
+def test_a_job_that_ends_without_its_handler_has_no_run_in_metrics(run: Callable[[DecodedJob, Slot], Ran]) -> None:
+    """Though a runner had it in hand before, when a gate held it back or its schema was waited for."""
+    scene, outcomes, delivery = Scene(), list[Outcome](), declare()
+    pipe, record, figures = scene.pipe(delivery, outcomes), delivery.record(), JobFigures("q", ["work"])
+    pipe.carry(record, Slot(), run)
+    assert outcomes == []
+    scene.row.taken.note_ended(OTHER, DONE)
+    delivery.ledger.add_job("job-1")
+    pipe.carry(record, Slot(), run)
+    assert outcomes == [SKIPPED]
+    figures.fold(SettlementBatch([], [Settlement(record, SKIPPED, NOTHING)]))
+    histograms = [sample.value for sample in figures.samples() if isinstance(sample.value, HistogramValue)]
+    assert [sum(value.counts) for value in histograms] == [0, 0, 0], "no run, no wait, and no time to settle it"
 
 
 def test_a_run_that_is_interrupted_before_it_is_counted_does_not_begin() -> None:
