@@ -16,6 +16,8 @@ from stoker.consumers.gates.gate import START, Closed, Gate, Start, Wait
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.pauses import Pause, Pauses
 from stoker.consumers.gates.taken_records import Beginning
+from stoker.consumers.instruments.instrument import Instrument
+from stoker.consumers.instruments.instruments import Instruments
 from stoker.consumers.job.signals import InterruptReason, JobInterrupted
 from stoker.consumers.metrics.job_figures import JobFigures
 from stoker.consumers.records.assignment import Assignment
@@ -33,6 +35,7 @@ from stoker.consumers.steps.steps import DecodedJob, decode
 from stoker.producers.metrics.histogram import HistogramValue
 from support.programs import isolated_jobs
 from support.scenes.deliveries import NOW_S, Delivery, declare, plain_record
+from support.scenes.instruments import CountingInstrument
 from support.scenes.isolated_runners import declare as declare_isolated
 from support.scenes.isolated_runners import isolated
 
@@ -94,9 +97,9 @@ class Scene:
         self.row.add([self.gate, self.pauses])
         self.row.start(self.ready.extend)
 
-    def pipe(self, delivery: Delivery, outcomes: list[Outcome]) -> Pipe:
+    def pipe(self, delivery: Delivery, outcomes: list[Outcome], *instruments: Instrument) -> Pipe:
         """A pipe through these gates."""
-        context = replace(delivery.step_context, gates=self.row)
+        context = replace(delivery.step_context, gates=self.row, instruments=Instruments(instruments))
         return Pipe(
             context,
             settle=lambda _record, outcome: outcomes.append(outcome),
@@ -230,6 +233,16 @@ def test_a_job_that_ends_without_its_handler_has_no_run_in_metrics(run: Callable
     figures.fold(SettlementBatch([], [Settlement(record, SKIPPED, NOTHING)]))
     histograms = [sample.value for sample in figures.samples() if isinstance(sample.value, HistogramValue)]
     assert [sum(value.counts) for value in histograms] == [0, 0, 0], "no run, no wait, and no time to settle it"
+
+
+def test_an_instrument_sees_a_job_begin_again_that_was_held_back_at_its_last_look() -> None:
+    """As its description promises: an instrument that counts runs counts those that are decided."""
+    counts, scene, outcomes, delivery = CountingInstrument(), Scene(), list[Outcome](), declare()
+    pipe, record = scene.pipe(delivery, outcomes, counts), delivery.record()
+    pipe.carry(record, Slot(), late)
+    scene.row.taken.note_ended(OTHER, DONE)
+    pipe.carry(record, Slot(), run_sync)
+    assert (counts.beginnings, counts.decisions) == ({str(record): 2}, {(str(record), "Done"): 1})
 
 
 def test_a_run_that_is_interrupted_before_it_is_counted_does_not_begin() -> None:
