@@ -71,7 +71,6 @@ class IsolatedRunners(Runners[Slot]):
     """
 
     word = "isolated"
-    crashed: BaseException | None = None
 
     def __init__(
         self,
@@ -109,7 +108,13 @@ class IsolatedRunners(Runners[Slot]):
         self._lock = threading.Lock()
         self._is_started = False
         self._is_stopping = False
+        self._failure: BaseException | None = None
         self._deaths: dict[Offset, _Deaths] = {}
+
+    @property
+    def crashed(self) -> BaseException | None:
+        """Why isolated jobs cannot go on; None while they can."""
+        return self._failure or self._threads.crashed
 
     @property
     def slots(self) -> list[Slot]:
@@ -235,7 +240,7 @@ class IsolatedRunners(Runners[Slot]):
     # ---- crashes
 
     def _note_crash(self, error: BaseException) -> None:
-        self.crashed = error
+        self._failure = error
 
     def _after_crash(self, job: DecodedJob, died: ChildDied) -> Outcome | None:
         record, limit = job.record, self._step_context.queue.crash_limit

@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing.connection import Pipe
@@ -14,15 +15,17 @@ from typing import Any
 
 import pytest
 
+from stoker.consumers import WorkerSettings
 from stoker.consumers.gates.pauses import Pause, Pauses
 from stoker.consumers.inspection.queue_inspection import RunInspection, inspect_runs
 from stoker.consumers.isolation.child_run import _Watch
 from stoker.consumers.isolation.crashes import ChildDied, CrashPause
 from stoker.consumers.isolation.messages import BEGUN, HEARTBEAT, Ended, FromChild, LogLine, send
 from stoker.consumers.isolation.process import ChildProcess
-from stoker.consumers.isolation.runners import _Deaths, _offset_of
+from stoker.consumers.isolation.runners import IsolatedRunners, _Deaths, _offset_of
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Retried, Snoozed
+from stoker.consumers.records.record import Record
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.steps.results import RETURNED_NOTHING, Decided, Raised
 from stoker.topology import RetryPolicy
@@ -373,6 +376,19 @@ def test_a_job_that_is_held_back_after_crashes_keeps_their_evidence(monkeypatch:
     assert [type(ending) for ending in endings] == [ChildDied, ChildDied, Decided, ChildDied]
     assert isinstance(outcome, Dead)
     assert outcome.failure.stack.count("ended with exit code 7") == 3
+
+
+def test_isolated_runners_fail_with_their_threads() -> None:
+    """The worker must not live on with runners that nobody wakes, or with children that nobody starts."""
+    of_threads, of_children = ValueError("of threads"), ValueError("of children")
+    runners = IsolatedRunners(
+        declare_delivery().step_context, WorkerSettings(), lambda *_: None, deque[Record].clear, hold=lambda *_: False
+    )
+    assert runners.crashed is None
+    runners._threads.crashed = of_threads
+    assert runners.crashed is of_threads
+    runners._note_crash(of_children)
+    assert runners.crashed is of_children
 
 
 def test_a_crash_is_forgotten_once_its_job_has_ended_in_any_way() -> None:

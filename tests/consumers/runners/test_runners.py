@@ -452,6 +452,34 @@ def test_what_is_done_is_handed_over_at_the_stop() -> None:
         assert runs.handed == [0]
 
 
+def test_a_runner_may_hand_over_what_is_done_while_the_spreading_thread_looks() -> None:
+    """Also just between its look and its grasp, as an interpreter without the global lock allows."""
+
+    class Emptied(deque[Record]):
+        """Looks as if something were done, and is empty when it is taken."""
+
+        def __bool__(self) -> bool:
+            """It was, a moment ago."""
+            return True
+
+    runners = ThreadRunners(1, lambda _record, _slot: None, "test")
+    runners.slots[0].done = Emptied()
+    runners._settle_behind_slow()
+
+
+def test_a_spreading_thread_that_fails_stops_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it runners that rest would sleep for good behind one slow job."""
+    failed = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _args: failed.set())
+    runs = Runs()
+    with threads(1, runs) as runners:
+        assert runners.crashed is None
+        monkeypatch.setattr(runners, "_share", lambda: 1 / 0)
+        runners.make_ready([plain_record(0)])
+        assert failed.wait(60)
+        assert isinstance(runners.crashed, ZeroDivisionError)
+
+
 @pytest.mark.parametrize("is_replaced", [False, True])
 def test_what_a_job_does_after_its_interrupt_is_waited_for(is_replaced: bool) -> None:
     """Until it was handed over, or the time for that is over; also where another runner has its place."""
