@@ -58,7 +58,8 @@ class QueueWorker:
         try:
             while not (self._poll_state.is_stopping.is_set() or may_begin.wait(WAIT_TURN_S)):
                 self._poll_state.note_turn()
-            self._partitions.join()
+            if not self._poll_state.is_stopping.is_set():
+                self._partitions.join()
             while not self._poll_state.is_stopping.is_set():
                 self._turn()
         finally:
