@@ -160,7 +160,7 @@ class KeyLanes(Lanes):
                     dropped += [record for record in behind if record.assignment in assignments]
                     self._waiting[lane] = deque(record for record in behind if record.assignment not in assignments)
             for record in dropped:
-                self.parking.remove(record)
+                self.parking.leave(record)
             early, ready = self._drop_backlog(assignments)
             for lane_hash, lane_or_none in list(self._idle.items()):
                 self._rest(lane_hash, lane_or_none)

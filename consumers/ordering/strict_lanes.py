@@ -232,7 +232,7 @@ class StrictLanes(Lanes):
                     dropped += dropped_of_lane
                     touched.add(key)
             for record in dropped:
-                self.parking.remove(record)
+                self.parking.leave(record)
             early, following = self._drop_backlog(assignments)
             touched |= self._take_idle()
             following += [record for key in touched for record in self._advance(key, self._lane(key))]

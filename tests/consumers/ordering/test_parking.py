@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from stoker.consumers.ordering.key_lanes import KeyLanes
 from stoker.consumers.ordering.parking import FAST_PER_S, SLOW_FOR_S, Parking, ParkingLimits
+from stoker.consumers.ordering.strict_lanes import StrictLanes
+from stoker.consumers.records.assignment import Assignment
 from support.scenes.deliveries import plain_record
 
 
@@ -108,3 +111,18 @@ def test_the_bounds_hold_for_records_and_for_bytes() -> None:
     for record in scene.records[:3]:
         small.add(record)
     assert small.is_full
+
+
+@pytest.mark.parametrize("make_lanes", [KeyLanes, StrictLanes])
+def test_records_that_are_given_back_have_not_gone_on(make_lanes: type[KeyLanes | StrictLanes]) -> None:
+    """A rebalance takes many away at once: fetching is not to wait for lanes that stand still."""
+    now_s, leaving, staying = [0.0], Assignment(1, "t", 0), Assignment(2, "t", 1)
+    lanes = make_lanes(lambda _records: None)
+    lanes.parking = Parking(ParkingLimits(2_000), clock=lambda: now_s[0], cpu_clock=lambda: 0.0)
+    places = [staying if number % 5 else leaving for number in range(2_000)]
+    assert lanes.add([plain_record(number, f"key {number % 5}", place) for number, place in enumerate(places)]) == []
+    assert lanes.parking.is_draining()
+    dropped = lanes.drop([leaving])
+    now_s[0] = 0.05
+    assert (len(dropped), lanes.parking.count) == (399, 1_596)
+    assert not lanes.parking.is_draining()
