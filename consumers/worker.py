@@ -239,18 +239,21 @@ class Worker:
 
     def stop(self) -> None:
         """Shut down gracefully: let running jobs end for the grace, settle, commit, leave."""
-        self._stopped.set()
-        self._contracts.stop()
-        self._schedules.stop()
+        self._begin_to_stop()
         for worker in self._workers:
             worker.stop()
 
     def stop_now(self) -> None:
         """Shut down without waiting for running jobs; they are delivered again, at no attempt's cost."""
-        self._stopped.set()
-        self._schedules.stop()
+        self._begin_to_stop()
         for worker in self._workers:
             worker.stop_now()
+
+    def _begin_to_stop(self) -> None:
+        """Note that the worker stops; compare no more contracts, and fire no more schedules."""
+        self._stopped.set()
+        self._contracts.stop()
+        self._schedules.stop()
 
     def snapshot(self) -> list[QueueSnapshot]:
         """The figures of this process, queue by queue."""

@@ -1,0 +1,29 @@
+"""A worker that stops, at once or not, has its other threads stop as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from stoker.consumers import Worker
+from stoker.consumers import worker as module
+from stoker.topology import ClusterSettings
+from support.scenes.deliveries import EmptyStore, declare
+
+NOBODY = "127.0.0.1:1"
+
+
+@pytest.mark.parametrize("stop", [Worker.stop, Worker.stop_now])
+def test_a_worker_that_stops_asks_nothing_more_of_the_schema_store(
+    stop: Callable[[Worker], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its contracts were not compared yet, and the store may be closed by the next question."""
+    monkeypatch.setattr(module, "verify", lambda *_, **__: None)
+    worker = Worker(declare().pipeline, ClusterSettings(bootstrap_servers=NOBODY), store=EmptyStore())
+    stop(worker)
+    assert worker._contracts._stopping.is_set()
+    assert all(one._poll_state.is_stopping.is_set() for one in worker._workers)
+    for parts in worker._parts:
+        parts.group.member.consumer.close()
+        parts.group.tiers.close()
