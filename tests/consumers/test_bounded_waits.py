@@ -13,10 +13,13 @@ from stoker.consumers.assembly.context import QueueContext
 from stoker.consumers.assembly.queue_parts import QueueParts, make_queue
 from stoker.consumers.kafka.clients import longest_callback_s
 from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.record import Record
+from stoker.consumers.runners.slots import Slot
+from stoker.consumers.runners.threads import ThreadRunners
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.turns import shutdown as module
 from stoker.topology import ClusterSettings
-from support.scenes.deliveries import EmptyStore, declare
+from support.scenes.deliveries import EmptyStore, declare, plain_record
 
 NOBODY = "127.0.0.1:1"
 
@@ -54,6 +57,30 @@ def test_a_worker_leaves_without_brokers_that_do_not_answer(
     assert time.monotonic() - began_at_s < 30
     answered.set()
     assert "the brokers did not answer within 0.2 s" in caplog.text
+
+
+@pytest.mark.parametrize(("settle_within_s", "least_s", "most_s"), [(10.0, 1.0, 5.0), (0.0, 0.0, 0.9)])
+def test_a_sync_job_that_resists_its_interrupt_holds_up_a_shutdown_for_a_second(
+    parts: QueueParts, settle_within_s: float, least_s: float, most_s: float
+) -> None:
+    """And not at all a shutdown at once, which settles nothing any more."""
+    begun, let_go = threading.Event(), threading.Event()
+
+    def resist(_record: Record, _slot: Slot) -> None:
+        begun.set()
+        let_go.wait(60)
+
+    dispatch = parts.running.dispatch
+    threads = dispatch.runners.of(ThreadRunners)
+    assert threads is not None
+    threads._run_one = resist
+    dispatch.start()
+    threads.make_ready([plain_record(0)])
+    assert begun.wait(60)
+    began_at_s = time.monotonic()
+    dispatch.stop(timedelta(seconds=settle_within_s))
+    assert least_s <= time.monotonic() - began_at_s < most_s
+    let_go.set()
 
 
 def test_a_partition_is_held_for_its_jobs_for_half_of_the_poll_interval_at_most(parts: QueueParts) -> None:
