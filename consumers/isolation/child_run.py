@@ -102,7 +102,7 @@ class _Watch:
             ending = self._read(max(0.0, min(tick_s, left_s)))
             now_s = time.monotonic()
             if ending is None and now_s >= self.run.deadline_at_s:
-                self.run.interrupt_reason = self.run.interrupt_reason or "timeout"
+                self.run.interrupt("timeout")
                 ending = self._kill(time_limit_exceeded(self.run), STACK_WAIT_S)
             if ending is None and now_s >= next_look_at_s:
                 next_look_at_s = now_s + tick_s

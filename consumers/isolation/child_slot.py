@@ -30,8 +30,8 @@ class ChildSlot(Slot):
 
         A timeout is left to that thread, which first takes in the heartbeats that the child has sent.
         """
-        if reason != "timeout" and self.run is run and run.interrupt_reason is None:
-            run.interrupt_reason = reason
+        if reason != "timeout" and self.run is run:
+            run.interrupt(reason)
 
     def child_frames(self) -> tuple[str, ...]:
         """Where the job is, as `file:line function`, the innermost last, or a line about the silence of its child."""

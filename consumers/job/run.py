@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from dataclasses import dataclass, field
+from typing import Final
 
 from opentelemetry.trace import Span
 
@@ -16,6 +18,9 @@ from ..records.record import Record
 from .dependencies import NO_DEPENDENCIES, Dependencies
 from .heartbeats import Heartbeats, JobProgress, RunHeartbeats
 from .signals import InterruptReason
+
+_INTERRUPTING: Final = threading.Lock()
+"""Guards the reasons of all runs: each job would pay for a lock of its own, and few are ever interrupted."""
 
 
 @dataclass(slots=True)
@@ -118,6 +123,17 @@ class Run(CurrentRun):
         if self.heartbeats is not None:
             self.heartbeats.began_at_s += lost_s
             self.heartbeats.last_at_s += lost_s
+
+    def interrupt(self, reason: InterruptReason) -> bool:
+        """Note why the worker ends the run; False where it has a reason already, since the first one counts.
+
+        Called by any thread. It ends nothing by itself: a slot does, or who else keeps the run.
+        """
+        with _INTERRUPTING:
+            if self.interrupt_reason is not None:
+                return False
+            self.interrupt_reason = reason
+            return True
 
     @property
     def cancellation(self) -> Cancellation | None:

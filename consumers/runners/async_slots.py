@@ -113,9 +113,8 @@ class AsyncSlot(RunInSlot):
         if reason == "timeout" and self.holder.is_blocked and self.holder.inside is not self:
             return
         with self._lock:
-            if self.run is not run or run.interrupt_reason is not None:
+            if self.run is not run or not run.interrupt(reason):
                 return
-            run.interrupt_reason = reason
             if reason == "cancel":
                 run.bring_deadline(0.0)
         self._call_on_loop(lambda: self._cancel(run))

@@ -107,8 +107,7 @@ class Slot(RunInSlot):
         """Raise the reason's exception in the job's thread, unless the job was interrupted or has ended."""
         with self._lock:
             self._is_targeted = True
-            if self.run is run and run.interrupt_reason is None:
-                run.interrupt_reason = reason
+            if self.run is run and run.interrupt(reason):
                 if reason == "cancel":
                     run.bring_deadline(0.0)
                 set_pending_interrupt(self.thread_id, INTERRUPTS[reason])

@@ -50,5 +50,5 @@ def _is_cancelled(job: DecodedJob) -> bool:
     by = job.cancels.of(job.record, job.run.queue)
     if by is not None and job.run.interrupt_reason is None:
         job.run.note_cancelled(by)
-        job.run.interrupt_reason = "cancel"
+        job.run.interrupt("cancel")
     return by is not None

@@ -316,7 +316,7 @@ class SimProcess:
             by, run = self.cancels.of(running.record, self.queue.name), running.task.run
             if by is not None and run.interrupt_reason is None:
                 run.note_cancelled(by)
-                run.interrupt_reason = "cancel"
+                run.interrupt("cancel")
                 cancelled += 1
         return cancelled
 

@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 
+from stoker.consumers.isolation.child_slot import ChildSlot
+from stoker.consumers.job.run import Run
 from stoker.consumers.job.signals import InterruptReason
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Outcome, Retried
 from stoker.consumers.runners.watchdog import RunnerSlot
 from support.programs import isolated_jobs
+from support.scenes.deliveries import plain_record
 from support.scenes.isolated_runners import declare as declare_isolated
 from support.scenes.isolated_runners import isolated
 from support.scenes.watched_runners import Order, Shift, loops, threads
@@ -156,3 +159,42 @@ def test_all_runs_of_a_worker_are_interrupted_at_once() -> None:
         wait_until(lambda: shift.dog.running == 3, what="three runs")
         shift.dog.interrupt_all("shutdown")
         shift.wait_ended(0, 1, 2)
+
+
+class Raced(Run):
+    """A run that another thread interrupts just when the first one has seen that it has no reason to end yet."""
+
+    given: list[InterruptReason]
+    other: threading.Thread | None = None
+
+    def _read(self) -> InterruptReason | None:
+        found = self.given[-1] if self.given else None
+        other, self.other = self.other, None
+        if other is not None:
+            other.start()
+            other.join(0.2)  # it has done its worst, or waits for its turn
+        return found
+
+    def _write(self, reason: InterruptReason | None) -> None:
+        if reason is None:
+            self.given = []
+        else:
+            self.given.append(reason)
+
+    interrupt_reason = property(_read, _write)
+
+
+def test_of_two_reasons_at_once_one_counts() -> None:
+    """Else the outcome would follow from the last one, and whoever gave the first would have it for done."""
+    run, slot = Raced("job-1", "work", "q", 1, 1, plain_record(0)), ChildSlot("test")
+    slot.run, given = run, run.given
+    run.other = other = threading.Thread(target=slot.interrupt, args=(run, "cancel"))
+    slot.interrupt(run, "shutdown")
+    other.join(60)
+    assert given == ["shutdown"]
+
+
+def test_who_gives_a_reason_learns_whether_it_counts() -> None:
+    """The first one does."""
+    run = Run("job-1", "work", "q", 1, 1, plain_record(0))
+    assert (run.interrupt("cancel"), run.interrupt("timeout"), run.interrupt_reason) == (True, False, "cancel")
