@@ -195,7 +195,10 @@ class ThreadRunners(Runners[Slot]):
         """Take back what a runner has taken and does not get to, since its job is slow: idle ones look at it only when
         nothing else is ready, which under a backlog is never."""
         for slot, mine in self._taken.items():
-            following = _first_of(mine)
+            try:
+                following = mine[0]
+            except IndexError:
+                following = None
             known, since_at_s = self._next_of.get(slot, (None, now_s))
             if following is None or following is not known:
                 self._next_of[slot] = following, now_s
@@ -205,7 +208,10 @@ class ThreadRunners(Runners[Slot]):
     def _settle_behind_slow(self) -> None:
         """Hand over what is done while its runner is inside of a slow job, from the second look on."""
         for slot in self.slots:
-            first = _first_of(slot.done)
+            try:
+                first = slot.done[0] if slot.done else None
+            except IndexError:  # its runner has handed them over in between
+                first = None
             if first is not None and first is self._first_done.get(slot):
                 self._settle_done(slot.done)
             self._first_done[slot] = first
@@ -271,14 +277,6 @@ class ThreadRunners(Runners[Slot]):
         """Half of what the runner with the longest handful has not begun."""
         longest = max(self._taken.values(), key=len)
         return _taken_from(longest, -(-len(longest) // 2))
-
-
-def _first_of(records: deque[Record]) -> Record | None:
-    """The first of these records, which other threads take out meanwhile."""
-    try:
-        return records[0]
-    except IndexError:
-        return None
 
 
 def _taken_by_priority(ready: Ready, most: int) -> list[Record]:
