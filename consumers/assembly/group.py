@@ -8,7 +8,7 @@ from functools import partial
 from ..backlog.rereader import SWEEP_OPTIONS, Rereader
 from ..carrying.carrier import Carrier, CarryingClients
 from ..carrying.old_offsets import OldOffsets
-from ..declared_intake import DeclaredIntake, IntakeParts, make_intake
+from ..declared.intake import DeclaredIntake, IntakeParts, make_intake
 from ..group.connection import GroupConnection
 from ..group.member import GroupMember
 from ..group.membership import Membership, view_group

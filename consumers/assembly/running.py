@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from ...schemas import Decoder
-from ..declared_gates import GateParts, add_gates
-from ..declared_runners import make_runners
+from ..declared.gates import GateParts, add_gates
+from ..declared.runners import make_runners
 from ..followers.late_jobs import LateJobs
 from ..followers.late_notes import LateNotes
 from ..gates.gate_row import GateRow

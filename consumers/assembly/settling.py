@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 
 from ...producers.readiness import KafkaCheck
-from ..declared_writers import WriterParts, make_writers
+from ..declared.writers import WriterParts, make_writers
 from ..followers.readiness import FollowerReadiness
 from ..followers.story_records import StoryRecords
 from ..kafka.clients import events_producer, lone_producer, settling_producer

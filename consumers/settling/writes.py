@@ -1,7 +1,7 @@
 """`plan_writes`: what an outcome writes: the records that follow it, its ledger entry, its event. Pure.
 
 To write another record with an outcome, write a function of a record, its outcome and the context, in a file of its
-own, and add one line to `consumers/declared_writers.py`. The settler writes what all of them plan, and waits for the
+own, and add one line to `consumers/declared/writers.py`. The settler writes what all of them plan, and waits for the
 brokers' confirmation of each, before it writes the ledger's entry. So a crash leads to the same records once more: give
 them ids that follow from their cause, so that the second one can be recognised.
 """

@@ -10,7 +10,7 @@ from typing import Final
 
 from confluent_kafka import Message
 
-from ..declared_intake import DeclaredIntake
+from ..declared.intake import DeclaredIntake
 from ..group.member import GroupMember
 from ..partitions.commits import Commits
 from ..polling.backpressure import Backpressure

@@ -108,7 +108,7 @@ def test_the_page_names_each_file_that_a_job_passes_in_a_real_worker(cluster: Cl
         running.wait_outcomes(Done=JOBS)
         wait_all_committed(cluster, mails)
     named = set(re.findall(r"`([\w/]+\.py)", section("The way of one job")))
-    assert {"declared_runners.py", "settling/done_jobs.py", "records/ended_columns.py"} <= set(passed)
+    assert {"declared/runners.py", "settling/done_jobs.py", "records/ended_columns.py"} <= set(passed)
     assert not [path for path in passed if path not in named]
 
 
@@ -167,7 +167,7 @@ def test_the_page_names_what_a_feature_of_intake_may_be_where_it_is() -> None:
     rows = re.findall(r"^  \| [^|]+ \| [^|]+ `(\w+)` \(`(intake/\w+\.py)`\) \| ([^|]+) \|$", part, re.MULTILINE)
     assert len(rows) == part.count("\n  | ") - 1  # the head of the table
     folder = ROOT / "consumers/intake"
-    declared = (ROOT / "consumers/declared_intake.py").read_text(encoding="utf-8")
+    declared = (ROOT / "consumers/declared/intake.py").read_text(encoding="utf-8")
     for name, path, examples in rows:
         assert re.search(
             rf"^(class {name}\(Protocol\)|{name} = )", (ROOT / "consumers" / path).read_text(), re.MULTILINE

@@ -118,10 +118,7 @@ FOLDERS = {
         ),
         *("runner_parts", "isolation", "polling", "intake", "group", "inspection", "control", "schedules"),
         *(
-            "declared_gates",
-            "declared_intake",
-            "declared_runners",
-            "declared_writers",
+            "declared",
             "turns",
             "queue_controls",
             "queue_worker",

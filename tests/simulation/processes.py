@@ -25,7 +25,7 @@ from simulation.virtual_time import CLOCK
 from stoker.consumers.backlog.rereader import Rereader
 from stoker.consumers.backlog.tenant_lines import TenantLines
 from stoker.consumers.carrying.carrier import Carrier, CarryingClients
-from stoker.consumers.declared_intake import IntakeParts, make_intake
+from stoker.consumers.declared.intake import IntakeParts, make_intake
 from stoker.consumers.fairness.fair_runners import FairRunners
 from stoker.consumers.fairness.read_ahead import ReadAhead
 from stoker.consumers.gates.gate import Closed

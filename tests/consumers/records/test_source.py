@@ -51,12 +51,16 @@ def test_no_part_of_the_worker_asks_which_class_a_source_is() -> None:
     """A new kind of source answers the questions of `Source`, and all parts go by the answers.
 
     The main topic alone is asked for by its name, `MAIN`: a queue has one, and only there tenants have floods. And
-    `declared_intake.py` has a line for each kind, which the type checker asks for.
+    `declared/intake.py` has a line for each kind, which the type checker asks for.
     """
     names = "|".join(kind.__name__ for kind in KINDS)
     asks = re.compile(rf"isinstance\([^\n]*\b({names})\b|\bcase ({names})\b|\bis (not )?CARRIED\b")
-    asking = [path.name for path in (ROOT / "consumers").rglob("*.py") if asks.search(path.read_text("utf-8"))]
-    assert asking == ["declared_intake.py"]
+    asking = [
+        path.relative_to(ROOT / "consumers").as_posix()
+        for path in (ROOT / "consumers").rglob("*.py")
+        if asks.search(path.read_text("utf-8"))
+    ]
+    assert asking == ["declared/intake.py"]
 
 
 def test_events_of_hold_ups_name_the_topic_as_its_name_does() -> None:

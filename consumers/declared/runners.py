@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ..topology import JobType
-from .isolation.runners import IsolatedRunners
-from .records.record import Record
-from .runner_parts import RunnerParts
-from .runners.async_runners import AsyncRunners
-from .runners.async_slots import AsyncSlot
-from .runners.kinds import Runners
-from .runners.slots import Slot
-from .runners.threads import RunOne, ThreadRunners
-from .steps.pipe import Pipe, RunStep
-from .steps.results import Ran
-from .steps.run import run_async, run_sync
-from .steps.steps import DecodedJob
+from ...topology import JobType
+from ..isolation.runners import IsolatedRunners
+from ..records.record import Record
+from ..runner_parts import RunnerParts
+from ..runners.async_runners import AsyncRunners
+from ..runners.async_slots import AsyncSlot
+from ..runners.kinds import Runners
+from ..runners.slots import Slot
+from ..runners.threads import RunOne, ThreadRunners
+from ..steps.pipe import Pipe, RunStep
+from ..steps.results import Ran
+from ..steps.run import run_async, run_sync
+from ..steps.steps import DecodedJob
 
 
 def make_runners(parts: RunnerParts) -> list[Runners[Any]]:

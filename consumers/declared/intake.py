@@ -10,26 +10,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
-from .carrying.carrier import Carrier
-from .instruments.instruments import NO_INSTRUMENTS, Instruments
-from .intake.cancelled_delays import CancelledDelays
-from .intake.carried_records import CarriedRecords
-from .intake.completed_records import CompletedRecords
-from .intake.delayed_records import DelayedRecords
-from .intake.due_records import DueRecords
-from .intake.floods import ROOM_SHARE, Floods
-from .intake.handover import Handover
-from .intake.intake import Arrivals, Intake, OnError, Way
-from .intake.lane_records import LaneRecords
-from .intake.reread_records import RereadRecords
-from .intake.rescheduled_delays import RescheduledDelays
-from .intake.unique_arrivals import UniqueArrivals
-from .partitions.assignments import Assignments
-from .polling.backpressure import Backpressure
-from .polling.dispatch import Dispatch
-from .polling.rebalance import Rebalance
-from .records.record import Record
-from .records.source import Carried, Delay, Main, Priority, Source, Tier, sources_of
+from ..carrying.carrier import Carrier
+from ..instruments.instruments import NO_INSTRUMENTS, Instruments
+from ..intake.cancelled_delays import CancelledDelays
+from ..intake.carried_records import CarriedRecords
+from ..intake.completed_records import CompletedRecords
+from ..intake.delayed_records import DelayedRecords
+from ..intake.due_records import DueRecords
+from ..intake.floods import ROOM_SHARE, Floods
+from ..intake.handover import Handover
+from ..intake.intake import Arrivals, Intake, OnError, Way
+from ..intake.lane_records import LaneRecords
+from ..intake.reread_records import RereadRecords
+from ..intake.rescheduled_delays import RescheduledDelays
+from ..intake.unique_arrivals import UniqueArrivals
+from ..partitions.assignments import Assignments
+from ..polling.backpressure import Backpressure
+from ..polling.dispatch import Dispatch
+from ..polling.rebalance import Rebalance
+from ..records.record import Record
+from ..records.source import Carried, Delay, Main, Priority, Source, Tier, sources_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..topology import ClusterSettings, Pipeline, Queue
-from .breakers.breaker_gate import BreakerGate
-from .breakers.breakers import NO_BREAKERS, Breakers
-from .gates.gate import Gate
-from .gates.gate_row import GateRow
-from .gates.pauses import Pauses
-from .limits.assembly import make_reservations, make_shares
-from .limits.limits import LimitPeers, Limits
+from ...topology import ClusterSettings, Pipeline, Queue
+from ..breakers.breaker_gate import BreakerGate
+from ..breakers.breakers import NO_BREAKERS, Breakers
+from ..gates.gate import Gate
+from ..gates.gate_row import GateRow
+from ..gates.pauses import Pauses
+from ..limits.assembly import make_reservations, make_shares
+from ..limits.limits import LimitPeers, Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..topology import Pipeline, Queue
-from .followers.owners import Owners, with_owners
-from .followers.story_records import StoryRecords
-from .settling.unique_records import FindUnique, writers_of
-from .settling.writes import Writer
+from ...topology import Pipeline, Queue
+from ..followers.owners import Owners, with_owners
+from ..followers.story_records import StoryRecords
+from ..settling.unique_records import FindUnique, writers_of
+from ..settling.writes import Writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
