@@ -31,10 +31,10 @@ from ..topology.planning.schema_store import schema_store
 from ..topology.planning.verify import verify
 from . import log_keys
 from .assembly.context import QueueContext
+from .assembly.control import make_control
 from .assembly.queue_parts import QueueParts, make_queue
 from .breakers.failure_watch import FailureWatch
 from .contract_check import ContractCheck
-from .control.assembly import make_control
 from .control.control_thread import ControlThread
 from .control.process import WorkerProcess, count_runners
 from .errors import WorkerCrashed, WorkerInChild

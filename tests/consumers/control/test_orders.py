@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import Message
 
-from stoker.consumers.control.assembly import make_control
+from stoker.consumers.assembly.control import make_control
 from stoker.consumers.control.order_feed import OrderFeed
 from stoker.consumers.control.order_forgetter import Forgetter
 from stoker.consumers.control.order_takers import StandingOrders

@@ -1,6 +1,6 @@
 """`make_control`: the control thread of a worker process, with the takers of all kinds of orders.
 
-A new kind of order is a class, and a line in `make_takers`.
+A new kind of order is a class in `control/`, and a line in `make_takers`.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from typing import Final
 
 from ...producers.control.log_reader import LogReader
 from ...topology import ClusterSettings, Pipeline
-from .block_orders import BlockOrders
-from .breaker_orders import BreakerOrders
-from .cancel_orders import CancelOrders
-from .control_thread import ControlThread
-from .guard_pauses import GuardPauses
-from .limit_orders import LimitOrders
-from .order_feed import OrderFeed
-from .order_forgetter import Forgetter
-from .order_takers import OrderTaker
-from .orders import Orders
-from .own_orders import OwnOrders
-from .pause_orders import PauseOrders
-from .process import WorkerProcess
-from .reschedule_orders import PriorityOrders, RescheduleOrders
-from .status_writer import StatusWriter
+from ..control.block_orders import BlockOrders
+from ..control.breaker_orders import BreakerOrders
+from ..control.cancel_orders import CancelOrders
+from ..control.control_thread import ControlThread
+from ..control.guard_pauses import GuardPauses
+from ..control.limit_orders import LimitOrders
+from ..control.order_feed import OrderFeed
+from ..control.order_forgetter import Forgetter
+from ..control.order_takers import OrderTaker
+from ..control.orders import Orders
+from ..control.own_orders import OwnOrders
+from ..control.pause_orders import PauseOrders
+from ..control.process import WorkerProcess
+from ..control.reschedule_orders import PriorityOrders, RescheduleOrders
+from ..control.status_writer import StatusWriter
 
 END_MS: Final = 250
 """For `fetch.wait.max.ms`: a worker that starts waits so long for the end of a topic that holds orders."""
