@@ -33,6 +33,7 @@ from . import log_keys
 from .assembly.context import QueueContext
 from .assembly.control import make_control
 from .assembly.queue_parts import QueueParts, make_queue
+from .assembly.schedules import make_schedules
 from .breakers.failure_watch import FailureWatch
 from .contract_check import ContractCheck
 from .control.control_thread import ControlThread
@@ -54,7 +55,6 @@ from .queue_worker import QueueWorker
 from .records.cancels import Cancels
 from .records.reschedules import JobOrders, Reschedules
 from .runners.forks import PROCESS
-from .schedules.assembly import make_schedules
 from .schedules.schedule_thread import ScheduleThread
 from .settings import WorkerSettings
 from .standard_streams import fill_descriptors

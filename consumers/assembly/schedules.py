@@ -17,10 +17,10 @@ from ...topology import ClusterSettings, Pipeline, Queue
 from ...topology.cluster.settings import Option
 from ...topology.wire.names import schedules_writer
 from ..kafka.clients import make_reader
-from .ended_jobs import EndedJobs
-from .jobs_of_instants import JobsOfInstants
-from .queue_schedules import FiringParts, QueueSchedules
-from .schedule_thread import ScheduleThread, ScheduleThreadParts
+from ..schedules.ended_jobs import EndedJobs
+from ..schedules.jobs_of_instants import JobsOfInstants
+from ..schedules.queue_schedules import FiringParts, QueueSchedules
+from ..schedules.schedule_thread import ScheduleThread, ScheduleThreadParts
 
 END_MS: Final = 250
 PREPARE_S: Final = 10.0
