@@ -21,6 +21,7 @@ from ..steps.schema_waits import SchemaWaits
 from ..steps.steps import StepContext
 from ..tracing.run_spans import RunSpans
 from .context import QueueContext
+from .limit_peers import make_limit_peers
 from .settling import SettlingParts
 
 
@@ -84,13 +85,13 @@ def _add_gates(context: QueueContext, assignments: Assignments, gates: GateRow, 
     """Add the gates that the queue has; gives that of limits."""
     return add_gates(
         GateParts(
-            pipeline=context.pipeline,
             queue=context.queue,
-            cluster=context.cluster,
-            worker_id=context.worker_id,
+            job_types=context.pipeline.job_types,
             row=gates,
             pauses=pauses,
+            peers=make_limit_peers(
+                context, owns_first=lambda: 0 in assignments.main_partitions, on_crash=gates.note_crash
+            ),
             breakers=context.watch.breakers,
-            owns_first=lambda: 0 in assignments.main_partitions,
         )
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ...topology import ClusterSettings, Pipeline, Queue
+from ...topology import Queue
+from ...topology.declaration.job_type import AnyJobType
 from ..breakers.breaker_gate import BreakerGate
 from ..breakers.breakers import NO_BREAKERS, Breakers
 from ..gates.gate import Gate
 from ..gates.gate_row import GateRow
 from ..gates.pauses import Pauses
-from ..limits.assembly import make_reservations, make_shares
 from ..limits.limits import LimitPeers, Limits
 
 
@@ -20,16 +20,14 @@ class GateParts:
     """The parts that gates are made of; a gate that opens calls `row.release`.
 
     Attributes:
-        owns_first: whether this process owns the first partition of the queue.
+        peers: how other processes take part in the limits of the queue.
     """
 
-    pipeline: Pipeline
     queue: Queue
-    cluster: ClusterSettings
-    worker_id: str
+    job_types: Mapping[str, AnyJobType]
     row: GateRow
     pauses: Pauses
-    owns_first: Callable[[], bool]
+    peers: LimitPeers
     breakers: Breakers = NO_BREAKERS
 
 
@@ -38,26 +36,6 @@ def add_gates(parts: GateParts) -> Limits:
     gates: list[Gate] = [parts.pauses]
     if parts.breakers.hold(parts.queue):
         gates.append(BreakerGate(parts.breakers, parts.row))
-    limits = _limits(parts)
+    limits = Limits(parts.row, parts.queue, parts.job_types, peers=parts.peers)
     parts.row.add([*gates, limits])
     return limits
-
-
-def _limits(parts: GateParts) -> Limits:
-    shares = make_shares(
-        parts.pipeline,
-        parts.queue,
-        parts.cluster,
-        parts.worker_id,
-        owns_first=parts.owns_first,
-        on_crash=parts.row.note_crash,
-    )
-    reservations = make_reservations(
-        parts.pipeline, parts.queue, parts.cluster, parts.worker_id, on_crash=parts.row.note_crash
-    )
-    peers = LimitPeers(
-        givers=parts.pipeline.share_givers,
-        is_reserving=reservations is not None,
-        make_threads=[make for make in (shares, reservations) if make is not None],
-    )
-    return Limits(parts.row, parts.queue, parts.pipeline.job_types, peers=peers)

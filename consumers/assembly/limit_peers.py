@@ -1,4 +1,4 @@
-"""`make_shares` and `make_reservations`: the threads of one queue's limits, with their clients."""
+"""`make_limit_peers`: the threads by which other processes take part in one queue's limits, with their clients."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from typing import Final
 from confluent_kafka import Producer
 
 from ...producers.control.log_reader import LogReader
-from ...topology import ClusterSettings, Pipeline, Queue
 from ...topology.declaration.limits import shared_limits
 from ...topology.declaration.topics import reserves_limits
 from ..kafka.clients import make_reader, shares_producer
+from ..limits.limits import LimitPeers, Limits, Startable
+from ..turn_thread import TurnThread
 from ..reservations.clients import LevelLogReader, LevelLogWriter
 from ..reservations.ports import ReservationParts
 from ..reservations.reservations import Reservations
 from ..shares.ports import OnWritten, SharesParts
 from ..shares.shares import Shares
-from ..turn_thread import TurnThread
-from .limits import Limits, Startable
+from .context import QueueContext
 
 END_MS: Final = 250
 LAST_S: Final = 1.0
+
+MakeThread = Callable[[Limits], Startable]
 
 
 class ShareWriter:
@@ -50,20 +52,29 @@ class ShareWriter:
         self._producer.flush(LAST_S)
 
 
-def make_shares(
-    pipeline: Pipeline,
-    queue: Queue,
-    cluster: ClusterSettings,
-    worker_id: str,
-    *,
-    owns_first: Callable[[], bool],
-    on_crash: Callable[[BaseException], None],
-) -> Callable[[Limits], Startable] | None:
-    """Make what makes the thread; None where the queue has no part in shared limits.
+def make_limit_peers(
+    context: QueueContext, *, owns_first: Callable[[], bool], on_crash: Callable[[BaseException], None]
+) -> LimitPeers:
+    """Name what makes the threads that ask for shares and write reservations, as far as the queue needs them.
 
     Args:
         owns_first: whether this process owns the first partition of the queue.
+        on_crash: called when one of the threads ends in an error.
     """
+    shares = _make_shares(context, owns_first, on_crash)
+    reservations = _make_reservations(context, on_crash)
+    return LimitPeers(
+        givers=context.pipeline.share_givers,
+        is_reserving=reservations is not None,
+        make_threads=[make for make in (shares, reservations) if make is not None],
+    )
+
+
+def _make_shares(
+    context: QueueContext, owns_first: Callable[[], bool], on_crash: Callable[[BaseException], None]
+) -> MakeThread | None:
+    """Make what makes the thread; None where the queue has no part in shared limits."""
+    pipeline, queue, cluster, worker_id = context.pipeline, context.queue, context.cluster, context.worker_id
     shared = shared_limits(pipeline.queues.values(), pipeline.job_types.values())
     givers = pipeline.share_givers
     if not any(declared.queue == queue.name for declared in shared):
@@ -85,16 +96,10 @@ def make_shares(
     return lambda limits: TurnThread(Shares(limits.sharing, parts), f"stoker-shares-{queue.name}", on_crash)
 
 
-def make_reservations(
-    pipeline: Pipeline,
-    queue: Queue,
-    cluster: ClusterSettings,
-    worker_id: str,
-    *,
-    on_crash: Callable[[BaseException], None],
-) -> Callable[[Limits], Startable] | None:
+def _make_reservations(context: QueueContext, on_crash: Callable[[BaseException], None]) -> MakeThread | None:
     """Make what makes the thread; None where the queue has no limits of which reservations are written."""
-    if not reserves_limits(pipeline, queue):
+    queue, cluster, worker_id = context.queue, context.cluster, context.worker_id
+    if not reserves_limits(context.pipeline, queue):
         return None
     topic = queue.limits_topic
     parts = ReservationParts(
