@@ -13,7 +13,7 @@ from ...topology.declaration.limits import shared_limits
 from ...topology.declaration.topics import reserves_limits
 from ..kafka.clients import make_reader, shares_producer
 from ..limits.limits import LimitPeers, Limits, Startable
-from ..turn_thread import TurnThread
+from ..limits.turn_thread import TurnThread
 from ..reservations.clients import LevelLogReader, LevelLogWriter
 from ..reservations.ports import ReservationParts
 from ..reservations.reservations import Reservations

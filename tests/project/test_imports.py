@@ -86,7 +86,6 @@ FOLDERS = {
             "log_keys",
             "machine",
             "standard_streams",
-            "turn_thread",
             "inbox",
             "settings",
             "contract_check",
