@@ -13,9 +13,9 @@ from ..followers.readiness import FollowerReadiness
 from ..followers.story_records import StoryRecords
 from ..kafka.clients import events_producer, lone_producer, settling_producer
 from ..partitions.assignments import Assignments
-from ..polling.ended_cancels import EndedCancels
 from ..polling.settled import OnSettled, SettledBatches, note_ended_orders, tell_instruments
 from ..settling.done_jobs import DoneJobs
+from ..settling.ended_cancels import EndedCancels
 from ..settling.event_publisher import EventPublisher
 from ..settling.settle import SettledEvents, Settler, SettlingClients
 from ..settling.writes import Writer

@@ -9,8 +9,8 @@ from typing import Final
 
 from ..instruments.instruments import Instruments
 from ..records.reschedules import Reschedules
+from ..settling.ended_cancels import EndedCancels
 from ..settling.settlement import SettlementBatch
-from .ended_cancels import EndedCancels
 
 CHANGE_WAIT_S: Final = 0.02
 """How long the poll thread waits for a batch before it looks at everything else again."""
