@@ -13,11 +13,12 @@ from ..followers.readiness import FollowerReadiness
 from ..followers.story_records import StoryRecords
 from ..kafka.clients import events_producer, lone_producer, settling_producer
 from ..partitions.assignments import Assignments
-from ..polling.settled import OnSettled, SettledBatches, note_ended_orders, tell_instruments
+from ..polling.settled import SettledBatches
 from ..settling.done_jobs import DoneJobs
-from ..settling.ended_cancels import EndedCancels
+from ..settling.ended_cancels import EndedCancels, note_ended_orders
 from ..settling.event_publisher import EventPublisher
 from ..settling.settle import SettledEvents, Settler, SettlingClients
+from ..settling.settlement import OnSettled, tell_instruments
 from ..settling.writes import Writer
 from ..tracing.run_spans import RunSpans
 from .context import QueueContext

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ..instruments.instruments import Instruments
-from ..records.reschedules import Reschedules
-from ..settling.ended_cancels import EndedCancels
-from ..settling.settlement import SettlementBatch
+from ..settling.settlement import OnSettled, SettlementBatch
 
 CHANGE_WAIT_S: Final = 0.02
 """How long the poll thread waits for a batch before it looks at everything else again."""
-
-OnSettled = Callable[[SettlementBatch], None]
-"""Takes a settled batch, in the settling thread."""
 
 
 class SettledBatches:
@@ -32,7 +26,10 @@ class SettledBatches:
         self._changed = threading.Event()
 
     def add_listener(self, listener: OnSettled) -> None:
-        """Have one more take each batch, as the last one; called before the first batch."""
+        """Have one more take each batch, as the last one; called before the first batch.
+
+        Metrics do: whether a worker counts is known when it is made already (`Worker.measure`).
+        """
         self._listeners = (*self._listeners, listener)
 
     def put(self, batch: SettlementBatch) -> None:
@@ -55,17 +52,3 @@ class SettledBatches:
     def wake(self) -> None:
         """End a `wait` at once; called from any thread."""
         self._changed.set()
-
-
-def tell_instruments(instruments: Instruments, batch: SettlementBatch) -> None:
-    """Call the instruments, as far as they are not switched off."""
-    if instruments:
-        instruments.settled(batch.ended)
-
-
-def note_ended_orders(cancels: EndedCancels, reschedules: Reschedules, batch: SettlementBatch) -> None:
-    """Note the jobs that orders were about, so that these can be forgotten; while none stands, no job is looked at."""
-    if cancels:
-        cancels.note(batch.ended)
-    if reschedules.stands:
-        reschedules.note_settled(batch.ended)

@@ -8,6 +8,8 @@ from ..partitions.ledger import Ledger
 from ..records.cancels import NO_CANCELS, Cancels
 from ..records.outcomes import SKIPPED, Cancelled, Dead, Done, Outcome
 from ..records.record import Record
+from ..records.reschedules import Reschedules
+from .settlement import SettlementBatch
 
 
 class EndedCancels:
@@ -39,3 +41,11 @@ class EndedCancels:
             ledger = self._ledgers.get(record.assignment.partition)
             return ledger is not None and ledger.has_job(record)
         return isinstance(outcome, (Done, Dead, Cancelled))
+
+
+def note_ended_orders(cancels: EndedCancels, reschedules: Reschedules, batch: SettlementBatch) -> None:
+    """Note the jobs that orders were about, so that these can be forgotten; while none stands, no job is looked at."""
+    if cancels:
+        cancels.note(batch.ended)
+    if reschedules.stands:
+        reschedules.note_settled(batch.ended)

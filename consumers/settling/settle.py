@@ -39,7 +39,7 @@ from .batch_writer import STILL_WAITING_S, BatchWriter, GaveUp, ProducerFactory
 from .lone_records import LoneRecords
 from .next_records import EventFacts
 from .repetitions import Repetitions
-from .settlement import Settlement, SettlementBatch, merged
+from .settlement import OnSettled, Settlement, SettlementBatch, merged
 from .trouble import TroubleLog
 from .writes import WRITERS, Writer, plan_writes, utc
 
@@ -91,7 +91,7 @@ class Settler:
         *,
         worker_id: str,
         events: SettledEvents,
-        on_settled: Callable[[SettlementBatch], None],
+        on_settled: OnSettled,
         writers: Sequence[Writer] = WRITERS,
         clock: Callable[[], float] = time.time,
     ) -> None:

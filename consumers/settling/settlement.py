@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError
 
 from ...topology.cluster.kafka_errors import is_fatal, needs_a_person
+from ..instruments.instruments import Instruments
 from ..records.outcomes import DONE, Done, Outcome
 from ..records.record import Record
 from .outgoing import OutgoingRecord
@@ -169,6 +170,16 @@ class SettlementBatch:
             return first.record, None, None
         refusal = first.refusals[0]
         return first.record, refusal.error, None if refusal.written is None else refusal.written.topic
+
+
+OnSettled = Callable[[SettlementBatch], None]
+"""Takes a settled batch, in the settling thread."""
+
+
+def tell_instruments(instruments: Instruments, batch: SettlementBatch) -> None:
+    """Call the instruments, as far as they are not switched off."""
+    if instruments:
+        instruments.settled(batch.ended)
 
 
 def merged(first: SettlementBatch, second: SettlementBatch) -> SettlementBatch:

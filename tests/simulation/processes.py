@@ -49,7 +49,7 @@ from stoker.consumers.polling.completion import Completion
 from stoker.consumers.polling.dispatch import Dispatch
 from stoker.consumers.polling.due_times import longest_wait_s
 from stoker.consumers.polling.rebalance import Rebalance
-from stoker.consumers.polling.settled import SettledBatches, note_ended_orders, tell_instruments
+from stoker.consumers.polling.settled import SettledBatches
 from stoker.consumers.polling.tier_reader import PriorityReaders, TierReader
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.cancels import Cancels
@@ -61,10 +61,10 @@ from stoker.consumers.runner_parts import RunnerParts
 from stoker.consumers.runners.kinds import Runners
 from stoker.consumers.runners.slots import RunInSlot
 from stoker.consumers.settings import WorkerSettings
-from stoker.consumers.settling.ended_cancels import EndedCancels
+from stoker.consumers.settling.ended_cancels import EndedCancels, note_ended_orders
 from stoker.consumers.settling.event_publisher import EventPublisher
 from stoker.consumers.settling.settle import SettledEvents, Settler, SettlingClients
-from stoker.consumers.settling.settlement import SettlementBatch
+from stoker.consumers.settling.settlement import SettlementBatch, tell_instruments
 from stoker.consumers.settling.unique_records import writers_of
 from stoker.consumers.settling.writes import WRITERS, Writer
 from stoker.consumers.steps.last_look import hold_back
