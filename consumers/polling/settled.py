@@ -28,7 +28,7 @@ class SettledBatches:
     def add_listener(self, listener: OnSettled) -> None:
         """Have one more take each batch, as the last one; called before the first batch.
 
-        Metrics do: whether a worker counts is known when it is made already (`Worker.measure`).
+        Metrics are such a one: whether a worker counts is asked for after it is made (`Worker.measure`).
         """
         self._listeners = (*self._listeners, listener)
 

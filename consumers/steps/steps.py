@@ -297,9 +297,7 @@ def _retry(job: DecodedJob, failed: Failed, step_context: StepContext) -> Retrie
     next_attempt = job.run.attempt + 1
     delay = failed.after
     if delay is None:
-        delay = policy.delay_before(next_attempt, step_context.queue.tiers) * (
-            1 + policy.jitter * step_context.chance()
-        )
+        delay = policy.delay_before(next_attempt, step_context.queue.tiers, step_context.chance())
     # Of this queue's tiers: the policy's may be another's, where the job's type was moved from one to the other.
     tier = fitting_tier(delay, step_context.queue.tiers)
     return Retried(due=_now(step_context) + delay, tier=tier, next_attempt=next_attempt, failure=failed.failure)

@@ -175,6 +175,6 @@ def test_the_page_names_what_a_feature_of_intake_may_be_where_it_is() -> None:
         for example in re.findall(r"`([\w.]+)`", examples):
             if example.endswith(".py"):
                 assert (folder / example).is_file()
-                assert f"from .intake.{example.removesuffix('.py')} import" in declared
+                assert f"from ..intake.{example.removesuffix('.py')} import" in declared
             else:
                 assert example.split(".")[0] in declared

@@ -48,15 +48,19 @@ class RetryPolicy:
             found += tier_faults(self.tiers)
         return found
 
-    def delay_before(self, next_attempt: int, queue_tiers: tuple[timedelta, ...]) -> timedelta:
-        """The tier in which a job waits before its next attempt.
+    def delay_before(self, next_attempt: int, queue_tiers: tuple[timedelta, ...], chance: float = 0.0) -> timedelta:
+        """How long a job waits before its next attempt: a tier, and jitter on top of it.
 
         Args:
             next_attempt: number of the run to come, 2 for the first retry.
             queue_tiers: the tiers that the queue has, ascending, at least one.
+            chance: from 0 to 1; so much of the jitter is added.
+
+        >>> RetryPolicy(jitter=0.2).delay_before(2, (timedelta(seconds=5),), chance=0.5)
+        datetime.timedelta(seconds=5, microseconds=500000)
         """
         tiers = self.tiers or queue_tiers
-        return tiers[min(next_attempt - 2, len(tiers) - 1)]
+        return tiers[min(next_attempt - 2, len(tiers) - 1)] * (1 + self.jitter * chance)
 
 
 def fitting_tier(delay: timedelta, tiers: tuple[timedelta, ...]) -> timedelta:
