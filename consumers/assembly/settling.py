@@ -16,7 +16,7 @@ from ..partitions.assignments import Assignments
 from ..polling.settled import SettledBatches
 from ..settling.done_jobs import DoneJobs
 from ..settling.ended_cancels import EndedCancels, note_ended_orders
-from ..settling.event_publisher import EventPublisher
+from ..settling.event_publisher import MOST_EVENTS, MOST_EVENTS_KBYTES, EventPublisher
 from ..settling.settle import SettledEvents, Settler, SettlingClients
 from ..settling.settlement import OnSettled, tell_instruments
 from ..settling.writes import Writer
@@ -47,9 +47,7 @@ class SettlingParts:
 def make_settling(context: QueueContext, assignments: Assignments, spans: RunSpans | None) -> SettlingParts:
     """Make them; `spans` are those of the queue's runs, where these are traced."""
     pipeline, queue = context.pipeline, context.queue
-    events = EventPublisher(
-        pipeline.events_topic, queue.name, partial(events_producer, context.cluster, context.worker_id)
-    )
+    events = _make_events(context)
     done_jobs = _make_done_jobs(context, events)
     check = KafkaCheck(pipeline, context.cluster, FOLLOWER_CHECK_S)
     followers = FollowerReadiness(pipeline, queue, context.store, check)
@@ -78,6 +76,17 @@ def _listeners(context: QueueContext, assignments: Assignments, spans: RunSpans 
     orders = context.orders
     ended_cancels = EndedCancels(orders.cancels, assignments.ledgers)
     return [*listeners, partial(note_ended_orders, ended_cancels, orders.reschedules)]
+
+
+def _make_events(context: QueueContext) -> EventPublisher:
+    make_producer = partial(
+        events_producer,
+        context.cluster,
+        context.worker_id,
+        most_events=MOST_EVENTS,
+        most_kbytes=MOST_EVENTS_KBYTES,
+    )
+    return EventPublisher(context.pipeline.events_topic, context.queue.name, make_producer)
 
 
 def _make_done_jobs(context: QueueContext, events: EventPublisher) -> DoneJobs:

@@ -20,9 +20,6 @@ from .outage import WorkerOutage
 
 _LOGGER = logging.getLogger("stoker.worker")
 
-MOST_EVENTS: Final = 10_000
-MOST_EVENTS_KBYTES: Final = 16_384
-"""Bounds on the events of one queue that are not confirmed yet; jobs that do nothing make some 8 MB a second."""
 PREFETCH_KBYTES: Final = 16_384
 """Bound on prefetched records in memory, for the whole consumer."""
 READER_PREFETCH_KBYTES: Final = 8_192
@@ -167,14 +164,18 @@ def shares_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
     return connect(config, _detail(cluster, str(config["client.id"])))
 
 
-def events_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
-    """The client that writes events; what it cannot write within half a minute is given up."""
+def events_producer(cluster: ClusterSettings, worker_id: str, *, most_events: int, most_kbytes: int) -> Producer:
+    """The client that writes events; what it cannot write within half a minute is given up.
+
+    Args:
+        most_events, most_kbytes: bounds on what is not confirmed yet.
+    """
     config = producer_config(
         cluster,
         client_id=f"{worker_id}-events",
         linger_ms=20,
         message_timeout_ms=30_000,
-        queue_buffering_max_messages=MOST_EVENTS,
-        queue_buffering_max_kbytes=MOST_EVENTS_KBYTES,
+        queue_buffering_max_messages=most_events,
+        queue_buffering_max_kbytes=most_kbytes,
     )
     return connect(config, _detail(cluster, str(config["client.id"])))

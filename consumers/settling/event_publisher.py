@@ -23,6 +23,9 @@ from .. import log_keys
 
 _LOGGER = logging.getLogger("stoker.events")
 
+MOST_EVENTS: Final = 10_000
+MOST_EVENTS_KBYTES: Final = 16_384
+"""Bounds on the events of one queue that are not confirmed yet; jobs that do nothing make some 8 MB a second."""
 REPORT_INTERVAL_S: Final = 60.0
 """How often at most given up events are logged."""
 

@@ -15,6 +15,7 @@ from stoker.consumers.kafka import clients
 from stoker.consumers.polling.calendar import BUDGET_BYTES
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.done_jobs import MOST_WAITING
+from stoker.consumers.settling.event_publisher import MOST_EVENTS, MOST_EVENTS_KBYTES
 from stoker.producers.control.log_reader import _READING
 
 PAGE: Final = (Path(__file__).parents[2] / "docs/architecture.md").read_text(encoding="utf-8")
@@ -49,9 +50,7 @@ BOUNDS: Final = {
     "the same in bytes": (f"`--max-in-flight-bytes` {mib(SETTINGS.max_in_flight_bytes)} ",),
     "delayed jobs": (f"{mib(BUDGET_BYTES)} of packed records",),
     "jobs that are done and of which no event is made yet": (f"{MOST_WAITING:,}.",),
-    "events that the brokers have not confirmed": (
-        f"{clients.MOST_EVENTS:,} events, {kib(clients.MOST_EVENTS_KBYTES)}.",
-    ),
+    "events that the brokers have not confirmed": (f"{MOST_EVENTS:,} events, {kib(MOST_EVENTS_KBYTES)}.",),
     "records that are being carried forward": (f"{carrier.MOST_RECORDS:,} records, {mib(carrier.MOST_BYTES)}",),
 }
 

@@ -12,8 +12,8 @@ from typing import Any, Final, get_args
 
 import pytest
 
-from stoker.consumers.kafka.clients import MOST_EVENTS, MOST_EVENTS_KBYTES
 from stoker.consumers.records.outcomes import DeadReason, DeferReason
+from stoker.consumers.settling.event_publisher import MOST_EVENTS, MOST_EVENTS_KBYTES
 from stoker.operations.broker.errors import BrokerError
 from stoker.operations.broker.java import find_jars
 from stoker.schemas import Contract
