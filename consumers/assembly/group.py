@@ -7,7 +7,9 @@ from functools import partial
 
 from ..backlog.rereader import SWEEP_OPTIONS, Rereader
 from ..carrying.carrier import Carrier, CarryingClients
+from ..carrying.copies_aside import CopiesAside
 from ..carrying.old_offsets import OldOffsets
+from ..carrying.restored_jobs import RestoredJobs
 from ..declared.intake import DeclaredIntake, IntakeParts, make_intake
 from ..group.connection import GroupConnection
 from ..group.member import GroupMember
@@ -18,7 +20,9 @@ from ..partitions.counterparts import find_missing
 from ..partitions.restore_thread import Restoring
 from ..polling.dispatch import Dispatch
 from ..polling.grace import Grace
+from ..polling.partition_reading import PartitionReading
 from ..polling.rebalance import Rebalance
+from ..polling.taking_back import TakingBack
 from ..polling.tier_reader import PriorityReaders, TierReader
 from ..records.source import Priority
 from ..settling.settle import Settler
@@ -30,10 +34,11 @@ from .settling import SettlingParts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupParts:
-    """`member` has the group's consumer; `tiers` and `rereader` read what that consumer leaves paused."""
+    """`member` has the group's consumer; `tiers`, `priorities` and `rereader` read what that consumer leaves paused."""
 
     restoring: Restoring
     tiers: TierReader
+    priorities: PriorityReaders
     rereader: Rereader
     rebalance: Rebalance
     membership: Membership
@@ -43,6 +48,7 @@ class GroupParts:
     def close_readers(self) -> None:
         """Disconnect all consumers but the group's."""
         self.tiers.close()
+        self.priorities.close()
         self.rereader.close()
 
 
@@ -56,17 +62,29 @@ def make_group(
     """Make them; nobody has joined yet."""
     queue, cluster, assignments = context.queue, context.cluster, partitions.assignments
     restoring = _make_restoring(context, partitions, settling.settler)
-    tiers = _make_tiers(context)
+    tiers, priorities = _make_side_readers(context)
     rereader = Rereader(make_reader(cluster, queue, f"{context.worker_id}-rereader", SWEEP_OPTIONS))
+    aside = CopiesAside(dispatch.lanes.backlog, dispatch.lanes.lines)
+    restored = RestoredJobs(queue.topic, aside, dispatch.gates)
     carrier = _make_carrier(context, assignments, dispatch, rereader)
     rebalance = Rebalance(
         assignments,
         restoring,
         partitions.commits,
-        polling.backpressure,
-        dispatch=dispatch,
-        tiers=tiers,
+        reading=PartitionReading(
+            assignments,
+            dispatch,
+            dispatch.lanes,
+            backpressure=polling.backpressure,
+            tiers=tiers,
+            priorities=priorities,
+            restored=restored,
+        ),
+        taking_back=TakingBack(
+            dispatch, polling.backpressure, polling.calendar, rereader=rereader, carrier=carrier, restored=restored
+        ),
         carrier=carrier,
+        dispatch=dispatch,
     )
     grace_s = min(context.settings.revoke_grace.total_seconds(), longest_callback_s(cluster))
     membership = Membership(queue, partial(view_group, cluster, queue, context.worker_id))
@@ -83,9 +101,12 @@ def make_group(
         IntakeParts(
             assignments=assignments,
             backpressure=polling.backpressure,
+            calendar=polling.calendar,
             dispatch=dispatch,
             rebalance=rebalance,
+            rereader=rereader,
             carrier=carrier,
+            restored=restored,
             on_error=member.note_error,
             instruments=context.instruments,
         )
@@ -93,6 +114,7 @@ def make_group(
     return GroupParts(
         restoring=restoring,
         tiers=tiers,
+        priorities=priorities,
         rereader=rereader,
         rebalance=rebalance,
         membership=membership,
@@ -111,13 +133,13 @@ def _make_restoring(context: QueueContext, partitions: PartitionParts, settler: 
     )
 
 
-def _make_tiers(context: QueueContext) -> TierReader:
-    """The consumer of tiers and delays, with one for each priority but the normal one."""
+def _make_side_readers(context: QueueContext) -> tuple[TierReader, PriorityReaders]:
+    """The consumer of tiers and delays, and one for each priority but the normal one."""
     make = partial(make_reader, context.cluster, context.queue)
     priorities = {
         Priority(name): TierReader(make(f"{context.worker_id}-{name}", {})) for name in context.queue.priority_topics
     }
-    return TierReader(make(f"{context.worker_id}-tiers", {}), PriorityReaders(priorities))
+    return TierReader(make(f"{context.worker_id}-tiers", {})), PriorityReaders(priorities)
 
 
 def _make_carrier(context: QueueContext, assignments: Assignments, dispatch: Dispatch, rereader: Rereader) -> Carrier:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..inspection.holdups import Holdups
 from ..inspection.lag import QueueLag
-from ..inspection.overview import Overview
+from ..inspection.overview import Overview, OverviewParts
 from ..inspection.waiting_counts import WaitingCounts
 from ..polling.dispatch import Dispatch
 from .context import QueueContext
@@ -37,17 +37,20 @@ def make_inspection(
     """Make them."""
     queue, worker_id = context.queue, context.worker_id
     return InspectionParts(
-        lag=QueueLag(partitions.assignments, group.member, group.tiers, polling.backpressure),
+        lag=QueueLag(partitions.assignments, group.member, group.tiers, group.priorities, polling.backpressure),
         overview=Overview(
             queue,
             worker_id,
-            assignments=partitions.assignments,
-            backpressure=polling.backpressure,
-            dispatch=dispatch,
-            membership=group.membership,
-            rights=partitions.rights,
+            OverviewParts(
+                assignments=partitions.assignments,
+                backpressure=polling.backpressure,
+                calendar=polling.calendar,
+                dispatch=dispatch,
+                membership=group.membership,
+                rights=partitions.rights,
+            ),
         ),
-        waiting_counts=WaitingCounts(queue, worker_id, polling.backpressure, dispatch, settling.events),
+        waiting_counts=WaitingCounts(queue, worker_id, polling.calendar, dispatch, settling.events),
         holdups=Holdups(
             queue,
             worker_id=worker_id,

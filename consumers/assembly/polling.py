@@ -35,7 +35,6 @@ def make_polling(
         context.settings,
         dispatch.count_parked,
         settled,
-        calendar,
         is_draining=dispatch.is_draining,
         priorities=list(context.queue.priority_topics),
     )

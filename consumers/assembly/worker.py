@@ -8,6 +8,8 @@ from ..turns.fetching import Fetching
 from ..turns.housekeeping import Housekeeping
 from ..turns.look_ahead import LookAhead
 from ..turns.owned_partitions import OwnedPartitions
+from ..turns.poll_timeout import PollTimeout
+from ..turns.priority_fetching import PriorityFetching
 from ..turns.shutdown import Shutdown
 from ..turns.threads import WorkerThreads
 from .context import QueueContext
@@ -30,14 +32,7 @@ def make_worker(
 ) -> QueueWorker:
     """Make the last part, which needs all others; its thread does not run yet."""
     owned = _make_owned(partitions, polling, group)
-    fetching = Fetching(
-        group.member,
-        group.tiers,
-        group.intake,
-        backpressure=polling.backpressure,
-        dispatch=running.dispatch,
-        commits=partitions.commits,
-    )
+    fetching = _make_fetching(partitions, running, polling, group)
     threads = WorkerThreads(
         running.dispatch,
         settling.settler,
@@ -72,6 +67,29 @@ def make_worker(
         fetching=fetching,
         threads=threads,
         shutdown=shutdown,
+    )
+
+
+def _make_fetching(
+    partitions: PartitionParts, running: RunningParts, polling: PollingParts, group: GroupParts
+) -> Fetching:
+    dispatch = running.dispatch
+    priorities = PriorityFetching(group.priorities, dispatch.ready, polling.backpressure)
+    return Fetching(
+        group.member,
+        group.tiers,
+        priorities,
+        intake=group.intake,
+        backpressure=polling.backpressure,
+        ahead=dispatch.read_ahead,
+        timeout=PollTimeout(
+            polling.calendar,
+            dispatch.gates,
+            dispatch.lanes.backlog,
+            group.intake.reread,
+            partitions.commits,
+            has_priorities=bool(priorities),
+        ),
     )
 
 

@@ -39,7 +39,6 @@ from ..settling.outgoing import OutgoingRecord, produce
 from ..unique.arrival import arrival_of, identity_of, time_headers
 from .copies_aside import CopiesAside
 from .old_offsets import AgeSource, Offsets
-from .restored_jobs import RestoredJobs
 
 _LOGGER = logging.getLogger("stoker.worker")
 
@@ -70,8 +69,6 @@ class Carrier:
     """Carries the waiting records of one queue; owned by the poll thread.
 
     Attributes:
-        rereader: reads the records that are to be copied, among all others that are read again.
-        restored: the carried jobs that assignments begin with, before they are in their lanes.
         carried: how many copies have taken the place of their records.
     """
 
@@ -90,9 +87,8 @@ class Carrier:
         self._assignments = assignments
         self._lanes = lanes
         self._gates = gates
+        self._rereader = rereader
         self._aside = CopiesAside(lanes.backlog, lanes.lines)
-        self.rereader = rereader
-        self.restored = RestoredJobs(queue.topic, self._aside, gates)
         self._ages = clients.ages
         self._make_producer = clients.make_producer
         self._clock = clock
@@ -187,7 +183,7 @@ class Carrier:
         places = [(assignment, offset) for offset in offsets if (assignment, offset) not in known]
         if places:
             self._reading.update(places)
-            self.rereader.want(assignment, [offset for _, offset in places])
+            self._rereader.want(assignment, [offset for _, offset in places])
 
     def take_reread(self, found: Iterable[tuple[Assignment, Message]]) -> None:
         """Copy what is to be copied of the records that were read again; others may have wanted the same."""
@@ -311,9 +307,7 @@ class Carrier:
     # ---- the end
 
     def drop(self, assignments: Collection[Assignment]) -> None:
-        """Read and carry no more of these; what is written is left to the next owner."""
-        self.rereader.drop(assignments)
-        self.restored.drop(assignments)
+        """Carry no more of these; what is written is left to the next owner."""
         gone = set(assignments)
         carried = {a.partition for a in gone if a.topic == self._queue.carried_topic}
         for assignment in gone:

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
+from ..backlog.rereader import Rereader
 from ..carrying.carrier import Carrier
+from ..carrying.restored_jobs import RestoredJobs
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..intake.cancelled_delays import CancelledDelays
 from ..intake.carried_records import CarriedRecords
@@ -26,6 +28,7 @@ from ..intake.rescheduled_delays import RescheduledDelays
 from ..intake.unique_arrivals import UniqueArrivals
 from ..partitions.assignments import Assignments
 from ..polling.backpressure import Backpressure
+from ..polling.calendar import Calendar
 from ..polling.dispatch import Dispatch
 from ..polling.rebalance import Rebalance
 from ..records.record import Record
@@ -38,9 +41,12 @@ class IntakeParts:
 
     assignments: Assignments
     backpressure: Backpressure
+    calendar: Calendar
     dispatch: Dispatch
     rebalance: Rebalance
+    rereader: Rereader
     carrier: Carrier
+    restored: RestoredJobs
     on_error: OnError
     instruments: Instruments = NO_INSTRUMENTS
 
@@ -80,7 +86,7 @@ class _Features:
 
     def __init__(self, parts: IntakeParts) -> None:
         assignments, backpressure, dispatch = parts.assignments, parts.backpressure, parts.dispatch
-        calendar = backpressure.calendar
+        calendar = parts.calendar
         self.handover = Handover(dispatch.lanes, backpressure, parts.instruments)
         self.unique = [UniqueArrivals(assignments, calendar)] if assignments.queue.unique else []
         self.floods = _floods(parts, self.handover)
@@ -92,7 +98,7 @@ class _Features:
             ends_wait=(*(one.is_replaced for one in self.unique), self.cancelled.has),
             room_share=ROOM_SHARE if self.floods else 1,
         )
-        self.carried = CarriedRecords(parts.carrier, assignments, self.handover)
+        self.carried = CarriedRecords(parts.carrier, parts.restored, assignments, self.handover)
         self.lanes = LaneRecords(dispatch, backpressure, self.handover)
 
 
@@ -100,7 +106,7 @@ def _floods(parts: IntakeParts, handover: Handover) -> list[Floods]:
     fair, ahead = parts.dispatch.fair, parts.dispatch.read_ahead
     if fair is None or ahead is None:
         return []
-    return [Floods(ahead, fair, parts.assignments, parts.dispatch.lanes, parts.carrier.rereader, handover)]
+    return [Floods(ahead, fair, parts.assignments, parts.dispatch.lanes, parts.rereader, handover)]
 
 
 def _arrivals(parts: IntakeParts, features: _Features) -> Arrivals:
@@ -146,7 +152,7 @@ def _due_records(parts: IntakeParts, features: _Features) -> DueRecords:
 def _reread_records(parts: IntakeParts, features: _Features) -> RereadRecords:
     """Name all that moves lanes, and all that wants records read again; lanes take those that are left."""
     return RereadRecords(
-        parts.carrier.rereader,
+        parts.rereader,
         features.handover,
         parts.rebalance,
         moves=(

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from ..group.member import GroupMember
 from ..partitions.assignments import Assignments
 from ..polling.backpressure import Backpressure
-from ..polling.tier_reader import TierReader
+from ..polling.tier_reader import PriorityReaders, TierReader
 from ..records.assignment import Assignment
 from ..records.source import MAIN, Reader, ReaderOf
 
@@ -30,9 +30,15 @@ class QueueLag:
     """
 
     def __init__(
-        self, assignments: Assignments, member: GroupMember, tiers: TierReader, backpressure: Backpressure
+        self,
+        assignments: Assignments,
+        member: GroupMember,
+        tiers: TierReader,
+        priorities: PriorityReaders,
+        backpressure: Backpressure,
     ) -> None:
-        self._assignments, self._member, self._tiers, self._backpressure = assignments, member, tiers, backpressure
+        self._assignments, self._member, self._backpressure = assignments, member, backpressure
+        self._tiers, self._priorities = tiers, priorities
         self._asked: dict[Assignment, int] = {}
         self._next = 0
         self.latest: int | None = None
@@ -63,7 +69,7 @@ class QueueLag:
 
     def _readers(self) -> Mapping[ReaderOf, Consumer]:
         """The consumer of each source."""
-        return {Reader.GROUP: self._member.consumer, **self._tiers.consumers}
+        return {Reader.GROUP: self._member.consumer, Reader.TIERS: self._tiers.consumer, **self._priorities.consumers}
 
     def _ask(self, reader: Consumer, assignment: Assignment) -> None:
         with suppress(KafkaException):  # an outage is logged elsewhere; the last figure stays

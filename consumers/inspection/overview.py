@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from ...topology import Queue
@@ -15,6 +16,7 @@ from ..isolation.pool import ChildCounts
 from ..isolation.runners import IsolatedRunners
 from ..partitions.assignments import Assignments
 from ..polling.backpressure import Backpressure
+from ..polling.calendar import Calendar
 from ..polling.dispatch import TENANTS_TURN, Dispatch
 from ..records.assignment import Assignment
 from ..runners.async_runners import AsyncRunners
@@ -28,30 +30,33 @@ MOST_REASONS: Final = 10
 """Reasons to wait that are shown at most, those of the most jobs."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverviewParts:
+    """The parts of one queue's worker that an overview looks at."""
+
+    assignments: Assignments
+    backpressure: Backpressure
+    calendar: Calendar
+    dispatch: Dispatch
+    membership: Membership
+    rights: RightsWatch
+
+
 class Overview:
     """Called from any thread, but for `note`, which is the poll thread's.
 
     `lowest` has, of each assignment where jobs are incomplete, the lowest incomplete offset, and since when it is that.
     """
 
-    def __init__(
-        self,
-        queue: Queue,
-        worker_id: str,
-        *,
-        assignments: Assignments,
-        backpressure: Backpressure,
-        dispatch: Dispatch,
-        membership: Membership,
-        rights: RightsWatch,
-    ) -> None:
+    def __init__(self, queue: Queue, worker_id: str, parts: OverviewParts) -> None:
         self._queue = queue
         self._worker_id = worker_id
-        self._assignments = assignments
-        self._backpressure = backpressure
-        self._dispatch = dispatch
-        self._membership = membership
-        self._rights = rights
+        self._assignments = parts.assignments
+        self._backpressure = parts.backpressure
+        self._calendar = parts.calendar
+        self._dispatch = parts.dispatch
+        self._membership = parts.membership
+        self._rights = parts.rights
         self.lowest: dict[Assignment, tuple[int, float]] = {}
 
     def note(self, now_s: float) -> None:
@@ -74,7 +79,7 @@ class Overview:
             running=self._dispatch.watchdog.running,
             stuck=self._dispatch.watchdog.stuck,
             progress=self._dispatch.watchdog.progress,
-            delayed=len(self._backpressure.calendar),
+            delayed=len(self._calendar),
             partitions=self._assignments.main_partitions,
             lag=lag,
             is_paused=self._backpressure.is_paused,
@@ -94,7 +99,7 @@ class Overview:
             worker=self._worker_id,
             ready=self._dispatch.runners.ready,
             parked=self._dispatch.waiting_behind,
-            delayed=len(self._backpressure.calendar),
+            delayed=len(self._calendar),
             in_flight=self._backpressure.in_flight,
             stuck=dog.stuck,
             is_paused=self._backpressure.is_paused,

@@ -8,7 +8,7 @@ from typing import Final
 
 from ...schemas.job_events import EventSubject, JobsWaiting
 from ...topology import Queue
-from ..polling.backpressure import Backpressure
+from ..polling.calendar import Calendar
 from ..polling.dispatch import TENANTS_TURN, Dispatch
 from ..settling.event_publisher import EventPublisher
 from ..settling.writes import utc
@@ -26,11 +26,11 @@ class WaitingCounts:
     """Counts what waits of one queue; owned by the poll thread."""
 
     def __init__(
-        self, queue: Queue, worker_id: str, backpressure: Backpressure, dispatch: Dispatch, events: EventPublisher
+        self, queue: Queue, worker_id: str, calendar: Calendar, dispatch: Dispatch, events: EventPublisher
     ) -> None:
         self._queue = queue
         self._worker_id = worker_id
-        self._backpressure = backpressure
+        self._calendar = calendar
         self._dispatch = dispatch
         self._events = events
         self._next_look_at_s = 0.0
@@ -42,7 +42,7 @@ class WaitingCounts:
             return
         self._next_look_at_s = now_s + REPEAT_S
         counts = self.counts()
-        next_due_at_s = self._backpressure.calendar.next_wake_at_s
+        next_due_at_s = self._calendar.next_wake_at_s
         if next_due_at_s is not None and DUE in counts:
             counts[NEXT_DUE_AT] = int(next_due_at_s)
         if counts and self._waited:
@@ -54,7 +54,7 @@ class WaitingCounts:
 
     def counts(self) -> dict[str, int]:
         """{reason: jobs that wait for it}, without those that are 0."""
-        counts = Counter({KEY: self._dispatch.waiting_behind, DUE: len(self._backpressure.calendar)})
+        counts = Counter({KEY: self._dispatch.waiting_behind, DUE: len(self._calendar)})
         for why, count in self._dispatch.gates.counts().items():
             counts[GATE + why.word] += count
         counts[GATE + TENANTS_TURN.word] += self._dispatch.waiting_for_turn

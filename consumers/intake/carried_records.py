@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from confluent_kafka import Message
 
 from ..carrying.carrier import Carrier
+from ..carrying.restored_jobs import RestoredJobs
 from ..partitions.assignments import Assignments
 from ..records.assignment import Assignment, Place
 from ..records.record import Record
@@ -18,9 +19,9 @@ from .reread_records import Requester, RereadBatch
 class CarriedRecords(Requester):
     """The carried records of one queue at its intake; owned by the poll thread."""
 
-    def __init__(self, carrier: Carrier, assignments: Assignments, handover: Handover) -> None:
+    def __init__(self, carrier: Carrier, restored: RestoredJobs, assignments: Assignments, handover: Handover) -> None:
         self._carrier = carrier
-        self._restored = carrier.restored
+        self._restored = restored
         self._assignments = assignments
         self._handover = handover
 

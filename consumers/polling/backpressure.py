@@ -17,7 +17,6 @@ from ..records.assignment import Assignment
 from ..records.record import Record
 from ..records.source import Reader
 from ..settings import WorkerSettings
-from .calendar import Calendar
 from .settled import CHANGE_WAIT_S, SettledBatches
 
 ROOM_SHARE: Final = 0.75
@@ -35,7 +34,6 @@ class Backpressure:
     """The records in memory of one queue; owned by the poll thread.
 
     Attributes:
-        calendar: the delayed ones, which keep to a bound of their own.
         in_flight: how many were handed to the lanes, and are not settled.
         is_paused: whether the main topic rests.
     """
@@ -46,7 +44,6 @@ class Backpressure:
         settings: WorkerSettings,
         count_parked: Callable[[], int],
         settled: SettledBatches,
-        calendar: Calendar,
         *,
         is_draining: Callable[[], bool] = lambda: False,
         priorities: Sequence[str] = (),
@@ -67,7 +64,6 @@ class Backpressure:
         self._full_at_s: float | None = None
         self._bytes = 0
         self._usual_bytes = float(LARGE_JOB_BYTES)
-        self.calendar = calendar
         self.in_flight = 0
         self.is_paused = False
 

@@ -19,9 +19,10 @@ from ..partitions.restore_thread import Restoring
 from ..records.assignment import Assignment
 from ..records.partition_progress import OffsetsWentBack
 from ..records.source import Reader
-from .backpressure import Backpressure, partitions_of
+from .backpressure import partitions_of
 from .dispatch import Dispatch
-from .tier_reader import TierReader, starts
+from .partition_reading import PartitionReading, seek
+from .taking_back import TakingBack
 
 _LOGGER = logging.getLogger("stoker.worker")
 
@@ -54,19 +55,19 @@ class Rebalance:
         assignments: Assignments,
         restoring: Restoring,
         commits: Commits,
-        backpressure: Backpressure,
         *,
-        dispatch: Dispatch,
-        tiers: TierReader,
+        reading: PartitionReading,
+        taking_back: TakingBack,
         carrier: Carrier,
+        dispatch: Dispatch,
     ) -> None:
         self._assignments = assignments
         self._restoring = restoring
         self._commits = commits
-        self._backpressure = backpressure
-        self._dispatch = dispatch
-        self._tiers = tiers
+        self._reading = reading
+        self._taking_back = taking_back
         self._carrier = carrier
+        self._dispatch = dispatch
         self._begun_anew: list[Assignment] = []
         self._retakes: list[_Retake] = []
         self._sought: set[Assignment] = set()
@@ -86,38 +87,7 @@ class Rebalance:
         opened = self._commits.take_opened() + self._take_begun_anew()
         if opened:
             self._seek(consumer, opened)
-            for assignment in opened:
-                assignment.note_opened()
-                self._dispatch.begin(assignment)
-                carried = self._assignments.take_carried(assignment)
-                if carried is not None:
-                    self._carrier.restored.begin(assignment, carried)
-            self._let_flow(consumer, opened)
-
-    def _let_flow(self, consumer: Consumer, opened: list[Assignment]) -> None:
-        of_group = self._assignments.flowing(opened, Reader.GROUP)
-        of_tiers = self._assignments.flowing(opened, Reader.TIERS)
-        for assignment in (*of_group, *of_tiers):
-            self._begin_lanes(assignment)
-        for assignment in of_group:
-            self._carrier.restored.put_before(assignment.partition, assignment.progress.fetched_from)
-        for number in {a.partition for a in of_tiers if self._assignments.find_main(a.partition) is None}:
-            self._carrier.restored.put_all(number)  # amid a rolling update, they may be alone here
-        self._backpressure.admit(consumer, of_group)
-        self._tiers.begin(starts(of_tiers))
-        for priority in self._tiers.priorities:
-            of_priority = self._assignments.flowing(opened, priority)
-            for assignment in of_priority:
-                self._begin_lanes(assignment)
-                begins_at = assignment.progress.fetched_from
-                self._carrier.restored.put_before(assignment.partition, begins_at, assignment.topic)
-            self._tiers.priorities.begin(priority, of_priority)
-
-    def _begin_lanes(self, assignment: Assignment) -> None:
-        """Take records for complete of which copies were carried forward, and let keys wait for the others."""
-        superseded = self._assignments.superseded(assignment)
-        assignment.progress.supersede(superseded)
-        self._dispatch.lanes.begin(assignment.take_awaited(superseded))
+            self._reading.begin(consumer, opened)
 
     def _take_begun_anew(self) -> list[Assignment]:
         begun, self._begun_anew = [a for a in self._begun_anew if a.is_current], []
@@ -126,8 +96,7 @@ class Rebalance:
     def _seek(self, consumer: Consumer, opened: list[Assignment]) -> None:
         """Have the group's consumer read from where these begin, as far as it reads elsewhere."""
         if self._sought:
-            for partition in starts([a for a in opened if a in self._sought and a.source.reader is Reader.GROUP]):
-                consumer.seek(partition)
+            seek(consumer, [assignment for assignment in opened if assignment in self._sought])
             self._sought = {a for a in self._sought.difference(opened) if a.is_current}
 
     def begin_anew(self, former: Assignment, cause: OffsetsWentBack) -> None:
@@ -143,8 +112,8 @@ class Rebalance:
         )  # fmt: skip
         is_known_first = former.source.has_copies or self._is_awaited(former) or self._carrier.is_copying(former)
         begun = self._assignments.begin_anew(former, cause.offset)
-        self._tiers.end([TopicPartition(former.topic, former.partition)])
-        self.take_back([former])
+        self._reading.end([TopicPartition(former.topic, former.partition)])
+        self._taking_back.drop([former])
         if is_known_first or self._assignments.holds_carried(former.partition):
             self.restore_anew(former)
         else:
@@ -216,15 +185,13 @@ class Rebalance:
         """Start and read no more of these partitions; what runs goes on."""
         leaving = self._assignments.leave(taken)
         self._commits.forget(leaving)
-        self._tiers.end(taken)
-        self.take_back(leaving)
+        self._reading.end(taken)
+        self._taking_back.drop(leaving)
         return leaving
 
     def take_back(self, leaving: list[Assignment]) -> None:
-        """Drop what has not begun; it is delivered again to the next owner."""
-        self._carrier.drop(leaving)
-        self._backpressure.calendar.drop(leaving)
-        self._backpressure.end(self._dispatch.drop(leaving))
+        """Drop what has not begun."""
+        self._taking_back.drop(leaving)
 
     def log(self, what: str, changed: list[TopicPartition]) -> None:
         """Log which partitions came or went, if any, and which this worker holds by now."""

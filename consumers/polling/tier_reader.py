@@ -15,7 +15,7 @@ from typing import Final
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from ..records.assignment import Assignment
-from ..records.source import Priority, Reader, ReaderOf
+from ..records.source import Priority, ReaderOf
 
 BATCH: Final = 1_000
 PRIORITIES_INTERVAL_S: Final = 0.004
@@ -23,20 +23,11 @@ PRIORITIES_INTERVAL_S: Final = 0.004
 
 
 class TierReader:
-    """The consumer of a queue's retry tiers and delays; owned by the poll thread.
+    """The consumer of a queue's retry tiers and delays, or of one priority; owned by the poll thread."""
 
-    `priorities` has the consumers of the queue's priorities.
-    """
-
-    def __init__(self, consumer: Consumer, priorities: PriorityReaders | None = None) -> None:
+    def __init__(self, consumer: Consumer) -> None:
         self.consumer = consumer
-        self.priorities = PriorityReaders({}) if priorities is None else priorities
         self._reading: set[tuple[str, int]] = set()
-
-    @property
-    def consumers(self) -> dict[ReaderOf, Consumer]:
-        """{source that is not the group's: its consumer}."""
-        return {Reader.TIERS: self.consumer, **self.priorities.consumers}
 
     def begin(self, partitions: Iterable[TopicPartition]) -> None:
         """Read these from their offsets on, but for those that are read already."""
@@ -48,8 +39,6 @@ class TierReader:
 
     def end(self, partitions: Collection[TopicPartition]) -> None:
         """Read these no more, as far as they are read."""
-        if self.priorities:
-            self.priorities.end(partitions)
         known = [partition for partition in partitions if (partition.topic, partition.partition) in self._reading]
         if known:
             self._reading -= {(partition.topic, partition.partition) for partition in known}
@@ -60,9 +49,8 @@ class TierReader:
         return self.consumer.consume(limit, 0) if self._reading else []
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Let the connection go."""
         self.consumer.close()
-        self.priorities.close()
 
 
 class PriorityReaders:

@@ -25,6 +25,8 @@ from simulation.virtual_time import CLOCK
 from stoker.consumers.backlog.rereader import Rereader
 from stoker.consumers.backlog.tenant_lines import TenantLines
 from stoker.consumers.carrying.carrier import Carrier, CarryingClients
+from stoker.consumers.carrying.copies_aside import CopiesAside
+from stoker.consumers.carrying.restored_jobs import RestoredJobs
 from stoker.consumers.declared.intake import IntakeParts, make_intake
 from stoker.consumers.fairness.fair_runners import FairRunners
 from stoker.consumers.fairness.read_ahead import ReadAhead
@@ -48,8 +50,10 @@ from stoker.consumers.polling.calendar import Calendar
 from stoker.consumers.polling.completion import Completion
 from stoker.consumers.polling.dispatch import Dispatch
 from stoker.consumers.polling.due_times import longest_wait_s
+from stoker.consumers.polling.partition_reading import PartitionReading
 from stoker.consumers.polling.rebalance import Rebalance
 from stoker.consumers.polling.settled import SettledBatches
+from stoker.consumers.polling.taking_back import TakingBack
 from stoker.consumers.polling.tier_reader import PriorityReaders, TierReader
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.cancels import Cancels
@@ -252,9 +256,7 @@ class SimProcess:
         self.pipe, self._settle_in_pipe = self.dispatch.pipe, self.dispatch.pipe._settle
         self.pipe._settle = self._settle
         self.calendar = Calendar(longest_wait_s(self.queue), CALENDAR_BYTES, self.reschedules)
-        self.backpressure = Backpressure(
-            self.assignments, settings, self.dispatch.count_parked, self.settled, self.calendar
-        )
+        self.backpressure = Backpressure(self.assignments, settings, self.dispatch.count_parked, self.settled)
         self.completion = Completion(self.settled, self.backpressure, self.dispatch)
         self.group_client = SimConsumer(self.brokers, self)
         self.tier_client = SimConsumer(self.brokers, self)
@@ -262,7 +264,9 @@ class SimProcess:
         self.rereader = Rereader(cast(Consumer, SimSweepConsumer(self.brokers, self, self.sweeps_promptly)))
         self.priority_clients = {Priority(name): SimConsumer(self.brokers, self) for name in queue.priority_topics}
         readers = {name: TierReader(cast(Consumer, client)) for name, client in self.priority_clients.items()}
-        self.tiers = TierReader(cast(Consumer, self.tier_client), PriorityReaders(readers))
+        self.tiers, self.priorities = TierReader(cast(Consumer, self.tier_client)), PriorityReaders(readers)
+        aside = CopiesAside(self.dispatch.lanes.backlog, self.dispatch.lanes.lines)
+        self.restored = RestoredJobs(queue.topic, aside, self.gates)
         self.carrier = Carrier(
             queue,
             self.assignments,
@@ -276,18 +280,36 @@ class SimProcess:
             self.assignments,
             cast(Restoring, Unrestored(self.unrestored)),
             self.commits,
-            self.backpressure,
-            dispatch=self.dispatch,
-            tiers=self.tiers,
+            reading=PartitionReading(
+                self.assignments,
+                self.dispatch,
+                self.dispatch.lanes,
+                backpressure=self.backpressure,
+                tiers=self.tiers,
+                priorities=self.priorities,
+                restored=self.restored,
+            ),
+            taking_back=TakingBack(
+                self.dispatch,
+                self.backpressure,
+                self.calendar,
+                rereader=self.rereader,
+                carrier=self.carrier,
+                restored=self.restored,
+            ),
             carrier=self.carrier,
+            dispatch=self.dispatch,
         )
         intake = make_intake(
             IntakeParts(
                 assignments=self.assignments,
                 backpressure=self.backpressure,
+                calendar=self.calendar,
                 dispatch=self.dispatch,
                 rebalance=self.rebalance,
+                rereader=self.rereader,
                 carrier=self.carrier,
+                restored=self.restored,
                 on_error=_refuse,
                 instruments=instruments,
             )
@@ -401,7 +423,7 @@ class SimProcess:
     def fetch_delayed(self, limit: int) -> None:
         """Take records of the tiers."""
         self.intake.take(self.tiers.fetch(limit))
-        self.intake.take(self.tiers.priorities.fetch(inf, lambda _priority: limit))
+        self.intake.take(self.priorities.fetch(inf, lambda _priority: limit))
 
     def begin_again(self, place: tuple[str, int], choice: int) -> None:
         """Read a partition that is at work once more, all of it or a part."""

@@ -6,7 +6,6 @@ import pytest
 
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.polling.backpressure import Backpressure
-from stoker.consumers.polling.calendar import Calendar
 from stoker.consumers.polling.settled import SettledBatches
 from stoker.consumers.settings import WorkerSettings
 from stoker.topology import Queue
@@ -26,6 +25,6 @@ def test_only_jobs_that_may_run_count_against_the_bound(in_flight: int, parked: 
     """With the default bound of 4,000 jobs."""
     queue = Queue(namespace="unit", name="q")
     assignments = Assignments(queue)
-    backpressure = Backpressure(assignments, WorkerSettings(), lambda: parked, SettledBatches(), Calendar(0.0))
+    backpressure = Backpressure(assignments, WorkerSettings(), lambda: parked, SettledBatches())
     backpressure.begin([plain_record(offset) for offset in range(in_flight)])
     assert backpressure.may_fetch() is fetches

@@ -10,7 +10,6 @@ from confluent_kafka import Consumer, TopicPartition
 
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.polling.backpressure import PAUSE_AFTER_S, Backpressure
-from stoker.consumers.polling.calendar import Calendar
 from stoker.consumers.polling.settled import SettledBatches
 from stoker.consumers.records.record import Record
 from stoker.consumers.settings import WorkerSettings
@@ -27,9 +26,7 @@ class Scene:
         self.parked = 0
         settings = WorkerSettings(max_in_flight=100, max_in_flight_bytes=64 * KIB)
         self.assignments = Assignments(self.delivery.queue)
-        self.backpressure = Backpressure(
-            self.assignments, settings, lambda: self.parked, SettledBatches(), Calendar(0.0)
-        )
+        self.backpressure = Backpressure(self.assignments, settings, lambda: self.parked, SettledBatches())
 
     def begin(self, count: int, size_bytes: int = 0) -> list[Record]:
         """Take so many jobs of a size."""

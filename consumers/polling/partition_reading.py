@@ -1,0 +1,88 @@
+"""`PartitionReading`: begins to read partitions whose start is committed, each with its consumer, and ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from confluent_kafka import Consumer, TopicPartition
+
+from ..carrying.restored_jobs import RestoredJobs
+from ..ordering.lanes import Lanes
+from ..partitions.assignments import Assignments
+from ..records.assignment import Assignment
+from ..records.source import Reader
+from .backpressure import Backpressure
+from .dispatch import Dispatch
+from .tier_reader import PriorityReaders, TierReader, starts
+
+
+class PartitionReading:
+    """The consumers of one queue, and what is to be ready before they read; called by the poll thread.
+
+    Where a partition begins with carried jobs, those that were enqueued before its first record go to their lanes.
+    """
+
+    def __init__(
+        self,
+        assignments: Assignments,
+        dispatch: Dispatch,
+        lanes: Lanes,
+        *,
+        backpressure: Backpressure,
+        tiers: TierReader,
+        priorities: PriorityReaders,
+        restored: RestoredJobs,
+    ) -> None:
+        self._assignments = assignments
+        self._dispatch = dispatch
+        self._lanes = lanes
+        self._backpressure = backpressure
+        self._tiers = tiers
+        self._priorities = priorities
+        self._restored = restored
+
+    def begin(self, consumer: Consumer, opened: Collection[Assignment]) -> None:
+        """Read these from where they begin; `consumer` is the group's."""
+        for assignment in opened:
+            assignment.note_opened()
+            self._dispatch.begin(assignment)
+            carried = self._assignments.take_carried(assignment)
+            if carried is not None:
+                self._restored.begin(assignment, carried)
+        self._let_flow(consumer, opened)
+
+    def _let_flow(self, consumer: Consumer, opened: Collection[Assignment]) -> None:
+        of_group = self._assignments.flowing(opened, Reader.GROUP)
+        of_tiers = self._assignments.flowing(opened, Reader.TIERS)
+        for assignment in (*of_group, *of_tiers):
+            self._begin_lanes(assignment)
+        for assignment in of_group:
+            self._restored.put_before(assignment.partition, assignment.progress.fetched_from)
+        for number in {a.partition for a in of_tiers if self._assignments.find_main(a.partition) is None}:
+            self._restored.put_all(number)  # amid a rolling update, they may be alone here
+        self._backpressure.admit(consumer, of_group)
+        self._tiers.begin(starts(of_tiers))
+        for priority in self._priorities:
+            of_priority = self._assignments.flowing(opened, priority)
+            for assignment in of_priority:
+                self._begin_lanes(assignment)
+                begins_at = assignment.progress.fetched_from
+                self._restored.put_before(assignment.partition, begins_at, assignment.topic)
+            self._priorities.begin(priority, of_priority)
+
+    def _begin_lanes(self, assignment: Assignment) -> None:
+        """Take records for complete of which copies were carried forward, and let keys wait for the others."""
+        superseded = self._assignments.superseded(assignment)
+        assignment.progress.supersede(superseded)
+        self._lanes.begin(assignment.take_awaited(superseded))
+
+    def end(self, partitions: Collection[TopicPartition]) -> None:
+        """Read these no more beside the group; its own consumer is told by the group."""
+        self._priorities.end(partitions)
+        self._tiers.end(partitions)
+
+
+def seek(consumer: Consumer, assignments: Iterable[Assignment]) -> None:
+    """Have the group's consumer read these from where they begin, as far as they are its own."""
+    for partition in starts([found for found in assignments if found.source.reader is Reader.GROUP]):
+        consumer.seek(partition)

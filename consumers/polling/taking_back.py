@@ -1,0 +1,40 @@
+"""`TakingBack`: drops what has not begun of partitions that leave; it is delivered again to the next owner."""
+
+from __future__ import annotations
+
+from ..backlog.rereader import Rereader
+from ..carrying.carrier import Carrier
+from ..carrying.restored_jobs import RestoredJobs
+from ..records.assignment import Assignment
+from .backpressure import Backpressure
+from .calendar import Calendar
+from .dispatch import Dispatch
+
+
+class TakingBack:
+    """The parts that hold records which have not begun; called by the poll thread."""
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        backpressure: Backpressure,
+        calendar: Calendar,
+        *,
+        rereader: Rereader,
+        carrier: Carrier,
+        restored: RestoredJobs,
+    ) -> None:
+        self._dispatch = dispatch
+        self._backpressure = backpressure
+        self._calendar = calendar
+        self._rereader = rereader
+        self._carrier = carrier
+        self._restored = restored
+
+    def drop(self, leaving: list[Assignment]) -> None:
+        """Drop the records of these assignments that have not begun."""
+        self._rereader.drop(leaving)
+        self._restored.drop(leaving)
+        self._carrier.drop(leaving)
+        self._calendar.drop(leaving)
+        self._backpressure.end(self._dispatch.drop(leaving))
