@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from ..schemas import Contract, Decoder
 from ..schemas.job_events import JobEvent
+from .dispatch.dispatch import Dispatch
 from .gates.pauses import Pause, Pauses
 from .limits.limits import Limits
 from .partitions.assignments import Assignments
-from .polling.dispatch import Dispatch
 from .settling.event_publisher import EventPublisher
 
 

@@ -11,6 +11,7 @@ from ..carrying.copies_aside import CopiesAside
 from ..carrying.old_offsets import OldOffsets
 from ..carrying.restored_jobs import RestoredJobs
 from ..declared.intake import DeclaredIntake, IntakeParts, make_intake
+from ..dispatch.dispatch import Dispatch
 from ..group.connection import GroupConnection
 from ..group.member import GroupMember
 from ..group.membership import Membership, view_group
@@ -18,7 +19,6 @@ from ..kafka.clients import carrying_producer, longest_callback_s, make_reader
 from ..partitions.assignments import Assignments
 from ..partitions.counterparts import find_missing
 from ..partitions.restore_thread import Restoring
-from ..polling.dispatch import Dispatch
 from ..polling.grace import Grace
 from ..polling.partition_reading import PartitionReading
 from ..polling.rebalance import Rebalance

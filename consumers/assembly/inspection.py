@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..dispatch.dispatch import Dispatch
 from ..inspection.holdups import Holdups
 from ..inspection.lag import QueueLag
 from ..inspection.overview import Overview, OverviewParts
 from ..inspection.waiting_counts import WaitingCounts
-from ..polling.dispatch import Dispatch
 from .context import QueueContext
 from .group import GroupParts
 from .partitions import PartitionParts

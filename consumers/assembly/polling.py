@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..dispatch.dispatch import Dispatch
 from ..partitions.assignments import Assignments
 from ..polling.backpressure import Backpressure
 from ..polling.calendar import Calendar
 from ..polling.completion import Completion
-from ..polling.dispatch import Dispatch
 from ..polling.due_times import longest_wait_s
 from ..polling.poll_thread_state import PollThreadState
 from ..polling.settled import SettledBatches

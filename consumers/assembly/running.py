@@ -8,6 +8,7 @@ from functools import partial
 from ...schemas import Decoder
 from ..declared.gates import GateParts, add_gates
 from ..declared.runners import make_runners
+from ..dispatch.dispatch import Dispatch
 from ..followers.late_jobs import LateJobs
 from ..followers.late_notes import LateNotes
 from ..gates.gate_row import GateRow
@@ -16,7 +17,6 @@ from ..job.dependencies import make_dependencies
 from ..kafka.clients import settling_producer
 from ..limits.limits import Limits
 from ..partitions.assignments import Assignments
-from ..polling.dispatch import Dispatch
 from ..steps.schema_waits import SchemaWaits
 from ..steps.steps import StepContext
 from ..tracing.run_spans import RunSpans

@@ -13,6 +13,7 @@ from typing import assert_never
 from ..backlog.rereader import Rereader
 from ..carrying.carrier import Carrier
 from ..carrying.restored_jobs import RestoredJobs
+from ..dispatch.dispatch import Dispatch
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..intake.cancelled_delays import CancelledDelays
 from ..intake.carried_records import CarriedRecords
@@ -29,7 +30,6 @@ from ..intake.unique_arrivals import UniqueArrivals
 from ..partitions.assignments import Assignments
 from ..polling.backpressure import Backpressure
 from ..polling.calendar import Calendar
-from ..polling.dispatch import Dispatch
 from ..polling.rebalance import Rebalance
 from ..records.record import Record
 from ..records.source import Carried, Delay, Main, Priority, Source, Tier, sources_of

@@ -18,10 +18,10 @@ from ...schemas import wire_text
 from ...schemas.job_events import EventSubject, JobHeldUp
 from ...topology import Queue
 from ...topology.wire.headers import JOB_ID
+from ..dispatch.dispatch import Dispatch
 from ..gates.gate import Wait
 from ..job.run import Run
 from ..polling.calendar import Calendar
-from ..polling.dispatch import Dispatch
 from ..records.assignment import Assignment, Lane, Place
 from ..records.record import Record
 from ..runners.watchdog import is_stuck

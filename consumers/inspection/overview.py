@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from ...topology import Queue
+from ..dispatch.dispatch import TENANTS_TURN, Dispatch
 from ..group.membership import Membership
 from ..group.rights_watch import RightsWatch
 from ..isolation.crashes import CrashPause
@@ -17,7 +18,6 @@ from ..isolation.runners import IsolatedRunners
 from ..partitions.assignments import Assignments
 from ..polling.backpressure import Backpressure
 from ..polling.calendar import Calendar
-from ..polling.dispatch import TENANTS_TURN, Dispatch
 from ..records.assignment import Assignment
 from ..runners.async_runners import AsyncRunners
 from ..runners.event_loop import LoopInspection

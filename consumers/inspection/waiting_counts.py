@@ -8,8 +8,8 @@ from typing import Final
 
 from ...schemas.job_events import EventSubject, JobsWaiting
 from ...topology import Queue
+from ..dispatch.dispatch import TENANTS_TURN, Dispatch
 from ..polling.calendar import Calendar
-from ..polling.dispatch import TENANTS_TURN, Dispatch
 from ..settling.event_publisher import EventPublisher
 from ..settling.writes import utc
 

@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 from confluent_kafka import Message
 
 from ..backlog.lane_backlog import LAST_MARK, offsets_by_assignment
+from ..dispatch.dispatch import Dispatch
 from ..polling.backpressure import Backpressure
 from ..polling.calendar import Wanted
-from ..polling.dispatch import Dispatch
 from ..records.assignment import Assignment, Place
 from ..records.record import Record
 from .handover import Handover

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+from ..dispatch.dispatch import Dispatch
 from ..partitions.commits import count_complete
 from ..records.outcomes import INTERRUPTED
 from .backpressure import Backpressure
-from .dispatch import Dispatch
 from .settled import SettledBatches
 
 

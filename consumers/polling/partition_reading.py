@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterable
 from confluent_kafka import Consumer, TopicPartition
 
 from ..carrying.restored_jobs import RestoredJobs
+from ..dispatch.dispatch import Dispatch
 from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
 from ..records.assignment import Assignment
 from ..records.source import Reader
 from .backpressure import Backpressure
-from .dispatch import Dispatch
 from .tier_reader import PriorityReaders, TierReader, starts
 
 

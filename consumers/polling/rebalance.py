@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from .. import log_keys
 from ..carrying.carrier import Carrier
+from ..dispatch.dispatch import Dispatch
 from ..partitions.assignments import Assignments
 from ..partitions.commits import Commits
 from ..partitions.restore_thread import Restoring
@@ -20,7 +21,6 @@ from ..records.assignment import Assignment
 from ..records.partition_progress import OffsetsWentBack
 from ..records.source import Reader
 from .backpressure import partitions_of
-from .dispatch import Dispatch
 from .partition_reading import PartitionReading, seek
 from .taking_back import TakingBack
 

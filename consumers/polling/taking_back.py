@@ -5,10 +5,10 @@ from __future__ import annotations
 from ..backlog.rereader import Rereader
 from ..carrying.carrier import Carrier
 from ..carrying.restored_jobs import RestoredJobs
+from ..dispatch.dispatch import Dispatch
 from ..records.assignment import Assignment
 from .backpressure import Backpressure
 from .calendar import Calendar
-from .dispatch import Dispatch
 
 
 class TakingBack:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from ..dispatch.dispatch import Dispatch
 from ..followers.late_jobs import LateJobs
 from ..followers.readiness import FollowerReadiness
 from ..group.rights_watch import RightsWatch
 from ..partitions.restore_thread import Restoring
-from ..polling.dispatch import Dispatch
 from ..settling.settle import Settler
 
 

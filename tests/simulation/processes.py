@@ -28,6 +28,7 @@ from stoker.consumers.carrying.carrier import Carrier, CarryingClients
 from stoker.consumers.carrying.copies_aside import CopiesAside
 from stoker.consumers.carrying.restored_jobs import RestoredJobs
 from stoker.consumers.declared.intake import IntakeParts, make_intake
+from stoker.consumers.dispatch.dispatch import Dispatch
 from stoker.consumers.fairness.fair_runners import FairRunners
 from stoker.consumers.fairness.read_ahead import ReadAhead
 from stoker.consumers.gates.gate import Closed
@@ -48,7 +49,6 @@ from stoker.consumers.partitions.start_positions import StartPosition
 from stoker.consumers.polling.backpressure import Backpressure
 from stoker.consumers.polling.calendar import Calendar
 from stoker.consumers.polling.completion import Completion
-from stoker.consumers.polling.dispatch import Dispatch
 from stoker.consumers.polling.due_times import longest_wait_s
 from stoker.consumers.polling.partition_reading import PartitionReading
 from stoker.consumers.polling.rebalance import Rebalance
