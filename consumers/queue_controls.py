@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from ..schemas import Contract, Decoder
 from ..schemas.job_events import JobEvent
-from .dispatch.dispatch import Dispatch
+from .dispatch.cancelled_jobs import CancelledJobs
 from .gates.pauses import Pause, Pauses
 from .limits.limits import Limits
-from .partitions.assignments import Assignments
 from .settling.event_publisher import EventPublisher
+from .settling.excuse import Excuse
 
 
 class QueueControls:
@@ -28,16 +28,16 @@ class QueueControls:
         pauses: Pauses,
         limits: Limits,
         *,
-        dispatch: Dispatch,
+        cancelled: CancelledJobs,
+        excuse: Excuse,
         decoder: Decoder,
         events: EventPublisher,
-        assignments: Assignments,
     ) -> None:
         self.queue, self.pauses, self.limits = queue, pauses, limits
-        self._dispatch = dispatch
+        self._cancelled = cancelled
+        self._excuse = excuse
         self._decoder = decoder
         self._events = events
-        self._assignments = assignments
 
     def pause(self, job_type: str | None, key: bytes | None) -> None:
         """Let the queue's jobs wait, or those of a type or key."""
@@ -61,11 +61,11 @@ class QueueControls:
         Returns:
             How many run.
         """
-        return self._dispatch.end_cancelled(aside_too=aside_too)
+        return self._cancelled.end(aside_too=aside_too)
 
     def excuse_failures(self) -> None:
         """From now on, a job whose run fails is interrupted, at no attempt's cost; called amid any line."""
-        self._dispatch.excuse_failures()
+        self._excuse.is_given = True
 
     def note_order(self, contracts: Iterable[Contract]) -> None:
         """Note that these contracts come after the versions that the schema store knows by now."""
@@ -75,8 +75,3 @@ class QueueControls:
     def publish(self, event: JobEvent) -> None:
         """Publish an event that is of no job."""
         self._events.publish(event)
-
-    @property
-    def owns_first_partition(self) -> bool:
-        """Whether the first partition of the queue is this process's."""
-        return 0 in self._assignments.main_partitions

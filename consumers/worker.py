@@ -176,14 +176,14 @@ class Worker:
         return make_control(self._pipeline, self._cluster, process, on_crash=partial(self._note_crash, "takes orders"))
 
     def _make_schedules(self) -> ScheduleThread:
-        by_name = {controls.queue: controls for controls in self._controls}
+        assignments = {parts.context.queue.name: parts.partitions.assignments for parts in self._parts}
         return make_schedules(
             self._pipeline,
             self._cluster,
             self._store,
             self._queues,
             self.settings.worker_id,
-            owns_first=lambda queue: by_name[queue].owns_first_partition,
+            owns_first=lambda queue: assignments[queue].owns_first_partition,
             on_crash=partial(self._note_crash, "fires schedules"),
         )
 
@@ -274,7 +274,7 @@ class Worker:
         return self._metrics
 
     def _make_metrics(self) -> SampleSource:
-        queues = [_metrics_of(parts) for parts in self._parts]
+        queues = list(map(QueueMetrics, self._parts))
         figures = WorkerMetrics(queues, self._watch_failures.breakers, self._schedules, self.settings, self.health)
         return SampleSource(self._pipeline.namespace, figures.samples)
 
@@ -403,18 +403,6 @@ class Worker:
 def _by_kind(queues: Sequence[QueueParts]) -> tuple[list[QueueWorker], list[QueueControls], list[QueueView]]:
     """Sort the parts of all queues that the worker calls."""
     return [one.worker for one in queues], [one.controls for one in queues], [one.view for one in queues]
-
-
-def _metrics_of(parts: QueueParts) -> QueueMetrics:
-    return QueueMetrics(
-        parts.context,
-        parts.view,
-        partitions=parts.partitions,
-        settling=parts.settling,
-        running=parts.running,
-        group=parts.group,
-        inspection=parts.inspection,
-    )
 
 
 def _as_key(key: bytes | str | None) -> bytes | None:

@@ -1,1 +1,1 @@
-"""Assembly: the parts of one queue's worker, made group by group; each group gets what it needs of those before it."""
+"""Assembly: all wiring. The parts of one queue's worker are made group by group; each gets what it needs of earlier ones."""

@@ -11,7 +11,6 @@ from ..carrying.copies_aside import CopiesAside
 from ..carrying.old_offsets import OldOffsets
 from ..carrying.restored_jobs import RestoredJobs
 from ..declared.intake import DeclaredIntake, IntakeParts, make_intake
-from ..dispatch.dispatch import Dispatch
 from ..group.connection import GroupConnection
 from ..group.member import GroupMember
 from ..group.membership import Membership, view_group
@@ -29,6 +28,7 @@ from ..settling.settle import Settler
 from .context import QueueContext
 from .partitions import PartitionParts
 from .polling import PollingParts
+from .running import RunningParts
 from .settling import SettlingParts
 
 
@@ -56,53 +56,53 @@ def make_group(
     context: QueueContext,
     partitions: PartitionParts,
     settling: SettlingParts,
-    dispatch: Dispatch,
+    running: RunningParts,
     polling: PollingParts,
 ) -> GroupParts:
     """Make them; nobody has joined yet."""
-    queue, cluster, assignments = context.queue, context.cluster, partitions.assignments
+    queue, cluster, lanes = context.queue, context.cluster, running.lanes
     restoring = _make_restoring(context, partitions, settling.settler)
     tiers, priorities = _make_side_readers(context)
     rereader = Rereader(make_reader(cluster, queue, f"{context.worker_id}-rereader", SWEEP_OPTIONS))
-    aside = CopiesAside(dispatch.lanes.backlog, dispatch.lanes.lines)
-    restored = RestoredJobs(queue.topic, aside, dispatch.gates)
-    carrier = _make_carrier(context, assignments, dispatch, rereader)
+    restored = RestoredJobs(queue.topic, CopiesAside(lanes.backlog, lanes.lines), running.gates)
+    carrier = _make_carrier(context, partitions.assignments, running, rereader)
     rebalance = Rebalance(
-        assignments,
+        partitions.assignments,
         restoring,
         partitions.commits,
         reading=PartitionReading(
-            assignments,
-            dispatch,
-            dispatch.lanes,
+            partitions.assignments,
+            running.unbegun,
+            lanes,
             backpressure=polling.backpressure,
             tiers=tiers,
             priorities=priorities,
             restored=restored,
         ),
         taking_back=TakingBack(
-            dispatch, polling.backpressure, polling.calendar, rereader=rereader, carrier=carrier, restored=restored
+            running.unbegun,
+            polling.backpressure,
+            polling.calendar,
+            rereader=rereader,
+            carrier=carrier,
+            restored=restored,
         ),
         carrier=carrier,
-        dispatch=dispatch,
+        threads=running.threads,
     )
-    grace_s = min(context.settings.revoke_grace.total_seconds(), longest_callback_s(cluster))
     membership = Membership(queue, partial(view_group, cluster, queue, context.worker_id))
-    member = GroupMember(
-        queue,
-        GroupConnection(cluster, queue, context.worker_id, partitions.commits.note_answer),
-        assignments=assignments,
-        rebalance=rebalance,
-        grace=Grace(polling.poll_state, polling.completion, settling.settled, within_s=grace_s),
-        rights=partitions.rights,
-        membership=membership,
-    )
+    member = _make_member(context, partitions, settling, polling, rebalance, membership)
     intake = make_intake(
         IntakeParts(
-            assignments=assignments,
+            assignments=partitions.assignments,
             backpressure=polling.backpressure,
             calendar=polling.calendar,
-            dispatch=dispatch,
+            lanes=lanes,
+            gates=running.gates,
+            unbegun=running.unbegun,
+            cancels=context.orders.cancels,
+            fair=running.fair,
+            read_ahead=running.read_ahead,
             rebalance=rebalance,
             rereader=rereader,
             carrier=carrier,
@@ -120,6 +120,27 @@ def make_group(
         membership=membership,
         member=member,
         intake=intake,
+    )
+
+
+def _make_member(
+    context: QueueContext,
+    partitions: PartitionParts,
+    settling: SettlingParts,
+    polling: PollingParts,
+    rebalance: Rebalance,
+    membership: Membership,
+) -> GroupMember:
+    queue, cluster = context.queue, context.cluster
+    grace_s = min(context.settings.revoke_grace.total_seconds(), longest_callback_s(cluster))
+    return GroupMember(
+        queue,
+        GroupConnection(cluster, queue, context.worker_id, partitions.commits.note_answer),
+        assignments=partitions.assignments,
+        rebalance=rebalance,
+        grace=Grace(polling.poll_state, polling.completion, settling.settled, within_s=grace_s),
+        rights=partitions.rights,
+        membership=membership,
     )
 
 
@@ -142,13 +163,15 @@ def _make_side_readers(context: QueueContext) -> tuple[TierReader, PriorityReade
     return TierReader(make(f"{context.worker_id}-tiers", {})), PriorityReaders(priorities)
 
 
-def _make_carrier(context: QueueContext, assignments: Assignments, dispatch: Dispatch, rereader: Rereader) -> Carrier:
+def _make_carrier(
+    context: QueueContext, assignments: Assignments, running: RunningParts, rereader: Rereader
+) -> Carrier:
     queue, cluster, worker_id = context.queue, context.cluster, context.worker_id
     return Carrier(
         queue,
         assignments,
-        dispatch.lanes,
-        dispatch.gates,
+        running.lanes,
+        running.gates,
         rereader,
         clients=CarryingClients(
             ages=OldOffsets(queue.name, partial(make_reader, cluster, queue, f"{worker_id}-ages", {})),

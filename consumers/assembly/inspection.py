@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..dispatch.dispatch import Dispatch
-from ..inspection.holdups import Holdups
+from ..inspection.holdups import HoldupParts, Holdups
 from ..inspection.lag import QueueLag
 from ..inspection.overview import Overview, OverviewParts
 from ..inspection.waiting_counts import WaitingCounts
@@ -13,6 +12,7 @@ from .context import QueueContext
 from .group import GroupParts
 from .partitions import PartitionParts
 from .polling import PollingParts
+from .running import RunningParts
 from .settling import SettlingParts
 
 
@@ -30,12 +30,12 @@ def make_inspection(
     context: QueueContext,
     partitions: PartitionParts,
     settling: SettlingParts,
-    dispatch: Dispatch,
+    running: RunningParts,
     polling: PollingParts,
     group: GroupParts,
 ) -> InspectionParts:
     """Make them."""
-    queue, worker_id = context.queue, context.worker_id
+    queue, worker_id, gates = context.queue, context.worker_id, running.gates
     return InspectionParts(
         lag=QueueLag(partitions.assignments, group.member, group.tiers, group.priorities, polling.backpressure),
         overview=Overview(
@@ -45,18 +45,26 @@ def make_inspection(
                 assignments=partitions.assignments,
                 backpressure=polling.backpressure,
                 calendar=polling.calendar,
-                dispatch=dispatch,
+                gates=gates,
+                unbegun=running.counts,
+                runners=running.runners,
+                watchdog=running.watchdog,
                 membership=group.membership,
                 rights=partitions.rights,
             ),
         ),
-        waiting_counts=WaitingCounts(queue, worker_id, polling.calendar, dispatch, settling.events),
+        waiting_counts=WaitingCounts(queue, worker_id, polling.calendar, gates, running.counts, settling.events),
         holdups=Holdups(
             queue,
-            worker_id=worker_id,
-            calendar=polling.calendar,
-            dispatch=dispatch,
-            settler=settling.settler,
-            events=settling.events,
+            worker_id,
+            HoldupParts(
+                calendar=polling.calendar,
+                lanes=running.lanes,
+                gates=gates,
+                unbegun=running.unbegun,
+                watchdog=running.watchdog,
+                settler=settling.settler,
+            ),
+            settling.events,
         ),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..dispatch.dispatch import Dispatch
 from ..partitions.assignments import Assignments
 from ..polling.backpressure import Backpressure
 from ..polling.calendar import Calendar
@@ -13,6 +12,7 @@ from ..polling.due_times import longest_wait_s
 from ..polling.poll_thread_state import PollThreadState
 from ..polling.settled import SettledBatches
 from .context import QueueContext
+from .running import RunningParts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,21 +26,21 @@ class PollingParts:
 
 
 def make_polling(
-    context: QueueContext, assignments: Assignments, settled: SettledBatches, dispatch: Dispatch
+    context: QueueContext, assignments: Assignments, settled: SettledBatches, running: RunningParts
 ) -> PollingParts:
     """Make them, without records."""
     calendar = Calendar(longest_wait_s(context.queue), reschedules=context.orders.reschedules)
     backpressure = Backpressure(
         assignments,
         context.settings,
-        dispatch.count_parked,
+        running.counts.count_parked,
         settled,
-        is_draining=dispatch.is_draining,
+        is_draining=running.counts.is_draining,
         priorities=list(context.queue.priority_topics),
     )
     return PollingParts(
         poll_state=PollThreadState(),
         calendar=calendar,
         backpressure=backpressure,
-        completion=Completion(settled, backpressure, dispatch),
+        completion=Completion(settled, backpressure, running.runners, running.lanes),
     )

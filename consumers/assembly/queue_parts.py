@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...topology.tracing.tracers import find_tracing
+from ..dispatch.cancelled_jobs import CancelledJobs
 from ..inspection.view import QueueView
 from ..queue_controls import QueueControls
 from ..queue_worker import QueueWorker
 from ..tracing.run_spans import RunSpans
 from .context import QueueContext
+from .gating import GatingParts, make_gating
 from .group import GroupParts, make_group
 from .inspection import InspectionParts, make_inspection
 from .partitions import PartitionParts, make_partitions
 from .polling import PollingParts, make_polling
-from .running import RunningParts, make_running
+from .running import RunningParts, make_running, make_step_context
 from .settling import SettlingParts, make_settling
 from .worker import make_worker
 
@@ -35,6 +37,7 @@ class QueueParts:
     view: QueueView
     partitions: PartitionParts
     settling: SettlingParts
+    gating: GatingParts
     running: RunningParts
     polling: PollingParts
     group: GroupParts
@@ -48,18 +51,25 @@ def make_queue(context: QueueContext) -> QueueParts:
     partitions = make_partitions(context)
     assignments = partitions.assignments
     settling = make_settling(context, assignments, spans)
-    running = make_running(context, assignments, settling, spans)
-    dispatch = running.dispatch
-    polling = make_polling(context, assignments, settling.settled, dispatch)
-    group = make_group(context, partitions, settling, dispatch, polling)
-    inspection = make_inspection(context, partitions, settling, dispatch, polling, group)
+    gating = make_gating(context, assignments)
+    running = make_running(
+        make_step_context(context, assignments, settling, gating, spans),
+        settling.settler,
+        settling.events,
+        context.settings,
+        waits=gating.waits,
+    )
+    polling = make_polling(context, assignments, settling.settled, running)
+    group = make_group(context, partitions, settling, running, polling)
+    inspection = make_inspection(context, partitions, settling, running, polling, group)
     return QueueParts(
         context=context,
         worker=make_worker(context, partitions, settling, running, polling, group, inspection),
-        controls=_make_controls(context, partitions, settling, running),
+        controls=_make_controls(context, settling, gating, running),
         view=_make_view(context, polling, inspection),
         partitions=partitions,
         settling=settling,
+        gating=gating,
         running=running,
         polling=polling,
         group=group,
@@ -68,16 +78,17 @@ def make_queue(context: QueueContext) -> QueueParts:
 
 
 def _make_controls(
-    context: QueueContext, partitions: PartitionParts, settling: SettlingParts, running: RunningParts
+    context: QueueContext, settling: SettlingParts, gating: GatingParts, running: RunningParts
 ) -> QueueControls:
+    queue = context.queue.name
     return QueueControls(
-        context.queue.name,
-        running.pauses,
-        running.limits,
-        dispatch=running.dispatch,
-        decoder=running.decoder,
+        queue,
+        gating.pauses,
+        gating.limits,
+        cancelled=CancelledJobs(queue, context.orders.cancels, gating.gates, running.watchdog),
+        excuse=running.excuse,
+        decoder=gating.decoder,
         events=settling.events,
-        assignments=partitions.assignments,
     )
 
 

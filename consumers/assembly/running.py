@@ -1,97 +1,199 @@
-"""`RunningParts`: lanes, gates and runners, which take a record through its steps."""
+"""`RunningParts`: lanes, the pipe and runners, which take a record through its steps."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Any, Final
 
-from ...schemas import Decoder
-from ..declared.gates import GateParts, add_gates
+from ...topology import Queue
+from ..declared.lanes import PARKED_SHARE, make_lanes
+from ..declared.runner_parts import MakeRunners, RunnerParts
 from ..declared.runners import make_runners
 from ..dispatch.dispatch import Dispatch
-from ..followers.late_jobs import LateJobs
-from ..followers.late_notes import LateNotes
+from ..dispatch.job_threads import JobThreads
+from ..dispatch.pipe_failure import PipeFailure
+from ..dispatch.schema_deferral import SchemaDeferral
+from ..dispatch.unbegun_counts import UnbegunCounts
+from ..dispatch.unbegun_records import UnbegunRecords
+from ..fairness.fair_runners import FairRunners
+from ..fairness.read_ahead import ReadAhead
 from ..gates.gate_row import GateRow
-from ..gates.pauses import Pauses
 from ..job.dependencies import make_dependencies
-from ..kafka.clients import settling_producer
-from ..limits.limits import Limits
+from ..job.heartbeats import JobProgress
+from ..job.run import Run
+from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
+from ..priorities.lanes import PriorityLanes
+from ..priorities.ready import ReadyRecords
+from ..records.priorities import Priorities
+from ..records.record import Record
+from ..runners.kinds import RunnerRow, Runners
+from ..runners.watchdog import Watchdog
+from ..settings import WorkerSettings
+from ..settling.event_publisher import EventPublisher
+from ..settling.events import progress_event
+from ..settling.excuse import Excuse
+from ..settling.settle import Settler
+from ..settling.writes import utc
+from ..steps.pipe import Pipe, SettleStep
 from ..steps.schema_waits import SchemaWaits
 from ..steps.steps import StepContext
 from ..tracing.run_spans import RunSpans
 from .context import QueueContext
-from .limit_peers import make_limit_peers
+from .gating import GatingParts
 from .settling import SettlingParts
+
+FLOODS_SHARE: Final = 0.75
+"""Tenants with very many jobs have so much of the bound on jobs in memory once more for themselves, together."""
+
+MakeReadAhead = Callable[[Lanes, FairRunners, WorkerSettings], ReadAhead]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningParts:
-    """`dispatch` takes records from the poll thread; `pauses` and `limits` are the gates that orders change."""
+    """The parts between the poll thread and the settler.
 
-    pauses: Pauses
-    limits: Limits
-    decoder: Decoder
+    Attributes:
+        dispatch: gives ready records to the gates, and then to the runners.
+        lanes: take records from the poll thread, and decide which of each key's is ready.
+        gates: hold back what may not start now.
+        ready: the ready records by their priorities; None where the queue declares none.
+        excuse: makes failed runs cost no attempt, as after a terminal's Ctrl+C.
+        pipe: the way of one record, through which all runners carry theirs.
+        failure: an error of the worker's own on that way.
+        runners: all kinds of them.
+        fair: the same, where tenants share them; else None.
+        read_ahead: passes tenants with more than their share; None where tenants share nothing.
+        watchdog: checks all runs.
+        deferral: carries records whose schemas are unknown.
+        unbegun, counts: the records that have not begun, and how many they are.
+        threads: start and stop all of these.
+    """
+
     dispatch: Dispatch
-    late: LateJobs
+    lanes: Lanes
+    gates: GateRow
+    ready: ReadyRecords | None
+    excuse: Excuse
+    pipe: Pipe
+    failure: PipeFailure
+    runners: RunnerRow
+    fair: FairRunners | None
+    read_ahead: ReadAhead | None
+    watchdog: Watchdog
+    deferral: SchemaDeferral
+    unbegun: UnbegunRecords
+    counts: UnbegunCounts
+    threads: JobThreads
 
 
-def make_running(
-    context: QueueContext, assignments: Assignments, settling: SettlingParts, spans: RunSpans | None
-) -> RunningParts:
-    """Make them; `spans` are those of the queue's runs, where these are traced."""
-    queue, cancels = context.queue, context.orders.cancels
-    gates = GateRow(is_cancelled=lambda record: cancels.has(record, queue.name))
-    pauses = Pauses(gates)
-    limits = _add_gates(context, assignments, gates, pauses)
-    waits = SchemaWaits(context.store, queue.name, gates)
-    decoder = Decoder(context.store, learn=waits.learn)
-    late = LateNotes(context.pipeline, queue)
-    step_context = StepContext(
-        queue=queue,
+def make_step_context(
+    context: QueueContext,
+    assignments: Assignments,
+    settling: SettlingParts,
+    gating: GatingParts,
+    spans: RunSpans | None,
+) -> StepContext:
+    """Name what the steps of a record work with; `spans` are those of the queue's runs, where these are traced."""
+    return StepContext(
+        queue=context.queue,
         job_types=context.pipeline.job_types,
-        decoder=decoder,
+        decoder=gating.decoder,
         ledgers=assignments.ledgers,
         unique=assignments.find_unique,
         instruments=context.instruments,
-        cancels=cancels,
-        gates=gates,
+        cancels=context.orders.cancels,
+        gates=gating.gates,
         reschedules=context.orders.reschedules,
         dependencies=make_dependencies(context.watch.breakers),
         guards=context.watch.guards,
-        note_begun=late.note if late.is_declared else None,
+        note_begun=settling.late_notes.note if settling.late_notes.is_declared else None,
         spans=spans,
     )
-    dispatch = Dispatch(
-        step_context,
-        settling.settler,
-        settling.events,
-        context.settings,
-        gates=gates,
-        waits=waits,
-        make_runners=make_runners,
-    )
-    make_late_producer = partial(settling_producer, context.cluster, f"{context.worker_id}-late")
+
+
+def make_read_ahead(lanes: Lanes, fair: FairRunners, settings: WorkerSettings) -> ReadAhead:
+    """Make what passes tenants with more than their share."""
+    return ReadAhead(lanes.lines, fair.loads, lambda: fair.ended, int(settings.max_in_flight * FLOODS_SHARE))
+
+
+def make_running(
+    step_context: StepContext,
+    settler: Settler,
+    events: EventPublisher,
+    settings: WorkerSettings,
+    *,
+    waits: SchemaWaits,
+    make_runners: MakeRunners = make_runners,
+    make_read_ahead: MakeReadAhead = make_read_ahead,
+) -> RunningParts:
+    """Make them, in the order of a record's way; their threads do not run yet."""
+    queue, gates = step_context.queue, step_context.gates
+    gates.bound(settings.max_in_flight, settings.max_in_flight_bytes // PARKED_SHARE)
+    dispatch, failure, excuse = Dispatch(gates), PipeFailure(queue.name), Excuse(queue)
+    ready = ReadyRecords(Priorities(queue.priorities)) if queue.priorities else None
+    lanes = make_lanes(queue, settings, dispatch.make_ready, ready)
+    pipe = _make_pipe(step_context, lanes, settler, dispatch, failure=failure, excuse=excuse)
+    kinds = make_runners(RunnerParts(step_context=step_context, settings=settings, pipe=pipe, ready=ready))
+    fair = None if queue.fairness is None else FairRunners(kinds, queue.fairness)
+    runners = RunnerRow(kinds) if fair is None else fair
+    dispatch.serve(runners)
+    ahead = None if fair is None else make_read_ahead(lanes, fair, settings)
+    watchdog = _make_watchdog(kinds, queue, events, settings.worker_id)
+    deferral = SchemaDeferral(waits, pipe, dispatch.make_ready)
     return RunningParts(
-        pauses=pauses,
-        limits=limits,
-        decoder=decoder,
         dispatch=dispatch,
-        late=LateJobs(queue, late, settling.stories, make_late_producer, dispatch.waiting_records),
+        lanes=lanes,
+        gates=gates,
+        ready=ready,
+        excuse=excuse,
+        pipe=pipe,
+        failure=failure,
+        runners=runners,
+        fair=fair,
+        read_ahead=ahead,
+        watchdog=watchdog,
+        deferral=deferral,
+        unbegun=UnbegunRecords(lanes, gates, runners),
+        counts=UnbegunCounts(lanes, gates, fair, ahead, max_in_flight=settings.max_in_flight),
+        threads=JobThreads(dispatch, gates, deferral, runners=runners, watchdog=watchdog, pipe=pipe, failure=failure),
     )
 
 
-def _add_gates(context: QueueContext, assignments: Assignments, gates: GateRow, pauses: Pauses) -> Limits:
-    """Add the gates that the queue has; gives that of limits."""
-    return add_gates(
-        GateParts(
-            queue=context.queue,
-            job_types=context.pipeline.job_types,
-            row=gates,
-            pauses=pauses,
-            peers=make_limit_peers(
-                context, owns_first=lambda: 0 in assignments.main_partitions, on_crash=gates.note_crash
-            ),
-            breakers=context.watch.breakers,
-        )
+def _make_pipe(
+    step_context: StepContext,
+    lanes: Lanes,
+    settler: Settler,
+    dispatch: Dispatch,
+    *,
+    failure: PipeFailure,
+    excuse: Excuse,
+) -> Pipe:
+    note_left = None if step_context.queue.fairness is None else dispatch.note_left
+    settle_step = SettleStep(step_context, lanes, settler, excuse, note_ended=note_left)
+    return Pipe(
+        step_context,
+        settle=settle_step.settle,
+        settle_done=settle_step.settle_done,
+        gates=step_context.gates,
+        fail=failure.note,
+        excuse=excuse,
+        wait_at_gates=_note_held(step_context.queue, lanes, dispatch),
     )
+
+
+def _note_held(queue: Queue, lanes: Lanes, dispatch: Dispatch) -> Callable[[Record], None] | None:
+    """Find what takes note of records that wait at the gates after all."""
+    if isinstance(lanes, PriorityLanes):
+        return lanes.wait_at_gates
+    return None if queue.fairness is None else dispatch.note_held
+
+
+def _make_watchdog(kinds: Sequence[Runners[Any]], queue: Queue, events: EventPublisher, worker_id: str) -> Watchdog:
+    def publish_progress(run: Run, latest: JobProgress) -> None:
+        event = progress_event(run.record, latest, queue=queue, worker_id=worker_id, now=utc(time.time()))
+        events.publish(event)
+
+    return Watchdog(kinds, queue.name, on_progress=publish_progress)

@@ -9,6 +9,7 @@ from typing import Final
 
 from ...producers.readiness import KafkaCheck
 from ..declared.writers import WriterParts, make_writers
+from ..followers.late_notes import LateNotes
 from ..followers.readiness import FollowerReadiness
 from ..followers.story_records import StoryRecords
 from ..kafka.clients import events_producer, lone_producer, settling_producer
@@ -35,6 +36,7 @@ class SettlingParts:
     done_jobs: DoneJobs
     followers: FollowerReadiness
     stories: StoryRecords
+    late_notes: LateNotes
     settled: SettledBatches
     settler: Settler
 
@@ -61,6 +63,7 @@ def make_settling(context: QueueContext, assignments: Assignments, spans: RunSpa
         done_jobs=done_jobs,
         followers=followers,
         stories=stories,
+        late_notes=LateNotes(pipeline, queue),
         settled=settled,
         settler=_make_settler(context, events, done_jobs, settled, writers),
     )

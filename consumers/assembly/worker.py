@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from ..followers.late_jobs import LateJobs
 from ..inspection.reports import Reports
+from ..kafka.clients import settling_producer
 from ..queue_worker import QueueWorker
 from ..turns.fetching import Fetching
 from ..turns.housekeeping import Housekeeping
@@ -34,9 +38,9 @@ def make_worker(
     owned = _make_owned(partitions, polling, group)
     fetching = _make_fetching(partitions, running, polling, group)
     threads = WorkerThreads(
-        running.dispatch,
+        running.threads,
         settling.settler,
-        running.late,
+        _make_late_jobs(context, settling, running),
         restoring=group.restoring,
         rights=partitions.rights,
         followers=settling.followers,
@@ -73,24 +77,28 @@ def make_worker(
 def _make_fetching(
     partitions: PartitionParts, running: RunningParts, polling: PollingParts, group: GroupParts
 ) -> Fetching:
-    dispatch = running.dispatch
-    priorities = PriorityFetching(group.priorities, dispatch.ready, polling.backpressure)
+    priorities = PriorityFetching(group.priorities, running.ready, polling.backpressure)
     return Fetching(
         group.member,
         group.tiers,
         priorities,
         intake=group.intake,
         backpressure=polling.backpressure,
-        ahead=dispatch.read_ahead,
+        ahead=running.read_ahead,
         timeout=PollTimeout(
             polling.calendar,
-            dispatch.gates,
-            dispatch.lanes.backlog,
+            running.gates,
+            running.lanes.backlog,
             group.intake.reread,
             partitions.commits,
             has_priorities=bool(priorities),
         ),
     )
+
+
+def _make_late_jobs(context: QueueContext, settling: SettlingParts, running: RunningParts) -> LateJobs:
+    make_producer = partial(settling_producer, context.cluster, f"{context.worker_id}-late")
+    return LateJobs(context.queue, settling.late_notes, settling.stories, make_producer, running.unbegun.waiting)
 
 
 def _make_owned(partitions: PartitionParts, polling: PollingParts, group: GroupParts) -> OwnedPartitions:

@@ -1,1 +1,1 @@
-"""Declared features: which gates, runners, intake and writers a queue has, each kind in one list."""
+"""Declared features: which gates, lanes, runners, intake and writers a queue has, each kind in one list."""

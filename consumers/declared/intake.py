@@ -13,7 +13,10 @@ from typing import assert_never
 from ..backlog.rereader import Rereader
 from ..carrying.carrier import Carrier
 from ..carrying.restored_jobs import RestoredJobs
-from ..dispatch.dispatch import Dispatch
+from ..dispatch.unbegun_records import UnbegunRecords
+from ..fairness.fair_runners import FairRunners
+from ..fairness.read_ahead import ReadAhead
+from ..gates.gate_row import GateRow
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..intake.cancelled_delays import CancelledDelays
 from ..intake.carried_records import CarriedRecords
@@ -27,10 +30,12 @@ from ..intake.lane_records import LaneRecords
 from ..intake.reread_records import RereadRecords
 from ..intake.rescheduled_delays import RescheduledDelays
 from ..intake.unique_arrivals import UniqueArrivals
+from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
 from ..polling.backpressure import Backpressure
 from ..polling.calendar import Calendar
 from ..polling.rebalance import Rebalance
+from ..records.cancels import Cancels
 from ..records.record import Record
 from ..records.source import Carried, Delay, Main, Priority, Source, Tier, sources_of
 
@@ -42,7 +47,12 @@ class IntakeParts:
     assignments: Assignments
     backpressure: Backpressure
     calendar: Calendar
-    dispatch: Dispatch
+    lanes: Lanes
+    gates: GateRow
+    unbegun: UnbegunRecords
+    cancels: Cancels
+    fair: FairRunners | None
+    read_ahead: ReadAhead | None
     rebalance: Rebalance
     rereader: Rereader
     carrier: Carrier
@@ -85,13 +95,12 @@ class _Features:
     """The features of a queue that have to do with its intake; of those that not each queue has, one or none."""
 
     def __init__(self, parts: IntakeParts) -> None:
-        assignments, backpressure, dispatch = parts.assignments, parts.backpressure, parts.dispatch
-        calendar = parts.calendar
-        self.handover = Handover(dispatch.lanes, backpressure, parts.instruments)
+        assignments, backpressure, calendar = parts.assignments, parts.backpressure, parts.calendar
+        self.handover = Handover(parts.lanes, backpressure, parts.instruments)
         self.unique = [UniqueArrivals(assignments, calendar)] if assignments.queue.unique else []
         self.floods = _floods(parts, self.handover)
         self.rescheduled = RescheduledDelays(calendar, assignments)
-        self.cancelled = CancelledDelays(calendar, dispatch.cancels, dispatch.queue)
+        self.cancelled = CancelledDelays(calendar, parts.cancels, assignments.queue_name)
         self.delayed = DelayedRecords(
             calendar,
             backpressure,
@@ -99,14 +108,14 @@ class _Features:
             room_share=ROOM_SHARE if self.floods else 1,
         )
         self.carried = CarriedRecords(parts.carrier, parts.restored, assignments, self.handover)
-        self.lanes = LaneRecords(dispatch, backpressure, self.handover)
+        self.lanes = LaneRecords(parts.lanes, parts.unbegun, backpressure, self.handover)
 
 
 def _floods(parts: IntakeParts, handover: Handover) -> list[Floods]:
-    fair, ahead = parts.dispatch.fair, parts.dispatch.read_ahead
+    fair, ahead = parts.fair, parts.read_ahead
     if fair is None or ahead is None:
         return []
-    return [Floods(ahead, fair, parts.assignments, parts.dispatch.lanes, parts.rereader, handover)]
+    return [Floods(ahead, fair, parts.assignments, parts.lanes, parts.rereader, handover)]
 
 
 def _arrivals(parts: IntakeParts, features: _Features) -> Arrivals:
@@ -139,7 +148,7 @@ def _way_of(source: Source, features: _Features) -> Way:
 def _due_records(parts: IntakeParts, features: _Features) -> DueRecords:
     """Name all that brings delayed records forward, and all that gives those that wait no more."""
     return DueRecords(
-        parts.dispatch.gates,
+        parts.gates,
         features.handover,
         forward=(features.rescheduled.bring_forward, *(one.bring_forward for one in features.unique)),
         releases=(

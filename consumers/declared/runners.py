@@ -8,7 +8,6 @@ from typing import Any
 from ...topology import JobType
 from ..isolation.runners import IsolatedRunners
 from ..records.record import Record
-from ..runner_parts import RunnerParts
 from ..runners.async_runners import AsyncRunners
 from ..runners.async_slots import AsyncSlot
 from ..runners.kinds import Runners
@@ -18,6 +17,7 @@ from ..steps.pipe import Pipe, RunStep
 from ..steps.results import Ran
 from ..steps.run import run_async, run_sync
 from ..steps.steps import DecodedJob
+from .runner_parts import RunnerParts
 
 
 def make_runners(parts: RunnerParts) -> list[Runners[Any]]:

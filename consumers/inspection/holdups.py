@@ -18,13 +18,15 @@ from ...schemas import wire_text
 from ...schemas.job_events import EventSubject, JobHeldUp
 from ...topology import Queue
 from ...topology.wire.headers import JOB_ID
-from ..dispatch.dispatch import Dispatch
+from ..dispatch.unbegun_records import UnbegunRecords
 from ..gates.gate import Wait
+from ..gates.gate_row import GateRow
 from ..job.run import Run
+from ..ordering.lanes import Lanes
 from ..polling.calendar import Calendar
 from ..records.assignment import Assignment, Lane, Place
 from ..records.record import Record
-from ..runners.watchdog import is_stuck
+from ..runners.watchdog import Watchdog, is_stuck
 from ..settling.event_publisher import EventPublisher
 from ..settling.events import subject_of
 from ..settling.settle import Settler
@@ -61,26 +63,29 @@ class Holdup:
     detail: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldupParts:
+    """The parts of one queue's worker that have jobs."""
+
+    calendar: Calendar
+    lanes: Lanes
+    gates: GateRow
+    unbegun: UnbegunRecords
+    watchdog: Watchdog
+    settler: Settler
+
+
 class Holdups:
     """Looks for hold-ups of one queue and publishes them; owned by the poll thread."""
 
-    def __init__(
-        self,
-        queue: Queue,
-        *,
-        worker_id: str,
-        calendar: Calendar,
-        dispatch: Dispatch,
-        settler: Settler,
-        events: EventPublisher,
-    ) -> None:
+    def __init__(self, queue: Queue, worker_id: str, parts: HoldupParts, events: EventPublisher) -> None:
         self._queue = queue
         self._worker_id = worker_id
-        self._calendar = calendar
-        self._dispatch = dispatch
-        self._settler = settler
+        self._calendar = parts.calendar
+        self._lanes, self._gates, self._unbegun = parts.lanes, parts.gates, parts.unbegun
+        self._watchdog = parts.watchdog
+        self._settler = parts.settler
         self._events = events
-
         self._next_look_at_s = 0.0
 
     def report(self, lowest: Mapping[Assignment, tuple[int, float]], now_s: float) -> None:
@@ -98,7 +103,7 @@ class Holdups:
 
     def _found(self, old: Mapping[Place, float]) -> Iterator[Holdup]:
         """Why the jobs at these places are incomplete, and all stuck jobs."""
-        slots = [(slot, run) for slot in self._dispatch.watchdog.slots if (run := slot.run) is not None]
+        slots = [(slot, run) for slot in self._watchdog.slots if (run := slot.run) is not None]
         running = {place_of(run.record): run for _, run in slots}
         for slot, run in slots:
             if is_stuck(slot) or place_of(run.record) in old:
@@ -108,13 +113,13 @@ class Holdups:
             yield from self._of_waiting(waiting, {run.record.turn: run for run in running.values()})
 
     def _of_waiting(self, waiting: Mapping[Place, float], running: Mapping[Lane | None, Run]) -> Iterator[Holdup]:
-        parked = _at(waiting, self._dispatch.lanes.parked_records())
-        gated = {place_of(record): (record, wait) for record, wait in self._dispatch.gates.waiting().items()}
+        parked = _at(waiting, self._lanes.parked_records())
+        gated = {place_of(record): (record, wait) for record, wait in self._gates.waiting().items()}
         elsewhere = waiting.keys() - parked.keys() - gated.keys()
         delayed = {
             place for place in elsewhere if self._calendar.holds(*place)
         }  # in their tiers until due, as they should
-        aside = self._dispatch.lanes.aside(elsewhere - delayed)
+        aside = self._lanes.aside(elsewhere - delayed)
         for place, since_at_s in waiting.items():
             if place in parked:
                 yield self._of_parked(parked[place], since_at_s, running)
@@ -128,7 +133,7 @@ class Holdups:
                 yield Holdup(place=place, state=state, since_at_s=since_at_s)
 
     def _of_aside(self, place: Place, lane_hash: int, since_at_s: float) -> Holdup:
-        closed = self._dispatch.why_aside(lane_hash)
+        closed = self._unbegun.why_aside(lane_hash)
         return (
             Holdup(place=place, state="behind", since_at_s=since_at_s)
             if closed is None
@@ -137,7 +142,7 @@ class Holdups:
 
     def _of_parked(self, record: Record, since_at_s: float, running: Mapping[Lane | None, Run]) -> Holdup:
         ahead = running.get(record.turn)
-        source = self._dispatch.lanes.awaited_source(record) if ahead is None else None
+        source = self._lanes.awaited_source(record) if ahead is None else None
         state: HoldupState = "behind"
         detail = {} if ahead is None else {"behind": ahead.job_id}
         if source is not None:

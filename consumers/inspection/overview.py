@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from ...topology import Queue
-from ..dispatch.dispatch import TENANTS_TURN, Dispatch
+from ..dispatch.unbegun_counts import UnbegunCounts
+from ..dispatch.unbegun_records import TENANTS_TURN
+from ..gates.gate_row import GateRow
 from ..group.membership import Membership
 from ..group.rights_watch import RightsWatch
 from ..isolation.crashes import CrashPause
@@ -21,7 +23,9 @@ from ..polling.calendar import Calendar
 from ..records.assignment import Assignment
 from ..runners.async_runners import AsyncRunners
 from ..runners.event_loop import LoopInspection
+from ..runners.kinds import RunnerRow
 from ..runners.stacks import innermost, thread_frames
+from ..runners.watchdog import Watchdog
 from ..steps.schema_waits import AwaitedSchema
 from .queue_inspection import SLOW_TURN_S, GateInspection, PartitionInspection, QueueInspection, inspect_runs
 from .snapshot import QueueSnapshot
@@ -37,7 +41,10 @@ class OverviewParts:
     assignments: Assignments
     backpressure: Backpressure
     calendar: Calendar
-    dispatch: Dispatch
+    gates: GateRow
+    unbegun: UnbegunCounts
+    runners: RunnerRow
+    watchdog: Watchdog
     membership: Membership
     rights: RightsWatch
 
@@ -54,7 +61,10 @@ class Overview:
         self._assignments = parts.assignments
         self._backpressure = parts.backpressure
         self._calendar = parts.calendar
-        self._dispatch = parts.dispatch
+        self._gates = parts.gates
+        self._unbegun = parts.unbegun
+        self._runners = parts.runners
+        self._watchdog = parts.watchdog
         self._membership = parts.membership
         self._rights = parts.rights
         self.lowest: dict[Assignment, tuple[int, float]] = {}
@@ -76,9 +86,9 @@ class Overview:
             queue=self._queue.name,
             outcomes=dict(outcomes),
             in_flight=self._backpressure.in_flight,
-            running=self._dispatch.watchdog.running,
-            stuck=self._dispatch.watchdog.stuck,
-            progress=self._dispatch.watchdog.progress,
+            running=self._watchdog.running,
+            stuck=self._watchdog.stuck,
+            progress=self._watchdog.progress,
             delayed=len(self._calendar),
             partitions=self._assignments.main_partitions,
             lag=lag,
@@ -93,12 +103,12 @@ class Overview:
         """Collect the state of all runners, lanes and partitions."""
         now_s = time.monotonic()
         polled_s = now_s - last_turn_s
-        dog = self._dispatch.watchdog
+        dog = self._watchdog
         return QueueInspection(
             queue=self._queue.name,
             worker=self._worker_id,
-            ready=self._dispatch.runners.ready,
-            parked=self._dispatch.waiting_behind,
+            ready=self._runners.ready,
+            parked=self._unbegun.waiting_behind,
             delayed=len(self._calendar),
             in_flight=self._backpressure.in_flight,
             stuck=dog.stuck,
@@ -111,8 +121,8 @@ class Overview:
             is_leaving=self._membership.judgement.standing == "leaving",
             loops=self._loops(),
             runs=inspect_runs(dog.slots, now_s),
-            crashed=self._dispatch.gates.count_of(CrashPause),
-            awaiting_schema=self._dispatch.gates.count_of(AwaitedSchema),
+            crashed=self._gates.count_of(CrashPause),
+            awaiting_schema=self._gates.count_of(AwaitedSchema),
             gated=self._gated(),
             children=self._children(),
         )
@@ -123,9 +133,9 @@ class Overview:
 
     def _gated(self) -> tuple[GateInspection, ...]:
         counts = Counter[tuple[str, ...]]()
-        for why, count in self._dispatch.gates.counts().items():
+        for why, count in self._gates.counts().items():
             counts[why.word, *why.detail.values()] += count
-        if waiting := self._dispatch.waiting_for_turn:
+        if waiting := self._unbegun.waiting_for_turn:
             counts[TENANTS_TURN.word, TENANTS_TURN.opens] += waiting
         return tuple(
             GateInspection(word=word, count=count, detail=", ".join(detail))
@@ -133,12 +143,12 @@ class Overview:
         )
 
     def _children(self) -> ChildCounts | None:
-        isolated = self._dispatch.runners.of(IsolatedRunners)
+        isolated = self._runners.of(IsolatedRunners)
         return None if isolated is None else isolated.counts()
 
     def _loops(self) -> tuple[LoopInspection, ...]:
         """The event loops, and whether they turn."""
-        runners = self._dispatch.runners.of(AsyncRunners)
+        runners = self._runners.of(AsyncRunners)
         return () if runners is None else tuple(loop.inspect() for loop in runners.loops)
 
     def _in_order(self) -> list[Assignment]:

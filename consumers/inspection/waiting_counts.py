@@ -8,7 +8,9 @@ from typing import Final
 
 from ...schemas.job_events import EventSubject, JobsWaiting
 from ...topology import Queue
-from ..dispatch.dispatch import TENANTS_TURN, Dispatch
+from ..dispatch.unbegun_counts import UnbegunCounts
+from ..dispatch.unbegun_records import TENANTS_TURN
+from ..gates.gate_row import GateRow
 from ..polling.calendar import Calendar
 from ..settling.event_publisher import EventPublisher
 from ..settling.writes import utc
@@ -26,12 +28,18 @@ class WaitingCounts:
     """Counts what waits of one queue; owned by the poll thread."""
 
     def __init__(
-        self, queue: Queue, worker_id: str, calendar: Calendar, dispatch: Dispatch, events: EventPublisher
+        self,
+        queue: Queue,
+        worker_id: str,
+        calendar: Calendar,
+        gates: GateRow,
+        unbegun: UnbegunCounts,
+        events: EventPublisher,
     ) -> None:
         self._queue = queue
         self._worker_id = worker_id
         self._calendar = calendar
-        self._dispatch = dispatch
+        self._gates, self._unbegun = gates, unbegun
         self._events = events
         self._next_look_at_s = 0.0
         self._waited = False
@@ -54,8 +62,8 @@ class WaitingCounts:
 
     def counts(self) -> dict[str, int]:
         """{reason: jobs that wait for it}, without those that are 0."""
-        counts = Counter({KEY: self._dispatch.waiting_behind, DUE: len(self._calendar)})
-        for why, count in self._dispatch.gates.counts().items():
+        counts = Counter({KEY: self._unbegun.waiting_behind, DUE: len(self._calendar)})
+        for why, count in self._gates.counts().items():
             counts[GATE + why.word] += count
-        counts[GATE + TENANTS_TURN.word] += self._dispatch.waiting_for_turn
+        counts[GATE + TENANTS_TURN.word] += self._unbegun.waiting_for_turn
         return {reason: count for reason, count in counts.items() if count}

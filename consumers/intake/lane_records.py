@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 from confluent_kafka import Message
 
 from ..backlog.lane_backlog import LAST_MARK, offsets_by_assignment
-from ..dispatch.dispatch import Dispatch
+from ..dispatch.unbegun_records import UnbegunRecords
+from ..ordering.lanes import Lanes
 from ..polling.backpressure import Backpressure
 from ..polling.calendar import Wanted
 from ..records.assignment import Assignment, Place
@@ -20,9 +21,8 @@ from .reread_records import Requester, RereadBatch
 class LaneRecords(Claimant, Requester):
     """The lanes of one queue at its intake; owned by the poll thread."""
 
-    def __init__(self, dispatch: Dispatch, backpressure: Backpressure, handover: Handover) -> None:
-        self._dispatch = dispatch
-        self._lanes = lanes = dispatch.lanes
+    def __init__(self, lanes: Lanes, unbegun: UnbegunRecords, backpressure: Backpressure, handover: Handover) -> None:
+        self._lanes, self._unbegun = lanes, unbegun
         self._backpressure = backpressure
         self._handover = handover
         self._marks, self._add_unread = lanes.backlog.marks, lanes.add_unread
@@ -39,19 +39,19 @@ class LaneRecords(Claimant, Requester):
 
     def set_aside(self) -> None:
         """Move lanes out of memory that gates hold back beyond their bound."""
-        self._handover.leave(self._dispatch.set_aside())
+        self._handover.leave(self._unbegun.set_aside())
 
     def wake(self) -> None:
         """Take lanes back that gates hold back no more."""
-        if self._dispatch.gates.has_opened:
-            self._dispatch.wake(self._backpressure.room)
+        if self._unbegun.has_opened:
+            self._unbegun.wake(self._backpressure.room)
 
     # ---- read again
 
     @property
     def has_wanted(self) -> bool:
         """Whether lanes want records, or are to be taken back."""
-        return self._lanes.backlog.has_wanted or self._dispatch.gates.has_opened
+        return self._lanes.backlog.has_wanted or self._unbegun.has_opened
 
     def take_wanted(self) -> Wanted:
         """The next records of lanes that have few in memory."""

@@ -11,13 +11,8 @@ from typing import Any, Final, ParamSpec, TypeVar
 from ...producers.metrics import catalogue as metrics
 from ...producers.metrics.catalogue import KAFKA
 from ...producers.metrics.sample import Sample
-from ..assembly.context import QueueContext
-from ..assembly.group import GroupParts
-from ..assembly.inspection import InspectionParts
-from ..assembly.partitions import PartitionParts
-from ..assembly.running import RunningParts
+from ..assembly.queue_parts import QueueParts
 from ..assembly.settling import SettlingParts
-from ..inspection.view import QueueView
 from ..isolation.pool import ChildCounts
 from ..isolation.runners import IsolatedRunners
 from ..meters.limit_report import LimitReport
@@ -101,26 +96,16 @@ class GuardedFigures:
 class QueueMetrics:
     """Turns on the folding of what is settled, when it is made; `samples` is called by any thread."""
 
-    def __init__(
-        self,
-        context: QueueContext,
-        view: QueueView,
-        *,
-        partitions: PartitionParts,
-        settling: SettlingParts,
-        running: RunningParts,
-        group: GroupParts,
-        inspection: InspectionParts,
-    ) -> None:
-        self._name, self._view = view.queue, view
-        self._commits = partitions.commits
-        self._settler, self._events = settling.settler, settling.events
-        self._runners, self._limits = running.dispatch.runners, running.limits
-        self._intake, self._rebalance = group.intake.arriving, group.rebalance
-        self._overview, self._waiting_counts = inspection.overview, inspection.waiting_counts
-        self._figures = JobFigures(self._name, context.job_type_names)
+    def __init__(self, parts: QueueParts) -> None:
+        self._name, self._view = parts.view.queue, parts.view
+        self._commits = parts.partitions.commits
+        self._settler, self._events = parts.settling.settler, parts.settling.events
+        self._runners, self._limits = parts.running.runners, parts.gating.limits
+        self._intake, self._rebalance = parts.group.intake.arriving, parts.group.rebalance
+        self._overview, self._waiting_counts = parts.inspection.overview, parts.inspection.waiting_counts
+        self._figures = JobFigures(self._name, parts.context.job_type_names)
         self._growth = Growth()
-        self._count_settled(settling, has_done_events=context.settings.done_events)
+        self._count_settled(parts.settling, has_done_events=parts.context.settings.done_events)
 
     def _count_settled(self, settling: SettlingParts, *, has_done_events: bool) -> None:
         """Have settled jobs counted; those that are done with their events, where they have some."""

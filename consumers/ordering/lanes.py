@@ -273,5 +273,9 @@ class Lanes(ABC):
         return found
 
     @abstractmethod
+    def parked_records(self) -> list[Record]:
+        """The records in memory that wait behind others of their lane."""
+
+    @abstractmethod
     def awaited_source(self, record: Record) -> Source | None:
         """Where a record waits that is to come before this one may start; None where there is none."""

@@ -83,6 +83,11 @@ class Assignments:
         """The owned partitions of the main topic."""
         return tuple(sorted(number for topic, number in list(self._by_partition) if topic == self._queue.topic))
 
+    @property
+    def owns_first_partition(self) -> bool:
+        """Whether the first partition of the queue is this process's."""
+        return 0 in self.main_partitions
+
     def add(self, partitions: list[TopicPartition]) -> list[Assignment]:
         """Begin assignments; none of their jobs starts before what they need is restored."""
         return [self._make(partition) for partition in partitions]

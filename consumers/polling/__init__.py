@@ -1,1 +1,1 @@
-"""The poll thread: it fetches records, holds delayed ones, dispatches ready ones and commits."""
+"""The poll thread's parts: delayed records, bounds on those in memory, settled batches, partitions that come and go."""

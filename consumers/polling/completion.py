@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ..dispatch.dispatch import Dispatch
+from ..ordering.lanes import Lanes
 from ..partitions.commits import count_complete
 from ..records.outcomes import INTERRUPTED
+from ..runners.kinds import RunnerRow
 from .backpressure import Backpressure
 from .settled import SettledBatches
 
@@ -17,10 +18,10 @@ class Completion:
     `outcomes` counts {outcome's class name: how many}, since the start.
     """
 
-    def __init__(self, settled: SettledBatches, backpressure: Backpressure, dispatch: Dispatch) -> None:
+    def __init__(self, settled: SettledBatches, backpressure: Backpressure, runners: RunnerRow, lanes: Lanes) -> None:
         self._settled = settled
         self._backpressure = backpressure
-        self._dispatch = dispatch
+        self._runners, self._lanes = runners, lanes
         self.outcomes: Counter[str] = Counter()
 
     def note_settled(self) -> None:
@@ -30,6 +31,6 @@ class Completion:
             count_complete(batch.done)
             if batch.others:
                 count_complete([item.record for item in batch.others if item.outcome is not INTERRUPTED])
-            self._dispatch.runners.note_settled()
-            self._dispatch.lanes.note_settled(batch.others)
+            self._runners.note_settled()
+            self._lanes.note_settled(batch.others)
             self.outcomes.update(batch.outcomes)

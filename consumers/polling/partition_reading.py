@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from confluent_kafka import Consumer, TopicPartition
 
 from ..carrying.restored_jobs import RestoredJobs
-from ..dispatch.dispatch import Dispatch
+from ..dispatch.unbegun_records import UnbegunRecords
 from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
 from ..records.assignment import Assignment
@@ -25,7 +25,7 @@ class PartitionReading:
     def __init__(
         self,
         assignments: Assignments,
-        dispatch: Dispatch,
+        unbegun: UnbegunRecords,
         lanes: Lanes,
         *,
         backpressure: Backpressure,
@@ -34,7 +34,7 @@ class PartitionReading:
         restored: RestoredJobs,
     ) -> None:
         self._assignments = assignments
-        self._dispatch = dispatch
+        self._unbegun = unbegun
         self._lanes = lanes
         self._backpressure = backpressure
         self._tiers = tiers
@@ -45,7 +45,7 @@ class PartitionReading:
         """Read these from where they begin; `consumer` is the group's."""
         for assignment in opened:
             assignment.note_opened()
-            self._dispatch.begin(assignment)
+            self._unbegun.begin(assignment)
             carried = self._assignments.take_carried(assignment)
             if carried is not None:
                 self._restored.begin(assignment, carried)

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from .. import log_keys
 from ..carrying.carrier import Carrier
-from ..dispatch.dispatch import Dispatch
+from ..dispatch.job_threads import JobThreads
 from ..partitions.assignments import Assignments
 from ..partitions.commits import Commits
 from ..partitions.restore_thread import Restoring
@@ -59,7 +59,7 @@ class Rebalance:
         reading: PartitionReading,
         taking_back: TakingBack,
         carrier: Carrier,
-        dispatch: Dispatch,
+        threads: JobThreads,
     ) -> None:
         self._assignments = assignments
         self._restoring = restoring
@@ -67,7 +67,7 @@ class Rebalance:
         self._reading = reading
         self._taking_back = taking_back
         self._carrier = carrier
-        self._dispatch = dispatch
+        self._threads = threads
         self._begun_anew: list[Assignment] = []
         self._retakes: list[_Retake] = []
         self._sought: set[Assignment] = set()
@@ -172,7 +172,7 @@ class Rebalance:
 
     def commit_last(self, consumer: Consumer, leaving: list[Assignment]) -> None:
         """Commit what is complete of these, and close them, unless jobs have brought this worker down by now."""
-        if self._dispatch.is_down_by_jobs:
+        if self._threads.is_down_by_jobs:
             self._commits.note_crash()
         self._commits.commit_last(consumer, leaving)
 

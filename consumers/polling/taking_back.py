@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..backlog.rereader import Rereader
 from ..carrying.carrier import Carrier
 from ..carrying.restored_jobs import RestoredJobs
-from ..dispatch.dispatch import Dispatch
+from ..dispatch.unbegun_records import UnbegunRecords
 from ..records.assignment import Assignment
 from .backpressure import Backpressure
 from .calendar import Calendar
@@ -16,7 +16,7 @@ class TakingBack:
 
     def __init__(
         self,
-        dispatch: Dispatch,
+        unbegun: UnbegunRecords,
         backpressure: Backpressure,
         calendar: Calendar,
         *,
@@ -24,7 +24,7 @@ class TakingBack:
         carrier: Carrier,
         restored: RestoredJobs,
     ) -> None:
-        self._dispatch = dispatch
+        self._unbegun = unbegun
         self._backpressure = backpressure
         self._calendar = calendar
         self._rereader = rereader
@@ -37,4 +37,4 @@ class TakingBack:
         self._restored.drop(leaving)
         self._carrier.drop(leaving)
         self._calendar.drop(leaving)
-        self._backpressure.end(self._dispatch.drop(leaving))
+        self._backpressure.end(self._unbegun.drop(leaving))

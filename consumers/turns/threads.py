@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
-from ..dispatch.dispatch import Dispatch
+from ..dispatch.job_threads import JobThreads
 from ..followers.late_jobs import LateJobs
 from ..followers.readiness import FollowerReadiness
 from ..group.rights_watch import RightsWatch
@@ -15,14 +16,14 @@ from ..settling.settle import Settler
 class WorkerThreads:
     """Started and stopped by the poll thread, but for `stop_preparing`.
 
-    `dispatch` has the threads that run jobs, and starts and stops that of `settler`. `late` writes followers of late
-    jobs. The others prepare: `restoring` reads what partitions begin with, `rights` asks for the worker's rights,
+    `jobs` are those that run jobs, `settler` writes their outcomes, and `late` the followers of late jobs. The others
+    prepare: `restoring` reads what partitions begin with, `rights` asks for the worker's rights,
     `followers` makes ready to write followers.
     """
 
     def __init__(
         self,
-        dispatch: Dispatch,
+        jobs: JobThreads,
         settler: Settler,
         late: LateJobs,
         *,
@@ -30,7 +31,7 @@ class WorkerThreads:
         rights: RightsWatch,
         followers: FollowerReadiness,
     ) -> None:
-        self._dispatch = dispatch
+        self._jobs = jobs
         self._settler = settler
         self._late = late
         self._restoring = restoring
@@ -39,7 +40,8 @@ class WorkerThreads:
 
     def start(self) -> None:
         """Start them; two begin when they are first needed: that which restores, and that which asks for rights."""
-        self._dispatch.start()
+        self._settler.start()
+        self._jobs.start()
         self._followers.start()
         self._late.start()
 
@@ -47,7 +49,7 @@ class WorkerThreads:
     def crashed(self) -> BaseException | None:
         """Why one of them has ended; None while all go on."""
         return (
-            self._dispatch.crashed
+            self._jobs.crashed
             or self._settler.crashed
             or self._restoring.crashed
             or self._followers.crashed
@@ -70,6 +72,11 @@ class WorkerThreads:
         self._restoring.stop()
 
     def stop_jobs(self, settle_within: timedelta) -> None:
-        """Cut short what still runs, settle what has ended, and write the last followers of late jobs."""
-        self._dispatch.stop(settle_within)
+        """Cut short what still runs, settle what has ended, and write the last followers of late jobs.
+
+        The first is a part of the time for the second.
+        """
+        began_at_s, within_s = time.monotonic(), settle_within.total_seconds()
+        self._jobs.stop(within_s)
+        self._settler.stop(timedelta(seconds=max(0.0, began_at_s + within_s - time.monotonic())))
         self._late.stop()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from statistics import fmean
 from typing import Final
 
-from ...consumers.dispatch.dispatch import TENANTS_TURN
+from ...consumers.dispatch.unbegun_records import TENANTS_TURN
 from ...producers.admission.depth import unfinished
 from ...producers.control.answers import HeardStatus
 from ...producers.control.standing import read_standing_orders, read_workers

@@ -158,7 +158,7 @@ def test_no_job_of_a_strict_key_begins_after_one_whose_failure_is_excused() -> N
     """After Ctrl+C, before the worker has taken back what waits: the failed job comes again, and is to be the first."""
     play, process = begin(STRICT, 2)
     play.world.start(process, 0)
-    process.dispatch.excuse.is_given = True
+    process.parts.excuse.is_given = True
     play.world.end(process, 0, "fail")
     play.world.settle(process, [], lambda: None)
     process.completion.note_settled()
@@ -173,7 +173,7 @@ def test_a_job_of_an_unknown_schema_is_deferred_while_no_runner_is_free() -> Non
     """The registry's answer is enough: one that lapses before a runner looks would be asked for again, for ever."""
     play, process = begin(Shape(newer_every=1), 1)
     play.world.start(process, 0)
-    assert process.dispatch.gates.count_of(AwaitedSchema) == 1
+    assert process.parts.gates.count_of(AwaitedSchema) == 1
     play.world.learn(process)
     CLOCK.advance(11)
     assert not process.startable
@@ -239,7 +239,7 @@ def test_what_is_known_of_crashes_outlives_offsets_that_go_back() -> None:
     former = process.assignments.find(*place)
     assert former is not None
     former.crash_history.note(0, 1)
-    process.dispatch.runners.begin(former)
+    process.parts.runners.begin(former)
     play.carry_out(Enqueue([KEYED], ""))
     play.turn(process)
     run_next(play, process, "done")
@@ -358,7 +358,7 @@ def test_what_a_fetch_has_from_before_the_offsets_went_back_is_taken_no_more(sha
     play.world.account.is_disturbed = True
     later = list(play.world.brokers.logs[place].records.values())[len(records) :]
     process.intake.take([*later, records[0]])
-    assert list(process.dispatch.lanes.backlog.places()) == []
+    assert list(process.parts.lanes.backlog.places()) == []
     assert process.backpressure.in_flight == 0
     process.group_client.begin_again(place, 0)
     play.finish()

@@ -115,7 +115,7 @@ FOLDERS = {
             "steps",
             "fairness",
         ),
-        *("runner_parts", "isolation", "dispatch", "polling", "intake", "group", "inspection", "control", "schedules"),
+        *("isolation", "dispatch", "polling", "intake", "group", "inspection", "control", "schedules"),
         *(
             "declared",
             "turns",

@@ -12,11 +12,11 @@ from stoker.consumers.records.outcomes import Done, Snoozed
 
 def check_counts(process: SimProcess) -> None:
     """What a process counts is what it holds."""
-    waiting = process.dispatch.lanes.parking.count + process.in_runners + process.gates.count
-    waiting += 0 if process.dispatch.fair is None else process.dispatch.fair.waiting
+    waiting = process.parts.lanes.parking.count + process.in_runners + process.gates.count
+    waiting += 0 if process.parts.fair is None else process.parts.fair.waiting
     unnoted = sum(len(group) for group in process.settled._batches)
     held_back = len(process.running) + len(process.frozen) + len(process.done) + process.unsettled + unnoted
-    assert process.dispatch.lanes.parking.count >= 0
+    assert process.parts.lanes.parking.count >= 0
     assert process.backpressure.in_flight == waiting + held_back, "jobs in flight are counted wrong"
     if process.gate is not None:
         runs = {running.record for running in (*process.running, *process.frozen)}
@@ -52,8 +52,8 @@ def check_rest(world: World) -> None:
         if process.is_alive:
             assert process.backpressure.in_flight == 0
             assert len(process.calendar) == 0
-            assert process.dispatch.lanes.waiting == 0
-            assert process.dispatch.lanes.idle == 0
+            assert process.parts.lanes.waiting == 0
+            assert process.parts.lanes.idle == 0
             assert process.gates.lanes_aside == 0
             check_watched(world, process)
     for place, log in world.brokers.logs.items():

@@ -37,7 +37,7 @@ def check_not_passed(
             continue  # it came once more while it ran, and waited until it was carried forward: its copy is delivered
         if (record.assignment.topic, record.assignment.partition) == place and record.assignment.is_active:
             assert not committed.is_complete(record.offset), f"{record} is committed as complete, and in hand"
-    for assignment, offset in (*process.dispatch.lanes.backlog.places(), *process.calendar.places()):
+    for assignment, offset in (*process.parts.lanes.backlog.places(), *process.calendar.places()):
         if (assignment.topic, assignment.partition) == place and assignment.is_active:
             assert not committed.is_complete(offset), f"{place}/{offset} is committed as complete, and waits"
 
@@ -47,7 +47,7 @@ def in_hand(process: SimProcess) -> Iterable[Record]:
     yield from (running.record for running in (*process.running, *process.frozen))
     yield from process.done
     yield from process.startable
-    yield from process.dispatch.lanes.parked_records()
+    yield from process.parts.lanes.parked_records()
 
 
 def check_next_record(job: Job, record: Record) -> None:

@@ -22,13 +22,14 @@ from simulation.fleets.breakers import Log, PlayedBreakers
 from simulation.holding import SimControl, SimGate, SimOrders
 from simulation.registry import SimRegistry, SimStore
 from simulation.virtual_time import CLOCK
+from stoker.consumers.assembly.running import make_running
 from stoker.consumers.backlog.rereader import Rereader
 from stoker.consumers.backlog.tenant_lines import TenantLines
 from stoker.consumers.carrying.carrier import Carrier, CarryingClients
 from stoker.consumers.carrying.copies_aside import CopiesAside
 from stoker.consumers.carrying.restored_jobs import RestoredJobs
 from stoker.consumers.declared.intake import IntakeParts, make_intake
-from stoker.consumers.dispatch.dispatch import Dispatch
+from stoker.consumers.declared.runner_parts import RunnerParts
 from stoker.consumers.fairness.fair_runners import FairRunners
 from stoker.consumers.fairness.read_ahead import ReadAhead
 from stoker.consumers.gates.gate import Closed
@@ -61,7 +62,6 @@ from stoker.consumers.records.outcomes import DONE, Outcome
 from stoker.consumers.records.record import Record
 from stoker.consumers.records.reschedules import JobOrders, Reschedules
 from stoker.consumers.records.source import Priority, Reader
-from stoker.consumers.runner_parts import RunnerParts
 from stoker.consumers.runners.kinds import Runners
 from stoker.consumers.runners.slots import RunInSlot
 from stoker.consumers.settings import WorkerSettings
@@ -238,26 +238,24 @@ class SimProcess:
             reschedules=self.reschedules,
         )
         self.ready = ReadyRecords()
-        self.dispatch = Dispatch(
+        self.parts = make_running(
             self.step_context,
             self.settler,
             self.events,
             settings,
-            gates=self.gates,
             waits=self.waits,
             make_runners=self._make_runners,
+            make_read_ahead=lambda lanes, fair, _settings: NarrowReadAhead(lanes.lines, fair),
         )
-        if self.dispatch.fair is not None:
-            self.dispatch.read_ahead = NarrowReadAhead(self.dispatch.lanes.lines, self.dispatch.fair)
         self.gates.bound(GATED_IN_MEMORY, sys.maxsize)
-        self.dispatch.lanes.parking = Parking(ParkingLimits(PARKED_IN_MEMORY, patience_s=0.0))
-        self.gates.start(self.dispatch._make_ready)
-        self.waits._defer = self.dispatch._defer
-        self.pipe, self._settle_in_pipe = self.dispatch.pipe, self.dispatch.pipe._settle
+        self.parts.lanes.parking = Parking(ParkingLimits(PARKED_IN_MEMORY, patience_s=0.0))
+        self.gates.start(self.parts.dispatch.make_ready)
+        self.waits._defer = self.parts.deferral.defer
+        self.pipe, self._settle_in_pipe = self.parts.pipe, self.parts.pipe._settle
         self.pipe._settle = self._settle
         self.calendar = Calendar(longest_wait_s(self.queue), CALENDAR_BYTES, self.reschedules)
-        self.backpressure = Backpressure(self.assignments, settings, self.dispatch.count_parked, self.settled)
-        self.completion = Completion(self.settled, self.backpressure, self.dispatch)
+        self.backpressure = Backpressure(self.assignments, settings, self.parts.counts.count_parked, self.settled)
+        self.completion = Completion(self.settled, self.backpressure, self.parts.runners, self.parts.lanes)
         self.group_client = SimConsumer(self.brokers, self)
         self.tier_client = SimConsumer(self.brokers, self)
         self.consumer = cast(Consumer, self.group_client)
@@ -265,12 +263,12 @@ class SimProcess:
         self.priority_clients = {Priority(name): SimConsumer(self.brokers, self) for name in queue.priority_topics}
         readers = {name: TierReader(cast(Consumer, client)) for name, client in self.priority_clients.items()}
         self.tiers, self.priorities = TierReader(cast(Consumer, self.tier_client)), PriorityReaders(readers)
-        aside = CopiesAside(self.dispatch.lanes.backlog, self.dispatch.lanes.lines)
+        aside = CopiesAside(self.parts.lanes.backlog, self.parts.lanes.lines)
         self.restored = RestoredJobs(queue.topic, aside, self.gates)
         self.carrier = Carrier(
             queue,
             self.assignments,
-            self.dispatch.lanes,
+            self.parts.lanes,
             self.gates,
             self.rereader,
             clients=CarryingClients(ages=SimAges(self.brokers), make_producer=self._carrying_producer),
@@ -282,15 +280,15 @@ class SimProcess:
             self.commits,
             reading=PartitionReading(
                 self.assignments,
-                self.dispatch,
-                self.dispatch.lanes,
+                self.parts.unbegun,
+                self.parts.lanes,
                 backpressure=self.backpressure,
                 tiers=self.tiers,
                 priorities=self.priorities,
                 restored=self.restored,
             ),
             taking_back=TakingBack(
-                self.dispatch,
+                self.parts.unbegun,
                 self.backpressure,
                 self.calendar,
                 rereader=self.rereader,
@@ -298,14 +296,19 @@ class SimProcess:
                 restored=self.restored,
             ),
             carrier=self.carrier,
-            dispatch=self.dispatch,
+            threads=self.parts.threads,
         )
         intake = make_intake(
             IntakeParts(
                 assignments=self.assignments,
                 backpressure=self.backpressure,
                 calendar=self.calendar,
-                dispatch=self.dispatch,
+                lanes=self.parts.lanes,
+                gates=self.gates,
+                unbegun=self.parts.unbegun,
+                cancels=self.cancels,
+                fair=self.parts.fair,
+                read_ahead=self.parts.read_ahead,
                 rebalance=self.rebalance,
                 rereader=self.rereader,
                 carrier=self.carrier,
@@ -499,9 +502,9 @@ class SimProcess:
     def startable(self) -> list[Record]:
         """What may begin, what is taken first: of keys of which nothing is in hand."""
         found = [record for held in self._startable for record in held]
-        if self.dispatch.ready is None:
+        if self.parts.ready is None:
             return found
-        turns = self.dispatch.ready.turns
+        turns = self.parts.ready.turns
         return [record for record in found if turns.holder_of(record) in (None, record)]
 
     @property
@@ -521,7 +524,7 @@ class SimProcess:
 
     def _has_turn(self, record: Record) -> bool:
         """Whether a runner may take a record: with priorities, once nothing else of its key is in hand."""
-        turns = None if self.dispatch.ready is None or record in self.taken else self.dispatch.ready.turns
+        turns = None if self.parts.ready is None or record in self.taken else self.parts.ready.turns
         return turns is None or (turns.holder_of(record) in (None, record) and turns.take(record))
 
     def start(self, record: Record) -> DecodedJob | Outcome | None:
@@ -588,9 +591,9 @@ class SimProcess:
     def ask_for_schemas(self) -> Sequence[tuple[Record, Outcome]]:
         """Ask for the schemas that records wait for; gives those of them that have an outcome by that."""
         before = set(self.ended)
-        if self.dispatch.gates.count_of(AwaitedSchema):
+        if self.parts.gates.count_of(AwaitedSchema):
             self.waits._ask(self.waits._next_frames())
-        assert self.dispatch.crashed is None
+        assert self.parts.threads.crashed is None
         return [(record, self.ended.pop(record)) for record in set(self.ended) - before]
 
     def end(self, running: Running, result: Result | ChildDied) -> Outcome | None:
@@ -606,7 +609,7 @@ class SimProcess:
         """Hand over the jobs that are done, as many as there are; gives them."""
         records = list(self.done)
         self.pipe.settle_done(self.done)
-        assert self.dispatch.crashed is None
+        assert self.parts.threads.crashed is None
         return records
 
     def settle(self) -> None:

@@ -84,7 +84,7 @@ def test_a_restored_copy_waits_behind_earlier_jobs_of_its_key_in_the_line_of_its
         play.world.brokers.committed[play.world.queue.topic, 0] = 0, ""
     process = take_over(play, process)
     process.fetch(2)
-    assert process.dispatch.lanes.lines.waiting == 1
+    assert process.parts.lanes.lines.waiting == 1
     process.fetch(20)
     assert begun(play) == ["j0", "j1", "j2"]
 
@@ -105,7 +105,7 @@ def test_a_second_copy_of_a_former_owner_waits_in_the_line_of_its_tenant_as_well
     process = take_over(play, former)
     process.fetch(2)
     process.fetch(20)
-    assert process.dispatch.lanes.lines.waiting == 2
+    assert process.parts.lanes.lines.waiting == 2
     former.carry_fates.append("refused")
     CLOCK.advance(1.0)
     for _ in range(4):

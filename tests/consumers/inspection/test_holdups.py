@@ -11,7 +11,7 @@ import pytest
 
 from stoker.consumers.gates.gate import Wait
 from stoker.consumers.inspection import holdups as module
-from stoker.consumers.inspection.holdups import MOST_REPORTS, Holdups
+from stoker.consumers.inspection.holdups import MOST_REPORTS, HoldupParts, Holdups
 from stoker.consumers.isolation.crashes import CrashPause
 from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.job.run import Run
@@ -48,19 +48,15 @@ class Scene:
 
     def __post_init__(self) -> None:
         """Put a worker's parts in their places."""
-        self.dispatch = SimpleNamespace(
-            watchdog=SimpleNamespace(slots=self.slots),
-            lanes=self.lanes,
-            gates=SimpleNamespace(waiting=lambda: self.gated),
-        )
-        self.holdups = Holdups(
-            self.delivery.queue,
-            worker_id="w1",
+        parts = HoldupParts(
             calendar=cast(Any, SimpleNamespace(holds=self._holds, find=self._find)),
-            dispatch=cast(Any, self.dispatch),
+            lanes=self.lanes,
+            gates=cast(Any, SimpleNamespace(waiting=lambda: self.gated)),
+            unbegun=cast(Any, SimpleNamespace()),
+            watchdog=cast(Any, SimpleNamespace(slots=self.slots)),
             settler=cast(Any, self),
-            events=cast(Any, SimpleNamespace(publish=self.events.append)),
         )
+        self.holdups = Holdups(self.delivery.queue, "w1", parts, cast(Any, SimpleNamespace(publish=self.events.append)))
 
     def _holds(self, assignment: Assignment, offset: int) -> bool:
         return (assignment, offset) in [(record.assignment, record.offset) for record, _ in self.held]

@@ -42,13 +42,13 @@ class Scene:
                 settings=WorkerSettings(),
             )
         )
-        self.commits, self.dispatch = self.parts.partitions.commits, self.parts.running.dispatch
+        self.commits, self.running = self.parts.partitions.commits, self.parts.running
         self.member, self.rebalance = self.parts.group.member, self.parts.group.rebalance
         (assignment,) = self.parts.partitions.assignments.add([PLACE])
         assignment.note_restored(CommitMetadata(committed_offset=0, position=0))
         self.last: list[bool] = []
         monkeypatch.setattr(self.commits, "commit_last", self._note)
-        monkeypatch.setattr(self.dispatch, "stop", self._stop_jobs)
+        monkeypatch.setattr(self.parts.worker._threads, "stop_jobs", self._stop_jobs)
         self.within_grace: Exception | None = None
 
     def shut_down(self) -> None:
@@ -56,7 +56,7 @@ class Scene:
         self.parts.worker._shutdown.run()
 
     def _stop_jobs(self, _settle_within: timedelta) -> None:
-        self.dispatch.watchdog.crashed = self.within_grace
+        self.running.watchdog.crashed = self.within_grace
 
     def _note(self, _consumer: object, leaving: Collection[Assignment]) -> None:
         states = [self.commits._last_state(assignment) for assignment in leaving]
@@ -89,7 +89,7 @@ def test_what_happens_within_the_grace_of_a_rebalance_counts(
     """The partition is given away before the worker ends."""
 
     def wait_ended(_leaving: list[Assignment]) -> None:
-        scene.dispatch.watchdog.crashed = cause
+        scene.running.watchdog.crashed = cause
 
     scene.rebalance.revoke(scene.member.consumer, [PLACE], wait_ended)
     assert scene.last == [is_open]
@@ -97,13 +97,13 @@ def test_what_happens_within_the_grace_of_a_rebalance_counts(
 
 def test_a_worker_that_fails_at_a_record_closes_nothing(scene: Scene) -> None:
     """The next one fails at it as well, until the record is suspected and its job runs in a child."""
-    scene.dispatch._failure = ValueError("at the record")
+    scene.running.failure.error = ValueError("at the record")
     scene.shut_down()
     assert scene.last == [True]
 
 
 def test_a_worker_that_ends_for_another_reason_closes_what_it_has(scene: Scene) -> None:
     """No job that ran beside it shall be suspected."""
-    scene.dispatch.waits.crashed = ValueError("of the thread that asks for schemas")
+    scene.parts.gating.waits.crashed = ValueError("of the thread that asks for schemas")
     scene.shut_down()
     assert scene.last == [False]

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .priorities.ready import PriorityReady, ReadyRecords
-from .runners.kinds import Runners
-from .settings import WorkerSettings
-from .steps.pipe import Pipe
-from .steps.steps import StepContext
+from ..priorities.ready import PriorityReady, ReadyRecords
+from ..runners.kinds import Runners
+from ..settings import WorkerSettings
+from ..steps.pipe import Pipe
+from ..steps.steps import StepContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

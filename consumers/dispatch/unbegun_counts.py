@@ -1,0 +1,44 @@
+"""`UnbegunCounts`: how many records have not begun, of those that count against no room and of those that wait."""
+
+from __future__ import annotations
+
+from ..fairness.fair_runners import FairRunners
+from ..fairness.read_ahead import ReadAhead
+from ..gates.gate_row import GateRow
+from ..ordering.lanes import Lanes
+
+
+class UnbegunCounts:
+    """The counts of one queue; asked by any thread.
+
+    Args:
+        fair: the runners, where tenants share them.
+        ahead: passes tenants with more than their share.
+        max_in_flight: the bound on the jobs that are taken and not settled.
+    """
+
+    def __init__(
+        self, lanes: Lanes, gates: GateRow, fair: FairRunners | None, ahead: ReadAhead | None, *, max_in_flight: int
+    ) -> None:
+        self._lanes, self._gates = lanes, gates
+        self._fair, self._ahead = fair, ahead
+        self._max_in_flight = max_in_flight
+
+    def count_parked(self) -> int:
+        """How many records in memory take nobody's room: what may not run now, and what floods have, up to a bound."""
+        parked = self._lanes.parking.count + min(self._gates.count, self._max_in_flight)
+        return parked if self._ahead is None else parked + self._ahead.loads_of_floods()
+
+    def is_draining(self) -> bool:
+        """Whether fetching waits for full lanes that go on fast; not where it is to reach other tenants."""
+        return self._ahead is None and self._lanes.parking.is_draining()
+
+    @property
+    def waiting_for_turn(self) -> int:
+        """How many records wait until their tenant has its turn, those that are aside for that included."""
+        return 0 if self._fair is None else self._fair.waiting + self._lanes.lines.waiting
+
+    @property
+    def waiting_behind(self) -> int:
+        """How many records wait behind others of their lane, but for those aside at a gate or for their tenant."""
+        return max(0, self._lanes.waiting - self._gates.lanes_aside - self._lanes.lines.waiting)
