@@ -94,8 +94,7 @@ class Limits(Gate):
         self._runs: dict[Record, Account] = {}
         self.in_force: Mapping[str, Limit] = self.declared
         self.reports = LimitReports(self._scopes, row)
-        self.sharing = LimitSharing(found.shared, self._scopes, self.reports)
-        self.sharing.in_force = self.in_force
+        self.sharing = LimitSharing(found.shared, self._scopes, self.reports, lambda: self.in_force)
         self.reservations = LimitReservations(found.reserved, wanting, self._scopes)
 
     @property
@@ -219,7 +218,7 @@ class Limits(Gate):
             for scope in scopes:
                 scope.change(keeper.in_force, now_s)
             self._accounts.forget()
-        self.in_force = self.sharing.in_force = {**self.in_force, name: limit}
+        self.in_force = {**self.in_force, name: limit}
         for scope in scopes:
             if scope.is_closed:
                 self._scopes.open(scope)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from ...schemas.share_records import ShareEntry
 from ...topology.declaration.limits import Limit
@@ -17,15 +17,25 @@ from .shared_keeper import SharedKeeper
 class LimitSharing:
     """Safe to call from all threads.
 
-    Attributes:
-        in_force: {name: limit} of the queue's limits as they are kept; another object after each change.
+    Args:
+        find_in_force: finds the queue's limits as they are kept by now.
     """
 
-    def __init__(self, keepers: Iterable[SharedKeeper], scopes: Scopes, reports: LimitReports) -> None:
-        """Begin with the limits as they are declared."""
+    def __init__(
+        self,
+        keepers: Iterable[SharedKeeper],
+        scopes: Scopes,
+        reports: LimitReports,
+        find_in_force: Callable[[], Mapping[str, Limit]],
+    ) -> None:
         self._keepers = {keeper.name: keeper for keeper in keepers}
         self._scopes, self._reports = scopes, reports
-        self.in_force: Mapping[str, Limit] = {}
+        self._find_in_force = find_in_force
+
+    @property
+    def in_force(self) -> Mapping[str, Limit]:
+        """{name: limit} of the queue's limits as they are kept; another object after each change."""
+        return self._find_in_force()
 
     def requests(self) -> Mapping[str, list[ShareEntry]]:
         """{giver: entries to send now} of the shared limits."""

@@ -51,13 +51,12 @@ class SharesWriter(Protocol):
 
 
 class SharedLimits(Protocol):
-    """The gate of limits, as this thread sees it.
+    """The gate of limits, as this thread sees it."""
 
-    Attributes:
-        in_force: {name: limit} as they are kept; another object after each change.
-    """
-
-    in_force: Mapping[str, Limit]
+    @property
+    def in_force(self) -> Mapping[str, Limit]:
+        """{name: limit} as they are kept; another object after each change."""
+        ...
 
     def requests(self) -> Mapping[str, list[ShareEntry]]:
         """{giver: entries to send now}."""
