@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -77,7 +78,7 @@ class Breakers:
     Attributes:
         states: {target: its breaker}.
         begun: {record: the breakers with which its job has begun}, of the jobs that run and whose types have any.
-        on_decided: takes what this process decides; the control thread logs and publishes it.
+        decided: what this process has decided, which the control thread takes out, logs and publishes.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class Breakers:
         self._queues = {found.queue.name for found in job_types if found.name.encode() in self._needed}
         self._holders: list[JobHolder] = []
         self.begun: dict[Hashable, BegunJob] = {}
-        self.on_decided: Callable[[Change], None] = lambda _change: None
+        self.decided: deque[Change] = deque()
 
     @classmethod
     def of_pipeline(cls, pipeline: Pipeline, worker_id: str, clock: Callable[[], float] = time.time) -> Breakers:
@@ -146,7 +147,7 @@ class Breakers:
         for holder in self._holders:
             holder.note_change(why)
         if decided is not None:
-            self.on_decided(decided)
+            self.decided.append(decided)
 
     # ---- the control thread
 

@@ -30,6 +30,7 @@ class DeadGuards:
 
     Attributes:
         on_tripped: called by the thread that has noted the dead letter, before any other job can become one of it.
+            `GuardPauses` sets it: it pauses all queues, whose steps are made with these guards.
     """
 
     def __init__(self, job_types: Iterable[AnyJobType] = (), *, clock: Callable[[], float] = time.monotonic) -> None:

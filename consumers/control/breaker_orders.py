@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections import deque
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import Final
@@ -45,10 +44,8 @@ class BreakerOrders(OrderTaker):
         self._breakers, self._own_orders, self._publish = breakers, own_orders, publish
         self._worker_id, self._events_topic = worker_id, events_topic
         self._clock = clock
-        self._decided: deque[Change] = deque()
         self._targets: dict[bytes, Target] = {}
         self._not_seen: set[bytes] = set()
-        breakers.on_decided = self._decided.append
 
     @property
     def verbs(self) -> Collection[str]:
@@ -91,8 +88,8 @@ class BreakerOrders(OrderTaker):
             write = state.take_write()
             if write is not None:
                 self._own_orders.write(self._own_order(state, write))
-        while self._decided:
-            self._report(self._decided.popleft())
+        while self._breakers.decided:
+            self._report(self._breakers.decided.popleft())
 
     def close(self, within_s: float) -> None:
         """Write what is decided by now."""
