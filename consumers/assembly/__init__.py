@@ -1,1 +1,1 @@
-"""Assembly: all wiring. The parts of one queue's worker are made group by group; each gets what it needs of earlier ones."""
+"""Assembly: all wiring. The parts of one queue's worker are made group by group, each of those before it."""
