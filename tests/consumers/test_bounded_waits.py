@@ -70,15 +70,14 @@ def test_a_sync_job_that_resists_its_interrupt_holds_up_a_shutdown_for_a_second(
         begun.set()
         let_go.wait(60)
 
-    dispatch = parts.running.dispatch
-    threads = dispatch.runners.of(ThreadRunners)
+    jobs, threads = parts.running.threads, parts.running.runners.of(ThreadRunners)
     assert threads is not None
     threads._run_one = resist
-    dispatch.start()
+    jobs.start()
     threads.make_ready([plain_record(0)])
     assert begun.wait(60)
     began_at_s = time.monotonic()
-    dispatch.stop(timedelta(seconds=settle_within_s))
+    jobs.stop(settle_within_s)
     assert least_s <= time.monotonic() - began_at_s < most_s
     let_go.set()
 
