@@ -47,11 +47,17 @@ class ContractCheck:
                 error,
             )
 
-    def start(self, on_checked: Callable[[], None], on_refused: Callable[[ContractsRefused], None]) -> None:
+    def start(
+        self,
+        on_checked: Callable[[], None],
+        on_refused: Callable[[ContractsRefused], None],
+        *,
+        on_crash: Callable[[BaseException], None],
+    ) -> None:
         """Go on asking beside the work, where the store did not answer before."""
         if not self.is_checked:
-            name, receivers = "stoker-contracts", (on_checked, on_refused)
-            threading.Thread(target=self._ask, args=receivers, name=name, daemon=True).start()
+            name, receivers = "stoker-contracts", (on_checked, on_refused, on_crash)
+            threading.Thread(target=self._run, args=receivers, name=name, daemon=True).start()
 
     def stop(self) -> None:
         """Ask no more."""
@@ -62,6 +68,17 @@ class ContractCheck:
         if refusals:
             raise ContractsRefused(self._pipeline.namespace, refusals)
         self.is_checked = True
+
+    def _run(
+        self,
+        on_checked: Callable[[], None],
+        on_refused: Callable[[ContractsRefused], None],
+        on_crash: Callable[[BaseException], None],
+    ) -> None:
+        try:
+            self._ask(on_checked, on_refused)
+        except BaseException as error:  # noqa: BLE001  # a worker that compares its contracts no more must not look alive
+            on_crash(error)
 
     def _ask(self, on_checked: Callable[[], None], on_refused: Callable[[ContractsRefused], None]) -> None:
         while not self.is_checked and not self._stopping.wait(ASK_AGAIN_S):

@@ -1,11 +1,11 @@
 """Errors that end a worker, or keep a part of it waiting.
 
-WorkerCrashed       a part of the worker failed on its own: start the process again, nothing is lost
+WorkerCrashed       a part of the worker failed, its cause says why: start the process again, nothing is lost
 WorkerInChild       the application makes a worker as it is imported: put that under `if __name__ == "__main__":`
 Unrestorable        (kafka/log_tail.py) ledger or progress cannot be read: their partitions wait, and it is tried again
 OffsetsWentBack     (records/partition_progress.py) a partition is not what it was: another assignment of it begins
-ForbiddenTransition (records/assignment.py) an assignment's state may not follow the present one: a fault of the worker
-TooManyStuck        why it did so: stuck jobs hold so many runners that no more are started in their place
+ForbiddenTransition (records/assignment.py) such a cause: an assignment's state may not follow the present one
+TooManyStuck        such a cause: stuck jobs hold so many runners that no more are started in their place
 LoopLost            the same: a job holds the event loop, and others are suspended on it
 GaveUp              (settling/batch_writer.py) a shutdown's time ran out: what was not settled is delivered again
 NoCurrentJob        (job/context.py) `current_job()` outside of a worker
@@ -25,12 +25,19 @@ class WorkerInChild(RuntimeError):
 
 
 class WorkerCrashed(Exception):
-    """A part of a queue's worker failed on its own, not by a job; the process stops, and nothing is lost by it."""
+    """A part of a worker failed, by a fault of its own or since jobs hold it; the process stops, and loses nothing.
 
-    def __init__(self, queue: str) -> None:
+    Its `__cause__` is the error of that part; None where a poll thread hangs.
+
+    Attributes:
+        queue: the queue whose part it is; None where it is a part of the whole process.
+    """
+
+    def __init__(self, queue: str | None) -> None:
+        whose = "the worker" if queue is None else f"the worker of queue {queue!r}"
         super().__init__(
-            f"the worker of queue {queue!r} failed by the cause that is logged with this, and stops; restart it, and "
-            "Kafka delivers its unfinished jobs again"
+            f"{whose} failed by the cause that is logged with this, and stops; restart it, and Kafka delivers its "
+            "unfinished jobs again"
         )
         self.queue = queue
 

@@ -196,7 +196,9 @@ class Worker:
         """Work until `stop`, SIGTERM or SIGINT (where this is the main thread); a second signal stops at once.
 
         Raises:
-            WorkerCrashed: a part of the worker failed on its own; start the process again.
+            WorkerCrashed: a part of the worker failed, by the error that is its cause; start the process again.
+            NotAuthorized: the group of a queue may not be joined.
+            ContractsRefused: the schema store answers at last, and refuses a contract.
         """
         if threading.current_thread() is threading.main_thread():
             self._install_signal_handlers()
@@ -225,7 +227,9 @@ class Worker:
             "worker %s works on %s", self.settings.worker_id, ", ".join(queue.name for queue in self._queues),
             extra={log_keys.WORKER: self.settings.worker_id},
         )  # fmt: skip
-        self._contracts.start(self._note_contracts, self._note_refused)
+        self._contracts.start(
+            self._note_contracts, self._note_refused, on_crash=partial(self._note_crash, "compares contracts")
+        )
         self._start_queues(daemon=daemon)
         self._control.start(daemon=daemon)
         self._schedules.start(daemon=daemon)
@@ -334,7 +338,7 @@ class Worker:
         except BaseException as error:  # whatever ends a queue's thread ends the process, with its cause
             cause = None if isinstance(error, NotAuthorized) else error  # a missing right is no fault of code
             _LOGGER.critical("the worker of queue %r failed: %s", worker.queue, error, exc_info=cause)
-            self._failure = self._failure or error
+            self._failure = self._failure or _failure_by(error, worker.queue)
             self.stop()
 
     def _note_crash(self, does: str, error: BaseException) -> None:
@@ -342,7 +346,7 @@ class Worker:
             "the worker stops, since the thread that %s failed: %s; report this with the traceback", does, error,
             exc_info=error,
         )  # fmt: skip
-        self._failure = self._failure or error
+        self._failure = self._failure or _failure_by(error, None)
         self.stop()
 
     def _note_refused(self, refused: ContractsRefused) -> None:
@@ -403,6 +407,15 @@ class Worker:
 def _by_kind(queues: Sequence[QueueParts]) -> tuple[list[QueueWorker], list[QueueControls], list[QueueView]]:
     """Sort the parts of all queues that the worker calls."""
     return [one.worker for one in queues], [one.controls for one in queues], [one.view for one in queues]
+
+
+def _failure_by(error: BaseException, queue: str | None) -> BaseException:
+    """What `Worker.run` raises where an error has ended a thread of a queue's, or of the whole process."""
+    if isinstance(error, WorkerCrashed | NotAuthorized):
+        return error
+    crash = WorkerCrashed(queue)
+    crash.__cause__ = error
+    return crash
 
 
 def _as_key(key: bytes | str | None) -> bytes | None:
