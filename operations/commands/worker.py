@@ -147,7 +147,8 @@ def worker(
       stoker -A shop.jobs:pipeline worker --processes 4 --grace 2m
 
     Exit codes: 0 after a shutdown; 1 when the topology does not match the application, a right on the brokers is
-    missing or a worker failed; 2 for an unknown queue or a wrong option; 3 when Kafka cannot be reached.
+    missing or a worker failed; 2 for an unknown queue or a wrong option; 3 when Kafka cannot be reached; 4 when the
+    schema store has versions that a contract must not follow.
     """
     if not supervised and threading.current_thread() is threading.main_thread():
         # Until the worker handles it, or it would end the process. A fleet's process begins with it blocked instead.

@@ -13,6 +13,8 @@ import click
 import pytest
 
 from stoker.operations.cli import main
+from stoker.operations.cli.exit_codes import ExitCode
+from stoker.operations.commands.worker import worker
 from stoker.topology import Pipeline
 from stoker.topology.declaration.pipeline import QueueShape
 
@@ -63,6 +65,25 @@ def parameters_of_table(head: str) -> list[str]:
     """The parameters in the first column of the table that begins with these words, one entry for each mention."""
     rows = TEXT.split(f"\n| {head} | default | what it sets |\n", 1)[1].split("\n\n", 1)[0].splitlines()[1:]
     return [name for row in rows for name in re.findall(r"`(\w+)`", row.split(" | ", 1)[0])]
+
+
+def codes_of_table(head: str) -> set[int]:
+    """The exit codes in the first column of the table that begins so."""
+    rows = TEXT.split(f"\n| {head} | meaning |\n", 1)[1].split("\n\n", 1)[0].splitlines()[1:]
+    return {int(row.split(" | ", 1)[0].removeprefix("| ")) for row in rows}
+
+
+def test_each_exit_code_has_its_row() -> None:
+    """A script that finds another one would not know whether to try again."""
+    assert codes_of_table("code") == set(ExitCode)
+
+
+def test_the_exit_codes_of_a_worker_are_all_named() -> None:
+    """A supervisor goes by them. The two others come of a terminal, and a worker takes its Ctrl+C for a shutdown."""
+    codes = set(ExitCode) - {ExitCode.INTERRUPTED, ExitCode.OUTPUT_CLOSED}
+    assert codes_of_table("exit code") == codes
+    shown = (worker.help or "").split("Exit codes: ", 1)[1]
+    assert {int(code) for code in re.findall(r"\d+", shown)} == codes
 
 
 def test_each_parameter_of_a_queue_has_its_row() -> None:
