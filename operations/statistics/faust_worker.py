@@ -210,7 +210,7 @@ def main() -> None:
     """Read the settings, and end with the supervisor."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl+C is for the supervisor
     settings = ProcessSettings.from_line(sys.stdin.buffer.readline())
-    threading.Thread(target=_end_with_supervisor, daemon=True).start()
+    threading.Thread(target=_end_with_supervisor, name="stoker-statistics-parent", daemon=True).start()
     _log_to_stderr(settings)
     os._exit(asyncio.run(run(settings)))
 
