@@ -1,6 +1,7 @@
 """`QueueInspection`: what each runner, lane and partition of one queue in a process does; `stoker worker --inspect`.
 
-A thread that runs no jobs takes it, without locks, so it can be had where jobs, event loop or poll thread hang.
+A thread that runs no jobs takes it. It waits for no lock but such as are held for moments, never while a job runs or a
+broker is asked: so it can be had where jobs, event loop or poll thread hang.
 """
 
 from __future__ import annotations

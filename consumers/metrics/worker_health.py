@@ -15,7 +15,7 @@ RESTORING: Final = "restoring"
 
 
 class WorkerHealth:
-    """Asked by any thread. It takes no lock and asks no broker, so it answers where a poll thread hangs.
+    """Asked by any thread. It asks no broker, so it answers where a poll thread hangs; `live` takes no lock either.
 
     Args:
         is_stopping: whether the shutdown has begun: then no poll thread needs to turn.
