@@ -135,7 +135,7 @@ class RunnerRow:
             runners.begin(assignment)
 
     def note_settled(self) -> None:
-        """Note that outcomes other than success were settled."""
+        """Note that a batch was settled."""
         for runners in self._kinds:
             runners.note_settled()
 

@@ -80,7 +80,7 @@ class Settlement:
             self.refusals.append(Refusal(error, written))
 
     def refuse(self, error: KafkaError) -> None:
-        """Note why the ledger's entry, or nothing at all, could be written."""
+        """Note why the ledger's entry, or anything at all, could not be written."""
         self.refusals.append(Refusal(error))
 
     def rewrite(self, forms: Mapping[OutgoingRecord, OutgoingRecord]) -> None:

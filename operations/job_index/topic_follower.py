@@ -1,8 +1,8 @@
 """`TopicFollower`: reads the topics of a pipeline into its index, from where the index has got to, until it is stopped.
 
 Job topics and events are read as they come; where there is very much of it, by `BulkFill` first. The ledger is read
-behind them, once they are read to their ends and with a delay: by then all events have come, and what the
-ledger has beyond that is mended.
+behind them, once they are read to their ends and with a delay: by then the events of nearly all jobs have come, and
+what the ledger has beyond that is mended.
 """
 
 from __future__ import annotations
