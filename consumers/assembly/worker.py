@@ -90,7 +90,7 @@ def _make_fetching(
             running.gates,
             running.lanes.backlog,
             group.intake.reread,
-            partitions.commits,
+            group.rebalance,
             has_priorities=bool(priorities),
         ),
     )

@@ -46,13 +46,22 @@ class Restoring:
         self._on_restored = on_restored
         self._on_trouble = on_trouble
         self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
         self.crashed: BaseException | None = None
 
     def begin(self, added: Collection[Assignment]) -> None:
         """Restore these; `on_restored` is called by another thread."""
-        threading.Thread(
+        thread = threading.Thread(
             target=self._restore_until_done, args=(added,), name=f"stoker-restore-{self._queue.name}", daemon=True
-        ).start()
+        )
+        self._threads = [former for former in self._threads if former.is_alive()]
+        self._threads.append(thread)
+        thread.start()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is being restored."""
+        return any(thread.is_alive() for thread in self._threads)
 
     def stop(self) -> None:
         """Begin nothing more, and give up what is under way."""

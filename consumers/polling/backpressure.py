@@ -12,6 +12,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, TopicPartition
 
+from ..kafka.fetch_wakeup import wake_fetchers
 from ..partitions.assignments import Assignments
 from ..records.assignment import Assignment
 from ..records.record import Record
@@ -153,10 +154,11 @@ class Backpressure:
         consumer.resume(partitions_of(self._assignments.flowing(running, Reader.GROUP)))
 
     def admit(self, consumer: Consumer, restored: Iterable[Assignment]) -> None:
-        """Fetch partitions of the main topic whose jobs may start."""
+        """Fetch partitions of the main topic whose jobs may start, without delay: jobs may wait there."""
         admitted = partitions_of(restored)
         if admitted and not self.is_paused:
             consumer.resume(admitted)
+            wake_fetchers(consumer, admitted)
 
 
 def partitions_of(assignments: Iterable[Assignment]) -> list[TopicPartition]:

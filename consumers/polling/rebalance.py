@@ -78,6 +78,11 @@ class Rebalance:
         self.changes["assigned"] += 1
         self._restoring.begin(self._assignments.add(given))
 
+    @property
+    def is_beginning(self) -> bool:
+        """Whether partitions wait for what ends no poll: for what they need, or the answer to their first commit."""
+        return self._restoring.is_busy or self._commits.is_opening
+
     def begin_restored(self, consumer: Consumer) -> None:
         """Commit what is restored, and fetch what is opened by that; `consumer` is the group's."""
         self._retake_due(consumer)

@@ -8,8 +8,8 @@ from typing import Final
 from ..backlog.lane_backlog import LaneBacklog
 from ..gates.gate_row import GateRow
 from ..intake.reread_records import RereadRecords
-from ..partitions.commits import Commits
 from ..polling.calendar import Calendar
+from ..polling.rebalance import Rebalance
 
 POLL_TIMEOUT_S: Final = 0.1
 SHORT_POLL_TIMEOUT_S: Final = 0.02
@@ -33,12 +33,12 @@ class PollTimeout:
         gates: GateRow,
         backlog: LaneBacklog,
         reread: RereadRecords,
-        commits: Commits,
+        rebalance: Rebalance,
         *,
         has_priorities: bool,
     ) -> None:
         self._calendar, self._gates, self._backlog = calendar, gates, backlog
-        self._reread, self._commits = reread, commits
+        self._reread, self._rebalance = reread, rebalance
         self._longest_s = PRIORITIES_TIMEOUT_S if has_priorities else POLL_TIMEOUT_S
 
     def poll_s(self) -> float:
@@ -47,8 +47,8 @@ class PollTimeout:
             return REREAD_TIMEOUT_S
         if self._backlog:
             return BACKLOG_TIMEOUT_S  # what a lane wants does not end a poll
-        if self._commits.is_opening:
-            return SHORT_POLL_TIMEOUT_S  # the answer does not end a poll
+        if self._rebalance.is_beginning:
+            return SHORT_POLL_TIMEOUT_S
         due_at_s = min(filter(None, (self._calendar.next_due_at_s, self._gates.next_at_s)), default=None)
         return self._longest_s if due_at_s is None else min(self._longest_s, max(0.0, due_at_s - time.time()))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from confluent_kafka import Message, TopicPartition
 
 from stoker.consumers.assembly.context import QueueContext
 from stoker.consumers.assembly.queue_parts import QueueParts, make_queue
@@ -18,8 +19,10 @@ from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.threads import ThreadRunners
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.turns import shutdown as module
+from stoker.consumers.turns.poll_timeout import POLL_TIMEOUT_S, SHORT_POLL_TIMEOUT_S
 from stoker.topology import ClusterSettings
 from support.scenes.deliveries import EmptyStore, declare, plain_record
+from support.waiting import wait_until
 
 NOBODY = "127.0.0.1:1"
 
@@ -101,6 +104,36 @@ def test_a_partition_is_held_for_the_jobs_of_the_assignment_that_was_replaced(pa
     began_at_s = time.monotonic()
     parts.group.member._grace.wait_ended([leaving])
     assert 0.3 <= time.monotonic() - began_at_s < 9
+
+
+class SilentConsumer:
+    """Gives nothing, and notes how long it may wait for a record."""
+
+    def __init__(self) -> None:
+        self.waits_s: list[float] = []
+
+    def consume(self, limit: int, timeout: float) -> list[Message]:
+        """Nothing is at hand."""
+        return []
+
+    def poll(self, timeout: float) -> None:
+        """Nothing comes."""
+        self.waits_s.append(timeout)
+
+
+def test_a_poll_is_short_while_partitions_are_restored(parts: QueueParts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is restored does not end a poll, and its jobs wait; with nothing to begin, a poll takes its time."""
+    restored, consumer = threading.Event(), SilentConsumer()
+    monkeypatch.setattr(parts.group.restoring, "_try_to_restore", lambda _added: restored.wait(60))
+    monkeypatch.setattr(parts.group.member, "consumer", consumer)
+    fetching = parts.worker._fetching
+    fetching.turn()
+    parts.group.rebalance.take([TopicPartition("unit.q", 0)])
+    fetching.turn()
+    restored.set()
+    wait_until(lambda: not parts.group.rebalance.is_beginning)
+    fetching.turn()
+    assert consumer.waits_s == [POLL_TIMEOUT_S, SHORT_POLL_TIMEOUT_S, POLL_TIMEOUT_S]
 
 
 def test_half_of_the_poll_interval_is_that_of_the_client() -> None:

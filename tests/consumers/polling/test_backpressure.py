@@ -46,6 +46,42 @@ class PausedConsumer:
         self.paused |= {(place.topic, place.partition) for place in places}
 
 
+class NotingConsumer:
+    """Notes what it is asked for, in order."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, list[int]]] = []
+
+    def resume(self, places: list[TopicPartition]) -> None:
+        """End their rest."""
+        self.calls.append(("resume", [place.partition for place in places]))
+
+    def offsets_for_times(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        """Ask their leaders."""
+        self.calls.append(("ask", [place.partition for place in places]))
+        return places
+
+    def pause(self, places: list[TopicPartition]) -> None:
+        """Let these rest."""
+
+
+def test_partitions_whose_jobs_may_start_are_fetched_without_delay() -> None:
+    """The client sleeps for up to a second while all is paused: after the resume of all, a question wakes it."""
+    scene, consumer = Scene(), NotingConsumer()
+    restored = scene.assignments.add([TopicPartition("unit.q", 0), TopicPartition("unit.q", 1)])
+    scene.backpressure.admit(cast(Consumer, consumer), restored)
+    assert consumer.calls == [("resume", [0, 1]), ("ask", [0, 1])]
+
+
+def test_nobody_is_asked_while_there_is_no_room() -> None:
+    """Partitions that begin meanwhile are resumed with all others."""
+    scene, consumer = Scene(), NotingConsumer()
+    restored = scene.assignments.add([TopicPartition("unit.q", 0)])
+    scene.backpressure.pause(cast(Consumer, consumer))
+    scene.backpressure.admit(cast(Consumer, consumer), restored)
+    assert consumer.calls == []
+
+
 def test_partitions_that_leave_are_paused_as_well() -> None:
     """A shutdown pauses them after they were closed: what is fetched of them would be thrown away, job by job."""
     scene, consumer = Scene(), PausedConsumer()

@@ -1,0 +1,25 @@
+"""`wake_fetchers`: has a consumer fetch at once what it has just resumed.
+
+librdkafka has a thread for each broker. While all partitions of that broker are paused, the thread sleeps, for up to a
+second, and a resume does not wake it. A request to the broker does. A seek would as well, but only from some states of
+the partition, and while the client asks where a partition begins, a seek is undone by the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
+
+ANSWER_WITHIN_S: Final = 0.1
+"""Sending the question is enough: where brokers do not answer, nothing can be fetched either."""
+
+
+def wake_fetchers(consumer: Consumer, resumed: Iterable[TopicPartition]) -> None:
+    """Ask the leaders of partitions where these end, in one request to each broker; the answer is of no use."""
+    asked = [TopicPartition(at.topic, at.partition, OFFSET_END) for at in resumed]
+    try:
+        consumer.offsets_for_times(asked, timeout=ANSWER_WITHIN_S)
+    except KafkaException:
+        return  # the client logs what is wrong with its brokers, and fetches within a second anyway
