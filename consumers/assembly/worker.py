@@ -36,7 +36,7 @@ def make_worker(
 ) -> QueueWorker:
     """Make the last part, which needs all others; its thread does not run yet."""
     owned = _make_owned(partitions, polling, group)
-    fetching = _make_fetching(partitions, running, polling, group)
+    fetching = _make_fetching(running, polling, group)
     threads = WorkerThreads(
         running.threads,
         settling.settler,
@@ -74,9 +74,7 @@ def make_worker(
     )
 
 
-def _make_fetching(
-    partitions: PartitionParts, running: RunningParts, polling: PollingParts, group: GroupParts
-) -> Fetching:
+def _make_fetching(running: RunningParts, polling: PollingParts, group: GroupParts) -> Fetching:
     priorities = PriorityFetching(group.priorities, running.ready, polling.backpressure)
     return Fetching(
         group.member,
