@@ -62,7 +62,7 @@ class GateRow:
         self._listeners: list[Listen] = []
         self.asked: tuple[Gate, ...] = ()
         self.taking: tuple[Gate, ...] = ()
-        self.taken = TakenRecords()
+        self.taken = self._make_taken()
         self.crashed: BaseException | None = None
         self.note_resting()
 
@@ -72,7 +72,11 @@ class GateRow:
     def add(self, gates: Iterable[Gate]) -> None:
         """Add gates behind those that are here; before `start`."""
         self._gates += tuple(gates)
+        self.taken = self._make_taken()
         self.note_resting()
+
+    def _make_taken(self) -> TakenRecords:
+        return TakenRecords(gate for gate in self._gates if gate.has_hooks)
 
     def note_crash(self, error: BaseException) -> None:
         """Note that a gate cannot go on: the worker stops."""
@@ -83,7 +87,6 @@ class GateRow:
         with self._lock:
             self.asked = asked = tuple(gate for gate in self._gates if not gate.is_resting)
             self.taking = tuple(gate for gate in self._gates if gate in asked or gate.has_hooks)
-            self.taken.hooked = tuple(gate for gate in self._gates if gate.has_hooks)
 
     def bound(self, records: int, size_bytes: int) -> None:
         """Hold no more than this in memory, but for records without lane and those that steps have sent back."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 
 from ..records.outcomes import Outcome
@@ -27,8 +27,8 @@ class TakenRecords:
         hooked: the gates with hooks.
     """
 
-    def __init__(self) -> None:
-        self.hooked: tuple[Gate, ...] = ()
+    def __init__(self, hooked: Iterable[Gate] = ()) -> None:
+        self.hooked = tuple(hooked)
         self._records: set[Record] = set()
 
     def __len__(self) -> int:
