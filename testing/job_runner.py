@@ -112,6 +112,7 @@ class JobRunner:
             clock=lambda: now_s,
             chance=lambda: self.jitter,
             dependencies=lambda _record, _policy: ALL_UP,
+            note_held=_refuse_to_wait,
         )
         return _Trial(step_context), self._record(call, store, now_s - self.waited.total_seconds())
 
@@ -141,7 +142,7 @@ class _Trial:
             step_context,
             settle=self._settle,
             settle_done=_none_is_done_apart,
-            gates=_NoGates(),
+            gates=GateRow(),
             fail=_raise,
             excuse=Excuse(step_context.queue),
         )
@@ -170,10 +171,8 @@ def _none_is_done_apart(records: list[Record]) -> None:
     raise AssertionError(f"{records}: `settle` takes each outcome")
 
 
-class _NoGates(GateRow):
-    def hold(self, record: Record, wait: Wait) -> bool:
-        """Nothing is sent back."""
-        raise AssertionError(f"{record}: the store holds its schema, and no gate was asked: {wait}")
+def _refuse_to_wait(wait: Wait) -> None:
+    raise AssertionError(f"the store holds the job's schema, and no gate was asked: {wait}")
 
 
 def _raise(_record: Record, error: BaseException) -> None:

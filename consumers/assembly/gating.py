@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from ...schemas import Decoder
 from ..declared.gates import GateParts, add_gates
+from ..declared.lanes import PARKED_SHARE
 from ..gates.gate_row import GateRow
+from ..gates.leaving_records import MemoryBound
 from ..gates.pauses import Pauses
 from ..limits.limits import Limits
 from ..partitions.assignments import Assignments
@@ -29,7 +31,11 @@ class GatingParts:
 def make_gating(context: QueueContext, assignments: Assignments) -> GatingParts:
     """Make them; their threads do not run yet."""
     queue, cancels = context.queue, context.orders.cancels
-    gates = GateRow(is_cancelled=lambda record: cancels.has(record, queue.name))
+    settings = context.settings
+    gates = GateRow(
+        is_cancelled=lambda record: cancels.has(record, queue.name),
+        bound=MemoryBound(settings.max_in_flight, settings.max_in_flight_bytes // PARKED_SHARE),
+    )
     pauses = Pauses(gates)
     limits = add_gates(
         GateParts(

@@ -64,7 +64,7 @@ def make_group(
     restoring = _make_restoring(context, partitions, settling.settler)
     tiers, priorities = _make_side_readers(context)
     rereader = Rereader(make_reader(cluster, queue, f"{context.worker_id}-rereader", SWEEP_OPTIONS))
-    restored = RestoredJobs(queue.topic, CopiesAside(lanes.backlog, lanes.lines), running.gates)
+    restored = RestoredJobs(queue.topic, CopiesAside(lanes.backlog, lanes.lines), running.gates.aside)
     carrier = _make_carrier(context, partitions.assignments, running, rereader)
     rebalance = Rebalance(
         partitions.assignments,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ...topology import Queue
-from ..declared.lanes import PARKED_SHARE, make_lanes
+from ..declared.lanes import make_lanes
 from ..declared.runner_parts import MakeRunners, RunnerParts
 from ..declared.runners import make_runners
 from ..dispatch.dispatch import Dispatch
@@ -110,6 +110,7 @@ def make_step_context(
         dependencies=make_dependencies(context.watch.breakers),
         guards=context.watch.guards,
         note_begun=settling.late_notes.note if settling.late_notes.is_declared else None,
+        note_held=gating.waits.note_held,
         spans=spans,
     )
 
@@ -131,7 +132,6 @@ def make_running(
 ) -> RunningParts:
     """Make them, in the order of a record's way; their threads do not run yet."""
     queue, gates = step_context.queue, step_context.gates
-    gates.bound(settings.max_in_flight, settings.max_in_flight_bytes // PARKED_SHARE)
     dispatch, failure, excuse = Dispatch(gates), PipeFailure(queue.name), Excuse(queue)
     ready = ReadyRecords(Priorities(queue.priorities)) if queue.priorities else None
     lanes = make_lanes(queue, settings, dispatch.make_ready, ready)

@@ -80,7 +80,7 @@ class BreakerGate(Gate):
 
     def held(self, why: BreakerOpen) -> int:
         """How many records wait here for a breaker; of a lane aside, the first one."""
-        return self._row.counts().get(why, 0)
+        return self._row.view.counts().get(why, 0)
 
     def note_change(self, why: BreakerOpen) -> None:
         """A breaker has opened or closed: what waits for it asks again where it is closed."""
@@ -88,11 +88,11 @@ class BreakerGate(Gate):
             return
         self._row.note_resting()
         if why.state.opening is None:
-            self._row.release(why)
+            self._row.room.release(why)
 
     def release_first(self, why: BreakerOpen) -> None:
         """Let the first record go on, which is to probe."""
-        self._row.release_first(why)
+        self._row.room.release_first(why)
 
 
 def _give_back(record: Record, taken: list[tuple[BreakerState, int]]) -> None:

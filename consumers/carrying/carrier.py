@@ -130,7 +130,7 @@ class Carrier:
     def _look(self) -> None:
         now_s = self._clock()
         self._next_look_at_s = now_s + self._retention_s / LOOKS
-        if self._lanes.waiting or self._gates.count:
+        if self._lanes.waiting or self._gates.view.count:
             waiting = [a for a in self._assignments.all() if a.is_running and a.progress.incomplete]
             self._is_asking = bool(waiting)
             if waiting:
@@ -147,7 +147,7 @@ class Carrier:
         self._next = dict.fromkeys(self._old, 0)
         if not self._old:
             return []
-        self._gates.note_leaving(self._is_old)
+        self._gates.aside.note_leaving(self._is_old)
         return self._lanes.set_parked_aside(self._is_old)
 
     def _may_carry(self, assignment: Assignment) -> bool:
@@ -208,7 +208,7 @@ class Carrier:
         place = record.assignment, record.offset
         if record.fault is not None or not self._may_carry(record.assignment):
             return
-        if self._gates.keeps(place) or self._aside.has(record):
+        if self._gates.aside.keeps(place) or self._aside.has(record):
             self._usual_bytes += (record.size_bytes - self._usual_bytes) / 16
             self._written.add(place)
             self._unanswered.add(place)
@@ -284,7 +284,7 @@ class Carrier:
         """Let a copy wait in the place of its record; gives what has left the memory, None where that waits no more."""
         if self._aside.stand_in(copy, place):
             return []
-        left = self._gates.exchange(place, copy, lambda record: self._lanes.exchange(record, copy))
+        left = self._gates.aside.exchange(place, copy, lambda record: self._lanes.exchange(record, copy))
         return None if left is None else [left]
 
     def _original_of(self, copy: Record) -> Place | None:

@@ -15,7 +15,7 @@ from itertools import groupby
 from confluent_kafka import Message
 
 from ..backlog.tenant_lines import line_of
-from ..gates.gate_row import GateRow
+from ..gates.aside_at_gates import AsideAtGates
 from ..partitions.carried import CarriedJobs, lane_hash_of, place_of
 from ..records.assignment import Assignment
 from ..records.record import Record
@@ -28,10 +28,10 @@ class RestoredJobs:
     Falsy where there are none.
     """
 
-    def __init__(self, main_topic: str, aside: CopiesAside, gates: GateRow) -> None:
+    def __init__(self, main_topic: str, aside: CopiesAside, at_gates: AsideAtGates) -> None:
         self._main_topic = main_topic
         self._aside = aside
-        self._gates = gates
+        self._at_gates = at_gates
         self._waiting: dict[tuple[str, int], tuple[Assignment, CarriedJobs, int]] = {}
 
     def __bool__(self) -> bool:
@@ -96,7 +96,7 @@ class RestoredJobs:
         if end > start:
             lanes, offsets, lines = (part[start:end] for part in (jobs.lanes, jobs.offsets, jobs.lines))
             to_wake = self._aside.put(carried, lanes, offsets, lines)
-            self._gates.take_back([lane for lane, _ in groupby(to_wake)])
+            self._at_gates.take_back([lane for lane, _ in groupby(to_wake)])
         if end < len(jobs.offsets):
             self._waiting[place] = carried, jobs, end
         else:

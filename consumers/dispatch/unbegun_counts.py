@@ -26,7 +26,7 @@ class UnbegunCounts:
 
     def count_parked(self) -> int:
         """How many records in memory take nobody's room: what may not run now, and what floods have, up to a bound."""
-        parked = self._lanes.parking.count + min(self._gates.count, self._max_in_flight)
+        parked = self._lanes.parking.count + min(self._gates.view.count, self._max_in_flight)
         return parked if self._ahead is None else parked + self._ahead.loads_of_floods()
 
     def is_draining(self) -> bool:
@@ -41,4 +41,4 @@ class UnbegunCounts:
     @property
     def waiting_behind(self) -> int:
         """How many records wait behind others of their lane, but for those aside at a gate or for their tenant."""
-        return max(0, self._lanes.waiting - self._gates.lanes_aside - self._lanes.lines.waiting)
+        return max(0, self._lanes.waiting - len(self._gates.aside) - self._lanes.lines.waiting)

@@ -29,39 +29,39 @@ class UnbegunRecords:
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take back the records of these assignments that have not begun."""
         parked = self._lanes.drop(assignments)
-        ready = self._runners.drop(assignments) + self._gates.drop(assignments)
+        ready = self._runners.drop(assignments) + self._gates.room.drop(assignments)
         for record in ready:
             self._lanes.release(record)
-        if self._gates.lanes_aside:
-            self._gates.forget_lanes(lambda lane_hash: not self._lanes.holds(lane_hash))
+        if self._gates.aside:
+            self._gates.aside.forget(lambda lane_hash: not self._lanes.holds(lane_hash))
         return parked + ready
 
     # ---- lanes that leave the memory as a whole
 
     def set_aside(self) -> list[Record]:
         """Put lanes aside that gates hold back beyond their bound; gives the records that have left the memory."""
-        held = self._gates.set_aside(self._lanes.may_leave)
+        held = self._gates.aside.set_aside(self._lanes.may_leave)
         return self._lanes.set_aside(held) if held else []
 
     @property
     def has_opened(self) -> bool:
         """Whether lanes are to be taken back that gates hold back no more."""
-        return self._gates.has_opened
+        return self._gates.aside.has_opened
 
     def wake(self, room: int) -> None:
         """Take lanes back that gates hold back no more, so many at the most with those on their way."""
         room -= self._lanes.idle
         if room > 0:
-            self._lanes.wake(self._gates.take_opened(room))
+            self._lanes.wake(self._gates.aside.take_opened(room))
 
     # ---- for those who look
 
     def waiting(self) -> list[Record]:
         """The records; some of them may have begun by the time that this returns, but none before it was called."""
-        return [*self._gates.waiting(), *self._lanes.parked_records(), *self._runners.waiting_records()]
+        return [*self._gates.view.waiting(), *self._lanes.parked_records(), *self._runners.waiting_records()]
 
     def why_aside(self, lane_hash: int) -> Wait | None:
         """Why what is aside under a hash waits, if not behind its key."""
         if lane_hash in self._lanes.lines:
             return Wait(until_at_s=None, why=TENANTS_TURN)
-        return self._gates.why_of(lane_hash)
+        return self._gates.view.why_of(lane_hash)

@@ -16,7 +16,7 @@ Bucket = tuple[Why, int | None]
 
 
 class LanesAside:
-    """Lanes, by their hashes, in the order in which they left the memory; guarded by the row's lock.
+    """Lanes, by their hashes, in the order in which they left the memory; guarded by the lock of `Waiting`.
 
     When their reason is released, or its time comes, they are *opened*: `take` gives them, some at a time.
     """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
 from ..records.assignment import Lane, Place
 from ..records.record import Record
@@ -11,15 +13,29 @@ from .gate import Wait
 from .waiting_records import WaitingRecords
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryBound:
+    """How much stays in memory of what gates hold back, but for records without lane; beyond either, it leaves.
+
+    Attributes:
+        size_bytes: of payloads, keys and headers.
+    """
+
+    records: int = sys.maxsize
+    size_bytes: int = sys.maxsize
+
+
+NO_BOUND: Final = MemoryBound()
+
+
 class LeavingRecords:
-    """Only data, as `WaitingRecords` is: `GateRow` calls it with its lock held.
+    """Only data, as `WaitingRecords` is: it is called with the lock of `Waiting` held.
 
     Those beyond the bound leave, and those that are due to (`note_due`).
     """
 
-    def __init__(self, waiting: WaitingRecords) -> None:
-        self._waiting = waiting
-        self._most, self._most_bytes = sys.maxsize, sys.maxsize
+    def __init__(self, waiting: WaitingRecords, bound: MemoryBound) -> None:
+        self._waiting, self._bound = waiting, bound
         self._beyond: list[tuple[Record, Wait]] = []
         self._due: list[tuple[Record, Wait]] = []
         self._staying: dict[Place, tuple[Record, Wait]] = {}
@@ -27,13 +43,9 @@ class LeavingRecords:
     def __bool__(self) -> bool:
         return bool(self._beyond or self._due)
 
-    def bound(self, records: int, size_bytes: int) -> None:
-        """Let no more than this stay, but for records without lane and those that steps have sent back."""
-        self._most, self._most_bytes = records, size_bytes
-
     @property
     def _is_beyond(self) -> bool:
-        return self._waiting.count > self._most or self._waiting.size_bytes > self._most_bytes
+        return self._waiting.count > self._bound.records or self._waiting.size_bytes > self._bound.size_bytes
 
     def note_added(self, record: Record, wait: Wait) -> None:
         """Have a record leave that has come beyond the bound."""
@@ -41,7 +53,7 @@ class LeavingRecords:
             self._beyond.append((record, wait))
 
     def note_due(self, is_due: Callable[[Record], bool]) -> None:
-        """Have those leave that are due to, and keep at hand those that cannot: see `GateRow.note_leaving`."""
+        """Have those leave that are due to, and keep at hand those that cannot: see `AsideAtGates.note_leaving`."""
         self._staying, self._due = {}, []
         for record, wait in self._waiting.all().items():
             if not is_due(record):

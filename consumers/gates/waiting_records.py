@@ -12,7 +12,7 @@ from .gate import Wait, Why
 
 
 class WaitingRecords:
-    """Only data: `GateRow` calls it with its lock held, but for the attributes, which any thread may read.
+    """Only data: it is called with the lock of `Waiting` held, but for the attributes, which any thread may read.
 
     Attributes:
         count: how many there are.

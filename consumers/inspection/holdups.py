@@ -114,7 +114,7 @@ class Holdups:
 
     def _of_waiting(self, waiting: Mapping[Place, float], running: Mapping[Lane | None, Run]) -> Iterator[Holdup]:
         parked = _at(waiting, self._lanes.parked_records())
-        gated = {place_of(record): (record, wait) for record, wait in self._gates.waiting().items()}
+        gated = {place_of(record): (record, wait) for record, wait in self._gates.view.waiting().items()}
         elsewhere = waiting.keys() - parked.keys() - gated.keys()
         delayed = {
             place for place in elsewhere if self._calendar.holds(*place)

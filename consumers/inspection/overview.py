@@ -121,8 +121,8 @@ class Overview:
             is_leaving=self._membership.judgement.standing == "leaving",
             loops=self._loops(),
             runs=inspect_runs(dog.slots, now_s),
-            crashed=self._gates.count_of(CrashPause),
-            awaiting_schema=self._gates.count_of(AwaitedSchema),
+            crashed=self._gates.view.count_of(CrashPause),
+            awaiting_schema=self._gates.view.count_of(AwaitedSchema),
             gated=self._gated(),
             children=self._children(),
         )
@@ -133,7 +133,7 @@ class Overview:
 
     def _gated(self) -> tuple[GateInspection, ...]:
         counts = Counter[tuple[str, ...]]()
-        for why, count in self._gates.counts().items():
+        for why, count in self._gates.view.counts().items():
             counts[why.word, *why.detail.values()] += count
         if waiting := self._unbegun.waiting_for_turn:
             counts[TENANTS_TURN.word, TENANTS_TURN.opens] += waiting

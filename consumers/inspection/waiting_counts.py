@@ -63,7 +63,7 @@ class WaitingCounts:
     def counts(self) -> dict[str, int]:
         """{reason: jobs that wait for it}, without those that are 0."""
         counts = Counter({KEY: self._unbegun.waiting_behind, DUE: len(self._calendar)})
-        for why, count in self._gates.counts().items():
+        for why, count in self._gates.view.counts().items():
             counts[GATE + why.word] += count
         counts[GATE + TENANTS_TURN.word] += self._unbegun.waiting_for_turn
         return {reason: count for reason, count in counts.items() if count}

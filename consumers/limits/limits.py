@@ -93,7 +93,7 @@ class Limits(Gate):
         self._threads: list[Startable] = []
         self._runs: dict[Record, Account] = {}
         self.in_force: Mapping[str, Limit] = self.declared
-        self.reports = LimitReports(self._scopes, row)
+        self.reports = LimitReports(self._scopes, row.view)
         self.sharing = LimitSharing(found.shared, self._scopes, self.reports, lambda: self.in_force)
         self.reservations = LimitReservations(found.reserved, wanting, self._scopes)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Final
 
-from ..gates.gate_row import GateRow
+from ..gates.waiting_view import WaitingView
 from ..meters.limit_report import LimitReport, ScopeReport, first_of, kept_limit
 from .keeper import Keeper
 from .keepers import AnyKeeper
@@ -28,8 +28,8 @@ class LimitReports:
         given: {limit: its report} of those whose shares this process gives, by its giver; replaced now and then.
     """
 
-    def __init__(self, scopes: Scopes, row: GateRow) -> None:
-        self._scopes, self._row = scopes, row
+    def __init__(self, scopes: Scopes, view: WaitingView) -> None:
+        self._scopes, self._view = scopes, view
         self.given: Mapping[str, LimitReport] = {}
 
     def look(self) -> dict[str, LimitReport]:
@@ -37,7 +37,7 @@ class LimitReports:
         keepers = self._scopes.keepers
         if not keepers:
             return {}
-        waiting = {why: count for why, count in self._row.counts().items() if isinstance(why, Limited)}
+        waiting = {why: count for why, count in self._view.counts().items() if isinstance(why, Limited)}
         return {name: self._of(name, keeper, waiting) for name, keeper in keepers.items()}
 
     def _of(self, name: str, keeper: AnyKeeper, waiting: Waiting) -> LimitReport:

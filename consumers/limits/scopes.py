@@ -52,7 +52,7 @@ class Scopes:
 
     def count_waiting(self, scope: Scope) -> int:
         """How many records wait for a scope; none where it is not closed."""
-        return self._row.count_waiting(scope.why) if scope.is_closed else 0
+        return self._row.view.count_waiting(scope.why) if scope.is_closed else 0
 
     # ---- for those who hold the lock
 
@@ -112,15 +112,15 @@ class Scopes:
             costs[record] = cost
             return True
 
-        records = self._row.take_while(scope.why, fits)
-        aside = 0 if blocked else self._row.open_aside(scope.why, budget - sum(costs.values()))
+        records = self._row.room.take_while(scope.why, fits)
+        aside = 0 if blocked else self._row.aside.open_some(scope.why, budget - sum(costs.values()))
         with self.lock:
             scope.note_released(costs, aside, self.clock())
-        self._row.make_ready(records)
+        self._row.room.make_ready(records)
         self._look_again(scope, blocked[0] if blocked else 1)
 
     def _look_again(self, scope: Scope, cost: int) -> None:
-        is_waited_for = self._row.count_waiting(scope.why) > 0
+        is_waited_for = self._row.view.count_waiting(scope.why) > 0
         with self.lock:
             now_s = self.clock()
             scope.least = cost

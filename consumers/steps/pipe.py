@@ -65,6 +65,7 @@ class Pipe:
         self._fail = fail
         self._excuse = excuse
         self._wait_at_gates = wait_at_gates
+        self._note_held = step_context.note_held
         self._settles_each = bool(step_context.queue.unique)  # when it ended decides about jobs that came meanwhile
         self._claim = claim_unique if self._settles_each else claim
         self._decode = decode if step_context.note_begun is None else decode_noted
@@ -75,8 +76,11 @@ class Pipe:
         self.is_stopping = False
 
     def hold(self, record: Record, wait: Wait) -> bool:
-        """Keep a record that a runner has sent back at the gates; False where its partition is given away."""
-        return self._gates.hold(record, wait)
+        """Keep a record at the gates that a step or a runner has sent back; False where its partition is given away."""
+        is_held = self._gates.room.hold(record, wait)
+        if is_held and self._note_held is not None:
+            self._note_held(wait)
+        return is_held
 
     def carry(self, record: Record, slot: SlotT, run: RunStep[SlotT], done: deque[Record] | None = None) -> None:
         """Take a record all the way, in the calling thread.
@@ -143,7 +147,7 @@ class Pipe:
 
     def _held(self, record: Record, wait: Wait) -> Outcome | None:
         """None where the record waits at the gates: it is made ready again."""
-        return None if self._gates.hold(record, wait) else INTERRUPTED
+        return None if self.hold(record, wait) else INTERRUPTED
 
     def _conclude(self, record: Record, outcome: Outcome | None, done: deque[Record] | None) -> None:
         """Settle what became of a record; None where it is to come again."""

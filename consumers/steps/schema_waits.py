@@ -16,7 +16,7 @@ from typing import Final
 
 from ...schemas import SchemaStore, StoreError
 from .. import log_keys
-from ..gates.gate import Why
+from ..gates.gate import Wait
 from ..gates.gate_row import GateRow
 from ..records.record import Record
 
@@ -93,7 +93,6 @@ class SchemaWaits:
     def start(self, defer: Receive) -> None:
         """Begin to ask; `defer` is given the records of unknown schemas."""
         self._defer = defer
-        self._gates.listen(self._note_waiting)
         self._thread.start()
 
     def stop(self) -> None:
@@ -101,6 +100,12 @@ class SchemaWaits:
         with self._changed:
             self._is_stopping = True
             self._changed.notify_all()
+
+    def note_held(self, wait: Wait) -> None:
+        """Note that a step has sent a record back, which may wait for a schema that is not asked for yet."""
+        if isinstance(wait.why, AwaitedSchema):
+            with self._changed:
+                self._changed.notify()
 
     def learn(self, frame_id: FrameId) -> None:
         """Return where the store was asked in vain, or is not to be asked: the schema counts as unknown.
@@ -119,11 +124,7 @@ class SchemaWaits:
 
     def _frames(self) -> list[FrameId]:
         """The schemas that records wait for."""
-        return [why.frame_id for why in self._gates.whys() if isinstance(why, AwaitedSchema)]
-
-    def _note_waiting(self, _why: Why) -> None:
-        with self._changed:
-            self._changed.notify()
+        return [why.frame_id for why in self._gates.view.whys() if isinstance(why, AwaitedSchema)]
 
     # ---- the thread that asks
 
@@ -165,14 +166,14 @@ class SchemaWaits:
         unknown = [frame_id for frame_id in unknown if self._store.writer_schema(frame_id) is None]
         self._note_answer(unknown)
         self._defer(
-            self._gates.take(map(AwaitedSchema, unknown))
+            self._gates.room.take(map(AwaitedSchema, unknown))
         )  # at once: a runner may be free only when the answer holds no more
         self._let_go(frames)
         return True
 
     def _let_go(self, frames: list[FrameId]) -> None:
         for frame_id in frames:
-            self._gates.release(AwaitedSchema(frame_id))
+            self._gates.room.release(AwaitedSchema(frame_id))
 
     def _note_answer(self, unknown: list[FrameId]) -> None:
         now_s = self._clock()
@@ -189,7 +190,7 @@ class SchemaWaits:
         self._outage, now_s = error, self._clock()
         if now_s - self._logged_at_s < LOG_AGAIN_S:
             return
-        self._logged_at_s, waiting = now_s, self._gates.count_of(AwaitedSchema)
+        self._logged_at_s, waiting = now_s, self._gates.view.count_of(AwaitedSchema)
         _LOGGER.warning(
             "%d jobs of queue %r wait for their schema: %s. They wait until it answers, and lose no attempt by that; "
             "jobs whose schema is known go on", waiting, self._queue, error,

@@ -92,6 +92,7 @@ class StepContext:
         dependencies: None where the pipeline declares none.
         guards: count dead letters.
         note_begun: takes each record whose job begins; None where nobody asks.
+        note_held: takes why a record waits that a step has sent back; None where nobody asks.
         spans: of runs; None where nobody records any.
     """
 
@@ -109,6 +110,7 @@ class StepContext:
     dependencies: MakeDependencies | None = None
     guards: DeadGuards = NO_GUARDS
     note_begun: Callable[[Record], None] | None = None
+    note_held: Callable[[Wait], None] | None = None
     spans: RunSpans | None = None
 
 

@@ -173,7 +173,7 @@ def test_a_job_of_an_unknown_schema_is_deferred_while_no_runner_is_free() -> Non
     """The registry's answer is enough: one that lapses before a runner looks would be asked for again, for ever."""
     play, process = begin(Shape(newer_every=1), 1)
     play.world.start(process, 0)
-    assert process.parts.gates.count_of(AwaitedSchema) == 1
+    assert process.parts.gates.view.count_of(AwaitedSchema) == 1
     play.world.learn(process)
     CLOCK.advance(11)
     assert not process.startable

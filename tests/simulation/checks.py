@@ -12,7 +12,7 @@ from stoker.consumers.records.outcomes import Done, Snoozed
 
 def check_counts(process: SimProcess) -> None:
     """What a process counts is what it holds."""
-    waiting = process.parts.lanes.parking.count + process.in_runners + process.gates.count
+    waiting = process.parts.lanes.parking.count + process.in_runners + process.gates.view.count
     waiting += 0 if process.parts.fair is None else process.parts.fair.waiting
     unnoted = sum(len(group) for group in process.settled._batches)
     held_back = len(process.running) + len(process.frozen) + len(process.done) + process.unsettled + unnoted
@@ -54,7 +54,7 @@ def check_rest(world: World) -> None:
             assert len(process.calendar) == 0
             assert process.parts.lanes.waiting == 0
             assert process.parts.lanes.idle == 0
-            assert process.gates.lanes_aside == 0
+            assert len(process.gates.aside) == 0
             check_watched(world, process)
     for place, log in world.brokers.logs.items():
         if place[0] in world.queue.job_topics:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import types
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Mapping, MutableSequence, Sequence
@@ -34,6 +33,7 @@ from stoker.consumers.fairness.fair_runners import FairRunners
 from stoker.consumers.fairness.read_ahead import ReadAhead
 from stoker.consumers.gates.gate import Closed
 from stoker.consumers.gates.gate_row import GateRow
+from stoker.consumers.gates.leaving_records import MemoryBound
 from stoker.consumers.gates.pauses import Pauses
 from stoker.consumers.instruments.instrument import Instrument
 from stoker.consumers.instruments.instruments import Instruments
@@ -218,6 +218,7 @@ class SimProcess:
             [] if self.gate is None else [self.gate],
             clock=CLOCK.time,
             is_cancelled=lambda record: self.cancels.has(record, queue.name),
+            bound=MemoryBound(GATED_IN_MEMORY),
         )
         self.pauses = Pauses(self.gates)
         self.limits = Limits(self.gates, queue, self.pipeline.job_types, clock=CLOCK.time)
@@ -247,7 +248,6 @@ class SimProcess:
             make_runners=self._make_runners,
             make_read_ahead=lambda lanes, fair, _settings: NarrowReadAhead(lanes.lines, fair),
         )
-        self.gates.bound(GATED_IN_MEMORY, sys.maxsize)
         self.parts.lanes.parking = Parking(ParkingLimits(PARKED_IN_MEMORY, patience_s=0.0))
         self.gates.start(self.parts.dispatch.make_ready)
         self.waits._defer = self.parts.deferral.defer
@@ -264,7 +264,7 @@ class SimProcess:
         readers = {name: TierReader(cast(Consumer, client)) for name, client in self.priority_clients.items()}
         self.tiers, self.priorities = TierReader(cast(Consumer, self.tier_client)), PriorityReaders(readers)
         aside = CopiesAside(self.parts.lanes.backlog, self.parts.lanes.lines)
-        self.restored = RestoredJobs(queue.topic, aside, self.gates)
+        self.restored = RestoredJobs(queue.topic, aside, self.gates.aside)
         self.carrier = Carrier(
             queue,
             self.assignments,
@@ -335,7 +335,7 @@ class SimProcess:
     def _end_cancelled(self, aside_too: bool) -> int:
         """Interrupt the running jobs that are cancelled by now; they end when the play goes on with them."""
         if self.orders is not None:
-            self.gates.release_cancelled(aside_too=aside_too)
+            self.gates.room.release_cancelled(aside_too=aside_too)
         cancelled = 0
         for running in (*self.running, *self.frozen):
             by, run = self.cancels.of(running.record, self.queue.name), running.task.run
@@ -586,12 +586,12 @@ class SimProcess:
     def _open(self, reasons: Sequence[Closed]) -> None:
         self.gates.note_resting()
         for why in reasons:
-            self.gates.release(why)
+            self.gates.room.release(why)
 
     def ask_for_schemas(self) -> Sequence[tuple[Record, Outcome]]:
         """Ask for the schemas that records wait for; gives those of them that have an outcome by that."""
         before = set(self.ended)
-        if self.parts.gates.count_of(AwaitedSchema):
+        if self.parts.gates.view.count_of(AwaitedSchema):
             self.waits._ask(self.waits._next_frames())
         assert self.parts.threads.crashed is None
         return [(record, self.ended.pop(record)) for record in set(self.ended) - before]

@@ -112,7 +112,7 @@ def test_while_a_breaker_is_open_its_jobs_wait_at_the_gate() -> None:
     first, second = scene.record(), scene.record()
     assert not scene.row.admits(first)
     assert not scene.row.admits(second)
-    ((why, count),) = scene.row.counts().items()
+    ((why, count),) = scene.row.view.counts().items()
     assert (why.word, count) == ("breaker", 2)
     assert why.detail["breaker"] == "dependency 'stripe'"
     assert why.detail["opens"] == "the breaker closes, or `stoker control close --dependency stripe`"
@@ -150,7 +150,7 @@ def test_a_job_that_needs_two_begins_with_both_or_with_none() -> None:
     bank._open(1, scene.clock(), "by hand")
     record = scene.record()
     assert scene.row.begin(record) is Beginning.WAITS
-    assert (scene.row.counts().popitem()[0].detail["breaker"], scene.breakers.begun) == ("dependency 'bank'", {})
+    assert (scene.row.view.counts().popitem()[0].detail["breaker"], scene.breakers.begun) == ("dependency 'bank'", {})
 
 
 def test_one_record_is_let_go_as_the_probe() -> None:

@@ -85,7 +85,7 @@ def test_an_origin_that_nobody_can_read_comes_first() -> None:
 def test_carried_jobs_come_into_their_lanes_in_step_with_the_main_topic() -> None:
     """Those that were enqueued before a record of the main topic, and no others."""
     lanes, gates = KeyLanes(lambda _records: None), GateRow()
-    restored = RestoredJobs(MAIN, aside_of(lanes), gates)
+    restored = RestoredJobs(MAIN, aside_of(lanes), gates.aside)
     lane = hash_of(b"a")
     offsets, enqueued_at = array("q", [4, 2, 3]), array("q", [10, 20, 30])
     restored.begin(CARRIED_0, CarriedJobs(5, enqueued_at, array("q", [lane] * 3), offsets))
@@ -100,13 +100,13 @@ def test_carried_jobs_come_into_their_lanes_in_step_with_the_main_topic() -> Non
     restored.put_before(0, None)
     assert not restored
     assert [offset for _, offset in lanes.backlog.places()] == [4, 25, 2, 3]
-    assert gates.take_opened(10) == [lane, lane]
+    assert gates.aside.take_opened(10) == [lane, lane]
 
 
 def test_a_copy_that_comes_late_has_its_place_among_those_that_wait() -> None:
     """Behind the first copy of its job; where all that was enqueued before it is in its lane, it needs none."""
     lanes = KeyLanes(lambda _records: None)
-    restored = RestoredJobs(MAIN, aside_of(lanes), GateRow())
+    restored = RestoredJobs(MAIN, aside_of(lanes), GateRow().aside)
     lane, brokers = hash_of(b"a"), SimBrokers(4_096)
     restored.begin(CARRIED_0, CarriedJobs(9, array("q", [20, 30]), array("q", [lane] * 2), array("q", [7, 8])))
     for enqueued_at in (30, 20, 10):
@@ -120,7 +120,7 @@ def test_a_copy_that_comes_late_has_its_place_among_those_that_wait() -> None:
 
 def test_those_of_a_partition_that_goes_away_are_forgotten() -> None:
     """The next owner reads them again."""
-    restored = RestoredJobs(MAIN, aside_of(KeyLanes(lambda _records: None)), GateRow())
+    restored = RestoredJobs(MAIN, aside_of(KeyLanes(lambda _records: None)), GateRow().aside)
     restored.begin(CARRIED_0, CarriedJobs(1, array("q", [10]), array("q", [1]), array("q", [0])))
     restored.drop([CARRIED_0])
     assert not restored

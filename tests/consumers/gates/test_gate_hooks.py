@@ -79,7 +79,7 @@ class OneAtATime(Gate):
     def ended(self, record: Record, outcome: Outcome) -> None:
         """Let the next one run."""
         self._note(f"{type(outcome).__name__} {record.offset}", -1)
-        self.row.release(FULL)
+        self.row.room.release(FULL)
 
     def _note(self, call: str, change: int) -> None:
         self.calls.append(call)
@@ -143,7 +143,7 @@ def test_a_record_that_may_neither_begin_nor_wait_ends() -> None:
     cancelled = plain_record(3)
     scene.cancelled.add(cancelled)
     assert scene.row.begin(cancelled) is Beginning.ENDS
-    assert scene.row.count == 0
+    assert scene.row.view.count == 0
 
 
 def test_a_row_without_hooks_keeps_nothing_of_a_run() -> None:

@@ -9,6 +9,7 @@ import pytest
 from stoker.consumers.backlog.lane_backlog import hash_of
 from stoker.consumers.gates.gate import START, Closed, Gate, Start, Wait, Why
 from stoker.consumers.gates.gate_row import GateRow
+from stoker.consumers.gates.leaving_records import NO_BOUND, MemoryBound
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
 from support.scenes.deliveries import plain_record
@@ -41,12 +42,16 @@ class Scene:
     now_s: float = 100.0
     started: list[int] = field(default_factory=list)
     cancelled: set[int] = field(default_factory=set)
+    bound: MemoryBound = NO_BOUND
 
     def __post_init__(self) -> None:
         """Begin."""
         self.assignment = Assignment(1, "t", 0)
         self.row = GateRow(
-            [self.gate], clock=lambda: self.now_s, is_cancelled=lambda record: record.offset in self.cancelled
+            [self.gate],
+            clock=lambda: self.now_s,
+            is_cancelled=lambda record: record.offset in self.cancelled,
+            bound=self.bound,
         )
         self.row.start(self.make_ready)
 
@@ -62,7 +67,7 @@ class Scene:
 
     def whys(self) -> dict[Record, Why]:
         """Why each record waits."""
-        return {record: wait.why for record, wait in self.row.waiting().items()}
+        return {record: wait.why for record, wait in self.row.view.waiting().items()}
 
 
 def test_a_row_without_gates_is_false_and_asks_nothing() -> None:
@@ -76,12 +81,12 @@ def test_a_record_waits_with_its_reason_until_the_gate_opens() -> None:
     scene = Scene()
     _, first, _, second = scene.take(2, 3, 4, 5)
     assert scene.started == [2, 4]
-    assert (scene.row.count, scene.whys()) == (2, {first: ODD, second: ODD})
-    scene.row.release(ODD)
-    assert (scene.started, scene.row.count) == ([2, 4], 2), "it is still closed"
+    assert (scene.row.view.count, scene.whys()) == (2, {first: ODD, second: ODD})
+    scene.row.room.release(ODD)
+    assert (scene.started, scene.row.view.count) == ([2, 4], 2), "it is still closed"
     scene.gate.is_closed = False
-    scene.row.release(ODD)
-    assert (scene.started, scene.row.count, scene.row.whys()) == ([2, 4, 3, 5], 0, [])
+    scene.row.room.release(ODD)
+    assert (scene.started, scene.row.view.count, scene.row.view.whys()) == ([2, 4, 3, 5], 0, [])
 
 
 def test_a_record_that_waits_for_a_time_is_asked_for_again_then_and_not_before() -> None:
@@ -94,7 +99,7 @@ def test_a_record_that_waits_for_a_time_is_asked_for_again_then_and_not_before()
     assert scene.started == []
     scene.now_s = 110.0
     scene.row.ask_again()
-    assert (scene.started, scene.row.count) == ([1], 0)
+    assert (scene.started, scene.row.view.count) == ([1], 0)
     assert scene.row.next_at_s is None
 
 
@@ -103,7 +108,7 @@ def test_what_was_released_before_its_time_is_not_released_twice() -> None:
     scene = Scene(OddGate(until_at_s=110.0))
     scene.take(1)
     scene.gate.is_closed = False
-    scene.row.release(ODD)
+    scene.row.room.release(ODD)
     scene.now_s = 120.0
     scene.row.ask_again()
     assert scene.started == [1]
@@ -117,7 +122,7 @@ def test_a_gate_that_opens_while_it_is_asked_keeps_no_record() -> None:
             answer = super().may_start(record, now_s)
             if self.asked == 1:
                 self.is_closed = False
-                scene.row.release(ODD)
+                scene.row.room.release(ODD)
             return answer
 
     scene = Scene(Opening())
@@ -132,20 +137,19 @@ def test_records_of_partitions_that_go_away_are_given_back_and_held_no_more() ->
     (record,) = scene.take(1)
     scene.make_ready([other])
     scene.assignment.leave()
-    assert scene.row.drop([scene.assignment]) == [record]
-    assert (scene.row.count, scene.whys()) == (1, {other: ODD})
+    assert scene.row.room.drop([scene.assignment]) == [record]
+    assert (scene.row.view.count, scene.whys()) == (1, {other: ODD})
     assert scene.row.admit([record]) == [record], "the next step ends it"
-    assert not scene.row.hold(record, Wait(until_at_s=None, why=ODD))
+    assert not scene.row.room.hold(record, Wait(until_at_s=None, why=ODD))
 
 
 def test_a_record_that_a_step_has_sent_back_waits_like_the_others() -> None:
-    """Also where no gate is declared; whoever listens hears of it."""
-    scene, heard = Scene(), list[Why]()
+    """Also where no gate is declared."""
+    scene = Scene()
     record = plain_record(2, None, scene.assignment)
-    scene.row.listen(heard.append)
-    assert scene.row.hold(record, Wait(until_at_s=None, why=ODD))
-    assert (heard, scene.row.count_of(Closed)) == ([ODD], 1)
-    scene.row.release(ODD)
+    assert scene.row.room.hold(record, Wait(until_at_s=None, why=ODD))
+    assert scene.row.view.count_of(Closed) == 1
+    scene.row.room.release(ODD)
     assert scene.started == [2]
 
 
@@ -154,8 +158,8 @@ def test_a_row_that_was_stopped_holds_nothing() -> None:
     scene = Scene(OddGate(until_at_s=110.0))
     scene.take(1)
     scene.row.stop()
-    assert (scene.row.count, scene.row.next_at_s) == (0, None)
-    scene.row.release(ODD)
+    assert (scene.row.view.count, scene.row.next_at_s) == (0, None)
+    scene.row.room.release(ODD)
     assert scene.started == []
 
 
@@ -181,55 +185,57 @@ def test_gates_start_and_stop_with_their_row() -> None:
     assert not gate.is_reading
 
 
+def bounded(records: int, *, until_at_s: float | None = None) -> Scene:
+    """A row that keeps so many records in memory."""
+    return Scene(OddGate(until_at_s=until_at_s), bound=MemoryBound(records))
+
+
 def aside(scene: Scene, *offsets: int) -> list[int]:
-    """Make records with lanes ready and put aside what is beyond a bound of two; gives what has left the memory."""
-    scene.row.bound(2, 1_000_000)
+    """Make records with lanes ready and put aside what is beyond the bound; gives what has left the memory."""
     scene.make_ready([plain_record(offset, f"k{offset}", scene.assignment) for offset in offsets])
-    return [record.offset for record in scene.row.set_aside(lambda _record: True)]
+    return [record.offset for record in scene.row.aside.set_aside(lambda _record: True)]
 
 
 def taken_back(scene: Scene, limit: int = 10) -> list[int]:
     """The offsets of the lanes that are opened, by their keys."""
     offsets = {hash_of(b"k%d" % offset): offset for offset in range(20)}
-    return [offsets[lane_hash] for lane_hash in scene.row.take_opened(limit)]
+    return [offsets[lane_hash] for lane_hash in scene.row.aside.take_opened(limit)]
 
 
 def test_beyond_the_bound_records_leave_the_memory_and_their_lanes_are_known() -> None:
     """The first ones stay; the others come back when the reason is released, in portions."""
-    scene = Scene()
+    scene = bounded(2)
     assert aside(scene, 1, 3, 5, 7, 9) == [5, 7, 9]
-    assert (scene.row.count, scene.row.lanes_aside, scene.row.counts()) == (2, 3, {ODD: 5})
-    assert not scene.row.has_opened
+    assert (scene.row.view.count, len(scene.row.aside), scene.row.view.counts()) == (2, 3, {ODD: 5})
+    assert not scene.row.aside.has_opened
     scene.gate.is_closed = False
-    scene.row.release(ODD)
+    scene.row.room.release(ODD)
     assert scene.started == [1, 3]
-    assert (taken_back(scene, 2), taken_back(scene), scene.row.has_opened) == ([5, 7], [9], False)
-    assert scene.row.lanes_aside == 0
+    assert (taken_back(scene, 2), taken_back(scene), scene.row.aside.has_opened) == ([5, 7], [9], False)
+    assert len(scene.row.aside) == 0
 
 
 def test_what_was_released_before_it_left_the_memory_does_not_leave_it() -> None:
     """It is ready, and would run twice."""
-    scene = Scene()
-    scene.row.bound(0, 1_000_000)
+    scene = bounded(0)
     scene.make_ready([plain_record(1, "k1", scene.assignment)])
     scene.gate.is_closed = False
-    scene.row.release(ODD)
-    assert (scene.started, scene.row.set_aside(lambda _record: True)) == ([1], [])
+    scene.row.room.release(ODD)
+    assert (scene.started, scene.row.aside.set_aside(lambda _record: True)) == ([1], [])
 
 
 def test_what_may_not_leave_yet_is_looked_at_again() -> None:
     """As while records of its lane are being read."""
-    scene = Scene()
-    scene.row.bound(0, 1_000_000)
+    scene = bounded(0)
     scene.make_ready([plain_record(1, "k1", scene.assignment)])
-    assert scene.row.set_aside(lambda _record: False) == []
-    assert scene.row.count == 1
-    assert [record.offset for record in scene.row.set_aside(lambda _record: True)] == [1]
+    assert scene.row.aside.set_aside(lambda _record: False) == []
+    assert scene.row.view.count == 1
+    assert [record.offset for record in scene.row.aside.set_aside(lambda _record: True)] == [1]
 
 
 def test_lanes_aside_come_back_at_their_time() -> None:
     """Up to a second later than those in memory."""
-    scene = Scene(OddGate(until_at_s=110.4))
+    scene = bounded(2, until_at_s=110.4)
     aside(scene, 1, 3, 5)
     assert scene.row.next_at_s == 110.4
     scene.now_s = 110.5
@@ -242,7 +248,7 @@ def test_lanes_aside_come_back_at_their_time() -> None:
 
 def test_nothing_is_asked_again_for_lanes_aside_that_came_back() -> None:
     """The poll thread would turn without rest."""
-    scene = Scene(OddGate(until_at_s=110.0))
+    scene = bounded(2, until_at_s=110.0)
     aside(scene, 1, 3, 5)
     scene.now_s = 110.0
     scene.row.ask_again()
@@ -251,32 +257,31 @@ def test_nothing_is_asked_again_for_lanes_aside_that_came_back() -> None:
 
 def test_lanes_aside_that_are_not_ours_any_more_are_forgotten() -> None:
     """Those that are opened and not taken back as well."""
-    scene = Scene()
+    scene = bounded(2)
     aside(scene, 1, 3, 5, 7)
-    scene.row.release(ODD)
+    scene.row.room.release(ODD)
     aside(scene, 9, 11)
-    scene.row.forget_lanes(lambda lane_hash: lane_hash in (hash_of(b"k5"), hash_of(b"k9")))
+    scene.row.aside.forget(lambda lane_hash: lane_hash in (hash_of(b"k5"), hash_of(b"k9")))
     assert taken_back(scene) == [7]
     scene.row.stop()
-    assert scene.row.lanes_aside == 0
+    assert len(scene.row.aside) == 0
 
 
 def test_the_bound_in_bytes_counts_as_well() -> None:
     """Few records may be large."""
-    scene = Scene()
+    scene = Scene(bound=MemoryBound(100, plain_record(1, "k1").size_bytes))
     records = [plain_record(offset, f"k{offset}", scene.assignment) for offset in (1, 3)]
-    scene.row.bound(100, records[0].size_bytes)
     scene.make_ready(records)
-    assert scene.row.set_aside(lambda _record: True) == [records[1]]
+    assert scene.row.aside.set_aside(lambda _record: True) == [records[1]]
 
 
 def test_a_lane_aside_tells_why_it_waits() -> None:
     """For those who ask why its partition does not go on."""
-    scene = Scene()
+    scene = bounded(2)
     aside(scene, 1, 3, 5)
-    wait = scene.row.why_of(hash_of(b"k5"))
+    wait = scene.row.view.why_of(hash_of(b"k5"))
     assert wait is not None
-    assert (wait.why, wait.until_at_s, scene.row.why_of(hash_of(b"k1"))) == (ODD, None, None)
+    assert (wait.why, wait.until_at_s, scene.row.view.why_of(hash_of(b"k1"))) == (ODD, None, None)
 
 
 def test_what_is_due_to_leave_leaves_whatever_the_bound() -> None:
@@ -285,11 +290,11 @@ def test_what_is_due_to_leave_leaves_whatever_the_bound() -> None:
     old, young, sent_back = (plain_record(offset, f"k{offset}", scene.assignment) for offset in (1, 3, 5))
     without_lane = plain_record(7, None, scene.assignment)
     scene.make_ready([old, young, without_lane])
-    scene.row.hold(sent_back, Wait(until_at_s=None, why=Closed("schema", "the store answers")))
-    scene.row.note_leaving(lambda record: record is not young)
-    assert scene.row.set_aside(lambda _record: True) == [old]
-    assert scene.row.set_aside(lambda _record: True) == []
-    assert (scene.row.count, scene.row.lanes_aside, scene.started) == (3, 1, [])
+    scene.row.room.hold(sent_back, Wait(until_at_s=None, why=Closed("schema", "the store answers")))
+    scene.row.aside.note_leaving(lambda record: record is not young)
+    assert scene.row.aside.set_aside(lambda _record: True) == [old]
+    assert scene.row.aside.set_aside(lambda _record: True) == []
+    assert (scene.row.view.count, len(scene.row.aside), scene.started) == (3, 1, [])
 
 
 def test_a_cancelled_job_waits_at_no_gate() -> None:
@@ -297,25 +302,24 @@ def test_a_cancelled_job_waits_at_no_gate() -> None:
     scene = Scene()
     scene.cancelled = {1}
     scene.take(1, 3, 5)
-    assert (scene.started, scene.row.count) == ([1], 2)
+    assert (scene.started, scene.row.view.count) == ([1], 2)
     scene.cancelled = {1, 5}
-    scene.row.release_cancelled(aside_too=False)
-    assert (scene.started, scene.row.count) == ([1, 5], 1)
+    scene.row.room.release_cancelled(aside_too=False)
+    assert (scene.started, scene.row.view.count) == ([1, 5], 1)
     scene.gate.is_closed = False
-    scene.row.release(ODD)
-    assert (scene.started, scene.row.count) == ([1, 5, 3], 0)
+    scene.row.room.release(ODD)
+    assert (scene.started, scene.row.view.count) == ([1, 5, 3], 0)
 
 
 def test_what_waits_aside_is_looked_at_again_for_a_filter_alone() -> None:
     """It is read again for that, so not for each job's cancel."""
-    scene = Scene()
-    scene.row.bound(0, 0)
+    scene = bounded(0)
     scene.make_ready([plain_record(1, "k", scene.assignment)])
-    assert scene.row.set_aside(lambda _record: True)
-    scene.row.release_cancelled(aside_too=False)
-    assert not scene.row.has_opened
-    scene.row.release_cancelled(aside_too=True)
-    assert scene.row.take_opened(10) == [hash_of(b"k")]
+    assert scene.row.aside.set_aside(lambda _record: True)
+    scene.row.room.release_cancelled(aside_too=False)
+    assert not scene.row.aside.has_opened
+    scene.row.room.release_cancelled(aside_too=True)
+    assert scene.row.aside.take_opened(10) == [hash_of(b"k")]
 
 
 def test_a_job_that_is_cancelled_as_it_begins_to_wait_is_not_kept() -> None:
@@ -325,19 +329,19 @@ def test_a_job_that_is_cancelled_as_it_begins_to_wait_is_not_kept() -> None:
     def is_cancelled(_record: Record) -> bool:
         answer = answers.pop(0)
         if not answer:
-            row.release_cancelled(aside_too=False)  # it was cancelled since it was asked for
+            row.room.release_cancelled(aside_too=False)  # it was cancelled since it was asked for
         return answer
 
     row = GateRow([OddGate()], is_cancelled=is_cancelled)
     assert row.admits(plain_record(1, None, Assignment(1, "t", 0)))
-    assert row.count == 0
+    assert row.view.count == 0
 
 
 def exchanged(scene: Scene, record: Record, copy: Record) -> Record | None:
     """What has left when a copy comes of a record that is due to leave."""
-    scene.row.note_leaving(lambda one: one is record)
-    assert scene.row.keeps((record.assignment, record.offset))
-    return scene.row.exchange((record.assignment, record.offset), copy, lambda _record: None)
+    scene.row.aside.note_leaving(lambda one: one is record)
+    assert scene.row.aside.keeps((record.assignment, record.offset))
+    return scene.row.aside.exchange((record.assignment, record.offset), copy, lambda _record: None)
 
 
 @pytest.mark.parametrize("lane", [None, "k1"])
@@ -349,26 +353,26 @@ def test_a_copy_waits_in_the_place_of_a_record_that_stays_in_memory(lane: str | 
     if lane is None:
         scene.make_ready([record])
     else:
-        assert scene.row.hold(record, Wait(until_at_s=None, why=ODD))
+        assert scene.row.room.hold(record, Wait(until_at_s=None, why=ODD))
     assert exchanged(scene, record, copy) is record
-    assert (scene.whys(), scene.row.count) == ({copy: ODD}, 1)
-    scene.row.note_leaving(lambda _record: True)
-    assert scene.row.keeps((carried, 3)), "it may be copied again"
+    assert (scene.whys(), scene.row.view.count) == ({copy: ODD}, 1)
+    scene.row.aside.note_leaving(lambda _record: True)
+    assert scene.row.aside.keeps((carried, 3)), "it may be copied again"
     scene.gate.is_closed = False
-    scene.row.release(ODD)
-    assert (scene.started, scene.row.count) == ([3], 0)
+    scene.row.room.release(ODD)
+    assert (scene.started, scene.row.view.count) == ([3], 0)
 
 
 def test_a_copy_of_a_record_that_has_gone_on_does_not_wait() -> None:
     """The record runs, and its job would run twice."""
     scene = Scene()
     (record,) = scene.take(1)
-    scene.row.note_leaving(lambda _record: True)
+    scene.row.aside.note_leaving(lambda _record: True)
     scene.gate.is_closed = False
-    scene.row.release(ODD)
+    scene.row.room.release(ODD)
     copy = plain_record(3, None, Assignment(2, "t.carried", 0))
-    assert scene.row.exchange((record.assignment, 1), copy, lambda _record: None) is None
-    assert (scene.started, scene.row.count) == ([1], 0)
+    assert scene.row.aside.exchange((record.assignment, 1), copy, lambda _record: None) is None
+    assert (scene.started, scene.row.view.count) == ([1], 0)
 
 
 def test_a_copy_whose_partition_is_given_away_takes_no_place() -> None:

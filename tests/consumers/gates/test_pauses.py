@@ -75,10 +75,10 @@ def test_what_is_paused_waits_and_nothing_else_does(pause: Pause, starts: list[i
     scene.pauses.begin(pause)
     scene.make_ready(scene.records)
     assert scene.started == starts
-    assert scene.row.counts() == ({pause: 4 - len(starts)} if len(starts) < 4 else {})
+    assert scene.row.view.counts() == ({pause: 4 - len(starts)} if len(starts) < 4 else {})
     scene.pauses.end(pause)
     assert sorted(scene.started) == [1, 2, 3, 4]
-    assert scene.row.count == 0
+    assert scene.row.view.count == 0
 
 
 def test_what_two_pauses_hold_waits_for_both() -> None:

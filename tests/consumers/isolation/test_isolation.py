@@ -275,9 +275,9 @@ def test_a_job_that_waits_after_a_crash_is_taken_back_with_its_partition() -> No
     with isolated(pipeline, queue) as here:
         here.offer(die, 1)
         wait_until(lambda: here.assignment.crash_history.crashes == {0: 1}, 60, "the first crash")
-        wait_until(lambda: here.gates.count, what="the record")
-        (wait,) = here.gates.waiting().values()
-        taken = here.gates.drop([here.assignment])
+        wait_until(lambda: here.gates.view.count, what="the record")
+        (wait,) = here.gates.view.waiting().values()
+        taken = here.gates.room.drop([here.assignment])
         here.assignment.leave()
         here.runners.drop([here.assignment])
         assert here.runners._deaths == {}, "nobody will ask for the evidence"
@@ -295,7 +295,7 @@ def test_a_job_that_is_paused_while_it_waits_for_a_child_does_not_begin(tmp_path
         here.gates.add([pauses])
         job_id = here.offer(add, str(file), 1, 2)  # no child runs yet, and one takes its time to start
         pauses.begin(Pause("q"))
-        wait_until(lambda: here.gates.count, what="the record")
+        wait_until(lambda: here.gates.view.count, what="the record")
         assert isolated_jobs.notes(file) == []
         assert here.outcomes == {}
         pauses.end(Pause("q"))

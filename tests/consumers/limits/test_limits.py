@@ -16,7 +16,7 @@ def test_a_rate_lets_so_many_begin_and_then_the_next_when_there_is_room() -> Non
     scene.come(*range(10))
     scene.come(20, 21, tenant="zeta")
     assert scene.begun == [0, 1, 2, 20, 21]
-    (why,) = scene.row.whys()
+    (why,) = scene.row.view.whys()
     assert why.word == "limited"
     assert why.detail["opens"] == "room in limit q.rate.tenant for 'acme' (3/1s by tenant)"
     scene.pass_s(WINDOW_S)
@@ -24,7 +24,7 @@ def test_a_rate_lets_so_many_begin_and_then_the_next_when_there_is_room() -> Non
     scene.pass_s(2 * WINDOW_S)
     assert scene.begun[5:] == [3, 4, 5, 6, 7, 8, 9]
     scene.pass_s(WINDOW_S)
-    assert (scene.row.count, bool(scene.row), scene.row.next_at_s) == (0, False, None), "the gate rests again"
+    assert (scene.row.view.count, bool(scene.row), scene.row.next_at_s) == (0, False, None), "the gate rests again"
 
 
 def test_what_comes_later_does_not_pass_what_waits() -> None:
@@ -51,7 +51,7 @@ def test_a_slot_is_free_for_the_next_as_soon_as_a_run_ends() -> None:
     assert scene.begun == [0, 1, 9, 2, 3, 4]
     scene.end(3, 4, 9)
     scene.pass_s(PATIENCE_S)
-    assert (scene.row.count, bool(scene.row)) == (0, False)
+    assert (scene.row.view.count, bool(scene.row)) == (0, False)
 
 
 def test_all_limits_hold_at_once() -> None:
@@ -139,11 +139,10 @@ def test_lanes_that_wait_aside_come_back_as_there_is_room() -> None:
     """No more of them than may begin: each is read again."""
     scene = Scene([Rate(2, per=SECOND, by="tenant")])
     scene.come(*range(6))
-    scene.row.bound(0, 0)
-    scene.row.note_leaving(lambda _record: True)
-    assert [record.offset for record in scene.row.set_aside(lambda _record: True)] == [2, 3, 4, 5]
+    scene.row.aside.note_leaving(lambda _record: True)
+    assert [record.offset for record in scene.row.aside.set_aside(lambda _record: True)] == [2, 3, 4, 5]
     scene.pass_s(WINDOW_S)
-    assert len(scene.row.take_opened(10)) == 2
+    assert len(scene.row.aside.take_opened(10)) == 2
     scene.come(2, 3, 4)
     assert scene.begun == [0, 1, 2, 3], "so many pass as were to come back"
 
@@ -152,11 +151,10 @@ def lane_on_its_way(offset: int) -> Scene:
     """A lane that waits aside may go on, and does not come back: its partition is given away, say."""
     scene = Scene([Rate(2, per=SECOND, by="tenant")])
     scene.come(0, 1, offset)
-    scene.row.bound(0, 0)
-    scene.row.note_leaving(lambda _record: True)
-    assert [record.offset for record in scene.row.set_aside(lambda _record: True)] == [offset]
+    scene.row.aside.note_leaving(lambda _record: True)
+    assert [record.offset for record in scene.row.aside.set_aside(lambda _record: True)] == [offset]
     scene.pass_s(WINDOW_S)
-    assert len(scene.row.take_opened(10)) == 1
+    assert len(scene.row.aside.take_opened(10)) == 1
     return scene
 
 
@@ -189,11 +187,10 @@ def test_a_place_is_free_again_though_the_record_that_began_in_its_stead_was_rel
     scene.pass_s(PATIENCE_S)
     scene.come(3, 4, 5)
     scene.run_ready()
-    scene.row.bound(0, 0)
-    scene.row.note_leaving(lambda _record: True)
-    scene.row.set_aside(lambda _record: True)
+    scene.row.aside.note_leaving(lambda _record: True)
+    scene.row.aside.set_aside(lambda _record: True)
     scene.pass_s(WINDOW_S)
-    assert len(scene.row.take_opened(10)) == 1
+    assert len(scene.row.aside.take_opened(10)) == 1
     assert scene.row.begin(late) is Beginning.BEGINS
     scene.turns = 0
     scene.pass_s(3 * PATIENCE_S)
@@ -229,7 +226,7 @@ def test_a_job_that_was_refused_closes_the_scopes_of_its_type_for_so_long() -> N
     scene.come(1, 2)
     scene.come(3, tenant="zeta")
     assert scene.begun == [0, 3]
-    (why,) = scene.row.whys()
+    (why,) = scene.row.view.whys()
     assert why.detail["opens"] == "room in limit work.rate.tenant for 'acme' (5/1s by tenant)"
     scene.pass_s(2.9)
     assert scene.begun == [0, 3]
@@ -244,7 +241,7 @@ def test_a_type_without_limits_is_closed_itself() -> None:
     scene.row.close(scene.records[0], scene.now_s + EPOCH_S + 3.0)
     scene.come(1, 2)
     assert scene.begun == [0]
-    assert {why.word for why in scene.row.whys()} == {"limited"}
+    assert {why.word for why in scene.row.view.whys()} == {"limited"}
     scene.pass_s(2.9)
     assert scene.begun == [0]
     scene.pass_s(0.2)

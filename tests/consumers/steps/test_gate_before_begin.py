@@ -82,9 +82,9 @@ def test_a_job_whose_gate_closes_before_its_begin_waits_there(run: Callable[[Dec
     job = gates.admitted(delivery)
     gates.pauses.begin(PAUSE)
     assert run(job) == Decided(None)
-    assert (called, gates.row.counts(), gates.ready) == ([], {PAUSE: 1}, [])
+    assert (called, gates.row.view.counts(), gates.ready) == ([], {PAUSE: 1}, [])
     gates.pauses.end(PAUSE)
-    assert (gates.ready, gates.row.counts()) == ([job.record], {})
+    assert (gates.ready, gates.row.view.counts()) == ([job.record], {})
     assert run(job) == RETURNED_NOTHING
     assert called == [1]
 
@@ -104,7 +104,7 @@ def test_an_isolated_job_whose_gate_closes_before_its_begin_waits_there(tmp_path
         assert isinstance(job, DecodedJob)
         pauses.begin(PAUSE)
         assert here.runners.run(job, ChildSlot("test")) == Decided(None)
-        assert here.gates.counts() == {PAUSE: 1}
+        assert here.gates.view.counts() == {PAUSE: 1}
         pauses.end(PAUSE)
         wait_until(lambda: "job-1" in here.outcomes, what="the job")
     assert [noted.split()[0] for noted in isolated_jobs.notes(file)] == ["before", "it"]
@@ -126,7 +126,7 @@ def test_no_interrupt_comes_while_a_job_goes_back_to_its_gate() -> None:
     gates.pauses.begin(PAUSE)
     assert run_sync(job, slot) == Decided(None)
     interrupting.join(60)
-    assert (job.run.interrupt_reason, gates.row.counts()) == (None, {PAUSE: 1})
+    assert (job.run.interrupt_reason, gates.row.view.counts()) == (None, {PAUSE: 1})
 
 
 def test_a_run_that_is_interrupted_already_does_not_go_back_to_its_gate() -> None:
@@ -146,4 +146,4 @@ def test_a_run_that_is_interrupted_already_does_not_go_back_to_its_gate() -> Non
     result = run_sync(job, InterruptedSlot())
     assert isinstance(result, Raised)
     assert isinstance(result.error, JobInterrupted)
-    assert gates.row.counts() == {}
+    assert gates.row.view.counts() == {}

@@ -93,7 +93,7 @@ def test_each_order_before_a_begin_has_one_answer(
     for give in orders:
         give(scene)
     assert shown(hold_back(scene.job, scene.slot)) == answer
-    assert scene.row.count == waiting
+    assert scene.row.view.count == waiting
 
 
 def test_a_job_that_is_cancelled_while_a_gate_looks_at_it_is_cancelled() -> None:
@@ -108,4 +108,4 @@ def test_a_job_that_is_cancelled_while_a_gate_looks_at_it_is_cancelled() -> None
     scene.pause()
     scene.row.begin = cancel_before  # type: ignore[method-assign]
     assert shown(hold_back(scene.job, scene.slot)) is JobCancelled
-    assert (scene.row.count, scene.job.run.cancellation) == (0, BY_ANA)
+    assert (scene.row.view.count, scene.job.run.cancellation) == (0, BY_ANA)

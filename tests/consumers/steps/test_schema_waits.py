@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -12,11 +14,13 @@ from stoker.consumers.gates.gate import Wait
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
+from stoker.consumers.settling.excuse import Excuse
+from stoker.consumers.steps.pipe import Pipe
 from stoker.consumers.steps.schema_waits import MAX_SCHEMAS, AwaitedSchema, SchemaAwaited, SchemaWaits
-from stoker.schemas import StoredSchema, StoreError
+from stoker.schemas import Decoder, StoredSchema, StoreError
 from stoker.schemas.codec.schema import RecordSchema
 from stoker.schemas.errors import RegistryUnreachable
-from support.scenes.deliveries import EmptyStore, plain_record
+from support.scenes.deliveries import EmptyStore, declare, plain_record
 from support.waiting import wait_until
 
 SCHEMA: RecordSchema = {"type": "record", "name": "job", "fields": []}
@@ -67,7 +71,9 @@ class Scene:
     def hold(self, *frames: bytes | int) -> list[Record]:
         """Hold a record of each schema."""
         records = [plain_record(number, None, self.assignment) for number, _ in enumerate(frames)]
-        assert all(self.gates.hold(record, awaits(frame)) for record, frame in zip(records, frames, strict=True))
+        for record, frame in zip(records, frames, strict=True):
+            assert self.gates.room.hold(record, awaits(frame))
+            self.waits.note_held(awaits(frame))
         return records
 
     def is_unknown(self, frame_id: bytes | int) -> bool:
@@ -106,12 +112,36 @@ def test_known_and_unknown_schemas_are_released_with_one_question(scene: Scene) 
     assert not scene.is_unknown(3)
 
 
+def test_a_record_that_decoding_sends_back_is_asked_for(scene: Scene) -> None:
+    """The pipe puts it at the gates first: what is asked for is the schemas of those that wait there."""
+    delivery = declare(work)
+    context = replace(
+        delivery.step_context,
+        decoder=Decoder(scene.store, learn=scene.waits.learn),
+        gates=scene.gates,
+        note_held=scene.waits.note_held,
+    )
+    pipe = Pipe(context, settle=fail, settle_done=fail, gates=scene.gates, fail=fail, excuse=Excuse(delivery.queue))
+    record = delivery.record(value=b"\xc3\x01" + b"unknown!", assignment=scene.assignment)
+    pipe.carry(record, None, fail)
+    wait_until(lambda: scene.deferred == [record])
+
+
+def work(number: int) -> None:
+    """Never called."""
+
+
+def fail(*met: object) -> Any:
+    """Neither an outcome nor a run is due."""
+    raise AssertionError(met)
+
+
 def test_an_outage_releases_nothing_and_makes_nothing_unknown(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     """It is reported once; the first answer after it lets all go, which is here that nobody knows them."""
     scene.store.failure = RegistryUnreachable("http://r", "no leader")
     scene.hold(1, 2)
     wait_until(lambda: scene.store.asked >= 3)
-    assert (scene.released, scene.gates.count, scene.is_unknown(1)) == ([], 2, False)
+    assert (scene.released, scene.gates.view.count, scene.is_unknown(1)) == ([], 2, False)
     assert "no leader" in str(scene.waits.trouble)
     scene.store.failure = None
     wait_until(lambda: len(scene.deferred) == 2, 60)
@@ -125,7 +155,7 @@ def test_what_the_store_has_learned_is_released_also_if_it_fails_at_others(scene
     (_, known) = scene.hold(1, 2)
     scene.store.learned = {2}
     wait_until(lambda: scene.released == [known])
-    assert scene.gates.count == 1
+    assert scene.gates.view.count == 1
 
 
 def test_records_of_partitions_that_go_away_are_given_back(scene: Scene) -> None:
@@ -133,9 +163,9 @@ def test_records_of_partitions_that_go_away_are_given_back(scene: Scene) -> None
     scene.store.failure = RegistryUnreachable("http://r", "no leader")
     records = scene.hold(1, 2)
     scene.assignment.leave()
-    assert sorted(r.offset for r in scene.gates.drop([scene.assignment])) == [r.offset for r in records]
-    assert not scene.gates.hold(records[0], awaits(1))
-    assert scene.gates.count == 0
+    assert sorted(r.offset for r in scene.gates.room.drop([scene.assignment])) == [r.offset for r in records]
+    assert not scene.gates.room.hold(records[0], awaits(1))
+    assert scene.gates.view.count == 0
 
 
 def test_a_flood_of_schemas_that_nobody_knows_is_deferred_unasked(scene: Scene) -> None:

@@ -1,0 +1,136 @@
+"""`WaitingRoom`: holds the records that a gate or a step has sent to wait, until their reason or their time is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+from ..records.assignment import Assignment
+from ..records.record import Record
+from .gate import Wait, Why
+from .waiting import Waiting
+
+Receive = Callable[[list[Record]], None]
+
+
+class WaitingRoom:
+    """The records of one queue that wait in memory. Safe to call from all threads.
+
+    What is released asks the gates again. With the records of a reason, the lanes that wait for it aside are opened.
+
+    Attributes:
+        openings: how often something was released so far: see `keep`.
+    """
+
+    def __init__(self, waiting: Waiting, is_cancelled: Callable[[Record], bool]) -> None:
+        self._lock, self._records, self._lanes = waiting.lock, waiting.records, waiting.lanes
+        self._waiting = waiting
+        self._is_cancelled = is_cancelled
+        self._receive: Receive = lambda _records: None
+        self.openings = 0
+
+    def start(self, receive: Receive) -> None:
+        """Begin to release; `receive` makes records ready."""
+        self._receive = receive
+
+    def stop(self) -> None:
+        """Hold nothing from now on; what waits is delivered again."""
+        with self._lock:
+            self._waiting.stop()
+
+    # ---- records that come
+
+    def keep(self, record: Record, wait: Wait, openings: int) -> bool | None:
+        """Keep a record that a gate holds back; False where its partition is given away.
+
+        Args:
+            openings: those before the gate was asked. None is returned where there were more since then: what the
+                record waits for may have opened, and the gates are to be asked again.
+        """
+        with self._lock:
+            if openings != self.openings:
+                return None
+            is_kept = self._waiting.add(record, wait)
+            if is_kept:
+                self._waiting.leaving.note_added(record, wait)
+        return is_kept
+
+    def hold(self, record: Record, wait: Wait) -> bool:
+        """Keep a record that a step has sent back; False where its partition is given away."""
+        with self._lock:
+            is_held = self._waiting.add(record, wait)
+            if is_held:
+                self._records.sent_back.add(record)
+        return is_held
+
+    # ---- the end of a wait
+
+    def release(self, why: Why) -> None:
+        """Make ready what waits for this reason."""
+        with self._lock:  # at once: a record that is put aside in between would stay there
+            self.openings += 1
+            self._lanes.open(why)
+            released = self._records.take([why])
+        self.make_ready(released)
+
+    def release_first(self, why: Why) -> None:
+        """Make ready the first record that waits for this reason; where none is in memory, what waits aside."""
+        with self._lock:
+            self.openings += 1
+            first = self._records.take_first(why)
+            if first is None:
+                self._lanes.open(why)
+        self.make_ready([] if first is None else [first])
+
+    def release_cancelled(self, *, aside_too: bool) -> None:
+        """Make ready what waits and is cancelled by now.
+
+        Args:
+            aside_too: whether all that waits aside is to be read again for that, and ask the gates once more.
+        """
+        with self._lock:
+            self.openings += 1
+            for why in self._lanes.counts() if aside_too else ():
+                self._lanes.open(why)
+            released = self._records.take_all(self._is_cancelled)
+        self.make_ready(released)
+
+    @property
+    def next_at_s(self) -> float | None:
+        """The epoch time at which `release_due` has something to do; None while nothing waits for a time."""
+        return min(filter(None, (self._records.next_at_s, self._lanes.next_at_s)), default=None)
+
+    def release_due(self, now_s: float) -> None:
+        """Make ready what has waited for its time, which has come at the epoch time `now_s`."""
+        if self._lanes.next_at_s is not None:
+            with self._lock:
+                self._lanes.open_due(now_s)
+        if self._records.has_due(now_s):
+            with self._lock:
+                due = self._records.take_due(now_s)
+            self.make_ready(due)
+
+    # ---- in two steps: take records out, then make them ready
+
+    def take(self, whys: Iterable[Why]) -> list[Record]:
+        """Take out what waits for these reasons in memory."""
+        with self._lock:
+            return self._records.take(whys)
+
+    def take_while(self, why: Why, fits: Callable[[Record], bool]) -> list[Record]:
+        """Take out the first ones that wait for this reason in memory, up to one that does not fit.
+
+        A record that begins to wait meanwhile asks the gates again, as after `release`.
+        """
+        with self._lock:
+            self.openings += 1
+            return self._records.take_while(why, fits)
+
+    def make_ready(self, records: list[Record]) -> None:
+        """Make records ready that were taken out."""
+        if records:
+            self._receive(records)
+
+    def drop(self, assignments: Collection[Assignment]) -> list[Record]:
+        """Take out the records of partitions that are being given away."""
+        with self._lock:
+            return self._records.drop(assignments)
