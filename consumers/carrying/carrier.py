@@ -25,11 +25,12 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ...producers.delivery import why_unconfirmed
 from ...topology import Queue
-from ...topology.cluster.kafka_errors import as_error, is_fatal
+from ...topology.cluster.kafka_errors import as_error
 from ...topology.wire import headers as wire
 from .. import log_keys
 from ..backlog.rereader import Rereader
 from ..gates.gate_row import GateRow
+from ..kafka.lazy_producer import LazyProducer
 from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
 from ..partitions.carried import copied_from
@@ -90,10 +91,9 @@ class Carrier:
         self._rereader = rereader
         self._aside = CopiesAside(lanes.backlog, lanes.lines)
         self._ages = clients.ages
-        self._make_producer = clients.make_producer
         self._clock = clock
         self._retention_s = queue.retention.total_seconds()
-        self._producer: Producer | None = None
+        self._producer = LazyProducer(clients.make_producer)
         self._next_look_at_s = 0.0
         self._is_asking = False
         self._old: dict[Assignment, int] = {}
@@ -115,8 +115,8 @@ class Carrier:
 
     def turn(self) -> list[Record]:
         """Go on for a moment; gives the records that have left the memory by that."""
-        if self._unanswered and self._producer is not None:
-            self._producer.poll(0)
+        if self._unanswered:
+            self._producer.poll()
         if self._old:
             self._read_on()
         elif self._is_asking:
@@ -213,14 +213,9 @@ class Carrier:
             self._written.add(place)
             self._unanswered.add(place)
             try:
-                produce(self._client(), copy_of(record, self._queue), partial(self._note_answer, place))
+                produce(self._producer.client(), copy_of(record, self._queue), partial(self._note_answer, place))
             except (BufferError, KafkaException) as failure:
                 self._note_refused(place, as_error(failure))
-
-    def _client(self) -> Producer:
-        if self._producer is None:
-            self._producer = self._make_producer()
-        return self._producer
 
     def _note_answer(self, place: Place, error: KafkaError | None, message: Message) -> None:
         self._unanswered.discard(place)
@@ -232,8 +227,8 @@ class Carrier:
         self._written.discard(place)
         self._unanswered.discard(place)
         _note(self._doubtful, place)
-        if is_fatal(error):
-            self._begin_with_new_client()
+        if self._producer.drop_if_fatal(error):
+            self._doubt_written()
         now_s = self._clock()
         if now_s >= self._log_at_s:
             self._log_at_s = now_s + LOG_AGAIN_S
@@ -243,9 +238,8 @@ class Carrier:
                 self._queue.carried_topic, error.str(), self._queue.retention, extra={log_keys.QUEUE: self._queue.name},
             )  # fmt: skip
 
-    def _begin_with_new_client(self) -> None:
-        """Give a client up that has failed for good, and with it the answers to all that it was still to write."""
-        self._producer = None
+    def _doubt_written(self) -> None:
+        """Give up the answers to what a client was still to write that has failed for good."""
         for place in self._written:
             _note(self._doubtful, place)
         self._written.clear()

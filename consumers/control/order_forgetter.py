@@ -11,13 +11,14 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from ...producers.client import Outage, connect, disconnect, producer_config
+from ...producers.client import Outage, connect, producer_config
 from ...producers.control.log_reader import PARTITION
 from ...schemas.control_records import encode_order
 from ...topology import ClusterSettings
-from ...topology.cluster.kafka_errors import as_error, is_fatal
+from ...topology.cluster.kafka_errors import as_error
 from ...topology.wire import headers as wire
 from ...topology.wire.orders import lifting_order
+from ..kafka.lazy_producer import LazyProducer
 
 _LOGGER = logging.getLogger("stoker.control")
 
@@ -35,7 +36,7 @@ class Forgetter:
 
     def __init__(self, cluster: ClusterSettings, topic: str, worker_id: str) -> None:
         self._cluster, self._topic, self._worker_id = cluster, topic, worker_id
-        self._producer: Producer | None = None
+        self._producer = LazyProducer(self._connect)
         self._pending: dict[bytes, str] = {}
         self._next_at_s = 0.0
         self._has_complained = False
@@ -52,18 +53,15 @@ class Forgetter:
         """Write what is to be removed, and take the brokers' answers."""
         if self._pending and time.monotonic() >= self._next_at_s:
             self._write(list(self._pending.items())[:MOST_A_TURN])
-        if self._producer is not None:
-            self._producer.poll(0)
+        self._producer.poll()
 
     def close(self, within_s: float) -> None:
         """Let what was written be confirmed, for so long at the most."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            disconnect(producer, within_s)
+        self._producer.close(within_s)
 
     def _write(self, some: list[tuple[bytes, str]]) -> None:
         try:
-            producer = self._connected()
+            producer = self._producer.client()
             for key, reason in some:
                 headers: list[tuple[str, str | bytes | None]] = [(wire.ORDER, self._lifting(key, reason))]
                 producer.produce(self._topic, None, key, PARTITION, headers=headers, on_delivery=self._note)
@@ -83,13 +81,11 @@ class Forgetter:
             )
         )
 
-    def _connected(self) -> Producer:
-        if self._producer is None:
-            client_id = f"{self._worker_id}-control"
-            config = producer_config(self._cluster, client_id=client_id, linger_ms=5, message_timeout_ms=EXPIRES_MS)
-            outage = Outage(self._cluster.bootstrap_servers, f"client {client_id}", "it repeats that", logging.DEBUG)
-            self._producer = connect(config, outage)
-        return self._producer
+    def _connect(self) -> Producer:
+        client_id = f"{self._worker_id}-control"
+        config = producer_config(self._cluster, client_id=client_id, linger_ms=5, message_timeout_ms=EXPIRES_MS)
+        outage = Outage(self._cluster.bootstrap_servers, f"client {client_id}", "it repeats that", logging.DEBUG)
+        return connect(config, outage)
 
     def _note(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
@@ -101,8 +97,7 @@ class Forgetter:
 
     def _note_trouble(self, error: KafkaError) -> None:
         self._next_at_s = time.monotonic() + AFTER_FAILURE_S
-        if is_fatal(error):
-            self._producer = None
+        self._producer.drop_if_fatal(error)
         if not self._has_complained:
             self._has_complained = True
             _LOGGER.warning(

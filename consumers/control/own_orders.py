@@ -11,13 +11,14 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from ...producers.client import Outage, connect, disconnect, producer_config
+from ...producers.client import Outage, connect, producer_config
 from ...producers.control.log_reader import PARTITION
 from ...schemas.control_records import ControlOrder, encode_order
 from ...topology import ClusterSettings, Pipeline
-from ...topology.cluster.kafka_errors import as_error, is_fatal
+from ...topology.cluster.kafka_errors import as_error
 from ...topology.wire import headers as wire
 from ...topology.wire.orders import LIFTS, order_key
+from ..kafka.lazy_producer import LazyProducer
 
 _LOGGER = logging.getLogger("stoker.control")
 
@@ -48,7 +49,7 @@ class OwnOrders:
 
     def __init__(self, cluster: ClusterSettings, pipeline: Pipeline, worker_id: str) -> None:
         self._cluster, self._pipeline, self._worker_id = cluster, pipeline, worker_id
-        self._producer: Producer | None = None
+        self._producer = LazyProducer(self._connect)
         self._has_complained = False
 
     def write(self, own: OwnOrder) -> None:
@@ -57,7 +58,7 @@ class OwnOrders:
         lifts = order.verb in LIFTS
         headers: list[tuple[str, str | bytes | None]] = [(wire.ORDER, value)] if lifts else []
         try:
-            self._connected().produce(
+            self._producer.client().produce(
                 self._pipeline.control_topic,
                 None if lifts else value,
                 order_key(order).encode(),
@@ -70,25 +71,19 @@ class OwnOrders:
 
     def turn(self) -> None:
         """Take the brokers' answers."""
-        if self._producer is not None:
-            self._producer.poll(0)
+        self._producer.poll()
 
     def close(self, within_s: float) -> None:
         """Let what was written be confirmed, for so long at the most."""
-        if self._producer is not None:
-            with suppress(KafkaException):
-                self._producer.flush(within_s / 2)  # the audit record follows the order
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            disconnect(producer, within_s / 2)
+        with suppress(KafkaException):
+            self._producer.flush(within_s / 2)  # the audit record follows the order
+        self._producer.close(within_s / 2)
 
-    def _connected(self) -> Producer:
-        if self._producer is None:
-            client_id = f"{self._worker_id}-orders"
-            config = producer_config(self._cluster, client_id=client_id, linger_ms=0, message_timeout_ms=EXPIRES_MS)
-            outage = Outage(self._cluster.bootstrap_servers, f"client {client_id}", "it repeats that", logging.DEBUG)
-            self._producer = connect(config, outage)
-        return self._producer
+    def _connect(self) -> Producer:
+        client_id = f"{self._worker_id}-orders"
+        config = producer_config(self._cluster, client_id=client_id, linger_ms=0, message_timeout_ms=EXPIRES_MS)
+        outage = Outage(self._cluster.bootstrap_servers, f"client {client_id}", "it repeats that", logging.DEBUG)
+        return connect(config, outage)
 
     def _note(self, own: OwnOrder, value: bytes, error: KafkaError | None, message: Message) -> None:
         if error is not None:
@@ -96,10 +91,10 @@ class OwnOrders:
             return
         self._has_complained = False
         own.on_answer(None)
-        if own.is_audited and self._producer is not None:
+        if own.is_audited and self._producer:
             headers: list[tuple[str, str | bytes | None]] = [(wire.ORDER_OFFSET, b"%d" % (message.offset() or 0))]
             try:
-                self._producer.produce(
+                self._producer.client().produce(
                     self._pipeline.audit_topic,
                     value,
                     order_key(own.order).encode(),
@@ -114,8 +109,7 @@ class OwnOrders:
             self._complain(self._pipeline.audit_topic, error)
 
     def _note_failed(self, own: OwnOrder, error: KafkaError) -> None:
-        if is_fatal(error):
-            self._producer = None
+        self._producer.drop_if_fatal(error)
         self._complain(self._pipeline.control_topic, error)
         own.on_answer(error)
 

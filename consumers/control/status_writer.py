@@ -8,11 +8,12 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from ...producers.client import Outage, connect, disconnect, producer_config
+from ...producers.client import Outage, connect, producer_config
 from ...producers.control.log_reader import PARTITION
 from ...schemas.control_records import WorkerStatus, encode_status
 from ...topology import ClusterSettings
-from ...topology.cluster.kafka_errors import as_error, is_fatal
+from ...topology.cluster.kafka_errors import as_error
+from ..kafka.lazy_producer import LazyProducer
 
 EXPIRES_MS: Final = 10_000
 _STEP_S: Final = 0.02
@@ -27,7 +28,7 @@ class StatusWriter:
 
     def __init__(self, cluster: ClusterSettings, topic: str, worker_id: str) -> None:
         self._cluster, self._topic, self._worker_id = cluster, topic, worker_id
-        self._producer: Producer | None = None
+        self._producer = LazyProducer(self._connect)
         self.trouble: KafkaError | None = None
         self._written = 0
 
@@ -35,9 +36,8 @@ class StatusWriter:
         """Send it; one that does not arrive is followed by another one soon."""
         key = f"{status.id}/{status.host}/{status.pid}".encode()
         try:
-            producer = self._connected()
-            producer.produce(self._topic, encode_status(status), key, PARTITION, on_delivery=self._note)
-            producer.poll(0)
+            self._producer.client().produce(self._topic, encode_status(status), key, PARTITION, on_delivery=self._note)
+            self._producer.poll()
         except (BufferError, KafkaException) as error:
             self._note_trouble(as_error(error))
 
@@ -45,33 +45,28 @@ class StatusWriter:
         """Send it, and wait for the brokers' confirmation for so long."""
         before, deadline_at_s = self._written, time.monotonic() + within_s
         self.write(status)
-        while self._written == before and time.monotonic() < deadline_at_s and self._producer is not None:
+        while self._written == before and time.monotonic() < deadline_at_s and self._producer:
             self._producer.poll(_STEP_S)
         return self._written > before
 
     def poll(self) -> None:
         """Take the brokers' answers."""
-        if self._producer is not None:
-            self._producer.poll(0)
+        self._producer.poll()
 
     def close(self, within_s: float) -> None:
         """Let what was sent be confirmed, for so long at the most."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            disconnect(producer, within_s)
+        self._producer.close(within_s)
 
-    def _connected(self) -> Producer:
-        if self._producer is None:
-            client_id = f"{self._worker_id}-status"
-            config = producer_config(
-                self._cluster,
-                client_id=client_id,
-                linger_ms=0,
-                message_timeout_ms=EXPIRES_MS,
-                queue_buffering_max_messages=100,
-            )
-            self._producer = connect(config, _quiet(self._cluster, client_id))
-        return self._producer
+    def _connect(self) -> Producer:
+        client_id = f"{self._worker_id}-status"
+        config = producer_config(
+            self._cluster,
+            client_id=client_id,
+            linger_ms=0,
+            message_timeout_ms=EXPIRES_MS,
+            queue_buffering_max_messages=100,
+        )
+        return connect(config, _quiet(self._cluster, client_id))
 
     def _note(self, error: KafkaError | None, _message: Message) -> None:
         if error is None:
@@ -82,8 +77,7 @@ class StatusWriter:
 
     def _note_trouble(self, error: KafkaError) -> None:
         self.trouble = error
-        if is_fatal(error):
-            self._producer = None  # the next status gets another one
+        self._producer.drop_if_fatal(error)
 
 
 def _quiet(cluster: ClusterSettings, client_id: str) -> Outage:

@@ -23,8 +23,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ...producers.delivery import why_unconfirmed
 from ...topology import Queue
-from ...topology.cluster.kafka_errors import as_error, is_fatal
+from ...topology.cluster.kafka_errors import as_error
 from .. import log_keys
+from ..kafka.lazy_producer import LazyProducer
 from ..records.assignment import Assignment
 from ..records.offset_set import chunk_of
 from .chunk_records import encode_chunk
@@ -53,9 +54,8 @@ class Spill:
         self, queue: Queue, make_producer: Callable[[], Producer], make_epoch: Callable[[], int] = new_epoch
     ) -> None:
         self._queue = queue
-        self._make_producer = make_producer
         self._make_epoch = make_epoch
-        self._producer: Producer | None = None
+        self._producer = LazyProducer(make_producer)
         self._chunks: dict[Assignment, SpilledChunks] = {}
         self._unanswered = 0
         self._ends: defaultdict[int, int] = defaultdict(int)
@@ -108,9 +108,7 @@ class Spill:
     ) -> KafkaError | None:
         """Hand a record over to the client; why it does not take it."""
         try:
-            if self._producer is None:
-                self._producer = self._make_producer()
-            self._producer.produce(
+            self._producer.client().produce(
                 self._queue.progress_topic,
                 key=key,
                 value=value,
@@ -124,12 +122,12 @@ class Spill:
 
     def serve(self) -> None:
         """Take the brokers' answers, as far as they are here."""
-        if self._unanswered and self._producer is not None:
-            self._producer.poll(0)
+        if self._unanswered:
+            self._producer.poll()
 
     def wait(self, timeout_s: float) -> None:
         """Wait for the brokers' answers."""
-        if self._unanswered and self._producer is not None:
+        if self._unanswered:
             self._producer.flush(timeout_s)
 
     def _note_answer(
@@ -195,8 +193,7 @@ class Spill:
 
     def _complain(self, assignment: Assignment, cause: KafkaError) -> None:
         """Log what it means; commits go on without, or with what was spilled before."""
-        if is_fatal(cause):
-            self._producer = None  # the next one is made when it is needed
+        if self._producer.drop_if_fatal(cause):
             self._unanswered = 0
             for chunks in self._chunks.values():
                 chunks.note_all_failed()

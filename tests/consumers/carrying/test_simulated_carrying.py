@@ -12,6 +12,7 @@ from simulation.play import Play, begin
 from simulation.processes import SimProcess
 from simulation.virtual_time import CLOCK
 from simulation.world import Shape
+from stoker.consumers.kafka.lazy_producer import LazyProducer
 from stoker.topology.declaration.queue import Ordering
 from stoker.topology.wire.headers import JOB_ID
 
@@ -196,9 +197,8 @@ def test_a_partition_whose_offsets_go_back_is_read_when_the_copies_on_their_way_
 def test_what_a_client_has_not_written_that_failed_for_good_is_carried_by_the_next_one() -> None:
     """It never answers for the other records; they would be too old one day, and deleted."""
     play, process = begin(Shape(is_short_lived=True), 3)
-    make_sound = process.carrier._make_producer
-    clients = [cast(Producer, FailedClient()), make_sound()]
-    process.carrier._make_producer = lambda: clients.pop(0)
+    clients = [cast(Producer, FailedClient()), process._carrying_producer()]
+    process.carrier._producer = LazyProducer(lambda: clients.pop(0))
     CLOCK.advance(OLD_S)
     for _ in range(3):
         play.turn(process)
