@@ -18,7 +18,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ...producers.delivery import why_unconfirmed
 from ...topology import Queue
+from ...topology.cluster.kafka_errors import as_error
 from .. import log_keys
+from ..kafka.lazy_producer import LazyProducer
 from ..records.assignment import Place
 from ..records.record import Record
 from ..settling.outgoing import OutgoingRecord, produce
@@ -59,7 +61,7 @@ class LateJobs:
         Args:
             find_waiting: the records that wait in memory, and have not begun before it is called.
         """
-        self._queue, self._stories, self._make_producer, self._clock = queue.name, stories, make_producer, clock
+        self._queue, self._stories, self._clock = queue.name, stories, clock
         self._notes, self._waiting, self._wake = notes, notes.waiting, notes.wake
         self._find_waiting = find_waiting
         self._found: set[Place] = set()
@@ -67,7 +69,7 @@ class LateJobs:
         self._known: dict[str, None] = {}
         self._unconfirmed: deque[OutgoingRecord] = deque()
         self._under_way: dict[OutgoingRecord, None] = {}
-        self._producer: Producer | None = None
+        self._producer = LazyProducer(make_producer)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"stoker-late-{queue.name}", daemon=True)
         self.crashed: BaseException | None = None
@@ -92,8 +94,7 @@ class LateJobs:
                 self._look()
                 self._turn()
             self._turn()
-            if self._producer is not None:
-                self._producer.flush(AT_STOP_S)
+            self._producer.flush(AT_STOP_S)
         except BaseException as error:  # the worker must not live on without it, as without any other part
             self.crashed = error
             raise
@@ -120,12 +121,9 @@ class LateJobs:
 
     def _turn(self) -> None:
         self._plan()
-        if self._producer is None and self._unconfirmed:
-            self._producer = self._make_producer()
-        for _ in range(len(self._unconfirmed)):
-            self._write(self._unconfirmed.popleft())
-        if self._producer is not None:
-            self._producer.poll(0)
+        if self._unconfirmed:
+            self._write_all(self._producer.client())
+        self._producer.poll()
         if self._notes.lost:
             _LOGGER.error(
                 "%d late jobs of queue %s have no follower: more than %d wait to be written", self._notes.lost,
@@ -147,12 +145,18 @@ class LateJobs:
             if len(self._known) > MOST_KNOWN:
                 del self._known[next(iter(self._known))]
 
-    def _write(self, written: OutgoingRecord) -> None:
-        assert self._producer is not None
+    def _write_all(self, producer: Producer) -> None:
+        for _ in range(len(self._unconfirmed)):
+            self._write(producer, self._unconfirmed.popleft())
+            if not self._producer:
+                return  # it has failed for good: the next turn has another one
+
+    def _write(self, producer: Producer, written: OutgoingRecord) -> None:
         try:
-            produce(self._producer, written, partial(self._note_answer, written))
-        except (BufferError, KafkaException):
+            produce(producer, written, partial(self._note_answer, written))
+        except (BufferError, KafkaException) as refusal:
             self._unconfirmed.append(written)
+            self._renew_if_finished(as_error(refusal))
         else:
             self._under_way[written] = None
 
@@ -167,11 +171,10 @@ class LateJobs:
                 fault.str(), extra={log_keys.QUEUE: self._queue},
             )  # fmt: skip
             self._unconfirmed.append(written)
-            if fault.fatal():
-                self._begin_with_new_client()
+            self._renew_if_finished(fault)
 
-    def _begin_with_new_client(self) -> None:
-        """Write all again that the client has not confirmed: it answers nothing any more."""
-        self._producer = None
-        self._unconfirmed.extend(self._under_way)
-        self._under_way.clear()
+    def _renew_if_finished(self, fault: KafkaError) -> None:
+        """Have another client write what this one has not confirmed, if it has failed for good: it answers no more."""
+        if self._producer.drop_if_fatal(fault):
+            self._unconfirmed.extend(self._under_way)
+            self._under_way.clear()

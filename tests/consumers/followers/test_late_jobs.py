@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from stoker.consumers.followers.late_jobs import LateJobs
 from stoker.consumers.records.record import Record
@@ -60,20 +60,46 @@ class Notes:
         self.wake, self.lost, self.is_declared = threading.Event(), 0, True
 
 
-@pytest.mark.expected_errors("is written again: fenced")
-def test_what_a_client_had_that_failed_for_good_is_written_by_another() -> None:
-    """Also those that it never answers: the error of one of them is its last word."""
-    record, clients = declare().record(), [Client(), Client()]
+def late_jobs(*clients: Client) -> LateJobs:
+    """One late job with two followers; these clients are made, one after the other."""
     made = iter(clients)
     stories: Any = Followers()
-    notes: Any = Notes(record)
+    notes: Any = Notes(declare().record())
     make: Any = lambda: next(made)  # noqa: E731
-    late = LateJobs(declare().queue, notes, stories, make, list)
+    return LateJobs(declare().queue, notes, stories, make, list)
+
+
+@pytest.mark.expected_errors("is written again: fenced")
+@pytest.mark.parametrize("is_flagged", [True, False])
+def test_what_a_client_had_that_failed_for_good_is_written_by_another(is_flagged: bool) -> None:
+    """Also those that it never answers: the error of one of them is its last word.
+
+    Not each report of a fatal error is flagged as one: its code names it as well.
+    """
+    clients = [Client(), Client()]
+    late = late_jobs(*clients)
     late._turn()
     assert clients[0].given == [b"1", b"2"]
-    fatal = KafkaError(KafkaError._FATAL, "fenced", fatal=True)
+    fatal = KafkaError(KafkaError._FATAL, "fenced", fatal=is_flagged)
     clients[0].answers.append(lambda: clients[0].on_delivery(fatal, None))
     late._turn()
     late._turn()
     assert sorted(clients[1].given) == [b"1", b"2"]
     assert late._has_work
+
+
+class FinishedClient(Client):
+    """Has failed for good, and has nothing left to answer."""
+
+    def produce(self, _topic: str, *, value: bytes, on_delivery: Callable[..., None], **_named: Any) -> None:
+        """Take nothing."""
+        raise KafkaException(KafkaError(KafkaError._FATAL, "fenced"))
+
+
+def test_a_client_that_takes_no_record_any_more_is_replaced() -> None:
+    """Else the followers would be offered to it for ever."""
+    other = Client()
+    late = late_jobs(FinishedClient(), other)
+    for _ in range(3):
+        late._turn()
+    assert sorted(other.given) == [b"1", b"2"]

@@ -46,7 +46,7 @@ def test_no_client_is_made_to_take_answers_or_to_close() -> None:
 
 @pytest.mark.parametrize("is_flagged", [True, False])
 def test_only_a_fatal_error_ends_a_client(is_flagged: bool) -> None:
-    """In reports on records the client names a fatal error by its code alone; all others pass, or are the record's."""
+    """Whether it is flagged or named by its code alone; all others pass, or are the record's."""
     clients = Clients()
     first = clients.producer.client()
     assert not clients.producer.drop_if_fatal(KafkaError(KafkaError._MSG_TIMED_OUT))
