@@ -50,6 +50,7 @@ class OwnOrders:
     def __init__(self, cluster: ClusterSettings, pipeline: Pipeline, worker_id: str) -> None:
         self._cluster, self._pipeline, self._worker_id = cluster, pipeline, worker_id
         self._producer = LazyProducer(self._connect)
+        self._unanswered: dict[int, OwnOrder] = {}
         self._has_complained = False
 
     def write(self, own: OwnOrder) -> None:
@@ -68,6 +69,8 @@ class OwnOrders:
             )
         except (BufferError, KafkaException) as failed:
             self._note_failed(own, as_error(failed))
+        else:
+            self._unanswered[id(own)] = own
 
     def turn(self) -> None:
         """Take the brokers' answers."""
@@ -86,6 +89,8 @@ class OwnOrders:
         return connect(config, outage)
 
     def _note(self, own: OwnOrder, value: bytes, error: KafkaError | None, message: Message) -> None:
+        if self._unanswered.pop(id(own), None) is None:
+            return  # it counts as failed since its client has failed for good
         if error is not None:
             self._note_failed(own, error)
             return
@@ -109,9 +114,13 @@ class OwnOrders:
             self._complain(self._pipeline.audit_topic, error)
 
     def _note_failed(self, own: OwnOrder, error: KafkaError) -> None:
-        self._producer.drop_if_fatal(error)
+        failed = [own]
+        if self._producer.drop_if_fatal(error):
+            failed += self._unanswered.values()
+            self._unanswered.clear()
         self._complain(self._pipeline.control_topic, error)
-        own.on_answer(error)
+        for each in failed:
+            each.on_answer(error)
 
     def _complain(self, topic: str, error: KafkaError) -> None:
         if not self._has_complained:

@@ -1,0 +1,60 @@
+"""Each order of a worker's own learns whether it stands, whatever becomes of the client that has it.
+
+A fatal error cannot be had of a real client on demand, so the clients here are none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError
+
+from stoker.consumers.control import own_orders
+from stoker.consumers.control.own_orders import OwnOrder, OwnOrders
+from stoker.schemas.control_records import ControlOrder
+from stoker.topology import ClusterSettings, Pipeline
+from stoker.topology.wire.orders import Verb
+
+FATAL = KafkaError(KafkaError._FATAL, "fenced")
+
+
+class Client:
+    """Keeps the reports that it is to give; gives them when it is polled."""
+
+    def __init__(self) -> None:
+        self.reports: list[Callable[..., None]] = []
+        self.errors: list[KafkaError | None] = []
+
+    def produce(self, *_values: Any, on_delivery: Callable[..., None], **_named: Any) -> None:
+        """Take a record."""
+        self.reports.append(on_delivery)
+
+    def poll(self, _timeout_s: float) -> None:
+        """Report on the first ones."""
+        while self.errors:
+            self.reports.pop(0)(self.errors.pop(0), None)
+
+
+def order_of(job_type: str, on_answer: Callable[[KafkaError | None], None]) -> OwnOrder:
+    """A pause of a job type."""
+    order = ControlOrder(
+        order_id=job_type, verb=Verb.PAUSE, operator="w1", host="here", at=datetime.now(UTC), job_type=job_type
+    )
+    return OwnOrder(order=order, is_audited=False, on_answer=on_answer)
+
+
+def test_orders_that_a_client_had_when_it_failed_for_good_are_answered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error of one of them is its last word: the others would wait for an answer for ever, unwritten."""
+    client, answers = Client(), list[tuple[str, KafkaError | None]]()
+    monkeypatch.setattr(own_orders, "connect", lambda _config, _outage: client)
+    own = OwnOrders(ClusterSettings(bootstrap_servers="localhost:1"), Pipeline("shop"), "w1")
+    for name in "abc":
+        own.write(order_of(name, lambda error, name=name: answers.append((name, error))))  # type: ignore[misc]
+    client.errors = [None, FATAL]
+    own.turn()
+    assert answers == [("a", None), ("b", FATAL), ("c", FATAL)]
+    client.reports.pop()(None, None)  # it answers after all
+    assert len(answers) == 3
