@@ -7,6 +7,7 @@ a job costs half as much there.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -90,7 +91,7 @@ class _Folded:
 
     def fold_run(self, record: Record) -> None:
         """Count the last run of a record, if there was one."""
-        if record.ended_at_s:
+        if record.ended_at_s and not math.isnan(record.began_at_s):  # as it is where no slot has begun the run
             figures = self.types[self.name(record)]
             figures.runs.note(record.ended_at_s - record.began_at_s)
             figures.waits.note(record.began_at_s + time.time() - time.monotonic() - _runnable_from_s(record))

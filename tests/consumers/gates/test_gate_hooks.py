@@ -21,7 +21,7 @@ from stoker.consumers.instruments.instruments import Instruments
 from stoker.consumers.job.signals import InterruptReason, JobInterrupted
 from stoker.consumers.metrics.job_figures import JobFigures
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.outcomes import DONE, SKIPPED, Dead, Outcome, Snoozed
+from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Dead, Outcome, Snoozed
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.async_slots import AsyncSlot, LoopHolder
 from stoker.consumers.runners.slots import Slot
@@ -32,6 +32,7 @@ from stoker.consumers.steps.pipe import Pipe
 from stoker.consumers.steps.results import Decided, Raised, Ran
 from stoker.consumers.steps.run import run_async, run_sync
 from stoker.consumers.steps.steps import DecodedJob, decode
+from stoker.producers.metrics.catalogue import RUN_SECONDS, WAIT_SECONDS
 from stoker.producers.metrics.histogram import HistogramValue
 from support.programs import isolated_jobs
 from support.scenes.deliveries import NOW_S, Delivery, declare, plain_record
@@ -233,6 +234,17 @@ def test_a_job_that_ends_without_its_handler_has_no_run_in_metrics(run: Callable
     figures.fold(SettlementBatch([], [Settlement(record, SKIPPED, NOTHING)]))
     histograms = [sample.value for sample in figures.samples() if isinstance(sample.value, HistogramValue)]
     assert [sum(value.counts) for value in histograms] == [0, 0, 0], "no run, no wait, and no time to settle it"
+
+
+def test_a_job_that_is_interrupted_before_it_began_has_no_run_in_metrics() -> None:
+    """As one that waits for a child when its partition is given away: no slot knows when it began."""
+    scene, outcomes, delivery = Scene(), list[Outcome](), declare()
+    record, figures = delivery.record(), JobFigures("q", ["work"])
+    scene.pipe(delivery, outcomes).carry(record, Slot(), lambda _job, _slot: Decided(INTERRUPTED))
+    assert outcomes == [INTERRUPTED]
+    figures.fold(SettlementBatch([], [Settlement(record, INTERRUPTED, NOTHING)]))
+    found = {sample.metric: sample.value for sample in figures.samples() if sample.labels[-1] == "work"}
+    assert [sum(found[metric].counts) for metric in (RUN_SECONDS, WAIT_SECONDS)] == [0, 0]
 
 
 def test_an_instrument_sees_a_job_begin_again_that_was_held_back_at_its_last_look() -> None:
