@@ -49,7 +49,6 @@ from .isolation import child_flag
 from .metrics.queue_metrics import QueueMetrics
 from .metrics.worker_health import WorkerHealth
 from .metrics.worker_metrics import WorkerMetrics
-from .poll_thread_watch import PollThreadWatch
 from .queue_controls import QueueControls
 from .queue_worker import QueueWorker
 from .records.cancels import Cancels
@@ -58,6 +57,7 @@ from .runners.forks import PROCESS
 from .schedules.schedule_thread import ScheduleThread
 from .settings import WorkerSettings
 from .standard_streams import fill_descriptors
+from .turns.poll_thread_watch import PollThreadWatch
 
 _LOGGER = logging.getLogger("stoker.worker")
 

@@ -122,7 +122,6 @@ FOLDERS = {
             "queue_controls",
             "queue_worker",
             "assembly",
-            "poll_thread_watch",
             "metrics",
             "worker",
         ),

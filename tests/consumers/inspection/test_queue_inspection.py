@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stoker.consumers import Worker, WorkerSettings, current_job, poll_thread_watch
+from stoker.consumers import Worker, WorkerSettings, current_job
 from stoker.consumers.errors import WorkerCrashed
 from stoker.consumers.inspection.queue_inspection import (
     GateInspection,
@@ -19,6 +19,7 @@ from stoker.consumers.inspection.queue_inspection import (
 )
 from stoker.consumers.isolation.pool import ChildCounts
 from stoker.consumers.runners.event_loop import LoopInspection
+from stoker.consumers.turns import poll_thread_watch
 from stoker.consumers.turns.housekeeping import Housekeeping
 from stoker.operations.views.inspection_output import json_printer, text_printer
 from stoker.producers import Producer

@@ -6,8 +6,8 @@ import logging
 import math
 from typing import Final
 
-from . import log_keys
-from .runners.stacks import describe_frames, thread_frames
+from .. import log_keys
+from ..runners.stacks import describe_frames, thread_frames
 
 _LOGGER = logging.getLogger("stoker.worker")
 
