@@ -83,11 +83,16 @@ class ControlThread:
     def _run(self) -> None:
         try:
             feed = self._make_feed(self._orders)
-            try:
-                self._serve(feed)
-            finally:
-                self._leave(feed)
+            self._serve_or_report(feed)
+            self._leave(feed)
         except BaseException as error:  # noqa: BLE001  # a worker that takes no orders must not look alive
+            self._on_crash(error)
+
+    def _serve_or_report(self, feed: OrderFeed) -> None:
+        """Serve; a crash is reported at once, since `_leave` waits for the end that follows from it."""
+        try:
+            self._serve(feed)
+        except BaseException as error:  # noqa: BLE001  # as in `_run`
             self._on_crash(error)
 
     def _serve(self, feed: OrderFeed) -> None:

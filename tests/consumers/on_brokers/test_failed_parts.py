@@ -24,7 +24,7 @@ class Fault(Exception):
     """What no part of a worker raises by itself."""
 
 
-def fail(_self: object) -> NoReturn:
+def fail(*_arguments: object) -> NoReturn:
     raise Fault
 
 
