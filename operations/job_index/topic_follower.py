@@ -35,7 +35,7 @@ _LOGGER = logging.getLogger("stoker.status")
 
 BATCH: Final = 5_000
 WRITE_AT: Final = 20_000
-"""Entries of one transaction: an event may be of two thousand jobs."""
+"""Entries of one transaction: an event may be of a thousand jobs."""
 GATHER_S: Final = 0.5
 MEND_AFTER_S: Final = 15.0
 """How far behind the clock the ledger is read: events are given up by their workers after 30 s at most, and rarely."""
