@@ -1,7 +1,8 @@
 """`Worker`: one process that works on some of a pipeline's queues, one `QueueWorker` thread for each.
 
-It stops as a whole: at SIGTERM or SIGINT, and when one of its queues cannot go on, since a process
-that looks alive while one of its queues stands still is worse than one that ends and is started again.
+It stops as a whole: at SIGTERM or SIGINT, and when one of its queues cannot go on, or the thread of orders or of
+schedules, since a process that looks alive while one of these stands still is worse than one that ends and is started
+again.
 """
 
 from __future__ import annotations

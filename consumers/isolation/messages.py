@@ -1,9 +1,9 @@
 """The messages between a worker and its child processes; pickled, one message a frame of their pipe.
 
-A worker sends `Setup` once, then `RunJob` for one job at a time, perhaps `ShouldStop` or `CancelJob` while it runs, and
-`Leave` at the end. A child answers `Ready` or `Unready`, then for each job `Begun` and `Ended`, and between them as
-many `Heartbeat`, `Progressed` and `LogLine` as there are. Of each block of a dependency it asks by `EnterDependency`,
-which `DependencyAnswer` answers, and sends `LeftDependency`.
+A worker sends `Setup` once, then `RunJob` for one job at a time, perhaps `ShouldStop`, `CancelJob` or `AskFrames` while
+it runs, and `Leave` at the end. A child answers `Ready` or `Unready`, then for each job `Begun` and `Ended`, and
+between them as many `Heartbeat`, `Progressed`, `Frames` and `LogLine` as there are. Of each block of a dependency it
+asks by `EnterDependency`, which `DependencyAnswer` answers, and sends `LeftDependency`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The way of one record through a worker, step by step: claim, decode, run, decide. `settling/` follows.
+"""The steps of one record that decide about it: claim, decode, decide. `run.py` has the one between, the run itself.
 
 Each step takes one value and gives one, so that a test can call it alone. A step that finds the end of the way gives
-an `Outcome` in place of its usual result. Nothing here does I/O except the job itself.
+an `Outcome` in place of its usual result. Nothing here does I/O.
 """
 
 from __future__ import annotations
