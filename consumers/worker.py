@@ -411,7 +411,7 @@ def _by_kind(queues: Sequence[QueueParts]) -> tuple[list[QueueWorker], list[Queu
 
 
 def _failure_by(error: BaseException, queue: str | None) -> BaseException:
-    """What `Worker.run` raises where an error has ended a thread of a queue's, or of the whole process."""
+    """The error that `Worker.run` raises where another one has ended a thread: of a queue, or of the whole process."""
     if isinstance(error, WorkerCrashed | NotAuthorized):
         return error
     crash = WorkerCrashed(queue)
