@@ -51,14 +51,29 @@ def option_names(command: click.Command) -> Iterator[str]:
             yield max(param.opts, key=len)
 
 
-def error_names(room: str) -> set[str]:
-    """The public errors that a room's modules define."""
+def errors_of(room: str) -> set[type[BaseException]]:
+    """The errors that a room's modules define."""
     package = import_module(f"stoker.{room}")
     modules = [module.name for module in walk_packages(package.__path__, f"{package.__name__}.")]
     found = [value for name in modules if not name.endswith("__main__") for value in vars(import_module(name)).values()]
     errors = [value for value in found if inspect.isclass(value) and issubclass(value, BaseException)]
-    own = {error.__name__ for error in errors if error.__module__.startswith(package.__name__)}
-    return {name for name in own if not name.startswith("_")}
+    return {error for error in errors if error.__module__.startswith(package.__name__)}
+
+
+def error_names(room: str) -> set[str]:
+    """The names of the public ones."""
+    return {name for error in errors_of(room) if not (name := error.__name__).startswith("_")}
+
+
+def roots() -> Iterator[tuple[str, set[str]]]:
+    """Each root of the tables of errors that counts those below it, with their names."""
+    numbers = {"three": 3, "five": 5, "six": 6}
+    for table in TEXT.split("\n## Error messages\n", 1)[1].split("\n\n"):
+        rows = [row.split(" | ") for row in table.splitlines() if row.startswith("| `")]
+        for at, row in enumerate(rows):
+            if found := re.search(r"root of the next (\w+)", row[1]):
+                names = [name for below in rows[at + 1 :] for name in re.findall(r"`(\w+)`", below[0])]
+                yield re.findall(r"`(\w+)`", row[0])[0], set(names[: numbers[found[1]]])
 
 
 def parameters_of_table(head: str) -> list[str]:
@@ -104,6 +119,14 @@ def test_each_command_is_described_with_all_its_options(words: str, command: cli
     """An option that nobody documented is one that nobody finds."""
     assert words in TEXT or f"`{words.removeprefix('stoker ')}" in TEXT
     assert not [name for name in option_names(command) if not re.search(rf"(?<![\w-]){name}(?![\w-])", TEXT)]
+
+
+@pytest.mark.parametrize(("root", "names"), list(roots()))
+def test_the_errors_below_a_root_are_those_of_the_code(root: str, names: set[str]) -> None:
+    """Who catches the root catches these, and no others."""
+    errors = [error for room in ROOMS for error in errors_of(room)]
+    own = {error.__name__ for error in errors if root in (base.__name__ for base in error.__mro__[1:])}
+    assert {name for name in own if not name.startswith("_")} == names
 
 
 @pytest.mark.parametrize("room", ROOMS)
