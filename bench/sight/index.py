@@ -21,8 +21,9 @@ from figures import Figure, Measure, Sizes, Values, below, percentile
 from stoker.operations.job_index.bulk_fill import WRITE_AT
 from stoker.operations.job_index.database import open_for_writing, steps_to_finish, throw_away
 from stoker.operations.job_index.entries import JobEntry, Setback, shown_id
-from stoker.operations.job_index.index_reader import IndexReader, JobFilter
+from stoker.operations.job_index.index_reader import IndexReader
 from stoker.operations.job_index.index_writer import IndexWriter
+from stoker.operations.job_index.job_filter import JobFilter
 from stoker.operations.job_index.job_history import find_history
 from stoker.operations.job_index.states import State, step_of_record, step_of_state
 from stoker.topology.declaration.topics import Role

@@ -13,7 +13,8 @@ from processes import do
 
 from stoker.operations.job_index.bulk_fill import collect_rarely
 from stoker.operations.job_index.database import throw_away
-from stoker.operations.job_index.index_reader import IndexReader, JobFilter
+from stoker.operations.job_index.index_reader import IndexReader
+from stoker.operations.job_index.job_filter import JobFilter
 from stoker.operations.job_index.topic_follower import TopicFollower
 
 GIVE_UP_S: Final = 900.0

@@ -59,7 +59,7 @@ def _is_within(measured_s: float | None, promised_s: float | None) -> bool:
 
 def measure(reader: IndexReader, job_types: Iterable[str], since: datetime) -> dict[str, Measured]:
     """{job type: what the index knows of its jobs that have ended since}; the times are those of the newest ones."""
-    from ..job_index.index_reader import JobFilter
+    from ..job_index.job_filter import JobFilter
     from ..job_index.states import State
 
     names = list(job_types)

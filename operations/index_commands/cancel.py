@@ -17,7 +17,7 @@ from .job_choice import MOST, Chosen, choose
 from .options import INDEX, job_filters
 
 if TYPE_CHECKING:
-    from ..job_index.index_reader import ListedJob
+    from ..job_index.listed_jobs import ListedJob
 
 _ASKING: Final = (
     click.option("--dry-run", is_flag=True, help="Show the count, order nothing."),

@@ -16,7 +16,7 @@ from .options import filter_of
 from .status import STALE_AFTER_S, freshness
 
 if TYPE_CHECKING:
-    from ..job_index.index_reader import ListedJob
+    from ..job_index.listed_jobs import ListedJob
 
 MOST: Final = 10_000
 """Jobs that are taken at once, at most."""

@@ -12,8 +12,8 @@ from ..views.terminal_text import printable, printable_lines
 
 if TYPE_CHECKING:
     from ..catalogue.owners import Owner
-    from ..job_index.index_reader import Happening, ListedJob
     from ..job_index.job_history import JobHistory
+    from ..job_index.listed_jobs import Happening, ListedJob
 
 _WIDTH: Final = 12
 

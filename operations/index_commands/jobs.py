@@ -19,8 +19,10 @@ from .status import STALE_AFTER_S, freshness
 from .tail import tail
 
 if TYPE_CHECKING:
-    from ..job_index.index_reader import Found, IndexReader, JobFilter, ListedJob
+    from ..job_index.index_reader import Found, IndexReader
+    from ..job_index.job_filter import JobFilter
     from ..job_index.job_history import JobHistory
+    from ..job_index.listed_jobs import ListedJob
 
 GROUPINGS: Final = ("queue", "type", "state", "failure")
 _MESSAGE_SHOWN: Final = 60

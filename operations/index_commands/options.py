@@ -10,7 +10,7 @@ import click
 from ..cli.parameters import Command, FromNow, Options, with_options
 
 if TYPE_CHECKING:
-    from ..job_index.index_reader import JobFilter
+    from ..job_index.job_filter import JobFilter
 
 
 INDEX: Final = click.option(
@@ -48,7 +48,7 @@ def job_filters(command: Command) -> Command:
 
 def filter_of(options: Options) -> JobFilter:
     """The filter that the options ask for."""
-    from ..job_index.index_reader import JobFilter
+    from ..job_index.job_filter import JobFilter
     from ..job_index.states import STATE_WORDS
 
     now = datetime.now(UTC)

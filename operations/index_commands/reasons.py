@@ -13,8 +13,8 @@ from ..job_index.states import State
 if TYPE_CHECKING:
     from ...schemas.control_records import ControlOrder
     from ...topology import ClusterSettings, Pipeline, Queue
-    from ..job_index.index_reader import ListedJob
     from ..job_index.job_history import JobHistory
+    from ..job_index.listed_jobs import ListedJob
     from ..queue_status.holdup_reports import HoldupReport
 
 JUST_NOW: Final = timedelta(seconds=5)

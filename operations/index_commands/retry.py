@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ...producers.control import Control
     from ...schemas.control_records import ControlOrder, RecordPlace
     from ...topology import Pipeline
-    from ..job_index.index_reader import ListedJob
+    from ..job_index.listed_jobs import ListedJob
 
 _AT_ONCE: Final = 1_000
 """Orders of one transaction, at most."""

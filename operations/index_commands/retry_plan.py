@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from ..job_index.states import State
 
 if TYPE_CHECKING:
-    from ..job_index.index_reader import ListedJob
+    from ..job_index.listed_jobs import ListedJob
 
 
 class Way(Enum):

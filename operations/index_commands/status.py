@@ -144,7 +144,8 @@ def show(app: AppContext, *, index: str | None, as_json: bool) -> None:
     Exit codes: 0 it is up to date; 1 there is none, or it has not been written for 15 s.
     """
     from ..job_index.database import index_path
-    from ..job_index.index_reader import IndexReader, JobFilter
+    from ..job_index.index_reader import IndexReader
+    from ..job_index.job_filter import JobFilter
 
     path = index_path(app.pipeline.namespace, index)
     with IndexReader(path) as reader:

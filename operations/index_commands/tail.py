@@ -18,7 +18,8 @@ from .options import AS_JSON, filter_of, job_filters
 if TYPE_CHECKING:
     from ..job_index.entries import JobEntry
     from ..job_index.event_tail import EventTail
-    from ..job_index.index_reader import JobFilter, ListedJob
+    from ..job_index.job_filter import JobFilter
+    from ..job_index.listed_jobs import ListedJob
 
 _WAIT_S: Final = 0.5
 _SHOWN: Final = 100

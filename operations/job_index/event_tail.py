@@ -15,7 +15,7 @@ from ...topology.cluster.handshake import unreachable
 from ...topology.cluster.kafka_errors import FORBIDDEN
 from ...topology.cluster.settings import ANY_SIZE_BYTES, ClusterSettings, NotAuthorized
 from .entries import JobEntry, entries_of_event
-from .index_reader import JobFilter
+from .job_filter import JobFilter
 
 BATCH: Final = 500
 REQUEST_S: Final = 10.0

@@ -6,18 +6,19 @@ it has enough or its budget is spent; so it can report how far it has looked. Co
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from .database import open_for_reading
-from .entries import shown_id, stored_id
-from .states import ENDED, STEPS, State, attempt_of_step, known_from
+from .entries import stored_id
+from .job_filter import JobFilter, match_of
+from .listed_jobs import COLUMNS, JOINS, Happening, ListedJob, happening, instant_of, listed, ms_of
+from .states import ENDED, STEPS, State
 
 BUDGET_S: Final = 0.25
 FIRST_WINDOW_MS: Final = 1_000
@@ -33,65 +34,6 @@ GROUPINGS: Final = ("queue", "type", "state", "failure")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobFilter:
-    """A filter of jobs; an empty field lets all pass, several values of one mean any of them.
-
-    Attributes:
-        error: a class, with or without its module; `fingerprint` the first digits of one.
-        words: of which the first message of a failure has all; one that ends with `*` stands for all that begin so.
-        since, until: bounds of the time of enqueueing.
-    """
-
-    queues: Sequence[str] = ()
-    types: Sequence[str] = ()
-    states: Sequence[State] = ()
-    tenant: str = ""
-    key: str | None = None
-    worker: str = ""
-    release: str = ""
-    error: str = ""
-    fingerprint: str = ""
-    words: str = ""
-    since: datetime | None = None
-    until: datetime | None = None
-
-    @property
-    def is_of_failures(self) -> bool:
-        """Whether it names a failure."""
-        return bool(self.error or self.fingerprint)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListedJob:
-    """A job as a list shows it; of a time that is not known, None.
-
-    Attributes:
-        known_from: see `states.known_from`.
-    """
-
-    job_id: str
-    job_type: str
-    queue: str
-    state: State
-    tenant: str
-    key: str | None
-    attempt: int
-    enqueued: datetime
-    changed: datetime
-    began: datetime | None
-    took: timedelta | None
-    due: datetime | None
-    worker: str
-    release: str
-    source: str
-    place: str
-    error_type: str
-    fingerprint: str
-    message: str
-    known_from: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """The jobs of a list.
 
@@ -103,26 +45,6 @@ class Found:
     jobs: Sequence[ListedJob]
     searched_to: datetime | None
     more: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Happening:
-    """One entry of a job's history."""
-
-    kind: str
-    life: int
-    attempt: int
-    at: datetime
-    began: datetime | None
-    due: datetime | None
-    worker: str
-    release: str
-    error_type: str
-    fingerprint: str
-    message: str
-    stack: str
-    reason: str
-    detail: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,18 +72,6 @@ class WindowPlan:
     first_window_ms: int
 
 
-_COLUMNS: Final = (
-    "j.n, j.id, t.name, q.name, j.state, tn.name, j.key, j.step, j.enq, j.at, j.began, j.took, j.due, w.name, "
-    "r.name, s.name, p.name, j.off, e.name, f.fingerprint, f.message, x.message"
-)
-_JOINS: Final = (
-    "LEFT JOIN names t ON t.k = j.type LEFT JOIN names q ON q.k = j.queue LEFT JOIN names tn ON tn.k = j.tenant "
-    "LEFT JOIN names w ON w.k = j.worker LEFT JOIN names r ON r.k = j.release LEFT JOIN names s ON s.k = j.source "
-    "LEFT JOIN names p ON p.k = j.place LEFT JOIN failures f ON f.g = j.grp LEFT JOIN names e ON e.k = f.error "
-    "LEFT JOIN texts x ON x.n = j.n"
-)
-
-
 class IndexReader:
     """Reads a file beside its writer; closed by its `with`.
 
@@ -185,7 +95,7 @@ class IndexReader:
         jobs = self._connection.execute("SELECT coalesce(sum(jobs), 0) FROM counts").fetchone()[0]
         read_at = facts.get("read_at_ms")
         return IndexState(
-            read_at=None if read_at is None else _instant(int(read_at)),
+            read_at=None if read_at is None else instant_of(int(read_at)),
             behind=int(facts["behind"]) if "behind" in facts else None,
             jobs=jobs,
         )
@@ -204,7 +114,7 @@ class IndexReader:
             "r.k = h.release LEFT JOIN failures f ON f.g = h.grp LEFT JOIN names e ON e.k = f.error "
             "WHERE h.n = (SELECT n FROM jobs WHERE id = ?) ORDER BY h.at, h.attempt"
         )
-        return [_happening(row) for row in self._connection.execute(asked, (stored_id(job_id),))]
+        return [happening(row) for row in self._connection.execute(asked, (stored_id(job_id),))]
 
     def of_key(self, queue: str, key: str, most: int, before_ms: int | None = None) -> list[ListedJob]:
         """The newest jobs of a key in a queue."""
@@ -219,11 +129,11 @@ class IndexReader:
             f"j.key = ? AND j.enq < ? AND j.state IN ({open_states}) AND "
             "j.queue = (SELECT k FROM names WHERE name = ?) ORDER BY j.enq LIMIT 1"
         )
-        return next(self._jobs(where, (key, _ms(enqueued), queue), "INDEXED BY jobs_by_key"), None)
+        return next(self._jobs(where, (key, ms_of(enqueued), queue), "INDEXED BY jobs_by_key"), None)
 
     def _jobs(self, where: str, values: tuple[Any, ...], by: str = "") -> Iterator[ListedJob]:
-        for row in self._connection.execute(f"SELECT {_COLUMNS} FROM jobs j {by} {_JOINS} WHERE {where}", values):
-            yield _listed(row)
+        for row in self._connection.execute(f"SELECT {COLUMNS} FROM jobs j {by} {JOINS} WHERE {where}", values):
+            yield listed(row)
 
     # ---- lists
 
@@ -233,13 +143,13 @@ class IndexReader:
         if plan is None:
             return Found(jobs=(), searched_to=None, more=False)
         oldest_ms = self._oldest_ms(wanted)
-        until_ms = _ms(wanted.until) if wanted.until else int(time.time() * 1e3) + _MINUTE_MS
+        until_ms = ms_of(wanted.until) if wanted.until else int(time.time() * 1e3) + _MINUTE_MS
         give_up_at_s, window_ms, found = time.monotonic() + budget_s, plan.first_window_ms, list[ListedJob]()
         while until_ms > oldest_ms and len(found) <= most:
             from_ms = max(until_ms - window_ms, oldest_ms)
             some = self._within(plan, from_ms, until_ms, most + 1 - len(found), give_up_at_s)
             if some is None:
-                return Found(jobs=found[:most], searched_to=_instant(until_ms), more=True)
+                return Found(jobs=found[:most], searched_to=instant_of(until_ms), more=True)
             found += some
             until_ms, window_ms = from_ms, window_ms * (2 if some else 4)
         more = len(found) > most
@@ -267,7 +177,7 @@ class IndexReader:
             values.append(match_of(wanted.words))
         where = " AND ".join(clauses)
         return WindowPlan(
-            f"SELECT {_COLUMNS} FROM (SELECT i.* FROM {source} WHERE {where} ORDER BY {order} DESC LIMIT ?) j {_JOINS} "
+            f"SELECT {COLUMNS} FROM (SELECT i.* FROM {source} WHERE {where} ORDER BY {order} DESC LIMIT ?) j {JOINS} "
             "ORDER BY j.enq DESC",
             tuple(values),
             window_ms,
@@ -324,7 +234,7 @@ class IndexReader:
             return None
         finally:
             self._connection.set_progress_handler(None, 0)
-        return [_listed(row) for row in rows]
+        return [listed(row) for row in rows]
 
     def _oldest_ms(self, wanted: JobFilter) -> int:
         """Where a list ends: at the oldest job of each type, each of which is found at once."""
@@ -332,7 +242,7 @@ class IndexReader:
             "SELECT min((SELECT enq FROM jobs INDEXED BY jobs_by_type WHERE jobs.type = c.type ORDER BY enq LIMIT 1)) "
             "FROM (SELECT DISTINCT type FROM counts) c"
         ).fetchone()[0]
-        since_ms = _ms(wanted.since) if wanted.since else 0
+        since_ms = ms_of(wanted.since) if wanted.since else 0
         return max(since_ms, _END_MS if oldest is None else oldest)
 
     def times(self, job_type: str, since: datetime, most: int) -> list[tuple[float | None, float | None]]:
@@ -346,7 +256,7 @@ class IndexReader:
             f"jobs_by_type WHERE type = (SELECT k FROM names WHERE name = ?) AND enq >= ? AND state = {_DONE} "
             "ORDER BY enq DESC LIMIT ?"
         )
-        return self._connection.execute(asked, (first, job_type, _ms(since), most)).fetchall()
+        return self._connection.execute(asked, (first, job_type, ms_of(since), most)).fetchall()
 
     # ---- counts
 
@@ -373,7 +283,7 @@ class IndexReader:
     def _count_clauses(self, wanted: JobFilter) -> Iterator[str]:
         yield "c.jobs > 0"
         if wanted.since:
-            yield f"c.minute >= {_ms(wanted.since) // _MINUTE_MS}"
+            yield f"c.minute >= {ms_of(wanted.since) // _MINUTE_MS}"
         if wanted.queues:
             yield _among("c.queue", self._numbers(wanted.queues))
         if wanted.types:
@@ -411,82 +321,5 @@ def _of_states(states: Sequence[State]) -> str:
     return f"i.state IN ({numbers})" + ("" if State.DONE in states else f" AND i.state <> {_DONE}")
 
 
-def match_of(words: str) -> str:
-    """Words as FTS5 takes them: quoted, so that no sign in them means anything, but for a `*` at the end of one.
-
-    >>> match_of('card* declined "x')
-    '"card"* "declined" "x"'
-    """
-    terms = [
-        "".join(sign if sign.isalnum() else " " for sign in word) + "*" * word.endswith("*") for word in words.split()
-    ]
-    parts = [(part, term.endswith("*")) for term in terms for part in term.rstrip("*").split()]
-    return " ".join(f'"{part}"' + "*" * is_prefix for part, is_prefix in parts) or '""'
-
-
 def _one(name: str) -> Sequence[str]:
     return (name,) if name else ()
-
-
-def _ms(instant: datetime) -> int:
-    return round(instant.timestamp() * 1e3)
-
-
-def _instant(ms: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
-
-
-def _after(start_ms: int, ms: int | None) -> datetime | None:
-    """The instant so long after another one; None for None."""
-    return None if ms is None else _instant(start_ms + ms)
-
-
-def _text(value: str | None) -> str:
-    return value or ""
-
-
-def _listed(row: Sequence[Any]) -> ListedJob:
-    (_n, key, kind, queue, state, tenant, job_key, step, enq, at, began, took, due, worker) = row[:14]
-    release, source, place, offset, error, fingerprint, group_message, message = row[14:]
-    return ListedJob(
-        job_id=shown_id(key),
-        job_type=_text(kind),
-        queue=_text(queue),
-        state=State(state),
-        tenant=_text(tenant),
-        key=job_key,
-        attempt=attempt_of_step(step),
-        enqueued=_instant(enq),
-        changed=_instant(enq + at),
-        began=_after(enq, began),
-        took=None if took is None else timedelta(microseconds=took),
-        due=_after(enq, due),
-        worker=_text(worker),
-        release=_text(release),
-        source=_text(source),
-        place=f"{place}/{offset}",
-        error_type=_text(error),
-        fingerprint=_text(fingerprint),
-        message=message or group_message or "",
-        known_from=known_from(step, State(state)),
-    )
-
-
-def _happening(row: Sequence[Any]) -> Happening:
-    kind, life, attempt, at, began, due, worker, release, error, fingerprint, message, stack, reason, detail = row
-    return Happening(
-        kind=kind,
-        life=life,
-        attempt=attempt,
-        at=_instant(at),
-        began=_after(0, began),
-        due=_after(0, due),
-        worker=_text(worker),
-        release=_text(release),
-        error_type=_text(error),
-        fingerprint=_text(fingerprint),
-        message=_text(message),
-        stack=_text(stack),
-        reason=_text(reason),
-        detail=json.loads(detail) if detail else {},
-    )

@@ -11,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from .entries import Disposal, JobEntry, Setback, entries_of_event, entry_of_record
-from .index_reader import Happening, IndexReader, ListedJob
+from .index_reader import IndexReader
 from .ledger_names import ended_by
+from .listed_jobs import Happening, ListedJob
 from .passed_jobs import ask_passed
 from .states import State, attempt_of_step, known_from, mended_step, passed_step
 from .topic_reading import origins_of

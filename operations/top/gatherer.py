@@ -20,7 +20,8 @@ from ..cluster_view import ClusterView
 from ..control.worker_list import state_of
 from ..job_index.database import IndexAbsent
 from ..job_index.event_tail import EventTail
-from ..job_index.index_reader import IndexReader, JobFilter
+from ..job_index.index_reader import IndexReader
+from ..job_index.job_filter import JobFilter
 from ..job_index.states import State
 from ..queue_status.queues import OffsetReading, QueueStatus, inspect_queues, read_offsets
 from ..stored_jobs.errors import ReadStalled

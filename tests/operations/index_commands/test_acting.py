@@ -11,7 +11,7 @@ import pytest
 from stoker.operations.index_commands.retry_plan import plan_lines, plan_retry
 from stoker.operations.job_index.entries import JobEntry, Setback
 from stoker.operations.job_index.event_tail import takes
-from stoker.operations.job_index.index_reader import JobFilter
+from stoker.operations.job_index.job_filter import JobFilter
 from stoker.operations.job_index.job_history import listed_of
 from stoker.operations.job_index.states import State
 from stoker.topology import ClusterSettings

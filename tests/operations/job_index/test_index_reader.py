@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from stoker.operations.job_index.index_reader import GROUPINGS, IndexReader, JobFilter
+from stoker.operations.job_index.index_reader import GROUPINGS, IndexReader
+from stoker.operations.job_index.job_filter import JobFilter
 from stoker.operations.job_index.states import State
 from support.sight.index import ENQUEUED_MS, Index, an_id, done, enqueued, failed
 

@@ -24,8 +24,9 @@ from stoker.operations.job_index.database import (
     take_lock,
 )
 from stoker.operations.job_index.entries import Disposal, JobEntry, shown_id, stored_id
-from stoker.operations.job_index.index_reader import IndexReader, JobFilter
+from stoker.operations.job_index.index_reader import IndexReader
 from stoker.operations.job_index.index_writer import NO_ROW, IndexWriter
+from stoker.operations.job_index.job_filter import JobFilter
 from stoker.operations.job_index.states import State, step_of_record
 from stoker.topology.declaration.topics import Role
 from support.sight.index import ENQUEUED_MS, PLACE, Index, an_id, check_counts, done, enqueued, failed

@@ -11,7 +11,8 @@ import pytest
 
 from stoker.consumers import Worker, WorkerSettings
 from stoker.operations.job_index import topic_follower
-from stoker.operations.job_index.index_reader import IndexReader, JobFilter
+from stoker.operations.job_index.index_reader import IndexReader
+from stoker.operations.job_index.job_filter import JobFilter
 from stoker.operations.job_index.topic_follower import TopicFollower
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Pipeline, RetryPolicy

@@ -16,8 +16,10 @@ import pytest
 from stoker.consumers import Discard, Snooze
 from stoker.operations.job_index import topic_follower, topic_reading
 from stoker.operations.job_index.database import index_path
-from stoker.operations.job_index.index_reader import IndexReader, JobFilter, ListedJob
+from stoker.operations.job_index.index_reader import IndexReader
+from stoker.operations.job_index.job_filter import JobFilter
 from stoker.operations.job_index.job_history import read_history
+from stoker.operations.job_index.listed_jobs import ListedJob
 from stoker.operations.job_index.topic_follower import TopicFollower
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Pipeline, RetryPolicy

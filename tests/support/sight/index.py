@@ -11,8 +11,9 @@ from typing import Any
 
 from stoker.operations.job_index.database import is_building, open_for_writing, steps_to_finish
 from stoker.operations.job_index.entries import Disposal, JobEntry, Setback, stored_id
-from stoker.operations.job_index.index_reader import IndexReader, JobFilter
+from stoker.operations.job_index.index_reader import IndexReader
 from stoker.operations.job_index.index_writer import IndexWriter
+from stoker.operations.job_index.job_filter import JobFilter
 from stoker.operations.job_index.states import EVENT_STATES, State, step_of_record, step_of_state
 from stoker.topology.declaration.topics import Role
 
