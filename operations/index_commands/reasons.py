@@ -13,6 +13,7 @@ from ..job_index.states import State
 if TYPE_CHECKING:
     from ...schemas.control_records import ControlOrder
     from ...topology import ClusterSettings, Pipeline, Queue
+    from ..cluster_view import ClusterView
     from ..job_index.job_history import JobHistory
     from ..job_index.listed_jobs import ListedJob
     from ..queue_status.holdup_reports import HoldupReport
@@ -77,11 +78,9 @@ def concerns(order: ControlOrder, job: ListedJob) -> bool:
     return is_of_place and is_in_time and all(wanted is None or wanted == has for wanted, has in named)
 
 
-def _report(view: object, queue: Queue, job_id: str) -> str:
-    from ..cluster_view import ClusterView
+def _report(view: ClusterView, queue: Queue, job_id: str) -> str:
     from ..queue_status.holdup_reports import read_holdups
 
-    assert isinstance(view, ClusterView)
     now = datetime.now(UTC)
     found: list[HoldupReport] = [
         report for report in read_holdups(view, [queue], view.topics(), now).reports if report.job_id == job_id
