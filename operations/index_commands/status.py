@@ -110,7 +110,7 @@ def progress_line(progress: Progress, rate: float) -> str:
     stage = "" if progress.stage == "following" else f"{progress.stage}: "
     behind = "?" if progress.behind is None else f"{progress.behind:,}"
     counts = {
-        "mended by the ledger": progress.mended,
+        "reconciled with the ledger": progress.reconciled,
         "ended by commits": progress.passed,
         "forgotten": progress.forgotten,
     }
@@ -125,7 +125,7 @@ def progress_document(progress: Progress, rate: float) -> dict[str, object]:
         "read": progress.read,
         "per_s": round(rate, 1),
         "behind": progress.behind,
-        "mended": progress.mended,
+        "reconciled": progress.reconciled,
         "passed": progress.passed,
         "forgotten": progress.forgotten,
         "is_caught_up": progress.is_caught_up,

@@ -34,7 +34,7 @@ class IndexMetrics:
         """Give the samples of this moment."""
         progress = self._progress
         yield Sample(metrics.INDEX_READ, (), progress.read)
-        yield Sample(metrics.INDEX_MENDED, (), progress.mended)
+        yield Sample(metrics.INDEX_RECONCILED, (), progress.reconciled)
         yield Sample(metrics.INDEX_FORGOTTEN, (), progress.forgotten)
         if progress.behind is not None:
             yield Sample(metrics.INDEX_BEHIND, (), progress.behind)

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from .database import is_building
 from .entries import Disposal, JobEntry, Setback, stored_id
-from .states import ENDED, ENDED_STEP, MENDED_STEP, PASSED_STEP, STEPS, State, attempt_of_step, passed_step
+from .states import ENDED, ENDED_STEP, PASSED_STEP, RECONCILED_STEP, STEPS, State, attempt_of_step, passed_step
 
 _MINUTE_MS: Final = 60_000
 _AT_ONCE: Final = 500
@@ -150,7 +150,7 @@ class IndexWriter:
                 self._dispose(disposal)
             self._keep_offsets(offsets)
 
-    def mend(self, ended: Mapping[str, tuple[State, int]], offsets: Mapping[Partition, int]) -> int:
+    def reconcile(self, ended: Mapping[str, tuple[State, int]], offsets: Mapping[Partition, int]) -> int:
         """Note jobs as ended that the ledger has and no event has reported.
 
         Args:
@@ -163,7 +163,7 @@ class IndexWriter:
             found = self._open_rows(ended)
             for name, row in found.items():
                 state, at_ms = ended[name]
-                self._end(row, state, at_ms, MENDED_STEP)
+                self._end(row, state, at_ms, RECONCILED_STEP)
             self._keep_offsets(offsets)
         return len(found)
 

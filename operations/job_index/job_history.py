@@ -15,7 +15,7 @@ from .index_reader import IndexReader
 from .ledger_names import ended_by
 from .listed_jobs import Happening, ListedJob
 from .passed_jobs import ask_passed
-from .states import State, attempt_of_step, known_from, mended_step, passed_step
+from .states import State, attempt_of_step, known_from, passed_step, reconciled_step
 from .topic_reading import origins_of
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _ended(job: JobEntry, disposals: Iterable[Disposal], named: State | None) ->
         return replace(job, state=State.DROPPED)
     if named is None:
         return job
-    return replace(job, state=named, step=mended_step(job.step), began_ms=0, took_us=-1, due_ms=0)
+    return replace(job, state=named, step=reconciled_step(job.step), began_ms=0, took_us=-1, due_ms=0)
 
 
 def _once(setbacks: Iterable[Setback]) -> Iterator[Happening]:

@@ -64,7 +64,7 @@ _TOLD_STEP: Final = 1
 _TOLD_DEAD_STEP: Final = 4
 """The step of a dead letter by its event: its record has the place by which it is discarded."""
 ENDED_STEP: Final = 7
-MENDED_STEP: Final = 6
+RECONCILED_STEP: Final = 6
 """The step of a job that only the ledger has as ended: an event that comes late after all knows more."""
 
 
@@ -91,9 +91,9 @@ def attempt_of_step(step: int) -> int:
     return step // STEPS
 
 
-def mended_step(step: int) -> int:
+def reconciled_step(step: int) -> int:
     """How far a job is that the ledger has as ended, by the step that it was at."""
-    return attempt_of_step(step) * STEPS + MENDED_STEP
+    return attempt_of_step(step) * STEPS + RECONCILED_STEP
 
 
 def passed_step(step: int) -> int:
@@ -104,9 +104,9 @@ def passed_step(step: int) -> int:
 def known_from(step: int, state: State) -> str:
     """Where it is known from that a job has ended, if by no event or record of it: the `ledger` or the `commits`.
 
-    >>> [known_from(8 + step, State.DONE) for step in (MENDED_STEP, PASSED_STEP, ENDED_STEP)]
+    >>> [known_from(8 + step, State.DONE) for step in (RECONCILED_STEP, PASSED_STEP, ENDED_STEP)]
     ['ledger', 'commits', '']
     """
     if state not in (State.DONE, State.CANCELLED):
         return ""
-    return {MENDED_STEP: "ledger", PASSED_STEP: "commits"}.get(step % STEPS, "")
+    return {RECONCILED_STEP: "ledger", PASSED_STEP: "commits"}.get(step % STEPS, "")

@@ -2,7 +2,7 @@
 
 Job topics and events are read as they come; where there is very much of it, by `BulkFill` first. The ledger is read
 behind them, once they are read to their ends and with a delay: by then the events of nearly all jobs have come, and
-what the ledger has beyond that is mended.
+what the ledger has beyond that is taken over.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ BATCH: Final = 5_000
 WRITE_AT: Final = 20_000
 """Entries of one transaction: an event may be of a thousand jobs."""
 GATHER_S: Final = 0.5
-MEND_AFTER_S: Final = 15.0
+RECONCILE_AFTER_S: Final = 15.0
 """How far behind the clock the ledger is read: events are given up by their workers after 30 s at most, and rarely."""
-MEND_AT_ONCE: Final = 5_000
-MEND_FOR_S: Final = 0.2
-"""How long one turn mends, so that what comes in meanwhile does not wait for it."""
+RECONCILE_AT_ONCE: Final = 5_000
+RECONCILE_FOR_S: Final = 0.2
+"""How long one turn reconciles, so that what comes in meanwhile does not wait for it."""
 MOST_LEDGER: Final = 400_000
 """Names of the ledger that wait in memory; then its partitions are paused."""
 FAR_BEHIND: Final = 1_000_000
@@ -59,7 +59,7 @@ class Progress:
 
     Attributes:
         stage: what it does, in words.
-        read: records and events since the start; `mended` jobs that only the ledger had as ended.
+        read: records and events since the start; `reconciled` jobs that only the ledger had as ended.
         passed: jobs that ended by the commits of their group alone.
         behind: records that are still to be read; None before that is known.
         newest_ms: the newest record that was read of the job topics and the events, in ms since 1970.
@@ -69,7 +69,7 @@ class Progress:
 
     stage: str = "following"
     read: int = 0
-    mended: int = 0
+    reconciled: int = 0
     passed: int = 0
     forgotten: int = 0
     behind: int | None = None
@@ -157,7 +157,7 @@ class TopicFollower:
                 self._assign_new()
                 self._next_topics_at_s = now_s + TOPICS_INTERVAL_S
             self._take(self._consumer.consume(BATCH, GATHER_S))
-            self._mend_for(MEND_FOR_S)
+            self._reconcile_for(RECONCILE_FOR_S)
             if self.progress.is_caught_up:
                 self.progress.passed += self._passed.turn(self._writer, now_s)
         self._keep_house(now_s)
@@ -283,10 +283,10 @@ class TopicFollower:
             self._consumer.pause(self._ledger_places())
             self._is_ledger_paused = True
 
-    def _mend_for(self, seconds: float) -> None:
-        """Mend by what the ledger has had for a while, once the events are read to their end."""
-        give_up_at_s, due_ms = time.monotonic() + seconds, (time.time() - MEND_AFTER_S) * 1e3
-        while is_due := self._mend(due_ms):
+    def _reconcile_for(self, seconds: float) -> None:
+        """Reconcile with what the ledger has had for a while, once the events are read to their end."""
+        give_up_at_s, due_ms = time.monotonic() + seconds, (time.time() - RECONCILE_AFTER_S) * 1e3
+        while is_due := self._reconcile(due_ms):
             if time.monotonic() >= give_up_at_s:
                 break
         is_read = not self._unread_ledgers and not is_due and self.progress.is_caught_up
@@ -295,16 +295,16 @@ class TopicFollower:
             self._consumer.resume(self._ledger_places())
             self._is_ledger_paused = False
 
-    def _mend(self, due_ms: float) -> bool:
+    def _reconcile(self, due_ms: float) -> bool:
         ended: dict[str, tuple[State, int]] = {}
         offsets: dict[Partition, int] = {}
-        while self._waiting and self._waiting[0].at_ms < due_ms and len(ended) < MEND_AT_ONCE:
+        while self._waiting and self._waiting[0].at_ms < due_ms and len(ended) < RECONCILE_AT_ONCE:
             names = self._waiting.popleft()
             self._waiting_names -= len(names.ended)
             ended.update((name, (state, names.at_ms)) for name, state in names.ended)
             offsets[names.place] = names.offset
         if offsets:
-            self.progress.mended += self._writer.mend(ended, offsets)
+            self.progress.reconciled += self._writer.reconcile(ended, offsets)
         return bool(offsets)
 
     # ---- housekeeping

@@ -106,7 +106,7 @@ class _Looking(threading.Thread):
         self.failure: Exception | None = None
 
     def run(self) -> None:
-        """Look until a signal ends it, or until something fails that no waiting mends."""
+        """Look until a signal ends it, or until something fails that no waiting fixes."""
         from .gatherer import PASSING, after
 
         while not self.ending.is_set():

@@ -321,8 +321,8 @@ INDEX_READ: Final = Metric(
 INDEX_BEHIND: Final = Metric(
     name="stoker_index_behind", kind="gauge", unit="records", labels=(), text="Records that are still to be read."
 )
-INDEX_MENDED: Final = Metric(
-    name="stoker_index_mended_total",
+INDEX_RECONCILED: Final = Metric(
+    name="stoker_index_reconciled_total",
     kind="counter",
     unit="jobs",
     labels=(),
@@ -405,7 +405,7 @@ METRICS: Final = (
     *(RUNNERS, BUSY, CHILDREN, CHILDREN_ENDED, CRASHES),
     *(PARTITIONS, FETCHING_PAUSED, TURN_SECONDS, TURN_AGE, REBALANCES, COMMITS),
     *(SENT, ENQUEUE_FAILED, SPOOLED),
-    *(INDEX_READ, INDEX_BEHIND, INDEX_MENDED, INDEX_FORGOTTEN, INDEX_BYTES),
+    *(INDEX_READ, INDEX_BEHIND, INDEX_RECONCILED, INDEX_FORGOTTEN, INDEX_BYTES),
     *(SCHEDULES, SCHEDULE_LATE, SCHEDULE_INSTANTS),
     *(OUTBOX_PUBLISHED, OUTBOX_LEADS, OUTBOX_TROUBLE, OUTBOX_ROWS, OUTBOX_OLDEST),
     *(LIMIT_USED, LIMIT_MOST, LIMIT_SCOPES, BREAKER, EVENTS_GIVEN_UP, MEMORY, INFO, IS_READY),

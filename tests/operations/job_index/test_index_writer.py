@@ -77,11 +77,11 @@ def test_clocks_that_differ_do_not_bring_a_job_back(index: Index) -> None:
     assert index.states() == {an_id(1): "done"}
 
 
-def test_what_the_ledger_has_beyond_the_events_is_mended(index: Index) -> None:
+def test_what_the_ledger_has_beyond_the_events_is_reconciled(index: Index) -> None:
     """An event may be lost; the ledger's word counts only for jobs that have not ended."""
     index.apply(enqueued(1), enqueued(2), failed(3, 1, "dead"), enqueued(4, names=("order-4",)))
     ended = dict.fromkeys((an_id(1), an_id(3), an_id(9), "order-4"), (State.DONE, ENQUEUED_MS + 50))
-    assert index.writer.mend(ended, {}) == 2
+    assert index.writer.reconcile(ended, {}) == 2
     assert index.states() == {an_id(1): "done", an_id(2): "waiting", an_id(3): "dead", an_id(4): "done"}
     check_counts(index.connection)
 
@@ -89,7 +89,7 @@ def test_what_the_ledger_has_beyond_the_events_is_mended(index: Index) -> None:
 def test_an_event_that_comes_after_the_ledger_knows_more(index: Index) -> None:
     """It has when the run began."""
     index.apply(enqueued(1))
-    index.writer.mend({an_id(1): (State.DONE, ENQUEUED_MS + 999_999)}, {})
+    index.writer.reconcile({an_id(1): (State.DONE, ENQUEUED_MS + 999_999)}, {})
     index.apply(done(1))
     with IndexReader(index.path) as reader:
         job = reader.job(an_id(1))
@@ -101,8 +101,8 @@ def test_an_event_that_comes_after_the_ledger_knows_more(index: Index) -> None:
 def test_the_ledger_speaks_of_a_replayed_job_by_the_replays_name(index: Index) -> None:
     """Its id alone was settled before the replay."""
     index.apply(enqueued(1, life=ENQUEUED_MS, names=(f"r-1:{an_id(1)}",)))
-    assert index.writer.mend({an_id(1): (State.DONE, ENQUEUED_MS)}, {}) == 0
-    assert index.writer.mend({f"r-1:{an_id(1)}": (State.DONE, ENQUEUED_MS)}, {}) == 1
+    assert index.writer.reconcile({an_id(1): (State.DONE, ENQUEUED_MS)}, {}) == 0
+    assert index.writer.reconcile({f"r-1:{an_id(1)}": (State.DONE, ENQUEUED_MS)}, {}) == 1
 
 
 def test_a_discarded_dead_letter_is_dropped(index: Index) -> None:
@@ -215,7 +215,7 @@ def test_a_job_that_the_commits_have_as_ended_is_done_and_what_is_told_later_sta
     index.writer.pass_by([row.n for row in rows[:3]])
     assert index.states() == {an_id(n): state for n, state in enumerate(["done", "done", "done", "waiting", "dead"], 1)}
     index.apply(done(2))
-    index.writer.mend({an_id(3): (State.CANCELLED, ENQUEUED_MS + 50)}, {})
+    index.writer.reconcile({an_id(3): (State.CANCELLED, ENQUEUED_MS + 50)}, {})
     with IndexReader(index.path) as reader:
         jobs = [reader.job(an_id(number)) for number in (1, 2, 3)]
     assert [(job.state.word, job.known_from) for job in jobs if job] == [
@@ -237,12 +237,12 @@ def test_who_enqueued_a_job_is_known_though_its_end_came_first(index: Index) -> 
     assert (job.state.word, job.source) == ("done", "web")
 
 
-def test_no_statement_that_mends_scans_the_jobs(index: Index) -> None:
+def test_no_statement_that_reconciles_scans_the_jobs(index: Index) -> None:
     """They are taken while ten million jobs are there."""
     asked: list[str] = []
     index.apply(enqueued(1), enqueued(2, names=("order-2",)))
     index.connection.set_trace_callback(asked.append)
-    index.writer.mend({an_id(1): (State.DONE, ENQUEUED_MS), "order-2": (State.DONE, ENQUEUED_MS)}, {})
+    index.writer.reconcile({an_id(1): (State.DONE, ENQUEUED_MS), "order-2": (State.DONE, ENQUEUED_MS)}, {})
     index.writer.open_rows(NO_ROW, 5)
     index.writer.pass_by([1])
     index.apply(done(1), disposals=[Disposal(topic="shop.mails.dead", partition=0, offset=5, at_ms=ENQUEUED_MS)])

@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.timeout(240), pytest.mark.expected_errors("dead letter
 IMPATIENT: Final = """
 import sys
 from stoker.operations.job_index import passed_jobs, topic_follower
-topic_follower.MEND_AFTER_S, passed_jobs.INTERVAL_S = 1.0, 2.0
+topic_follower.RECONCILE_AFTER_S, passed_jobs.INTERVAL_S = 1.0, 2.0
 from stoker.operations.cli.__main__ import main
 sys.exit(main())
 """
@@ -187,10 +187,10 @@ def test_jobs_are_shown_as_what_they_were(
         (tmp_path / "ids").write_text("\n".join(fleet.of("cancelled")), encoding="utf-8")
         fleet.command("control", "cancel", "--ids-from", str(tmp_path / "ids"), "--reason", "ordered twice")
         fleet.wait_runs(fleet.of("dead", "dropped", "replayed", "again", "snoozes", "crashes"), 2)
-        fleet.runs.with_suffix(".mended").touch()
+        fleet.runs.with_suffix(".fixed").touch()
         wait_all_committed(cluster, fleet.queue)
         fleet.command("dead", "discard", "work", "--tenant", "dropped", "--yes", "--reason", "too old")
-        fleet.command("dead", "replay", "work", "--tenant", "replayed", "--yes", "--reason", "mended")
+        fleet.command("dead", "replay", "work", "--tenant", "replayed", "--yes", "--reason", "fixed")
         fleet.wait_runs(fleet.of("replayed", "done", "again", "snoozes"), 1, "done")
         wait_all_committed(cluster, fleet.queue)
         sample = chance.sample(sorted(fleet.fates), min(asked, len(fleet.fates)))

@@ -49,7 +49,7 @@ def test_the_index_has_all_jobs_although_events_were_refused_for_a_while(
     cluster: ClusterSettings, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broker refuses each record of events; when it takes them again, so does the client that was refused."""
-    monkeypatch.setattr(topic_follower, "MEND_AFTER_S", 0.0)
+    monkeypatch.setattr(topic_follower, "RECONCILE_AFTER_S", 0.0)
     pipeline, queue = declare_queue(namespace)
 
     @pipeline.job(queue, retry=RetryPolicy(attempts=1))
@@ -94,7 +94,7 @@ def follow(pipeline: Pipeline, cluster: ClusterSettings, path: Path) -> None:
     def is_through() -> bool:
         follower.turn()
         progress = follower.progress
-        return progress.is_settled and progress.behind == 0 and progress.mended >= DONE
+        return progress.is_settled and progress.behind == 0 and progress.reconciled >= DONE
 
     try:
         wait_until(is_through, 60, "the index to be up to date")

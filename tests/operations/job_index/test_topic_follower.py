@@ -61,16 +61,18 @@ def fleet(cluster: ClusterSettings, namespace: str, *, events: bool = True) -> t
     return pipeline, {job_id: expected[wish] for job_id, wish in wishes.items()}
 
 
-def follow(pipeline: Pipeline, cluster: ClusterSettings, path: Path, *, mended: int = 0, passed: int = 0) -> set[str]:
-    """Read all that is there, until ledger and commits have mended so many; the stages that were gone through."""
+def follow(
+    pipeline: Pipeline, cluster: ClusterSettings, path: Path, *, reconciled: int = 0, passed: int = 0
+) -> set[str]:
+    """Read all there is, until so many are reconciled with ledger and commits; the stages that were gone through."""
     follower, stages = TopicFollower(pipeline, cluster, path, keep=KEEP), set[str]()
 
     def is_through() -> bool:
         follower.turn()
         progress = follower.progress
         stages.add(progress.stage)
-        is_mended = progress.mended >= mended and progress.passed >= passed
-        return progress.is_settled and progress.behind == 0 and is_mended
+        is_reconciled = progress.reconciled >= reconciled and progress.passed >= passed
+        return progress.is_settled and progress.behind == 0 and is_reconciled
 
     try:
         wait_until(is_through, 60, "the index to be up to date")
@@ -117,12 +119,12 @@ def test_without_events_the_topics_tell_the_same(
     cluster: ClusterSettings, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All events are lost: what waits and what is dead is on topics, and what is done in the ledger."""
-    monkeypatch.setattr(topic_follower, "MEND_AFTER_S", 0.0)
+    monkeypatch.setattr(topic_follower, "RECONCILE_AFTER_S", 0.0)
     monkeypatch.setattr(topic_reading, "entries_of_event", lambda _value: ())
     pipeline, expected = fleet(cluster, namespace)
     path = tmp_path / "index.sqlite"
     gone = sum(state in ("done", "discarded") for state in expected.values())
-    follow(pipeline, cluster, path, mended=gone)
+    follow(pipeline, cluster, path, reconciled=gone)
     told = {job_id: "cancelled" if state == "discarded" else state for job_id, state in expected.items()}
     assert states_of(path) == told
     assert Counter(told.values())["done"] == gone - 2

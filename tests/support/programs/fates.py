@@ -40,15 +40,15 @@ def _note(what: str) -> None:
     note_run(Path(os.environ[RUNS]), f"{job.job_id} {job.attempt} {what}")
 
 
-def is_mended() -> bool:
-    """Whether what failed for the jobs to be replayed is mended by now."""
-    return Path(os.environ[RUNS]).with_suffix(".mended").exists()
+def is_fixed() -> bool:
+    """Whether what failed for the jobs to be replayed is fixed by now."""
+    return Path(os.environ[RUNS]).with_suffix(".fixed").exists()
 
 
 def act(number: int, fate: str) -> None:
     """Meet the fate."""
     _note("begun")
-    fails = {"dead": True, "dropped": True, "again": current_job().attempt == 1, "replayed": not is_mended()}
+    fails = {"dead": True, "dropped": True, "again": current_job().attempt == 1, "replayed": not is_fixed()}
     if fails.get(fate):
         raise ValueError(f"card of {number} declined")
     if fate == "discards":

@@ -69,7 +69,7 @@ def test_a_client_that_has_forgotten_its_brokers_gets_them_again(kind: type[Clie
 
 
 def test_a_client_of_another_librdkafka_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its handle may be elsewhere; and where brokers are never forgotten, nothing is to be mended."""
+    """Its handle may be elsewhere; and where brokers are never forgotten, nothing is to be fixed."""
     forgotten_brokers._library.cache_clear()
     for other in (0x02090000, 0x02110000):
         monkeypatch.setattr("confluent_kafka.libversion", lambda other=other: ("other", other))

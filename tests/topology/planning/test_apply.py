@@ -99,7 +99,7 @@ def test_applying_the_same_plan_at_once_is_harmless(cluster: ClusterSettings, na
             assert plan(declared, cluster).findings == ()
 
 
-def test_a_config_that_somebody_changed_is_seen_and_mended(cluster: ClusterSettings, namespace: str) -> None:
+def test_a_config_that_somebody_changed_is_seen_and_set_back(cluster: ClusterSettings, namespace: str) -> None:
     """Drift in a declared config is a change with both values; in another config it is reported and left alone."""
     pipeline = shop(namespace)
     ensure_topology(pipeline, cluster)
