@@ -36,13 +36,13 @@ from working import BRIEF_LANES, LANES
 
 from stoker.topology import Pipeline
 
-SINGLE_SHARE: Final = 100
+SINGLE_PART: Final = 100
 """One job in so many of a bulk's is enqueued singly, since that takes a hundred times as long."""
 PER_SECOND: Final = 20
 IDLE_S: Final = 3.0
 BACKLOG_S: Final = 10.0
 START_TIMEOUT_S: Final = 30.0
-BRIEF_SHARE: Final = 8
+BRIEF_PART: Final = 8
 """One in so many of the jobs of a backlog is measured of those that wait: they take so much longer."""
 CEILING_PER_S: Final = BRIEF_LANES / BRIEF_S
 _LOOK_S: Final = 0.1
@@ -75,7 +75,7 @@ def _drain(kind: Kind) -> Callable[[Site, Sizes, int], Values]:
 
 def _brief(site: Site, sizes: Sizes, number: int) -> Values:
     with site.topics("brief") as pipeline:
-        tell = _teller(site, pipeline, "brief", max(1_000, sizes.jobs // BRIEF_SHARE))
+        tell = _teller(site, pipeline, "brief", max(1_000, sizes.jobs // BRIEF_PART))
         tell("bulk")
         rate = _number(tell("drain"), "settled_per_s")
     return {"rate": rate, "ceiling": CEILING_PER_S, "share": rate / CEILING_PER_S}
@@ -94,7 +94,7 @@ def _bulk(site: Site, sizes: Sizes, number: int) -> Values:
     with site.topics("sync") as pipeline:
         tell = _teller(site, pipeline, "sync", sizes.jobs)
         many, plain_many = _pair(number, lambda: tell("bulk"), lambda: tell("bulk plain"))
-        tell = _teller(site, pipeline, "sync", max(10, sizes.jobs // SINGLE_SHARE))
+        tell = _teller(site, pipeline, "sync", max(10, sizes.jobs // SINGLE_PART))
         one, plain_one = _pair(number, lambda: tell("singly"), lambda: tell("singly plain"))
     rate, plain_rate = _number(many, "jobs_per_s"), _number(plain_many, "jobs_per_s")
     return {
@@ -252,7 +252,7 @@ STAGE_BY_STAGE: Final = Measure(
 BRIEF: Final = Measure(
     name="brief",
     title=lambda sizes: (
-        f"one worker process through {max(1_000, sizes.jobs // BRIEF_SHARE):,} waiting sync jobs that sleep for "
+        f"one worker process through {max(1_000, sizes.jobs // BRIEF_PART):,} waiting sync jobs that sleep for "
         f"{BRIEF_S * 1e3:g} ms, {BRIEF_LANES} lanes"
     ),
     figures=(
@@ -265,7 +265,7 @@ BRIEF: Final = Measure(
 BULK: Final = Measure(
     name="bulk",
     title=lambda sizes: (
-        f"enqueue_many of {sizes.jobs:,} jobs until all are confirmed; then {max(10, sizes.jobs // SINGLE_SHARE):,} "
+        f"enqueue_many of {sizes.jobs:,} jobs until all are confirmed; then {max(10, sizes.jobs // SINGLE_PART):,} "
         "enqueued one by one, each confirmed before the next"
     ),
     figures=(

@@ -24,7 +24,7 @@ BRIEF_LANES: Final = 32
 PATIENCE_S: Final = 60.0
 READER: Final = Path(__file__).parent / "sight" / "reader.py"
 _LOOK_S: Final = 0.02
-_WARM_SHARE: Final = 0.1
+_WARM_RATIO: Final = 0.1
 """Of the jobs: while these run, clients still connect, and what is done once for all jobs is done."""
 _RSS_UNIT_BYTES: Final = 1_024  # Linux counts in KiB
 
@@ -109,7 +109,7 @@ def _drained(part: Part, pipeline: Pipeline, worker: Worker) -> Result:
         return worker.snapshot()[0].settled
 
     began_at_s, cpu_began_s = _last_idle(settled)
-    before = _wait_count(settled, round(part.jobs * _WARM_SHARE), "settled jobs")
+    before = _wait_count(settled, round(part.jobs * _WARM_RATIO), "settled jobs")
     warm_s, cpu_warm_s = time.perf_counter() - began_at_s, time.process_time() - cpu_began_s
     if before == part.jobs:  # so few that no look came amid them: all of them count
         before, warm_s, cpu_warm_s = 0, 0.0, 0.0

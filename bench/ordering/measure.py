@@ -22,7 +22,7 @@ from stoker.topology import ClusterUnreachable, Pipeline
 from stoker.topology.wire.orders import Verb
 
 WORKERS: Final = 3
-KEYS_SHARE: Final = 2
+KEYS_PART: Final = 2
 """One key is paused for so many of the jobs of a backlog."""
 AT_ONCE: Final = 10_000
 """Orders of one transaction."""
@@ -41,7 +41,7 @@ def _control(site: Site, sizes: Sizes, number: int) -> Values:
         waits_ms = list(_waits_ms(control, only_queue(pipeline).name, sizes.seconds))
         with ResidentPeak(process_ids[0]) as before:
             before.wait(SETTLE_S)
-        keys = max(1, sizes.jobs // KEYS_SHARE)
+        keys = max(1, sizes.jobs // KEYS_PART)
         began_at_s = time.monotonic()
         _pause_keys(control, only_queue(pipeline).name, keys).wait(WAIT)
         took_s = time.monotonic() - began_at_s
@@ -116,7 +116,7 @@ CONTROL: Final = Measure(
     name="control",
     title=lambda sizes: (
         f"orders to {WORKERS} idle workers, one after the other for {sizes.seconds:g} s: from the call until all have "
-        f"answered; then {max(1, sizes.jobs // KEYS_SHARE):,} paused keys"
+        f"answered; then {max(1, sizes.jobs // KEYS_PART):,} paused keys"
     ),
     figures=(
         Figure(name="p50", label="taken by all, p50, ms", unit="ms"),

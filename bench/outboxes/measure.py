@@ -21,7 +21,7 @@ WRITERS: Final = 2
 ROWS: Final = 20
 DEADLINE_S: Final = 120.0
 SHORTEST_LOAD_S: Final = 1.5
-LOAD_SHARE: Final = 2
+LOAD_PART: Final = 2
 """The load lasts for one in so many of the seconds."""
 
 
@@ -37,7 +37,7 @@ def _outbox(site: Site, sizes: Sizes, number: int) -> Values:
             rate = _drain(url, outbox, pipeline, sizes)
             waits_ms = _latency(site, url, outbox, pipeline, sizes)
             load = Load(url, outbox, job, writers=WRITERS, rows=ROWS)
-            written = load.run(max(SHORTEST_LOAD_S, sizes.seconds / LOAD_SHARE))
+            written = load.run(max(SHORTEST_LOAD_S, sizes.seconds / LOAD_PART))
             _wait_empty(url)
     return {
         "rate": rate,
@@ -85,7 +85,7 @@ OUTBOX: Final = Measure(
     title=lambda sizes: (
         f"`stoker outbox relay` on PostgreSQL: through {sizes.jobs:,} committed rows; then {PER_SECOND} commits/s for "
         f"{sizes.seconds:g} s, from the commit's return to a consumer; then {WRITERS} writers at full speed, {ROWS} "
-        f"rows a transaction, for {sizes.seconds / LOAD_SHARE:g} s"
+        f"rows a transaction, for {sizes.seconds / LOAD_PART:g} s"
     ),
     figures=(
         Figure(name="rate", label="rows/s, published and deleted", unit="/s", target=at_least(10_000)),

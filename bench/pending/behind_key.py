@@ -23,9 +23,9 @@ LIMIT_S: Final = 30.0
 """A phase in which the others stand still is cut off after so long."""
 RELEASED_LIMIT_S: Final = 900.0
 HELD_S: Final = 5.0
-SINGLE_SHARE: Final = 4
+SINGLE_PART: Final = 4
 """One in so many of `--jobs` is of a single key in the measure of that, which takes longer for each job."""
-KILL_SHARE: Final = 1 / 3
+KILL_RATIO: Final = 1 / 3
 KILL_AFTER_S: Final = 10.0
 
 
@@ -42,7 +42,7 @@ class _Waiting:
 
     def measure_alone(self) -> None:
         """The rates without a backlog: of jobs of many keys, and of jobs of one."""
-        scene, single = self._scene, max(1_000, self._sizes.jobs // SINGLE_SHARE)
+        scene, single = self._scene, max(1_000, self._sizes.jobs // SINGLE_PART)
         self.values["alone"] = scene.rate_per_s(self._others, "jobs of many keys, without a backlog")
         self.values["single"] = scene.rate_per_s(lambda: scene.of_key("single", single), "jobs of a single key")
 
@@ -76,7 +76,7 @@ class _Waiting:
         """Kill the worker while it runs others, and look at how its successor begins."""
         scene, others = self._scene, self._others()
         scene.publish_frozen(others)
-        scene.wait_begun(others.numbers, "jobs of many keys before the kill", share=KILL_SHARE, limit_s=KILL_AFTER_S)
+        scene.wait_begun(others.numbers, "jobs of many keys before the kill", share=KILL_RATIO, limit_s=KILL_AFTER_S)
         restart = Restart.of(scene, others, 1.0, LIMIT_S)
         self._killed_at_s = restart.killed_at_s
         self.values |= restart.values

@@ -16,12 +16,12 @@ from pending.after_kill import KEPT_FIGURES, Kept
 from pending.publishing import PendingJob
 from pending.scene import BATCHES, IDLE_S, KEYS, WARM_UP, Batch, Scene, open_scene
 
-BURST_SHARE: Final = 10
+BURST_PART: Final = 10
 """So many times fewer jobs are due at the same moment."""
 LEAD_S: Final = 5.0
-LEAD_SHARE: Final = 1 / 6
+LEAD_RATIO: Final = 1 / 6
 """At this share of the usual rate jobs are published and put aside before the first is due, `LEAD_S` later."""
-KILL_SHARE: Final = 0.5
+KILL_RATIO: Final = 0.5
 """The worker is killed when this share of the jobs was due."""
 KNOWN_S: Final = 30.0
 """So long after the assignment a new worker keeps time again; how late jobs begin before is not judged."""
@@ -41,7 +41,7 @@ class _Delay:
 
     def __init__(self, scene: Scene, sizes: Sizes) -> None:
         self._scene, self._sizes = scene, sizes
-        self._burst_size = max(1_000, sizes.delayed // BURST_SHARE)
+        self._burst_size = max(1_000, sizes.delayed // BURST_PART)
         self._idle_mb = self._idle_pss_mb = self._killed_at_s = self._assigned_at_s = 0.0
         self.values: Values = {}
 
@@ -61,7 +61,7 @@ class _Delay:
         batch = _delayed(scene, due_at_s)
         with scene.memory() as before:
             self._publish(batch, opens_at_s)
-            scene.wait_until(opens_at_s + KILL_SHARE * over_s, batch.numbers, "delayed jobs")
+            scene.wait_until(opens_at_s + KILL_RATIO * over_s, batch.numbers, "delayed jobs")
         self._killed_at_s = scene.kill()
         self._assigned_at_s = scene.start_worker()
         with scene.memory() as after:
@@ -72,7 +72,7 @@ class _Delay:
         self._count(due_at_s, batch)
 
     def _lead_ends_at_s(self, count: int) -> float:
-        return time.time() + LEAD_S + count / (LEAD_SHARE * self.values["usual"])
+        return time.time() + LEAD_S + count / (LEAD_RATIO * self.values["usual"])
 
     def _publish(self, batch: Batch, first_due_s: float) -> None:
         self._scene.publish(batch)
@@ -134,7 +134,7 @@ def _delayed(scene: Scene, due_at_s: Sequence[float]) -> Batch:
 
 
 def _run(site: Site, sizes: Sizes, _number: int) -> Values:
-    capacity = WARM_UP + sizes.delayed + (BATCHES + 1) * max(1_000, sizes.delayed // BURST_SHARE)
+    capacity = WARM_UP + sizes.delayed + (BATCHES + 1) * max(1_000, sizes.delayed // BURST_PART)
     with open_scene(site, sizes.session_s, capacity) as scene:
         scene.start_worker()
         scene.warm_up()
@@ -149,7 +149,7 @@ DELAY: Final = Measure(
     name="delay",
     title=lambda sizes: (
         f"{sizes.delayed:,} jobs due at random within {sizes.over_s:g} s, the worker killed in the middle; then "
-        f"{max(1_000, sizes.delayed // BURST_SHARE):,} due at one moment"
+        f"{max(1_000, sizes.delayed // BURST_PART):,} due at one moment"
     ),
     figures=(
         Figure(name="earliest", label="earliest, ms", unit="ms", target=at_least(0, "worst")),

@@ -17,12 +17,12 @@ from pending.restart import RESTART_FIGURES, Restart
 from pending.scene import IDLE_S, KEYS, WARM_UP, Batch, Scene, open_scene
 from stoker.producers.control import Control
 
-HELD_SHARE: Final = 10
+HELD_PART: Final = 10
 """One in so many jobs of the log is held."""
 TENANT: Final = "held"
 LIMIT_S: Final = 300.0
 ORDER_WAIT: Final = timedelta(seconds=30)
-KILL_SHARE: Final = 0.5
+KILL_RATIO: Final = 0.5
 
 Held = Literal["type", "tenant"]
 
@@ -50,8 +50,8 @@ class _Released:
         log = self._log("type")
         with scene.memory() as held:
             scene.publish(log)
-            scene.wait_begun(log.numbers, "jobs beside the paused type", share=KILL_SHARE, limit_s=LIMIT_S)
-        restart = Restart.of(scene, log, 1 - 1 / HELD_SHARE, LIMIT_S)
+            scene.wait_begun(log.numbers, "jobs beside the paused type", share=KILL_RATIO, limit_s=LIMIT_S)
+        restart = Restart.of(scene, log, 1 - 1 / HELD_PART, LIMIT_S)
         self._killed_at_s = restart.killed_at_s
         self.values |= restart.values
         self.values["change"] = max(held.peak_mb, restart.peak_mb) - self._idle_mb
@@ -63,28 +63,28 @@ class _Released:
         self._control.pause(tenant=TENANT).wait(ORDER_WAIT)
         log = self._log("tenant")
         scene.publish(log)
-        scene.wait_begun(log.numbers, "jobs beside the paused tenant", share=1 - 1 / HELD_SHARE, limit_s=LIMIT_S)
+        scene.wait_begun(log.numbers, "jobs beside the paused tenant", share=1 - 1 / HELD_PART, limit_s=LIMIT_S)
         return log
 
     def _log(self, target: Held) -> Batch:
         """The jobs of a log, of which some are held."""
 
         def job(number: int) -> PendingJob:
-            is_held = number % HELD_SHARE == 0
+            is_held = number % HELD_PART == 0
             return PendingJob(
                 number=number,
-                key=f"{'held' if is_held else 'customer'}-{number // HELD_SHARE % KEYS}",
+                key=f"{'held' if is_held else 'customer'}-{number // HELD_PART % KEYS}",
                 since_s=self._scene.began_at_s,
                 job_type=HELD if is_held and target == "type" else PLAIN,
                 tenant=TENANT.encode() if is_held and target == "tenant" else None,
             )
 
-        return self._scene.batch(max(HELD_SHARE, self._sizes.waiting), job)
+        return self._scene.batch(max(HELD_PART, self._sizes.waiting), job)
 
     def release(self, log: Batch, target: Held) -> None:
         """Let the held jobs go, and look at how they run."""
         scene, notes = self._scene, self._scene.notes
-        held = log.numbers[-log.numbers.start % HELD_SHARE :: HELD_SHARE]
+        held = log.numbers[-log.numbers.start % HELD_PART :: HELD_PART]
         self.values[f"{target}_early"] = sum(notes.begun(range(number, number + 1)) for number in held)
         released_at_s = time.time()
         if target == "type":
@@ -106,7 +106,7 @@ class _Released:
 
 
 def _run(site: Site, sizes: Sizes, _number: int) -> Values:
-    capacity = WARM_UP + 3 * max(1_000, sizes.jobs) + 2 * max(HELD_SHARE, sizes.waiting) + PARTITIONS
+    capacity = WARM_UP + 3 * max(1_000, sizes.jobs) + 2 * max(HELD_PART, sizes.waiting) + PARTITIONS
     with open_scene(site, sizes.session_s, capacity) as scene, scene.control() as control:
         scene.start_worker()
         scene.warm_up()
@@ -122,7 +122,7 @@ _ENOUGH: Final[Target] = at_least(10_000)
 RELEASED: Final = Measure(
     name="released",
     title=lambda sizes: (
-        f"a paused type whose jobs are one in {HELD_SHARE} of a log of {sizes.waiting:,}, SIGKILL amid the others, a "
+        f"a paused type whose jobs are one in {HELD_PART} of a log of {sizes.waiting:,}, SIGKILL amid the others, a "
         f"restart, and the type's release; then the same with a tenant, without a kill. {KEYS:,} keys are held"
     ),
     figures=(

@@ -21,7 +21,7 @@ STARTED_S: Final = 15.0
 """For so long there is more work, since the processes do not start at once."""
 SETTLED_S: Final = 3.0
 """So long after the last process has begun a job, and before the last job, the use of the limit is not measured."""
-LEAST_SHARE: Final = 0.7
+LEAST_RATIO: Final = 0.7
 
 
 def _shares(site: Site, sizes: Sizes, number: int) -> Values:
@@ -133,8 +133,8 @@ SHARES: Final = Measure(
         Figure(name="tenanted", label="jobs/s, nothing declared", unit="/s"),
         Figure(name="limited", label="jobs/s, limit by tenant", unit="/s"),
         Figure(name="fair", label="jobs/s, fair by tenant", unit="/s"),
-        Figure(name="limited_share", label="limit: share of the plain", unit="ratio", target=at_least(LEAST_SHARE)),
-        Figure(name="fair_share", label="fair: share of the plain", unit="ratio", target=at_least(LEAST_SHARE)),
+        Figure(name="limited_share", label="limit: share of the plain", unit="ratio", target=at_least(LEAST_RATIO)),
+        Figure(name="fair_share", label="fair: share of the plain", unit="ratio", target=at_least(LEAST_RATIO)),
         Figure(name="tenanted_cpu_us", label="CPU per job, µs, nothing declared", unit="µs"),
         Figure(name="limited_cpu_us", label="CPU per job, µs, limit by tenant", unit="µs"),
         Figure(name="fair_cpu_us", label="CPU per job, µs, fair by tenant", unit="µs"),

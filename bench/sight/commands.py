@@ -28,7 +28,7 @@ from stoker.topology import Pipeline
 TURNS: Final = 20
 """How often each command is run; fewer where `--seconds` is shorter."""
 LEAST_TURNS: Final = 3
-TRAIL_SHARE: Final = 10
+TRAIL_PART: Final = 10
 """The trail has an order for one in so many jobs."""
 TOP_INTERVAL_S: Final = 0.5
 FLUSH_S: Final = 120.0
@@ -86,7 +86,7 @@ def _commands(site: Site, sizes: Sizes, number: int) -> Values:
     writer.close()
     turns = max(LEAST_TURNS, min(TURNS, round(sizes.seconds)))
     with site.topics("slow") as pipeline:
-        fill_trail(site, pipeline, sizes.jobs // TRAIL_SHARE)
+        fill_trail(site, pipeline, sizes.jobs // TRAIL_PART)
         took_s = _ask(site, pipeline, commands(path), turns)
     throw_away(path)
     return _values(took_s)
@@ -122,7 +122,7 @@ def _beyond_ms(seconds: Sequence[float], starts: Sequence[float]) -> float:
 COMMANDS: Final = Measure(
     name="commands",
     title=lambda sizes: (
-        f"commands as processes, with an index of {sizes.jobs:,} jobs and a trail of {sizes.jobs // TRAIL_SHARE:,} "
+        f"commands as processes, with an index of {sizes.jobs:,} jobs and a trail of {sizes.jobs // TRAIL_PART:,} "
         "orders: p95; and the median of what is beyond a process that only loads the application, in the same turn"
     ),
     figures=(

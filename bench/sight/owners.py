@@ -17,7 +17,7 @@ from stoker.operations.scaling.load_reader import LoadReader
 from stoker.topology import JobStory, Pipeline, Slo
 from stoker.topology.declaration.catalogue import catalogue
 
-LEAST_SHARE: Final = 0.97
+LEAST_RATIO: Final = 0.97
 QUEUES: Final = 100
 UNMEASURED: Final = Sources(measured={}, measured_by=None, note="", recent=Recent(note=""))
 WAYS: Final[dict[str, Way]] = {"owned": ("bulk", "drain", "owned"), "plain": ("bulk", "drain", "sync")}
@@ -77,7 +77,7 @@ OWNERS: Final = Measure(
     figures=(
         Figure(name="owned", label="jobs/s, with owner and followers", unit="/s"),
         Figure(name="plain", label="jobs/s, without", unit="/s"),
-        Figure(name="share", label="share of without", unit="ratio", target=at_least(LEAST_SHARE)),
+        Figure(name="share", label="share of without", unit="ratio", target=at_least(LEAST_RATIO)),
         Figure(name="cpu_share", label="CPU per job without, as a share of with", unit="ratio"),
         Figure(name="owned_cpu_us", label="CPU of the process per job, µs, with", unit="µs"),
         Figure(name="plain_cpu_us", label="CPU of the process per job, µs, without", unit="µs"),

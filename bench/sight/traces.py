@@ -9,7 +9,7 @@ from figures import Figure, Measure, Sizes, Values, at_least
 
 from sight.in_turn import PAIRS, drained_in_turn, mean
 
-LEAST_SHARE: Final = 0.95
+LEAST_RATIO: Final = 0.95
 WAYS: Final = {
     "none": ("each", "drain"),
     "api": ("each in a trace", "drain"),
@@ -44,10 +44,10 @@ TRACES: Final = Measure(
         Figure(name="sampled", label="jobs/s, 1 % sampled", unit="/s"),
         Figure(name="exported", label="jobs/s, 1 % sampled and exported", unit="/s"),
         Figure(name="untraced", label="jobs/s, 1 % of jobs without a trace", unit="/s"),
-        Figure(name="api_share", label="share of not traced, API only", unit="ratio", target=at_least(LEAST_SHARE)),
-        Figure(name="sampled_share", label="share, 1 % sampled", unit="ratio", target=at_least(LEAST_SHARE)),
-        Figure(name="untraced_share", label="share, jobs without a trace", unit="ratio", target=at_least(LEAST_SHARE)),
-        Figure(name="sdk_share", label="share of API only, 1 % sampled", unit="ratio", target=at_least(LEAST_SHARE)),
+        Figure(name="api_share", label="share of not traced, API only", unit="ratio", target=at_least(LEAST_RATIO)),
+        Figure(name="sampled_share", label="share, 1 % sampled", unit="ratio", target=at_least(LEAST_RATIO)),
+        Figure(name="untraced_share", label="share, jobs without a trace", unit="ratio", target=at_least(LEAST_RATIO)),
+        Figure(name="sdk_share", label="share of API only, 1 % sampled", unit="ratio", target=at_least(LEAST_RATIO)),
         Figure(name="otlp_share", label="share of API only, 1 % exported", unit="ratio"),
         Figure(name="none_cpu_us", label="CPU of the worker per job, µs, not traced", unit="µs"),
         Figure(name="api_cpu_us", label="CPU, µs, API only", unit="µs"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ...schemas import Decoder
 from ..declared.gates import GateParts, add_gates
-from ..declared.lanes import PARKED_SHARE
+from ..declared.lanes import PARKED_PART
 from ..gates.gate_row import GateRow
 from ..gates.leaving_records import MemoryBound
 from ..gates.pauses import Pauses
@@ -34,7 +34,7 @@ def make_gating(context: QueueContext, assignments: Assignments) -> GatingParts:
     settings = context.settings
     gates = GateRow(
         is_cancelled=lambda record: cancels.has(record, queue.name),
-        bound=MemoryBound(settings.max_in_flight, settings.max_in_flight_bytes // PARKED_SHARE),
+        bound=MemoryBound(settings.max_in_flight, settings.max_in_flight_bytes // PARKED_PART),
     )
     pauses = Pauses(gates)
     limits = add_gates(

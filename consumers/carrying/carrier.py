@@ -43,7 +43,7 @@ from .old_offsets import AgeSource, Offsets
 
 _LOGGER = logging.getLogger("stoker.worker")
 
-CARRY_SHARE: Final = 0.75
+CARRY_RATIO: Final = 0.75
 """A record that has waited for so much of its topic's retention is written again, before the brokers delete it."""
 LOOKS: Final = 40
 """In the time of the retention: the brokers are asked so often how old records are."""
@@ -134,7 +134,7 @@ class Carrier:
             waiting = [a for a in self._assignments.all() if a.is_running and a.progress.incomplete]
             self._is_asking = bool(waiting)
             if waiting:
-                self._ages.ask(waiting, max(0, int((now_s - CARRY_SHARE * self._retention_s) * 1_000)))
+                self._ages.ask(waiting, max(0, int((now_s - CARRY_RATIO * self._retention_s) * 1_000)))
 
     def _begin(self, answer: Offsets | None) -> list[Record]:
         """Begin with what is old, once that is known, and put aside what of it waits in memory."""

@@ -23,7 +23,7 @@ from ..intake.carried_records import CarriedRecords
 from ..intake.completed_records import CompletedRecords
 from ..intake.delayed_records import DelayedRecords
 from ..intake.due_records import DueRecords
-from ..intake.floods import ROOM_SHARE, Floods
+from ..intake.floods import ROOM_PART, Floods
 from ..intake.handover import Handover
 from ..intake.intake import Arrivals, Intake, OnError, Way
 from ..intake.lane_records import LaneRecords
@@ -105,7 +105,7 @@ class _Features:
             calendar,
             backpressure,
             ends_wait=(*(one.is_replaced for one in self.unique), self.cancelled.has),
-            room_share=ROOM_SHARE if self.floods else 1,
+            room_part=ROOM_PART if self.floods else 1,
         )
         self.carried = CarriedRecords(parts.carrier, parts.restored, assignments, self.handover)
         self.lanes = LaneRecords(parts.lanes, parts.unbegun, backpressure, self.handover)

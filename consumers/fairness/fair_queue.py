@@ -22,7 +22,7 @@ TURNS: Final = 8
 """Turns that each tenant has at least in what is taken at once, where that is much, as with very short jobs."""
 MOST_AT_ONCE: Final = 16
 """Records of a tenant in one turn."""
-_STALE_SHARE: Final = 4
+_STALE_FACTOR: Final = 4
 
 
 class Load:
@@ -118,7 +118,7 @@ class FairQueue:
     def _push(self, line: Line) -> None:
         """Enter the line at its present place; its former entries are stale by that."""
         line.stamp += 1
-        if len(self._heap) > _STALE_SHARE * len(self._active) + _STALE_SHARE:
+        if len(self._heap) > _STALE_FACTOR * len(self._active) + _STALE_FACTOR:
             self._heap = [entry for entry in self._heap if entry[3].stamp == entry[4]]
             heapq.heapify(self._heap)
         heapq.heappush(self._heap, (line.busy / line.weight, line.turn, next(self._numbers), line, line.stamp))

@@ -23,7 +23,7 @@ AHEAD_S: Final = 0.05
 HELD_S: Final = 0.002
 """Their work at hand while the poll thread passes a flood: a job that runs takes the interpreter from it."""
 MEASURE_S: Final = 0.02
-SPARE_SHARE: Final = 4
+SPARE_PART: Final = 4
 """One record more for so many slots, where jobs are long, so that no runner waits for the next one."""
 
 
@@ -43,7 +43,7 @@ class _Feed:
 
     def _new_window(self) -> int:
         slots = len(self._kind.slots)
-        return slots + max(1, -(-slots // SPARE_SHARE), int(self._pace_per_s * AHEAD_S))
+        return slots + max(1, -(-slots // SPARE_PART), int(self._pace_per_s * AHEAD_S))
 
     def hold(self, is_held: bool) -> None:
         """Have the runners take a small part of their present pace at a time, or as many as they begin soon."""

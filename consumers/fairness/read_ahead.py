@@ -32,7 +32,7 @@ FAST_SOON_S: Final = 5.0
 behind them, as far as looks at the ends of the log have seen."""
 HOLD_FOR_S: Final = 2.0
 """How long floods are held back at the most, so that the log is read to its end."""
-LEAST_SHARE: Final = 4
+LEAST_RECORDS: Final = 4
 """Records that a tenant may have in memory, however many tenants are floods."""
 FLOODS_HAVE: Final = 2 / 3
 """A part of the records in memory: the tenants with the most of them are floods, as many as have it together."""
@@ -40,8 +40,8 @@ UNREAD: Final = 10_000
 """Records: what is left where the log counts as read to its end."""
 MOST_FLOODS: Final = 16
 """A tenant that has no more of the floods' records in memory than one of so many is none."""
-ASKED_SHARE: Final = 2
-"""When this part of a tenant's share has gone, its next records are read again, while those before them still come."""
+ASKED_PART: Final = 2
+"""When one in so many of a tenant's records has gone, its next ones are read again, while those before still come."""
 PASSING: Final = 4
 """Times the usual number of records is fetched in a turn while floods are passed: each turn waits for the runners."""
 PASSING_HELD: Final = 16
@@ -169,7 +169,7 @@ class ReadAhead:
         return found
 
     def _note_share(self) -> None:
-        self._share = max(LEAST_SHARE, self._most // max(1, len(self._floods)))
+        self._share = max(LEAST_RECORDS, self._most // max(1, len(self._floods)))
 
     def loads_of_floods(self) -> int:
         """How many records of floods are in memory, and so take nobody's room."""
@@ -266,7 +266,7 @@ class ReadAhead:
         """Whether more of the tenant is aside, or on its way."""
         load = self._loads.get(tenant)
         waiting = 0 if load is None else load.waiting
-        least = max(1, self._share // ASKED_SHARE)
+        least = max(1, self._share // ASKED_PART)
         return waiting > self._share - least or self._lines.want(line, self._share - waiting, least)
 
     def _tenant_of(self, message: Message) -> Tenant:

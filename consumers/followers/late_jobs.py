@@ -36,7 +36,7 @@ MOST_KNOWN: Final = 50_000
 
 LOOK_S: Final = 1.0
 """How often the waiting records are looked at."""
-LOOKING_SHARE: Final = 0.02
+LOOKING_RATIO: Final = 0.02
 """The share of the thread's time at the most, and so of the interpreter's: where many jobs wait, looks are rarer."""
 
 
@@ -117,7 +117,7 @@ class LateJobs:
             if place in self._found or self._notes.note_waiting(record, now_s):
                 still.add(place)
         self._found = still
-        self._next_look_at_s = time.monotonic() + max(LOOK_S, (time.monotonic() - began_at_s) / LOOKING_SHARE)
+        self._next_look_at_s = time.monotonic() + max(LOOK_S, (time.monotonic() - began_at_s) / LOOKING_RATIO)
 
     def _turn(self) -> None:
         self._plan()

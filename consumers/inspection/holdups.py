@@ -36,7 +36,7 @@ OLD_AFTER_S: Final = 5.0
 """How long the same job must be a partition's lowest incomplete one before it is reported."""
 REPEAT_S: Final = 5.0
 """How often it is reported, while it lasts."""
-LOOKING_SHARE: Final = 0.02
+LOOKING_RATIO: Final = 0.02
 """The share of the poll thread's time at the most: it looks less often where very many jobs wait."""
 MOST_REPORTS: Final = 20
 """At most so many reports of one queue at a time, the oldest first."""
@@ -99,7 +99,7 @@ class Holdups:
         for holdup in sorted(self._found(old), key=lambda found: found.since_at_s)[:MOST_REPORTS]:
             since = utc(time.time() - (now_s - holdup.since_at_s))
             self._events.publish(holdup_event(holdup, since, queue=self._queue, worker_id=self._worker_id))
-        self._next_look_at_s = now_s + max(REPEAT_S, (time.monotonic() - began_at_s) / LOOKING_SHARE)
+        self._next_look_at_s = now_s + max(REPEAT_S, (time.monotonic() - began_at_s) / LOOKING_RATIO)
 
     def _found(self, old: Mapping[Place, float]) -> Iterator[Holdup]:
         """Why the jobs at these places are incomplete, and all stuck jobs."""

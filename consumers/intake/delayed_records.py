@@ -24,18 +24,18 @@ class DelayedRecords(Requester):
     """The delayed records of one queue at its intake; owned by the poll thread."""
 
     def __init__(
-        self, calendar: Calendar, backpressure: Backpressure, *, ends_wait: Sequence[EndsWait] = (), room_share: int = 1
+        self, calendar: Calendar, backpressure: Backpressure, *, ends_wait: Sequence[EndsWait] = (), room_part: int = 1
     ) -> None:
         """Begin without records.
 
         Args:
             ends_wait: asked in their order for each record that comes, until one says so.
-            room_share: jobs that are due take so small a part of the room: a half is 2.
+            room_part: jobs that are due take so small a part of the room: a half is 2.
         """
         self._calendar = calendar
         self._backpressure = backpressure
         self._ends_wait = tuple(ends_wait)
-        self._room_share = room_share
+        self._room_part = room_part
 
     def take(self, message: Message, assignment: Assignment) -> Record | None:
         """Let a record wait in the calendar, or give it, if it is not to wait."""
@@ -47,7 +47,7 @@ class DelayedRecords(Requester):
 
     def pop_due(self) -> Sequence[Record]:
         """Take those out whose time has come, as far as there is room."""
-        room = self._backpressure.due_room // self._room_share
+        room = self._backpressure.due_room // self._room_part
         return self._calendar.pop_due(time.time(), min(DUE_AT_ONCE, room))
 
     # ---- read again

@@ -18,7 +18,7 @@ from .handover import Handover
 from .intake import ALWAYS, Claimant, Filter
 from .reread_records import Requester, RereadBatch
 
-ROOM_SHARE: Final = 2
+ROOM_PART: Final = 2
 """Where tenants share the runners, jobs that are due leave half of the room for all others."""
 
 

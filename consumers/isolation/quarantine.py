@@ -9,7 +9,7 @@ from ..job.failure import make_failure
 from ..records.outcomes import Dead
 from .crashes import ChildDied
 
-STACK_SHARE: Final = 2_000
+STACK_CHARACTERS: Final = 2_000
 """Characters of the last death's stack, so that a line about each death is kept below it."""
 
 
@@ -26,7 +26,7 @@ def quarantine(job_type: str, crashes: int, deaths: Sequence[ChildDied]) -> Dead
         job_type,
         error_type=f"{ChildDied.__module__}.{ChildDied.__qualname__}",
         message=f"{crashes} processes died while the job ran; of the last one: {last}",
-        stack="\n".join([last.stack[:STACK_SHARE], *lines]).lstrip(),
+        stack="\n".join([last.stack[:STACK_CHARACTERS], *lines]).lstrip(),
         place=last.cause(),
     )
     return Dead(reason="quarantined", failure=failure, crashes=crashes)

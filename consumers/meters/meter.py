@@ -10,7 +10,7 @@ from .level import Level
 
 SHORTEST_MARGIN_S: Final = 0.005
 LONGEST_MARGIN_S: Final = 0.03
-MARGIN_SHARE: Final = 0.03
+MARGIN_RATIO: Final = 0.03
 """A handler is called a little later than its job is counted. Windows are longer by this part of theirs."""
 
 
@@ -95,4 +95,4 @@ class Meter(Protocol):
 
 def margin_s(per_s: float) -> float:
     """By how much a window is counted longer."""
-    return min(LONGEST_MARGIN_S, max(SHORTEST_MARGIN_S, per_s * MARGIN_SHARE))
+    return min(LONGEST_MARGIN_S, max(SHORTEST_MARGIN_S, per_s * MARGIN_RATIO))

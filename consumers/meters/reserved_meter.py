@@ -16,9 +16,9 @@ from .meter import Meter
 
 VALID_S: Final = 2.0
 """A reservation may be used for so long from when it is sent, which is before it is written."""
-AHEAD_SHARE: Final = 0.05
+AHEAD_RATIO: Final = 0.05
 """At most this part of a limit is reserved before a job wants it."""
-AT_ONCE_SHARE: Final = 0.1
+AT_ONCE_RATIO: Final = 0.1
 """At most this part of a limit is reserved at a time, or what one job costs: so much a kill may cost."""
 SPEED_S: Final = 0.2
 AHEAD_SPANS: Final = 2
@@ -166,7 +166,7 @@ class ReservedMeter(Meter):
         if self._sent is not None or not self.is_known:
             return None
         left, room = self._left_at(now_s), max(0, self._inner.room(now_s))
-        most = max(least, int(AT_ONCE_SHARE * self._inner.most))
+        most = max(least, int(AT_ONCE_RATIO * self._inner.most))
         wanted = min(room, max(min(needed, most) if room >= least else 0, self._ahead(now_s)))
         is_ending = wanted > 0 and now_s > self._ends_at_s - VALID_S / 2
         if wanted > left or is_ending or self._was_exceeded or is_forced:
@@ -213,4 +213,4 @@ class ReservedMeter(Meter):
         """The use that may be wanted soon."""
         if now_s >= self._speed_at_s + 2 * SPEED_S:
             return 0
-        return min(int(AHEAD_SHARE * self._inner.most), AHEAD_SPANS * max(self._was_begun, self._begun))
+        return min(int(AHEAD_RATIO * self._inner.most), AHEAD_SPANS * max(self._was_begun, self._begun))

@@ -9,7 +9,7 @@ from typing import Final
 
 from ..records.record import Record
 
-FULL_SHARE: Final = 0.75
+FULL_RATIO: Final = 0.75
 FAST_PER_S: Final = 10_000
 """Above it, putting a job aside and reading it again costs more than the others lose by waiting a moment.
 
@@ -55,7 +55,7 @@ class Parking:
     ) -> None:
         self.limits = limits
         self.lane_share = max(1, limits.records // 2)
-        self._long_at = FULL_SHARE * self.lane_share
+        self._long_at = FULL_RATIO * self.lane_share
         self._clock, self._cpu_clock = clock, cpu_clock
         self._bytes = 0
         self._usual_bytes = 1.0
@@ -136,4 +136,4 @@ class Parking:
     def _is_nearly_full(self) -> bool:
         limits = self.limits
         is_long = len(self._long_lane) >= self._long_at
-        return is_long or self.count >= FULL_SHARE * limits.records or self._bytes >= FULL_SHARE * limits.size_bytes
+        return is_long or self.count >= FULL_RATIO * limits.records or self._bytes >= FULL_RATIO * limits.size_bytes

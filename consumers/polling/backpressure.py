@@ -20,13 +20,13 @@ from ..records.source import Reader
 from ..settings import WorkerSettings
 from .settled import CHANGE_WAIT_S, SettledBatches
 
-ROOM_SHARE: Final = 0.75
+ROOM_RATIO: Final = 0.75
 """Fetching begins again when so much of the bound is used: fetching record by record costs more than waiting."""
 LARGE_JOB_BYTES: Final = 256 * 1024
 """The assumed size of a job before any was seen."""
-RESUME_SHARE: Final = 0.5
-PRIORITY_SHARE: Final = 8
-"""Each priority but the normal one has this part of the bounds for itself, so that it is fetched beside a backlog."""
+RESUME_RATIO: Final = 0.5
+PRIORITY_PART: Final = 8
+"""Each priority but the normal one has one in so many of the bounds to itself: it is fetched beside a backlog."""
 PAUSE_AFTER_S: Final = 1.0
 """How long there must be no room before partitions are paused."""
 
@@ -60,7 +60,7 @@ class Backpressure:
         self._is_draining = is_draining
         self._most = settings.max_in_flight, settings.max_in_flight_bytes
         self._priorities = tuple(priorities)
-        self.priority_share = max(1, settings.max_in_flight // PRIORITY_SHARE)
+        self.priority_share = max(1, settings.max_in_flight // PRIORITY_PART)
         self._max_in_flight, self._max_bytes = self._bounds_above(len(self._priorities))
         self._full_at_s: float | None = None
         self._bytes = 0
@@ -86,8 +86,8 @@ class Backpressure:
         """The bounds on jobs and bytes below which those have room that leave the shares of so many priorities free."""
         records, size_bytes = self._most
         return (
-            max(1, records - more_urgent * (records // PRIORITY_SHARE)),
-            max(1, size_bytes - more_urgent * (size_bytes // PRIORITY_SHARE)),
+            max(1, records - more_urgent * (records // PRIORITY_PART)),
+            max(1, size_bytes - more_urgent * (size_bytes // PRIORITY_PART)),
         )
 
     def _room_below(self, records: int, size_bytes: int) -> int:
@@ -96,7 +96,7 @@ class Backpressure:
 
     def may_fetch(self) -> bool:
         """Whether there is room for a good handful, and not soon more of it for those that wait."""
-        has_room = self._is_below(ROOM_SHARE) and not self._is_draining()
+        has_room = self._is_below(ROOM_RATIO) and not self._is_draining()
         if has_room and not self.is_paused:
             self._full_at_s = None
         return has_room and not self.is_paused
@@ -133,7 +133,7 @@ class Backpressure:
         """Do what a turn without room asks for: wait a moment, or pause when that lasts, or resume."""
         now_s = time.monotonic()
         if self.is_paused:
-            if self._is_below(RESUME_SHARE):
+            if self._is_below(RESUME_RATIO):
                 self._resume(consumer)
         elif self._full_at_s is None:
             self._full_at_s = now_s

@@ -10,7 +10,7 @@ from confluent_kafka import Message
 from ...topology import Queue
 from ...topology.wire import headers as wire
 from ...topology.wire.headers import HeaderList
-from ..carrying.carrier import CARRY_SHARE
+from ..carrying.carrier import CARRY_RATIO
 from ..records.source import Source
 
 USUAL_LENGTH: Final = len("2013-01-01T12:00:00.000000Z")
@@ -20,7 +20,7 @@ _Z: Final = ord("Z")
 
 def longest_wait_s(queue: Queue) -> float:
     """How long a record may wait on its topic, before it is to be written again."""
-    return queue.retention.total_seconds() * CARRY_SHARE
+    return queue.retention.total_seconds() * CARRY_RATIO
 
 
 def pairs_of(message: Message) -> HeaderList | None:

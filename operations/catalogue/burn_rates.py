@@ -24,7 +24,7 @@ WINDOWS: Final[tuple[tuple[Urgency, float, timedelta, timedelta], ...]] = (
     ("ticket", 1.0, timedelta(days=3), timedelta(hours=6)),
 )
 """Urgency, burn rate, long and short window; of the Site Reliability Workbook, "Alerting on SLOs"."""
-SLOW_SHARE: Final = 0.01
+SLOW_RATIO: Final = 0.01
 """The times are promised of 99 of 100 jobs: so many may be slower."""
 
 
@@ -86,6 +86,6 @@ def _budgets(job_type: AnyJobType) -> Iterator[tuple[Promise, float, float | Non
         return
     yield "success", round(1 - slo.success, 12), None
     if slo.wait is not None:
-        yield "wait", SLOW_SHARE, slo.wait.total_seconds()
+        yield "wait", SLOW_RATIO, slo.wait.total_seconds()
     if slo.run is not None:
-        yield "run", SLOW_SHARE, slo.run.total_seconds()
+        yield "run", SLOW_RATIO, slo.run.total_seconds()

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Final
 
 KEYS: Final = {"steady": 2_000, "strict": 400, "unique": 8}
-KEYLESS_SHARE: Final = 0.1
+KEYLESS_RATIO: Final = 0.1
 """Of the steady jobs; a strict one always has a key."""
 
 SESSION_TIMEOUT: Final = timedelta(seconds=4)
@@ -254,7 +254,7 @@ def _key(kind: str, share: float, which: int) -> str | None:
         return f"{queue}-{SLOW_KEY}"
     if kind in LATER:
         return f"{LATER[kind]}-{which % DELAYED_KEYS}"
-    if queue == "steady" and share < KEYLESS_SHARE:
+    if queue == "steady" and share < KEYLESS_RATIO:
         return None
     return f"{queue}-{which % KEYS[queue]}"
 

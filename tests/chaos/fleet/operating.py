@@ -33,11 +33,11 @@ HOLD_S: Final = (0.5, 2.5)
 REST_S: Final = (1.0, 4.0)
 STOPS_IN: Final = 12
 """One time in so many, a worker is ordered to stop."""
-UNTIL_SHARE: Final = 0.85
+UNTIL_RATIO: Final = 0.85
 CANCELS: Final = ((0.0, 0.5), (0.25, 1.0))
 """(share of the jobs completed at which it is ordered, share of the numbers up to which it goes): most before they
 are enqueued."""
-BEYOND_SHARE: Final = 0.5
+BEYOND_RATIO: Final = 0.5
 FILTER_SHARES: Final = (0.2, 0.45, 0.7)
 AT_A_TIME: Final = 4
 """Jobs that are rescheduled between two other orders."""
@@ -87,7 +87,7 @@ class Operator:
         """Order until most jobs are completed, and all that are to be rescheduled are."""
         self._lift_all()
         acts = (self._cancel, self._cancel_by_filter, self._hold_parts, self._reschedule, self._stop_one, self._hold)
-        while (share := self._share()) < UNTIL_SHARE:
+        while (share := self._share()) < UNTIL_RATIO:
             for act in acts:
                 _try(partial(act, share))
             time.sleep(self._random.uniform(*REST_S))
@@ -207,7 +207,7 @@ def _cancels(duty: Duty) -> Iterator[tuple[float, str, list[int]]]:
     for begin, share in CANCELS:
         end = int(share * duty.jobs)
         yield begin, f"below={end}", [plan.number for plan in plans[:end] if plan.kind == CANCELLED]
-    yield BEYOND_SHARE, f"beyond={duty.jobs}", [plan.number for plan in plans if is_to_be_cancelled(plan)]
+    yield BEYOND_RATIO, f"beyond={duty.jobs}", [plan.number for plan in plans if is_to_be_cancelled(plan)]
 
 
 def _pids(answers: Answers) -> str:

@@ -25,7 +25,7 @@ from stoker.producers.schedules.errors import ScheduleExists
 from stoker.topology import ClusterSettings, ClusterUnreachable, every
 
 REST_S: Final = (1.0, 5.0)
-UNTIL_SHARE: Final = 0.8
+UNTIL_RATIO: Final = 0.8
 FAILURES: Final = (ScheduleError, ClusterUnreachable, EnqueueError)
 
 
@@ -51,7 +51,7 @@ class Scheduler:
             if name in EVERY_S:
                 self._note_fires(name, seconds)
         self._settle()
-        while self._ends.look() < UNTIL_SHARE * self._duty.jobs:
+        while self._ends.look() < UNTIL_RATIO * self._duty.jobs:
             try:
                 self._change(self._random.choice(list(CHANGED_S)))
             except FAILURES as error:

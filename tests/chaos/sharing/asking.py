@@ -29,7 +29,7 @@ from stoker.topology import ClusterSettings, JobType
 from stoker.topology.declaration.job_type import JobCall
 
 BREATH_S: Final = 0.1
-UNTIL_SHARE: Final = 0.8
+UNTIL_RATIO: Final = 0.8
 ENDING_S: Final = 20.0
 SAID: Final = {"jobs wait is not known": UNKNOWN, "jobs wait is known again": KNOWN}
 
@@ -81,7 +81,7 @@ class Asker:
         waiting.start()
         asked = streams(Sizes.parse(os.environ.get(LIMITS, str(USUAL))))
         paces = {(stream, scope): Pace(stream.per_s) for stream in asked if stream.per_s for scope in stream.scopes}
-        while self._ends.look() < UNTIL_SHARE * self._duty.jobs:
+        while self._ends.look() < UNTIL_RATIO * self._duty.jobs:
             opened = self._openings.look()
             for stream in asked:
                 for scope in stream.scopes:

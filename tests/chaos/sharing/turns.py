@@ -21,7 +21,7 @@ MOST_BEFORE: Final = 32
 PASSED_BY: Final = 0.95
 """Of those that pass, so many do so within that: a machine may stand still for a moment, and no log shows it."""
 LEAST_PASSES: Final = 20
-LOW_SHARE: Final = 0.12
+LOW_RATIO: Final = 0.12
 """Of the starts of normal and low ones, half of what the weights 3 and 1 give low ones."""
 LEAST_STARTS: Final = 100
 WINDOW_S: Final = 2.0
@@ -84,7 +84,7 @@ def _starved(shared: Shared, ranked: Sequence[Turn], calm: Calm) -> Iterator[Fin
         if turn.scope in counts and calm.holds(at_s - WINDOW_S, at_s) and all(s.waits(at_s) for s in stocks.values()):
             counts[turn.scope] += 1
     starts = sum(counts.values())
-    if starts >= LEAST_STARTS and counts["low"] < LOW_SHARE * starts:
+    if starts >= LEAST_STARTS and counts["low"] < LOW_RATIO * starts:
         yield Finding("starved", f"ranked: {counts['low']} of {starts} starts were of low ones, while these waited")
 
 

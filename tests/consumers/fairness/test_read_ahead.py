@@ -10,7 +10,7 @@ from confluent_kafka import Message
 
 from stoker.consumers.fairness.fair_queue import Load
 from stoker.consumers.fairness.looks import LOOKED_AT
-from stoker.consumers.fairness.read_ahead import FAST_PER_S, HOLD_FOR_S, LEAST_SHARE, UNREAD, ReadAhead
+from stoker.consumers.fairness.read_ahead import FAST_PER_S, HOLD_FOR_S, LEAST_RECORDS, UNREAD, ReadAhead
 from stoker.consumers.ordering.key_lanes import KeyLanes
 from stoker.consumers.records.assignment import Assignment, Place
 from stoker.consumers.records.record import Record
@@ -255,7 +255,7 @@ def test_several_floods_share_the_memory(scene: Scene) -> None:
     for number in range(4):
         scene.load(b"t%d" % number, 20)
     scene.look(1_000, ended=5)
-    assert len(scene.take(b"new", range(LEAST_SHARE + 3))) == 3
+    assert len(scene.take(b"new", range(LEAST_RECORDS + 3))) == 3
     assert scene.ahead.loads_of_floods() == 10
 
 
