@@ -127,7 +127,7 @@ class ClusterView:
     def committed_places(self, group: str, partitions: Collection[Partition]) -> dict[Partition, TopicPartition]:
         """The committed places with the commits' metadata."""
         try:
-            return committed_places(self.cluster, group, partitions, self.timeout_s, self._connection.note_complaint)
+            return committed_places(self.cluster, group, partitions, self.timeout_s, self._connection.note_client_error)
         except KafkaException as failed:
             raise self._connection.translated(failed.args[0], "Describe", f"group {group}") from failed
 
@@ -136,7 +136,9 @@ class ClusterView:
         wanted = list(names)
         if not wanted:
             return {}
-        answers = describe_groups(self.cluster, wanted, self.timeout_s, on_complaint=self._connection.note_complaint)
+        answers = describe_groups(
+            self.cluster, wanted, self.timeout_s, on_client_error=self._connection.note_client_error
+        )
         for name, answer in answers.items():
             if isinstance(answer, KafkaError):
                 raise self._connection.translated(answer, "Describe", f"group {name}")

@@ -150,7 +150,7 @@ class Outage:
         level: int = logging.WARNING,
         principal: str = "this client",
     ) -> None:
-        """Take note of one client's complaints.
+        """Take note of one client's errors.
 
         Args:
             client: which part of the process it is, as the subject of a sentence.

@@ -21,7 +21,7 @@ class Connection:
 
     Args:
         config: librdkafka's options, of `producer_config`.
-        outage: takes note of the client's complaints; None makes the one of a producer.
+        outage: takes note of the client's errors; None makes the one of a producer.
     """
 
     def __init__(self, config: Mapping[str, Option], outage: Outage | None = None) -> None:

@@ -39,7 +39,7 @@ class Forgetter:
         self._producer = LazyProducer(self._connect)
         self._pending: dict[bytes, str] = {}
         self._next_at_s = 0.0
-        self._has_complained = False
+        self._was_logged = False
 
     def forget(self, key: bytes, reason: str) -> None:
         """Remove the order under a key, soon."""
@@ -89,7 +89,7 @@ class Forgetter:
 
     def _note(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
-            self._has_complained = False
+            self._was_logged = False
             return
         key = message.key()
         self._pending.setdefault(key.encode() if isinstance(key, str) else key or b"", "it has nothing left to do")
@@ -98,8 +98,8 @@ class Forgetter:
     def _note_trouble(self, error: KafkaError) -> None:
         self._next_at_s = time.monotonic() + AFTER_FAILURE_S
         self._producer.drop_if_fatal(error)
-        if not self._has_complained:
-            self._has_complained = True
+        if not self._was_logged:
+            self._was_logged = True
             _LOGGER.warning(
                 "the worker cannot remove orders that have nothing left to do from %s (%s): it tries again every "
                 "%.0f s. Jobs go on. It needs the right to write there", self._topic, error.str(), AFTER_FAILURE_S,

@@ -51,7 +51,7 @@ class OwnOrders:
         self._cluster, self._pipeline, self._worker_id = cluster, pipeline, worker_id
         self._producer = LazyProducer(self._connect)
         self._unanswered: dict[int, OwnOrder] = {}
-        self._has_complained = False
+        self._was_logged = False
 
     def write(self, own: OwnOrder) -> None:
         """Send an order; `OwnOrder.on_answer` learns whether it stands."""
@@ -94,7 +94,7 @@ class OwnOrders:
         if error is not None:
             self._note_failed(own, error)
             return
-        self._has_complained = False
+        self._was_logged = False
         own.on_answer(None)
         if own.is_audited and self._producer:
             headers: list[tuple[str, str | bytes | None]] = [(wire.ORDER_OFFSET, b"%d" % (message.offset() or 0))]
@@ -107,24 +107,24 @@ class OwnOrders:
                     on_delivery=self._note_audited,
                 )
             except (BufferError, KafkaException) as failed:
-                self._complain(self._pipeline.audit_topic, as_error(failed))
+                self._log_once(self._pipeline.audit_topic, as_error(failed))
 
     def _note_audited(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
-            self._complain(self._pipeline.audit_topic, error)
+            self._log_once(self._pipeline.audit_topic, error)
 
     def _note_failed(self, own: OwnOrder, error: KafkaError) -> None:
         failed = [own]
         if self._producer.drop_if_fatal(error):
             failed += self._unanswered.values()
             self._unanswered.clear()
-        self._complain(self._pipeline.control_topic, error)
+        self._log_once(self._pipeline.control_topic, error)
         for each in failed:
             each.on_answer(error)
 
-    def _complain(self, topic: str, error: KafkaError) -> None:
-        if not self._has_complained:
-            self._has_complained = True
+    def _log_once(self, topic: str, error: KafkaError) -> None:
+        if not self._was_logged:
+            self._was_logged = True
             _LOGGER.warning(
                 "the worker cannot write to %s (%s): what its breakers and guards decide holds in this process alone, "
                 "and the worker tries again. It needs the right to write there", topic, error.str(),

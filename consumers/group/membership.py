@@ -71,7 +71,7 @@ class Membership:
     """Owned by the poll thread; `judgement` may be read by any.
 
     Attributes:
-        complaint: the last error of the group's client; empty where it has reported none.
+        client_error: the last error of the group's client; empty where it has reported none.
     """
 
     def __init__(self, queue: Queue, ask: Callable[[], GroupView]) -> None:
@@ -83,7 +83,7 @@ class Membership:
         self._logged: MemberState = "joining"
         self._is_doubted = False
         self.judgement = JOINING
-        self.complaint = ""
+        self.client_error = ""
 
     def check(self, now_s: float, *, has_partitions: bool, has_brokers: bool = True) -> None:
         """Take note of this moment; to be called every second or so, and never waits.
@@ -112,11 +112,11 @@ class Membership:
                 "queue %r: the group has given this worker partitions, and their jobs start", self._queue.name,
                 extra={log_keys.QUEUE: self._queue.name},
             )  # fmt: skip
-        self._began_at_s, self._logged, self.judgement, self.complaint = None, "working", WORKING, ""
+        self._began_at_s, self._logged, self.judgement, self.client_error = None, "working", WORKING, ""
 
     def _find_out(self, now_s: float) -> None:
         """Ask the brokers, in a thread of its own, since they may not answer."""
-        found = judge(self._queue, self._ask, self.complaint)
+        found = judge(self._queue, self._ask, self.client_error)
         if self._began_at_s is None:
             return  # the partitions came meanwhile
         if self.judgement.standing == "spare" and found.standing == "outside" and not self._is_doubted:
@@ -130,7 +130,7 @@ class Membership:
         _LOGGER.log(found.level, "queue %r: %s", self._queue.name, found.why, extra={log_keys.QUEUE: self._queue.name})
 
 
-def judge(queue: Queue, ask: Callable[[], GroupView], complaint: str) -> Judgement:
+def judge(queue: Queue, ask: Callable[[], GroupView], client_error: str) -> Judgement:
     """Describe why a worker has had no partitions for long, by what the brokers know of the group."""
     try:
         found = ask()
@@ -139,12 +139,12 @@ def judge(queue: Queue, ask: Callable[[], GroupView], complaint: str) -> Judgeme
     if found.lists_us and found.members > found.partitions > 0:
         why = f"{found.members} workers share {found.partitions} partitions, so this one has none until another leaves"
         return Judgement(standing="spare", why=why, level=logging.INFO)
-    return Judgement(standing="outside", why=_of_outside(queue, found, complaint), level=logging.ERROR)
+    return Judgement(standing="outside", why=_of_outside(queue, found, client_error), level=logging.ERROR)
 
 
-def _of_outside(queue: Queue, found: GroupView, complaint: str) -> str:
+def _of_outside(queue: Queue, found: GroupView, client_error: str) -> str:
     head = f"this worker has had no partitions for {LATE_AFTER_S:g} s, and runs no jobs. "
-    last_error = f" The last error of its client: {complaint}" if complaint else ""
+    last_error = f" The last error of its client: {client_error}" if client_error else ""
     if found.partitions == 0:
         return f"{head}Topic {queue.topic} does not exist; run `stoker topology apply`{last_error}"
     if found.lists_us:

@@ -33,7 +33,7 @@ def read_tail(consumer: Consumer, partition: TopicPartition, end: int, should_st
 
     Raises:
         Unrestorable: nothing came within a bounded time, or `should_stop` returned true.
-        KafkaException: the client's own complaint.
+        KafkaException: the client's own error.
     """
     if partition.offset >= end:
         return

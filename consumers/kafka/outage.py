@@ -1,7 +1,7 @@
 """`WorkerOutage`: logs when a queue's worker has lost its brokers, and when it has them again.
 
 Of the clients that a worker has, the group's consumer is the one that is always connected, so it speaks for all; the
-others' complaints are details, and the settler reports by itself that outcomes are not confirmed. A message waits for a
+others' errors are details, and the settler reports by itself that outcomes are not confirmed. A message waits for a
 moment: a broker that comes back at once, or an idle connection that a broker closes, is no outage.
 """
 
@@ -20,9 +20,9 @@ _LOGGER = logging.getLogger("stoker.worker")
 
 LOG_AFTER_S: Final = 1.0
 CALM_S: Final = 1.0
-"""A broker that was connected to, and is not complained of for so long, has come back."""
+"""A broker that was connected to, and has had no error for so long, has come back."""
 FORGET_AFTER_S: Final = 60.0
-"""librdkafka repeats its complaints while it tries; without one for so long, it has no need of that broker."""
+"""librdkafka repeats its errors while it tries; without one for so long, it has no need of that broker."""
 
 
 class WorkerOutage:
@@ -30,7 +30,7 @@ class WorkerOutage:
 
     def __init__(self, queue: str, bootstrap_servers: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._queue, self._servers, self._clock = queue, bootstrap_servers, clock
-        self._complaint = ""
+        self._last_error = ""
         self._began_at_s: float | None = None
         self._noted_at_s = 0.0
         self._connected_at_s = 0.0
@@ -48,7 +48,7 @@ class WorkerOutage:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._is_total = True
         else:  # more than that all are down
-            self._complaint = error.str()
+            self._last_error = error.str()
 
     def note_connected(self) -> None:
         """Take note of a broker that has answered."""
@@ -79,8 +79,8 @@ class WorkerOutage:
         )
         _LOGGER.warning(
             "the worker of queue %r has lost %s at %s (%s): %s",
-            self._queue, "all brokers" if self._is_total else "a broker", self._servers, self._complaint or "no answer",
-            meaning, extra={log_keys.QUEUE: self._queue},
+            self._queue, "all brokers" if self._is_total else "a broker", self._servers,
+            self._last_error or "no answer", meaning, extra={log_keys.QUEUE: self._queue},
         )  # fmt: skip
 
     def _end(self, lasted_s: float) -> None:
@@ -89,4 +89,4 @@ class WorkerOutage:
                 "the worker of queue %r has its brokers again, after %.0f s", self._queue, lasted_s,
                 extra={log_keys.QUEUE: self._queue},
             )  # fmt: skip
-        self._began_at_s, self._complaint = None, ""
+        self._began_at_s, self._last_error = None, ""

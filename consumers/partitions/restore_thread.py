@@ -75,7 +75,7 @@ class Restoring:
             raise
 
     def _try_to_restore(self, added: Collection[Assignment]) -> None:
-        complaint = _Complaint(self._queue.name)
+        obstacles = _ObstacleLog(self._queue.name)
         waiting = list(added)
         while not self._is_pointless(waiting):
             try:
@@ -84,19 +84,19 @@ class Restoring:
                     waiting = [a for a in waiting if a.partition not in restored.ledgers]
                     self._on_restored(restored)
                 if missing is None:
-                    complaint.end()
+                    obstacles.end()
                     return
-                complaint.note(missing)
+                obstacles.note(missing)
                 self._stopping.wait(REPAIR_PAUSE_S)
             except Unrestorable as error:
-                self._note_unrestorable(error, waiting, complaint)
+                self._note_unrestorable(error, waiting, obstacles)
                 self._stopping.wait(RETRY_PAUSE_S)
 
-    def _note_unrestorable(self, error: Unrestorable, waiting: Collection[Assignment], complaint: _Complaint) -> None:
+    def _note_unrestorable(self, error: Unrestorable, waiting: Collection[Assignment], obstacles: _ObstacleLog) -> None:
         if self._is_pointless(waiting):
             return
-        complaint.note(error)
-        if complaint.was_logged:
+        obstacles.note(error)
+        if obstacles.was_logged:
             self._on_trouble()
 
     def _restore(self, waiting: Collection[Assignment], missing: CounterpartsMissing | None) -> Iterator[Restored]:
@@ -108,7 +108,7 @@ class Restoring:
         return self._stopping.is_set() or not any(assignment.is_active for assignment in waiting)
 
 
-class _Complaint:
+class _ObstacleLog:
     """Logs what partitions wait for: once it lasts, then rarely, and once more when it is over."""
 
     def __init__(self, queue: str) -> None:

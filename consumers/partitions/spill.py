@@ -38,7 +38,7 @@ INTERVAL_S: Final = 1.0
 WRITE_S: Final = 0.01
 """How long chunks of one partition are written at a time. Compressing one takes the poll thread up to a millisecond."""
 REST_S: Final = 5.0
-"""How long spilling rests after a failure, and between two complaints of it."""
+"""How long spilling rests after a failure, and between two warnings of it."""
 _EPOCH_BITS: Final = 62
 
 
@@ -96,7 +96,7 @@ class Spill:
         if refusal is None:
             chunks.note_sent(number, mark)
         else:
-            self._complain(assignment, refusal)
+            self._log_failure(assignment, refusal)
         return refusal is None
 
     def _produce(
@@ -137,7 +137,7 @@ class Spill:
         fault, offset = why_unconfirmed(error, message), message.offset()
         if fault is not None or offset is None:
             chunks.note_failed(number)
-            self._complain(assignment, fault or KafkaError(KafkaError._FAIL))
+            self._log_failure(assignment, fault or KafkaError(KafkaError._FAIL))
             return
         chunks.note_confirmed(number, offset)
         self._ends[assignment.partition] = max(self._ends[assignment.partition], offset + 1)
@@ -191,7 +191,7 @@ class Spill:
 
     # ---- when it fails
 
-    def _complain(self, assignment: Assignment, cause: KafkaError) -> None:
+    def _log_failure(self, assignment: Assignment, cause: KafkaError) -> None:
         """Log what it means; commits go on without, or with what was spilled before."""
         if self._producer.drop_if_fatal(cause):
             self._unanswered = 0

@@ -45,7 +45,7 @@ def echo_lines(text: str, *, err: bool = False) -> None:
 
 
 def drop_output() -> None:
-    """Send what is still to be printed nowhere: its reader is gone, and the interpreter's last flush would complain."""
+    """Send what is still to be printed nowhere: its reader is gone, and the interpreter's last flush would fail."""
     with open(os.devnull, "wb") as nowhere:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None and not stream.isatty():

@@ -30,7 +30,7 @@ class Duration(click.ParamType):
     name = "duration"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Read it, or complain with examples."""
+        """Read it, or raise a usage error with examples."""
         from ...topology import parse_duration
 
         if isinstance(value, timedelta):
@@ -67,7 +67,7 @@ class FromNow(click.ParamType):
     name = "duration|instant"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime | timedelta:
-        """Read it, or complain with examples of both forms."""
+        """Read it, or raise a usage error with examples of both forms."""
         from ...topology import parse_duration
         from ..instants import OffsetMissing, parse_when
 
@@ -164,7 +164,7 @@ class TableOptions:
         )(command)
 
     def given(self, url: str | None) -> str:
-        """The URL, or a complaint that none is given."""
+        """The URL, or a usage error that none is given."""
         if not url:
             raise click.UsageError(f"Name the database: --url postgresql://… or sqlite:///…, or {self._variables}_URL.")
         return url

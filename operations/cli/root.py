@@ -111,12 +111,12 @@ class LazyRoot(click.Group):
         **extra: Any,  # as click has it
     ) -> click.Context:
         """Read the root's options."""
-        with _harmless_complaints():
+        with _harmless_usage_errors():
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; an expected failure becomes its message and exit code."""
-        with _harmless_complaints():
+        with _harmless_usage_errors():
             return self._invoke(ctx)
 
     def _invoke(self, ctx: click.Context) -> object:
@@ -142,17 +142,17 @@ class LazyRoot(click.Group):
 
 
 @contextmanager
-def _harmless_complaints() -> Iterator[None]:
-    """Escape what click's own complaints quote, such as an argument that a script has taken from a file."""
+def _harmless_usage_errors() -> Iterator[None]:
+    """Escape what click's own errors quote, such as an argument that a script has taken from a file."""
     try:
         yield
-    except click.ClickException as complaint:
-        complaint.message = printable_lines(complaint.message)
+    except click.ClickException as refusal:
+        refusal.message = printable_lines(refusal.message)
         raise
 
 
 def _pointed_to_root(unknown: click.NoSuchOption, root: click.Group) -> click.NoSuchOption:
-    """Add where the root's options go to the complaint about one that came after the command."""
+    """Add where the root's options go to the error about one that came after the command."""
     roots = {name for param in root.params for name in param.opts}
     if unknown.option_name not in roots:
         return unknown

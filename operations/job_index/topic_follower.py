@@ -50,7 +50,7 @@ TOPICS_INTERVAL_S: Final = 30.0
 FORGET_INTERVAL_S: Final = 1.0
 FORGET_AT_ONCE: Final = 2_000
 LAGS_INTERVAL_S: Final = 2.0
-LAST_COMPLAINTS: Final = 10
+LAST_CLIENT_ERRORS: Final = 10
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,7 +98,7 @@ class TopicFollower:
         self._lock = take_lock(path)
         self._connection = open_for_writing(path)
         self._writer = IndexWriter(self._connection)
-        self._complaints: deque[str] = deque(maxlen=LAST_COMPLAINTS)
+        self._client_errors: deque[str] = deque(maxlen=LAST_CLIENT_ERRORS)
         self._consumer = self._connect()
         self._origins = origins_of(pipeline, with_events=True)
         self._ledgers = {spec.name for spec in declared_topics(pipeline) if spec.role is Role.LEDGER}
@@ -123,7 +123,7 @@ class TopicFollower:
 
     def _note(self, error: KafkaError) -> None:
         _LOGGER.debug("%s", error)
-        self._complaints.append(error.str())
+        self._client_errors.append(error.str())
 
     def run(
         self, is_stopping: Callable[[], bool], on_turn: Callable[[Progress], None] = lambda _progress: None
@@ -140,8 +140,8 @@ class TopicFollower:
         except KafkaException as failed:
             if failed.args[0].code() not in UNREACHABLE_CODES:
                 raise
-            self._consumer.poll(0)  # delivers the connection's own complaint, which explains more
-            raise unreachable(self._cluster, [*self._complaints, failed.args[0].str()]) from failed
+            self._consumer.poll(0)  # delivers the connection's own error, which explains more
+            raise unreachable(self._cluster, [*self._client_errors, failed.args[0].str()]) from failed
         finally:
             self.close()
 

@@ -27,7 +27,7 @@ STALL_S: Final = 30.0
 _POLL_S: Final = 0.03
 """Short, since the client waits for a full batch that long even when the log has ended."""
 _BATCH: Final = 500
-_LAST_COMPLAINTS: Final = 10
+_LAST_CLIENT_ERRORS: Final = 10
 
 NO_MATTER: Final = frozenset({KafkaError.GROUP_AUTHORIZATION_FAILED})
 """Errors of the group that librdkafka looks for unasked: a reader needs none, and no rights on one."""
@@ -65,7 +65,7 @@ class TopicReader:
             stall_s: how long the log may stay silent before its end is reached.
         """
         self.topic, self._stall_s = topic, stall_s
-        self._cluster, self._complaints = cluster, deque[str](maxlen=_LAST_COMPLAINTS)
+        self._cluster, self._client_errors = cluster, deque[str](maxlen=_LAST_CLIENT_ERRORS)
         config = cluster.client_config(
             auto_offset_reset="earliest",
             fetch_wait_max_ms=100,
@@ -80,7 +80,7 @@ class TopicReader:
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
         }
-        self._consumer = make_client(Consumer, {**config, **own, "error_cb": self._note_complaint})
+        self._consumer = make_client(Consumer, {**config, **own, "error_cb": self._note_client_error})
 
     def __enter__(self) -> Self:
         return self
@@ -88,8 +88,8 @@ class TopicReader:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _note_complaint(self, error: KafkaError) -> None:
-        self._complaints.append(error.str())
+    def _note_client_error(self, error: KafkaError) -> None:
+        self._client_errors.append(error.str())
 
     def close(self) -> None:
         """Disconnect."""
@@ -141,7 +141,7 @@ class TopicReader:
             if error.code() not in UNREACHABLE_CODES:
                 raise
             self._consumer.poll(0)  # delivers the connection's own error, which explains more than a timeout
-            raise unreachable(self._cluster, [*self._complaints, error.str()]) from failed
+            raise unreachable(self._cluster, [*self._client_errors, error.str()]) from failed
 
     def read(self, spans: Iterable[Span], progress: ReadProgress | None = None) -> Iterator[Message]:
         """Yield the records of the spans: ascending within a partition, partitions interleaved as they arrive.

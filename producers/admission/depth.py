@@ -79,7 +79,7 @@ class KafkaDepth:
         self._queue, self._full_at = queue, queue.max_waiting or 1
         self._partitions = [(topic, number) for topic in queue.admission_topics for number in range(partitions)]
         self._connection = AdminConnection(cluster, cluster.client_config(log_level=2))
-        self._asker = make_asker(cluster, queue.group, self._connection.note_complaint)
+        self._asker = make_asker(cluster, queue.group, self._connection.note_client_error)
 
     def read(self) -> Depth:
         """See DepthReader.

@@ -149,7 +149,7 @@ def test_brokers_that_do_not_answer_are_explained(guarded: Guarded, tmp_path: Pa
     assert password_of("ada") not in said
 
 
-def test_the_complaint_that_shows_the_fix_is_told() -> None:
+def test_the_client_error_that_shows_the_fix_is_shown() -> None:
     """A client that was hung up on first, and understood why later, tells why."""
     said = ("Disconnected: SSL connection closed by peer", "SSL handshake failed: PLAINTEXT broker listener?")
     assert "PLAINTEXT broker listener" in str(handshake.unreachable(ClusterSettings(bootstrap_servers="there:1"), said))

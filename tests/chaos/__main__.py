@@ -16,7 +16,7 @@ from typing import Final
 
 from chaos.cluster.topics import Reader
 from chaos.faults import Stage, strike
-from chaos.fleet.logs import complaints
+from chaos.fleet.logs import warnings_of
 from chaos.judging.account import (
     Finding,
     Strike,
@@ -43,7 +43,7 @@ STANDSTILL_S: Final = 90.0
 QUIET_S: Final = 30.0
 ENDING_S: Final = 75.0
 """Longer than any delay of a job that may be cancelled."""
-TOP_COMPLAINTS: Final = 15
+TOP_WARNINGS: Final = 15
 
 
 class Show:
@@ -183,7 +183,7 @@ def _judge(folder: Path) -> int:
     verdict = replace(verdict, findings=[*verdict.findings, *found.failed])
     report = write_report(folder, found.wishes, verdict, found.strikes, found.took_s)
     print("\n".join(lines(found.wishes, verdict, found.strikes, found.took_s)))
-    for said, count in complaints(folder).most_common(TOP_COMPLAINTS):
+    for said, count in warnings_of(folder).most_common(TOP_WARNINGS):
         say(f"{count:6} x {said}")
     say(f"the report is {report}; everything else of the run is beside it")
     return 1 if verdict.findings else 0

@@ -136,7 +136,7 @@ def test_each_failure_has_its_error(code: int, expected: type[EnqueueError]) -> 
 
 
 def test_a_timeout_under_refused_credentials_is_about_the_credentials() -> None:
-    """A wrong password shows as silence; the client's own complaint tells the two apart."""
+    """A wrong password shows as silence; the client's own error tells the two apart."""
     outage = Outage("localhost:9092")
     outage.note(KafkaError(KafkaError._AUTHENTICATION, "SASL authentication error"))
     error = delivery_error(KafkaError(KafkaError._MSG_TIMED_OUT), "job-1", "shop.mails", outage)

@@ -140,7 +140,11 @@ class Administration:
     def allowed_on_group(self, group: str) -> frozenset[str] | None:
         """The operations that this client may do with a consumer group; None if the brokers do not report them."""
         answer = describe_groups(
-            self._cluster, [group], self._timeout_s, with_operations=True, on_complaint=self._connection.note_complaint
+            self._cluster,
+            [group],
+            self._timeout_s,
+            with_operations=True,
+            on_client_error=self._connection.note_client_error,
         )[group]
         if not isinstance(answer, KafkaError):
             return _operations(answer.authorized_operations)
@@ -211,7 +215,7 @@ class Administration:
     def _committed(self, wanted: list[TopicPartition], group: str) -> dict[tuple[str, int], int]:
         places = [(at.topic, at.partition) for at in wanted]
         try:
-            return committed_offsets(self._cluster, group, places, self._timeout_s, self._connection.note_complaint)
+            return committed_offsets(self._cluster, group, places, self._timeout_s, self._connection.note_client_error)
         except KafkaException as failed:
             raise self._connection.translated(failed.args[0], "Describe", f"group {group}") from failed
 

@@ -1,4 +1,4 @@
-"""An admin client with its complaints: what it fails with becomes an error that names the cause and the fix."""
+"""An admin client with its errors: what it fails with becomes an error that names the cause and the fix."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ NO_CONNECTION: Final = frozenset(
 UNREACHABLE_CODES: Final = NO_CONNECTION | NO_COORDINATOR | NO_LEADER | {KafkaError._NOENT}
 """The brokers give no answer: there is no connection, or a coordinator or a leader is on its way. The last code is the
 client's own: it has found no leader of any partition, as while the only broker restarts."""
-_LAST_COMPLAINTS: Final = 10
-"""The number of a client's complaints about its connections that are kept: it repeats them for as long as they last."""
+_LAST_CLIENT_ERRORS: Final = 10
+"""The number of a client's errors about its connections that are kept: it repeats them for as long as they last."""
 
 
 class AdminConnection:
-    """One admin client, the complaints about its connections, and the errors that both come to."""
+    """One admin client, the errors of its connections, and the errors that both become."""
 
     def __init__(self, cluster: ClusterSettings, config: Mapping[str, object]) -> None:
         """Make the client; nothing is connected yet.
@@ -43,17 +43,17 @@ class AdminConnection:
             ClientOptionRefused: the options do not do.
         """
         self._cluster = cluster
-        self._complaints: deque[str] = deque(maxlen=_LAST_COMPLAINTS)
-        self.client = make_client(AdminClient, {**config, "error_cb": self.note_complaint})
+        self._client_errors: deque[str] = deque(maxlen=_LAST_CLIENT_ERRORS)
+        self.client = make_client(AdminClient, {**config, "error_cb": self.note_client_error})
 
-    def note_complaint(self, error: KafkaError) -> None:
+    def note_client_error(self, error: KafkaError) -> None:
         """Keep what a client reports of its connections: it explains more than a timeout does."""
-        self._complaints.append(error.str())
+        self._client_errors.append(error.str())
 
     def unreachable(self, reason: str) -> ClusterUnreachable:
-        """The error for a cluster that did not answer, for this reason or for one that the client complained of."""
-        self.client.poll(0)  # delivers the complaints
-        return unreachable(self._cluster, [*self._complaints, reason])
+        """The error for a cluster that did not answer, for this reason or for one that the client has reported."""
+        self.client.poll(0)  # delivers the client's errors
+        return unreachable(self._cluster, [*self._client_errors, reason])
 
     def translated(self, error: KafkaError, operation: str, resource: str) -> Exception:
         """The error for an answer; `operation` on `resource` is the right that the question takes."""

@@ -32,10 +32,10 @@ def committed_offsets(
     group: str,
     partitions: Collection[Partition],
     timeout_s: float,
-    on_complaint: Callable[[KafkaError], None] = lambda _error: None,
+    on_client_error: Callable[[KafkaError], None] = lambda _error: None,
 ) -> dict[Partition, int]:
     """As `committed_places`, the offsets alone: {partition: first offset that is not committed}."""
-    found = committed_places(cluster, group, partitions, timeout_s, on_complaint)
+    found = committed_places(cluster, group, partitions, timeout_s, on_client_error)
     return {partition: place.offset for partition, place in found.items()}
 
 
@@ -44,12 +44,12 @@ def committed_places(
     group: str,
     partitions: Collection[Partition],
     timeout_s: float,
-    on_complaint: Callable[[KafkaError], None] = lambda _error: None,
+    on_client_error: Callable[[KafkaError], None] = lambda _error: None,
 ) -> dict[Partition, TopicPartition]:
     """Ask how far a group has committed; a coordinator that is about to come or go is asked again.
 
     Args:
-        on_complaint: takes the client's messages about its connections.
+        on_client_error: takes the client's messages about its connections.
 
     Returns:
         {partition: the first offset that is not committed, with its metadata}; a partition without a commit is left
@@ -60,24 +60,24 @@ def committed_places(
     """
     if not partitions:
         return {}
-    consumer = make_asker(cluster, group, on_complaint)
+    consumer = make_asker(cluster, group, on_client_error)
     try:
         return ask_committed(consumer, partitions, timeout_s)
     except KafkaException:
-        consumer.poll(0)  # hands out the complaints
+        consumer.poll(0)  # hands out the client's errors
         raise
     finally:
         consumer.close()
 
 
-def make_asker(cluster: ClusterSettings, group: str, on_complaint: Callable[[KafkaError], None]) -> Consumer:
+def make_asker(cluster: ClusterSettings, group: str, on_client_error: Callable[[KafkaError], None]) -> Consumer:
     """Make a client for `ask_committed`; it does not join the group."""
     config: dict[str, object] = {
         **cluster.reader_config(log_level=2),
         "group.id": group,
         "enable.auto.commit": False,
         "isolation.level": "read_uncommitted",  # else offsets that a transaction is about to commit are waited for
-        "error_cb": on_complaint,
+        "error_cb": on_client_error,
     }
     return make_client(Consumer, config)
 

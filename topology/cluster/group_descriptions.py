@@ -35,18 +35,18 @@ def describe_groups(
     *,
     client_id: str = "stoker-admin",
     with_operations: bool = False,
-    on_complaint: Callable[[KafkaError], None] = lambda _error: None,
+    on_client_error: Callable[[KafkaError], None] = lambda _error: None,
 ) -> dict[str, Answer]:
     """Ask for some groups, for as long as their coordinators only come or go.
 
     Args:
         with_operations: asks for the operations, too, that this client may do with each.
-        on_complaint: takes the client's messages about its connections.
+        on_client_error: takes the client's messages about its connections.
 
     Returns:
         {group: its description, or the error}; an answer that does not come within `timeout_s` is `_TIMED_OUT`.
     """
-    config: dict[str, object] = {**cluster.client_config(log_level=2, client_id=client_id), "error_cb": on_complaint}
+    config: dict[str, object] = {**cluster.client_config(log_level=2, client_id=client_id), "error_cb": on_client_error}
     admin, give_up_at_s = make_client(AdminClient, config), time.monotonic() + timeout_s
     answers: dict[str, Answer] = {}
     missing = list(groups)
@@ -60,7 +60,7 @@ def describe_groups(
             break
         if missing:
             time.sleep(_ASK_AGAIN_S)
-    admin.poll(0)  # hands out the complaints
+    admin.poll(0)  # hands out the client's errors
     return answers
 
 

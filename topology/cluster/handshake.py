@@ -42,17 +42,17 @@ _HINTS: Final = (
     ),
     ("resolve", "fix the host's name in the address, or the name service"),
 )
-"""(part of the client's complaint, how to fix it), the first one that fits."""
+"""(part of the client's error, how to fix it), the first one that fits."""
 
 
-def unreachable(cluster: ClusterSettings, complaints: Iterable[str]) -> ClusterUnreachable:
-    """The error for brokers that do not answer, with the complaint of the client that shows best how to fix it."""
-    masked_ones = [_AFTER.sub("", masked(complaint, cluster.options)) for complaint in complaints]
-    specific = [complaint for complaint in masked_ones if not any(word in complaint for word in _SAYS_NOTHING)]
+def unreachable(cluster: ClusterSettings, client_errors: Iterable[str]) -> ClusterUnreachable:
+    """The error for brokers that do not answer, with the client's error that shows best how to fix it."""
+    masked_ones = [_AFTER.sub("", masked(error, cluster.options)) for error in client_errors]
+    specific = [error for error in masked_ones if not any(word in error for word in _SAYS_NOTHING)]
     reason = next(iter(specific or masked_ones), "no answer in time")
-    if any("certificate verify failed" in complaint for complaint in specific):
+    if any("certificate verify failed" in error for error in specific):
         return ClusterUnreachable(cluster.bootstrap_servers, *_distrust(cluster, reason))
-    known = ((complaint, fix) for word, fix in _HINTS for complaint in specific if word in complaint)
+    known = ((error, fix) for word, fix in _HINTS for error in specific if word in error)
     reason, fix = next(known, (reason, None))
     return ClusterUnreachable(cluster.bootstrap_servers, reason, fix or _ask_port(cluster))
 

@@ -46,7 +46,7 @@ class ClusterUnreachable(Exception):
 
     Attributes:
         bootstrap_servers: the address that was tried.
-        reason: the client's last complaint.
+        reason: the client's last error.
         fix: what to do about it; None where that is not known.
     """
 

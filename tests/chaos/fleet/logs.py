@@ -55,7 +55,7 @@ def _true_s(said_s: float, strikes: Sequence[Strike]) -> float:
     return said_s
 
 
-def complaints(folder: Path) -> Counter[str]:
+def warnings_of(folder: Path) -> Counter[str]:
     """{level and message with its particulars left out: how often}."""
     counts: Counter[str] = Counter()
     for entry in _entries(folder):

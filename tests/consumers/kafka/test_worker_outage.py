@@ -27,7 +27,7 @@ class Moments:
         self.outage = WorkerOutage("mails", "kafka:9092", lambda: self.now_s)
 
     def after(self, seconds: float, *errors: KafkaError, connected: bool = False) -> None:
-        """Let time pass, then have the client complain of these or connect, and look."""
+        """Let time pass, then have the client report these or connect, and look."""
         self.now_s += seconds
         for error in errors:
             self.outage.note(error)

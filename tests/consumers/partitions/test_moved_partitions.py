@@ -302,7 +302,7 @@ def test_without_the_progress_topic_jobs_go_on(scene: Scene, caplog: pytest.LogC
         delete_topics(scene.cluster, scene.queue.progress_topic)
         worker.wait_outcomes(DEADLINE_S, Done=3_000)
         wait_state(scene.cluster, scene.queue, position=6_000, incomplete=6_000)
-        wait_until(lambda: "progress cannot be written" in caplog.text, DEADLINE_S, "the complaint")
+        wait_until(lambda: "progress cannot be written" in caplog.text, DEADLINE_S, "the warning")
         scene.gate.open()
         worker.wait_outcomes(DEADLINE_S, Done=6_000)
         wait_all_committed(scene.cluster, scene.queue)

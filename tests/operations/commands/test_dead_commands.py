@@ -98,7 +98,7 @@ def test_json_is_complete_unless_a_limit_was_asked_for(shop: Shop, cluster: Clus
 
 
 def test_a_reader_that_has_enough_ends_the_command_quietly(shop: Shop, cluster: ClusterSettings) -> None:
-    """`stoker dead list --json | head -1` prints one dead letter and no complaint, and its exit code differs."""
+    """`stoker dead list --json | head -1` prints one dead letter and no error, and its exit code differs."""
     add_dead(shop, cluster, [mail(order) for order in range(6, 600)])
     stoker = Path(sys.executable).with_name("stoker")
     done = subprocess.run(

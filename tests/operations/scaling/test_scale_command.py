@@ -113,7 +113,7 @@ def _page(port: int) -> Scrape | None:
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"),
+    ("words", "mistake"),
     [
         (("--metrics-port", "9410"), "--metrics-port needs --watch"),
         (("--sample", "1ms"), "--sample must be 200ms or more"),
@@ -122,7 +122,7 @@ def _page(port: int) -> Scrape | None:
         (("letters",), "letters"),
     ],
 )
-def test_a_mistake_is_named(call: Callable[..., Result], words: tuple[str, ...], complaint: str) -> None:
+def test_a_mistake_is_named(call: Callable[..., Result], words: tuple[str, ...], mistake: str) -> None:
     """Before anything is asked of the brokers."""
     refused = call(*words)
-    assert (refused.exit_code, complaint in refused.output) == (ExitCode.USAGE, True), refused.output
+    assert (refused.exit_code, mistake in refused.output) == (ExitCode.USAGE, True), refused.output

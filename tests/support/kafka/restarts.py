@@ -27,7 +27,7 @@ def require_outlives_two_restarts(broker: EmbeddedBroker, program: str, *argumen
                 broker.stop()
                 broker.start()
             over.touch()
-            _, complaint = asks.communicate(timeout=180)
+            _, error = asks.communicate(timeout=180)
         finally:
             asks.kill()  # else the block waits for it without end, also where the test's time is over
-    assert asks.returncode == 0, complaint
+    assert asks.returncode == 0, error
