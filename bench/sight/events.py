@@ -17,7 +17,7 @@ from stoker.topology import ClusterSettings, Pipeline
 
 LEAST_RATIO: Final = 0.95
 PAIRS: Final = 5
-"""A short while in which the machine is busy spoils one or two of them, and not their median."""
+"""A short while in which the machine is busy slows one or two of them, and not their median."""
 WAYS: Final = {"told": ("bulk", "drain"), "untold": ("bulk", "drain untold")}
 
 

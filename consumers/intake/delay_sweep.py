@@ -37,7 +37,7 @@ class DelaySweep:
 
     def take_wanted(self) -> Wanted:
         """Take the offsets to read now: none while the last part is not done, or records that are due soon are read."""
-        if not self._left or self._asked or self._found or self._calendar.is_pressed:
+        if not self._left or self._asked or self._found or self._calendar.is_behind:
             return {}
         assignment, offsets = next(iter(self._left.items()))
         wanted = offsets[:AT_ONCE]

@@ -53,9 +53,9 @@ class DelayedRecords(Requester):
     # ---- read again
 
     @property
-    def is_pressed(self) -> bool:
+    def is_behind(self) -> bool:
         """Whether records that are being read again may be due soon."""
-        return self._calendar.is_pressed
+        return self._calendar.is_behind
 
     def take_wanted(self) -> Wanted:
         """The next ones that are to be in memory."""

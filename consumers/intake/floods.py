@@ -90,7 +90,7 @@ class Floods(Filter, Claimant, Requester):
     # ---- read again
 
     @property
-    def is_pressed(self) -> bool:
+    def is_behind(self) -> bool:
         """Whether floods are passed: those behind them wait."""
         return self._ahead.is_passing
 

@@ -20,7 +20,7 @@ from .handover import Handover
 
 _LOGGER = logging.getLogger("stoker.worker")
 
-PRESSED_READS: Final = 8 * READS_A_TURN
+READS_BEHIND: Final = 8 * READS_A_TURN
 """In a turn, where records are to be due soon that are still being read: each turn waits for the interpreter."""
 Move = Callable[[], None]
 """Moves lanes out of memory, or wants the next records of others."""
@@ -53,7 +53,7 @@ class Requester(Protocol):
         return False
 
     @property
-    def is_pressed(self) -> bool:
+    def is_behind(self) -> bool:
         """Whether more is to be read in a turn than usual: what is read may be late, or others wait behind it."""
         return False
 
@@ -118,8 +118,8 @@ class RereadRecords:
             self._read()
 
     def _read(self) -> None:
-        is_pressed = any(requester.is_pressed for requester in self._requesters)
-        reread = self._rereader.turn(PRESSED_READS if is_pressed else READS_A_TURN)
+        is_behind = any(requester.is_behind for requester in self._requesters)
+        reread = self._rereader.turn(READS_BEHIND if is_behind else READS_A_TURN)
         found = RereadBatch(reread.found)
         for requester in self._requesters:
             self._handover.start(requester.take_reread(found))

@@ -155,7 +155,7 @@ class ChildPool:
     def _pick(self, fresh: bool) -> ChildProcess | None:
         """Used ones first, so that the fresh ones stay so."""
         idle = [child for child in self._children if child.state is ChildState.IDLE and not (fresh and child.jobs)]
-        return max(idle, key=lambda child: (not child.is_worn, child.jobs), default=None)
+        return max(idle, key=lambda child: (not child.is_due_to_recycle, child.jobs), default=None)
 
     def give_back(self, child: ChildProcess) -> None:
         """Take back a child, or what is left of it."""
@@ -167,8 +167,8 @@ class ChildPool:
                 child.close()
                 return
             child.state = ChildState.GONE if has_ended else ChildState.IDLE
-            child.is_worn = child.is_worn or self._recycling.is_due(child)
-            if has_ended or child.is_worn or self._fresh_wanted:
+            child.is_due_to_recycle = child.is_due_to_recycle or self._recycling.is_due(child)
+            if has_ended or child.is_due_to_recycle or self._fresh_wanted:
                 self._changed.notify_all()
             else:
                 self._changed.notify()
@@ -262,17 +262,19 @@ class ChildPool:
         )  # fmt: skip
 
     def _send_away(self) -> None:
-        """Let worn children go as soon as the others suffice, and those that are more than needed."""
+        """Let children due to be recycled go as soon as the others suffice, and those that are more than needed."""
         sound = [
-            child for child in self._children if child.state in (ChildState.IDLE, ChildState.BUSY) and not child.is_worn
+            child
+            for child in self._children
+            if child.state in (ChildState.IDLE, ChildState.BUSY) and not child.is_due_to_recycle
         ]
         idle = [child for child in self._children if child.state is ChildState.IDLE]
         if len(sound) >= self._size:
             for child in idle:
-                if child.is_worn:
+                if child.is_due_to_recycle:
                     child.leave(LEAVE_S)
         surplus = len(sound) - self._target()
-        used = [child for child in idle if child.jobs and not child.is_worn]
+        used = [child for child in idle if child.jobs and not child.is_due_to_recycle]
         for child in sorted(used, key=lambda child: child.jobs, reverse=True)[: max(0, surplus)]:
             child.leave(LEAVE_S)
 
@@ -286,7 +288,7 @@ class ChildPool:
         coming = [
             c
             for c in self._children
-            if c.state in (ChildState.STARTING, ChildState.IDLE, ChildState.BUSY) and not c.is_worn
+            if c.state in (ChildState.STARTING, ChildState.IDLE, ChildState.BUSY) and not c.is_due_to_recycle
         ]
         fresh = sum(not child.jobs and child.state is not ChildState.BUSY for child in coming)
         # Used ones may be as many as there shall be, and none of them serves a job that waits for a fresh one.

@@ -79,7 +79,7 @@ class ChildProcess:
     Attributes:
         jobs: how many it has been given.
         resident: its memory in bytes, as last seen.
-        is_worn: whether it shall go as soon as another one can take its place.
+        is_due_to_recycle: whether it shall go as soon as another one can take its place.
         is_doomed: whether it was killed; it may take a moment to end.
     """
 
@@ -105,7 +105,7 @@ class ChildProcess:
         self.leave_at_s = 0.0
         self.jobs = 0
         self.resident = 0
-        self.is_worn = False
+        self.is_due_to_recycle = False
         self.is_doomed = False
         self._has_hung_up = False
         self._peak_at_start = 0

@@ -39,7 +39,7 @@ ENTRY_BYTES: Final = 165
 """The memory of a packed record beside its bytes."""
 USUAL_BYTES: Final = 500
 """The assumed size of a record before any was seen."""
-PRESSED_SECONDS: Final = 20
+BEHIND_SECONDS: Final = 20
 """A sweep over a million records takes some ten seconds where runners have much to do."""
 SOON_COMING: Final = 60_000
 """Records due within a sweep that are being read again, at most: 6 MB of offsets."""
@@ -325,9 +325,9 @@ class Calendar:
         return [record for record in records if record.offset in taken[record.assignment]]
 
     @property
-    def is_pressed(self) -> bool:
+    def is_behind(self) -> bool:
         """Whether records that are being read again may be due soon, or are."""
-        return bool(self.coming) and self._first_coming - PRESSED_SECONDS <= self._now_ms >> SECOND_BITS
+        return bool(self.coming) and self._first_coming - BEHIND_SECONDS <= self._now_ms >> SECOND_BITS
 
     def _room(self, second: int) -> int:
         """How many records of a second may be read again now; none as long as half of the budget is used.
@@ -343,7 +343,7 @@ class Calendar:
         room = 0
         if used_bytes <= self._budget_bytes / 2:
             room = max(1, int((self._budget_bytes - used_bytes) / usual_bytes))
-        is_soon = second - PRESSED_SECONDS <= self._now_ms >> SECOND_BITS
+        is_soon = second - BEHIND_SECONDS <= self._now_ms >> SECOND_BITS
         if is_soon and self._used_bytes <= self._budget_bytes / 8:
             return max(room, SOON_COMING - self.coming)
         return room

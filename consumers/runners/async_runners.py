@@ -172,8 +172,8 @@ class AsyncRunners(Runners[AsyncSlot]):
 
     def _why_lost(self, loop: RunnerLoop, now_s: float) -> LoopLost | None:
         """Why the jobs that are suspended on a blocked loop would wait for ever, if they would."""
-        culprit = loop.culprit
-        run = culprit.run if culprit is not None else None
+        blocking_slot = loop.blocking_slot
+        run = blocking_slot.run if blocking_slot is not None else None
         is_lost = loop.blocked_s > UNKNOWN_LOST_AFTER_S if run is None else now_s > run.deadline_at_s + LOST_AFTER_S
-        suspended = sum(slot.has_record and slot is not culprit for slot in loop.slots) if is_lost else 0
+        suspended = sum(slot.has_record and slot is not blocking_slot for slot in loop.slots) if is_lost else 0
         return LoopLost(self._name, run.shown_id if run else None, suspended) if suspended else None

@@ -86,7 +86,7 @@ class AsyncSlot(RunInSlot):
         self.is_replaced = False
 
     @property
-    def is_spoilt(self) -> bool:
+    def is_self_cancelled(self) -> bool:
         """Whether a job has cancelled its own task, which the next job there would have to bear."""
         return self.task is not None and self.task.cancelling() > 0
 

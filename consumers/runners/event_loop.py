@@ -68,7 +68,7 @@ class RunnerLoop:
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._asked_s: float | None = None
         self._has_answered = False
-        self._culprit: AsyncSlot | None = None
+        self._blocking_slot: AsyncSlot | None = None
         self.blocked_s = 0.0
         self.is_stopping = False
         self.crashed: BaseException | None = None
@@ -119,7 +119,7 @@ class RunnerLoop:
         return list(self._runners.values())
 
     @property
-    def culprit(self) -> AsyncSlot | None:
+    def blocking_slot(self) -> AsyncSlot | None:
         """The slot whose job holds the loop, where that is known: tasks that a job has started have no slot."""
         return self._holder.inside if self.blocked_s else None
 
@@ -155,7 +155,7 @@ class RunnerLoop:
             self.settle_done()
             if self.blocked_s > BLOCKED_AFTER_S and not self._holder.is_blocked:
                 self._holder.is_blocked = True
-                self._culprit = self._holder.inside
+                self._blocking_slot = self._holder.inside
                 self._report_blocked()
 
     def _note_turned(self, asked_at_s: float) -> None:
@@ -163,9 +163,9 @@ class RunnerLoop:
         if self._holder.is_blocked:
             for slot in self.slots:
                 run = slot.run
-                if run is not None and slot is not self._culprit and run.began_at_s < asked_at_s:
+                if run is not None and slot is not self._blocking_slot and run.began_at_s < asked_at_s:
                     run.give_back(self.blocked_s)
-        self._asked_s, self._culprit = None, None
+        self._asked_s, self._blocking_slot = None, None
         self.blocked_s, self._holder.is_blocked = 0.0, False
 
     def _answer(self) -> None:
@@ -173,7 +173,7 @@ class RunnerLoop:
         self._wake()  # a record that came while this loop was being started or replaced may have woken nobody
 
     def _report_blocked(self) -> None:
-        run = self._culprit.run if self._culprit is not None else None
+        run = self._blocking_slot.run if self._blocking_slot is not None else None
         who = f"job {run.shown_id} ({run.job_type})" if run is not None else "something that a job started"
         extra = job_fields(run.record, run.queue) if run is not None else {}
         _LOGGER.warning(
@@ -260,7 +260,7 @@ class RunnerLoop:
             if self._holder.done and not self._hands_over_soon:
                 self._hands_over_soon = True
                 self._loop.call_soon(self._settle_turn)
-            if slot.is_spoilt:
+            if slot.is_self_cancelled:
                 return
             since_turn += 1
             if since_turn == JOBS_A_TURN:

@@ -10,7 +10,7 @@ import pytest
 
 from stoker.consumers.backlog.rereader import READS_A_TURN, SWEEP_OPTIONS
 from stoker.consumers.carrying import carrier
-from stoker.consumers.intake.reread_records import PRESSED_READS
+from stoker.consumers.intake.reread_records import READS_BEHIND
 from stoker.consumers.kafka import clients
 from stoker.consumers.polling.calendar import BUDGET_BYTES
 from stoker.consumers.settings import WorkerSettings
@@ -67,4 +67,4 @@ def test_each_bound_on_memory_is_that_of_the_code(what: str) -> None:
 def test_the_records_that_are_read_again_in_a_turn_are_those_of_the_code() -> None:
     """Usually, and where a turn must bring more."""
     section = " ".join(PAGE.split("**Reading again.**", 1)[1].split("\n\n", 1)[0].split())
-    assert f"at most {READS_A_TURN:,} records; at most {PRESSED_READS:,} while" in section
+    assert f"at most {READS_A_TURN:,} records; at most {READS_BEHIND:,} while" in section

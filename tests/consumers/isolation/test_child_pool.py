@@ -1,4 +1,4 @@
-"""Children are replaced when they are worn, without a dip in what can run at once, and end with their worker."""
+"""Children due to be recycled are replaced without a dip in what can run at once, and all end with their worker."""
 
 from __future__ import annotations
 

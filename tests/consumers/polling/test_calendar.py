@@ -272,20 +272,20 @@ def test_a_record_that_is_known_by_its_offset_takes_few_bytes() -> None:
     assert taken / count < 16, message
 
 
-def test_it_is_pressed_only_while_records_are_read_again_that_are_due_soon() -> None:
+def test_it_is_behind_only_while_records_are_read_again_that_are_due_soon() -> None:
     """Then more is read in a turn, at the cost of what runs beside it."""
     log = Log(budget_bytes=4 * RECORD_BYTES)
     log.write(0.0, 1.0, 2.0, 3.0, *(600.0 + number for number in range(10)))
-    assert not log.calendar.is_pressed
+    assert not log.calendar.is_behind
     log.calendar.pop_due(NOW_S + 4, 9)
     wanted = log.calendar.take_wanted()
     assert wanted
-    assert not log.calendar.is_pressed
+    assert not log.calendar.is_behind
     log.calendar.pop_due(NOW_S + 590, 9)
-    assert log.calendar.is_pressed
+    assert log.calendar.is_behind
     for offset in wanted[log.place]:
         log.calendar.take_reread(log.place, log.messages[offset])
-    assert not log.calendar.is_pressed
+    assert not log.calendar.is_behind
 
 
 def test_a_record_that_comes_within_its_second_takes_its_place_among_those_that_have_come() -> None:
