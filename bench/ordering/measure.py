@@ -107,7 +107,7 @@ def _wait_running(site: Site, pipeline: Pipeline) -> None:
 
 def _running(site: Site, pipeline: Pipeline) -> int:
     try:
-        return sum(heard.status.state == "running" for heard in read_workers(pipeline, site.cluster).heard)
+        return sum(seen.status.state == "running" for seen in read_workers(pipeline, site.cluster).statuses)
     except ClusterUnreachable:  # the topic is new, and has no leader yet
         return 0
 

@@ -27,7 +27,7 @@ LEASE_S: Final = 15.0
 """For so long a claim of the probe holds; the worker renews it while its job probes."""
 RENEW_S: Final = 5.0
 CLAIM_AGAIN_S: Final = 2.0
-"""A claim of which nothing is heard for so long is made again."""
+"""A claim that nothing renews for so long is made again."""
 OFFER_S: Final = 0.5
 """A job that was to probe and has not begun after so long is followed by the next one."""
 WRITE_AGAIN_S: Final = 5.0

@@ -112,12 +112,14 @@ class _ChildSlot(AsyncSlot):
 class Child:
     """Runs the jobs that the worker sends, and sends back what each answers; the worker decides what that leads to."""
 
-    def __init__(self, setup: Setup, to_worker: ChildPipe, heard: SimpleQueue[object], canceller: JobCanceller) -> None:
+    def __init__(
+        self, setup: Setup, to_worker: ChildPipe, received: SimpleQueue[object], canceller: JobCanceller
+    ) -> None:
         addresses: tuple[HandlerAddress, ...] = pickle.loads(setup.addresses)
         self._queue = setup.queue
         self._addresses = {address.name: address for address in addresses}
         self._pipe = to_worker
-        self._heard = heard
+        self._received = received
         self._canceller = canceller
         self._handlers: dict[str, Callable[..., object]] = {}
         self._runner = asyncio.Runner(loop_factory=make_loop)
@@ -130,7 +132,7 @@ class Child:
 
     def serve(self) -> None:
         """Run jobs until the worker asks this child to end."""
-        while isinstance(message := self._heard.get(), RunJob):
+        while isinstance(message := self._received.get(), RunJob):
             self._canceller.begin(str(message.record))
             self._pipe.send(BEGUN)
             answer = self._answer(message)
@@ -273,15 +275,17 @@ def main(pipe: Connection) -> None:
     _end_with(setup.parent_id)
     _leave_signals_to_the_worker()
     _dump_stacks_to(setup.stack_file)
-    to_worker, heard = ChildPipe(pipe), SimpleQueue[object]()
+    to_worker, received = ChildPipe(pipe), SimpleQueue[object]()
     log_over_pipe(setup.log_levels, to_worker.send_log)
     keep_loggers_on()
     canceller = JobCanceller(to_worker)
     canceller.install()
-    threading.Thread(target=to_worker.listen, args=(heard, canceller.cancel), name="stoker-listen", daemon=True).start()
+    threading.Thread(
+        target=to_worker.listen, args=(received, canceller.cancel), name="stoker-listen", daemon=True
+    ).start()
     try:
         _prepare(setup.main)
-        child = Child(setup, to_worker, heard, canceller)
+        child = Child(setup, to_worker, received, canceller)
     except BaseException as error:  # noqa: BLE001  # the application's modules may raise anything; the worker logs it
         to_worker.send(Unready(report_of(error)))
         sys.exit(1)

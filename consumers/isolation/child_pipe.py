@@ -115,7 +115,7 @@ class ChildPipe:
         self.send(question)
         return self._answers.get()
 
-    def listen(self, heard: SimpleQueue[object], cancel: Callable[[str], None]) -> None:
+    def listen(self, received: SimpleQueue[object], cancel: Callable[[str], None]) -> None:
         """Receive the worker's messages, in a thread of its own; kill this process and its jobs' when the pipe ends."""
         try:
             while True:
@@ -130,7 +130,7 @@ class ChildPipe:
                 if isinstance(message, CancelJob):
                     cancel(message.place)
                 elif not self.should_stop:
-                    heard.put(message)
+                    received.put(message)
         except (EOFError, OSError):
             os.killpg(0, signal.SIGKILL)  # the group is this child's own, with whatever its jobs have started
 

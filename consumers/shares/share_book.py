@@ -39,7 +39,7 @@ def valid_s(limit: Limit) -> float:
 class _Holder:
     """The part of a scope that one worker holds."""
 
-    heard_at_s: float
+    last_seen_at_s: float
     granted: int = 0
     used: int = 0
     returned: int = 0
@@ -79,11 +79,11 @@ class _Account:
     def expire(self, now_s: float) -> None:
         """Take what silent workers hold for used."""
         for worker, holder in list(self.holders.items()):
-            silent_s = now_s - holder.heard_at_s
+            silent_s = now_s - holder.last_seen_at_s
             if silent_s < self.valid_s:
                 continue
             if holder.held > 0:
-                self.use(holder.held, holder.heard_at_s + self.valid_s)
+                self.use(holder.held, holder.last_seen_at_s + self.valid_s)
                 holder.used += holder.held
             holder.wanted, holder.has_expired, holder.has_news = 0, True, False
             if silent_s > FORGOTTEN_AFTER * self.valid_s:
@@ -116,7 +116,7 @@ class _Account:
         holder.has_expired = False
         if number >= holder.number:
             holder.number, holder.wanted, holder.least = number, entry.wanted, max(1, entry.least)
-        holder.heard_at_s = at_s
+        holder.last_seen_at_s = at_s
         self.closed_until_at_s = max(self.closed_until_at_s, at_s + entry.closed_ms / 1_000 if entry.closed_ms else 0.0)
 
     def note_grant(self, entry: ShareEntry, at_s: float) -> None:

@@ -10,7 +10,7 @@ import click
 from ..cli.app import AppContext, pass_app
 from ..cli.output import echo_line, print_fitting_table, print_json
 
-HEARD_S: Final = 60.0
+SEEN_S: Final = 60.0
 
 
 @click.command()
@@ -52,8 +52,8 @@ def breakers(app: AppContext, *, as_json: bool) -> None:
     require_rights(Duty.CONTROL_LIST, app.pipeline, app.cluster)  # a topic that may not be read seems not to exist
     now_s = time.time()
     orders = read_standing_orders(app.pipeline, app.cluster, (Verb.OPEN, Verb.PAUSE), with_jobs=False)
-    heard = [one for one in read_workers(app.pipeline, app.cluster, now_s - HEARD_S).heard if one.is_living(now_s)]
-    seen = seen_breakers(app.pipeline, orders, [one.status for one in heard], now_s)
+    statuses = [one for one in read_workers(app.pipeline, app.cluster, now_s - SEEN_S).statuses if one.is_living(now_s)]
+    seen = seen_breakers(app.pipeline, orders, [one.status for one in statuses], now_s)
     guards = seen_guards(app.pipeline, orders, now_s)
     if as_json:
         print_json({"breakers": [*map(breaker_document, seen)], "guards": [*map(guard_document, guards)]})

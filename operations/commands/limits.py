@@ -15,7 +15,7 @@ from ..cli.output import echo_line, print_json, print_json_line
 if TYPE_CHECKING:
     from ..control.limit_list import SeenLimit
 
-HEARD_S: Final = 120.0
+SEEN_S: Final = 120.0
 PAUSE_S: Final = 1.0
 
 
@@ -63,9 +63,9 @@ def _look(app: AppContext, queue: str | None) -> tuple[list[SeenLimit], int]:
 
     now_s = time.time()
     orders = read_standing_orders(app.pipeline, app.cluster, (Verb.LIMIT,), with_jobs=False)
-    heard = [one for one in read_workers(app.pipeline, app.cluster, now_s - HEARD_S).heard if one.is_living(now_s)]
-    seen = seen_limits(app.pipeline, orders, heard, now_s)
-    return [one for one in seen if queue is None or queue in one.queues], len(heard)
+    statuses = [one for one in read_workers(app.pipeline, app.cluster, now_s - SEEN_S).statuses if one.is_living(now_s)]
+    seen = seen_limits(app.pipeline, orders, statuses, now_s)
+    return [one for one in seen if queue is None or queue in one.queues], len(statuses)
 
 
 def _watch(app: AppContext, queue: str | None) -> Iterator[tuple[list[SeenLimit], int]]:

@@ -45,8 +45,8 @@ def workers(app: AppContext, *, gone_too: bool, as_json: bool) -> None:
     require_rights(Duty.WORKERS_LIST, app.pipeline, app.cluster)  # a topic that may not be read seems not to exist
     now_s = time.time()
     since_at_s = None if gone_too else now_s - RECENT.total_seconds()
-    heard = read_workers(app.pipeline, app.cluster, since_at_s).heard
-    shown = sorted((one for one in heard if gone_too or one.status.state != "gone"), key=lambda one: one.status.id)
+    statuses = read_workers(app.pipeline, app.cluster, since_at_s).statuses
+    shown = sorted((one for one in statuses if gone_too or one.status.state != "gone"), key=lambda one: one.status.id)
     if as_json:
         print_json([worker_document(one, now_s) for one in shown])
     elif shown:

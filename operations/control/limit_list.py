@@ -15,7 +15,7 @@ from ..cli.output import Figure, age_since, format_age, table_lines
 from .order_output import order_document
 
 if TYPE_CHECKING:
-    from ...producers.control.answers import HeardStatus
+    from ...producers.control.answers import LastStatus
     from ...schemas.control_records import ControlOrder
     from ...topology import Pipeline
     from ...topology.declaration.limits import DeclaredLimit, Limit
@@ -60,7 +60,7 @@ class SeenLimit:
 
 
 def seen_limits(
-    pipeline: Pipeline, orders: Iterable[ControlOrder], heard: Sequence[HeardStatus], now_s: float
+    pipeline: Pipeline, orders: Iterable[ControlOrder], statuses: Sequence[LastStatus], now_s: float
 ) -> list[SeenLimit]:
     """The limits that the pipeline declares, as the orders that stand and the living workers have them."""
     now = datetime.fromtimestamp(now_s, UTC)
@@ -68,15 +68,19 @@ def seen_limits(
     declared: dict[str, list[DeclaredLimit]] = {}
     for found in declared_limits(pipeline.queues.values(), pipeline.job_types.values()):
         declared.setdefault(found.name, []).append(found)
-    return [_seen(name, all_of, by_name.get(name), heard, now_s) for name, all_of in declared.items()]
+    return [_seen(name, all_of, by_name.get(name), statuses, now_s) for name, all_of in declared.items()]
 
 
 def _seen(
-    name: str, declared: Sequence[DeclaredLimit], order: ControlOrder | None, heard: Sequence[HeardStatus], now_s: float
+    name: str,
+    declared: Sequence[DeclaredLimit],
+    order: ControlOrder | None,
+    statuses: Sequence[LastStatus],
+    now_s: float,
 ) -> SeenLimit:
     limit = declared[0].limit
     in_force, is_lifted = _in_force(limit, order)
-    reporting = [(one, report) for one in heard if (report := one.status.limits.get(name)) is not None]
+    reporting = [(one, report) for one in statuses if (report := one.status.limits.get(name)) is not None]
     waiting, scopes, full = _counts([report for _, report in reporting])
     return SeenLimit(
         name=name,
@@ -114,8 +118,8 @@ def _counts(reports: Sequence[Mapping[str, Any]]) -> tuple[int | None, int | Non
     return waiting, sum(report["scopes"] for report in keeping), sum(report["full"] for report in keeping)
 
 
-def _stale(heard: Iterable[HeardStatus], now_s: float) -> dict[str, float]:
-    return {one.status.id: one.silent_s(now_s) for one in heard if one.silent_s(now_s) > STALE_AFTER_S}
+def _stale(statuses: Iterable[LastStatus], now_s: float) -> dict[str, float]:
+    return {one.status.id: one.silent_s(now_s) for one in statuses if one.silent_s(now_s) > STALE_AFTER_S}
 
 
 def _merged(reports: Iterable[Mapping[str, Any]]) -> list[ScopeReport]:  # as JSON has them

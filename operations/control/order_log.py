@@ -56,8 +56,8 @@ def _ends_jobs(order: ControlOrder) -> bool:
 
 
 def _ended(given: GivenOrder, workers: StatusBook) -> int:
-    """How many jobs the workers that were heard have ended for an order, since they started."""
-    return sum(one.status.ended.get(given.order.order_id, 0) for one in workers.heard)
+    """How many jobs the workers whose statuses came have ended for an order, since they started."""
+    return sum(one.status.ended.get(given.order.order_id, 0) for one in workers.statuses)
 
 
 def _answers(given: GivenOrder, workers: StatusBook) -> Answers:

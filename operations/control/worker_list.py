@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from ..cli.output import Figure, format_age
 
 if TYPE_CHECKING:
-    from ...producers.control.answers import HeardStatus
+    from ...producers.control.answers import LastStatus
     from ...schemas.control_records import QueueShare
 
 TITLES: Final = ("WORKER", "HOST", "STATE", "QUEUES", "BUSY", "MEMORY", "UP", "STATUS AGE", "ORDERS", "VERSION")
@@ -18,41 +18,41 @@ STALE_S: Final = 15.0
 _MIB: Final = 1024 * 1024
 
 
-def worker_row(heard: HeardStatus, now_s: float) -> Sequence[object]:
+def worker_row(seen: LastStatus, now_s: float) -> Sequence[object]:
     """One worker, for people."""
-    status = heard.status
+    status = seen.status
     busy, runners = sum(share.busy for share in status.queues), sum(share.runners for share in status.queues)
     return (
         status.id,
         status.host,
-        state_of(heard, now_s),
+        state_of(seen, now_s),
         ", ".join(_share(share) for share in status.queues),
         Figure(f"{busy}/{runners}"),
         Figure(f"{status.memory_bytes / _MIB:.0f} MiB"),
         format_age(timedelta(seconds=status.at.timestamp() - status.started_at.timestamp())),
-        format_age(timedelta(seconds=heard.silent_s(now_s))),
-        _orders(heard),
+        format_age(timedelta(seconds=seen.silent_s(now_s))),
+        _orders(seen),
         status.version or "-",
     )
 
 
-def worker_document(heard: HeardStatus, now_s: float) -> dict[str, object]:
+def worker_document(seen: LastStatus, now_s: float) -> dict[str, object]:
     """The data of a worker, for programs."""
     return {
-        **asdict(heard.status),
-        "state": state_of(heard, now_s),
-        "is_living": heard.is_living(now_s),
-        "silent_s": round(heard.silent_s(now_s), 3),
+        **asdict(seen.status),
+        "state": state_of(seen, now_s),
+        "is_living": seen.is_living(now_s),
+        "silent_s": round(seen.silent_s(now_s), 3),
     }
 
 
-def state_of(heard: HeardStatus, now_s: float) -> str:
+def state_of(seen: LastStatus, now_s: float) -> str:
     """The state of a worker; `silent` where its last status is so old that it does not count any more."""
     from ...schemas.control_records import WorkerState
 
-    if heard.status.state != WorkerState.GONE and not heard.is_living(now_s):
+    if seen.status.state != WorkerState.GONE and not seen.is_living(now_s):
         return "silent"
-    return heard.status.state
+    return seen.status.state
 
 
 def _share(share: QueueShare) -> str:
@@ -75,8 +75,8 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-def _orders(heard: HeardStatus) -> str:
-    status = heard.status
+def _orders(seen: LastStatus) -> str:
+    status = seen.status
     if status.not_understood:
         return f"{status.not_understood} not understood"
     if status.control_age_s > STALE_S:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from ...producers.control.answers import HeardStatus
+from ...producers.control.answers import LastStatus
 from ...producers.control.errors import ControlNotReady
 from ...producers.control.standing import STANDING, OrderBook, read_workers
 from ...schemas.control_records import WorkerState
@@ -38,17 +38,17 @@ def check_control(pipeline: Pipeline, cluster: ClusterSettings, facts: Facts) ->
     try:
         standing = _Standing.read(pipeline, cluster)
         now_s = time.time()
-        heard = read_workers(pipeline, cluster, now_s - RECENT_S).heard
+        statuses = read_workers(pipeline, cluster, now_s - RECENT_S).statuses
     except (ControlNotReady, ClusterUnreachable, NotAuthorized) as error:
         yield unknown(PROMISE, CLUSTER, "the orders and the workers' answers cannot be read", str(error))
         return
     if standing.unaudited:
         observed = f"standing orders that the audit topic does not have: {standing.unaudited} (`--without-audit`)"
         yield at_risk(PROMISE, CLUSTER, observed, "give them again, or lift them, now that the topic takes entries")
-    findings = list(check_workers(pipeline, facts.groups, heard, now_s))
+    findings = list(check_workers(pipeline, facts.groups, statuses, now_s))
     yield from findings
     if not findings:
-        living = sum(one.is_living(now_s) for one in heard)
+        living = sum(one.is_living(now_s) for one in statuses)
         yield kept(PROMISE, CLUSTER, f"all workers know the orders (workers: {living}, {standing})")
 
 
@@ -88,11 +88,11 @@ def _topics(pipeline: Pipeline) -> tuple[str, ...]:
 
 
 def check_workers(
-    pipeline: Pipeline, groups: Mapping[str, ConsumerGroup], heard: Sequence[HeardStatus], now_s: float
+    pipeline: Pipeline, groups: Mapping[str, ConsumerGroup], statuses: Sequence[LastStatus], now_s: float
 ) -> Iterator[Finding]:
     """Check the workers by their last statuses; no finding where all is well. Pure."""
-    living = [one for one in heard if one.is_living(now_s)]
-    for one in heard:
+    living = [one for one in statuses if one.is_living(now_s)]
+    for one in statuses:
         if one not in living and one.status.state != WorkerState.GONE:
             ago_s = one.silent_s(now_s)
             observed = (
@@ -105,7 +105,7 @@ def check_workers(
         yield from _mute_members(queue, groups[queue.group], living)
 
 
-def _of_worker(one: HeardStatus) -> Iterator[Finding]:
+def _of_worker(one: LastStatus) -> Iterator[Finding]:
     status = one.status
     if status.control_age_s > STALE_S:
         observed = f"worker {status.id} knows the orders of {status.control_age_s:.0f} s ago, and no later ones"
@@ -116,7 +116,7 @@ def _of_worker(one: HeardStatus) -> Iterator[Finding]:
         yield broken(PROMISE, CLUSTER, observed, "start it with the version of Stoker that has given them")
 
 
-def _mute_members(queue: Queue, group: ConsumerGroup, living: Sequence[HeardStatus]) -> Iterator[Finding]:
+def _mute_members(queue: Queue, group: ConsumerGroup, living: Sequence[LastStatus]) -> Iterator[Finding]:
     """Workers of a release without control have partitions, and write no status."""
     members = len(group.members)
     known = sum(any(share.queue == queue.name for share in one.status.queues) for one in living)

@@ -92,7 +92,7 @@ def _asked(consumer: Consumer, places: Iterable[Partition], at_ms: int) -> dict[
 
 
 def lag_of(consumer: Consumer, places: Iterable[Partition], known: Mapping[Partition, int]) -> int:
-    """How many records are still to be read of these partitions, by what the client has heard of them."""
+    """How many records are still to be read of these partitions, by what the client knows of them."""
     behind = 0
     for place in places:
         try:

@@ -11,7 +11,7 @@ from typing import Final
 
 from ...consumers.dispatch.unbegun_records import TENANTS_TURN
 from ...producers.admission.depth import unfinished
-from ...producers.control.answers import HeardStatus
+from ...producers.control.answers import LastStatus
 from ...producers.control.standing import read_standing_orders, read_workers
 from ...schemas.control_records import QueueShare
 from ...topology import ClusterSettings, Pipeline, Queue
@@ -24,7 +24,7 @@ from ..statistics.histograms import middle_s
 from ..statistics.reading import TypeStatistics, read_statistics_if_any
 from .load import LimitAdmission, QueueLoad
 
-HEARD_S: Final = 120.0
+SEEN_S: Final = 120.0
 STATISTICS_OF: Final = timedelta(minutes=1)
 YOUNG: Final = timedelta(seconds=60)
 """A worker process that is younger may still start."""
@@ -37,13 +37,13 @@ class ObservedFleet:
     """The workers' part of the observation, of all queues.
 
     Attributes:
-        heard: the last statuses of those that live.
+        statuses: the last statuses of those that live.
         limits: as they are in force.
         statistics: {queue: its figures of the last minute}; nothing where none are kept now.
         types: {queue: names of its job types}.
     """
 
-    heard: Sequence[HeardStatus]
+    statuses: Sequence[LastStatus]
     limits: Sequence[SeenLimit]
     statistics: Mapping[str, TypeStatistics]
     types: Mapping[str, Sequence[str]]
@@ -85,12 +85,12 @@ class LoadReader:
 
     def _fleet(self) -> ObservedFleet:
         now_s = self._clock()
-        heard = read_workers(self.pipeline, self._cluster, now_s - HEARD_S).heard
-        living = [one for one in heard if one.is_living(now_s)]
+        statuses = read_workers(self.pipeline, self._cluster, now_s - SEEN_S).statuses
+        living = [one for one in statuses if one.is_living(now_s)]
         orders = read_standing_orders(self.pipeline, self._cluster, (Verb.LIMIT,), with_jobs=False)
         found = read_statistics_if_any(self.pipeline, self._cluster, STATISTICS_OF)
         return ObservedFleet(
-            heard=living,
+            statuses=living,
             limits=seen_limits(self.pipeline, orders, living, now_s),
             statistics=found.by_queue() if found.is_fresh else {},
             types={
@@ -109,7 +109,7 @@ def load_of(
         readings: an earlier one, for the rates, and that which the status is of.
     """
     before, now = readings
-    shares = [share for one in fleet.heard for share in one.status.queues if share.queue == queue.name]
+    shares = [share for one in fleet.statuses for share in one.status.queues if share.queue == queue.name]
     runners, busy = _runners(shares)
     arriving, done = (None, None) if before is None else _rates(queue, before, now)
     return QueueLoad(
@@ -127,7 +127,7 @@ def load_of(
         run_s=mean_run_s(fleet.statistics.get(queue.name)),
         held=_held(status),
         admissions=tuple(_admissions(fleet, queue)),
-        is_settled=status.group.state == "stable" and not any(map(_is_young, _of_queue(fleet.heard, shares))),
+        is_settled=status.group.state == "stable" and not any(map(_is_young, _of_queue(fleet.statuses, shares))),
         trouble=_trouble(status),
     )
 
@@ -206,12 +206,12 @@ def _admissions(fleet: ObservedFleet, queue: Queue) -> Iterable[LimitAdmission]:
             yield LimitAdmission(limit=seen.name, running=limit.count)
 
 
-def _of_queue(heard: Iterable[HeardStatus], shares: Sequence[QueueShare]) -> list[HeardStatus]:
-    return [one for one in heard if any(share in shares for share in one.status.queues)]
+def _of_queue(statuses: Iterable[LastStatus], shares: Sequence[QueueShare]) -> list[LastStatus]:
+    return [one for one in statuses if any(share in shares for share in one.status.queues)]
 
 
-def _is_young(heard: HeardStatus) -> bool:
-    return heard.status.at - heard.status.started_at < YOUNG
+def _is_young(seen: LastStatus) -> bool:
+    return seen.status.at - seen.status.started_at < YOUNG
 
 
 def _trouble(status: QueueStatus) -> str:

@@ -115,7 +115,7 @@ def read_statistics(
     stored = read_stored(cluster, pipeline.stats_topic, now - last - margin)
     if not stored.positions:
         return Statistics(freshness=Freshness.NONE)
-    at = min(heard.written for heard in stored.positions.values())
+    at = min(one.written for one in stored.positions.values())
     if now - at > timedelta(seconds=FRESH_S):
         stored = read_stored(cluster, pipeline.stats_topic, at - last - margin)
     return summed(stored, last, now_s)
@@ -131,7 +131,7 @@ def read_statistics_if_any(pipeline: Pipeline, cluster: ClusterSettings, last: t
 
 def summed(stored: StoredStatistics, last: timedelta, now_s: float) -> Statistics:
     """Sum the panes up to the last snapshot. Pure."""
-    at = min(heard.written for heard in stored.positions.values())
+    at = min(one.written for one in stored.positions.values())
     is_fresh = now_s - at.timestamp() <= FRESH_S
     since_at_s = int((at.timestamp() - last.total_seconds()) // PANE_S + 1) * PANE_S
     span_s = max(at.timestamp() - since_at_s, 1.0)
@@ -143,8 +143,8 @@ def summed(stored: StoredStatistics, last: timedelta, now_s: float) -> Statistic
         freshness=Freshness.FRESH if is_fresh else Freshness.STALE,
         at=at,
         since=datetime.fromtimestamp(since_at_s, UTC),
-        behind=sum(heard.position.behind for heard in stored.positions.values()),
-        processes=tuple(sorted({heard.position.process for heard in stored.positions.values()})),
+        behind=sum(one.position.behind for one in stored.positions.values()),
+        processes=tuple(sorted({one.position.process for one in stored.positions.values()})),
         types=tuple(
             TypeStatistics(queue=queue, job_type=job_type, tally=tally, span_s=span_s)
             for (queue, job_type), tally in sorted(tallies.items())

@@ -22,7 +22,7 @@ MARGIN_S: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeardPosition:
+class StoredPosition:
     """A position; `written` is when the brokers got it."""
 
     position: StatisticsPosition
@@ -39,7 +39,7 @@ class StoredStatistics:
     """
 
     panes: dict[int, dict[PaneName, bytes]] = field(default_factory=dict)
-    positions: dict[int, HeardPosition] = field(default_factory=dict)
+    positions: dict[int, StoredPosition] = field(default_factory=dict)
 
 
 def read_stored(
@@ -79,7 +79,7 @@ def _note(found: StoredStatistics, message: Message) -> None:
         except (Undecodable, UnknownSchema):
             return
         written = datetime.fromtimestamp(message.timestamp()[1] / 1e3, UTC)
-        found.positions[position.partition] = HeardPosition(position=position, written=written)
+        found.positions[position.partition] = StoredPosition(position=position, written=written)
 
 
 def _named(key: bytes | None) -> Iterator[tuple[int, PaneName]]:

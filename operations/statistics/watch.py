@@ -26,14 +26,14 @@ class Watch:
     def __init__(self, started_at_s: float, stall_s: float) -> None:
         self.positions: Mapping[int, int] = {}
         self._stall_s = stall_s
-        self._heard_at_s = started_at_s
+        self._last_seen_at_s = started_at_s
         self._has_beaten = False
         self._since: dict[int, tuple[int, float]] = {}
 
     def beat(self, now_s: float, positions: Mapping[int, int]) -> None:
         """Note a snapshot."""
         self.positions = positions
-        self._heard_at_s, self._has_beaten = now_s, True
+        self._last_seen_at_s, self._has_beaten = now_s, True
         if positions:
             self.note(now_s, positions)
 
@@ -47,12 +47,12 @@ class Watch:
 
     def excuse(self, now_s: float) -> None:
         """Begin to measure again, since the brokers do not answer."""
-        self._heard_at_s = now_s
+        self._last_seen_at_s = now_s
         self._since = {partition: (offset, now_s) for partition, (offset, _) in self._since.items()}
 
     def stall(self, now_s: float, ends: Mapping[int, int]) -> str | None:
         """Judge, by {partition: its end}: how it stalls, as a clause for people; None while all is well."""
-        silent_s = now_s - self._heard_at_s
+        silent_s = now_s - self._last_seen_at_s
         if silent_s > (self._stall_s if self._has_beaten else max(START_S, self._stall_s)):
             return f"it has written no snapshot for {silent_s:.0f} s"
         for partition, (offset, since_at_s) in sorted(self._since.items()):

@@ -119,7 +119,7 @@ class Gatherer:
         with asking(self._cluster, self._pipeline.workers_topic):
             self._book.note(self._workers.read_to_end(READ_WITHIN_S))
         now_s = time.time()
-        for one in sorted(self._book.heard, key=lambda heard: heard.status.id):
+        for one in sorted(self._book.statuses, key=lambda seen: seen.status.id):
             status = one.status
             if status.state == WorkerState.GONE or one.silent_s(now_s) > RECENT_S:
                 continue

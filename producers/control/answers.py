@@ -16,15 +16,15 @@ LIVING_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeardStatus:
+class LastStatus:
     """A worker's last status, and the epoch second at which the brokers took it."""
 
     status: WorkerStatus
-    heard_at_s: float
+    last_seen_at_s: float
 
     def silent_s(self, now_s: float) -> float:
         """How old its last status is, in seconds."""
-        return max(0.0, now_s - self.heard_at_s)
+        return max(0.0, now_s - self.last_seen_at_s)
 
     def is_living(self, now_s: float) -> bool:
         """Whether the worker counts: its last status is not `gone`, and not too old."""
@@ -55,7 +55,7 @@ class Answers:
     """The answers of the living workers to an order.
 
     Attributes:
-        ended: how many jobs an order to cancel has ended, by the last statuses of all workers that were heard since.
+        ended: how many jobs an order to cancel has ended, by the last statuses of all workers since then.
     """
 
     answers: tuple[Answer, ...]
@@ -81,7 +81,7 @@ class StatusBook:
     """The last status of each worker, folded from the records of the workers topic."""
 
     def __init__(self) -> None:
-        self._heard: dict[tuple[str, str, int], HeardStatus] = {}
+        self._statuses: dict[tuple[str, str, int], LastStatus] = {}
         self._inspected: dict[tuple[str, str, int], WorkerStatus] = {}
 
     def note(self, messages: Iterable[Message]) -> None:
@@ -92,33 +92,33 @@ class StatusBook:
             except (Undecodable, UnknownSchema):
                 continue
             process = status.id, status.host, status.pid
-            self._heard[process] = HeardStatus(status=status, heard_at_s=message.timestamp()[1] / 1_000)
+            self._statuses[process] = LastStatus(status=status, last_seen_at_s=message.timestamp()[1] / 1_000)
             if status.inspection:
                 self._inspected[process] = status
 
     @property
-    def heard(self) -> list[HeardStatus]:
+    def statuses(self) -> list[LastStatus]:
         """The last status of each worker process."""
-        return list(self._heard.values())
+        return list(self._statuses.values())
 
     def answers(self, order_id: str, offset: int, now_s: float) -> Answers:
         """Read the answers of the living workers to the order at this offset of the control topic."""
         names = {order_id, unread_order(offset)}
-        living = [(process, heard) for process, heard in self._heard.items() if heard.is_living(now_s)]
+        living = [(process, seen) for process, seen in self._statuses.items() if seen.is_living(now_s)]
         return Answers(
             answers=tuple(
                 Answer(
-                    worker=heard.status.id,
-                    host=heard.status.host,
-                    is_taken=heard.status.control_offset > offset,
-                    is_understood=names.isdisjoint(heard.status.not_understood_ids),
-                    silent_s=heard.silent_s(now_s),
-                    state=heard.status.state,
+                    worker=seen.status.id,
+                    host=seen.status.host,
+                    is_taken=seen.status.control_offset > offset,
+                    is_understood=names.isdisjoint(seen.status.not_understood_ids),
+                    silent_s=seen.silent_s(now_s),
+                    state=seen.status.state,
                     inspection=self._inspection(process, offset),
                 )
-                for process, heard in living
+                for process, seen in living
             ),
-            ended=sum(heard.status.ended.get(order_id, 0) for heard in self._heard.values()),
+            ended=sum(seen.status.ended.get(order_id, 0) for seen in self._statuses.values()),
         )
 
     def _inspection(self, process: tuple[str, str, int], offset: int) -> str:

@@ -111,7 +111,7 @@ def read_given_orders(
 
 
 def read_workers(pipeline: Pipeline, cluster: ClusterSettings, since_at_s: float | None = None) -> StatusBook:
-    """The last status of each worker that was heard since then. Raises as `read_log`."""
+    """The last status of each worker whose status came since then. Raises as `read_log`."""
     book = StatusBook()
     book.note(read_log(cluster, pipeline.workers_topic, since_at_s=since_at_s))
     return book

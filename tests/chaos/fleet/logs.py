@@ -19,8 +19,8 @@ from chaos.plan import SESSION_TIMEOUT
 _ENDED: Final = re.compile(r"worker process (\d+) ended on its own \(([^)]*)\)")
 _NUMBERS: Final = re.compile(r"\d[\d.,:+TZ-]*|job-\d+|'[^']*'")
 _LOST: Final = "partitions lost: "
-UNHEARD_S: Final = 2 * SESSION_TIMEOUT.total_seconds()
-"""A worker learns of the loss with its next heartbeat, at most so long after the last one that was heard in time."""
+UNSEEN_S: Final = 2 * SESSION_TIMEOUT.total_seconds()
+"""A worker learns of the loss with its next heartbeat, at most so long after the last one that came in time."""
 _LONGEST: Final = 110
 
 
@@ -42,7 +42,7 @@ def lost_partitions(folder: Path, behind_s: float, strikes: Sequence[Strike]) ->
             at_s = _true_s(datetime.fromisoformat(str(entry["ts"])).timestamp() - behind_s, strikes)
             topic, numbers = f"chaos.{entry['queue']}", cast("list[int]", entry["partitions"])
             places = [f"{topic}/{number}" for number in numbers]
-            yield Strike(kind=LOST, after=0, begin_s=at_s - UNHEARD_S, end_s=at_s, places=places)
+            yield Strike(kind=LOST, after=0, begin_s=at_s - UNSEEN_S, end_s=at_s, places=places)
 
 
 def _true_s(said_s: float, strikes: Sequence[Strike]) -> float:

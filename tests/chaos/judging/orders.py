@@ -28,7 +28,7 @@ BEGUN_IN_CHILD_S: Final = 5.0
 """The same where the job runs in a child process."""
 OPEN_S: Final = 60.0
 """A job that was enqueued so long before a block of its type may have waited until then."""
-HEARD_S: Final = 30.0
+SEEN_S: Final = 30.0
 """So long after a block was lifted, a worker that was frozen or cut off may not know it."""
 MOVED_S: Final = 90.0
 """More than two jumps of the clock."""
@@ -73,7 +73,7 @@ def _check_cancelled(account: Account) -> Iterator[Finding]:
         if plan is None or not (may_end_cancelled(plan) or plan.kind == "discarding"):
             yield Finding("cancelled", f"job {number} ended as cancelled, and nobody has said so")
         elif plan.kind == REFUSED and not any(
-            held.from_s - OPEN_S <= at_s <= held.until_at_s + HEARD_S for held in blocks
+            held.from_s - OPEN_S <= at_s <= held.until_at_s + SEEN_S for held in blocks
         ):
             yield Finding("cancelled", f"job {number} was cancelled, and no block of its type stood")
         elif plan.kind == FILTERED and at_s > max(filters, default=0.0) + MOVED_S:

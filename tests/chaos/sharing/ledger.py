@@ -50,7 +50,7 @@ class Turn:
     """A run of a job.
 
     Attributes:
-        end_s: of one without an end, when its process was last heard of.
+        end_s: of one without an end, when its process was last seen.
         child: whether it ran in a child process, as what may have killed two workers does, one at a time.
     """
 

@@ -77,8 +77,8 @@ def test_a_worker_that_starts_takes_the_orders_before_its_first_job(
 
 def _partitions(pipeline: Pipeline, cluster: ClusterSettings) -> int:
     """How many partitions the living workers have."""
-    heard = [one for one in read_workers(pipeline, cluster).heard if one.is_living(time.time())]
-    return len({number for one in heard for share in one.status.queues for number in share.partitions})
+    statuses = [one for one in read_workers(pipeline, cluster).statuses if one.is_living(time.time())]
+    return len({number for one in statuses for share in one.status.queues for number in share.partitions})
 
 
 def test_a_frozen_worker_is_named_and_takes_the_order_when_it_goes_on(

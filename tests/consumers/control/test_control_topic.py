@@ -63,10 +63,10 @@ def test_an_order_of_a_newer_version_is_answered_as_not_understood(cluster: Clus
         (answer,) = answers.missing
         assert (answer.is_taken, answer.is_understood, answers.is_taken_by_all) == (True, False, False)
         assert control.pause(queue="work").wait(WAIT).is_taken_by_all
-        (heard,) = read_workers(pipeline, cluster).heard
-        assert (heard.status.not_understood, heard.status.not_understood_ids) == (1, ("newer",))
+        (seen,) = read_workers(pipeline, cluster).statuses
+        assert (seen.status.not_understood, seen.status.not_understood_ids) == (1, ("newer",))
         publish(cluster, pipeline.control_topic, b"dance/all", None)
-        wait_until(lambda: read_workers(pipeline, cluster).heard[0].status.not_understood == 0, what="the lifting")
+        wait_until(lambda: read_workers(pipeline, cluster).statuses[0].status.not_understood == 0, what="the lifting")
 
 
 def test_a_job_past_the_gates_does_not_begin_once_its_pause_is_answered(
@@ -197,4 +197,4 @@ def test_what_is_no_record_of_control_is_passed_over(cluster: ClusterSettings, n
     publish(cluster, pipeline.workers_topic, b"x", b"garbage")
     publish(cluster, pipeline.control_topic, b"pause/queue/work", b"garbage")
     assert (read_standing_orders(pipeline, cluster), list(read_given_orders(pipeline, cluster))) == ([], [])
-    assert read_workers(pipeline, cluster).heard == []
+    assert read_workers(pipeline, cluster).statuses == []

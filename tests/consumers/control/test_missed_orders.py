@@ -160,13 +160,13 @@ def test_what_a_newer_schema_has_among_cancels_is_passed_over_and_answered(
         running.wait_outcomes(Cancelled=2, Done=1)
         assert journal.noted == ["strange"]
         statuses = read_workers(pipeline, cluster)
-        (heard,) = statuses.heard
-        assert (heard.status.not_understood, len(heard.status.not_understood_ids)) == (1, 1)
-        offset = int(heard.status.not_understood_ids[0].removeprefix("@"))
-        (answer,) = statuses.answers("newer", offset, heard.heard_at_s).answers
+        (seen,) = statuses.statuses
+        assert (seen.status.not_understood, len(seen.status.not_understood_ids)) == (1, 1)
+        offset = int(seen.status.not_understood_ids[0].removeprefix("@"))
+        (answer,) = statuses.answers("newer", offset, seen.last_seen_at_s).answers
         assert (answer.is_taken, answer.is_understood) == (True, False)
         groups = {pipeline.queues["work"].group: NOBODY}
-        (finding,) = check_workers(pipeline, groups, statuses.heard, heard.heard_at_s)
+        (finding,) = check_workers(pipeline, groups, statuses.statuses, seen.last_seen_at_s)
         assert finding.observed == f"worker {answer.worker} does not understand 1 order that stands"
 
 

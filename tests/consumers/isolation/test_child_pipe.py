@@ -39,13 +39,13 @@ def pipe_and_far(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ChildPipe, C
         yield ChildPipe(near), far
 
 
-def heard_from(pipe: ChildPipe, far: Connection, message: FromChild, count: int) -> list[type]:
+def received_from(pipe: ChildPipe, far: Connection, message: FromChild, count: int) -> list[type]:
     """Say something in a thread of its own; what kinds of messages come then."""
     threading.Thread(target=pipe.send, args=(message,), daemon=True).start()
-    heard: list[type] = []
-    while len(heard) < count and far.poll(5):
-        heard.append(type(receive(far)))
-    return heard
+    received: list[type] = []
+    while len(received) < count and far.poll(5):
+        received.append(type(receive(far)))
+    return received
 
 
 def test_a_large_message_is_written_in_one_call() -> None:
@@ -101,7 +101,7 @@ def test_a_child_can_log_while_a_message_is_pickled(pipe_and_far: tuple[ChildPip
     """A collection can begin there, and an object of the application's log its end: that must not wait for itself."""
     pipe, far = pipe_and_far
     message = Ended(cast(Answer, _LogsWhenPickled(PipeHandler(pipe.send_log))))
-    assert heard_from(pipe, far, message, 2) == [LogLine, Ended]
+    assert received_from(pipe, far, message, 2) == [LogLine, Ended]
 
 
 def test_a_child_can_log_while_a_message_is_written(
@@ -121,7 +121,7 @@ def test_a_child_can_log_while_a_message_is_written(
         write(pipe, packed)
 
     monkeypatch.setattr(child_pipe, "write", write_and_be_interrupted)
-    assert heard_from(pipe, far, HEARTBEAT, 3) == [Heartbeat, LogLine, LogLine]
+    assert received_from(pipe, far, HEARTBEAT, 3) == [Heartbeat, LogLine, LogLine]
 
 
 @pytest.mark.parametrize("kind", [OSError, ValueError])

@@ -349,7 +349,7 @@ class SaidAndDied(ChildProcess):
 
 
 def test_a_child_that_dies_after_its_job_has_ended_well_is_held_against_nobody() -> None:
-    """The outcome may stand in the pipe behind other words: a child is heard to its end before its death counts."""
+    """The outcome may stand in the pipe behind other words: it is read to its end before the child's death counts."""
     run = declare_delivery().job().run
     words: list[FromChild] = [BEGUN, HEARTBEAT, *[LogLine(pickle.dumps({"name": "isolated", "levelno": 1}))] * 250]
     well, badly = SaidAndDied(*words, Ended(None)), SaidAndDied(*words)

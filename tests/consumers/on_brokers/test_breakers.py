@@ -35,8 +35,8 @@ WAIT = timedelta(seconds=60)
 def seen(pipeline: Pipeline, cluster: ClusterSettings) -> SeenBreaker:
     """The first breaker, as `stoker breakers` shows it."""
     orders = read_standing_orders(pipeline, cluster)
-    heard = [one for one in read_workers(pipeline, cluster).heard if one.status.state == "running"]
-    return seen_breakers(pipeline, orders, [one.status for one in heard], 0.0)[0]
+    statuses = [one for one in read_workers(pipeline, cluster).statuses if one.status.state == "running"]
+    return seen_breakers(pipeline, orders, [one.status for one in statuses], 0.0)[0]
 
 
 @pytest.mark.expected_errors("job failed")

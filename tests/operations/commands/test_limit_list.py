@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from stoker.operations.control.limit_list import limit_document, limit_lines, seen_limits
-from stoker.producers.control.answers import HeardStatus
+from stoker.producers.control.answers import LastStatus
 from stoker.schemas.control_records import ControlOrder, WorkerStatus
 from stoker.topology import Concurrency, Pipeline, Rate
 
@@ -31,8 +31,8 @@ def shop() -> Pipeline:
     return pipeline
 
 
-def heard(worker: str, ago_s: float = 1.0, **limits: dict[str, Any]) -> HeardStatus:
-    """A status that was heard so long ago."""
+def seen(worker: str, ago_s: float = 1.0, **limits: dict[str, Any]) -> LastStatus:
+    """A status that was written so long ago."""
     named = {name.replace("__", "."): report for name, report in limits.items()}
     status = WorkerStatus(
         id=worker,
@@ -48,7 +48,7 @@ def heard(worker: str, ago_s: float = 1.0, **limits: dict[str, Any]) -> HeardSta
         control_age_s=0.0,
         detail={"limits": json.dumps(named)},
     )
-    return HeardStatus(status=status, heard_at_s=NOW.timestamp() - ago_s)
+    return LastStatus(status=status, last_seen_at_s=NOW.timestamp() - ago_s)
 
 
 def report(*listed: dict[str, Any], waiting: int = 0, keeps: bool = True) -> dict[str, Any]:
@@ -62,19 +62,19 @@ def scope(value: str | None, used: int, of: int, waiting: int = 0, next_s: float
     return {"value": value, "used": used, "of": of, "waiting": waiting, "next_s": next_s}
 
 
-def lines(statuses: Sequence[HeardStatus], orders: Sequence[ControlOrder] = ()) -> list[str]:
+def lines(statuses: Sequence[LastStatus], orders: Sequence[ControlOrder] = ()) -> list[str]:
     """The table."""
     return [str(line) for line in limit_lines(seen_limits(shop(), orders, statuses, NOW.timestamp()))]
 
 
 def test_reports_of_several_workers_become_one() -> None:
     """The giver knows what is used, each worker what waits; tenants are those of all owners."""
-    first = heard(
+    first = seen(
         "w1",
         mails__rate=report(scope(None, 87, 100, next_s=0.3), scope(None, 0, 0, 40), waiting=40),
         mails__rate__tenant=report(scope("acme", 10, 10, 7, 12.0), scope("zeta", 3, 10), waiting=7),
     )
-    second = heard(
+    second = seen(
         "w2",
         mails__rate=report(scope(None, 0, 0, 2), waiting=2, keeps=False),
         mails__rate__tenant=report(scope("west", 10, 10, 9, 5.5), waiting=9),
@@ -93,7 +93,7 @@ def test_reports_of_several_workers_become_one() -> None:
 
 def test_what_is_old_or_unknown_is_marked() -> None:
     """A worker that hangs; a shared limit without giver; limits that no worker reports."""
-    hangs = heard("w1", 23.0, mails__rate=report(scope(None, 0, 0, 40), waiting=40, keeps=False))
+    hangs = seen("w1", 23.0, mails__rate=report(scope(None, 0, 0, 40), waiting=40, keeps=False))
     found = lines([hangs])
     assert found[1].split() == ["mails.rate", "queue", "mails", "100/1s", "-", "?", "40", "?"]
     assert found[2:4] == [
@@ -144,4 +144,4 @@ def test_an_order_that_does_not_fit_changes_nothing() -> None:
 def test_of_a_window_whose_next_is_not_reported_the_latest_is_shown() -> None:
     """The giver lists few of very many scopes; what is full now has room before the window is over."""
     listed = report(scope(None, 100, 100), scope(None, 0, 0, 40), waiting=40)
-    assert lines([heard("w1", mails__rate=listed)])[1].split()[-2:] == ["within", "1s"]
+    assert lines([seen("w1", mails__rate=listed)])[1].split()[-2:] == ["within", "1s"]

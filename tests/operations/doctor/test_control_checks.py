@@ -11,7 +11,7 @@ import pytest
 from stoker.operations.cluster_view import ConsumerGroup, Member
 from stoker.operations.doctor.control_checks import check_workers
 from stoker.operations.doctor.findings import Verdict
-from stoker.producers.control.answers import HeardStatus
+from stoker.producers.control.answers import LastStatus
 from stoker.schemas.control_records import QueueShare, WorkerState, WorkerStatus
 from stoker.topology import Pipeline
 
@@ -34,9 +34,9 @@ STATUS = WorkerStatus(
 )
 
 
-def heard(silent_s: float = 1.0, **changes: Any) -> HeardStatus:
-    """What was heard of a worker."""
-    return HeardStatus(status=replace(STATUS, **changes), heard_at_s=NOW_S - silent_s)
+def seen(silent_s: float = 1.0, **changes: Any) -> LastStatus:
+    """The last status of a worker."""
+    return LastStatus(status=replace(STATUS, **changes), last_seen_at_s=NOW_S - silent_s)
 
 
 def groups(members: int) -> dict[str, ConsumerGroup]:
@@ -48,12 +48,12 @@ def groups(members: int) -> dict[str, ConsumerGroup]:
 @pytest.mark.parametrize(
     ("one", "verdict", "observed"),
     [
-        pytest.param(heard(control_age_s=40.0), Verdict.BROKEN, "knows the orders of 40 s ago", id="stale"),
-        pytest.param(heard(not_understood=2), Verdict.BROKEN, "does not understand 2 orders", id="older version"),
-        pytest.param(heard(silent_s=90.0), Verdict.UNKNOWN, "wrote its last status 90 s ago", id="silent"),
+        pytest.param(seen(control_age_s=40.0), Verdict.BROKEN, "knows the orders of 40 s ago", id="stale"),
+        pytest.param(seen(not_understood=2), Verdict.BROKEN, "does not understand 2 orders", id="older version"),
+        pytest.param(seen(silent_s=90.0), Verdict.UNKNOWN, "wrote its last status 90 s ago", id="silent"),
     ],
 )
-def test_a_worker_that_may_miss_orders_is_found(one: HeardStatus, verdict: Verdict, observed: str) -> None:
+def test_a_worker_that_may_miss_orders_is_found(one: LastStatus, verdict: Verdict, observed: str) -> None:
     """With its name."""
     (finding,) = check_workers(PIPELINE, groups(0), [one], NOW_S)
     assert (finding.promise, finding.verdict) == ("P13", verdict)
@@ -63,12 +63,12 @@ def test_a_worker_that_may_miss_orders_is_found(one: HeardStatus, verdict: Verdi
 
 def test_nothing_is_found_of_workers_that_are_well_or_gone() -> None:
     """One that is gone may be silent for ever."""
-    gone = heard(silent_s=900.0, state=WorkerState.GONE, pid=8)
-    assert list(check_workers(PIPELINE, groups(1), [heard(), gone], NOW_S)) == []
+    gone = seen(silent_s=900.0, state=WorkerState.GONE, pid=8)
+    assert list(check_workers(PIPELINE, groups(1), [seen(), gone], NOW_S)) == []
 
 
 def test_workers_without_a_status_are_found() -> None:
     """Those of an older release take no orders, and have partitions all the same."""
-    (finding,) = check_workers(PIPELINE, groups(3), [heard()], NOW_S)
+    (finding,) = check_workers(PIPELINE, groups(3), [seen()], NOW_S)
     assert (finding.place, finding.verdict) == ("mails", Verdict.BROKEN)
     assert finding.observed == "2 of 3 workers write no status, so they take no orders"

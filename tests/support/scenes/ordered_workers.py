@@ -43,7 +43,7 @@ class Scene:
         wanted = {self.processes[worker].pid: state for worker, state in states.items()}
 
         def said() -> dict[int, str]:
-            return {heard.status.pid: heard.status.state for heard in read_workers(pipeline, self.cluster).heard}
+            return {seen.status.pid: seen.status.state for seen in read_workers(pipeline, self.cluster).statuses}
 
         wait_until(lambda: wanted.items() <= said().items(), DEADLINE_S, f"{states}")
 
