@@ -25,7 +25,7 @@ DOES: Final[dict[str, Callable[[Part, Say], Result]]] = {
     "singly plain": sending.singly_plain,
     "paced": sending.paced,
     "drain": working.drain,
-    "drain untold": working.drain_untold,
+    "drain without events": working.drain_without_events,
     "drain counted": working.drain_counted,
     "drain measured": working.drain_measured,
     "each": traced.enqueue_each,

@@ -41,7 +41,7 @@ def drain(part: Part, _say: Say) -> Result:
     return _drain(part, WorkerSettings(concurrency=BRIEF_LANES if part.kind == "brief" else LANES, queues=(QUEUE,)))
 
 
-def drain_untold(part: Part, _say: Say) -> Result:
+def drain_without_events(part: Part, _say: Say) -> Result:
     """As `drain`, by a worker that publishes no events of jobs that are done."""
     return _drain(part, WorkerSettings(concurrency=LANES, done_events=False))
 

@@ -149,12 +149,12 @@ class KafkaCheck:
 
     def verify(self) -> None:
         """See ClusterCheck."""
-        with self._told_as_enqueue_errors(""):
+        with self._as_enqueue_errors(""):
             verify(self._pipeline, self._cluster, timeout_s=self._timeout_s)
 
     def partitions(self, topic: str) -> int:
         """See ClusterCheck."""
-        with self._told_as_enqueue_errors(topic):
+        with self._as_enqueue_errors(topic):
             administration = Administration(self._cluster, self._timeout_s)
             writing = Right(operation=Operation.WRITE, resource=Resource.TOPIC, name=topic)
             require_on_topics([writing], [topic], self._cluster, administration)
@@ -164,7 +164,7 @@ class KafkaCheck:
             return found[topic].partitions
 
     @contextmanager
-    def _told_as_enqueue_errors(self, topic: str) -> Iterator[None]:
+    def _as_enqueue_errors(self, topic: str) -> Iterator[None]:
         try:
             yield
         except TopologyMismatch as mismatch:

@@ -18,21 +18,21 @@ from stoker.topology import ClusterSettings, Pipeline
 LEAST_RATIO: Final = 0.95
 PAIRS: Final = 5
 """A short while in which the machine is busy slows one or two of them, and not their median."""
-WAYS: Final = {"told": ("bulk", "drain"), "untold": ("bulk", "drain untold")}
+WAYS: Final = {"with": ("bulk", "drain"), "without": ("bulk", "drain without events")}
 
 
 def _events(site: Site, sizes: Sizes, number: int) -> Values:
     found = drained_in_turn(site, sizes, number, WAYS, pairs=PAIRS, look=_jobs_in_events)
-    told, untold = (values(found[way], "warm_per_s") for way in WAYS)
-    told_us, untold_us = (values(found[way], "warm_cpu_us") for way in WAYS)
+    with_events, without = (values(found[way], "warm_per_s") for way in WAYS)
+    with_us, without_us = (values(found[way], "warm_cpu_us") for way in WAYS)
     return {
-        "told": median(told),
-        "untold": median(untold),
-        "share": median(one / other for one, other in zip(told, untold, strict=True)),
-        "told_cpu_us": median(told_us),
-        "untold_cpu_us": median(untold_us),
-        "added_cpu_us": median(one - other for one, other in zip(told_us, untold_us, strict=True)),
-        "given_up": PAIRS * sizes.jobs - sum(values(found["told"], "in_events")),
+        "with": median(with_events),
+        "without": median(without),
+        "share": median(one / other for one, other in zip(with_events, without, strict=True)),
+        "with_cpu_us": median(with_us),
+        "without_cpu_us": median(without_us),
+        "added_cpu_us": median(one - other for one, other in zip(with_us, without_us, strict=True)),
+        "given_up": PAIRS * sizes.jobs - sum(values(found["with"], "in_events")),
     }
 
 
@@ -40,8 +40,8 @@ def _jobs_in_events(pipeline: Pipeline, cluster: ClusterSettings) -> Result:
     """How many jobs the events tell of: a worker that gave some up would be faster."""
     with TopicReader(cluster, pipeline.events_topic) as reader:
         read = [message.value() or b"" for message in reader.read(reader.spans())]
-    told = [decode_jobs_ended(value).count for value in read if is_own("JobsEnded", value)]
-    return {"in_events": float(sum(told))}
+    counts = [decode_jobs_ended(value).count for value in read if is_own("JobsEnded", value)]
+    return {"in_events": float(sum(counts))}
 
 
 EVENTS: Final = Measure(
@@ -51,11 +51,11 @@ EVENTS: Final = Measure(
         f"without, {PAIRS} times each in turn; the medians of these pairs, from a tenth of the jobs on"
     ),
     figures=(
-        Figure(name="told", label="jobs/s settled, with events", unit="/s"),
-        Figure(name="untold", label="jobs/s settled, without", unit="/s"),
+        Figure(name="with", label="jobs/s settled, with events", unit="/s"),
+        Figure(name="without", label="jobs/s settled, without", unit="/s"),
         Figure(name="share", label="share of without", unit="ratio", target=at_least(LEAST_RATIO)),
-        Figure(name="told_cpu_us", label="CPU of the process per job, µs, with events", unit="µs"),
-        Figure(name="untold_cpu_us", label="CPU of the process per job, µs, without", unit="µs"),
+        Figure(name="with_cpu_us", label="CPU of the process per job, µs, with events", unit="µs"),
+        Figure(name="without_cpu_us", label="CPU of the process per job, µs, without", unit="µs"),
         Figure(name="added_cpu_us", label="difference, µs", unit="µs"),
         Figure(name="given_up", label="jobs that no event tells of", unit="jobs", target=below(1)),
     ),

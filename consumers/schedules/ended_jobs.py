@@ -96,8 +96,8 @@ class _Partition:
         """Whether a record that is there is known to wait; where thousands do, which ones is not in the commit."""
         committed = self._committed[topic]
         state = CommitMetadata.decode(committed.metadata, committed.offset) if committed.offset >= 0 else None
-        is_untold = state is not None and state.spilled_at is not None and offset < state.position
-        return not is_untold and not is_complete(offset, committed.offset, committed.metadata)
+        is_spilled = state is not None and state.spilled_at is not None and offset < state.position
+        return not is_spilled and not is_complete(offset, committed.offset, committed.metadata)
 
     # ---- what waits
 

@@ -71,7 +71,7 @@ class PostgresqlOutbox(SqlOutbox):
     def _set(self, members: Collection[int] | Collection[str]) -> object:
         return list(members)
 
-    def _told(self, instant: datetime) -> object:
+    def _as_column(self, instant: datetime) -> object:
         return instant
 
     def _size_bytes(self) -> int | None:

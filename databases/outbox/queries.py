@@ -66,7 +66,7 @@ class SqlOutbox(ABC):
         """Ids or topics as one value."""
 
     @abstractmethod
-    def _told(self, instant: datetime) -> object:
+    def _as_column(self, instant: datetime) -> object:
         """An instant as a column holds it."""
 
     @abstractmethod
@@ -81,7 +81,7 @@ class SqlOutbox(ABC):
 
     def read_failed(self, limit: int, pause: timedelta, without_topics: Collection[str]) -> list[OutboxRow]:
         """See OutboxTable."""
-        before = self._told(datetime.now(UTC) - pause)
+        before = self._as_column(datetime.now(UTC) - pause)
         found = self._run(self._read_failed, before, self._set(without_topics), limit)
         return [OutboxRow._make(row) for row in found.fetchall()]
 
@@ -165,17 +165,17 @@ class SqlOutbox(ABC):
 
     def retry(self) -> int:
         """See OutboxTable."""
-        long_ago = self._told(datetime(1970, 1, 1, tzinfo=UTC))
+        long_ago = self._as_column(datetime(1970, 1, 1, tzinfo=UTC))
         return int(self._do("UPDATE {t} SET aside_at = {m} WHERE tries > 0", long_ago).rowcount)
 
     def count_failed(self, before: datetime) -> int:
         """See OutboxTable."""
         sql = "SELECT count(*) FROM {t} WHERE tries > 0 AND enqueued_at < {m}"
-        return int(self._do(sql, self._told(before)).fetchone()[0])
+        return int(self._do(sql, self._as_column(before)).fetchone()[0])
 
     def prune_failed(self, before: datetime) -> int:
         """See OutboxTable."""
-        return int(self._do("DELETE FROM {t} WHERE tries > 0 AND enqueued_at < {m}", self._told(before)).rowcount)
+        return int(self._do("DELETE FROM {t} WHERE tries > 0 AND enqueued_at < {m}", self._as_column(before)).rowcount)
 
     def _do(self, sql: str, *values: object) -> Any:
         return self._run(sql.format(**self._words), *values)

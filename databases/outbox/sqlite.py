@@ -43,7 +43,7 @@ class SqliteOutbox(SqlOutbox):
     def _set(self, members: Collection[int] | Collection[str]) -> object:
         return json.dumps(list(members))
 
-    def _told(self, instant: datetime) -> object:
+    def _as_column(self, instant: datetime) -> object:
         return f"{instant.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
 
     def _size_bytes(self) -> int | None:
@@ -66,7 +66,7 @@ class SqliteOutbox(SqlOutbox):
         now_s = time.monotonic()
         if now_s - self._renewed_at_s < RENEW_EVERY_S:
             return True
-        ended = self._told(datetime.now(UTC) - timedelta(seconds=LEASE_S))
+        ended = self._as_column(datetime.now(UTC) - timedelta(seconds=LEASE_S))
         found = self._do(
             "INSERT INTO {relay} (id, holder, beat_at, published, rate_per_s) VALUES (1, {m}, {now}, 0, 0) "
             "ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, beat_at = excluded.beat_at "
@@ -81,7 +81,7 @@ class SqliteOutbox(SqlOutbox):
     def give_lead(self, holder: str) -> None:
         """See OutboxTable."""
         self._renewed_at_s = float("-inf")
-        long_ago = self._told(datetime(1970, 1, 1, tzinfo=UTC))
+        long_ago = self._as_column(datetime(1970, 1, 1, tzinfo=UTC))
         self._do("UPDATE {relay} SET beat_at = {m} WHERE holder = {m}", long_ago, holder)
 
     def note(self, beat: Beat) -> None:

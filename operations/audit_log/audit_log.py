@@ -24,7 +24,7 @@ SHOWN: Final = 50
 TITLES: Final = ("AT", "BY", "DEED", "ABOUT", "OUTCOME", "REASON")
 _FORMATS: Final = ("csv", "jsonl")
 _FOLLOW_S: Final = 0.5
-_TOLD: Final = frozenset({"schedule", "unaudited", "changes", "contracts", "counts", "rows", "table"})
+_SHOWN_ELSEWHERE: Final = frozenset({"schedule", "unaudited", "changes", "contracts", "counts", "rows", "table"})
 """Parts of a deed's detail that its other lines have."""
 _FILTERS: Final = (
     click.option("--since", type=FromNow(), help="Done since then: an instant, or 2h for two hours ago."),
@@ -142,18 +142,18 @@ def _print_json(deeds: Iterable[Deed]) -> None:
 
 
 def _print(deeds: Sequence[Deed], limit: int, *, changes: bool, namespace: str) -> None:
-    from .filters import as_told
+    from .filters import as_shown
 
-    told = list(as_told(deeds))[::-1]
-    if not told:
+    shown = list(as_shown(deeds))[::-1]
+    if not shown:
         return echo_line(f"the audit trail of {namespace} has nothing like that")
     if changes:
-        for deed in told[:limit]:
+        for deed in shown[:limit]:
             _print_page(deed)
     else:
-        print_fitting_table(TITLES, [_row(deed) for deed in told[:limit]])
-    if len(told) > limit:
-        echo_line(f"{len(told) - limit:,} older ones are not shown: --limit shows more, --format exports all")
+        print_fitting_table(TITLES, [_row(deed) for deed in shown[:limit]])
+    if len(shown) > limit:
+        echo_line(f"{len(shown) - limit:,} older ones are not shown: --limit shows more, --format exports all")
     return None
 
 
@@ -169,7 +169,9 @@ def _print_page(deed: Deed) -> None:
     echo_line(f"{_time(deed.at)}  {what}  {about}")
     from_where = " ".join(part for part in (deed.command, deed.version) if part)
     lines = [("by", by), ("from", from_where), ("reason", deed.reason), ("outcome", f"{outcome}{ended}")]
-    lines += [(name, value) for name, value in deed.detail.items() if name not in _TOLD and value not in ("{}", "")]
+    lines += [
+        (name, value) for name, value in deed.detail.items() if name not in _SHOWN_ELSEWHERE and value not in ("{}", "")
+    ]
     for name, value in (*lines, ("id", deed.id)):
         if value:
             echo_line(f"  {name:<8}  {value}")

@@ -73,7 +73,7 @@ class Deed:
         at, ended_at: when it began, and when it ended, where that is not at once.
         about: its target in words.
         job_types: those that it names.
-        job_id: of an order about one job; `count` orders are told as one.
+        job_id: of an order about one job; `count` orders are shown as one.
         before, after: {what: its value}; empty where nothing was, or is, there.
     """
 

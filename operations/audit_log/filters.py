@@ -51,8 +51,8 @@ class DeedFilter:
         if not self.words:
             return True
         sides = (*deed.before.items(), *deed.after.items(), *deed.detail.items())
-        told = [deed.id, deed.deed, deed.about, deed.reason, deed.by, deed.command, *(" ".join(one) for one in sides)]
-        text = "\n".join(told).lower()
+        parts = [deed.id, deed.deed, deed.about, deed.reason, deed.by, deed.command, *(" ".join(one) for one in sides)]
+        text = "\n".join(parts).lower()
         return all(word.lower() in text for word in self.words)
 
 
@@ -65,7 +65,7 @@ def _is_about_job(deed: Deed, job_id: str) -> bool:
     )
 
 
-def as_told(deeds: Iterable[Deed]) -> Iterator[Deed]:
+def as_shown(deeds: Iterable[Deed]) -> Iterator[Deed]:
     """Deeds for people: the orders of one command, which may name many jobs, are one."""
     for _, some in groupby(deeds, key=lambda deed: deed.id):
         *before, last = some

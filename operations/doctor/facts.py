@@ -108,9 +108,9 @@ def gather(view: ClusterView, pipeline: Pipeline) -> Facts:
         dead_heads=read_heads(view.cluster, dead, timeout_s=view.timeout_s),
         recent_dead={topic: count_recent(view.cluster, topic, now - RECENT) for topic in {topic for topic, _ in dead}},
         groups=groups,
-        topic_configs=_if_told(refused, lambda: view.topic_configs(topics), {}),
-        group_configs=_if_told(refused, lambda: view.group_configs(names), {}),
-        broker_config=_if_told(refused, lambda: view.broker_config(min(brokers)), {}),
+        topic_configs=_if_allowed(refused, lambda: view.topic_configs(topics), {}),
+        group_configs=_if_allowed(refused, lambda: view.group_configs(names), {}),
+        broker_config=_if_allowed(refused, lambda: view.broker_config(min(brokers)), {}),
         holdups=read_holdups(view, queues, reading.counts, datetime.now(UTC)),
         standstills=tuple(stands),
         refused=refused,
@@ -143,7 +143,7 @@ def _dead_partitions(queues: list[Queue], reading: OffsetReading) -> list[Partit
     return partitions_of([queue.dead_topic for queue in queues], reading.counts)
 
 
-def _if_told(refused: list[NotAuthorized], ask: Callable[[], T], otherwise: T) -> T:
+def _if_allowed(refused: list[NotAuthorized], ask: Callable[[], T], otherwise: T) -> T:
     """The answer, unless the broker is too old for the question or refuses it, which is added to `refused`."""
     try:
         return ask()

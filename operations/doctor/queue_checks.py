@@ -93,7 +93,7 @@ def _retention(facts: Facts, queue: Queue) -> Iterator[Finding]:
 
 
 def _kept_for(facts: Facts, queue: Queue) -> timedelta:
-    """How long the cluster keeps the queue's jobs, by the shortest of its topics; the declared length if untold."""
+    """How long the cluster keeps the queue's jobs, by the shortest of its topics; the declared length if unknown."""
     retentions = [facts.topic_configs.get(topic, {}).get("retention.ms", "-1") for topic in queue.job_topics]
     return min((timedelta(milliseconds=int(ms)) for ms in retentions if ms != "-1"), default=queue.retention)
 

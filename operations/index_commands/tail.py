@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _WAIT_S: Final = 0.5
 _SHOWN: Final = 100
 _TYPE_WIDTH, _STATE_WIDTH = 20, 9
-_UNTOLD: Final = frozenset({"waiting", "delayed", "dropped"})
+_WITHOUT_EVENT: Final = frozenset({"waiting", "delayed", "dropped"})
 """States that no event holds: they are those of records."""
 _COLOURS: Final = {"done": "green", "dead": "red", "retrying": "yellow", "cancelled": "magenta", "expired": "magenta"}
 
@@ -57,7 +57,7 @@ def tail(
     """
     from ..job_index.event_tail import EventTail
 
-    _check_told(options["states"])
+    _check_states_of_events(options["states"])
     wanted = filter_of(options)
     since = datetime.now(UTC) - start if isinstance(start, timedelta) else start
     with closing(EventTail(app.pipeline, app.cluster)) as events:
@@ -70,8 +70,8 @@ def tail(
                 return
 
 
-def _check_told(states: tuple[str, ...]) -> None:
-    if states and _UNTOLD.issuperset(states):
+def _check_states_of_events(states: tuple[str, ...]) -> None:
+    if states and _WITHOUT_EVENT.issuperset(states):
         raise click.UsageError(
             f"no event holds that a job is {' or '.join(states)}: `stoker jobs list` has these, by the index"
         )

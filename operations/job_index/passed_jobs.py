@@ -34,9 +34,9 @@ class PassedOffsets:
 
     def __init__(self, commit: TopicPartition) -> None:
         state = CommitMetadata.decode(commit.metadata, commit.offset)
-        is_told = state is not None and state.spilled_at is None
+        is_whole = state is not None and state.spilled_at is None
         self._committed = commit.offset
-        self._position = state.position if state is not None and is_told else commit.offset
+        self._position = state.position if state is not None and is_whole else commit.offset
         runs = state.incomplete if state is not None else ()
         self._starts, self._ends = [start for start, _ in runs], [end for _, end in runs]
 

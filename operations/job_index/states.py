@@ -59,9 +59,9 @@ REASON_STATES: Final = {
 
 STEPS: Final = 8
 _OF_ROLE: Final = {Role.RETRY: 2, Role.DELAY: 2, Role.CARRIED: 2, Role.DEAD: 6}
-_TOLD_STEP: Final = 1
+_EVENT_STEP: Final = 1
 """The step of a job that waits by an event: its record in a tier, which comes about then, has the place as well."""
-_TOLD_DEAD_STEP: Final = 4
+_DEAD_EVENT_STEP: Final = 4
 """The step of a dead letter by its event: its record has the place by which it is discarded."""
 ENDED_STEP: Final = 7
 RECONCILED_STEP: Final = 6
@@ -80,10 +80,10 @@ def step_of_record(attempt: int, role: Role) -> int:
 def step_of_state(attempt: int, state: State) -> int:
     """How far a job is by its event: one that is retried is in the attempt to come."""
     if state is State.RETRYING:
-        return (attempt + 1) * STEPS + _TOLD_STEP
+        return (attempt + 1) * STEPS + _EVENT_STEP
     if state is State.DEAD:
-        return attempt * STEPS + _TOLD_DEAD_STEP
-    return attempt * STEPS + (ENDED_STEP if state in ENDED else _TOLD_STEP)
+        return attempt * STEPS + _DEAD_EVENT_STEP
+    return attempt * STEPS + (ENDED_STEP if state in ENDED else _EVENT_STEP)
 
 
 def attempt_of_step(step: int) -> int:

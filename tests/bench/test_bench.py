@@ -185,7 +185,7 @@ def test_the_outbox_is_measured_on_a_database_of_its_own(cluster: ClusterSetting
 def test_the_events_of_done_jobs_are_measured_as_a_share_of_doing_without(cluster: ClusterSettings) -> None:
     """In turn, so that a slow minute hits both; a worker whose events leave jobs out would have it easier."""
     values = measured(cluster, "events")
-    assert min(values["told"], values["untold"], values["share"], values["told_cpu_us"], values["untold_cpu_us"]) > 0
+    assert min(values["with"], values["without"], values["share"], values["with_cpu_us"], values["without_cpu_us"]) > 0
     assert values["given_up"] == 0
 
 

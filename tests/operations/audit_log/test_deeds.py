@@ -13,7 +13,7 @@ import pytest
 
 from stoker.operations.audit_log.deeds import NO_END, OFF_TRAIL, Deed, DeedKind, as_done, deed_of_entry, deed_of_order
 from stoker.operations.audit_log.exports import output, write_csv, write_jsonl
-from stoker.operations.audit_log.filters import DeedFilter, as_told
+from stoker.operations.audit_log.filters import DeedFilter, as_shown
 from stoker.schemas.audit_entries import AuditEntry, decode_audit_entry, encode_audit_entry
 from stoker.schemas.control_records import ControlOrder
 from stoker.topology.wire.orders import UNAUDITED
@@ -105,10 +105,10 @@ def test_filters_take_the_replay_and_leave_the_pause(wanted: DeedFilter) -> None
     assert not wanted.takes(deed_of_order(PAUSE, {}, None))
 
 
-def test_orders_of_one_command_are_told_as_one() -> None:
+def test_orders_of_one_command_are_shown_as_one() -> None:
     """A cancel of three jobs is one line for people."""
     deeds = [deed_of_order(replace(PAUSE, verb="cancel", job_id=f"job-{n}"), {}, None) for n in range(3)]
-    assert [(deed.job_id, deed.count) for deed in as_told(deeds)] == [("job-2", 3)]
+    assert [(deed.job_id, deed.count) for deed in as_shown(deeds)] == [("job-2", 3)]
     assert len(as_done(deeds)) == 3
 
 
