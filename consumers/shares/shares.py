@@ -16,7 +16,7 @@ from confluent_kafka import Message
 from ...schemas import Undecodable, UnknownSchema
 from ...schemas.share_records import ShareEntry, ShareKind, ShareRecord, decode_share, encode_share
 from .. import log_keys
-from .giver import ASK_S, Giver
+from .coordinator import ASK_S, Giver
 from .ports import SharedLimits, SharesParts, SharesReader, SharesWriter
 
 _LOGGER = logging.getLogger("stoker.limits")
