@@ -52,14 +52,14 @@ class ShareRecord:
 
     Attributes:
         kind: one of `ShareKind`, or another one of a newer Stoker.
-        giver: the queue whose first partition's owner gives.
+        coordinator: the queue whose first partition's owner gives.
         sender: the worker that writes it.
         number: of a request: counts up.
-        epoch: of a grant: the offset of its giver's takeover.
+        epoch: of a grant: the offset of its coordinator's takeover.
     """
 
     kind: str
-    giver: str
+    coordinator: str
     sender: str
     number: int = 0
     epoch: int = 0

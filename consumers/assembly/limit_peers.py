@@ -64,7 +64,7 @@ def make_limit_peers(
     shares = _make_shares(context, owns_first, on_crash)
     reservations = _make_reservations(context, on_crash)
     return LimitPeers(
-        givers=context.pipeline.share_givers,
+        coordinators=context.pipeline.share_coordinators,
         is_reserving=reservations is not None,
         make_threads=[make for make in (shares, reservations) if make is not None],
     )
@@ -76,13 +76,13 @@ def _make_shares(
     """Make what makes the thread; None where the queue has no part in shared limits."""
     pipeline, queue, cluster, worker_id = context.pipeline, context.queue, context.cluster, context.worker_id
     shared = shared_limits(pipeline.queues.values(), pipeline.job_types.values())
-    givers = pipeline.share_givers
+    coordinators = pipeline.share_coordinators
     if not any(declared.queue == queue.name for declared in shared):
         return None
     parts = SharesParts(
         queue=queue.name,
         worker_id=worker_id,
-        given={declared.name: declared.limit for declared in shared if givers[declared.name] == queue.name},
+        given={declared.name: declared.limit for declared in shared if coordinators[declared.name] == queue.name},
         owns_first=owns_first,
         make_reader=partial(
             LogReader,

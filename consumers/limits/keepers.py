@@ -28,7 +28,7 @@ class Keepers:
         self,
         queue: Queue,
         job_types: Iterable[AnyJobType],
-        givers: Mapping[str, str],
+        coordinators: Mapping[str, str],
         wanting: set[ReservedMeter] | None,
     ) -> None:
         """Make them.
@@ -36,7 +36,7 @@ class Keepers:
         Args:
             wanting: the meters of which a reservation is to be written; None where nobody writes reservations.
         """
-        self._queue, self._givers, self._wanting = queue, givers, wanting
+        self._queue, self._coordinators, self._wanting = queue, coordinators, wanting
         self.all: dict[str, AnyKeeper] = {}
         self.of_queue = self._sorted(self._of(queue.name, queue.limits))
         self.of_types = {
@@ -59,7 +59,7 @@ class Keepers:
 
     def _made(self, name: str, limit: Limit) -> AnyKeeper:
         if is_shared(limit):
-            return SharedKeeper(name, limit, self._givers.get(name, self._queue.name))
+            return SharedKeeper(name, limit, self._coordinators.get(name, self._queue.name))
         return Keeper(name, limit, is_within_tenant=self._queue.route_by == "tenant", wanting=self._wanting)
 
     def _sorted(self, keepers: Iterable[AnyKeeper]) -> tuple[AnyKeeper, ...]:

@@ -47,12 +47,12 @@ class LimitPeers:
     """How other processes take part in the limits of a queue.
 
     Attributes:
-        givers: {name of a shared limit: queue whose first partition's owner gives it}.
+        coordinators: {name of a shared limit: queue whose first partition's owner gives it}.
         is_reserving: whether owners of partitions reserve what they use of limits by key and tenant.
         make_threads: make the threads that ask for shares, and write reservations.
     """
 
-    givers: Mapping[str, str] = field(default_factory=dict)
+    coordinators: Mapping[str, str] = field(default_factory=dict)
     is_reserving: bool = False
     make_threads: Sequence[Callable[[Limits], Startable]] = ()
 
@@ -84,7 +84,7 @@ class Limits(Gate):
         self._closed_types = ClosedTypes(row.note_resting)
         own = [job_type for job_type in job_types.values() if job_type.queue is queue]
         wanting = set[ReservedMeter]()
-        found = Keepers(queue, own, peers.givers, wanting if peers.is_reserving else None)
+        found = Keepers(queue, own, peers.coordinators, wanting if peers.is_reserving else None)
         self._keepers, self._of_others, self._all = found.of_types, found.of_queue, found.all
         self._accounts = Accounts(found, own)
         self._scopes = Scopes(found.all, self._accounts, row, clock)

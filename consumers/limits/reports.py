@@ -25,7 +25,7 @@ class LimitReports:
     """Reports the limits of one queue. Safe to call from all threads.
 
     Attributes:
-        given: {limit: its report} of those whose shares this process gives, by its giver; replaced now and then.
+        given: {limit: its report} of those whose shares this process gives, by its coordinator; replaced now and then.
     """
 
     def __init__(self, scopes: Scopes, view: WaitingView) -> None:
@@ -58,7 +58,7 @@ class LimitReports:
         return found
 
     def _of_shared(self, name: str, waiting: Waiting) -> LimitReport:
-        """Report what waits here, and what is used where this process is the giver, which alone knows it."""
+        """Report what waits here, and what is used where this process is the coordinator, which alone knows it."""
         given = self.given.get(name, LimitReport(waiting=0, keeps=False))
         scopes = first_of(ScopeReport(value=_shown(why.value), waiting=count) for why, count in waiting.items())
         return replace(given, waiting=sum(waiting.values()), listed=[*given.listed, *scopes])

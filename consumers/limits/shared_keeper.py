@@ -19,12 +19,12 @@ class SharedKeeper:
     Attributes:
         name: of the limit.
         in_force: the limit as it is kept.
-        giver: the queue whose first partition's owner gives the shares.
+        coordinator: the queue whose first partition's owner gives the shares.
         scopes: {value that the limit counts apart, None where it counts all jobs together: scope}.
     """
 
-    def __init__(self, name: str, limit: Limit, giver: str) -> None:
-        self.name, self.in_force, self.giver = name, InForce(limit), giver
+    def __init__(self, name: str, limit: Limit, coordinator: str) -> None:
+        self.name, self.in_force, self.coordinator = name, InForce(limit), coordinator
         self.scopes: dict[bytes | None, Scope] = {}
         self._value_of = self._finder()
         self._process, self._numbers = uuid4().hex[:12], count()
@@ -56,7 +56,7 @@ class SharedKeeper:
         return scope
 
     def begin(self, partition: int, now_s: float) -> None:
-        """Keep what was granted: the giver counts for all workers."""
+        """Keep what was granted: the coordinator counts for all workers."""
         return
 
     def forget_idle(self, now_s: float) -> None:

@@ -38,7 +38,7 @@ class LimitSharing:
         return self._find_in_force()
 
     def requests(self) -> Mapping[str, list[ShareEntry]]:
-        """{giver: entries to send now} of the shared limits."""
+        """{coordinator: entries to send now} of the shared limits."""
         found: dict[str, list[ShareEntry]] = {}
         with self._scopes.lock:
             scopes = [
@@ -47,7 +47,7 @@ class LimitSharing:
         for keeper, value, scope in scopes:
             entry = self._request(keeper.name, value, scope, self._scopes.count_waiting(scope))
             if entry is not None:
-                found.setdefault(keeper.giver, []).append(entry)
+                found.setdefault(keeper.coordinator, []).append(entry)
         return found
 
     def _request(self, name: str, value: bytes | None, scope: Scope, waiting: int) -> ShareEntry | None:
@@ -73,7 +73,7 @@ class LimitSharing:
         )
 
     def last_requests(self) -> Mapping[str, list[ShareEntry]]:
-        """{giver: entries to send at the end} of the shared limits: nothing is held any more."""
+        """{coordinator: entries to send at the end} of the shared limits: nothing is held any more."""
         found: dict[str, list[ShareEntry]] = {}
         with self._scopes.lock:
             for keeper in self._keepers.values():
@@ -88,11 +88,11 @@ class LimitSharing:
                         returned=returned,
                         wanted=used + returned,
                     )
-                    found.setdefault(keeper.giver, []).append(entry)
+                    found.setdefault(keeper.coordinator, []).append(entry)
         return found
 
     def note_given(self, reports: Mapping[str, LimitReport]) -> None:
-        """Keep what the giver of this process knows; nothing where it is none any more."""
+        """Keep what the coordinator of this process knows; nothing where it is none any more."""
         self._reports.given = reports
 
     def note_grant(self, entry: ShareEntry, sent_at_s: float) -> None:

@@ -18,7 +18,7 @@ class ScopeReport:
     Attributes:
         value: the key, the tenant or the text that it counts; None where the limit counts all jobs together.
         used, of: what has begun in the window, or runs, of how much; shares that workers hold count as used. `of` is 0
-            where only the giver knows it.
+            where only the coordinator knows it.
         next_s: when the first that waits may begin; None where none waits, or where that depends on the end of a run.
     """
 
@@ -40,7 +40,7 @@ class LimitReport:
 
     Attributes:
         waiting: the jobs that wait for it in this process.
-        keeps: whether the process keeps it: as the owner of partitions, or as the giver of its shares.
+        keeps: whether the process keeps it: as the owner of partitions, or as the coordinator of its shares.
         scopes, full: of how many scopes that it keeps something is used, and how many of them have no room.
         listed: some of them, and others where jobs wait.
     """

@@ -1,4 +1,4 @@
-"""`Giver`: gives the shares of the limits of a queue, while the queue's first partition is this process's.
+"""`ShareCoordinator`: gives the shares of the limits of a queue, while the queue's first partition is this process's.
 
 It writes a takeover, reads the log back up to that record, and so knows what was granted and used. Limits of long
 windows need more of the log than those of short ones: they are read afterwards, by a reader of their own, the shortest
@@ -29,12 +29,12 @@ ASK_S: Final = 5.0
 NEAR_S: Final = 60.0
 """Limits of windows up to this are read back together: the log of a minute is read in some tenths of a second."""
 REPORT_GIVEN_S: Final = 1.0
-"""How often the giver reports what is used of its limits; workers report that to people every few seconds."""
+"""How often the coordinator reports what is used of its limits; workers report that to people every few seconds."""
 
 
 @dataclass(slots=True)
 class _Term:
-    """The time of one giver, from its takeover on.
+    """The time of one coordinator, from its takeover on.
 
     Attributes:
         epoch: the offset of its takeover; None until that is written.
@@ -54,7 +54,7 @@ class _Term:
     distant: list[tuple[float, frozenset[str]]] = field(default_factory=list)
 
 
-class Giver:
+class ShareCoordinator:
     """Takes over and lets go as the first partition comes and goes; it is driven by the thread of shares."""
 
     def __init__(self, limits: SharedLimits, parts: SharesParts) -> None:
@@ -114,7 +114,7 @@ class Giver:
             term.at_s, term.brokers_ms = self._parts.clock(), message.timestamp()[1]
             term.epoch = message.offset()
 
-        takeover = ShareRecord(kind=ShareKind.TAKEOVER, giver=self._parts.queue, sender=self._parts.worker_id)
+        takeover = ShareRecord(kind=ShareKind.TAKEOVER, coordinator=self._parts.queue, sender=self._parts.worker_id)
         writer.write(encode_share(takeover), note)
 
     def _end(self, term: _Term, rest_s: float) -> None:
@@ -168,7 +168,7 @@ class Giver:
             record = decode_share(message.value())
         except (Undecodable, UnknownSchema):
             return
-        if record.giver == self._parts.queue and record.kind != ShareKind.TAKEOVER:
+        if record.coordinator == self._parts.queue and record.kind != ShareKind.TAKEOVER:
             ago_s = (term.brokers_ms - message.timestamp()[1]) / 1_000
             term.book.note(record, term.at_s - max(0.0, ago_s), names)
 
@@ -177,7 +177,7 @@ class Giver:
     def note(self, record: ShareRecord, message: Message) -> None:
         """Let the book follow the log; what comes before it is read back comes again."""
         term, offset = self._term, message.offset() or 0
-        if term is None or term.is_over or not term.is_reading or record.giver != self._parts.queue:
+        if term is None or term.is_over or not term.is_reading or record.coordinator != self._parts.queue:
             return
         if record.kind == ShareKind.TAKEOVER:
             self._note_takeover(term, offset)
@@ -198,7 +198,7 @@ class Giver:
     # ---- what is given
 
     def give(self, writer: SharesWriter) -> None:
-        """Give of the limits that are known, if this is the giver."""
+        """Give of the limits that are known, if this is the coordinator."""
         term = self._term
         if term is None or not term.known or term.is_over or term.epoch is None:
             self._report({})
@@ -212,7 +212,7 @@ class Giver:
         if entries:
             grant = ShareRecord(
                 kind=ShareKind.GRANT,
-                giver=self._parts.queue,
+                coordinator=self._parts.queue,
                 sender=self._parts.worker_id,
                 epoch=term.epoch,
                 entries=tuple(entries),

@@ -59,16 +59,16 @@ class SharedLimits(Protocol):
         ...
 
     def requests(self) -> Mapping[str, list[ShareEntry]]:
-        """{giver: entries to send now}."""
+        """{coordinator: entries to send now}."""
 
     def last_requests(self) -> Mapping[str, list[ShareEntry]]:
-        """{giver: entries to send at the end}: all that is held is returned."""
+        """{coordinator: entries to send at the end}: all that is held is returned."""
 
     def note_grant(self, entry: ShareEntry, sent_at_s: float) -> None:
         """Take in a grant."""
 
     def note_given(self, reports: Mapping[str, LimitReport]) -> None:
-        """Take in the reports of the giver; empty where this process gives nothing."""
+        """Take in the reports of the coordinator; empty where this process gives nothing."""
 
     def note_closed(self, entry: ShareEntry) -> None:
         """Close a scope that a worker has closed."""

@@ -1,6 +1,6 @@
 """`ShareBook`: how much of each limit the workers hold, and what of it may be given. Pure: it follows from the log.
 
-A giver gives what the meter has left, less what workers hold and have not reported as used. A use counts when its
+A coordinator gives what the meter has left, less what workers hold and have not reported as used. A use counts when its
 report comes, which is after it; so no window can hold more than the meter allows, without any clock of two machines
 being compared. A worker that is silent for `valid_s` holds nothing any more: it may use a grant for so long only after
 it has sent the request that was answered, and that is earlier than the request came here.
@@ -181,7 +181,7 @@ class _Account:
 
 
 class ShareBook:
-    """The scopes of the limits of one giver; those that are named to a method alone take part in it."""
+    """The scopes of the limits of one coordinator; those that are named to a method alone take part in it."""
 
     def __init__(self, limits: Mapping[str, Limit]) -> None:
         self._limits = limits

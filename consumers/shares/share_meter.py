@@ -24,7 +24,7 @@ class ShareMeter(Meter):
     """The grants of one scope of this worker; all amounts count up from zero.
 
     Attributes:
-        session: the name under which the giver knows this scope of this worker.
+        session: the name under which the coordinator knows this scope of this worker.
         used, returned: of all that was granted.
         written: the amounts that were reported last.
     """
@@ -67,7 +67,7 @@ class ShareMeter(Meter):
         """A grant that is held was given under the former limit, so it is returned."""
         self._expire(now_s)
         if limit.count <= self.count:
-            self._most = 0  # a slot that becomes free is returned, until the giver has answered
+            self._most = 0  # a slot that becomes free is returned, until the coordinator has answered
         self.count, self._clip = limit.count, 1 if self._is_slots else make_meter(limit).most
         self.returned += max(0, self.held)
 
@@ -126,18 +126,18 @@ class ShareMeter(Meter):
         return self.held > 0
 
     def fill(self, now_s: float) -> None:
-        """Keep what was granted: the giver counts for all."""
+        """Keep what was granted: the coordinator counts for all."""
         return
 
     def is_idle(self, now_s: float) -> bool:
-        """The giver is to have the last report, and forgets its session later."""
+        """The coordinator is to have the last report, and forgets its session later."""
         self._expire(now_s)
         is_reported = self.written == (self.used, self.returned, self.used + self.returned)
         is_empty = not (self.held or self._running or self._orphans)
         return is_empty and is_reported and now_s >= self._written_at_s + FORGET_S
 
     def _expire(self, now_s: float) -> None:
-        """Take what was granted for used once the giver may do so: its answers have stayed away."""
+        """Take what was granted for used once the coordinator may do so: its answers have stayed away."""
         if now_s >= self._ends_at_s and self._granted > self.used + self.returned:
             self.used = self._granted - self.returned
             self._orphans, self._running = self._orphans + self._running, 0

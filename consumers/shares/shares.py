@@ -1,6 +1,6 @@
 """`Shares`: asks for shares of limits in turns, and gives them as the owner of the giving queue's first partition.
 
-All of it goes over one log, `<namespace>.shares`. Workers pass over grants that an earlier giver wrote behind the
+All of it goes over one log, `<namespace>.shares`. Workers pass over grants that an earlier coordinator wrote behind the
 takeover of a later one.
 """
 
@@ -16,7 +16,7 @@ from confluent_kafka import Message
 from ...schemas import Undecodable, UnknownSchema
 from ...schemas.share_records import ShareEntry, ShareKind, ShareRecord, decode_share, encode_share
 from .. import log_keys
-from .coordinator import ASK_S, Giver
+from .coordinator import ASK_S, ShareCoordinator
 from .ports import SharedLimits, SharesParts, SharesReader, SharesWriter
 
 _LOGGER = logging.getLogger("stoker.limits")
@@ -36,7 +36,7 @@ class Shares:
         self._limits, self._parts = limits, parts
         self._reader: SharesReader | None = None
         self._writer: SharesWriter | None = None
-        self._giver = Giver(limits, parts)
+        self._coordinator = ShareCoordinator(limits, parts)
         self._epochs: dict[str, int] = {}
         self._taken_below = -1
         self._number = 0
@@ -47,24 +47,24 @@ class Shares:
 
     def close(self) -> None:
         """Disconnect."""
-        self._giver.close()
+        self._coordinator.close()
         if self._reader is not None:
             self._reader.close()
         if self._writer is not None:
             self._number += 1
-            for giver, entries in self._limits.last_requests().items():
-                self._write_request(self._writer, giver, entries)
+            for coordinator, entries in self._limits.last_requests().items():
+                self._write_request(self._writer, coordinator, entries)
             self._writer.close()
 
     def turn(self) -> None:
         """Read what has come; give, and ask."""
         reader, writer = self._clients()
-        self._giver.turn(reader, writer)
-        is_active = self._parts.clock() < self._active_until_at_s or self._giver.is_reading_back
+        self._coordinator.turn(reader, writer)
+        is_active = self._parts.clock() < self._active_until_at_s or self._coordinator.is_reading_back
         messages = reader.read(ACTIVE_READ_S if is_active else IDLE_READ_S)
         for message in messages:
             self._take(message)
-        self._giver.give(writer)
+        self._coordinator.give(writer)
         self._ask(writer)
         writer.poll()
 
@@ -85,16 +85,16 @@ class Shares:
             record = decode_share(message.value())
         except (Undecodable, UnknownSchema):
             return
-        self._giver.note(record, message)
+        self._coordinator.note(record, message)
         if offset <= self._taken_below:
-            return  # read once more, by a giver that took over
+            return  # read once more, by a coordinator that took over
         self._taken_below = offset
         if record.kind == ShareKind.REQUEST:
             self._take_closings(record)
         elif record.kind == ShareKind.TAKEOVER:
-            self._epochs[record.giver] = offset
-        elif record.kind == ShareKind.GRANT and record.epoch >= self._epochs.get(record.giver, 0):
-            self._epochs[record.giver] = record.epoch
+            self._epochs[record.coordinator] = offset
+        elif record.kind == ShareKind.GRANT and record.epoch >= self._epochs.get(record.coordinator, 0):
+            self._epochs[record.coordinator] = record.epoch
             self._take_grant(record)
 
     def _take_closings(self, record: ShareRecord) -> None:
@@ -107,26 +107,26 @@ class Shares:
             sent_at_s = self._sent.get(entry.number)
             if sent_at_s is not None:
                 self._limits.note_grant(entry, sent_at_s)
-                self._asked_since_at_s.pop(record.giver, None)
+                self._asked_since_at_s.pop(record.coordinator, None)
 
     def _ask(self, writer: SharesWriter) -> None:
         requests = self._limits.requests()
         now_s = self._parts.clock()
-        for giver, entries in requests.items():
+        for coordinator, entries in requests.items():
             self._active_until_at_s = now_s + ACTIVE_FOR_S
             self._number += 1
             self._sent[self._number] = now_s
             while len(self._sent) > MOST_REQUESTS:
                 self._sent.popitem(last=False)
-            self._write_request(writer, giver, entries)
+            self._write_request(writer, coordinator, entries)
         self._report_silence(now_s)
 
-    def _write_request(self, writer: SharesWriter, giver: str, entries: Sequence[ShareEntry]) -> None:
+    def _write_request(self, writer: SharesWriter, coordinator: str, entries: Sequence[ShareEntry]) -> None:
         if any(entry.wanted > entry.used + entry.returned for entry in entries):
-            self._asked_since_at_s.setdefault(giver, self._parts.clock())
+            self._asked_since_at_s.setdefault(coordinator, self._parts.clock())
         request = ShareRecord(
             kind=ShareKind.REQUEST,
-            giver=giver,
+            coordinator=coordinator,
             sender=self._parts.worker_id,
             number=self._number,
             entries=tuple(entries),
@@ -134,7 +134,11 @@ class Shares:
         writer.write(encode_share(request), None)
 
     def _report_silence(self, now_s: float) -> None:
-        silent = [giver for giver, since_at_s in self._asked_since_at_s.items() if now_s >= since_at_s + SILENT_AFTER_S]
+        silent = [
+            coordinator
+            for coordinator, since_at_s in self._asked_since_at_s.items()
+            if now_s >= since_at_s + SILENT_AFTER_S
+        ]
         if silent and now_s >= self._reported_at_s + REPORT_INTERVAL_S:
             self._reported_at_s = now_s
             _LOGGER.warning(

@@ -123,7 +123,7 @@ def _stale(statuses: Iterable[LastStatus], now_s: float) -> dict[str, float]:
 
 
 def _merged(reports: Iterable[Mapping[str, Any]]) -> list[ScopeReport]:  # as JSON has them
-    """The scopes of all workers; of a shared one its giver knows the use, and each worker what waits."""
+    """The scopes of all workers; of a shared one its coordinator knows the use, and each worker what waits."""
     found: dict[str | None, ScopeReport] = {}
     for scope in (ScopeReport(**scope) for report in reports for scope in report["listed"]):
         other = found.get(scope.value, ScopeReport(value=scope.value))

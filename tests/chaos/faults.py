@@ -88,7 +88,7 @@ def _kill_fleet(fault: Fault, stage: Stage, done: Strike) -> None:
     _kill(sorted({fleet.pid, *fleet.workers()}), done)
 
 
-def _kill_giver(_fault: Fault, stage: Stage, done: Strike) -> None:
+def _kill_coordinator(_fault: Fault, stage: Stage, done: Strike) -> None:
     """The worker that gives out the shares of limits: the last that ran a job of the queue's first partition."""
     pid = None if stage.limited is None else last_owner(stage.folder, f"{stage.limited.topic}/0")
     if pid is not None:
@@ -253,7 +253,7 @@ Act = Callable[[Fault, Stage, Strike], None]
 _ACTS: Final[dict[str, tuple[threading.Lock, Act]]] = {
     "kill_workers": (_on_workers, _kill_workers),
     "kill_fleet": (_on_workers, _kill_fleet),
-    "kill_giver": (_on_workers, _kill_giver),
+    "kill_coordinator": (_on_workers, _kill_coordinator),
     "stop_worker": (_on_workers, _stop_worker),
     "pause_worker": (_on_workers, _pause_worker),
     "kill_producer": (_on_producers, _kill_producer),

@@ -104,7 +104,7 @@ DEFERRED_PER_MILLE: Final = 4
 FAULT_WEIGHTS: Final = {
     "kill_workers": 14,
     "kill_fleet": 2,
-    "kill_giver": 3,
+    "kill_coordinator": 3,
     "stop_worker": 3,
     "pause_worker": 6,
     "kill_producer": 5,

@@ -246,7 +246,7 @@ def shared_limits(queues: Iterable[Queue], job_types: Iterable[AnyJobType]) -> l
     return [found for found in declared_limits(queues, job_types) if is_shared(found.limit)]
 
 
-def givers(queues: Iterable[Queue], job_types: Iterable[AnyJobType]) -> Mapping[str, str]:
+def coordinators(queues: Iterable[Queue], job_types: Iterable[AnyJobType]) -> Mapping[str, str]:
     """{name of a shared limit: queue whose first partition's owner gives it}; of a resource, the first by its name."""
     found: dict[str, str] = {}
     for declared in shared_limits(queues, job_types):

@@ -19,7 +19,7 @@ from .handlers import handler_faults, handler_name, handler_summary
 from .isolation import Isolation
 from .job_type import AnyJobType, InvalidDeclaration, JobCall, JobType
 from .labels import LabelDeclaration
-from .limits import Cost, DeclaredLimit, Limit, as_tuple, clashes, declared_limits, givers
+from .limits import Cost, DeclaredLimit, Limit, as_tuple, clashes, coordinators, declared_limits
 from .queue import LedgerWindow, Ordering, Queue, RouteBy, WhenFull
 from .retries import DEFAULT_TIERS, RetryPolicy
 from .schedule import MakeCalls, Schedule, ScheduleOptions
@@ -117,9 +117,9 @@ class Pipeline:
         return MappingProxyType(self._schedules)
 
     @property
-    def share_givers(self) -> Mapping[str, str]:
+    def share_coordinators(self) -> Mapping[str, str]:
         """{name of a limit that workers share: queue whose first partition's owner gives the shares}."""
-        return givers(self._queues.values(), self._job_types.values())
+        return coordinators(self._queues.values(), self._job_types.values())
 
     @property
     def shares_topic(self) -> str:

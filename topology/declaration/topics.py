@@ -153,7 +153,7 @@ def pipeline_topics(pipeline: Pipeline, *, with_schemas: bool = True) -> list[To
         (pipeline.schedules_topic, Role.SCHEDULES, 1, _schedules_configs()),
     ]
     shapes.append((pipeline.stats_topic, Role.STATS, EVENTS_PARTITIONS, _stats_configs()))
-    if pipeline.share_givers:
+    if pipeline.share_coordinators:
         shapes.append((pipeline.shares_topic, Role.SHARES, 1, _shares_configs()))
     return [
         TopicSpec(
@@ -208,7 +208,7 @@ def _stats_configs() -> dict[str, str]:
 
 
 def _shares_configs() -> dict[str, str]:
-    """For twice the longest window: a new giver reads what was used in it. The brokers' clock dates it."""
+    """For twice the longest window: a new coordinator reads what was used in it. The brokers' clock dates it."""
     return {
         **_kept_for(2 * LONGEST_PER),
         "segment.bytes": str(LEDGER_SEGMENT_BYTES),

@@ -286,7 +286,7 @@ def _further_of_workers(pipeline: Pipeline, queues: Sequence[Queue]) -> list[Rig
         *_of_queues(ORDERING, pipeline, [queue for queue in queues if _may_order(pipeline, queue)]),
         *_of_queues(FOLLOWING, pipeline, _queues_of_followers(pipeline, queues)),
         *_of_queues(RESERVING, pipeline, [queue for queue in queues if reserves_limits(pipeline, queue)]),
-        *_of_queues(SHARING, pipeline, queues if pipeline.share_givers else []),
+        *_of_queues(SHARING, pipeline, queues if pipeline.share_coordinators else []),
     ]
 
 

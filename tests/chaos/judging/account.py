@@ -25,7 +25,7 @@ from chaos.plan import (
 )
 
 HITS_PROCESSES: Final = frozenset(
-    {"kill_workers", "kill_fleet", "kill_giver", "stop_worker", "pause_worker", "job_death", "order_stop"}
+    {"kill_workers", "kill_fleet", "kill_coordinator", "stop_worker", "pause_worker", "job_death", "order_stop"}
 )
 """Faults that name the worker processes which they hit."""
 HITS_ALL: Final = frozenset(

@@ -22,7 +22,7 @@ LATE_S: Final = 0.1
 """On a machine without a free processor, the first line of a job comes so late after the job was counted."""
 LATE_IN_CHILD_S: Final = 0.4
 """Of one that runs in a child process, which then has to get a processor as well."""
-KILLS: Final = frozenset({"kill_workers", "kill_fleet", "kill_giver"})
+KILLS: Final = frozenset({"kill_workers", "kill_fleet", "kill_coordinator"})
 SEEN_S: Final = 12.0
 """Where no other fault happens for so long after a kill, the use after it is judged."""
 

@@ -93,7 +93,7 @@ def with_turns(*more: Turn) -> Shared:
     return account([*WHOLE.turns, *more])
 
 
-def kill(at_s: float, kind: str = "kill_giver") -> Strike:
+def kill(at_s: float, kind: str = "kill_coordinator") -> Strike:
     """A SIGKILL."""
     return Strike(kind=kind, after=0, begin_s=at_s, end_s=at_s, pids=[WORKER])
 

@@ -39,30 +39,30 @@ def test_few_of_many_scopes_are_reported() -> None:
     assert len(report["listed"]) == MOST_SCOPES  # type: ignore[arg-type]  # a list, as JSON has it
 
 
-def test_the_giver_alone_knows_what_is_used_of_a_shared_limit() -> None:
-    """The others report what waits in them; a giver that is none any more knows nothing."""
+def test_the_coordinator_alone_knows_what_is_used_of_a_shared_limit() -> None:
+    """The others report what waits in them; a coordinator that is none any more knows nothing."""
     world = SharingWorld(Rate(10, per=timedelta(seconds=5), name="q.limit"), seed=1, workers_count=2, backlog=50)
     world.pass_s(3.0)
-    giver, other = (worker.limits.reports.look()["q.limit"] for worker in world.workers)
-    assert (giver.keeps, other.keeps) == (True, False)
-    assert (giver.listed[0].used, giver.listed[0].of, giver.full) == (10, 10, 1)
-    assert giver.listed[0].next_s is not None
-    assert giver.waiting + other.waiting == 90
+    coordinator, other = (worker.limits.reports.look()["q.limit"] for worker in world.workers)
+    assert (coordinator.keeps, other.keeps) == (True, False)
+    assert (coordinator.listed[0].used, coordinator.listed[0].of, coordinator.full) == (10, 10, 1)
+    assert coordinator.listed[0].next_s is not None
+    assert coordinator.waiting + other.waiting == 90
     world.move_owner(world.workers[0])
     world.pass_s(2.5)
-    giver, other = (worker.limits.reports.look()["q.limit"] for worker in world.workers)
-    assert (giver.keeps, other.keeps) == (False, True)
+    coordinator, other = (worker.limits.reports.look()["q.limit"] for worker in world.workers)
+    assert (coordinator.keeps, other.keeps) == (False, True)
 
 
 def test_a_resource_of_several_queues_is_one() -> None:
-    """All that waits in the process, and what the giver knows."""
+    """All that waits in the process, and what the coordinator knows."""
     world = SharingWorld(Rate(10, per=timedelta(seconds=5), name="q.limit"), seed=2, workers_count=2, backlog=50)
     world.pass_s(3.0)
     (report,) = as_data(worker.limits.reports.look() for worker in world.workers).values()
     assert (report["waiting"], report["keeps"], report["scopes"]) == (90, True, 1)
 
 
-def test_the_giver_reports_when_the_next_may_begin_whether_or_not_anybody_asks_just_then() -> None:
+def test_the_coordinator_reports_when_the_next_may_begin_whether_or_not_anybody_asks_just_then() -> None:
     """Of a short window each worker has been answered most of the time, while its jobs wait."""
     world = SharingWorld(Rate(10, per=timedelta(seconds=1), name="q.limit"), seed=3, workers_count=2, backlog=500)
     seen: list[float | None] = []

@@ -77,7 +77,7 @@ def test_a_slow_worker_keeps_nothing_from_a_fast_one() -> None:
 @pytest.mark.parametrize("limit", [RATE, BUCKET, SLOTS, DISTANT], ids=["window", "bucket", "slots", "distant"])
 @pytest.mark.parametrize("seed", range(4))
 def test_no_window_holds_too_many_whatever_happens(limit: Limit, seed: int) -> None:
-    """Kills of anybody, the giver too; frozen workers, givers that do not know that they are none; lost records."""
+    """Kills of anybody, the coordinator too; frozen workers, former coordinators that do not know it; lost records."""
     play(limit, seed)
 
 
@@ -117,7 +117,7 @@ def play(limit: Limit, seed: int) -> None:
         check_rate(world, limit)
 
 
-def test_the_limit_is_used_again_soon_after_the_giver_was_killed() -> None:
+def test_the_limit_is_used_again_soon_after_the_coordinator_was_killed() -> None:
     """Once another one has its partition: within two seconds."""
     world = SharingWorld(RATE, seed=5, workers_count=4, backlog=3_000)
     world.pass_s(3.0)
@@ -144,7 +144,7 @@ def test_a_limit_waits_for_no_longer_window_than_its_own() -> None:
     assert len(world.owner.readers) == 2, "what the hour needs is being read"
 
 
-def test_a_new_giver_of_a_distant_limit_knows_what_was_used() -> None:
+def test_a_new_coordinator_of_a_distant_limit_knows_what_was_used() -> None:
     """It reads that back, and gives what is left at once."""
     world = SharingWorld(DISTANT, seed=6, workers_count=3, backlog=90)
     world.pass_s(5.0)
@@ -166,7 +166,7 @@ def test_scopes_of_which_nothing_is_left_are_forgotten() -> None:
             ShareEntry(worker=f"w{turn}.{n}", limit="q.limit", value=b"%d" % (100 * turn + n), wanted=1, least=1)
             for n in range(100)
         )
-        book.note(ShareRecord(kind=ShareKind.REQUEST, giver="q", sender="w", entries=entries), now_s, {"q.limit"})
+        book.note(ShareRecord(kind=ShareKind.REQUEST, coordinator="q", sender="w", entries=entries), now_s, {"q.limit"})
         assert len(book.give(now_s, {"q.limit"})) >= 100
         book.forget_idle(now_s)
         assert len(book) <= 1_500, "those of the last seconds"
@@ -203,8 +203,8 @@ def test_a_worker_that_stops_returns_what_it_holds() -> None:
     assert sum(seen) / len(seen) >= 0.85 * SLOTS.count
 
 
-def test_a_grant_that_an_earlier_giver_wrote_behind_a_takeover_is_void() -> None:
-    """It was on its way when the giver froze; the new one does not know of it."""
+def test_a_grant_that_an_earlier_coordinator_wrote_behind_a_takeover_is_void() -> None:
+    """It was on its way when the coordinator froze; the new one does not know of it."""
     world = SharingWorld(RATE, seed=8, workers_count=1, backlog=500)
     world.pass_s(0.5)
     (worker,) = world.workers
@@ -212,9 +212,9 @@ def test_a_grant_that_an_earlier_giver_wrote_behind_a_takeover_is_void() -> None
     asked = next(record for record in reversed(requests) if record.kind == ShareKind.REQUEST)
     epoch = next(record.epoch for record in reversed(requests) if record.kind == ShareKind.GRANT)
     world.owner = None
-    takeover = ShareRecord(kind=ShareKind.TAKEOVER, giver="q", sender="another")
+    takeover = ShareRecord(kind=ShareKind.TAKEOVER, coordinator="q", sender="another")
     entry = ShareEntry(worker=asked.entries[0].worker, limit="q.limit", value=None, number=asked.number, granted=400)
-    late = ShareRecord(kind=ShareKind.GRANT, giver="q", sender="w0", epoch=epoch, entries=(entry,))
+    late = ShareRecord(kind=ShareKind.GRANT, coordinator="q", sender="w0", epoch=epoch, entries=(entry,))
     world.pass_s(0.5)
     begun = len(world.begun)
     world.log.append(encode_share(takeover))
@@ -226,7 +226,7 @@ def test_a_grant_that_an_earlier_giver_wrote_behind_a_takeover_is_void() -> None
 def test_garbage_on_the_topic_of_shares_is_passed_over() -> None:
     """A newer release may write what this one cannot read."""
     world = SharingWorld(RATE, seed=9, workers_count=1)
-    for value in (b"", b"garbage", encode_share(ShareRecord(kind="new", giver="q", sender="w9"))):
+    for value in (b"", b"garbage", encode_share(ShareRecord(kind="new", coordinator="q", sender="w9"))):
         world.log.append(value)
     world.pass_s(2.0)
     assert world.begun
@@ -257,7 +257,7 @@ def test_a_limit_by_a_function_counts_each_of_its_values_apart() -> None:
 
 
 def test_a_scope_that_one_worker_closes_is_closed_for_all() -> None:
-    """The other side has refused one of them; the giver gives nothing, and what others hold waits."""
+    """The other side has refused one of them; the coordinator gives nothing, and what others hold waits."""
     world = SharingWorld(RATE, seed=11, workers_count=3)
     world.pass_s(2.0)
     record = record_of([("ce_type", b"work")])

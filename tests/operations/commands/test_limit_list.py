@@ -68,7 +68,7 @@ def lines(statuses: Sequence[LastStatus], orders: Sequence[ControlOrder] = ()) -
 
 
 def test_reports_of_several_workers_become_one() -> None:
-    """The giver knows what is used, each worker what waits; tenants are those of all owners."""
+    """The coordinator knows what is used, each worker what waits; tenants are those of all owners."""
     first = seen(
         "w1",
         mails__rate=report(scope(None, 87, 100, next_s=0.3), scope(None, 0, 0, 40), waiting=40),
@@ -92,7 +92,7 @@ def test_reports_of_several_workers_become_one() -> None:
 
 
 def test_what_is_old_or_unknown_is_marked() -> None:
-    """A worker that hangs; a shared limit without giver; limits that no worker reports."""
+    """A worker that hangs; a shared limit without coordinator; limits that no worker reports."""
     hangs = seen("w1", 23.0, mails__rate=report(scope(None, 0, 0, 40), waiting=40, keeps=False))
     found = lines([hangs])
     assert found[1].split() == ["mails.rate", "queue", "mails", "100/1s", "-", "?", "40", "?"]
@@ -142,6 +142,6 @@ def test_an_order_that_does_not_fit_changes_nothing() -> None:
 
 
 def test_of_a_window_whose_next_is_not_reported_the_latest_is_shown() -> None:
-    """The giver lists few of very many scopes; what is full now has room before the window is over."""
+    """The coordinator lists few of very many scopes; what is full now has room before the window is over."""
     listed = report(scope(None, 100, 100), scope(None, 0, 0, 40), waiting=40)
     assert lines([seen("w1", mails__rate=listed)])[1].split()[-2:] == ["within", "1s"]

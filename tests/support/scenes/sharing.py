@@ -196,7 +196,7 @@ class SharingWorker:
 
 @dataclass
 class SharingWorld:
-    """Some workers, one of them the giver.
+    """Some workers, one of them the coordinator.
 
     Attributes:
         beside: {name: limit} of a type without jobs, which are given as well.

@@ -126,7 +126,7 @@ def test_a_resource_is_one_limit_wherever_it_is_declared() -> None:
     stripe = Concurrency(50, resource="stripe")
     calls, bills = pipeline.queue("calls", limits=[stripe]), pipeline.queue("bills")
     pipeline.job(bills, name="act", limits=[stripe])(act)
-    assert pipeline.share_givers == {"stripe.concurrency": "bills"}
+    assert pipeline.share_coordinators == {"stripe.concurrency": "bills"}
     assert [spec.name for spec in pipeline_topics(pipeline)][-1] == "unit.shares"
     with pytest.raises(InvalidDeclaration, match="limited to 9 at once here and to 50 at once by job type 'act'"):
         pipeline.queue("mails", limits=[Concurrency(9, resource="stripe")])
