@@ -17,7 +17,7 @@ from ..cli.parameters import FromNow, Options
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
-    from .deeds import Deed, DeedReader
+    from .actions import Deed, DeedReader
     from .filters import DeedFilter
 
 SHOWN: Final = 50
@@ -87,7 +87,7 @@ def audit_log(
 
     Exit codes: 0; 3 when Kafka cannot be reached or the audit topic is missing.
     """
-    from .deeds import as_done, read_deeds
+    from .actions import as_done, read_deeds
 
     wanted = filter_of(options)
     _check_readable(app)
@@ -194,7 +194,7 @@ def _time(at: datetime) -> str:
 def _follow(app: AppContext, wanted: DeedFilter, *, changes: bool, as_json: bool) -> None:
     """Print what is done from now on, or since --since, each entry as it comes."""
     from ...producers.control.log_reader import READ_WITHIN_S, LogReader, asking
-    from .deeds import DeedReader
+    from .actions import DeedReader
 
     topic, since_ms = app.pipeline.audit_topic, (wanted.since or datetime.now(UTC)).timestamp() * 1_000
     deeds, reader = DeedReader(), LogReader(app.cluster, topic, client_id="stoker-audit-log")

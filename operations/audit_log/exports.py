@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from ..views.terminal_text import json_text
-from .deeds import Deed
+from .actions import Deed
 
 COLUMNS: Final = (
     *("at", "ended_at", "operator", "host", "command", "version", "kind", "deed", "outcome", "about", "queue"),

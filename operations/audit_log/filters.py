@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 
-from .deeds import Deed
+from .actions import Deed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stoker.operations.audit_log.deeds import NO_END, OFF_TRAIL, Deed, DeedKind, as_done, deed_of_entry, deed_of_order
+from stoker.operations.audit_log.actions import NO_END, OFF_TRAIL, Deed, DeedKind, as_done, deed_of_entry, deed_of_order
 from stoker.operations.audit_log.exports import output, write_csv, write_jsonl
 from stoker.operations.audit_log.filters import DeedFilter, as_shown
 from stoker.schemas.audit_entries import AuditEntry, decode_audit_entry, encode_audit_entry
