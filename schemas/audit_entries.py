@@ -1,4 +1,4 @@
-"""`AuditEntry`: a deed of an operator that is no order, as the audit topic has it before the deed and after it."""
+"""`AuditEntry`: an action of an operator that is no order, as the audit topic has it before the action and after it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .own import decode_own, encode_own
 
 
 class Phase(StrEnum):
-    """How far a deed has come.
+    """How far an action has come.
 
     BEGUN: it is about to be done. ENDED: all of it is done. STOPPED: its operator has stopped it, and a part is done.
     FAILED: it has ended with an error, and a part may be done.
@@ -25,20 +25,20 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """One entry. Each stands for itself: the one that is written after a deed repeats what the one before it has.
+    """One entry. Each stands for itself: the one that is written after an action repeats what the one before it has.
 
     Attributes:
-        deed_id: equal in the entries of one deed; of a replay or discard, its id.
-        deed: what is done, such as `dead-letters-replayed`; another one comes from a newer Stoker.
+        action_id: equal in the entries of one action; of a replay or discard, its id.
+        action: what is done, such as `dead-letters-replayed`; another one comes from a newer Stoker.
         phase: one of `Phase`.
-        at, began: when it was written, and when the deed began.
+        at, began: when it was written, and when the action began.
         command, version: the command or program, without its arguments, and its version of Stoker.
         queue: empty where it is about the whole pipeline.
-        before, after: {what: its value before and after the deed}, of what it changes.
+        before, after: {what: its value before and after the action}, of what it changes.
     """
 
-    deed_id: str
-    deed: str
+    action_id: str
+    action: str
     phase: str
     at: datetime
     began: datetime

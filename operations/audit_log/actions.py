@@ -1,4 +1,4 @@
-"""`Deed`: what somebody did, as the audit topic tells it: an order, a change, a replay, with before and after."""
+"""`AuditedAction`: what an operator did, by the audit topic: an order, a change, a replay, with before and after."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _ABOUT_ONE_JOB: Final = b"/job/"
 """In the keys of orders about one job: there may be a great many, and hardly one has another one before it."""
 
 
-class DeedKind(StrEnum):
-    """The kinds of deeds."""
+class ActionKind(StrEnum):
+    """The kinds of actions."""
 
     ORDER = "order"
     SCHEDULE = "schedule"
@@ -45,14 +45,14 @@ class DeedKind(StrEnum):
     OTHER = "other"
 
 
-_KINDS: Final[Mapping[str, DeedKind]] = {
-    Action.DEAD_REPLAY.value: DeedKind.REPLAY,
-    Action.QUEUE_REPLAY.value: DeedKind.REPLAY,
-    Action.DEAD_DISCARD.value: DeedKind.DISCARD,
-    TOPOLOGY_APPLIED: DeedKind.TOPOLOGY,
-    CONTRACTS_REGISTERED: DeedKind.CONTRACT,
-    INBOX_PRUNED: DeedKind.PRUNE,
-    OUTBOX_PRUNED: DeedKind.PRUNE,
+_KINDS: Final[Mapping[str, ActionKind]] = {
+    Action.DEAD_REPLAY.value: ActionKind.REPLAY,
+    Action.QUEUE_REPLAY.value: ActionKind.REPLAY,
+    Action.DEAD_DISCARD.value: ActionKind.DISCARD,
+    TOPOLOGY_APPLIED: ActionKind.TOPOLOGY,
+    CONTRACTS_REGISTERED: ActionKind.CONTRACT,
+    INBOX_PRUNED: ActionKind.PRUNE,
+    OUTBOX_PRUNED: ActionKind.PRUNE,
 }
 DONE: Final = "done"
 """The outcome of an order and of a change of a schedule: it stands with its record, or neither is there."""
@@ -63,12 +63,12 @@ OFF_TRAIL: Final = "done, not on the audit topic"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deed:
+class AuditedAction:
     """An order, a change, a replay or a discard, with who did it, when, why and from where.
 
     Attributes:
         id: of the order, replay, discard or change; the orders of one command share it.
-        deed: a verb of an order, `schedule` and a verb, or the action of an entry.
+        action: a verb of an order, `schedule` and a verb, or the action of an entry.
         outcome: `done`, `ended`, `stopped`, `failed`, or that its end is not known.
         at, ended_at: when it began, and when it ended, where that is not at once.
         about: its target in words.
@@ -78,8 +78,8 @@ class Deed:
     """
 
     id: str
-    kind: DeedKind
-    deed: str
+    kind: ActionKind
+    action: str
     outcome: str
     at: datetime
     operator: str
@@ -103,30 +103,30 @@ class Deed:
         return f"{self.operator}@{self.host}"
 
 
-class DeedReader:
-    """Makes deeds of the records of the audit topic, in their order. What stood before an order, it has seen."""
+class ActionReader:
+    """Makes actions of the records of the audit topic, in their order. What stood before an order, it has seen."""
 
     def __init__(self) -> None:
         self._last: dict[bytes, bytes] = {}
 
     def pass_over(self, message: Message) -> None:
-        """Take in what a record leaves behind, without making a deed of it."""
+        """Take in what a record leaves behind, without making an action of it."""
         key, value = _bytes_of(message.key()), message.value()
         if value is not None and _ABOUT_ONE_JOB not in key and is_own("ControlOrder", value):
             self._last[key] = value
 
-    def read(self, message: Message) -> Deed | None:
-        """The deed that a record tells of; None where it cannot be read, as by an older Stoker."""
+    def read(self, message: Message) -> AuditedAction | None:
+        """The action that a record tells of; None where it cannot be read, as by an older Stoker."""
         try:
             if is_own("AuditEntry", message.value()):
-                return deed_of_entry(decode_audit_entry(message.value()))
+                return action_of_entry(decode_audit_entry(message.value()))
             order = decode_order(message.value())
         except (Undecodable, UnknownSchema):
             return None
         headers = header_map(cast("HeaderList | None", message.headers()))
         before = self._before(_bytes_of(message.key()), order)
         self.pass_over(message)
-        return deed_of_order(order, headers, before)
+        return action_of_order(order, headers, before)
 
     def _before(self, key: bytes, order: ControlOrder) -> ControlOrder | None:
         value = self._last.get(key)
@@ -134,18 +134,18 @@ class DeedReader:
         return None if last is None or last.verb in LIFTS or last.is_over(order.at) else last
 
 
-def deed_of_order(order: ControlOrder, headers: Mapping[str, bytes], before: ControlOrder | None) -> Deed:
-    """The deed of an order or of a change of a schedule.
+def action_of_order(order: ControlOrder, headers: Mapping[str, bytes], before: ControlOrder | None) -> AuditedAction:
+    """The action of an order or of a change of a schedule.
 
     Args:
         before: the order that stood for the same target.
     """
     is_schedule, target = SCHEDULE in order.detail, in_words(order)
     sides = _sides_of_schedule(order) if is_schedule else _sides_of_order(order, before)
-    return Deed(
+    return AuditedAction(
         id=order.order_id,
-        kind=DeedKind.SCHEDULE if is_schedule else DeedKind.ORDER,
-        deed=f"schedule {order.verb}" if is_schedule else order.verb,
+        kind=ActionKind.SCHEDULE if is_schedule else ActionKind.ORDER,
+        action=f"schedule {order.verb}" if is_schedule else order.verb,
         outcome=OFF_TRAIL if UNAUDITED in order.detail else DONE,
         at=order.at,
         operator=order.operator,
@@ -172,13 +172,13 @@ def _sides_of_schedule(order: ControlOrder) -> tuple[dict[str, str], dict[str, s
     return _fields(order.detail.get(BEFORE)), _fields(order.detail.get(AFTER))
 
 
-def deed_of_entry(entry: AuditEntry) -> Deed:
-    """The deed of an entry, which is written before and after it."""
+def action_of_entry(entry: AuditEntry) -> AuditedAction:
+    """The action of an entry, which is written before and after it."""
     has_begun = entry.phase == Phase.BEGUN
-    return Deed(
-        id=entry.deed_id,
-        kind=_KINDS.get(entry.deed, DeedKind.OTHER),
-        deed=entry.deed,
+    return AuditedAction(
+        id=entry.action_id,
+        kind=_KINDS.get(entry.action, ActionKind.OTHER),
+        action=entry.action,
         outcome=NO_END if has_begun else entry.phase,
         at=entry.began,
         ended_at=None if has_begun else entry.at,
@@ -196,34 +196,36 @@ def deed_of_entry(entry: AuditEntry) -> Deed:
     )
 
 
-def read_deeds(pipeline: Pipeline, cluster: ClusterSettings, since: datetime | None = None) -> Iterator[Deed]:
-    """Read the deeds that the audit topic keeps, the oldest first; those of one id that come later take the others'
+def read_actions(
+    pipeline: Pipeline, cluster: ClusterSettings, since: datetime | None = None
+) -> Iterator[AuditedAction]:
+    """Read the actions that the audit topic keeps, the oldest first; those of one id that come later take the others'
     place. Orders that stand and were given without an audit record come last.
 
     Raises:
         ClusterUnreachable, NotAuthorized, ControlNotReady: as `read_log`.
     """
-    reader, since_ms = DeedReader(), 0 if since is None else since.timestamp() * 1_000
+    reader, since_ms = ActionReader(), 0 if since is None else since.timestamp() * 1_000
     for message in read_log(cluster, pipeline.audit_topic):
         if message.timestamp()[1] < since_ms:
             reader.pass_over(message)
-        elif (deed := reader.read(message)) is not None:
-            yield deed
+        elif (action := reader.read(message)) is not None:
+            yield action
     for order in read_standing_orders(pipeline, cluster, with_jobs=True):
         if UNAUDITED in order.detail and (since is None or order.at >= since):
-            yield deed_of_order(order, {}, None)
+            yield action_of_order(order, {}, None)
 
 
-def as_done(deeds: Iterable[Deed]) -> list[Deed]:
-    """Each deed once, as its last entry has it, in the order of their beginnings."""
-    found: dict[tuple[str, str | None], Deed] = {}
-    for deed in deeds:
-        found[deed.id, deed.job_id] = deed
+def as_done(actions: Iterable[AuditedAction]) -> list[AuditedAction]:
+    """Each action once, as its last entry has it, in the order of their beginnings."""
+    found: dict[tuple[str, str | None], AuditedAction] = {}
+    for action in actions:
+        found[action.id, action.job_id] = action
     return list(found.values())
 
 
 def _job_types(entry: AuditEntry) -> tuple[str, ...]:
-    found = entry.after if entry.deed == CONTRACTS_REGISTERED else _object(entry.detail.get("counts"))
+    found = entry.after if entry.action == CONTRACTS_REGISTERED else _object(entry.detail.get("counts"))
     return tuple(sorted(found))
 
 
@@ -233,11 +235,11 @@ _COUNTED: Final = {
     INBOX_PRUNED: "row",
     OUTBOX_PRUNED: "row",
 }
-"""{deed: what it changes}; the detail of its entry has how many, under a name in the plural."""
+"""{action: what it changes}; the detail of its entry has how many, under a name in the plural."""
 
 
 def _about(entry: AuditEntry) -> str:
-    if (what := _COUNTED.get(entry.deed)) is not None:
+    if (what := _COUNTED.get(entry.action)) is not None:
         count = int(entry.detail.get(f"{what}s", "0"))
         of_table = f" of {entry.detail['table']}" if "table" in entry.detail else ""
         return f"{count:,} {what}{'' if count == 1 else 's'}{of_table}"

@@ -17,25 +17,25 @@ from ..cli.parameters import FromNow, Options
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
-    from .actions import Deed, DeedReader
-    from .filters import DeedFilter
+    from .actions import ActionReader, AuditedAction
+    from .filters import ActionFilter
 
 SHOWN: Final = 50
-TITLES: Final = ("AT", "BY", "DEED", "ABOUT", "OUTCOME", "REASON")
+TITLES: Final = ("AT", "BY", "ACTION", "ABOUT", "OUTCOME", "REASON")
 _FORMATS: Final = ("csv", "jsonl")
 _FOLLOW_S: Final = 0.5
 _SHOWN_ELSEWHERE: Final = frozenset({"schedule", "unaudited", "changes", "contracts", "counts", "rows", "table"})
-"""Parts of a deed's detail that its other lines have."""
+"""Parts of an action's detail that its other lines have."""
 _FILTERS: Final = (
     click.option("--since", type=FromNow(), help="Done since then: an instant, or 2h for two hours ago."),
     click.option("--until", type=FromNow(), help="Begun before then."),
     click.option("--by", default="", metavar="WHO", help="By this operator, from this host, or both: ann@web-1."),
     click.option(
-        "--deed",
-        "deeds",
+        "--action",
+        "actions",
         multiple=True,
         metavar="KIND",
-        help="order, schedule, replay, discard, prune, topology or contract; or one deed, such as pause. Repeatable.",
+        help="order, schedule, replay, discard, prune, topology or contract; or one action, such as pause. Repeatable.",
     ),
     click.option("--queue", default="", metavar="QUEUE", help="About this queue."),
     click.option("--type", "job_type", default="", metavar="TYPE", help="That names this job type."),
@@ -82,23 +82,25 @@ def audit_log(
     \b
     Examples:
       stoker -A shop.jobs:pipeline audit-log --since 2h
-      stoker -A shop.jobs:pipeline audit-log --deed pause --queue mails --changes
+      stoker -A shop.jobs:pipeline audit-log --action pause --queue mails --changes
       stoker -A shop.jobs:pipeline audit-log --since 2026-01-01T00:00:00Z --format csv --output audit.csv
 
     Exit codes: 0; 3 when Kafka cannot be reached or the audit topic is missing.
     """
-    from .actions import as_done, read_deeds
+    from .actions import as_done, read_actions
 
     wanted = filter_of(options)
     _check_readable(app)
     if follow:
         return _follow(app, wanted, changes=changes, as_json=as_json)
-    deeds = [deed for deed in as_done(read_deeds(app.pipeline, app.cluster, wanted.since)) if wanted.takes(deed)]
+    actions = [
+        action for action in as_done(read_actions(app.pipeline, app.cluster, wanted.since)) if wanted.takes(action)
+    ]
     if export is not None:
-        return _export(deeds if limit is None else deeds[-limit:], export, path)
+        return _export(actions if limit is None else actions[-limit:], export, path)
     if as_json:
-        return _print_json(deeds[::-1][:limit])
-    return _print(deeds, limit or SHOWN, changes=changes, namespace=app.pipeline.namespace)
+        return _print_json(actions[::-1][:limit])
+    return _print(actions, limit or SHOWN, changes=changes, namespace=app.pipeline.namespace)
 
 
 def _check_readable(app: AppContext) -> None:
@@ -109,81 +111,83 @@ def _check_readable(app: AppContext) -> None:
     require_rights(Duty.AUDIT_LOG, app.pipeline, app.cluster)
 
 
-def filter_of(options: Options, now: datetime | None = None) -> DeedFilter:
+def filter_of(options: Options, now: datetime | None = None) -> ActionFilter:
     """The filter that the options ask for."""
-    from .filters import DeedFilter
+    from .filters import ActionFilter
 
     at = now or datetime.now(UTC)
     since, until = (_instant(options.pop(name), at) for name in ("since", "until"))
     if since is not None and until is not None and since >= until:
         raise click.UsageError("--since must be before --until")
     words = tuple(options.pop("words").split())
-    return DeedFilter(since=since, until=until, words=words, **options)
+    return ActionFilter(since=since, until=until, words=words, **options)
 
 
 def _instant(given: timedelta | datetime | None, now: datetime) -> datetime | None:
     return now - given if isinstance(given, timedelta) else given
 
 
-def _export(deeds: Sequence[Deed], kind: str, path: str) -> None:
+def _export(actions: Sequence[AuditedAction], kind: str, path: str) -> None:
     from .exports import output, write_csv, write_jsonl
 
     with output(path) as to:
-        count = (write_csv if kind == "csv" else write_jsonl)(deeds, to)
+        count = (write_csv if kind == "csv" else write_jsonl)(actions, to)
     if path != "-":
         echo_line(f"{count:,} entries in {path}", err=True)
 
 
-def _print_json(deeds: Iterable[Deed]) -> None:
-    from .exports import deed_document
+def _print_json(actions: Iterable[AuditedAction]) -> None:
+    from .exports import action_document
 
-    for deed in deeds:
-        print_json_line(deed_document(deed))
+    for action in actions:
+        print_json_line(action_document(action))
 
 
-def _print(deeds: Sequence[Deed], limit: int, *, changes: bool, namespace: str) -> None:
+def _print(actions: Sequence[AuditedAction], limit: int, *, changes: bool, namespace: str) -> None:
     from .filters import as_shown
 
-    shown = list(as_shown(deeds))[::-1]
+    shown = list(as_shown(actions))[::-1]
     if not shown:
         return echo_line(f"the audit trail of {namespace} has nothing like that")
     if changes:
-        for deed in shown[:limit]:
-            _print_page(deed)
+        for action in shown[:limit]:
+            _print_page(action)
     else:
-        print_fitting_table(TITLES, [_row(deed) for deed in shown[:limit]])
+        print_fitting_table(TITLES, [_row(action) for action in shown[:limit]])
     if len(shown) > limit:
         echo_line(f"{len(shown) - limit:,} older ones are not shown: --limit shows more, --format exports all")
     return None
 
 
-def _row(deed: Deed) -> tuple[object, ...]:
-    about = deed.about if deed.count == 1 else f"{deed.count:,} jobs"
-    return (_time(deed.at), deed.by, deed.deed, about, deed.outcome, deed.reason or "-")
+def _row(action: AuditedAction) -> tuple[object, ...]:
+    about = action.about if action.count == 1 else f"{action.count:,} jobs"
+    return (_time(action.at), action.by, action.action, about, action.outcome, action.reason or "-")
 
 
-def _print_page(deed: Deed) -> None:
-    """A deed with all that is known of it."""
-    _, by, what, about, outcome, _ = _row(deed)
-    ended = "" if deed.ended_at is None else f" at {_time(deed.ended_at)}"
-    echo_line(f"{_time(deed.at)}  {what}  {about}")
-    from_where = " ".join(part for part in (deed.command, deed.version) if part)
-    lines = [("by", by), ("from", from_where), ("reason", deed.reason), ("outcome", f"{outcome}{ended}")]
+def _print_page(action: AuditedAction) -> None:
+    """An action with all that is known of it."""
+    _, by, what, about, outcome, _ = _row(action)
+    ended = "" if action.ended_at is None else f" at {_time(action.ended_at)}"
+    echo_line(f"{_time(action.at)}  {what}  {about}")
+    from_where = " ".join(part for part in (action.command, action.version) if part)
+    lines = [("by", by), ("from", from_where), ("reason", action.reason), ("outcome", f"{outcome}{ended}")]
     lines += [
-        (name, value) for name, value in deed.detail.items() if name not in _SHOWN_ELSEWHERE and value not in ("{}", "")
+        (name, value)
+        for name, value in action.detail.items()
+        if name not in _SHOWN_ELSEWHERE and value not in ("{}", "")
     ]
-    for name, value in (*lines, ("id", deed.id)):
+    for name, value in (*lines, ("id", action.id)):
         if value:
             echo_line(f"  {name:<8}  {value}")
-    for line in change_lines(deed):
+    for line in change_lines(action):
         echo_line(f"  {line}")
     echo_line()
 
 
-def change_lines(deed: Deed) -> Iterator[str]:
-    """Tell each change of a deed with its value before and after."""
-    for name in dict.fromkeys((*deed.before, *deed.after)):
-        before, after = deed.before.get(name, "(nothing)"), deed.after.get(name, "(nothing)")
+def change_lines(action: AuditedAction) -> Iterator[str]:
+    """Tell each change of an action with its value before and after."""
+    for name in dict.fromkeys((*action.before, *action.after)):
+        before, after = action.before.get(name, "(nothing)"), action.after.get(name, "(nothing)")
         yield f"{name}: {before} → {after}"
 
 
@@ -191,32 +195,32 @@ def _time(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
-def _follow(app: AppContext, wanted: DeedFilter, *, changes: bool, as_json: bool) -> None:
+def _follow(app: AppContext, wanted: ActionFilter, *, changes: bool, as_json: bool) -> None:
     """Print what is done from now on, or since --since, each entry as it comes."""
     from ...producers.control.log_reader import READ_WITHIN_S, LogReader, asking
-    from .actions import DeedReader
+    from .actions import ActionReader
 
     topic, since_ms = app.pipeline.audit_topic, (wanted.since or datetime.now(UTC)).timestamp() * 1_000
-    deeds, reader = DeedReader(), LogReader(app.cluster, topic, client_id="stoker-audit-log")
+    actions, reader = ActionReader(), LogReader(app.cluster, topic, client_id="stoker-audit-log")
     with closing(reader), asking(app.cluster, topic):
         reader.start(reader.ask_end(READ_WITHIN_S)[0])
         while wanted.until is None or time.time() < wanted.until.timestamp():
-            for deed in filter(wanted.takes, _deeds_in(reader.read(_FOLLOW_S), deeds, since_ms)):
-                _print_one(deed, changes=changes, as_json=as_json)
+            for action in filter(wanted.takes, _actions_in(reader.read(_FOLLOW_S), actions, since_ms)):
+                _print_one(action, changes=changes, as_json=as_json)
 
 
-def _deeds_in(messages: Iterable[Message], deeds: DeedReader, since_ms: float) -> Iterator[Deed]:
+def _actions_in(messages: Iterable[Message], actions: ActionReader, since_ms: float) -> Iterator[AuditedAction]:
     for message in messages:
         if message.timestamp()[1] < since_ms:
-            deeds.pass_over(message)
-        elif (deed := deeds.read(message)) is not None:
-            yield deed
+            actions.pass_over(message)
+        elif (action := actions.read(message)) is not None:
+            yield action
 
 
-def _print_one(deed: Deed, *, changes: bool, as_json: bool) -> None:
+def _print_one(action: AuditedAction, *, changes: bool, as_json: bool) -> None:
     if as_json:
-        _print_json([deed])
+        _print_json([action])
     elif changes:
-        _print_page(deed)
+        _print_page(action)
     else:
-        echo_line("  ".join(map(str, _row(deed))))
+        echo_line("  ".join(map(str, _row(action))))

@@ -1,4 +1,4 @@
-"""Deeds as files: CSV for spreadsheets, JSON lines for programs."""
+"""Actions as files: CSV for spreadsheets, JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -13,55 +13,55 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from ..views.terminal_text import json_text
-from .actions import Deed
+from .actions import AuditedAction
 
 COLUMNS: Final = (
-    *("at", "ended_at", "operator", "host", "command", "version", "kind", "deed", "outcome", "about", "queue"),
+    *("at", "ended_at", "operator", "host", "command", "version", "kind", "action", "outcome", "about", "queue"),
     *("job_types", "job_id", "reason", "before", "after", "detail", "id"),
 )
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """A cell that begins so is run as a formula by spreadsheets, and a reason or a key may be anybody's text."""
 
 
-def deed_document(deed: Deed) -> dict[str, object]:
-    """A deed for programs."""
+def action_document(action: AuditedAction) -> dict[str, object]:
+    """An action for programs."""
     return {
-        "id": deed.id,
-        "at": _instant(deed.at),
-        "ended_at": None if deed.ended_at is None else _instant(deed.ended_at),
-        "kind": deed.kind.value,
-        "deed": deed.deed,
-        "outcome": deed.outcome,
-        "operator": deed.operator,
-        "host": deed.host,
-        "command": deed.command,
-        "version": deed.version,
-        "reason": deed.reason,
-        "about": deed.about,
-        "queue": deed.queue or None,
-        "job_types": list(deed.job_types),
-        "job_id": deed.job_id,
-        "before": dict(deed.before),
-        "after": dict(deed.after),
-        "detail": dict(deed.detail),
+        "id": action.id,
+        "at": _instant(action.at),
+        "ended_at": None if action.ended_at is None else _instant(action.ended_at),
+        "kind": action.kind.value,
+        "action": action.action,
+        "outcome": action.outcome,
+        "operator": action.operator,
+        "host": action.host,
+        "command": action.command,
+        "version": action.version,
+        "reason": action.reason,
+        "about": action.about,
+        "queue": action.queue or None,
+        "job_types": list(action.job_types),
+        "job_id": action.job_id,
+        "before": dict(action.before),
+        "after": dict(action.after),
+        "detail": dict(action.detail),
     }
 
 
-def write_jsonl(deeds: Iterable[Deed], to: TextIO) -> int:
-    """Write each deed as a line of JSON; returns how many."""
+def write_jsonl(actions: Iterable[AuditedAction], to: TextIO) -> int:
+    """Write each action as a line of JSON; returns how many."""
     count = 0
-    for count, deed in enumerate(deeds, start=1):  # noqa: B007  # the last number is the answer
-        to.write(json_text(json.dumps(deed_document(deed), ensure_ascii=False)) + "\n")
+    for count, action in enumerate(actions, start=1):  # noqa: B007  # the last number is the answer
+        to.write(json_text(json.dumps(action_document(action), ensure_ascii=False)) + "\n")
     return count
 
 
-def write_csv(deeds: Iterable[Deed], to: TextIO) -> int:
-    """Write each deed as a row under a head; returns how many. No cell can be taken for a formula."""
+def write_csv(actions: Iterable[AuditedAction], to: TextIO) -> int:
+    """Write each action as a row under a head; returns how many. No cell can be taken for a formula."""
     rows = csv.writer(to, lineterminator="\r\n")
     rows.writerow(COLUMNS)
     count = 0
-    for count, deed in enumerate(deeds, start=1):  # noqa: B007  # as above
-        document = deed_document(deed)
+    for count, action in enumerate(actions, start=1):  # noqa: B007  # as above
+        document = action_document(action)
         rows.writerow([_cell(document[name]) for name in COLUMNS])
     return count
 

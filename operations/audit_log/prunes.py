@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 INBOX_PRUNED: Final = "inbox-pruned"
 OUTBOX_PRUNED: Final = "outbox-pruned"
-"""The deeds of entries about rows that are deleted."""
+"""The actions of entries about rows that are deleted."""
 _OPTIONS: Final = (
     click.option("--reason", default="", metavar="TEXT", help="Why, for the audit trail."),
     click.option("--without-audit", is_flag=True, help="Delete although the audit topic cannot be written to."),
@@ -37,13 +37,13 @@ class Prune:
     """The rows that are about to be deleted.
 
     Attributes:
-        deed: `INBOX_PRUNED` or `OUTBOX_PRUNED`.
+        action: `INBOX_PRUNED` or `OUTBOX_PRUNED`.
         older_than: rows from before then.
         rows: how many they are.
         lost: {job id: what is lost with its row}, of the first ones.
     """
 
-    deed: str
+    action: str
     table: str
     older_than: datetime
     rows: int
@@ -67,12 +67,12 @@ def recorded_prune(
         return
     from ...schemas.audit_entries import Phase
     from ...topology.cluster.audit_writer import AuditUnwritable, AuditWriter
-    from ...topology.planning.recording import DeedRecord, Recording, begun_entry
+    from ...topology.planning.recording import ActionRecord, Recording, begun_entry
 
-    entry = begun_entry(prune.deed, Recording(origin=app.origin(), reason=reason))
+    entry = begun_entry(prune.action, Recording(origin=app.origin(), reason=reason))
     detail = {"table": prune.table, "older_than": prune.older_than.isoformat(), "rows": str(prune.rows)}
     with AuditWriter(cluster, app.pipeline.audit_topic) as writer:
-        record = DeedRecord(replace(entry, before=prune.lost, detail=detail), writer)
+        record = ActionRecord(replace(entry, before=prune.lost, detail=detail), writer)
         try:
             record.begin()
         except AuditUnwritable as refused:

@@ -109,7 +109,7 @@ def prune(
     with open_table(_table.given(url), table) as opened:
         count = opened.count_older(before)
         if not dry_run:
-            prune = Prune(deed=INBOX_PRUNED, table=table, older_than=before, rows=count)
+            prune = Prune(action=INBOX_PRUNED, table=table, older_than=before, rows=count)
             with recorded_prune(app, prune, **recorded) as note_done:
                 count = _prune(opened, prune, note_done)
     if as_json:

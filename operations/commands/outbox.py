@@ -177,7 +177,7 @@ def prune(
                 for row in opened.status().first_failed
                 if row.since < before
             }
-            prune = Prune(deed=OUTBOX_PRUNED, table=table, older_than=before, rows=count, lost=lost)
+            prune = Prune(action=OUTBOX_PRUNED, table=table, older_than=before, rows=count, lost=lost)
             with recorded_prune(app, prune, **recorded) as note_done:
                 count = opened.prune_failed(before)
                 note_done(count)

@@ -71,8 +71,8 @@ class AuditTrail:
         detail = {"counts": _json(counts), "filters": _json(filters)}
         before, after = (dict(_sides(corrections, is_after=is_after)) for is_after in (False, True))
         self._begun = AuditEntry(
-            deed_id=action_id,
-            deed=self._action.value,
+            action_id=action_id,
+            action=self._action.value,
             phase=Phase.BEGUN,
             at=now,
             began=now,
@@ -101,7 +101,7 @@ class AuditTrail:
         record = Outgoing(
             topic=self._topic,
             partition=_PARTITION,
-            key=entry.deed_id.encode(),
+            key=entry.action_id.encode(),
             value=encode_audit_entry(entry),
             headers=[],
         )

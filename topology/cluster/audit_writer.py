@@ -63,7 +63,7 @@ class AuditWriter:
         producer = self._connected()
         producer.produce(
             self._topic,
-            key=entry.deed_id.encode(),
+            key=entry.action_id.encode(),
             value=encode_audit_entry(entry),
             partition=0,
             on_delivery=lambda error, _: outcome.append(error),

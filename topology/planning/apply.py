@@ -30,7 +30,7 @@ from .findings import (
 )
 from .group_settings import refused_setting
 from .plan import plan_topics
-from .recording import RECORDED, DeedRecord, Recording, audit_writer, topology_entry
+from .recording import RECORDED, ActionRecord, Recording, audit_writer, topology_entry
 from .registration import register_contracts
 
 S = TypeVar("S", bound=Step)
@@ -144,7 +144,7 @@ def apply(
     except ApplyFailed as failed:
         raise AuditUnwritable(*next(iter(failed.failures.items()))) from failed
     with audit_writer(planned, cluster) as writer:
-        record = DeedRecord(topology_entry(planned, recording), writer)
+        record = ActionRecord(topology_entry(planned, recording), writer)
         record.begin()
         try:
             applied = _carry_out(others, cluster, deadline)

@@ -15,10 +15,10 @@ from ...schemas.stores.store import Recorded
 from ..cluster.audit_writer import AuditUnwritable, AuditWriter
 from ..cluster.settings import ClusterSettings
 from ..declaration.catalogue import type_in_words
-from .recording import MOST_CHANGES, RECORDED, DeedRecord, Recording, begun_entry
+from .recording import MOST_CHANGES, RECORDED, ActionRecord, Recording, begun_entry
 
 CONTRACTS_REGISTERED: Final = "contracts-registered"
-"""The deed of an entry about new versions of contracts."""
+"""The action of an entry about new versions of contracts."""
 ALONE_WITHIN_S: Final = 3.0
 """How long a producer, which has jobs to enqueue, waits for its entry."""
 _CHARACTERS: Final = 500
@@ -55,7 +55,7 @@ def recorded_alone(cluster: ClusterSettings, audit_topic: str) -> Recorded:
     @contextmanager
     def recorded(contract: Contract, versions: Sequence[StoredSchema]) -> Iterator[None]:
         with AuditWriter(cluster, audit_topic, ALONE_WITHIN_S) as writer:
-            record = DeedRecord(contracts_entry({contract: versions}, RECORDED), writer)
+            record = ActionRecord(contracts_entry({contract: versions}, RECORDED), writer)
             try:
                 record.begin()
             except AuditUnwritable as failed:
@@ -69,7 +69,7 @@ def recorded_alone(cluster: ClusterSettings, audit_topic: str) -> Recorded:
 
 
 @contextmanager
-def ended(record: DeedRecord) -> Iterator[None]:
+def ended(record: ActionRecord) -> Iterator[None]:
     """Put on record how the registrations in the block have ended."""
     try:
         yield

@@ -17,7 +17,7 @@ from ..wire import names
 from .findings import Plan, PlanFinding
 
 TOPOLOGY_APPLIED: Final = "topology-applied"
-"""The deed of an entry about changes of topics and groups."""
+"""The action of an entry about changes of topics and groups."""
 MOST_CHANGES: Final = 500
 """Changes of one apply that an entry names at most."""
 
@@ -43,8 +43,8 @@ RECORDED: Final = Recording()
 """By this process, for no reason that it names."""
 
 
-class DeedRecord:
-    """The entries of one deed: one before its first change, and one at its end. The audit topic must be there."""
+class ActionRecord:
+    """The entries of one action: one before its first change, and one at its end. The audit topic must be there."""
 
     def __init__(self, begun: AuditEntry, writer: AuditWriter) -> None:
         self._begun, self._writer = begun, writer
@@ -63,15 +63,15 @@ class DeedRecord:
         try:
             self._writer.write(replace(self._begun, phase=phase, at=datetime.now(UTC), detail=more))
         except AuditUnwritable as failed:
-            log.error("%s is done, and its audit entry has no end: %s", self._begun.deed, failed.reason)
+            log.error("%s is done, and its audit entry has no end: %s", self._begun.action, failed.reason)
 
 
-def begun_entry(deed: str, recording: Recording, *, queue: str = "") -> AuditEntry:
-    """The entry that a deed is about to be done, now; what it changes is to be put in."""
+def begun_entry(action: str, recording: Recording, *, queue: str = "") -> AuditEntry:
+    """The entry that an action is about to be done, now; what it changes is to be put in."""
     by, now = recording.origin or Origin.of_process(), datetime.now(UTC)
     return AuditEntry(
-        deed_id=str(uuid.uuid4()),
-        deed=deed,
+        action_id=str(uuid.uuid4()),
+        action=action,
         phase=Phase.BEGUN,
         at=now,
         began=now,

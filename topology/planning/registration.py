@@ -12,7 +12,7 @@ from ..declaration.job_type import AnyJobType
 from ..declaration.pipeline import Pipeline
 from .contract_records import contracts_entry, ended
 from .contracts import refused_contracts
-from .recording import RECORDED, DeedRecord, Recording
+from .recording import RECORDED, ActionRecord, Recording
 from .schema_store import unrecorded_store
 
 
@@ -51,7 +51,7 @@ def _register(
         return _refused_of(new, store)
     entry = contracts_entry({found.contract: store.versions(found.name) for found in new}, recording)
     with AuditWriter(cluster, pipeline.audit_topic) as writer:
-        record = DeedRecord(entry, writer)
+        record = ActionRecord(entry, writer)
         record.begin()
         with ended(record):
             return _refused_of(new, store)

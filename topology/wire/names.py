@@ -135,7 +135,7 @@ def workers_topic(namespace: str) -> str:
 
 
 def audit_topic(namespace: str) -> str:
-    """Name the topic of the audit trail: each order, each change of a schedule, all other deeds."""
+    """Name the topic of the audit trail: each order, each change of a schedule, all other actions."""
     return f"{namespace}{AUDIT_SUFFIX}"
 
 

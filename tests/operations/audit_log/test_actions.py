@@ -1,4 +1,4 @@
-"""What the audit topic's records say: which deed, what before and after, and which filters take it."""
+"""What the audit topic's records say: which action, what before and after, and which filters take it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from stoker.operations.audit_log.actions import NO_END, OFF_TRAIL, Deed, DeedKind, as_done, deed_of_entry, deed_of_order
+from stoker.operations.audit_log.actions import (
+    NO_END,
+    OFF_TRAIL,
+    ActionKind,
+    AuditedAction,
+    action_of_entry,
+    action_of_order,
+    as_done,
+)
 from stoker.operations.audit_log.exports import output, write_csv, write_jsonl
-from stoker.operations.audit_log.filters import DeedFilter, as_shown
+from stoker.operations.audit_log.filters import ActionFilter, as_shown
 from stoker.schemas.audit_entries import AuditEntry, decode_audit_entry, encode_audit_entry
 from stoker.schemas.control_records import ControlOrder
 from stoker.topology.wire.orders import UNAUDITED
@@ -23,8 +31,8 @@ PAUSE = ControlOrder(
     order_id="o1", verb="pause", operator="ann", host="web-1", at=AT, queue="mails", reason="Stripe is down"
 )
 BEGUN = AuditEntry(
-    deed_id="r1",
-    deed="dead-letters-replayed",
+    action_id="r1",
+    action="dead-letters-replayed",
     phase="begun",
     at=AT,
     began=AT,
@@ -47,78 +55,78 @@ def test_an_entry_is_read_as_it_was_written() -> None:
 def test_an_order_has_what_stood_before_it_and_what_stands_after() -> None:
     """A second pause takes the first one's place, and a resume leaves nothing."""
     longer = replace(PAUSE, order_id="o2", until=AT + timedelta(hours=2))
-    deed = deed_of_order(longer, {"stoker-command": b"stoker control pause", "stoker-version": b"1.2"}, PAUSE)
-    assert (deed.before, deed.after) == (
+    action = action_of_order(longer, {"stoker-command": b"stoker control pause", "stoker-version": b"1.2"}, PAUSE)
+    assert (action.before, action.after) == (
         {"queue mails": "pause queue mails"},
         {"queue mails": "pause queue mails until 2013-01-01 07:17:00Z"},
     )
-    assert (deed.kind, deed.command, deed.version, deed.by) == (
-        *(DeedKind.ORDER, "stoker control pause", "1.2", "ann@web-1"),
+    assert (action.kind, action.command, action.version, action.by) == (
+        *(ActionKind.ORDER, "stoker control pause", "1.2", "ann@web-1"),
     )
-    assert deed_of_order(replace(PAUSE, verb="resume"), {}, longer).after == {}
+    assert action_of_order(replace(PAUSE, verb="resume"), {}, longer).after == {}
 
 
 def test_an_order_without_an_audit_record_says_so() -> None:
     """It is read from the topic of orders, where it stands."""
-    deed = deed_of_order(replace(PAUSE, detail={UNAUDITED: "stoker control pause"}), {}, None)
-    assert (deed.outcome, deed.command) == (OFF_TRAIL, "stoker control pause")
+    action = action_of_order(replace(PAUSE, detail={UNAUDITED: "stoker control pause"}), {}, None)
+    assert (action.outcome, action.command) == (OFF_TRAIL, "stoker control pause")
 
 
-def test_a_deed_whose_end_is_not_on_record_says_so_until_it_is() -> None:
+def test_an_action_whose_end_is_not_on_record_says_so_until_it_is() -> None:
     """A killed process leaves its beginning alone; the end takes its place."""
-    assert [deed.outcome for deed in as_done([deed_of_entry(BEGUN)])] == [NO_END]
-    (deed,) = as_done([deed_of_entry(BEGUN), deed_of_entry(ENDED)])
-    assert (deed.outcome, deed.at, deed.ended_at) == ("ended", AT, AT + timedelta(minutes=5))
-    assert (deed.about, deed.job_types) == ("queue bills: 1,200 charge", ("charge",))
+    assert [action.outcome for action in as_done([action_of_entry(BEGUN)])] == [NO_END]
+    (action,) = as_done([action_of_entry(BEGUN), action_of_entry(ENDED)])
+    assert (action.outcome, action.at, action.ended_at) == ("ended", AT, AT + timedelta(minutes=5))
+    assert (action.about, action.job_types) == ("queue bills: 1,200 charge", ("charge",))
 
 
 def test_contracts_are_counted_and_found_by_their_job_types() -> None:
-    """The deed of an entry about contracts names how many they are, and whose."""
+    """The action of an entry about contracts names how many they are, and whose."""
     registered = replace(
-        ENDED, deed="contracts-registered", queue="", after={"charge": "version 2 ()"}, detail={"contracts": "1"}
+        ENDED, action="contracts-registered", queue="", after={"charge": "version 2 ()"}, detail={"contracts": "1"}
     )
-    deed = deed_of_entry(registered)
-    assert (deed.kind, deed.about, deed.job_types) == (DeedKind.CONTRACT, "1 contract", ("charge",))
-    assert DeedFilter(deeds=("contract",), job_type="charge").takes(deed)
+    action = action_of_entry(registered)
+    assert (action.kind, action.about, action.job_types) == (ActionKind.CONTRACT, "1 contract", ("charge",))
+    assert ActionFilter(actions=("contract",), job_type="charge").takes(action)
 
 
 @pytest.mark.parametrize(
     "wanted",
     [
-        DeedFilter(by="bob"),
-        DeedFilter(by="web-2"),
-        DeedFilter(by="bob@web-2"),
-        DeedFilter(deeds=("replay",)),
-        DeedFilter(deeds=("topology", "dead-letters-replayed")),
-        DeedFilter(queue="bills"),
-        DeedFilter(job_type="charge"),
-        DeedFilter(job_id="job-7"),
-        DeedFilter(job_id="job-8"),
-        DeedFilter(words=("AMOUNT", "bills")),
-        DeedFilter(since=AT + timedelta(minutes=5), until=AT + timedelta(minutes=6)),
+        ActionFilter(by="bob"),
+        ActionFilter(by="web-2"),
+        ActionFilter(by="bob@web-2"),
+        ActionFilter(actions=("replay",)),
+        ActionFilter(actions=("topology", "dead-letters-replayed")),
+        ActionFilter(queue="bills"),
+        ActionFilter(job_type="charge"),
+        ActionFilter(job_id="job-7"),
+        ActionFilter(job_id="job-8"),
+        ActionFilter(words=("AMOUNT", "bills")),
+        ActionFilter(since=AT + timedelta(minutes=5), until=AT + timedelta(minutes=6)),
     ],
     ids=str,
 )
-def test_filters_take_the_replay_and_leave_the_pause(wanted: DeedFilter) -> None:
-    """Each filter is about the deed's own data; the deed counts as done from its beginning to its end."""
-    assert wanted.takes(deed_of_entry(ENDED))
-    assert not wanted.takes(deed_of_order(PAUSE, {}, None))
+def test_filters_take_the_replay_and_leave_the_pause(wanted: ActionFilter) -> None:
+    """Each filter is about the action's own data; the action counts as done from its beginning to its end."""
+    assert wanted.takes(action_of_entry(ENDED))
+    assert not wanted.takes(action_of_order(PAUSE, {}, None))
 
 
 def test_orders_of_one_command_are_shown_as_one() -> None:
     """A cancel of three jobs is one line for people."""
-    deeds = [deed_of_order(replace(PAUSE, verb="cancel", job_id=f"job-{n}"), {}, None) for n in range(3)]
-    assert [(deed.job_id, deed.count) for deed in as_shown(deeds)] == [("job-2", 3)]
-    assert len(as_done(deeds)) == 3
+    actions = [action_of_order(replace(PAUSE, verb="cancel", job_id=f"job-{n}"), {}, None) for n in range(3)]
+    assert [(action.job_id, action.count) for action in as_shown(actions)] == [("job-2", 3)]
+    assert len(as_done(actions)) == 3
 
 
 def test_an_export_has_all_of_it_and_runs_no_formula() -> None:
     """A reason that begins like a formula is text in a spreadsheet; JSON lines have it as it is."""
-    deeds = [deed_of_order(replace(PAUSE, reason="=HYPERLINK(1)"), {}, None), deed_of_entry(ENDED)]
+    actions = [action_of_order(replace(PAUSE, reason="=HYPERLINK(1)"), {}, None), action_of_entry(ENDED)]
     sheet, lines = io.StringIO(newline=""), io.StringIO()
-    assert (write_csv(deeds, sheet), write_jsonl(deeds, lines)) == (2, 2)
+    assert (write_csv(actions, sheet), write_jsonl(actions, lines)) == (2, 2)
     first, second = csv.DictReader(io.StringIO(sheet.getvalue(), newline=""))
-    assert (first["reason"], first["deed"], json.loads(second["after"])) == (
+    assert (first["reason"], first["action"], json.loads(second["after"])) == (
         *("'=HYPERLINK(1)", "pause", {"job-7 amount": "2"}),
     )
     assert json.loads(lines.getvalue().splitlines()[0])["reason"] == "=HYPERLINK(1)"
@@ -129,7 +137,7 @@ def test_an_export_that_breaks_off_leaves_no_file(tmp_path: Path) -> None:
     path = tmp_path / "audit.csv"
     path.write_text("before")
 
-    def broken() -> list[Deed]:
+    def broken() -> list[AuditedAction]:
         raise ConnectionError("the brokers are gone")
 
     with pytest.raises(ConnectionError), output(str(path)) as to:

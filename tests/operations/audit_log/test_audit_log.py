@@ -44,7 +44,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: ClusterSettin
 
 
 def trail(shop: Shop, *options: str) -> list[dict[str, Any]]:
-    """The deeds, the oldest first."""
+    """The actions, the oldest first."""
     shown = shop.stoker("audit-log", "--json", *options)
     assert shown.exit_code == 0, shown.output
     return [json.loads(line) for line in shown.stdout.splitlines()][::-1]
@@ -64,7 +64,7 @@ def test_orders_schedules_and_topologies_are_on_one_trail(shop: Shop, tmp_path: 
         ["send_mail", "write_bill"],
     )
     assert "2 partitions" in first["after"][f"{shop.pipeline.namespace}.mails"]
-    assert [(one["kind"], one["deed"], one["operator"]) for one in others] == [
+    assert [(one["kind"], one["action"], one["operator"]) for one in others] == [
         *(("order", "pause", "ann"), ("order", "pause", "bob")),
         *(("schedule", "schedule add", "ann"), ("schedule", "schedule edit", "ann")),
     ]
@@ -72,7 +72,7 @@ def test_orders_schedules_and_topologies_are_on_one_trail(shop: Shop, tmp_path: 
     assert others[1]["command"].endswith("control pause")
     assert (others[3]["before"]["every_ms"], others[3]["after"]["every_ms"]) == ("3600000", "7200000")
     assert [one["reason"] for one in trail(shop, "--words", "stripe")] == ["Stripe is down"]
-    assert [one["operator"] for one in trail(shop, "--deed", "order", "--since", "1h", "--by", "bob")] == ["bob"]
+    assert [one["operator"] for one in trail(shop, "--action", "order", "--since", "1h", "--by", "bob")] == ["bob"]
     table = shop.stoker("audit-log", "--limit", "2").output
     assert "schedule edit" in table
     assert "4 older ones are not shown" in table
@@ -81,21 +81,25 @@ def test_orders_schedules_and_topologies_are_on_one_trail(shop: Shop, tmp_path: 
     path = tmp_path / "audit.csv"
     assert "6 entries" in shop.stoker("audit-log", "--format", "csv", "--output", str(path)).stderr
     rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
-    assert [row["deed"] for row in rows][2:4] == ["pause", "pause"]
+    assert [row["action"] for row in rows][2:4] == ["pause", "pause"]
 
 
 def test_an_apply_that_is_killed_leaves_its_beginning(shop: Shop, cluster: ClusterSettings) -> None:
-    """The entry is confirmed before the first change, so SIGKILL leaves a deed whose end is not known."""
+    """The entry is confirmed before the first change, so SIGKILL leaves an action whose end is not known."""
     change_configs(cluster, {shop.pipeline.find_queue("mails").dead_topic: {"retention.ms": "1000"}})
     command = [sys.executable, "-c", KILLED_APPLY, "-A", shop.application, "topology", "apply", "--reason", "repair"]
     environment = {**shop.process_environment(), "PYTHONPATH": str(shop.folder), "COVERAGE_PROCESS_START": ""}
     killed = subprocess.run(command, cwd=shop.folder, env=environment, capture_output=True, timeout=60, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    *_, deed = trail(shop)
-    assert (deed["deed"], deed["outcome"], deed["reason"]) == ("topology-applied", "begun, end unknown", "repair")
-    assert list(deed["before"].values()) == ["1s"]
+    *_, action = trail(shop)
+    assert (action["action"], action["outcome"], action["reason"]) == (
+        "topology-applied",
+        "begun, end unknown",
+        "repair",
+    )
+    assert list(action["before"].values()) == ["1s"]
     assert shop.stoker("topology", "apply").exit_code == 0
-    assert [one["outcome"] for one in trail(shop, "--deed", "topology")[1:]] == ["begun, end unknown", "ended"]
+    assert [one["outcome"] for one in trail(shop, "--action", "topology")[1:]] == ["begun, end unknown", "ended"]
 
 
 def test_nothing_is_changed_where_the_trail_cannot_be_written(shop: Shop, cluster: ClusterSettings) -> None:
@@ -127,7 +131,7 @@ def test_a_contract_that_changes_is_on_the_trail(shop: Shop) -> None:
     assert later.stoker("topology", "apply").exit_code == 0
     wrong = evolve(shop, "amount: Decimal", "amount: Decimal, currency: str")
     assert wrong.stoker("topology", "apply").exit_code == 4
-    first, second = trail(shop, "--deed", "contract")
+    first, second = trail(shop, "--action", "contract")
     assert list(first["before"]) == []
     assert (second["outcome"], second["operator"], second["reason"]) == ("ended", "ann", "copies")
     assert second["command"].endswith("topology apply")
@@ -135,7 +139,7 @@ def test_a_contract_that_changes_is_on_the_trail(shop: Shop) -> None:
     assert before.startswith("version 1 (order_id: long, [name: string]")
     assert after.startswith("version 2 (order_id: long, [copies: long], [name: string]")
     assert [one["id"] for one in trail(shop, "--type", "send_mail")] == [first["id"], second["id"]]
-    assert "send_mail: version 1 (" in shop.stoker("audit-log", "--deed", "contract", "--changes").output
+    assert "send_mail: version 1 (" in shop.stoker("audit-log", "--action", "contract", "--changes").output
 
 
 def test_a_contract_that_a_program_registers_is_on_the_trail(shop: Shop, cluster: ClusterSettings) -> None:
@@ -144,9 +148,9 @@ def test_a_contract_that_a_program_registers_is_on_the_trail(shop: Shop, cluster
     for _ in range(2):
         with Producer(later.pipeline, cluster) as producer:
             producer.enqueue(later.pipeline.job_types["send_mail"], 1, copies=2)
-    *_, deed = trail(shop, "--deed", "contract")
-    assert (deed["outcome"], deed["operator"], deed["job_types"]) == ("ended", "ann", ["send_mail"])
-    assert len(trail(shop, "--deed", "contract")) == 2
+    *_, action = trail(shop, "--action", "contract")
+    assert (action["outcome"], action["operator"], action["job_types"]) == ("ended", "ann", ["send_mail"])
+    assert len(trail(shop, "--action", "contract")) == 2
 
 
 def test_contracts_wait_for_the_trail_and_jobs_do_not(
@@ -178,8 +182,8 @@ def test_an_order_in_need_is_given_without_the_trail_and_is_not_forgotten(shop: 
     assert given.exit_code == 0, given.output
     assert "without an audit record" in given.stderr
     assert shop.stoker("topology", "apply").exit_code == 0
-    *_, deed = trail(shop)
-    assert (deed["deed"], deed["outcome"], deed["reason"]) == ("pause", "done, not on the audit topic", "fire")
+    *_, action = trail(shop)
+    assert (action["action"], action["outcome"], action["reason"]) == ("pause", "done, not on the audit topic", "fire")
     assert "that the audit topic does not have: 1" in shop.stoker("doctor").output
 
 
@@ -193,7 +197,7 @@ def test_the_trail_is_followed(shop: Shop) -> None:
         seen = [json.loads(following.stdout.readline())["outcome"] for _ in range(4)]
         shop.stoker("control", "pause", "--queue", "mails")
         assert seen == ["begun, end unknown", "ended"] * 2
-        assert json.loads(following.stdout.readline())["deed"] == "pause"
+        assert json.loads(following.stdout.readline())["action"] == "pause"
         os.kill(following.pid, signal.SIGINT)
         assert following.wait(30) == 130
 

@@ -48,23 +48,23 @@ def url(shop: Shop) -> str:
 
 
 def prunes(shop: Shop, *options: str) -> list[dict[str, Any]]:
-    """The deeds, the oldest first."""
-    shown = shop.stoker("audit-log", "--json", "--deed", "prune", *options)
+    """The actions, the oldest first."""
+    shown = shop.stoker("audit-log", "--json", "--action", "prune", *options)
     assert shown.exit_code == 0, shown.output
     return [json.loads(line) for line in shown.stdout.splitlines()][::-1]
 
 
 def test_prunes_are_on_the_trail_with_the_jobs_that_are_lost(shop: Shop, url: str) -> None:
-    """Who, why, how many rows of which table, and the jobs that will never run; a count alone is no deed."""
+    """Who, why, how many rows of which table, and the jobs that will never run; a count alone is no action."""
     assert shop.stoker("outbox", "prune", "--url", url, "--older-than", "0s", "--dry-run").exit_code == 0
     outbox = shop.stoker("outbox", "prune", "--url", url, "--older-than", "0s", "--reason", "too large for ever")
     assert "2 rows deleted" in outbox.output
     assert shop.stoker("inbox", "prune", "--url", url, "--older-than", "30d").exit_code == 0
     first, second = prunes(shop)
-    assert (first["deed"], first["outcome"], first["operator"]) == ("outbox-pruned", "ended", "ann")
+    assert (first["action"], first["outcome"], first["operator"]) == ("outbox-pruned", "ended", "ann")
     assert (first["about"], first["reason"]) == ("2 rows of stoker_outbox", "too large for ever")
     assert first["before"] == dict.fromkeys(("a1", "b1"), "send_mail to shop.mails: too large")
-    assert (second["deed"], second["about"], second["detail"]["done"]) == (
+    assert (second["action"], second["about"], second["detail"]["done"]) == (
         *("inbox-pruned", "2 rows of stoker_inbox", "2"),
     )
     assert [one["id"] for one in prunes(shop, "--job", "b1")] == [first["id"]]
@@ -86,8 +86,8 @@ def test_a_prune_that_fails_is_on_the_trail(shop: Shop, url: str) -> None:
         connection.execute("CREATE TRIGGER keep BEFORE DELETE ON stoker_inbox BEGIN SELECT RAISE(ABORT, 'no'); END")
         connection.commit()
     assert shop.stoker("inbox", "prune", "--url", url, "--older-than", "30d").exit_code == 1
-    (deed,) = prunes(shop)
-    assert (deed["outcome"], deed["detail"]["rows"], deed["detail"]["done"]) == ("failed", "2", "0")
+    (action,) = prunes(shop)
+    assert (action["outcome"], action["detail"]["rows"], action["detail"]["done"]) == ("failed", "2", "0")
 
 
 def test_a_prune_needs_no_brokers(shop: Shop, url: str) -> None:

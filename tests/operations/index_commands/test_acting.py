@@ -103,7 +103,7 @@ def test_jobs_are_retried_by_id_without_an_index(desk: Desk) -> None:
         running.wait_outcomes(Done=3)
     wait_until(lambda: set(states(desk).values()) == {"done"}, what="all jobs to be done")
     trail = [json.loads(line) for line in desk.bare("audit-log", "--json", "--words", "repaired").stdout.splitlines()]
-    assert {one["deed"] for one in trail} == {"dead-letters-replayed", "reschedule"}
+    assert {one["action"] for one in trail} == {"dead-letters-replayed", "reschedule"}
     assert {one["command"].split()[-1] for one in trail} == {"retry"}
     nothing = desk.run("jobs", "retry", desk.done)
     assert (nothing.exit_code, "it is done" in nothing.stdout) == (1, True)

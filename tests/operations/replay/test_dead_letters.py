@@ -231,10 +231,10 @@ def test_an_audit_record_tells_the_beginning_and_the_end(bench: Bench) -> None:
     bench.add_dead([DeadJob(order=1), DeadJob(order=2)])
     carry_out(replaying(bench), Request(selection=Selection(job_types=frozenset({"charge"}))))
     begun, ended = bench.wait_audits(2)
-    assert (begun.deed, begun.phase, begun.queue) == ("dead-letters-replayed", "begun", "orders")
+    assert (begun.action, begun.phase, begun.queue) == ("dead-letters-replayed", "begun", "orders")
     assert (begun.detail["counts"], begun.detail["filters"]) == ('{"charge": 2}', '{"job_types": ["charge"]}')
     assert (ended.phase, ended.detail["done"]) == ("ended", "2")
-    assert (ended.deed_id, ended.began, ended.operator) == (begun.deed_id, begun.at, operator_of_environment())
+    assert (ended.action_id, ended.began, ended.operator) == (begun.action_id, begun.at, operator_of_environment())
 
 
 def test_the_time_of_death_selects(bench: Bench) -> None:

@@ -134,7 +134,7 @@ def test_a_stopped_replay_continues_with_its_bounds_and_filters(bench: Bench, mo
     assert rest.selection == selection
     assert run(bench, rest) == 3
     assert Counter(record.job_id for record in copies(bench, stretch.replay_id)) == dict.fromkeys(selection.ids, 1)
-    actions = [(entry.deed, entry.phase) for entry in bench.wait_audits(4)]
+    actions = [(entry.action, entry.phase) for entry in bench.wait_audits(4)]
     assert sorted(actions) == [("queue-replayed", phase) for phase in ("begun", "begun", "ended", "stopped")]
 
 

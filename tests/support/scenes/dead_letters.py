@@ -77,7 +77,7 @@ class Bench:
         """The entries of replays and discards on the audit topic, in their order."""
         values = [record.value for record in self.records(self.pipeline.audit_topic)]
         entries = [decode_audit_entry(value) for value in values if is_own("AuditEntry", value)]
-        return [entry for entry in entries if entry.deed != TOPOLOGY_APPLIED]
+        return [entry for entry in entries if entry.action != TOPOLOGY_APPLIED]
 
     def wait_audits(self, count: int) -> list[AuditEntry]:
         """The same, once there are so many: the last transaction is seen a moment after its commit is answered."""
