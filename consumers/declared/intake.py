@@ -23,8 +23,8 @@ from ..intake.carried_records import CarriedRecords
 from ..intake.completed_records import CompletedRecords
 from ..intake.delayed_records import DelayedRecords
 from ..intake.due_records import DueRecords
-from ..intake.floods import ROOM_PART, Floods
 from ..intake.handover import Handover
+from ..intake.heavy_tenants import ROOM_PART, Floods
 from ..intake.intake import Arrivals, Intake, OnError, Way
 from ..intake.lane_records import LaneRecords
 from ..intake.reread_records import RereadRecords

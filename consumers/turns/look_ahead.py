@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..inspection.lag import QueueLag
-from ..intake.floods import Floods
+from ..intake.heavy_tenants import Floods
 
 INTERVAL_S: Final = 0.1
 

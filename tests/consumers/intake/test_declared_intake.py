@@ -70,8 +70,8 @@ def test_floods_are_asked_before_the_lanes() -> None:
     """Where tenants share the runners: what is beyond a share is left out, whatever its key has aside."""
     play, process = begin(Shape(is_fair=True), 0)
     many = calls_to_take(play, process, 30)
-    assert many["intake/floods.py: claims"] == 30
-    assert many["intake/floods.py: end_batch"] == 1
+    assert many["intake/heavy_tenants.py: claims"] == 30
+    assert many["intake/heavy_tenants.py: end_batch"] == 1
 
 
 def test_records_of_each_topic_go_the_way_of_their_source() -> None:
