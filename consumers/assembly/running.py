@@ -45,7 +45,7 @@ from .context import QueueContext
 from .gating import GatingParts
 from .settling import SettlingParts
 
-FLOODS_RATIO: Final = 0.75
+HEAVY_RATIO: Final = 0.75
 """Tenants with very many jobs have so much of the bound on jobs in memory once more for themselves, together."""
 
 MakeReadAhead = Callable[[Lanes, FairRunners, WorkerSettings], ReadAhead]
@@ -117,7 +117,7 @@ def make_step_context(
 
 def make_read_ahead(lanes: Lanes, fair: FairRunners, settings: WorkerSettings) -> ReadAhead:
     """Make what passes tenants with more than their share."""
-    return ReadAhead(lanes.lines, fair.loads, lambda: fair.ended, int(settings.max_in_flight * FLOODS_RATIO))
+    return ReadAhead(lanes.lines, fair.loads, lambda: fair.ended, int(settings.max_in_flight * HEAVY_RATIO))
 
 
 def make_running(

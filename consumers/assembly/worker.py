@@ -45,6 +45,7 @@ def make_worker(
         rights=partitions.rights,
         followers=settling.followers,
     )
+    heavy = group.intake.heavy_tenants
     housekeeping = Housekeeping(
         owned,
         settler=settling.settler,
@@ -52,7 +53,7 @@ def make_worker(
         reports=Reports(inspection.overview, inspection.holdups, inspection.waiting_counts),
         events=settling.events,
         lag=inspection.lag,
-        look_ahead=None if group.intake.floods is None else LookAhead(group.intake.floods, inspection.lag),
+        look_ahead=None if heavy is None else LookAhead(heavy, inspection.lag),
     )
     shutdown = Shutdown(
         polling.poll_state,

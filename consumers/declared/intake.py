@@ -24,7 +24,7 @@ from ..intake.completed_records import CompletedRecords
 from ..intake.delayed_records import DelayedRecords
 from ..intake.due_records import DueRecords
 from ..intake.handover import Handover
-from ..intake.heavy_tenants import ROOM_PART, Floods
+from ..intake.heavy_tenants import ROOM_PART, HeavyTenants
 from ..intake.intake import Arrivals, Intake, OnError, Way
 from ..intake.lane_records import LaneRecords
 from ..intake.reread_records import RereadRecords
@@ -69,13 +69,13 @@ class DeclaredIntake:
         arriving: the records that were fetched.
         due: the delayed records that wait no more.
         reread: the records that were known by their offsets.
-        floods: the tenants with very many records; None where tenants share nothing.
+        heavy_tenants: the tenants with very many records; None where tenants share nothing.
     """
 
     arriving: Intake
     due: DueRecords
     reread: RereadRecords
-    floods: Floods | None
+    heavy_tenants: HeavyTenants | None
 
 
 def make_intake(parts: IntakeParts) -> DeclaredIntake:
@@ -87,7 +87,7 @@ def make_intake(parts: IntakeParts) -> DeclaredIntake:
         ),
         due=_due_records(parts, features),
         reread=_reread_records(parts, features),
-        floods=next(iter(features.floods), None),
+        heavy_tenants=next(iter(features.heavy_tenants), None),
     )
 
 
@@ -98,32 +98,32 @@ class _Features:
         assignments, backpressure, calendar = parts.assignments, parts.backpressure, parts.calendar
         self.handover = Handover(parts.lanes, backpressure, parts.instruments)
         self.unique = [UniqueArrivals(assignments, calendar)] if assignments.queue.unique else []
-        self.floods = _floods(parts, self.handover)
+        self.heavy_tenants = _heavy_tenants(parts, self.handover)
         self.rescheduled = RescheduledDelays(calendar, assignments)
         self.cancelled = CancelledDelays(calendar, parts.cancels, assignments.queue_name)
         self.delayed = DelayedRecords(
             calendar,
             backpressure,
             ends_wait=(*(one.is_replaced for one in self.unique), self.cancelled.has),
-            room_part=ROOM_PART if self.floods else 1,
+            room_part=ROOM_PART if self.heavy_tenants else 1,
         )
         self.carried = CarriedRecords(parts.carrier, parts.restored, assignments, self.handover)
         self.lanes = LaneRecords(parts.lanes, parts.unbegun, backpressure, self.handover)
 
 
-def _floods(parts: IntakeParts, handover: Handover) -> list[Floods]:
+def _heavy_tenants(parts: IntakeParts, handover: Handover) -> list[HeavyTenants]:
     fair, ahead = parts.fair, parts.read_ahead
     if fair is None or ahead is None:
         return []
-    return [Floods(ahead, fair, parts.assignments, parts.lanes, parts.rereader, handover)]
+    return [HeavyTenants(ahead, fair, parts.assignments, parts.lanes, parts.rereader, handover)]
 
 
 def _arrivals(parts: IntakeParts, features: _Features) -> Arrivals:
     """Name all that looks at records as they arrive."""
     return Arrivals(
         in_step=features.carried.in_step,
-        filters=(CompletedRecords(parts.assignments), *features.unique, *features.floods),
-        claimants=(*features.floods, features.lanes),
+        filters=(CompletedRecords(parts.assignments), *features.unique, *features.heavy_tenants),
+        claimants=(*features.heavy_tenants, features.lanes),
         ways=_ways(parts, features),
     )
 
@@ -167,9 +167,9 @@ def _reread_records(parts: IntakeParts, features: _Features) -> RereadRecords:
         moves=(
             features.carried.turn,
             features.lanes.set_aside,
-            *(one.turn for one in features.floods),
+            *(one.turn for one in features.heavy_tenants),
             features.lanes.wake,
         ),
-        requesters=(features.carried, features.cancelled, features.delayed, *features.floods, features.lanes),
+        requesters=(features.carried, features.cancelled, features.delayed, *features.heavy_tenants, features.lanes),
         lost=[one.note_gone for one in features.unique],
     )

@@ -25,9 +25,9 @@ class UnbegunCounts:
         self._max_in_flight = max_in_flight
 
     def count_parked(self) -> int:
-        """How many records in memory take nobody's room: what may not run now, and what floods have, up to a bound."""
+        """How many records in memory take no room: what may not run now, and what heavy tenants have, up to a bound."""
         parked = self._lanes.parking.count + min(self._gates.view.count, self._max_in_flight)
-        return parked if self._ahead is None else parked + self._ahead.loads_of_floods()
+        return parked if self._ahead is None else parked + self._ahead.loads_of_heavy_tenants()
 
     def is_draining(self) -> bool:
         """Whether fetching waits for full lanes that go on fast; not where it is to reach other tenants."""

@@ -21,7 +21,7 @@ from .fair_queue import MOST_IDLE, FairQueue, Line, Load
 AHEAD_S: Final = 0.05
 """The work that the runners have at hand, by their present pace: a tenant that had none waits for no more than it."""
 HELD_S: Final = 0.002
-"""Their work at hand while the poll thread passes a flood: a job that runs takes the interpreter from it."""
+"""Their work at hand while the poll thread passes a heavy tenant: a job that runs takes the interpreter from it."""
 MEASURE_S: Final = 0.02
 SPARE_PART: Final = 4
 """One record more for so many slots, where jobs are long, so that no runner waits for the next one."""

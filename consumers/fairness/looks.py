@@ -1,6 +1,6 @@
-"""`Looks`: finds out whether somebody waits behind floods, by looks at the last records of the log.
+"""`Looks`: finds out whether somebody waits behind heavy tenants, by looks at the last records of the log.
 
-To read past a flood of very short jobs costs as much as to run it. So it is worth it only where others come behind it:
+To read past a heavy tenant with very short jobs costs as much as to run it. So it is worth it only where others follow:
 tenants that have nothing at hand, and of which no record came lately.
 """
 

@@ -1,8 +1,8 @@
 """`ReadAhead`: lets fetching go on past tenants that have more ready records than their share of the memory.
 
-What is beyond that share is put aside unread, by its offset, behind others of its tenant. So a flood is passed at some
-hundred thousand records a second, and others behind it in the log are reached. When a part of a tenant's share has
-run, its next records are read again, in their order.
+What is beyond that share is put aside unread, by its offset, behind others of its tenant. So a heavy one is passed at
+some hundred thousand records a second, and others behind it in the log are reached. When a part of a tenant's share
+has run, its next records are read again, in their order.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ FAST_SOON_S: Final = 5.0
 """As `SOON_S`, for jobs that are so short that reading them twice takes as long as running them, where nobody waits
 behind them, as far as looks at the ends of the log have seen."""
 HOLD_FOR_S: Final = 2.0
-"""How long floods are held back at the most, so that the log is read to its end."""
+"""How long heavy tenants are held back at the most, so that the log is read to its end."""
 LEAST_RECORDS: Final = 4
-"""Records that a tenant may have in memory, however many tenants are floods."""
-FLOODS_HAVE: Final = 2 / 3
-"""A part of the records in memory: the tenants with the most of them are floods, as many as have it together."""
+"""Records that a tenant may have in memory, however many tenants are heavy."""
+HEAVY_HAVE: Final = 2 / 3
+"""A part of the records in memory: the tenants with the most of them are heavy, as many as have it together."""
 UNREAD: Final = 10_000
 """Records: what is left where the log counts as read to its end."""
-MOST_FLOODS: Final = 16
-"""A tenant that has no more of the floods' records in memory than one of so many is none."""
+MOST_HEAVY: Final = 16
+"""A tenant that has no more of the heavy tenants' records in memory than one of so many is not heavy."""
 ASKED_PART: Final = 2
 """When one in so many of a tenant's records has gone, its next ones are read again, while those before still come."""
 PASSING: Final = 4
-"""Times the usual number of records is fetched in a turn while floods are passed: each turn waits for the runners."""
+"""So many times the usual is fetched in a turn while heavy tenants are passed: each turn waits for the runners."""
 PASSING_HELD: Final = 16
-"""Times the usual number of records is fetched in a turn while floods are held back."""
+"""So many times the usual is fetched in a turn while heavy tenants are held back."""
 
 FindRunning = Callable[[str | None, int | None], Assignment | None]
 _Way = tuple[tuple[Tenant, int | None, str | None], Callable[[int], None], Callable[[int], None]]
@@ -53,15 +53,15 @@ _Way = tuple[tuple[Tenant, int | None, str | None], Callable[[int], None], Calla
 
 
 class ReadAhead:
-    """The floods, and what is aside of each; owned by the poll thread.
+    """The heavy tenants, and what is aside of each; owned by the poll thread.
 
-    Floods of very short jobs, which cost as much to be passed as to run, are passed where somebody is seen behind them;
-    then they are held back (`is_holding`) until the log is read to its end, for a moment only.
+    Those with very short jobs, which cost as much to pass as to run, are passed where another tenant is seen behind
+    them; then they are held back (`is_holding`) until the log is read to its end, for a moment only.
 
     Args:
         loads: {tenant: its load}.
         count_ended: how many records have come from the runners, since the start.
-        most: how many records all floods may have in memory together, beside the bound for all others.
+        most: how many records all heavy tenants may have in memory together, beside the bound for all others.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class ReadAhead:
         self._clock = clock
         self._most = most
         self._share = most
-        self._floods: set[Tenant] = set()
+        self._heavy_tenants: set[Tenant] = set()
         self._aside: dict[Tenant, int] = {}
         self._entering: dict[Tenant, int] = {}
         self._batch: dict[tuple[int, Assignment], list[int]] = {}
@@ -99,7 +99,7 @@ class ReadAhead:
         """Whether any tenant has records aside."""
         return bool(self._aside)
 
-    # ---- who is a flood
+    # ---- which tenants are heavy
 
     def note_lag(self, lag: int, unread: int = 0) -> None:
         """Take how many records have no outcome, as far as the ends of the log are known; called now and then.
@@ -119,9 +119,9 @@ class ReadAhead:
         self._looks.turn()
         self._note_holding(unread, now_s)
         if self._is_on:
-            self._floods = self._largest() | self._aside.keys()
+            self._heavy_tenants = self._largest() | self._aside.keys()
         else:
-            self._floods = set(self._aside)
+            self._heavy_tenants = set(self._aside)
         self._note_share()
 
     def _measure_pace(self, now_s: float) -> None:
@@ -133,7 +133,7 @@ class ReadAhead:
             self._pace_per_s += (pace_per_s - self._pace_per_s) / (3 if self._pace_per_s else 1)
 
     def _note_holding(self, unread: int, now_s: float) -> None:
-        """Hold floods of very short jobs back while the log is read to its end, once for each time they are passed."""
+        """Hold those with very short jobs back until the log is read to its end, once each time they are passed."""
         if not (self._is_on or self._aside):
             self._hold_until_at_s = math.inf
         may_hold = self._is_on and self._is_fast and self._looks.has_seen and unread > UNREAD
@@ -141,10 +141,10 @@ class ReadAhead:
             self._hold_until_at_s = min(self._hold_until_at_s, now_s + HOLD_FOR_S)
         self.is_holding = may_hold and now_s < self._hold_until_at_s
 
-    # ---- who waits behind floods
+    # ---- who waits behind heavy tenants
 
     def places_to_look_at(self, ends: Mapping[Assignment, int]) -> dict[Assignment, list[int]]:
-        """{assignment: offsets}, where a look may show somebody whom floods hold up; as `Looks.want`."""
+        """{assignment: offsets}, where a look may show somebody whom heavy tenants hold up; as `Looks.want`."""
         is_worth_it = self._is_behind and not self._aside
         return self._looks.want(ends if is_worth_it else {})
 
@@ -155,39 +155,39 @@ class ReadAhead:
             self._looks.note(self._tenant_of(message))
         return is_looked_at
 
-    # ---- floods
+    # ---- heavy tenants
 
     def _largest(self) -> set[Tenant]:
         loads = sorted(((load.count, tenant) for tenant, load in list(self._loads.items())), key=lambda item: -item[0])
-        left = FLOODS_HAVE * sum(count for count, _ in loads)
+        left = HEAVY_HAVE * sum(count for count, _ in loads)
         found: set[Tenant] = set()
         for count, tenant in loads:
-            if left <= 0 or count <= self._most // MOST_FLOODS:
+            if left <= 0 or count <= self._most // MOST_HEAVY:
                 break
             found.add(tenant)
             left -= count
         return found
 
     def _note_share(self) -> None:
-        self._share = max(LEAST_RECORDS, self._most // max(1, len(self._floods)))
+        self._share = max(LEAST_RECORDS, self._most // max(1, len(self._heavy_tenants)))
 
-    def loads_of_floods(self) -> int:
-        """How many records of floods are in memory, and so take nobody's room."""
-        loads = (self._loads.get(tenant) for tenant in self._floods)
+    def loads_of_heavy_tenants(self) -> int:
+        """How many records of heavy tenants are in memory, and so take nobody's room."""
+        loads = (self._loads.get(tenant) for tenant in self._heavy_tenants)
         return min(self._most, sum(load.count for load in loads if load is not None))
 
     def limit(self, usual: int, room: int) -> int:
-        """How many records to fetch in a turn: more of a flood, which takes no room."""
+        """How many records to fetch in a turn: more of a heavy tenant, which takes no room."""
         if self.is_holding:
             return min(PASSING_HELD * usual, PASSING * room)
         return min(PASSING * usual, 2 * room) if self._aside else min(usual, room)
 
     # ---- aside
 
-    def past_floods(self, messages: Iterable[Message], find_running: FindRunning) -> Iterator[Message]:
+    def past_heavy_tenants(self, messages: Iterable[Message], find_running: FindRunning) -> Iterator[Message]:
         """Take the records of tenants that have others aside, and yield the rest; in their order.
 
-        It does what `leaves_out` would, in fewer steps: while a flood is passed, all others wait for that.
+        It does what `leaves_out` would, in fewer steps: while a heavy tenant is passed, all others wait for that.
         """
         for message in messages:
             tenant = self._tenant_of(message)
@@ -239,8 +239,8 @@ class ReadAhead:
         load = self._loads.get(tenant)
         if entering + (0 if load is None else load.waiting) <= self._share:
             return False
-        if tenant not in self._floods:
-            self._floods.add(tenant)
+        if tenant not in self._heavy_tenants:
+            self._heavy_tenants.add(tenant)
             self._note_share()
         return True
 

@@ -1,4 +1,4 @@
-"""`Floods`: what reading ahead of tenants needs of the intake: records that are left out, looked at, and come back."""
+"""`HeavyTenants`: records of tenants with more than their share are left out, looked at and brought back."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ ROOM_PART: Final = 2
 """Where tenants share the runners, jobs that are due leave half of the room for all others."""
 
 
-class Floods(Filter, Claimant, Requester):
-    """The floods of one queue at its intake, where tenants share its runners; owned by the poll thread."""
+class HeavyTenants(Filter, Claimant, Requester):
+    """The heavy tenants of one queue at its intake, where tenants share its runners; owned by the poll thread."""
 
     asked_while = ALWAYS
 
@@ -44,7 +44,7 @@ class Floods(Filter, Claimant, Requester):
         self._handover = handover
 
     def look_ahead(self, ends: Mapping[Assignment, int], lag: int) -> None:
-        """Decide whether floods are passed, and whether they are held back meanwhile; called now and then.
+        """Decide whether heavy tenants are passed, and whether they are held back meanwhile; called now and then.
 
         Args:
             ends: {assignment of the main topic: the end of its partition}, as far as they are known.
@@ -73,7 +73,7 @@ class Floods(Filter, Claimant, Requester):
 
     def let_pass(self, messages: Iterable[Message]) -> Iterator[Message]:
         """Take the records of tenants that have others aside, and yield the rest."""
-        return self._ahead.past_floods(messages, self._assignments.find_running)
+        return self._ahead.past_heavy_tenants(messages, self._assignments.find_running)
 
     def claims(self, message: Message, assignment: Assignment) -> bool:
         """Put a record aside whose tenant has more in memory than its share."""
@@ -91,7 +91,7 @@ class Floods(Filter, Claimant, Requester):
 
     @property
     def is_behind(self) -> bool:
-        """Whether floods are passed: those behind them wait."""
+        """Whether heavy tenants are passed: those behind them wait."""
         return self._ahead.is_passing
 
     def take_reread(self, found: RereadBatch) -> Sequence[Record]:

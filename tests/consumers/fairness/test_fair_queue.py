@@ -38,7 +38,7 @@ def tenants(taken: list[tuple[Record, Line]]) -> list[bytes | None]:
 
 
 def test_a_new_tenant_is_next_whatever_waits_ahead() -> None:
-    """A thousand records of a flood wait, and as many are with the runners: the one of another goes first."""
+    """A thousand records of a heavy tenant wait, and as many are with the runners: the one of another goes first."""
     queue = even()
     queue.put(records(b"flood", 2_000))
     queue.take(1_000)

@@ -1,4 +1,4 @@
-"""Runners that tenants share get what they begin soon; little of it while a flood is held back."""
+"""Runners that tenants share get what they begin soon; little of it while a heavy tenant is held back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Floods are passed: what a tenant has beyond its share is put aside, and comes back in its order."""
+"""Heavy tenants are passed: what a tenant has beyond its share is put aside, and comes back in its order."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ class Scene:
         read = {"headers": headers, "offset": offset, "partition": 0, "topic": "t", "error": None}
         return cast(Message, SimpleNamespace(**{name: lambda value=value: value for name, value in read.items()}))
 
-    def pass_floods(self, *fetched: tuple[bytes | None, int]) -> list[int]:
+    def pass_heavy_tenants(self, *fetched: tuple[bytes | None, int]) -> list[int]:
         """Fetch (tenant, offset) while tenants have others aside; gives the offsets that are left to the slow way."""
         self.ahead.want()
         found: list[int] = []
-        for message in self.ahead.past_floods([self.message(*one) for one in fetched], self.find_running):
+        for message in self.ahead.past_heavy_tenants([self.message(*one) for one in fetched], self.find_running):
             found.append(message.offset() or 0)
         self.ahead.end()
         return found
@@ -93,7 +93,7 @@ class Scene:
 
 @pytest.fixture
 def scene() -> Scene:
-    """One in which the present work lasts for long, so that floods are passed."""
+    """One in which the present work lasts for long, so that heavy tenants are passed."""
     made = Scene()
     made.look(1_000, ended=5)
     return made
@@ -114,7 +114,7 @@ def test_a_flood_is_passed_in_few_steps_and_all_others_are_taken_in_their_turn(s
     scene.take(b"flood", range(15))
     scene.load(b"flood", 10)
     fetched = [(b"flood", 15), (b"small", 16), (b"flood", 17), (None, 18), (b"flood", 20)]
-    assert scene.pass_floods(*fetched) == [16, 18]
+    assert scene.pass_heavy_tenants(*fetched) == [16, 18]
     assert scene.assignment.progress.position == 21, "taken"
     assert scene.lines.waiting == 8
     scene.load(b"flood", 0)
@@ -125,11 +125,11 @@ def test_offsets_that_went_back_and_partitions_that_left_are_not_passed(scene: S
     """They are left to the slow way, which knows what to do."""
     scene.take(b"flood", range(15))
     scene.load(b"flood", 10)
-    assert scene.pass_floods((b"flood", 20), (b"flood", 3), (b"flood", 21)) == [3]
+    assert scene.pass_heavy_tenants((b"flood", 20), (b"flood", 3), (b"flood", 21)) == [3]
     assert scene.lines.waiting == 7
     scene.assignment.leave()
     scene.assignment.end()
-    assert scene.pass_floods((b"flood", 22)) == [22]
+    assert scene.pass_heavy_tenants((b"flood", 22)) == [22]
 
 
 def test_it_comes_back_in_its_order_when_half_of_the_share_has_gone(scene: Scene) -> None:
@@ -239,7 +239,7 @@ def test_more_is_read_again_while_the_first_still_comes(scene: Scene) -> None:
 
 
 def test_a_tenant_with_few_records_is_no_flood() -> None:
-    """Its share would be taken from the flood's, which has none at hand just now."""
+    """Its share would be taken from the heavy tenant's, which has none at hand just now."""
     scene = Scene(most=32)
     scene.look(1_000, ended=5)
     scene.take(b"flood", range(100))
@@ -250,13 +250,13 @@ def test_a_tenant_with_few_records_is_no_flood() -> None:
     assert scene.wanted() == list(range(32, 64))
 
 
-def test_several_floods_share_the_memory(scene: Scene) -> None:
-    """The tenants that have most of the records are floods, each with its part; none has less than a few."""
+def test_several_heavy_tenants_share_the_memory(scene: Scene) -> None:
+    """The tenants that have most of the records are heavy, each with its part; none has less than a few."""
     for number in range(4):
         scene.load(b"t%d" % number, 20)
     scene.look(1_000, ended=5)
     assert len(scene.take(b"new", range(LEAST_RECORDS + 3))) == 3
-    assert scene.ahead.loads_of_floods() == 10
+    assert scene.ahead.loads_of_heavy_tenants() == 10
 
 
 def test_partitions_that_leave_take_their_records_along(scene: Scene) -> None:

@@ -66,7 +66,7 @@ def test_a_queue_that_declares_nothing_calls_no_feature_for_a_record() -> None:
     }
 
 
-def test_floods_are_asked_before_the_lanes() -> None:
+def test_heavy_tenants_are_asked_before_the_lanes() -> None:
     """Where tenants share the runners: what is beyond a share is left out, whatever its key has aside."""
     play, process = begin(Shape(is_fair=True), 0)
     many = calls_to_take(play, process, 30)
@@ -92,4 +92,4 @@ def test_what_lanes_want_is_asked_for_before_what_is_due_later() -> None:
     """The re-reader reads in the order of requests, and a lane has nothing to run until its own are here."""
     _, process = begin(Shape(is_fair=True), 0)
     names = [type(requester).__name__ for requester in process.reread_records._requesters]
-    assert names == ["CarriedRecords", "CancelledDelays", "DelayedRecords", "Floods", "LaneRecords"]
+    assert names == ["CarriedRecords", "CancelledDelays", "DelayedRecords", "HeavyTenants", "LaneRecords"]

@@ -50,7 +50,7 @@ def test_what_follows_from_a_source_is_what_its_table_states() -> None:
 def test_no_part_of_the_worker_asks_which_class_a_source_is() -> None:
     """A new kind of source answers the questions of `Source`, and all parts go by the answers.
 
-    The main topic alone is asked for by its name, `MAIN`: a queue has one, and only there tenants have floods. And
+    The main topic alone is asked for by its name, `MAIN`: a queue has one, and heavy tenants are only there. And
     `declared/intake.py` has a line for each kind, which the type checker asks for.
     """
     names = "|".join(kind.__name__ for kind in KINDS)
