@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..inspection.holdups import HoldupParts, Holdups
+from ..inspection.blockers import HoldupParts, Holdups
 from ..inspection.lag import QueueLag
 from ..inspection.overview import Overview, OverviewParts
 from ..inspection.waiting_counts import WaitingCounts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .holdups import Holdups
+from .blockers import Holdups
 from .overview import Overview
 from .waiting_counts import WaitingCounts
 

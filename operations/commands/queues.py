@@ -19,8 +19,8 @@ from ..instants import rounded
 if TYPE_CHECKING:
     from ...topology import Queue
     from ..cluster_view import ClusterView
+    from ..queue_status.blocker_reports import HoldupReport
     from ..queue_status.fill import Fill
-    from ..queue_status.holdup_reports import HoldupReport
     from ..queue_status.queues import Backlog, OffsetReading, QueueStatus
     from ..queue_status.waiting_reports import WaitingSum
     from ..statistics.reading import Statistics

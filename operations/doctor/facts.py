@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException
 from ...topology import Pipeline, Queue
 from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from ..cluster_view import ClusterView, ConsumerGroup, Partition, partitions_of
-from ..queue_status.holdup_reports import NO_HOLDUPS, HoldupReports, read_holdups
+from ..queue_status.blocker_reports import NO_HOLDUPS, HoldupReports, read_holdups
 from ..queue_status.queue_heads import read_heads
 from ..queue_status.queues import Heads, OffsetReading, read_offsets, still_partitions, waiting_heads
 from ..queue_status.standstill import Standstill

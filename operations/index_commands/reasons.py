@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..cluster_view import ClusterView
     from ..job_index.job_history import JobHistory
     from ..job_index.listed_jobs import ListedJob
-    from ..queue_status.holdup_reports import HoldupReport
+    from ..queue_status.blocker_reports import HoldupReport
 
 JUST_NOW: Final = timedelta(seconds=5)
 
@@ -79,7 +79,7 @@ def concerns(order: ControlOrder, job: ListedJob) -> bool:
 
 
 def _report(view: ClusterView, queue: Queue, job_id: str) -> str:
-    from ..queue_status.holdup_reports import read_holdups
+    from ..queue_status.blocker_reports import read_holdups
 
     now = datetime.now(UTC)
     found: list[HoldupReport] = [

@@ -25,8 +25,8 @@ from ..instants import rounded
 from ..stored_jobs.dead_letters import DeadLetterReader
 from ..stored_jobs.selection import Selection
 from ..stored_jobs.stored_job import StoredJob
+from .blocker_reports import HoldupReport, HoldupReports, read_holdups
 from .fill import Fill, count_unfinished, fill_of
-from .holdup_reports import HoldupReport, HoldupReports, read_holdups
 from .queue_heads import read_heads
 from .standstill import Standstill, standstills, unexplained
 from .waiting_reports import WaitingSum, sum_of

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from stoker.consumers.inspection import holdups
+from stoker.consumers.inspection import blockers as holdups
 from stoker.operations.cluster_view import ClusterView
 from stoker.operations.doctor import facts
 from stoker.operations.doctor.facts import gather

@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 
 from stoker.consumers.gates.gate import Wait
-from stoker.consumers.inspection import holdups as module
-from stoker.consumers.inspection.holdups import MOST_REPORTS, HoldupParts, Holdups
+from stoker.consumers.inspection import blockers as module
+from stoker.consumers.inspection.blockers import MOST_REPORTS, HoldupParts, Holdups
 from stoker.consumers.isolation.crashes import CrashPause
 from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.job.run import Run

@@ -12,15 +12,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from stoker.consumers.inspection import holdups as workers_side
+from stoker.consumers.inspection import blockers as workers_side
 from stoker.consumers.runners import watchdog
 from stoker.operations.cluster_view import ClusterView, ConsumerGroup, Member
 from stoker.operations.commands.queues import holdup_data
 from stoker.operations.doctor.facts import gather
 from stoker.operations.doctor.findings import Verdict
 from stoker.operations.doctor.queue_checks import check_queue
-from stoker.operations.queue_status import holdup_reports
-from stoker.operations.queue_status.holdup_reports import (
+from stoker.operations.queue_status import blocker_reports as holdup_reports
+from stoker.operations.queue_status.blocker_reports import (
     BELIEVED_FOR,
     HoldupReport,
     HoldupReports,
