@@ -149,10 +149,10 @@ class JobProgressed(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobHeldUp(_Event):
+class JobBlocking(_Event):
     """A partition waits for the job; `reason` is the state that the job is in."""
 
-    kind: ClassVar[str] = "held_up"
+    kind: ClassVar[str] = "blocking"
     reason: str
     since: datetime
     more: Mapping[str, str] = field(default_factory=dict)
@@ -208,7 +208,7 @@ JobEvent = (
     | JobDiscarded
     | JobEndedByCancel
     | JobProgressed
-    | JobHeldUp
+    | JobBlocking
     | JobsWaiting
     | WorkerDecided
 )

@@ -23,7 +23,7 @@ class InspectionParts:
     lag: QueueLag
     overview: Overview
     waiting_counts: WaitingCounts
-    holdups: Holdups
+    blockers: Blockers
 
 
 def make_inspection(
@@ -54,7 +54,7 @@ def make_inspection(
             ),
         ),
         waiting_counts=WaitingCounts(queue, worker_id, polling.calendar, gates, running.counts, settling.events),
-        holdups=Holdups(
+        blockers=Blockers(
             queue,
             worker_id,
             HoldupParts(

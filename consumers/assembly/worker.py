@@ -50,7 +50,7 @@ def make_worker(
         owned,
         settler=settling.settler,
         rights=partitions.rights,
-        reports=Reports(inspection.overview, inspection.holdups, inspection.waiting_counts),
+        reports=Reports(inspection.overview, inspection.blockers, inspection.waiting_counts),
         events=settling.events,
         lag=inspection.lag,
         look_ahead=None if heavy is None else LookAhead(heavy, inspection.lag),

@@ -1,1 +1,1 @@
-"""The worker's state for people: figures, the state of each part, hold-ups."""
+"""The worker's state for people: figures, the state of each part, blockers."""

@@ -1,4 +1,4 @@
-"""`Holdups`: why a partition has not come further, published as events for those who look from outside.
+"""`Blockers`: why a partition has not come further, published as events for those who look from outside.
 
 A queue whose oldest job runs for long, is stuck, or waits for a retry of its key looks the same on the topics. The
 worker knows which it is, and reports it every few seconds while it lasts: of each partition whose lowest incomplete job
@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from ...schemas import wire_text
-from ...schemas.job_events import EventSubject, JobHeldUp
+from ...schemas.job_events import EventSubject, JobBlocking
 from ...topology import Queue
 from ...topology.wire.headers import JOB_ID
 from ..dispatch.unbegun_records import UnbegunRecords
@@ -42,12 +42,12 @@ MOST_REPORTS: Final = 20
 """At most so many reports of one queue at a time, the oldest first."""
 
 
-HoldupState = Literal["running", "stuck", "behind", "awaiting-retry", "unsettled", "ready"]
+BlockerState = Literal["running", "stuck", "behind", "awaiting-retry", "unsettled", "ready"]
 """`reason` of the event, or else the word of a gate; `docs/wire-contract.md` has the meaning of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Holdup:
+class Blocker:
     """One job that a partition waits for.
 
     Attributes:
@@ -57,7 +57,7 @@ class Holdup:
     """
 
     place: Place
-    state: HoldupState | str
+    state: BlockerState | str
     since_at_s: float
     record: Record | None = None
     detail: Mapping[str, str] = field(default_factory=dict)
@@ -75,8 +75,8 @@ class HoldupParts:
     settler: Settler
 
 
-class Holdups:
-    """Looks for hold-ups of one queue and publishes them; owned by the poll thread."""
+class Blockers:
+    """Looks for blockers of one queue and publishes them; owned by the poll thread."""
 
     def __init__(self, queue: Queue, worker_id: str, parts: HoldupParts, events: EventPublisher) -> None:
         self._queue = queue
@@ -89,19 +89,19 @@ class Holdups:
         self._next_look_at_s = 0.0
 
     def report(self, lowest: Mapping[Assignment, tuple[int, float]], now_s: float) -> None:
-        """Publish the hold-ups, if it is time; `lowest` has each partition's lowest incomplete offset, since when."""
+        """Publish the blockers, if it is time; `lowest` has each partition's lowest incomplete offset, since when."""
         if now_s < self._next_look_at_s:
             return
         began_at_s = time.monotonic()
         old = {
             (a, offset): since_at_s for a, (offset, since_at_s) in lowest.items() if now_s - since_at_s >= OLD_AFTER_S
         }
-        for holdup in sorted(self._found(old), key=lambda found: found.since_at_s)[:MOST_REPORTS]:
-            since = utc(time.time() - (now_s - holdup.since_at_s))
-            self._events.publish(holdup_event(holdup, since, queue=self._queue, worker_id=self._worker_id))
+        for blocker in sorted(self._found(old), key=lambda found: found.since_at_s)[:MOST_REPORTS]:
+            since = utc(time.time() - (now_s - blocker.since_at_s))
+            self._events.publish(blocker_event(blocker, since, queue=self._queue, worker_id=self._worker_id))
         self._next_look_at_s = now_s + max(REPEAT_S, (time.monotonic() - began_at_s) / LOOKING_RATIO)
 
-    def _found(self, old: Mapping[Place, float]) -> Iterator[Holdup]:
+    def _found(self, old: Mapping[Place, float]) -> Iterator[Blocker]:
         """Why the jobs at these places are incomplete, and all stuck jobs."""
         slots = [(slot, run) for slot in self._watchdog.slots if (run := slot.run) is not None]
         running = {place_of(run.record): run for _, run in slots}
@@ -112,7 +112,7 @@ class Holdups:
         if waiting:
             yield from self._of_waiting(waiting, {run.record.turn: run for run in running.values()})
 
-    def _of_waiting(self, waiting: Mapping[Place, float], running: Mapping[Lane | None, Run]) -> Iterator[Holdup]:
+    def _of_waiting(self, waiting: Mapping[Place, float], running: Mapping[Lane | None, Run]) -> Iterator[Blocker]:
         parked = _at(waiting, self._lanes.parked_records())
         gated = {place_of(record): (record, wait) for record, wait in self._gates.view.waiting().items()}
         elsewhere = waiting.keys() - parked.keys() - gated.keys()
@@ -129,25 +129,25 @@ class Holdups:
             elif place in aside:
                 yield self._of_aside(place, aside[place], since_at_s)
             elif place not in delayed:
-                state: HoldupState = "unsettled" if self._settler.is_in_trouble else "ready"
-                yield Holdup(place=place, state=state, since_at_s=since_at_s)
+                state: BlockerState = "unsettled" if self._settler.is_in_trouble else "ready"
+                yield Blocker(place=place, state=state, since_at_s=since_at_s)
 
-    def _of_aside(self, place: Place, lane_hash: int, since_at_s: float) -> Holdup:
+    def _of_aside(self, place: Place, lane_hash: int, since_at_s: float) -> Blocker:
         closed = self._unbegun.why_aside(lane_hash)
         return (
-            Holdup(place=place, state="behind", since_at_s=since_at_s)
+            Blocker(place=place, state="behind", since_at_s=since_at_s)
             if closed is None
             else _of_gated(place, closed, since_at_s)
         )
 
-    def _of_parked(self, record: Record, since_at_s: float, running: Mapping[Lane | None, Run]) -> Holdup:
+    def _of_parked(self, record: Record, since_at_s: float, running: Mapping[Lane | None, Run]) -> Blocker:
         ahead = running.get(record.turn)
         source = self._lanes.awaited_source(record) if ahead is None else None
-        state: HoldupState = "behind"
+        state: BlockerState = "behind"
         detail = {} if ahead is None else {"behind": ahead.job_id}
         if source is not None:
             state, detail = "awaiting-retry", {**source.detail, **self._of_retry(record)}
-        return Holdup(place=place_of(record), state=state, since_at_s=since_at_s, record=record, detail=detail)
+        return Blocker(place=place_of(record), state=state, since_at_s=since_at_s, record=record, detail=detail)
 
     def _of_retry(self, parked: Record) -> dict[str, str]:
         """The job that a parked record waits for, where it waits in memory."""
@@ -168,34 +168,34 @@ def _at(places: Container[Place], records: Iterable[Record]) -> dict[Place, Reco
     return {place: record for record in records if (place := place_of(record)) in places}
 
 
-def _of_gated(place: Place, wait: Wait, since_at_s: float, record: Record | None = None) -> Holdup:
+def _of_gated(place: Place, wait: Wait, since_at_s: float, record: Record | None = None) -> Blocker:
     due = {} if wait.until_at_s is None else {"due": utc(wait.until_at_s).isoformat()}
     detail = {**wait.why.detail, **due}
-    return Holdup(place=place, state=wait.why.word, since_at_s=since_at_s, record=record, detail=detail)
+    return Blocker(place=place, state=wait.why.word, since_at_s=since_at_s, record=record, detail=detail)
 
 
-def _of_run(run: Run, state: HoldupState) -> Holdup:
+def _of_run(run: Run, state: BlockerState) -> Blocker:
     timeout_s = run.limits.timeout_s
     detail = {} if math.isinf(timeout_s) else {"timeout_s": f"{timeout_s:g}"}
-    return Holdup(place=place_of(run.record), state=state, since_at_s=run.began_at_s, record=run.record, detail=detail)
+    return Blocker(place=place_of(run.record), state=state, since_at_s=run.began_at_s, record=run.record, detail=detail)
 
 
-def holdup_event(holdup: Holdup, since: datetime, *, queue: Queue, worker_id: str) -> JobHeldUp:
-    """The event of a hold-up."""
-    return JobHeldUp(
-        subject=_subject(holdup, queue),
+def blocker_event(blocker: Blocker, since: datetime, *, queue: Queue, worker_id: str) -> JobBlocking:
+    """The event of a blocker."""
+    return JobBlocking(
+        subject=_subject(blocker, queue),
         at=utc(time.time()),
         worker=worker_id,
-        reason=holdup.state,
+        reason=blocker.state,
         since=since,
-        more=holdup.detail,
+        more=blocker.detail,
     )
 
 
-def _subject(holdup: Holdup, queue: Queue) -> EventSubject:
-    if holdup.record is not None:
-        return subject_of(holdup.record, queue)
-    assignment, offset = holdup.place
+def _subject(blocker: Blocker, queue: Queue) -> EventSubject:
+    if blocker.record is not None:
+        return subject_of(blocker.record, queue)
+    assignment, offset = blocker.place
     return EventSubject(
         job_id="",
         job_type="",

@@ -10,7 +10,7 @@
 | `goes_ahead`     | no          | no         | yes             | no         | in strict order, its key waits for it  |
 | `has_copies`     | no          | no         | no              | yes        | known before others of its partition   |
 | `priority`       | normal      | which      | -               | -          | of its records; `-`: by their header   |
-| `detail`         | -           | which      | which of them   | -          | where a job waits, in hold-up events   |
+| `detail`         | -           | which      | which of them   | -          | where a job waits, in blocker events   |
 
 A new kind of source is a class here that answers these questions, and a line in `sources_of`.
 """

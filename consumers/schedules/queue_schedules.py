@@ -136,7 +136,7 @@ class QueueSchedules:
         self._armed: dict[str, _Armed] = {}
         self._fired: dict[str, LastFiring] = {}
         self._heap: list[tuple[datetime, int, _Armed]] = []
-        self._held_up: dict[str, _Armed] = {}
+        self._held_back: dict[str, _Armed] = {}
         self._number = count()
         self._partitions = 0
         self.instants = InstantCounts()
@@ -171,7 +171,7 @@ class QueueSchedules:
         """
         for name in names:
             self._armed.pop(name, None)
-            self._held_up.pop(name, None)
+            self._held_back.pop(name, None)
             armed = self._as_in(book, name)
             if armed is not None:
                 self._armed[name] = armed
@@ -194,7 +194,7 @@ class QueueSchedules:
         self._armed.clear()
         self._fired.clear()
         self._heap.clear()
-        self._held_up.clear()
+        self._held_back.clear()
         self._parts.writer.close()
 
     @property
@@ -212,7 +212,7 @@ class QueueSchedules:
     @property
     def due_at(self) -> datetime | None:
         """When the first instant is due that was not dealt with; in the past where one is overdue."""
-        found = [self.wake_at, *(armed.upcoming.due_at for armed in self._held_up.values())]
+        found = [self.wake_at, *(armed.upcoming.due_at for armed in self._held_back.values())]
         return min((at for at in found if at is not None), default=None)
 
     def due_at_in(self, book: ScheduleBook, names: Iterable[str]) -> datetime | None:
@@ -268,7 +268,7 @@ class QueueSchedules:
 
     def _put_off(self, armed: _Armed, why: str, now: datetime) -> None:
         armed.not_before = now + PUT_OFF
-        self._held_up[armed.schedule.name] = armed
+        self._held_back[armed.schedule.name] = armed
         _LOGGER.error(
             "schedule %r could not be fired for %s and is tried again in %.0f s: %s", armed.schedule.name,
             armed.upcoming.next, PUT_OFF.total_seconds(), why, extra={log_keys.SCHEDULE: armed.schedule.name},
@@ -311,7 +311,7 @@ class QueueSchedules:
         armed = firing.armed
         armed.last, armed.not_before = last, None
         self._fired[armed.schedule.name] = last
-        self._held_up.pop(armed.schedule.name, None)
+        self._held_back.pop(armed.schedule.name, None)
         armed.upcoming.move(last.instant)
         self._push(armed)
         _log(armed.schedule, firing, last)

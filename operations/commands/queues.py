@@ -19,7 +19,7 @@ from ..instants import rounded
 if TYPE_CHECKING:
     from ...topology import Queue
     from ..cluster_view import ClusterView
-    from ..queue_status.blocker_reports import HoldupReport
+    from ..queue_status.blocker_reports import BlockerReport
     from ..queue_status.fill import Fill
     from ..queue_status.queues import Backlog, OffsetReading, QueueStatus
     from ..queue_status.waiting_reports import WaitingSum
@@ -278,7 +278,7 @@ def queue_data(status: QueueStatus) -> dict[str, object]:
         "next_due": None if status.waits is None else status.waits.next_due,
         "orders": [order_document(order) for order in status.orders],
         "obstacles": status.obstacles,
-        "held_up": [holdup_data(report) for report in status.holdups],
+        "blockers": [blocker_data(report) for report in status.blockers],
     }
 
 
@@ -299,8 +299,8 @@ def _waits_data(waits: WaitingSum | None) -> dict[str, object]:
     return {"key": waits.key, "due": waits.due, "gates": waits.gates}
 
 
-def holdup_data(report: HoldupReport) -> dict[str, object]:
-    """One element of `held_up`, for programs."""
+def blocker_data(report: BlockerReport) -> dict[str, object]:
+    """One element of `blockers`, for programs."""
     topic, number = report.partition
     return {
         "topic": topic,

@@ -103,7 +103,7 @@ def _check_topology(pipeline: Pipeline, cluster: ClusterSettings, timeout_s: flo
 
 def _check_events(pipeline: Pipeline, facts: Facts) -> Iterator[Finding]:
     if not facts.has(pipeline.events_topic):
-        observed = f"{pipeline.events_topic} is missing: jobs run, and nobody hears of retries, deaths and hold-ups"
+        observed = f"{pipeline.events_topic} is missing: jobs run, and nobody hears of retries, deaths and blockers"
         yield broken("P10", CLUSTER, observed, "run `stoker topology apply`")
     if not facts.has(pipeline.stats_topic):
         observed = f"{pipeline.stats_topic} is missing: jobs run, and no statistics of them are kept"

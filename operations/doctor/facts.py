@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException
 from ...topology import Pipeline, Queue
 from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from ..cluster_view import ClusterView, ConsumerGroup, Partition, partitions_of
-from ..queue_status.blocker_reports import NO_HOLDUPS, HoldupReports, read_holdups
+from ..queue_status.blocker_reports import NO_BLOCKERS, BlockerReports, read_blockers
 from ..queue_status.queue_heads import read_heads
 from ..queue_status.queues import Heads, OffsetReading, read_offsets, still_partitions, waiting_heads
 from ..queue_status.standstill import Standstill
@@ -39,7 +39,7 @@ class Facts:
         dead_heads: the same for the oldest records of the dead-letter topics, dispositions among them.
         recent_dead: {dead-letter topic: the dead letters of the last hour}; None where they could not be counted.
         groups: {consumer group: it}.
-        holdups: what the workers report of jobs that hold up others.
+        blockers: what the workers report of jobs that hold up others.
         standstills: the partitions that did not move between two readings.
         topic_configs, group_configs, broker_config: what the cluster is set to; empty where it may not be asked.
         refused: the rights for want of which they are empty.
@@ -56,7 +56,7 @@ class Facts:
     topic_configs: Configs
     group_configs: Configs
     broker_config: Mapping[str, str]
-    holdups: HoldupReports = NO_HOLDUPS
+    blockers: BlockerReports = NO_BLOCKERS
     standstills: tuple[Standstill, ...] = ()
     refused: Sequence[NotAuthorized] = ()
 
@@ -111,7 +111,7 @@ def gather(view: ClusterView, pipeline: Pipeline) -> Facts:
         topic_configs=_if_allowed(refused, lambda: view.topic_configs(topics), {}),
         group_configs=_if_allowed(refused, lambda: view.group_configs(names), {}),
         broker_config=_if_allowed(refused, lambda: view.broker_config(min(brokers)), {}),
-        holdups=read_holdups(view, queues, reading.counts, datetime.now(UTC)),
+        blockers=read_blockers(view, queues, reading.counts, datetime.now(UTC)),
         standstills=tuple(stands),
         refused=refused,
     )

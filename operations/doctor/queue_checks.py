@@ -204,7 +204,7 @@ def _stuck(facts: Facts, queue: Queue) -> Iterator[Finding]:
     if not facts.groups[queue.group].members:
         return
     committed = [(part, facts.reading.position(part)) for part in facts.job_partitions(queue)]
-    found = facts.holdups.believed(queue, facts.groups[queue.group], committed)
+    found = facts.blockers.believed(queue, facts.groups[queue.group], committed)
     stuck = [report for report in found if report.is_stuck]
     for report in stuck:
         yield broken(
@@ -213,8 +213,8 @@ def _stuck(facts: Facts, queue: Queue) -> Iterator[Finding]:
             report.sentence(facts.now),
             f"restart worker {report.worker}; with isolation='process', its timeout would have ended it",
         )
-    if facts.holdups.fault:
-        yield unknown("P5", queue.name, facts.holdups.fault)
+    if facts.blockers.fault:
+        yield unknown("P5", queue.name, facts.blockers.fault)
     elif not stuck:
         yield kept("P5", queue.name, "its workers report no stuck job")
 
@@ -224,7 +224,7 @@ def _standing_still(facts: Facts, queue: Queue) -> Iterator[Finding]:
     if not facts.groups[queue.group].members:
         return
     committed = [(part, facts.reading.position(part)) for part in facts.job_partitions(queue)]
-    reports = facts.holdups.believed(queue, facts.groups[queue.group], committed)
+    reports = facts.blockers.believed(queue, facts.groups[queue.group], committed)
     for report in reports:
         if report.state == "unsettled":
             fix = "the worker's log names the error; see to the topics' limits, the rights and the brokers"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..cluster_view import ClusterView
     from ..job_index.job_history import JobHistory
     from ..job_index.listed_jobs import ListedJob
-    from ..queue_status.blocker_reports import HoldupReport
+    from ..queue_status.blocker_reports import BlockerReport
 
 JUST_NOW: Final = timedelta(seconds=5)
 
@@ -79,11 +79,11 @@ def concerns(order: ControlOrder, job: ListedJob) -> bool:
 
 
 def _report(view: ClusterView, queue: Queue, job_id: str) -> str:
-    from ..queue_status.blocker_reports import read_holdups
+    from ..queue_status.blocker_reports import read_blockers
 
     now = datetime.now(UTC)
-    found: list[HoldupReport] = [
-        report for report in read_holdups(view, [queue], view.topics(), now).reports if report.job_id == job_id
+    found: list[BlockerReport] = [
+        report for report in read_blockers(view, [queue], view.topics(), now).reports if report.job_id == job_id
     ]
     return found[-1].sentence(now) if found else ""
 

@@ -1,4 +1,4 @@
-"""Hold-ups that workers report: why a partition of a queue has not come further, read from the end of the events.
+"""Blockers that workers report: why a partition of a queue has not come further, read from the end of the events.
 
 A report holds only for the moment in which it was made. So none is believed that is old, whose worker is not in the
 group any more, or whose job lies before the offset that the group has committed by now.
@@ -31,7 +31,7 @@ STALL_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HoldupReport:
+class BlockerReport:
     """One job that a partition waits for, by its worker's word.
 
     Attributes:
@@ -83,61 +83,61 @@ class HoldupReport:
         return _SENTENCES.get(self.state, _closed_gate)(self, rounded(now - self.since), now)
 
 
-def _stuck(report: HoldupReport, lasted: str, _now: datetime) -> str:
+def _stuck(report: BlockerReport, lasted: str, _now: datetime) -> str:
     return (
         f"{report.job} is stuck: it has run for {lasted}, past {_timeout(report)}, and cannot be ended; its key waits. "
         f"The log of worker {report.worker} has its stack"
     )
 
 
-def _running(report: HoldupReport, lasted: str, _now: datetime) -> str:
+def _running(report: BlockerReport, lasted: str, _now: datetime) -> str:
     return f"{report.job} has run for {lasted}, within {_timeout(report)}: a long job, and no stuck one"
 
 
-def _timeout(report: HoldupReport) -> str:
+def _timeout(report: BlockerReport) -> str:
     return f"its timeout of {rounded(report.timeout)}" if report.timeout is not None else "its timeout"
 
 
-def _awaiting_retry(report: HoldupReport, lasted: str, now: datetime) -> str:
+def _awaiting_retry(report: BlockerReport, lasted: str, now: datetime) -> str:
     earlier = f"job {report.behind}" if report.behind else "an earlier job"
     due = _due(report, now, ", due")
     return f"{report.job} has waited for {lasted} for the retry of {earlier} of its key{due}: order is strict"
 
 
-def _due(report: HoldupReport, now: datetime, before: str = "") -> str:
+def _due(report: BlockerReport, now: datetime, before: str = "") -> str:
     return f"{before} in {rounded(report.due - now)}" if report.due is not None and report.due > now else ""
 
 
-def _awaiting_schema(report: HoldupReport, lasted: str, _now: datetime) -> str:
+def _awaiting_schema(report: BlockerReport, lasted: str, _now: datetime) -> str:
     return f"{report.job} has waited for {lasted} for its schema: {report.trouble or 'see its worker log'}"
 
 
-def _behind(report: HoldupReport, lasted: str, _now: datetime) -> str:
+def _behind(report: BlockerReport, lasted: str, _now: datetime) -> str:
     earlier = f"job {report.behind}, which runs" if report.behind else "an earlier one"
     return f"{report.job} has waited for {lasted} behind {earlier}: they have one key"
 
 
-def _crashed(report: HoldupReport, _lasted: str, now: datetime) -> str:
+def _crashed(report: BlockerReport, _lasted: str, now: datetime) -> str:
     return (
         f"{report.job} waits to be run again{_due(report, now)}, since its process died: see the log of {report.worker}"
     )
 
 
-def _unsettled(report: HoldupReport, lasted: str, _now: datetime) -> str:
+def _unsettled(report: BlockerReport, lasted: str, _now: datetime) -> str:
     return f"the outcome of {report.job} cannot be written for {lasted}: see the log of {report.worker}"
 
 
-def _ready(report: HoldupReport, lasted: str, _now: datetime) -> str:
+def _ready(report: BlockerReport, lasted: str, _now: datetime) -> str:
     return f"{report.job} has waited for {lasted} for a free runner of worker {report.worker}"
 
 
-def _closed_gate(report: HoldupReport, lasted: str, _now: datetime) -> str:
+def _closed_gate(report: BlockerReport, lasted: str, _now: datetime) -> str:
     """Any other gate, by its own word; perhaps one of a newer version of Stoker."""
     until = f", until {report.opens}" if report.opens else f"; the log of worker {report.worker} may have more"
     return f"{report.job} has waited for {lasted}: {report.state}{until}"
 
 
-_SENTENCES: Final[Mapping[str, Callable[[HoldupReport, str, datetime], str]]] = {
+_SENTENCES: Final[Mapping[str, Callable[[BlockerReport, str, datetime], str]]] = {
     "stuck": _stuck,
     "running": _running,
     "awaiting-retry": _awaiting_retry,
@@ -151,17 +151,17 @@ _SENTENCES: Final[Mapping[str, Callable[[HoldupReport, str, datetime], str]]] = 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HoldupReports:
-    """Hold-ups and counts of waiting jobs. `fault`: why some are missing; empty where all were read."""
+class BlockerReports:
+    """Blockers and counts of waiting jobs. `fault`: why some are missing; empty where all were read."""
 
-    reports: tuple[HoldupReport, ...] = ()
+    reports: tuple[BlockerReport, ...] = ()
     waiting: tuple[WaitingReport, ...] = ()
     fault: str = ""
 
     def believed(
         self, queue: Queue, group: ConsumerGroup, committed: Iterable[tuple[Partition, int]]
-    ) -> list[HoldupReport]:
-        """The hold-ups of a queue that last, stuck jobs first, then the oldest; `committed`: where the group is."""
+    ) -> list[BlockerReport]:
+        """The blockers of a queue that last, stuck jobs first, then the oldest; `committed`: where the group is."""
         positions, workers = dict(committed), {member.client_id for member in group.members}
         found = [
             report
@@ -173,11 +173,13 @@ class HoldupReports:
         return sorted(found, key=lambda report: (not report.is_stuck, report.since))
 
 
-NO_HOLDUPS: Final = HoldupReports()
-Report = HoldupReport | WaitingReport
+NO_BLOCKERS: Final = BlockerReports()
+Report = BlockerReport | WaitingReport
 
 
-def read_holdups(view: ClusterView, queues: Sequence[Queue], counts: Mapping[str, int], now: datetime) -> HoldupReports:
+def read_blockers(
+    view: ClusterView, queues: Sequence[Queue], counts: Mapping[str, int], now: datetime
+) -> BlockerReports:
     """Read the last reports of the queues' workers, within a bounded time; what cannot be read is reported as a fault.
 
     Args:
@@ -187,17 +189,17 @@ def read_holdups(view: ClusterView, queues: Sequence[Queue], counts: Mapping[str
     for topic in sorted({names.events_topic(queue.namespace) for queue in queues}):
         partitions = partitions_of([topic], counts)
         if not partitions:
-            return HoldupReports(
+            return BlockerReports(
                 fault=f"workers cannot report why, since {topic} is missing: run `stoker topology apply`"
             )
         try:
             for report in _read(view, topic, partitions, now - BELIEVED_FOR):
                 newest[report.about] = report
         except (ClusterUnreachable, NotAuthorized, StoredJobsError, KafkaException) as failure:
-            return HoldupReports(fault=f"what workers report could not be read from {topic}: {failure}")
+            return BlockerReports(fault=f"what workers report could not be read from {topic}: {failure}")
     recent = [report for report in newest.values() if now - report.at < BELIEVED_FOR]
-    return HoldupReports(
-        reports=tuple(report for report in recent if isinstance(report, HoldupReport)),
+    return BlockerReports(
+        reports=tuple(report for report in recent if isinstance(report, BlockerReport)),
         waiting=tuple(report for report in recent if isinstance(report, WaitingReport)),
     )
 
@@ -219,19 +221,19 @@ def _read(view: ClusterView, topic: str, partitions: Sequence[Partition], since:
 
 
 def report_of(value: bytes | str | None) -> Report | None:
-    """Read an event; None if it reports neither a hold-up nor what waits, or is one of another version of Stoker."""
+    """Read an event; None if it reports neither a blocker nor what waits, or is one of another version of Stoker."""
     try:
         event = decode_own("JobEvent", value if isinstance(value, bytes) else None)
         if event["event"] == "waiting":
             return waiting_of(event)
-        return _of_event(event) if event["event"] == "held_up" else None
+        return _of_event(event) if event["event"] == "blocking" else None
     except (Undecodable, UnknownSchema, KeyError, ValueError):
         return None
 
 
-def _of_event(event: dict[str, Any]) -> HoldupReport:  # an Avro record: its schema has the types
+def _of_event(event: dict[str, Any]) -> BlockerReport:  # an Avro record: its schema has the types
     detail = event["detail"]
-    return HoldupReport(
+    return BlockerReport(
         queue=event["queue"],
         partition=(event["topic"], event["partition"]),
         offset=event["offset"],

@@ -25,7 +25,7 @@ from ..instants import rounded
 from ..stored_jobs.dead_letters import DeadLetterReader
 from ..stored_jobs.selection import Selection
 from ..stored_jobs.stored_job import StoredJob
-from .blocker_reports import HoldupReport, HoldupReports, read_holdups
+from .blocker_reports import BlockerReport, BlockerReports, read_blockers
 from .fill import Fill, count_unfinished, fill_of
 from .queue_heads import read_heads
 from .standstill import Standstill, standstills, unexplained
@@ -109,7 +109,7 @@ class QueueStatus:
         dead: open dead letters; None where they were not counted.
         dead_at_most: the offsets of the dead-letter topic: dead letters, dispositions and markers of transactions.
         pace: None when only one reading was taken.
-        holdups: the jobs for which its partitions wait, as the workers report them.
+        blockers: the jobs for which its partitions wait, as the workers report them.
         waits: what the jobs that workers have taken wait for, as the workers report it; None where none does.
         fill: how full it is; None where it has no bound.
         retention: how long the queue declares to keep jobs.
@@ -124,7 +124,7 @@ class QueueStatus:
     group: ConsumerGroup
     pace: Pace | None
     obstacles: tuple[str, ...]
-    holdups: tuple[HoldupReport, ...] = ()
+    blockers: tuple[BlockerReport, ...] = ()
     waits: WaitingSum | None = None
     fill: Fill | None = None
     retention: timedelta = timedelta.max
@@ -230,9 +230,9 @@ def inspect_queues(
     statuses = [_status(queue, reading, before, heads, groups[queue.group]) for queue in queues]
     now = datetime.now(UTC)
     with_workers = [queue for queue, status in zip(queues, statuses, strict=True) if _is_reported_on(status)]
-    holdups = read_holdups(view, with_workers, reading.counts, now)
+    blockers = read_blockers(view, with_workers, reading.counts, now)
     stands = still_partitions(queues, before, reading, heads, now) if before is not None else []
-    explained = [_explained(one, queue, reading, holdups, now) for queue, one in zip(queues, statuses, strict=True)]
+    explained = [_explained(one, queue, reading, blockers, now) for queue, one in zip(queues, statuses, strict=True)]
     return [_with_silent(one, queue, stands, now) for queue, one in zip(queues, explained, strict=True)]
 
 
@@ -268,31 +268,31 @@ def _is_reported_on(status: QueueStatus) -> bool:
 
 
 def _explained(
-    status: QueueStatus, queue: Queue, reading: OffsetReading, holdups: HoldupReports, now: datetime
+    status: QueueStatus, queue: Queue, reading: OffsetReading, blockers: BlockerReports, now: datetime
 ) -> QueueStatus:
     """The status with the reports of the queue's workers."""
     if not _is_reported_on(status):
         return status
-    waits = sum_of(holdups.waiting, queue.name, {member.client_id for member in status.group.members})
+    waits = sum_of(blockers.waiting, queue.name, {member.client_id for member in status.group.members})
     if not is_at_work(status):
         return replace(status, waits=waits)
     positions = [(part, reading.position(part)) for part in partitions_of(queue.job_topics, reading.counts)]
-    found = tuple(holdups.believed(queue, status.group, positions))
-    more = tuple(_standstill(status, found, holdups.fault, now))
-    return replace(status, holdups=found, waits=waits, obstacles=(*status.obstacles, *more))
+    found = tuple(blockers.believed(queue, status.group, positions))
+    more = tuple(_standstill(status, found, blockers.fault, now))
+    return replace(status, blockers=found, waits=waits, obstacles=(*status.obstacles, *more))
 
 
 def _with_silent(status: QueueStatus, queue: Queue, stands: Sequence[Standstill], now: datetime) -> QueueStatus:
     """The status with the partitions that did not move and that no worker reports on."""
     if not is_at_work(status):
         return status
-    silent = unexplained(stands, queue.job_topics, {report.partition for report in status.holdups})
+    silent = unexplained(stands, queue.job_topics, {report.partition for report in status.blockers})
     reasons = [f"{still.sentence(now)}; no worker has reported why so far: look again in 10 s" for still in silent]
     return replace(status, obstacles=(*status.obstacles, *reasons[:MOST_SHOWN]))
 
 
-def _standstill(status: QueueStatus, found: Sequence[HoldupReport], fault: str, now: datetime) -> Iterable[str]:
-    """The hold-ups that the workers report; usual ones of long jobs only if nothing moved between two readings."""
+def _standstill(status: QueueStatus, found: Sequence[BlockerReport], fault: str, now: datetime) -> Iterable[str]:
+    """The blockers that the workers report; usual ones of long jobs only if nothing moved between two readings."""
     stands = status.pace is not None and status.pace.done_per_s == 0
     shown = [report for report in found if stands or report.state not in USUAL]
     yield from (report.sentence(now) for report in shown[:MOST_SHOWN])

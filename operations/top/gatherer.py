@@ -160,7 +160,7 @@ def _groups(reader: IndexReader) -> Iterator[FailureLine]:
 def _slow_lines(statuses: list[QueueStatus]) -> Iterator[SlowLine]:
     now = datetime.now(UTC)
     for status in statuses:
-        for report in status.holdups:
+        for report in status.blockers:
             if report.state in _RUNNING and report.job_id:
                 yield SlowLine(
                     job_id=report.job_id,

@@ -15,9 +15,9 @@ from stoker.schemas import decode_own, own_schema
 from stoker.schemas.job_events import (
     OWN_FIELDS,
     EventSubject,
+    JobBlocking,
     JobEndedByCancel,
     JobEvent,
-    JobHeldUp,
     JobProgressed,
     JobRetried,
     JobsWaiting,
@@ -43,7 +43,7 @@ EMPTY: dict[str, Any] = {
 IN_DETAIL = {
     JobEndedByCancel: {"by"},
     JobProgressed: {"done", "total"},
-    JobHeldUp: {"since", "more"},
+    JobBlocking: {"since", "more"},
     JobsWaiting: {"counts"},
     WorkerDecided: {"phase", "more"},
 }

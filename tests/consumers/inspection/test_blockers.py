@@ -23,7 +23,7 @@ from stoker.consumers.records.record import Record
 from stoker.consumers.records.source import Tier
 from stoker.consumers.steps.schema_waits import AwaitedSchema
 from stoker.schemas import decode_own
-from stoker.schemas.job_events import JobHeldUp, encode_event
+from stoker.schemas.job_events import JobBlocking, encode_event
 from stoker.topology.declaration.job_type import RunLimits
 from support.scenes.deliveries import NOW, TIERS, Delivery, declare
 
@@ -44,7 +44,7 @@ class Scene:
     held: list[tuple[Record, float]] = field(default_factory=list)
     gated: dict[Record, Wait] = field(default_factory=dict)
     is_in_trouble: bool = False
-    events: list[JobHeldUp] = field(default_factory=list)
+    events: list[JobBlocking] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Put a worker's parts in their places."""
@@ -72,14 +72,14 @@ class Scene:
     def report(self, *lowest: Record, since_at_s: float = OLD_S, now_s: float = NOW_S) -> list[tuple[Any, ...]]:
         """Report these as the lowest of their partitions; what is reported."""
         self.events.clear()
-        self.holdups.report({r.assignment: (r.offset, since_at_s) for r in lowest}, now_s)
+        self.blockers.report({r.assignment: (r.offset, since_at_s) for r in lowest}, now_s)
         return [(event.reason, event.subject.offset, told(event)) for event in self.events]
 
 
-def told(event: JobHeldUp) -> dict[str, str]:
+def told(event: JobBlocking) -> dict[str, str]:
     """The detail, as it comes over the wire, without the time."""
     read = decode_own("JobEvent", encode_event(event))
-    assert read["event"] == "held_up"
+    assert read["event"] == "blocking"
     return {name: text for name, text in read["detail"].items() if name not in {"since", "due"}}
 
 

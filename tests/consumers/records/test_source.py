@@ -63,7 +63,7 @@ def test_no_part_of_the_worker_asks_which_class_a_source_is() -> None:
     assert asking == ["declared/intake.py"]
 
 
-def test_events_of_hold_ups_name_the_topic_as_its_name_does() -> None:
+def test_events_of_blockers_name_the_topic_as_its_name_does() -> None:
     """So a reader finds it among the topics."""
     assert (dict(MAIN.detail), dict(Tier(TIERS[1]).detail)) == ({}, {"tier": "10s"})
     assert dict(Delay(DelayClass.SHORT).detail) == {"delay": "short"}

@@ -15,16 +15,16 @@ from confluent_kafka import KafkaError, KafkaException
 from stoker.consumers.inspection import blockers as workers_side
 from stoker.consumers.runners import watchdog
 from stoker.operations.cluster_view import ClusterView, ConsumerGroup, Member
-from stoker.operations.commands.queues import holdup_data
+from stoker.operations.commands.queues import blocker_data
 from stoker.operations.doctor.facts import gather
 from stoker.operations.doctor.findings import Verdict
 from stoker.operations.doctor.queue_checks import check_queue
-from stoker.operations.queue_status import blocker_reports as holdup_reports
+from stoker.operations.queue_status import blocker_reports
 from stoker.operations.queue_status.blocker_reports import (
     BELIEVED_FOR,
-    HoldupReport,
-    HoldupReports,
-    read_holdups,
+    BlockerReport,
+    BlockerReports,
+    read_blockers,
     report_of,
 )
 from stoker.operations.queue_status.queues import QueueStatus, inspect_queues, read_offsets
@@ -39,7 +39,7 @@ from support.scenes.worker import create, delete_topics, running_worker
 from support.waiting import wait_until
 
 NOW = datetime(2013, 1, 1, 12, 0, tzinfo=UTC)
-STUCK = HoldupReport(
+STUCK = BlockerReport(
     queue="q",
     partition=("n.q", 0),
     offset=7,
@@ -139,7 +139,7 @@ EXPECTED = {"strict": ["awaiting-retry"], "stuck": ["stuck"], "long": ["running"
 
 
 def _states(scene: Scene, view: ClusterView) -> dict[str, list[str]]:
-    return {name: [report.state for report in status.holdups] for name, status in scene.statuses(view).items()}
+    return {name: [report.state for report in status.blockers] for name, status in scene.statuses(view).items()}
 
 
 @pytest.mark.usefixtures("_in_a_hurry")
@@ -164,7 +164,7 @@ def test_events_that_cannot_be_read_are_reported_instead(cluster: ClusterSetting
         topic = scene.pipeline.events_topic
         delete_topics(cluster, topic)
         (said,) = scene.statuses(view)["long"].obstacles
-        meanwhile = read_holdups(view, scene.queues, {topic: EVENTS_PARTITIONS}, datetime.now(UTC))
+        meanwhile = read_blockers(view, scene.queues, {topic: EVENTS_PARTITIONS}, datetime.now(UTC))
         findings = check_queue(gather(view, scene.pipeline), scene.queues[2], scene.pipeline)
         (unknown,) = [finding for finding in findings if finding.verdict is Verdict.UNKNOWN]
     assert "no progress" in said
@@ -188,12 +188,12 @@ def test_a_refusal_to_read_reports_is_reported_and_fails_nothing(
 ) -> None:
     """Operators without Read on the events see all else, and which right they lack."""
 
-    def refuse(*_: object) -> list[HoldupReport]:
+    def refuse(*_: object) -> list[BlockerReport]:
         raise refusal
 
-    monkeypatch.setattr(holdup_reports, "_read", refuse)
+    monkeypatch.setattr(blocker_reports, "_read", refuse)
     queue = Pipeline("n").queue("q", partitions=1)
-    found = read_holdups(ClusterView(cluster), [queue], {"n.events": 4}, NOW)
+    found = read_blockers(ClusterView(cluster), [queue], {"n.events": 4}, NOW)
     assert found.reports == ()
     assert found.fault == f"what workers report could not be read from n.events: {refusal}"
 
@@ -211,11 +211,11 @@ def test_a_refusal_to_read_reports_is_reported_and_fails_nothing(
     ],
 )
 def test_a_report_is_believed_while_its_worker_and_its_job_are_there(
-    report: HoldupReport, group: ConsumerGroup, committed: int, *, is_believed: bool
+    report: BlockerReport, group: ConsumerGroup, committed: int, *, is_believed: bool
 ) -> None:
     """Reports are of the past: what is shown must still be so."""
     queue = Pipeline("n").queue("q", partitions=1)
-    found = HoldupReports(reports=(report,)).believed(queue, group, [(("n.q", 0), committed)])
+    found = BlockerReports(reports=(report,)).believed(queue, group, [(("n.q", 0), committed)])
     assert found == ([report] if is_believed else [])
 
 
@@ -224,7 +224,7 @@ def test_stuck_jobs_come_first_then_the_oldest() -> None:
     queue = Pipeline("n").queue("q", partitions=1)
     older = replace(STUCK, state="running", offset=8, since=NOW - timedelta(hours=1))
     younger = replace(STUCK, state="behind", offset=9, since=NOW)
-    found = HoldupReports(reports=(younger, older, STUCK)).believed(queue, GROUP, [(("n.q", 0), 0)])
+    found = BlockerReports(reports=(younger, older, STUCK)).believed(queue, GROUP, [(("n.q", 0), 0)])
     assert found == [STUCK, older, younger]
 
 
@@ -237,9 +237,9 @@ def test_an_old_report_is_not_believed(cluster: ClusterSettings, namespace: str)
         publish(cluster, pipeline, event(queue, datetime.now(UTC) - age, offset=int(age.total_seconds())))
     view = ClusterView(cluster, timeout_s=60.0)
 
-    def read() -> HoldupReports | None:
+    def read() -> BlockerReports | None:
         """The look ends within seconds, whatever the broker does meanwhile, and then it has a fault."""
-        found = read_holdups(view, [queue], {pipeline.events_topic: EVENTS_PARTITIONS}, datetime.now(UTC))
+        found = read_blockers(view, [queue], {pipeline.events_topic: EVENTS_PARTITIONS}, datetime.now(UTC))
         return None if found.fault else found
 
     found = wait_until(read, what="a look that the broker answers in time")
@@ -251,12 +251,12 @@ def test_an_old_report_is_not_believed(cluster: ClusterSettings, namespace: str)
 def test_foreign_events_are_passed_over() -> None:
     """Other kinds, other versions, and what is no event."""
     queue = Pipeline("n").queue("q", partitions=1)
-    held_up = event(queue, NOW, offset=1)
-    assert report_of(encode_own("JobEvent", held_up)) is not None
-    for value in (None, b"", b"x" * 40, encode_own("JobEvent", {**held_up, "event": "dead"})):
+    blocking = event(queue, NOW, offset=1)
+    assert report_of(encode_own("JobEvent", blocking)) is not None
+    for value in (None, b"", b"x" * 40, encode_own("JobEvent", {**blocking, "event": "dead"})):
         assert report_of(value) is None
-    assert report_of(encode_own("JobEvent", {**held_up, "detail": {}})) is None
-    assert report_of(encode_own("JobEvent", {**held_up, "detail": {"since": "lately"}})) is None
+    assert report_of(encode_own("JobEvent", {**blocking, "detail": {}})) is None
+    assert report_of(encode_own("JobEvent", {**blocking, "detail": {"since": "lately"}})) is None
 
 
 STATES = ("stuck", "running", "awaiting-retry", "awaiting-schema", "behind", "crashed", "unsettled", "ready")
@@ -275,10 +275,10 @@ def test_every_state_has_a_sentence_of_its_own(state: str) -> None:
 def test_a_gate_that_is_not_known_by_name_is_reported_in_its_own_words() -> None:
     """Its word, and what opens it; where the event does not hold that, the worker whose log may have it."""
     queue = Pipeline("n").queue("q", partitions=1)
-    held_up = event(queue, NOW, offset=1)
+    blocking = event(queue, NOW, offset=1)
     detail = {"since": (NOW - timedelta(seconds=44)).isoformat(), "opens": "ann resumes the queue"}
-    report = report_of(encode_own("JobEvent", {**held_up, "reason": "paused", "detail": detail}))
-    assert isinstance(report, HoldupReport)
+    report = report_of(encode_own("JobEvent", {**blocking, "reason": "paused", "detail": detail}))
+    assert isinstance(report, BlockerReport)
     assert report.sentence(NOW).endswith(" has waited for 44s: paused, until ann resumes the queue")
     assert "w1" in replace(STUCK, state="paused").sentence(NOW)
 
@@ -287,15 +287,15 @@ def test_json_has_what_ends_the_wait_and_when() -> None:
     """A program can show both without the sentence."""
     crashed = replace(STUCK, state="crashed", opens="its pause of 2 s ends", due=NOW + timedelta(seconds=2))
     assert "waits to be run again in 2s, since its process died" in crashed.sentence(NOW)
-    data = holdup_data(crashed)
+    data = blocker_data(crashed)
     assert (data["state"], data["opens"], data["due"]) == ("crashed", crashed.opens, crashed.due)
-    assert holdup_data(STUCK)["opens"] is None
+    assert blocker_data(STUCK)["opens"] is None
 
 
 def event(queue: Queue, at: datetime, *, offset: int) -> dict[str, object]:
     """As a worker writes it."""
     return {
-        "event": "held_up",
+        "event": "blocking",
         **dict.fromkeys(("job_id", "job_type", "worker", "error_type"), "x"),
         "queue": queue.name,
         "topic": queue.topic,

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from stoker.consumers.inspection import blockers as holdups
+from stoker.consumers.inspection import blockers
 from stoker.operations.cluster_view import ClusterView
 from stoker.operations.doctor import facts
 from stoker.operations.doctor.facts import gather
@@ -86,8 +86,8 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seconds become parts of them."""
     monkeypatch.setattr(standstill, "OLD_AFTER", timedelta(seconds=0.5))
     monkeypatch.setattr(facts, "LOOK_AGAIN_S", (0.3, 0.3))
-    monkeypatch.setattr(holdups, "OLD_AFTER_S", 0.5)
-    monkeypatch.setattr(holdups, "REPEAT_S", 0.5)
+    monkeypatch.setattr(blockers, "OLD_AFTER_S", 0.5)
+    monkeypatch.setattr(blockers, "REPEAT_S", 0.5)
 
 
 @pytest.mark.usefixtures("_in_a_hurry")
