@@ -27,7 +27,7 @@ def job_document(job: ListedJob) -> dict[str, object]:
 
 
 def job_history_document(history: JobHistory) -> dict[str, object]:
-    """A life for `--json`."""
+    """A history for `--json`."""
     return {
         **job_document(history.job),
         "history": [{**asdict(one), "detail": dict(one.detail)} for one in history.happenings],
@@ -37,7 +37,7 @@ def job_history_document(history: JobHistory) -> dict[str, object]:
 
 
 def job_history_lines(history: JobHistory, why: Sequence[str], owner: Owner) -> Iterator[str]:
-    """A life for people: what it is, why it is where it is, then each thing that happened to it."""
+    """A history for people: what it is, why it is where it is, then each thing that happened to it."""
     job = history.job
     yield styled(f"{printable(job.job_type)}  {printable(job.job_id)}", bold=True)
     yield Styled("")

@@ -45,14 +45,14 @@ def jobs() -> None:
     """
 
 
-@jobs.command(short_help="Show the whole life of one job.")
+@jobs.command(short_help="Show the whole history of one job.")
 @_JOB
 @INDEX
 @_FROM_TOPICS
 @AS_JSON
 @pass_app
 def show(app: AppContext, *, job_id: str, index: str | None, from_topics: bool, as_json: bool) -> None:
-    """Show the whole life of the job ID: who enqueued it, each run with its times, worker and error, what it became.
+    """Show the whole history of the job ID: who enqueued it, each run with its times, worker and error, what it became.
 
     \b
     Examples:
@@ -97,7 +97,7 @@ def why(app: AppContext, *, job_id: str, index: str | None, from_topics: bool, a
 
 
 def _find_history(app: AppContext, job_id: str, index: str | None, *, from_topics: bool) -> tuple[JobHistory, str]:
-    """The life of a job, and where that comes from, in words."""
+    """The history of a job, and where that comes from, in words."""
     from ..job_index.database import IndexAbsent, index_path
     from ..job_index.index_reader import IndexReader
     from ..job_index.job_history import find_history, read_history

@@ -157,7 +157,7 @@ def shown_id(stored: bytes | str) -> str:
 
 
 def life_of(replay: str, at_ms: int) -> int:
-    """When the life of a job began that a replay has published, by the replay's id; 0 without one."""
+    """When the history of a job began that a replay has published, by the replay's id; 0 without one."""
     if not replay:
         return _FIRST_LIFE
     try:

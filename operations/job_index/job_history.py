@@ -1,4 +1,4 @@
-"""`JobHistory`: the whole life of one job: what it is, each thing that happened to it, where it waits, what it became.
+"""`JobHistory`: the history of one job: what it is, each thing that happened to it, where it waits, what it became.
 
 It is put together from the index, or, where that is not at hand, from the topics themselves, which takes longer.
 """
@@ -28,7 +28,7 @@ NEIGHBOURS: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobHistory:
-    """The life of a job.
+    """The history of a job.
 
     Attributes:
         happenings: all but its success, the first first.
@@ -43,7 +43,7 @@ class JobHistory:
 
 
 def find_history(reader: IndexReader, job_id: str) -> JobHistory | None:
-    """The life of a job by the index; None where it has none of that id."""
+    """The history of a job by the index; None where it has none of that id."""
     job = reader.job(job_id)
     if job is None:
         return None
@@ -56,7 +56,7 @@ def find_history(reader: IndexReader, job_id: str) -> JobHistory | None:
 
 
 def read_history(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> JobHistory | None:
-    """The life of a job by the topics themselves, all of which are read; None where none has it.
+    """The history of a job by the topics themselves, all of which are read; None where none has it.
 
     Raises:
         StoredJobsError: a topic cannot be read to its end.

@@ -99,7 +99,7 @@ _PURPOSES: Final = {
     Role.PROGRESS: "progress that does not fit a commit, compacted",
     Role.LIMITS: "what is used of limits by key and tenant",
     Role.SCHEMAS: "schemas of all job types, compacted",
-    Role.EVENTS: "the life of jobs",
+    Role.EVENTS: "the history of jobs",
     Role.CONTROL: "orders that stand, compacted",
     Role.WORKERS: "status of each worker, compacted",
     Role.AUDIT: "who did what, kept for 400 days",
