@@ -20,7 +20,7 @@ from figures import Figure, Measure, Sizes, Values, below, percentile
 
 from stoker.operations.job_index.bulk_fill import WRITE_AT
 from stoker.operations.job_index.database import open_for_writing, steps_to_finish, throw_away
-from stoker.operations.job_index.entries import JobEntry, Setback, shown_id
+from stoker.operations.job_index.entries import HistoryEntry, JobEntry, shown_id
 from stoker.operations.job_index.index_reader import IndexReader
 from stoker.operations.job_index.index_writer import IndexWriter
 from stoker.operations.job_index.job_filter import JobFilter
@@ -95,7 +95,7 @@ def _end(waiting: JobEntry, chance: random.Random) -> JobEntry:
     ended.state = State.DEAD if fate < 0.03 else State.RETRYING
     ended.step = step_of_state(1, ended.state)
     failure = chance.randrange(FAILURES)
-    setback = Setback(
+    item = HistoryEntry(
         kind="dead" if ended.state is State.DEAD else "retried",
         attempt=1,
         at_ms=ended.at_ms,
@@ -105,7 +105,7 @@ def _end(waiting: JobEntry, chance: random.Random) -> JobEntry:
         fingerprint=f"{failure:016x}",
         message=f"{' '.join(chance.sample(_WORDS, 6))} {chance.randrange(10**6)} in step {failure}",
     )
-    ended.setbacks = [setback]
+    ended.history = [item]
     return ended
 
 

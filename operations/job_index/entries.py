@@ -30,7 +30,7 @@ _FIRST_LIFE: Final = 0
 
 
 @dataclass(slots=True, kw_only=True)
-class Setback:
+class HistoryEntry:
     """One thing that happened to a job beside its success, as its history keeps it.
 
     Attributes:
@@ -66,7 +66,7 @@ class JobEntry:
         at_ms, enqueued_ms, began_ms, due_ms: since 1970; 0 where that is not known.
         took_us: of the run that succeeded; -1 where that is not known.
         names: other names under which the ledger may remember it.
-        setbacks: what its history gets.
+        history: what its history gets.
     """
 
     stored: bytes | str
@@ -89,12 +89,12 @@ class JobEntry:
     release: str = ""
     source: str = ""
     names: tuple[str, ...] = ()
-    setbacks: Sequence[Setback] = ()
+    history: Sequence[HistoryEntry] = ()
 
     def __post_init__(self) -> None:
         """Let its history know the life: it may be merged with that of another one."""
-        for setback in self.setbacks:
-            setback.life = self.life
+        for item in self.history:
+            item.life = self.life
 
     @property
     def job_id(self) -> str:
@@ -109,15 +109,15 @@ class JobEntry:
     def merge(self, other: JobEntry) -> JobEntry:
         """The later one of two entries of a job, with the history, the names and the source of both."""
         later, earlier = (self, other) if self.version >= other.version else (other, self)
-        if earlier.setbacks:
-            later.setbacks = [*earlier.setbacks, *later.setbacks]
+        if earlier.history:
+            later.history = [*earlier.history, *later.history]
         later.names = later.names or earlier.names
         later.source = later.source or earlier.source
         return later
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Disposal:
+class DispositionEntry:
     """A dead letter that was discarded: nobody will replay it."""
 
     topic: str
@@ -191,7 +191,7 @@ def _known(value: bytes | None) -> str:
 # ---- records
 
 
-def entry_of_record(message: Message, origin: TopicOrigin) -> JobEntry | Disposal | None:
+def entry_of_record(message: Message, origin: TopicOrigin) -> JobEntry | DispositionEntry | None:
     """Read a record of a job's topics; None where it names no job."""
     try:
         pairs: Any = message.headers() or ()
@@ -201,17 +201,17 @@ def entry_of_record(message: Message, origin: TopicOrigin) -> JobEntry | Disposa
     if None in headers.values():
         headers = {name: value for name, value in headers.items() if value is not None}
     if wire.DISPOSITION in headers:
-        return _disposal(message, headers)
+        return _disposition(message, headers)
     job_id = wire_text(headers.get(wire.JOB_ID))
     return _entry(message, headers, origin, job_id) if job_id else None
 
 
-def _disposal(message: Message, headers: Mapping[str, bytes]) -> Disposal | None:
+def _disposition(message: Message, headers: Mapping[str, bytes]) -> DispositionEntry | None:
     settles = headers.get(wire.SETTLES, b"")
     if headers[wire.DISPOSITION] != b"discarded" or not settles.isdigit():
         return None
     topic, partition, at_ms = _place(message)
-    return Disposal(topic=topic, partition=partition, offset=int(settles), at_ms=at_ms)
+    return DispositionEntry(topic=topic, partition=partition, offset=int(settles), at_ms=at_ms)
 
 
 def _place(message: Message) -> tuple[str, int, int]:
@@ -241,7 +241,7 @@ def _entry(message: Message, headers: Mapping[str, bytes], origin: TopicOrigin, 
         worker=_known(get(wire.WORKER)),
         source=_known(get(wire.SOURCE)),
         names=_names(headers, replay),
-        setbacks=_failure_of_record(headers, origin.role, attempt, at_ms),
+        history=_failure_of_record(headers, origin.role, attempt, at_ms),
     )
 
 
@@ -270,12 +270,12 @@ def _names(headers: Mapping[str, bytes], replay: str) -> tuple[str, ...]:
     return (f"{replay}:{text}" if replay else text,)
 
 
-def _failure_of_record(headers: Mapping[str, bytes], role: Role, attempt: int, at_ms: int) -> Sequence[Setback]:
+def _failure_of_record(headers: Mapping[str, bytes], role: Role, attempt: int, at_ms: int) -> Sequence[HistoryEntry]:
     """The failed run that a retry or a dead letter records: its event may be lost."""
     if role not in (Role.RETRY, Role.DEAD) or wire.ERROR_TYPE not in headers:
         return ()
     return [
-        Setback(
+        HistoryEntry(
             kind="dead" if role is Role.DEAD else "retried",
             attempt=attempt if role is Role.DEAD else attempt - 1,
             at_ms=at_ms,
@@ -356,12 +356,12 @@ def _of_event(event: Mapping[str, Any]) -> Iterator[JobEntry]:
         due_ms=_ms(event["due"]),
         worker=event["worker"],
         release=event["release"],
-        setbacks=[_setback(event, at_ms)],
+        history=[_history_entry(event, at_ms)],
     )
 
 
-def _setback(event: Mapping[str, Any], at_ms: int) -> Setback:
-    return Setback(
+def _history_entry(event: Mapping[str, Any], at_ms: int) -> HistoryEntry:
+    return HistoryEntry(
         kind=event["event"],
         attempt=event["attempt"],
         at_ms=at_ms,

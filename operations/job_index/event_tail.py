@@ -144,7 +144,7 @@ def _takes_failure(wanted: JobFilter, entry: JobEntry) -> bool:
         (not wanted.error or wanted.error in (one.error_type, one.error_type.rpartition(".")[2]))
         and one.fingerprint.startswith(wanted.fingerprint)
         and _has_words(one.message, wanted.words)
-        for one in entry.setbacks
+        for one in entry.history
     )
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, TypeVar
 
 from .database import is_building
-from .entries import Disposal, JobEntry, Setback, stored_id
+from .entries import DispositionEntry, HistoryEntry, JobEntry, stored_id
 from .states import ENDED, ENDED_STEP, PASSED_STEP, RECONCILED_STEP, STEPS, State, attempt_of_step, passed_step
 
 _MINUTE_MS: Final = 60_000
@@ -137,7 +137,7 @@ class IndexWriter:
         return found
 
     def apply(
-        self, entries: Iterable[JobEntry], disposals: Iterable[Disposal], offsets: Mapping[Partition, int]
+        self, entries: Iterable[JobEntry], dispositions: Iterable[DispositionEntry], offsets: Mapping[Partition, int]
     ) -> None:
         """Write what a batch holds, and how far it was read."""
         latest: dict[bytes | str, JobEntry] = {}
@@ -146,8 +146,8 @@ class IndexWriter:
             latest[entry.stored] = entry if known is None else known.merge(entry)
         with self._transaction():
             self._write(latest)
-            for disposal in disposals:
-                self._dispose(disposal)
+            for disposition in dispositions:
+                self._drop(disposition)
             self._keep_offsets(offsets)
 
     def reconcile(self, ended: Mapping[str, tuple[State, int]], offsets: Mapping[Partition, int]) -> int:
@@ -242,7 +242,7 @@ class IndexWriter:
 
     def _complete(self, row: _Row, entry: JobEntry) -> None:
         """Take from an entry that comes after a later one what only it knows."""
-        if entry.setbacks or entry.names:
+        if entry.history or entry.names:
             self._note(row.n, entry, self._group_of(entry))
         if entry.source and row.source is None:
             self._connection.execute("UPDATE jobs SET source = ? WHERE n = ?", (self._names[entry.source], row.n))
@@ -256,7 +256,7 @@ class IndexWriter:
         self._counts[queue, kind, entry.state, group or _NO_GROUP] += 1
         if entry.state in ENDED:
             self._minutes[entry.at_ms // _MINUTE_MS, queue, kind, entry.state, group or _NO_GROUP] += 1
-        if entry.setbacks or entry.names:
+        if entry.history or entry.names:
             self._note(n, entry, group)
         tenant = names[entry.tenant] if entry.tenant else None
         return (key, kind, queue, tenant, entry.key, enq, *self._volatile(entry, enq), n, group)
@@ -302,14 +302,14 @@ class IndexWriter:
             (int(state), step, at_ms - row.enq, row.n),
         )
 
-    def _dispose(self, disposal: Disposal) -> None:
-        place = self._names.get(f"{disposal.topic}/{disposal.partition}")
+    def _drop(self, disposition: DispositionEntry) -> None:
+        place = self._names.get(f"{disposition.topic}/{disposition.partition}")
         found = self._connection.execute(
             f"SELECT {_ROW} FROM jobs WHERE place = ? AND off = ? AND state = 4",
-            (place, disposal.offset),
+            (place, disposition.offset),
         ).fetchone()
         if found is not None:
-            self._end(_Row(*found), State.DROPPED, disposal.at_ms, ENDED_STEP)
+            self._end(_Row(*found), State.DROPPED, disposition.at_ms, ENDED_STEP)
 
     def _open_rows(self, names: Iterable[str]) -> dict[str, _Row]:
         """The rows of these names in the ledger whose jobs have not ended, as far as the index knows."""
@@ -331,17 +331,17 @@ class IndexWriter:
 
     def _group_of(self, entry: JobEntry) -> int | None:
         """The failure group of its last failure; None where it has none."""
-        for setback in reversed(entry.setbacks):
-            if setback.fingerprint or setback.error_type:
-                return self._group(entry, setback)
+        for item in reversed(entry.history):
+            if item.fingerprint or item.error_type:
+                return self._group(entry, item)
         return None
 
-    def _group(self, entry: JobEntry, setback: Setback) -> int:
-        key = (self._names[entry.job_type], setback.fingerprint, self._names[setback.error_type])
+    def _group(self, entry: JobEntry, item: HistoryEntry) -> int:
+        key = (self._names[entry.job_type], item.fingerprint, self._names[item.error_type])
         known = self._groups.get(key)
         if known is None:
             known = self._groups[key] = len(self._groups) + 1
-            row = (known, *key, setback.message, setback.stack, setback.at_ms, setback.at_ms, 0)
+            row = (known, *key, item.message, item.stack, item.at_ms, item.at_ms, 0)
             self._connection.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         return known
 
@@ -349,26 +349,26 @@ class IndexWriter:
         """Add to the history of a job what is new in it, and to the words what it may be searched by."""
         for name in entry.names if entry.state not in ENDED else ():  # the ledger is asked of those that have not
             self._connection.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?)", (name, n))
-        for setback in entry.setbacks:
-            own = self._group(entry, setback) if setback.fingerprint or setback.error_type else None
-            if self._add_history(n, setback, own) and own is not None:
+        for item in entry.history:
+            own = self._group(entry, item) if item.fingerprint or item.error_type else None
+            if self._add_history(n, item, own) and own is not None:
                 self._connection.execute(
-                    "UPDATE failures SET runs = runs + 1, last = max(last, ?) WHERE g = ?", (setback.at_ms, own)
+                    "UPDATE failures SET runs = runs + 1, last = max(last, ?) WHERE g = ?", (item.at_ms, own)
                 )
-            if setback.message:
-                self._add_words(n, setback.message)
+            if item.message:
+                self._add_words(n, item.message)
 
-    def _add_history(self, n: int, setback: Setback, group: int | None) -> bool:
+    def _add_history(self, n: int, item: HistoryEntry, group: int | None) -> bool:
         row = (
-            *(n, setback.life, setback.attempt, setback.kind, setback.at_ms if setback.kind in _REPEATABLE else 0),
-            *(setback.at_ms, setback.began_ms or None, setback.due_ms or None),
-            *(self._names.or_none(setback.worker), self._names.or_none(setback.release), group),
-            *(setback.message or None, setback.reason or None),
-            json.dumps(dict(setback.detail)) if setback.detail else None,
+            *(n, item.life, item.attempt, item.kind, item.at_ms if item.kind in _REPEATABLE else 0),
+            *(item.at_ms, item.began_ms or None, item.due_ms or None),
+            *(self._names.or_none(item.worker), self._names.or_none(item.release), group),
+            *(item.message or None, item.reason or None),
+            json.dumps(dict(item.detail)) if item.detail else None,
         )
         if self._connection.execute(_ADD_HISTORY, row).rowcount > 0:
             return True
-        if setback.began_ms:  # a record of it came first, which does not know when the run began
+        if item.began_ms:  # a record of it came first, which does not know when the run began
             self._connection.execute(_COMPLETE_HISTORY, (row[5], row[6], row[9], *row[:5]))
         return False
 

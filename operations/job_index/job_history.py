@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from .entries import Disposal, JobEntry, Setback, entries_of_event, entry_of_record
+from .entries import DispositionEntry, HistoryEntry, JobEntry, entries_of_event, entry_of_record
 from .index_reader import IndexReader
 from .ledger_names import ended_by
 from .listed_jobs import Happening, ListedJob
@@ -64,10 +64,10 @@ def read_history(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> J
     """
     passed = ask_passed(pipeline, cluster).passed  # before the topics: what came of such records is on them
     entries: list[JobEntry] = []
-    disposals: list[Disposal] = []
+    dispositions: list[DispositionEntry] = []
     for found in _read(pipeline, cluster, job_id):
-        if isinstance(found, Disposal):
-            disposals.append(found)
+        if isinstance(found, DispositionEntry):
+            dispositions.append(found)
         else:
             entries.append(found)
     if not entries:
@@ -75,19 +75,19 @@ def read_history(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> J
     latest = entries[0]
     for entry in entries[1:]:
         latest = latest.merge(entry)
-    latest = _ended(latest, disposals, _ledger_says(pipeline, cluster, latest))
+    latest = _ended(latest, dispositions, _ledger_says(pipeline, cluster, latest))
     is_passed = latest.offset in passed.get((latest.topic, latest.partition), ())
     if is_passed and not latest.state.has_ended:
         latest = replace(latest, state=State.DONE, step=passed_step(latest.step), due_ms=0)
-    happenings = sorted(_once(latest.setbacks), key=lambda one: (one.life, one.at, one.attempt))
+    happenings = sorted(_once(latest.history), key=lambda one: (one.life, one.at, one.attempt))
     return JobHistory(job=listed_of(latest), happenings=happenings)
 
 
-def _read(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> Iterator[JobEntry | Disposal]:
+def _read(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> Iterator[JobEntry | DispositionEntry]:
     for topic, origin in origins_of(pipeline).items():
         for message in _messages(cluster, topic):
             found = entry_of_record(message, origin)
-            if isinstance(found, Disposal) or (found is not None and found.job_id == job_id):
+            if isinstance(found, DispositionEntry) or (found is not None and found.job_id == job_id):
                 yield found
     for message in _messages(cluster, pipeline.events_topic):
         yield from (entry for entry in entries_of_event(message.value() or b"") if entry.job_id == job_id)
@@ -112,47 +112,49 @@ def _ledger_says(pipeline: Pipeline, cluster: ClusterSettings, job: JobEntry) ->
     return named
 
 
-def _ended(job: JobEntry, disposals: Iterable[Disposal], named: State | None) -> JobEntry:
+def _ended(job: JobEntry, dispositions: Iterable[DispositionEntry], named: State | None) -> JobEntry:
     """The job with what ended it beside its own records and events."""
     place = (job.topic, job.partition, job.offset)
-    if job.state is State.DEAD and any((one.topic, one.partition, one.offset) == place for one in disposals):
+    if job.state is State.DEAD and any((one.topic, one.partition, one.offset) == place for one in dispositions):
         return replace(job, state=State.DROPPED)
     if named is None:
         return job
     return replace(job, state=named, step=reconciled_step(job.step), began_ms=0, took_us=-1, due_ms=0)
 
 
-def _once(setbacks: Iterable[Setback]) -> Iterator[Happening]:
+def _once(history: Iterable[HistoryEntry]) -> Iterator[Happening]:
     """Each failed run once, though its event and its record both hold it; the event knows when it began."""
-    found: dict[tuple[int, int, str, int], Setback] = {}
-    for setback in setbacks:
-        is_repeatable = setback.kind in ("snoozed", "deferred")
-        key = (setback.life, setback.attempt, setback.kind, setback.at_ms if is_repeatable else 0)
+    found: dict[tuple[int, int, str, int], HistoryEntry] = {}
+    for item in history:
+        is_repeatable = item.kind in ("snoozed", "deferred")
+        key = (item.life, item.attempt, item.kind, item.at_ms if is_repeatable else 0)
         known = found.get(key)
-        if known is None or (setback.began_ms and not known.began_ms):
-            found[key] = setback
-    for setback in found.values():
+        if known is None or (item.began_ms and not known.began_ms):
+            found[key] = item
+    for item in found.values():
         yield Happening(
-            kind=setback.kind,
-            life=setback.life,
-            attempt=setback.attempt,
-            at=_instant(setback.at_ms),
-            began=_instant(setback.began_ms) if setback.began_ms else None,
-            due=_instant(setback.due_ms) if setback.due_ms else None,
-            worker=setback.worker,
-            release=setback.release,
-            error_type=setback.error_type,
-            fingerprint=setback.fingerprint,
-            message=setback.message,
-            stack=setback.stack,
-            reason=setback.reason,
-            detail=setback.detail,
+            kind=item.kind,
+            life=item.life,
+            attempt=item.attempt,
+            at=_instant(item.at_ms),
+            began=_instant(item.began_ms) if item.began_ms else None,
+            due=_instant(item.due_ms) if item.due_ms else None,
+            worker=item.worker,
+            release=item.release,
+            error_type=item.error_type,
+            fingerprint=item.fingerprint,
+            message=item.message,
+            stack=item.stack,
+            reason=item.reason,
+            detail=item.detail,
         )
 
 
 def listed_of(entry: JobEntry) -> ListedJob:
     """The job as a list shows it, by one entry of it."""
-    failure = next((one for one in reversed(entry.setbacks) if one.error_type), Setback(kind="", attempt=0, at_ms=0))
+    failure = next(
+        (one for one in reversed(entry.history) if one.error_type), HistoryEntry(kind="", attempt=0, at_ms=0)
+    )
     return ListedJob(
         job_id=entry.job_id,
         job_type=entry.job_type,

@@ -12,7 +12,7 @@ from ...topology import ClusterSettings, Pipeline
 from ...topology.cluster.clients import make_client
 from ...topology.cluster.settings import ANY_SIZE_BYTES
 from ...topology.declaration.topics import HOLDS_JOBS, Role, declared_topics
-from .entries import Disposal, JobEntry, TopicOrigin, entries_of_event, entry_of_record
+from .entries import DispositionEntry, JobEntry, TopicOrigin, entries_of_event, entry_of_record
 from .index_writer import IndexWriter, Partition
 
 REQUEST_S: Final = 10.0
@@ -105,17 +105,17 @@ def lag_of(consumer: Consumer, places: Iterable[Partition], known: Mapping[Parti
 
 
 class Reading:
-    """The entries and disposals that were read and are not written yet, and the offsets up to which these are all.
+    """The entries and dispositions that were read and are not written yet, and the offsets up to which these are all.
 
     Attributes:
-        read: how many entries and disposals there were since the start.
+        read: how many entries and dispositions there were since the start.
         newest_ms: the newest record, in ms since 1970.
     """
 
     def __init__(self, origins: Mapping[str, TopicOrigin]) -> None:
         self._origins = origins
         self._entries: list[JobEntry] = []
-        self._disposals: list[Disposal] = []
+        self._dispositions: list[DispositionEntry] = []
         self._offsets: dict[Partition, int] = {}
         self.read = 0
         self.newest_ms = 0
@@ -132,8 +132,8 @@ class Reading:
             self._entries.extend(entries_of_event(value) if value else ())
         else:
             found = entry_of_record(message, origin)
-            if isinstance(found, Disposal):
-                self._disposals.append(found)
+            if isinstance(found, DispositionEntry):
+                self._dispositions.append(found)
             elif found is not None:
                 self._entries.append(found)
         self._offsets[place] = (message.offset() or 0) + 1
@@ -146,6 +146,6 @@ class Reading:
     def write(self, writer: IndexWriter) -> None:
         """Write all of it, in one transaction."""
         if self._offsets:
-            writer.apply(self._entries, self._disposals, self._offsets)
-        self.read += len(self._entries) + len(self._disposals)
-        self._entries, self._disposals, self._offsets = [], [], {}
+            writer.apply(self._entries, self._dispositions, self._offsets)
+        self.read += len(self._entries) + len(self._dispositions)
+        self._entries, self._dispositions, self._offsets = [], [], {}

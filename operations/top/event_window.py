@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from ..job_index.entries import JobEntry, Setback
+from ..job_index.entries import HistoryEntry, JobEntry
 from ..job_index.states import State
 from .picture import FailureLine, TypeLine
 
@@ -63,8 +63,8 @@ class EventWindow:
                     samples.append(entry.took_us / 1e6)
             elif entry.state in _FAILED:
                 step.failed[kind] += 1
-                for setback in entry.setbacks:
-                    self._note_failure(step, entry.job_type, setback)
+                for item in entry.history:
+                    self._note_failure(step, entry.job_type, item)
 
     def types(self) -> list[TypeLine]:
         """The job types of the last minute, the busiest first."""
@@ -107,11 +107,11 @@ class EventWindow:
         known = {failure for step in self._steps for failure in step.failures}
         self._messages = {failure: message for failure, message in self._messages.items() if failure in known}
 
-    def _note_failure(self, step: _Step, job_type: str, setback: Setback) -> None:
-        failure = job_type, setback.error_type, setback.fingerprint
+    def _note_failure(self, step: _Step, job_type: str, item: HistoryEntry) -> None:
+        failure = job_type, item.error_type, item.fingerprint
         if failure in step.failures or len(step.failures) < MOST_GROUPS:
             step.failures[failure] += 1
-            self._messages.setdefault(failure, setback.message[:_LONGEST_MESSAGE])
+            self._messages.setdefault(failure, item.message[:_LONGEST_MESSAGE])
 
     def _line(self, kind: Kind, done_per_s: float, failed_per_s: float) -> TypeLine:
         took = sorted(self._took(kind))

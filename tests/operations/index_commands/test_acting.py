@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stoker.operations.index_commands.retry_plan import plan_lines, plan_retry
-from stoker.operations.job_index.entries import JobEntry, Setback
+from stoker.operations.job_index.entries import HistoryEntry, JobEntry
 from stoker.operations.job_index.event_tail import takes
 from stoker.operations.job_index.job_filter import JobFilter
 from stoker.operations.job_index.job_history import listed_of
@@ -26,13 +26,13 @@ AT_MS = int(AT.timestamp() * 1_000)
 
 def entry(state: State, **facts: object) -> JobEntry:
     """What an event says of job 1."""
-    failed = Setback(
+    failed = HistoryEntry(
         kind="retried", attempt=1, at_ms=AT_MS, error_type="pay.Declined", fingerprint="ab12cd", message="card declined"
     )
     shared = {"stored": "1", "life": 0, "step": 8, "at_ms": AT_MS, "job_type": "charge", "queue": "bills"}
     place = {"topic": "shop.bills", "partition": 0, "offset": 7, "enqueued_ms": AT_MS}
     told = [failed] if state in (State.RETRYING, State.DEAD) else []
-    return JobEntry(**{**shared, **place, "state": state, "setbacks": told, **facts})  # type: ignore[arg-type]  # by name
+    return JobEntry(**{**shared, **place, "state": state, "history": told, **facts})  # type: ignore[arg-type]  # by name
 
 
 @pytest.mark.parametrize(

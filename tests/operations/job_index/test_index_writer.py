@@ -23,7 +23,7 @@ from stoker.operations.job_index.database import (
     steps_to_finish,
     take_lock,
 )
-from stoker.operations.job_index.entries import Disposal, JobEntry, shown_id, stored_id
+from stoker.operations.job_index.entries import DispositionEntry, JobEntry, shown_id, stored_id
 from stoker.operations.job_index.index_reader import IndexReader
 from stoker.operations.job_index.index_writer import NO_ROW, IndexWriter
 from stoker.operations.job_index.job_filter import JobFilter
@@ -62,7 +62,7 @@ def test_in_whatever_order_it_comes_the_latest_stands(
     order = data.draw(st.permutations([*range(len(entries)), *again]))
     while order:
         size = data.draw(st.integers(1, len(order)))
-        index.apply(*(replace(entries[at], setbacks=list(entries[at].setbacks)) for at in order[:size]))
+        index.apply(*(replace(entries[at], history=list(entries[at].history)) for at in order[:size]))
         order = order[size:]
     assert index.states() == {an_id(number): end for number, end in enumerate(ENDS)}
     check_counts(index.connection)
@@ -109,7 +109,9 @@ def test_a_discarded_dead_letter_is_dropped(index: Index) -> None:
     """Nobody will replay it."""
     place: dict[str, Any] = {"topic": "shop.mails.dead", "offset": 5, "step": step_of_record(1, Role.DEAD)}
     index.apply(failed(1, 1, "dead", **place))
-    index.apply(disposals=[Disposal(topic="shop.mails.dead", partition=0, offset=5, at_ms=ENQUEUED_MS + 9_000)])
+    index.apply(
+        dispositions=[DispositionEntry(topic="shop.mails.dead", partition=0, offset=5, at_ms=ENQUEUED_MS + 9_000)]
+    )
     assert index.states() == {an_id(1): "dropped"}
     check_counts(index.connection)
 
@@ -245,7 +247,9 @@ def test_no_statement_that_reconciles_scans_the_jobs(index: Index) -> None:
     index.writer.reconcile({an_id(1): (State.DONE, ENQUEUED_MS), "order-2": (State.DONE, ENQUEUED_MS)}, {})
     index.writer.open_rows(NO_ROW, 5)
     index.writer.pass_by([1])
-    index.apply(done(1), disposals=[Disposal(topic="shop.mails.dead", partition=0, offset=5, at_ms=ENQUEUED_MS)])
+    index.apply(
+        done(1), dispositions=[DispositionEntry(topic="shop.mails.dead", partition=0, offset=5, at_ms=ENQUEUED_MS)]
+    )
     index.connection.set_trace_callback(None)
     asked = [statement for statement in asked if statement.startswith(("SELECT", "UPDATE"))]
     assert len(asked) > 4

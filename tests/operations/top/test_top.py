@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.operations.job_index.entries import JobEntry, Setback
+from stoker.operations.job_index.entries import HistoryEntry, JobEntry
 from stoker.operations.job_index.states import State
 from stoker.operations.top.event_window import EventWindow
 from stoker.operations.top.frames import frame
@@ -120,11 +120,11 @@ def test_an_empty_picture_says_so() -> None:
 
 def entry(state: State, took_us: int = -1) -> JobEntry:
     """What an event says of a job of type charge."""
-    failed = Setback(kind="dead", attempt=1, at_ms=0, error_type="pay.Declined", fingerprint="ab", message="card")
+    failed = HistoryEntry(kind="dead", attempt=1, at_ms=0, error_type="pay.Declined", fingerprint="ab", message="card")
     told = [failed] if state is State.DEAD else []
     place = {"topic": "shop.mails", "partition": 0, "offset": 7}
     facts = {"stored": "1", "life": 0, "step": 8, "at_ms": 0, "job_type": "charge", "queue": "mails", **place}
-    return JobEntry(**facts, state=state, took_us=took_us, setbacks=told)  # type: ignore[arg-type]  # by name
+    return JobEntry(**facts, state=state, took_us=took_us, history=told)  # type: ignore[arg-type]  # by name
 
 
 def test_rates_are_those_of_the_last_minute() -> None:

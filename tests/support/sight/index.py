@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stoker.operations.job_index.database import is_building, open_for_writing, steps_to_finish
-from stoker.operations.job_index.entries import Disposal, JobEntry, Setback, stored_id
+from stoker.operations.job_index.entries import DispositionEntry, HistoryEntry, JobEntry, stored_id
 from stoker.operations.job_index.index_reader import IndexReader
 from stoker.operations.job_index.index_writer import IndexWriter
 from stoker.operations.job_index.job_filter import JobFilter
@@ -58,7 +58,7 @@ def failed(
     """What the event of a failed run says."""
     at_ms = ENQUEUED_MS + number + 1_000 * attempt
     state = EVENT_STATES[kind]
-    setback = Setback(
+    item = HistoryEntry(
         kind=kind,
         attempt=attempt,
         at_ms=at_ms,
@@ -70,7 +70,7 @@ def failed(
         stack="File shop.py, line 3",
     )
     given = {"state": state, "step": step_of_state(attempt, state), "at_ms": at_ms, "source": "", "worker": "w1"}
-    return enqueued(number, **{**given, "setbacks": [setback], **named})
+    return enqueued(number, **{**given, "history": [item], **named})
 
 
 class Index:
@@ -83,9 +83,9 @@ class Index:
             list(steps_to_finish(self.connection))
         self.writer = IndexWriter(self.connection)
 
-    def apply(self, *entries: JobEntry, disposals: Iterable[Disposal] = (), offset: int = 0) -> None:
+    def apply(self, *entries: JobEntry, dispositions: Iterable[DispositionEntry] = (), offset: int = 0) -> None:
         """One batch."""
-        self.writer.apply(entries, disposals, {PLACE: offset})
+        self.writer.apply(entries, dispositions, {PLACE: offset})
 
     def states(self) -> dict[str, str]:
         """{job: state}."""
