@@ -24,7 +24,7 @@ from ..records.assignment import Assignment
 from ..records.crash_history import CrashHistory
 from ..records.job_fields import job_fields
 from ..records.outcomes import INTERRUPTED, Outcome
-from ..records.record import Record
+from ..records.record import Record, RecordAt, record_at
 from ..runners.kinds import Ready, Runners
 from ..runners.slots import SettleDone, Slot
 from ..runners.threads import RunOne, ThreadRunners
@@ -45,10 +45,6 @@ from .suspects import Suspects, crashes_before
 _LOGGER = logging.getLogger("stoker.isolation")
 
 MAIN_MODULE: Final = "__main__"
-
-
-Offset = tuple[str, int, int]
-"""Topic, partition and offset of a record, which it keeps where its partition begins anew."""
 
 
 @dataclass(slots=True)
@@ -109,7 +105,7 @@ class IsolatedRunners(Runners[Slot]):
         self._is_started = False
         self._is_stopping = False
         self._failure: BaseException | None = None
-        self._deaths: dict[Offset, _Deaths] = {}
+        self._deaths: dict[RecordAt, _Deaths] = {}
 
     @property
     def crashed(self) -> BaseException | None:
@@ -139,7 +135,7 @@ class IsolatedRunners(Runners[Slot]):
         if self._deaths:
             self._forget_deaths(lambda offset, deaths: offset[2] not in deaths.crash_history.crashes)
 
-    def _forget_deaths(self, is_past: Callable[[Offset, _Deaths], bool]) -> None:
+    def _forget_deaths(self, is_past: Callable[[RecordAt, _Deaths], bool]) -> None:
         with self._lock:
             for offset in [offset for offset, deaths in self._deaths.items() if is_past(offset, deaths)]:
                 del self._deaths[offset]
@@ -166,7 +162,7 @@ class IsolatedRunners(Runners[Slot]):
         """Take out the records of partitions that are being given away, as far as they have not begun."""
         self._suspects.end(assignments)
         gone = {a.crash_history for a in assignments if not a.is_staying}
-        running = {_offset_of(slot.run.record) for slot in self.slots if slot.run is not None}
+        running = {record_at(slot.run.record) for slot in self.slots if slot.run is not None}
         self._forget_deaths(lambda offset, deaths: deaths.crash_history in gone and offset not in running)
         return self._threads.drop(assignments)
 
@@ -249,7 +245,7 @@ class IsolatedRunners(Runners[Slot]):
         crash_history.note(record.offset, crashes)
         with self._lock:
             self.crashes += 1
-            deaths = self._deaths.setdefault(_offset_of(record), _Deaths(crash_history)).seen
+            deaths = self._deaths.setdefault(record_at(record), _Deaths(crash_history)).seen
             deaths.append(died)
         self._log_crash(job, died, crashes)
         if crashes >= limit:
@@ -265,7 +261,7 @@ class IsolatedRunners(Runners[Slot]):
 
     def _forget_deaths_of(self, record: Record) -> None:
         with self._lock:
-            self._deaths.pop(_offset_of(record), None)
+            self._deaths.pop(record_at(record), None)
 
     def _pause_after(self, crashes: int) -> Wait:
         pause = pause_after(crashes)
@@ -278,10 +274,6 @@ class IsolatedRunners(Runners[Slot]):
             run.shown_id, run.job_type, died, crashes, self._step_context.queue.crash_limit,
             extra={**job_fields(job.record, run.queue), log_keys.ATTEMPT: run.attempt},
         )  # fmt: skip
-
-
-def _offset_of(record: Record) -> Offset:
-    return record.topic, record.partition, record.offset
 
 
 def _job_message(job: DecodedJob, arguments: bytes) -> RunJob:

@@ -235,3 +235,12 @@ def take_out(records: deque[Record], assignments: Collection[Assignment]) -> lis
         (dropped if record.assignment in assignments else kept).append(record)
     records.extend(kept)
     return dropped
+
+
+RecordAt = tuple[str, int, int]
+"""Topic, partition and offset of a record: it keeps them where its partition begins anew, unlike a `Place`."""
+
+
+def record_at(record: Record) -> RecordAt:
+    """Where a record is."""
+    return record.topic, record.partition, record.offset

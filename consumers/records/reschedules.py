@@ -12,12 +12,10 @@ from typing import Final
 from ...topology.wire.headers import ATTEMPT, JOB_ID, HeaderList
 from .cancels import NO_CANCELS, Cancels, name_of_job
 from .outcomes import INTERRUPTED, SKIPPED, Cancelled, Dead, Done, Outcome, Rescheduled
-from .record import Record
+from .record import Record, RecordAt, record_at
 
 COMMITTED_AFTER_S: Final = 60.0
 """Offsets are committed some times a second; what was settled before is committed, or its worker has died."""
-RecordAt = tuple[str, int, int]
-"""Topic, partition and offset of a record."""
 Moved = tuple[bytes, RecordAt | None]
 """The id of a job whose time is another by now, and where it waits, if the operator has found that."""
 
@@ -149,7 +147,7 @@ class Reschedules:
 
     def due_at_s(self, record: Record) -> float | None:
         """When the job of a record is to start, in epoch seconds; None where its own time counts."""
-        return self._due_at_s(record.header(JOB_ID), _place(record))
+        return self._due_at_s(record.header(JOB_ID), record_at(record))
 
     def due_at_s_of(self, pairs: HeaderList | None, at: RecordAt) -> float | None:
         """The time at which an operator lets a job start, by its record's headers."""
@@ -165,7 +163,7 @@ class Reschedules:
         job_id = record.header(JOB_ID)
         found = None if job_id is None else self._jobs.get(name_of_job(job_id))
         if found is not None:
-            found.begun_at = _place(record)
+            found.begun_at = record_at(record)
 
     def note_settled(self, settled: Iterable[tuple[Record, Outcome]]) -> None:
         """Note what is durable: a job that has begun, or has ended without, needs no other time any more.
@@ -180,7 +178,7 @@ class Reschedules:
             found = None if job_id is None else self._jobs.get(name_of_job(job_id))
             if job_id is None or found is None or not record.assignment.is_active:
                 continue
-            if isinstance(outcome, _ENDED) or found.begun_at == _place(record):
+            if isinstance(outcome, _ENDED) or found.begun_at == record_at(record):
                 self._ended.append((job_id.decode("utf-8", "surrogateescape"), found))
 
     def _note_passed(self, settled: Iterable[tuple[Record, Outcome]]) -> None:
@@ -212,7 +210,3 @@ class JobOrders:
 
     cancels: Cancels = NO_CANCELS
     reschedules: Reschedules = NO_RESCHEDULES
-
-
-def _place(record: Record) -> RecordAt:
-    return record.topic, record.partition, record.offset
