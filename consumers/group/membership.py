@@ -56,15 +56,15 @@ class GroupView:
 class Judgement:
     """How this worker stands, and why it has no partitions; `level` is that of the log, None where others log it."""
 
-    standing: MemberState
+    member_state: MemberState
     why: str
     level: int | None
 
 
-JOINING: Final = Judgement(standing="joining", why="the group has not shared its partitions out yet", level=None)
-CUT_OFF: Final = Judgement(standing="outside", why="the brokers do not answer", level=None)
-WORKING: Final = Judgement(standing="working", why="", level=None)
-LEAVING: Final = Judgement(standing="leaving", why="the worker shuts down", level=None)
+JOINING: Final = Judgement(member_state="joining", why="the group has not shared its partitions out yet", level=None)
+CUT_OFF: Final = Judgement(member_state="outside", why="the brokers do not answer", level=None)
+WORKING: Final = Judgement(member_state="working", why="", level=None)
+LEAVING: Final = Judgement(member_state="leaving", why="the worker shuts down", level=None)
 
 
 class Membership:
@@ -119,14 +119,14 @@ class Membership:
         found = judge(self._queue, self._ask, self.client_error)
         if self._began_at_s is None:
             return  # the partitions came meanwhile
-        if self.judgement.standing == "spare" and found.standing == "outside" and not self._is_doubted:
+        if self.judgement.member_state == "spare" and found.member_state == "outside" and not self._is_doubted:
             self._is_doubted = True  # another worker has just left, perhaps, and its partitions are on their way here
             return
         self._is_doubted = False
         self.judgement = found
-        if found.level is None or (found.standing == self._logged and now_s < self._next_log_at_s):
+        if found.level is None or (found.member_state == self._logged and now_s < self._next_log_at_s):
             return
-        self._logged, self._next_log_at_s = found.standing, now_s + REPEAT_S
+        self._logged, self._next_log_at_s = found.member_state, now_s + REPEAT_S
         _LOGGER.log(found.level, "queue %r: %s", self._queue.name, found.why, extra={log_keys.QUEUE: self._queue.name})
 
 
@@ -138,8 +138,8 @@ def judge(queue: Queue, ask: Callable[[], GroupView], client_error: str) -> Judg
         return _unanswered(queue, failure)
     if found.lists_us and found.members > found.partitions > 0:
         why = f"{found.members} workers share {found.partitions} partitions, so this one has none until another leaves"
-        return Judgement(standing="spare", why=why, level=logging.INFO)
-    return Judgement(standing="outside", why=_of_outside(queue, found, client_error), level=logging.ERROR)
+        return Judgement(member_state="spare", why=why, level=logging.INFO)
+    return Judgement(member_state="outside", why=_of_outside(queue, found, client_error), level=logging.ERROR)
 
 
 def _of_outside(queue: Queue, found: GroupView, client_error: str) -> str:
@@ -163,12 +163,12 @@ def _of_outside(queue: Queue, found: GroupView, client_error: str) -> str:
 def _unanswered(queue: Queue, failure: KafkaException) -> Judgement:
     error = failure.args[0]
     if remedy_of(error) is Remedy.WAIT:  # an outage, which is logged where it is noticed
-        return Judgement(standing="outside", why=f"the brokers do not answer ({error.str()})", level=None)
+        return Judgement(member_state="outside", why=f"the brokers do not answer ({error.str()})", level=None)
     why = (
         f"this worker has had no partitions for {LATE_AFTER_S:g} s, and the brokers refuse to describe its group "
         f"{queue.group} ({error.str()}); grant this client Read on the group"
     )
-    return Judgement(standing="outside", why=why, level=logging.ERROR)
+    return Judgement(member_state="outside", why=why, level=logging.ERROR)
 
 
 def view_group(cluster: ClusterSettings, queue: Queue, worker_id: str) -> GroupView:

@@ -94,7 +94,7 @@ class Overview:
             lag=lag,
             is_paused=self._backpressure.is_paused,
             children=self._children(),
-            standing=self._membership.judgement.standing,
+            member_state=self._membership.judgement.member_state,
             waits_for=self._membership.judgement.why,
             lost_right=self._rights.in_words(),
         )
@@ -118,7 +118,7 @@ class Overview:
             partitions=tuple(self._partition(found, now_s) for found in self._in_order()),
             waits_for=self._membership.judgement.why,
             lost_right=self._rights.in_words(),
-            is_leaving=self._membership.judgement.standing == "leaving",
+            is_leaving=self._membership.judgement.member_state == "leaving",
             loops=self._loops(),
             runs=inspect_runs(dog.slots, now_s),
             crashed=self._gates.view.count_of(CrashPause),

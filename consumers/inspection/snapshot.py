@@ -23,7 +23,7 @@ class QueueSnapshot:
         is_paused: whether fetching rests because the bounds on jobs in flight are reached.
         running, stuck: jobs that run, and those of them that go on past their timeout and cannot be ended.
         progress: {job id: how far it is} of running jobs that have reported it.
-        standing: `working` where the group has given it partitions, `joining` before, `spare` where there are more
+        member_state: `working` where the group has given it partitions, `joining` before, `spare` where there are more
             workers than partitions, `outside` where it has had none for 30 s without such a reason, `leaving` while it
             shuts down.
         waits_for: why it has no partitions, in words; empty where it has some.
@@ -43,14 +43,14 @@ class QueueSnapshot:
     stuck: int = 0
     progress: Mapping[str, JobProgress] = field(default_factory=dict)
     children: ChildCounts | None = None
-    standing: MemberState = "working"
+    member_state: MemberState = "working"
     waits_for: str = ""
     lost_right: str = ""
 
     @property
     def is_ready(self) -> bool:
         """Whether it works, or would if a partition came: what a probe of readiness asks."""
-        return self.standing in ("working", "spare") and not self.lost_right
+        return self.member_state in ("working", "spare") and not self.lost_right
 
     @property
     def settled(self) -> int:

@@ -48,14 +48,14 @@ class WorkerHealth:
         Once it was ready, a later partition that is being restored changes nothing.
         """
         why = ["the worker shuts down"] if self._is_stopping() else list(self._obstacles())
-        standings = {view.queue: view.snapshot().standing for view in self._queues}
-        return HealthReport(why=tuple(why), detail={"worker": self._worker_id, "queues": standings})
+        member_states = {view.queue: view.snapshot().member_state for view in self._queues}
+        return HealthReport(why=tuple(why), detail={"worker": self._worker_id, "queues": member_states})
 
     def _obstacles(self) -> Iterator[str]:
         for view in self._queues:
             name, shown = view.queue, view.snapshot()
             if not shown.is_ready:
-                yield f"queue {name!r}: {shown.lost_right or shown.waits_for or shown.standing}"
+                yield f"queue {name!r}: {shown.lost_right or shown.waits_for or shown.member_state}"
             elif name not in self._restored:
                 yield from self._first_obstacle(name, view.inspect().partitions)
 

@@ -80,7 +80,7 @@ class WorkerView:
 def _state(snapshot: QueueSnapshot) -> str:
     """The state of a queue in words: its other outcomes, and why it fetches nothing."""
     others = [f"{count:,} {name.lower()}" for name, count in sorted(snapshot.outcomes.items()) if name not in _GOOD]
-    if snapshot.standing == "leaving":
+    if snapshot.member_state == "leaving":
         others.insert(0, "shutting down")
     elif not snapshot.partitions:
         others.insert(0, f"no partitions: {snapshot.waits_for or 'they are about to come'}")
@@ -88,7 +88,7 @@ def _state(snapshot: QueueSnapshot) -> str:
         others.insert(0, f"{snapshot.stuck:,} stuck past their timeout")
     if snapshot.children is not None and snapshot.children.trouble is not None:
         others.insert(0, f"isolated jobs wait, since no child process starts: {snapshot.children.trouble}")
-    if snapshot.is_paused and snapshot.standing != "leaving":
+    if snapshot.is_paused and snapshot.member_state != "leaving":
         others.insert(0, "full: fetching rests")
     return " · ".join(others)
 

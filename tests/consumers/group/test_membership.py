@@ -52,7 +52,7 @@ def test_a_worker_too_many_is_spare_and_ready(
         assert "2 workers share 1 partitions" in snapshot_of(spare).waits_for
         assert "2 workers share 1 partitions" in spare.worker.inspect()[0].hints[0]
         working.stop()
-        wait_until(lambda: snapshot_of(spare).standing == "working", 60, "the spare one to work")
+        wait_until(lambda: snapshot_of(spare).member_state == "working", 60, "the spare one to work")
         assert snapshot_of(spare).waits_for == ""
     told = [found for found in caplog.records if "2 workers share 1 partitions" in found.getMessage()]
     assert {found.levelno for found in told} == {logging.INFO}
@@ -107,9 +107,9 @@ def test_a_join_that_is_never_answered_is_logged_once_and_not_ready(
 
     create(pipeline, old_cluster)
     with running_worker(pipeline, old_cluster) as running:
-        assert snapshot_of(running).standing == "joining"
+        assert snapshot_of(running).member_state == "joining"
         assert not snapshot_of(running).is_ready
-        wait_until(lambda: snapshot_of(running).standing == "outside", 60, "the worker to know why")
+        wait_until(lambda: snapshot_of(running).member_state == "outside", 60, "the worker to know why")
         assert not snapshot_of(running).is_ready
         asked.clear()
         assert asked.wait(60), "other looks follow"
@@ -121,7 +121,7 @@ def test_a_join_that_is_never_answered_is_logged_once_and_not_ready(
 
 
 @pytest.mark.parametrize(
-    ("view", "standing", "parts"),
+    ("view", "member_state", "parts"),
     [
         (replace(OURS, members=3), "spare", ["3 workers share 2 partitions"]),
         (replace(OURS, members=2), "outside", ["does not give its own back", "(stable)"]),
@@ -129,11 +129,11 @@ def test_a_join_that_is_never_answered_is_logged_once_and_not_ready(
         (replace(OURS, partitions=0), "outside", ["shop.work does not exist", "topology apply"]),
     ],
 )
-def test_the_reason_is_read_from_the_group(view: GroupView, standing: str, parts: list[str]) -> None:
+def test_the_reason_is_read_from_the_group(view: GroupView, member_state: str, parts: list[str]) -> None:
     """What the brokers know of the group tells a spare worker from one that is shut out, and why."""
     judged = judge(QUEUE, lambda: view, "said it")
-    assert judged.standing == standing
-    assert judged.level == (logging.INFO if standing == "spare" else logging.ERROR)
+    assert judged.member_state == member_state
+    assert judged.level == (logging.INFO if member_state == "spare" else logging.ERROR)
     for part in parts:
         assert part in judged.why
 
@@ -147,7 +147,7 @@ def test_a_spare_worker_that_is_about_to_take_over_is_no_alarm(
     membership = Membership(QUEUE, lambda: seen.pop(0))
     for now_s in (0.0, 30.0, 60.0, 90.0, 120.0):
         membership.check(now_s, has_partitions=False)
-        assert membership.judgement.standing == ("spare" if now_s else "joining")
+        assert membership.judgement.member_state == ("spare" if now_s else "joining")
     assert not [found for found in caplog.records if found.levelno > logging.INFO]
 
 
@@ -165,7 +165,7 @@ def test_brokers_that_do_not_say_are_distinguished(code: int, level: int | None,
         raise KafkaException(KafkaError(code))
 
     judged = judge(QUEUE, ask, "")
-    assert (judged.standing, judged.level) == ("outside", level)
+    assert (judged.member_state, judged.level) == ("outside", level)
     assert part in judged.why
 
 
@@ -200,7 +200,7 @@ def test_the_time_for_a_share_begins_when_the_brokers_are_back() -> None:
     membership = Membership(QUEUE, ask)
     membership.check(0.0, has_partitions=False)
     membership.check(70.0, has_partitions=False, has_brokers=False)
-    assert membership.judgement.standing == "outside"
+    assert membership.judgement.member_state == "outside"
     assert membership.judgement.why == "the brokers do not answer"
     membership.check(99.0, has_partitions=False)
     assert not asked.is_set()
@@ -230,6 +230,6 @@ def is_shared_out(cluster: ClusterSettings, queue: Queue, *, workers: int) -> bo
 def roles_of(*workers: RunningWorker) -> tuple[RunningWorker, RunningWorker] | None:
     """The worker that holds the partition and the one that is spare, once both know it."""
     views = [(snapshot_of(found), found) for found in workers]
-    working = [found for view, found in views if view.standing == "working" and view.partitions]
-    spare = [found for view, found in views if view.standing == "spare" and not view.partitions]
+    working = [found for view, found in views if view.member_state == "working" and view.partitions]
+    spare = [found for view, found in views if view.member_state == "spare" and not view.partitions]
     return (working[0], spare[0]) if working and spare else None
