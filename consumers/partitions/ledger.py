@@ -53,8 +53,8 @@ class Ledger:
         self.unique = unique
         self._jobs = NameWindow(window, clock)
         self._moved = NameWindow(window, clock)
-        self._passed: Sequence[int] = array("q")
-        self._most_passed = window.jobs
+        self._complete_before: Sequence[int] = array("q")
+        self._most_complete_before = window.jobs
 
     def add_job(self, name: str) -> None:
         """Remember a job that is completed now."""
@@ -73,7 +73,7 @@ class Ledger:
         self._jobs.add_all_former(jobs, at_s)
         self._moved.add_all_former(moved, at_s)
 
-    def note_passed(self, hashes: Iterable[int]) -> None:
+    def note_complete_before(self, hashes: Iterable[int]) -> None:
         """Remember, by the hashes of their names, records that had moved on and were complete before this assignment.
 
         They are not delivered again unless the partition begins anew, so they must not take the memory of names.
@@ -81,7 +81,9 @@ class Ledger:
         Args:
             hashes: the latest first; as many are kept as the window has names.
         """
-        self._passed = array("q", sorted(islice(chain(hashes, self._passed), self._most_passed)))
+        self._complete_before = array(
+            "q", sorted(islice(chain(hashes, self._complete_before), self._most_complete_before))
+        )
 
     def is_settled(self, record: Record) -> bool:
         """Whether the record's job is completed, this attempt of it has failed, or the record itself has moved on."""
@@ -90,16 +92,16 @@ class Ledger:
         moved = self._moved
         if not moved.is_empty and (moved.holds(tried_name(record)) or moved.holds(moved_name(record))):
             return True
-        return bool(self._passed) and record.assignment.is_begun_anew and self._was_passed(record)
+        return bool(self._complete_before) and record.assignment.is_begun_anew and self._was_complete_before(record)
 
     def has_job(self, record: Record) -> bool:
         """Whether the record's job is completed."""
         return self._jobs.holds(record.deduplication_id)
 
-    def _was_passed(self, record: Record) -> bool:
+    def _was_complete_before(self, record: Record) -> bool:
         hashed = hash(moved_name(record))
-        at = bisect_left(self._passed, hashed)
-        return at < len(self._passed) and self._passed[at] == hashed
+        at = bisect_left(self._complete_before, hashed)
+        return at < len(self._complete_before) and self._complete_before[at] == hashed
 
     def absorb_jobs(self, former: Ledger) -> None:
         """Take over the completed jobs of an earlier assignment in this process, whose entries may still be unwritten.
@@ -112,7 +114,7 @@ class Ledger:
         """Take over what was read from the topic anew and is not here."""
         self._jobs.absorb(restored._jobs)
         self._moved.absorb(restored._moved)
-        self.note_passed(restored._passed)
+        self.note_complete_before(restored._complete_before)
         if self.unique is not None and restored.unique is not None:
             self.unique.absorb_ended(restored.unique)
 

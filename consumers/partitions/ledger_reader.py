@@ -34,7 +34,7 @@ FIRST_SPAN_RECORDS: Final = 500
 """Read first: under load a record holds hundreds of completed jobs, else one; more follow until the window is full."""
 NEXT_SPAN_FACTOR: Final = 4
 
-IsPassed = Callable[[str], bool]
+IsComplete = Callable[[str], bool]
 """Whether a name is that of a record which is complete by what its partition's last owner has committed."""
 
 
@@ -42,7 +42,7 @@ def read_ledger(
     consumer: Consumer,
     queue: Queue,
     partition: int,
-    is_passed: IsPassed,
+    is_complete: IsComplete,
     should_stop: ShouldStop,
     ends_since_at_s: float | None = None,
 ) -> Ledger:
@@ -54,7 +54,7 @@ def read_ledger(
     Raises:
         Unrestorable, KafkaException: the brokers did not answer within a bounded time, or `should_stop` returned true.
     """
-    return _Reading(consumer, queue, partition, is_passed, should_stop, ends_since_at_s).ledger()
+    return _Reading(consumer, queue, partition, is_complete, should_stop, ends_since_at_s).ledger()
 
 
 class _Stretch:
@@ -62,7 +62,7 @@ class _Stretch:
 
     def __init__(self) -> None:
         self.names: list[tuple[list[str], list[str], float]] = []
-        self.passed = array("q")
+        self.complete_before = array("q")
         self.first_at_s: float | None = None
 
 
@@ -74,12 +74,12 @@ class _Reading:
         consumer: Consumer,
         queue: Queue,
         partition: int,
-        is_passed: IsPassed,
+        is_complete: IsComplete,
         should_stop: ShouldStop,
         ends_since_at_s: float | None,
     ) -> None:
         self._consumer, self._queue, self._partition = consumer, queue, partition
-        self._is_passed, self._should_stop = is_passed, should_stop
+        self._is_complete, self._should_stop = is_complete, should_stop
         self._jobs: set[str] = set()
         self._takes_names = True
         self._unreadable: list[int] = []
@@ -94,7 +94,7 @@ class _Reading:
         for stretch in reversed(stretches):
             for jobs, moved, at_s in stretch.names:
                 ledger.add_former(jobs, moved, at_s)
-        ledger.note_passed(hashed for stretch in stretches for hashed in reversed(stretch.passed))
+        ledger.note_complete_before(hashed for stretch in stretches for hashed in reversed(stretch.complete_before))
         return ledger
 
     def _stretches(self) -> Iterator[_Stretch]:
@@ -148,10 +148,10 @@ class _Reading:
         names = self._names(message)
         jobs = [name for name in names if not name.startswith(MOVED)]
         moved = [name for name in names if name.startswith(MOVED)] if len(jobs) < len(names) else []
-        is_passed = list(map(self._is_passed, moved))
+        is_complete = list(map(self._is_complete, moved))
         self._jobs.update(jobs)
-        stretch.passed.extend(map(hash, compress(moved, is_passed)))
-        stretch.names.append((jobs, list(compress(moved, map(not_, is_passed))), at_s))
+        stretch.complete_before.extend(map(hash, compress(moved, is_complete)))
+        stretch.names.append((jobs, list(compress(moved, map(not_, is_complete))), at_s))
 
     def _names(self, message: Message) -> Sequence[str]:
         key, value = message.key(), message.value()

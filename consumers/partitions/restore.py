@@ -15,7 +15,7 @@ from ..kafka.clients import make_reader
 from ..kafka.log_tail import REQUEST_TIMEOUT_S, ShouldStop, Unrestorable, read_tail
 from ..records.assignment import Assignment
 from .ledger import Ledger
-from .ledger_reader import IsPassed, read_ledger
+from .ledger_reader import IsComplete, read_ledger
 from .start_positions import StartPosition, StartPositions
 
 ENDS_KEPT_S: Final = 3_600.0
@@ -71,7 +71,7 @@ def read_left_behind(
         # First how far the owner before came, then its ledger: what is not complete by the one is in the other.
         of_number = positions.of(number)
         since_at_s = needed_since_at_s(consumer, queue, of_number, should_stop) if queue.unique else None
-        ledgers[number] = read_ledger(consumer, queue, number, _passed_by(of_number), should_stop, since_at_s)
+        ledgers[number] = read_ledger(consumer, queue, number, _complete_by(of_number), should_stop, since_at_s)
         start_positions |= of_number
         if time.monotonic() - handed_over_at_s >= HAND_OVER_S:
             yield Restored(ledgers=ledgers, start_positions=start_positions)
@@ -105,15 +105,15 @@ def _first_at_s(consumer: Consumer, entry: Assignment, offset: int, should_stop:
     return math.inf
 
 
-def _passed_by(start_positions: Mapping[Assignment, StartPosition]) -> IsPassed:
+def _complete_by(start_positions: Mapping[Assignment, StartPosition]) -> IsComplete:
     """Find which names of the ledger are those of records that are complete."""
     by_place = {f"{a.topic}/{a.partition}": start for a, start in start_positions.items()}
 
-    def is_passed(name: str) -> bool:
+    def is_complete(name: str) -> bool:
         if "#" in name:  # of an attempt, which other records may have, or of a job whose id looks like one
             return False
         place, _, offset = name.rpartition("@")[2].rpartition("/")
         start = by_place.get(place)
         return start is not None and offset.isdecimal() and start.is_complete(int(offset))
 
-    return is_passed
+    return is_complete
