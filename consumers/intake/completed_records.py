@@ -19,8 +19,8 @@ class CompletedRecords(Filter):
     @property
     def is_on(self) -> bool:
         """Whether any assignment has not yet passed all that was complete as it began."""
-        return bool(self._assignments.passing)
+        return bool(self._assignments.catching_up)
 
     def let_pass(self, messages: Iterable[Message]) -> Iterator[Message]:
         """Yield those that were not complete before."""
-        return self._assignments.not_passed(messages)
+        return self._assignments.without_complete(messages)

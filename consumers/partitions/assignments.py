@@ -43,7 +43,7 @@ class Assignments:
         self._restored: deque[Restored] = deque()
         self.ledgers: dict[int, Ledger] = {}
         self.unique: dict[int, UniqueJobs] = {}
-        self.passing: set[Assignment] = set()
+        self.catching_up: set[Assignment] = set()
         self._carried: dict[int, CarriedJobs] = {}
         self._former: dict[int, tuple[float, Ledger]] = {}
 
@@ -185,20 +185,22 @@ class Assignments:
         if start.carried is not None:
             assignment.progress.begin_known(start.carried.end, start.carried.incomplete)
             self._carried[assignment.partition] = start.carried
-        self._note_passing(assignment)
+        self._note_catching_up(assignment)
 
-    def _note_passing(self, begun: Assignment) -> None:
-        if begun.progress.is_passing:
-            self.passing.add(begun)
+    def _note_catching_up(self, begun: Assignment) -> None:
+        if begun.progress.is_catching_up:
+            self.catching_up.add(begun)
 
-    def not_passed(self, messages: Iterable[Message]) -> Iterator[Message]:
+    def without_complete(self, messages: Iterable[Message]) -> Iterator[Message]:
         """Leave out the records that an owner before has completed; each is looked at when those before are taken."""
         for message in messages:
             assignment, offset = self.find(message.topic(), message.partition()), message.offset()
-            is_passing = assignment in self.passing and message.error() is None
-            if not (is_passing and assignment is not None and offset is not None and _pass_over(assignment, offset)):
+            is_catching_up = assignment in self.catching_up and message.error() is None
+            if not (
+                is_catching_up and assignment is not None and offset is not None and _pass_over(assignment, offset)
+            ):
                 yield message
-        self.passing = {a for a in self.passing if a.is_current and a.progress.is_passing}
+        self.catching_up = {a for a in self.catching_up if a.is_current and a.progress.is_catching_up}
 
     def begin_anew(self, former: Assignment, offset: int) -> Assignment:
         """Begin a new assignment of a partition that is not what it was from `offset` on, and is still ours.
@@ -215,7 +217,7 @@ class Assignments:
         incomplete = OffsetSet(former.progress.incomplete_runs())
         incomplete.keep(start, offset)
         assignment.progress.begin(CommitMetadata(committed_offset=start, position=offset), incomplete)
-        self._note_passing(assignment)
+        self._note_catching_up(assignment)
         return assignment
 
     def _put_to_use(self, partition: int, ledger: Ledger) -> None:

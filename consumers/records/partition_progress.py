@@ -50,16 +50,16 @@ class PartitionProgress:
     10
     """
 
-    # `_older` has what was taken before all of `_recent`. While the assignment passes what the owner before has seen,
-    # it has as well what that one left incomplete and is still expected, between `_passing_at` and `_passing_end`.
-    __slots__ = ("_expected", "_fold_at", "_older", "_passing_at", "_passing_end", "_position", "_recent")
+    # `_older` has what was taken before all of `_recent`. While the assignment catches up with the owner before, it has
+    # as well what that one left incomplete and is still expected, between `_catching_up_at` and `_catching_up_end`.
+    __slots__ = ("_catching_up_at", "_catching_up_end", "_expected", "_fold_at", "_older", "_position", "_recent")
 
     def __init__(self) -> None:
         self._recent: dict[int, None] = {}
         self._older = OffsetSet()
         self._position = -1
         self._fold_at = RECENT
-        self._passing_at = self._passing_end = -1
+        self._catching_up_at = self._catching_up_end = -1
         self._expected = 0
 
     def begin(self, state: CommitMetadata, incomplete: OffsetSet | None = None) -> None:
@@ -70,58 +70,58 @@ class PartitionProgress:
         """
         self._older = OffsetSet(state.incomplete) if incomplete is None else incomplete
         self._expected = self._older.count
-        self._passing_at, self._passing_end = state.committed_offset, state.position
+        self._catching_up_at, self._catching_up_end = state.committed_offset, state.position
         self._position = state.position
 
     def begin_known(self, position: int, incomplete: OffsetSet) -> None:
         """Begin with all that is incomplete below a position at hand, so that none of it is to be delivered."""
         self._older, self._expected = incomplete, 0
-        self._passing_at = self._passing_end = self._position = position
+        self._catching_up_at = self._catching_up_end = self._position = position
 
     def supersede(self, offsets: Iterable[int]) -> None:
         """Note that records which are still to be delivered are complete, since copies of them are at hand."""
         for offset in offsets:
-            if self._passing_at <= offset < self._passing_end and offset in self._older:
+            if self._catching_up_at <= offset < self._catching_up_end and offset in self._older:
                 self._older.remove(offset)
                 self._expected -= 1
 
     @property
     def fetched_from(self) -> int:
         """Where fetching begins: at the first record that may be incomplete and is not at hand."""
-        return (self.committable() or 0) if self.is_passing else max(0, self._position)
+        return (self.committable() or 0) if self.is_catching_up else max(0, self._position)
 
     def incomplete_between(self, start: int, end: int, limit: int) -> list[int]:
         """The first incomplete offsets from `start` up to, not including, `end`."""
         return self.incomplete_set().lowest_between(start, end, limit)
 
     @property
-    def is_passing(self) -> bool:
+    def is_catching_up(self) -> bool:
         """Whether records are still to come that the owner before has seen, some of which are complete."""
-        return self._passing_at < self._passing_end and self._position <= self._passing_end
+        return self._catching_up_at < self._catching_up_end and self._position <= self._catching_up_end
 
     @property
     def _next_offset(self) -> int:
         """The lowest offset that may be delivered next."""
-        return self._passing_at if self.is_passing else self._position
+        return self._catching_up_at if self.is_catching_up else self._position
 
     def pass_over(self, offset: int) -> bool:
         """Ask of a delivered record whether it was complete before this assignment; if so, it needs nothing more.
 
         One that lies further back than it may was not: `take` raises the reason.
         """
-        if offset > self._passing_at:
+        if offset > self._catching_up_at:
             self._pass_to(offset)
-        if not self._passing_at <= offset < self._passing_end or offset in self._older:
+        if not self._catching_up_at <= offset < self._catching_up_end or offset in self._older:
             return False
-        self._passing_at = offset + 1
+        self._catching_up_at = offset + 1
         return True
 
     def _pass_to(self, next_offset: int) -> None:
         """Wait no more for what was incomplete before but is not there any more."""
-        end = min(next_offset, self._passing_end)
-        if end > self._passing_at:
-            self._expected -= self._older.clear(self._passing_at, end)
-            self._passing_at = end
+        end = min(next_offset, self._catching_up_end)
+        if end > self._catching_up_at:
+            self._expected -= self._older.clear(self._catching_up_at, end)
+            self._catching_up_at = end
 
     def take(self, offset: int) -> None:
         """Note a delivered record; offsets arrive ascending.
@@ -146,7 +146,7 @@ class PartitionProgress:
             self._expected -= 1
         else:
             self._older.add([offset])
-        self._passing_at = offset + 1
+        self._catching_up_at = offset + 1
 
     def _fold(self, end: int) -> None:
         """Move what was taken below an offset, and is incomplete, on to the bitmaps."""
@@ -171,13 +171,13 @@ class PartitionProgress:
         try:
             del self._recent[offset]
         except KeyError:
-            if self._expected and offset >= self._passing_at:
+            if self._expected and offset >= self._catching_up_at:
                 raise  # it is still to be delivered again
             self._older.remove(offset)
 
     def committable(self) -> int | None:
         """The offset to commit, or None while nothing is known."""
-        self._end_passing()
+        self._end_catching_up()
         lowest = self._older.lowest
         if lowest is not None:
             return lowest
@@ -185,10 +185,10 @@ class PartitionProgress:
             return offset
         return None if self._position < 0 else self._position
 
-    def _end_passing(self) -> None:
+    def _end_catching_up(self) -> None:
         """Count the expected offsets as complete that do not come any more, since later records have."""
-        if self._position > self._passing_end:
-            self._pass_to(self._passing_end)
+        if self._position > self._catching_up_end:
+            self._pass_to(self._catching_up_end)
 
     @property
     def position(self) -> int:
@@ -202,12 +202,12 @@ class PartitionProgress:
 
     def left_before(self, end: int) -> int:
         """How many offsets below the partition's end are not complete, those that are still to come included."""
-        self._end_passing()
+        self._end_catching_up()
         return len(self._recent) + self._older.count + max(0, end - self._position)
 
     def incomplete_runs(self) -> list[OffsetRange]:
         """The incomplete offsets, those still to be delivered again included: ascending runs that do not touch."""
-        self._end_passing()
+        self._end_catching_up()
         runs, recent = self._older.runs(), self._recent_runs()
         return list(joined([*runs, *recent])) if runs and recent else runs or recent
 
@@ -226,13 +226,13 @@ class PartitionProgress:
 
     def incomplete_set(self) -> OffsetSet:
         """The incomplete offsets as a set; read it and do not keep it, since it goes on changing."""
-        self._end_passing()
+        self._end_catching_up()
         self._fold(self._position)
         return self._older
 
     def has_many_runs(self, most: int) -> bool:
         """Whether there are more runs of incomplete offsets than this, those of the last few offsets not counted."""
-        self._end_passing()
+        self._end_catching_up()
         return self._older.has_more_runs_than(most)
 
     def is_incomplete(self, offset: int) -> bool:

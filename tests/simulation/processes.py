@@ -431,7 +431,7 @@ class SimProcess:
     def begin_again(self, place: tuple[str, int], choice: int) -> None:
         """Read a partition that is at work once more, all of it or a part."""
         assignment = self.assignments.find(*place)
-        if assignment is not None and assignment.is_running and not assignment.progress.is_passing:
+        if assignment is not None and assignment.is_running and not assignment.progress.is_catching_up:
             self._client_of(assignment).begin_again(place, choice)
 
     def _client_of(self, assignment: Assignment) -> SimConsumer:

@@ -128,7 +128,7 @@ def test_successive_owners_run_each_offset_until_it_is_complete_and_then_no_more
         for offset in [o for o in present_offsets if o >= state.committed_offset]:
             if data.draw(st.integers(0, 9)) == 0:
                 break
-            is_passed = progress.pass_over(offset) if progress.is_passing else False
+            is_passed = progress.pass_over(offset) if progress.is_catching_up else False
             assert is_passed is (offset in complete)
             if not is_passed:
                 progress.take(offset)
@@ -159,7 +159,7 @@ def test_offsets_that_are_not_there_any_more_are_not_waited_for() -> None:
     """Of the restored holes at 3 and 5 the first was compacted away: once 4 or more comes, it holds nothing up."""
     progress = PartitionProgress()
     progress.begin(CommitMetadata(committed_offset=3, position=9, incomplete=((3, 4), (5, 6))))
-    assert (progress.committable(), progress.is_passing) == (3, True)
+    assert (progress.committable(), progress.is_catching_up) == (3, True)
     assert progress.left_before(12) == 5
     assert progress.pass_over(4)
     assert (progress.committable(), progress.left_before(12)) == (5, 4)
