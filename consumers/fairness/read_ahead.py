@@ -95,7 +95,7 @@ class ReadAhead:
         self.is_holding = False
 
     @property
-    def is_passing(self) -> bool:
+    def is_skipping_ahead(self) -> bool:
         """Whether any tenant has records aside."""
         return bool(self._aside)
 

@@ -69,7 +69,7 @@ class HeavyTenants(Filter, Claimant, Requester):
     @property
     def is_on(self) -> bool:
         """Whether any tenant has records aside."""
-        return self._ahead.is_passing
+        return self._ahead.is_skipping_ahead
 
     def let_pass(self, messages: Iterable[Message]) -> Iterator[Message]:
         """Take the records of tenants that have others aside, and yield the rest."""
@@ -92,7 +92,7 @@ class HeavyTenants(Filter, Claimant, Requester):
     @property
     def is_behind(self) -> bool:
         """Whether heavy tenants are passed: those behind them wait."""
-        return self._ahead.is_passing
+        return self._ahead.is_skipping_ahead
 
     def take_reread(self, found: RereadBatch) -> Sequence[Record]:
         """Look at those that were wanted for that, and take none."""

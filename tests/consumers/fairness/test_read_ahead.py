@@ -152,7 +152,7 @@ def test_a_line_that_is_empty_is_forgotten(scene: Scene) -> None:
     for offset in (10, 11):
         scene.come_back(offset)
     assert scene.wanted() == []
-    assert (scene.ahead.is_passing, scene.lines.waiting) == (False, 0)
+    assert (scene.ahead.is_skipping_ahead, scene.lines.waiting) == (False, 0)
     assert scene.take(b"flood", range(12, 14)) == []
 
 
@@ -265,4 +265,4 @@ def test_partitions_that_leave_take_their_records_along(scene: Scene) -> None:
     scene.lanes.drop([scene.assignment])
     scene.load(b"flood", 0)
     assert (scene.wanted(), scene.lines.waiting) == ([], 0)
-    assert not scene.ahead.is_passing
+    assert not scene.ahead.is_skipping_ahead
