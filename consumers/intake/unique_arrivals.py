@@ -39,10 +39,12 @@ class UniqueArrivals(Filter):
         error, offset = message.error(), message.offset() or 0
         if error is not None:
             if error.code() == KafkaError._PARTITION_EOF and assignment.source.is_entry:
-                unique.passed_of(assignment.source).note_read(offset, round(time.time() * 1_000) - END_MARGIN_MS)
+                unique.complete_times_of(assignment.source).note_read(
+                    offset, round(time.time() * 1_000) - END_MARGIN_MS
+                )
             return
         if assignment.source.is_entry:
-            unique.passed_of(assignment.source).note_read(offset + 1, message.timestamp()[1])
+            unique.complete_times_of(assignment.source).note_read(offset + 1, message.timestamp()[1])
         if self._reads_jobs:
             record = Record(message, assignment)
             if not self._assignments.ledgers[assignment.partition].is_settled(record):

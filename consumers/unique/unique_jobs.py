@@ -36,9 +36,9 @@ from ..records.outcomes import (
 from ..records.record import Record
 from ..records.source import Source
 from .arrival import Arrival, Identity, arrival_of, identity_of, instant_ms, is_accepted, time_headers, utc_of
+from .complete_times import CompleteTimes
 from .ends import UniqueEnd
 from .holder import Heir, Holder, HolderPhase
-from .passed import PassedTimes
 from .waiting import WaitingHolder
 
 FAR_OFF_MS: Final = 10_000
@@ -57,7 +57,7 @@ class UniqueJobs:
         most_ended: so many ended holders of a type are kept; the oldest are forgotten beyond.
 
     Attributes:
-        passed: up to which arrival all jobs of the main topic have had their turn.
+        complete_times: up to which arrival all jobs of the main topic are complete.
         replaced: the places of records that wait for a far time, and whose jobs have lost their identity.
     """
 
@@ -73,8 +73,8 @@ class UniqueJobs:
         """Jobs that were replaced while they waited elsewhere, and whose records have not come yet."""
         self._ended: dict[str, deque[tuple[Identity, Holder]]] = {name: deque() for name in types}
         self._to_write: dict[Record, UniqueEnd] = {}
-        self.passed = PassedTimes()
-        self._passed_beside: dict[Source, PassedTimes] = {}
+        self.complete_times = CompleteTimes()
+        self._complete_times_beside: dict[Source, CompleteTimes] = {}
         self.replaced: deque[Place] = deque()
 
     def __len__(self) -> int:
@@ -88,11 +88,11 @@ class UniqueJobs:
 
     # ---- for the poll thread
 
-    def passed_of(self, source: Source) -> PassedTimes:
+    def complete_times_of(self, source: Source) -> CompleteTimes:
         """Up to which arrival all jobs of a topic have had their turn, to which jobs are published."""
         if source.is_beside_main:
-            return self._passed_beside.setdefault(source, PassedTimes())
-        return self.passed
+            return self._complete_times_beside.setdefault(source, CompleteTimes())
+        return self.complete_times
 
     def note_arrival(self, record: Record) -> None:
         """Note a job that has been read and is not settled; those before it that it replaces end in its favour."""
@@ -358,13 +358,13 @@ class UniqueJobs:
             committable: below this offset of the main topic, all jobs have had their turn.
             beside: the same of each topic beside the main one, to which jobs are published.
         """
-        passed_ms = self.passed.up_to(committable)
+        complete_ms = self.complete_times.up_to(committable)
         for source, below in (beside or {}).items():
-            passed_ms = min(passed_ms, self.passed_of(source).up_to(below))
+            complete_ms = min(complete_ms, self.complete_times_of(source).up_to(below))
         for name, ended in self._ended.items():
             within_ms = self._types[name].within_ms
             kept: list[tuple[Identity, Holder]] = []
-            while ended and (len(ended) > self._most_ended or _is_over(ended[0][1], within_ms, passed_ms)):
+            while ended and (len(ended) > self._most_ended or _is_over(ended[0][1], within_ms, complete_ms)):
                 identity, holder = ended.popleft()
                 if not self._forget(identity, holder):
                     kept.append((identity, holder))
@@ -391,8 +391,8 @@ def _type_of(record: Record) -> str:
     return (record.header(wire.JOB_TYPE) or b"").decode("utf-8", "backslashreplace")
 
 
-def _is_over(holder: Holder, within_ms: int, passed_ms: int) -> bool:
-    return max(holder.ended_ms or 0, holder.arrival.at_ms + within_ms) <= passed_ms
+def _is_over(holder: Holder, within_ms: int, complete_ms: int) -> bool:
+    return max(holder.ended_ms or 0, holder.arrival.at_ms + within_ms) <= complete_ms
 
 
 def _is_news(known: Holder, found: Holder) -> bool:

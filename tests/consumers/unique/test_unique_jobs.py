@@ -420,20 +420,20 @@ def test_the_next_owner_goes_on_to_put_off(putting_off: Scene) -> None:
 def test_ended_jobs_are_forgotten_when_nothing_can_be_their_duplicate(dropping: Scene) -> None:
     """All that came before the end has had its turn, by what was read and is complete."""
     dropping.runs(dropping.comes())
-    dropping.jobs.passed.note_read(1, dropping.now_ms - 1)
+    dropping.jobs.complete_times.note_read(1, dropping.now_ms - 1)
     dropping.jobs.forget_old(1)
     assert len(dropping.jobs) == 1, "a job that came before its end may be read yet"
     dropping.wait(10)
-    dropping.jobs.passed.note_read(5, dropping.now_ms)
+    dropping.jobs.complete_times.note_read(5, dropping.now_ms)
     dropping.jobs.forget_old(4)
     assert len(dropping.jobs) == 1, "one at offset 4 is not complete"
     dropping.jobs.forget_old(5)
     assert len(dropping.jobs) == 0
 
 
-def is_passed(scene: Scene) -> None:
+def note_all_read(scene: Scene) -> None:
     """All that has come to the main topic by now has had its turn, and what can be forgotten is."""
-    scene.jobs.passed.note_read(100, scene.now_ms)
+    scene.jobs.complete_times.note_read(100, scene.now_ms)
     scene.jobs.forget_old(100)
 
 
@@ -450,10 +450,10 @@ def test_a_winner_is_remembered_until_the_records_of_those_that_it_replaced_have
     replacing.runs(winner)
     replacing.wait(10)
     for record in waiting:
-        is_passed(replacing)
+        note_all_read(replacing)
         assert replacing.jobs.is_replaced(record)
         assert replacing.loses(record).encode() == winner.header(wire.JOB_ID)
-    is_passed(replacing)
+    note_all_read(replacing)
     assert len(replacing.jobs) == 0
 
 
@@ -463,9 +463,9 @@ def test_the_next_owner_remembers_a_winner_until_the_records_of_those_that_it_re
     """It knows both from the topics, in any order."""
     retry, _ = restarted_with_a_replaced_retry(keeping_last)
     keeping_last.wait(60_000)
-    is_passed(keeping_last)
+    note_all_read(keeping_last)
     keeping_last.loses(retry)
-    is_passed(keeping_last)
+    note_all_read(keeping_last)
     assert len(keeping_last.jobs) == 0
 
 

@@ -1,4 +1,4 @@
-"""`PassedTimes`: up to which arrival all jobs of a partition's main topic have had their turn. Pure."""
+"""`CompleteTimes`: up to which arrival all jobs of a partition's main topic are complete. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Final
 MOST_MARKS: Final = 4_096
 
 
-class PassedTimes:
+class CompleteTimes:
     """Remembers now and then how far the topic was read, and when what was read there had arrived."""
 
     def __init__(self) -> None:
         self._read = (0, 0)
         self._marks: deque[tuple[int, int]] = deque()
-        self._passed_ms = 0
+        self._complete_ms = 0
 
     def note_read(self, next_offset: int, at_ms: int) -> None:
         """Note that all records which arrived before a time have been read, and lie below an offset."""
@@ -26,5 +26,5 @@ class PassedTimes:
         if (not self._marks or self._marks[-1] != self._read) and len(self._marks) < MOST_MARKS:
             self._marks.append(self._read)
         while committable is not None and self._marks and self._marks[0][0] <= committable:
-            self._passed_ms = max(self._passed_ms, self._marks.popleft()[1])
-        return self._passed_ms
+            self._complete_ms = max(self._complete_ms, self._marks.popleft()[1])
+        return self._complete_ms
