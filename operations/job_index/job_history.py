@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from .committed_jobs import ask_passed
 from .entries import DispositionEntry, HistoryEntry, JobEntry, entries_of_event, entry_of_record
 from .index_reader import IndexReader
 from .ledger_names import ended_by

@@ -24,10 +24,10 @@ from ...topology.cluster.admin_connection import UNREACHABLE_CODES
 from ...topology.cluster.handshake import unreachable
 from ...topology.declaration.topics import Role, declared_topics
 from .bulk_fill import BulkFill
+from .committed_jobs import PassedJobs
 from .database import begin_building, is_building, open_for_writing, take_lock
 from .index_writer import IndexWriter, Partition
 from .ledger_names import ended_by
-from .passed_jobs import PassedJobs
 from .states import State
 from .topic_reading import REQUEST_S, Reading, lag_of, make_reader, origins_of, partitions_of, starts_of
 
