@@ -111,7 +111,7 @@ def progress_line(progress: Progress, rate: float) -> str:
     behind = "?" if progress.behind is None else f"{progress.behind:,}"
     counts = {
         "reconciled with the ledger": progress.reconciled,
-        "ended by commits": progress.passed,
+        "ended by commits": progress.committed,
         "forgotten": progress.forgotten,
     }
     counted = "".join(f", {count:,} {what}" for what, count in counts.items() if count)
@@ -126,7 +126,7 @@ def progress_document(progress: Progress, rate: float) -> dict[str, object]:
         "per_s": round(rate, 1),
         "behind": progress.behind,
         "reconciled": progress.reconciled,
-        "passed": progress.passed,
+        "committed": progress.committed,
         "forgotten": progress.forgotten,
         "is_caught_up": progress.is_caught_up,
         "is_settled": progress.is_settled,

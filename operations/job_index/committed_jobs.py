@@ -1,8 +1,8 @@
-"""`PassedJobs`: notes jobs as ended whose record the group has committed, where no event and no ledger entry is left.
+"""`CommittedJobs`: notes jobs as ended whose record the group has committed; events and ledger entries may be lost.
 
-Events may be lost, and the ledger forgets. What a queue's group has committed outlives both: a record that it has
-passed needs nothing more, and whatever came of it is on a topic by then. So the commits are asked first, then the ends
-of the topics. Once these are read, an open job whose latest record was passed has ended. How and when stays unknown.
+What a queue's group has committed outlives both: a record that lies below that needs nothing more, and whatever came of
+it is on a topic by then. So the commits are asked first, then the ends of the topics. Once these are read, an open job
+whose latest record was committed has ended. How and when stays unknown.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CLOSE_S: Final = 2.0
 ROWS_AT_ONCE: Final = 5_000
 
 
-class PassedOffsets:
+class CommittedOffsets:
     """The offsets of one partition that a commit has as complete."""
 
     def __init__(self, commit: TopicPartition) -> None:
@@ -51,11 +51,11 @@ class PassedOffsets:
 class Asked:
     """How far the groups were, and where the topics ended after that."""
 
-    passed: Mapping[Partition, PassedOffsets]
+    committed: Mapping[Partition, CommittedOffsets]
     ends: Mapping[Partition, int]
 
 
-def ask_passed(pipeline: Pipeline, cluster: ClusterSettings) -> Asked:
+def ask_committed(pipeline: Pipeline, cluster: ClusterSettings) -> Asked:
     """Ask how far the groups of all queues are, then for the ends of the topics of jobs and events.
 
     Raises:
@@ -63,18 +63,18 @@ def ask_passed(pipeline: Pipeline, cluster: ClusterSettings) -> Asked:
     """
     view = ClusterView(cluster)
     counts = view.topics()
-    passed: dict[Partition, PassedOffsets] = {}
+    committed: dict[Partition, CommittedOffsets] = {}
     topics = [pipeline.events_topic]
     for queue in pipeline.queues.values():
         found = view.committed_places(queue.group, partitions_of(queue.job_topics, counts))
-        passed |= {place: PassedOffsets(commit) for place, commit in found.items()}
+        committed |= {place: CommittedOffsets(commit) for place, commit in found.items()}
         topics += [*queue.job_topics, queue.dead_topic]
     places = partitions_of(topics, counts)
     starts, ends = view.start_offsets(places), view.end_offsets(places)
-    return Asked(passed=passed, ends={place: end for place, end in ends.items() if end > starts[place]})
+    return Asked(committed=committed, ends={place: end for place, end in ends.items() if end > starts[place]})
 
 
-class PassedJobs:
+class CommittedJobs:
     """Asks the cluster now and then, in a thread of its own, and goes through the open jobs by its answer.
 
     Attributes:
@@ -85,7 +85,7 @@ class PassedJobs:
         self._pipeline, self._cluster = pipeline, cluster
         self._thread: threading.Thread | None = None
         self._asked: Asked | None = None
-        self._passed: Mapping[int, PassedOffsets] = {}
+        self._committed: Mapping[int, CommittedOffsets] = {}
         self._after: OpenRow | None = None
         self._next_at_s = 0.0
         self.rounds = 0
@@ -117,13 +117,13 @@ class PassedJobs:
         read = writer.offsets()
         if all(read.get(place, 0) >= end for place, end in asked.ends.items()):
             self._thread, self._asked, self._after = None, None, NO_ROW
-            self._passed = {writer.place(place): passed for place, passed in asked.passed.items()}
+            self._committed = {writer.place(place): committed for place, committed in asked.committed.items()}
 
     def _look(self, writer: IndexWriter, after: OpenRow) -> int:
         rows = writer.open_rows(after, ROWS_AT_ONCE)
-        ended = [row.n for row in rows if row.off in self._passed.get(row.place, ())]
+        ended = [row.n for row in rows if row.off in self._committed.get(row.place, ())]
         if ended:
-            writer.pass_by(ended)
+            writer.end_committed(ended)
         self._after = rows[-1] if len(rows) == ROWS_AT_ONCE else None
         self.rounds += self._after is None
         return len(ended)
@@ -132,7 +132,7 @@ class PassedJobs:
 
     def _ask(self) -> None:
         try:
-            self._asked = ask_passed(self._pipeline, self._cluster)
+            self._asked = ask_committed(self._pipeline, self._cluster)
         except (KafkaException, ClusterUnreachable, NotAuthorized) as failed:
             self._asked = None
             _LOGGER.warning("what the groups have committed cannot be looked up at the moment: %s", failed)

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from .database import is_building
 from .entries import DispositionEntry, HistoryEntry, JobEntry, stored_id
-from .states import ENDED, ENDED_STEP, PASSED_STEP, RECONCILED_STEP, STEPS, State, attempt_of_step, passed_step
+from .states import COMMITTED_STEP, ENDED, ENDED_STEP, RECONCILED_STEP, STEPS, State, attempt_of_step, committed_step
 
 _MINUTE_MS: Final = 60_000
 _AT_ONCE: Final = 500
@@ -55,7 +55,7 @@ NO_ROW: Final = OpenRow(state=-1, type=-1, enq=-1, n=-1, place=0, off=0)
 """Before the first of them."""
 _ROW: Final = "n, state, type, queue, life, step, at, enq, grp, source"
 _ENDED: Final = ",".join(str(int(state)) for state in ENDED)
-_IS_OPEN: Final = f"(+state NOT IN ({_ENDED}) OR step % {STEPS} = {PASSED_STEP})"
+_IS_OPEN: Final = f"(+state NOT IN ({_ENDED}) OR step % {STEPS} = {COMMITTED_STEP})"
 """As far as the ledger may know more. By the index of states, which the `+` rules out, all jobs that wait are left."""
 _OPEN_ROWS: Final = (
     "SELECT state, type, enq, n, place, off FROM jobs INDEXED BY jobs_open WHERE state <> 3 AND "
@@ -171,7 +171,7 @@ class IndexWriter:
         """The jobs that have not ended, from behind one of them on."""
         return [OpenRow(*row) for row in self._connection.execute(_OPEN_ROWS, (*after[:4], most))]
 
-    def pass_by(self, numbers: Sequence[int]) -> None:
+    def end_committed(self, numbers: Sequence[int]) -> None:
         """Note the jobs of these rows as ended, known by the group's commit alone: not when, and not how."""
         with self._transaction():
             for n in numbers:
@@ -179,7 +179,7 @@ class IndexWriter:
                 self._recount(row, State.DONE, row.grp)
                 self._connection.execute(
                     "UPDATE jobs SET state = ?, step = ?, due = NULL WHERE n = ?",
-                    (int(State.DONE), passed_step(row.step), n),
+                    (int(State.DONE), committed_step(row.step), n),
                 )
 
     def place(self, place: Partition) -> int:
@@ -284,7 +284,7 @@ class IndexWriter:
     def _move(self, row: _Row, state: int, group: int | None, at_ms: int) -> None:
         if (row.state, row.grp) != (state, group):
             self._recount(row, state, group)
-        was_open = row.state != state or row.step % STEPS == PASSED_STEP
+        was_open = row.state != state or row.step % STEPS == COMMITTED_STEP
         if was_open and state in ENDED:
             self._minutes[at_ms // _MINUTE_MS, row.queue, row.type, state, group or _NO_GROUP] += 1
 

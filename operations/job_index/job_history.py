@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from .committed_jobs import ask_passed
+from .committed_jobs import ask_committed
 from .entries import DispositionEntry, HistoryEntry, JobEntry, entries_of_event, entry_of_record
 from .index_reader import IndexReader
 from .ledger_names import ended_by
 from .listed_jobs import Happening, ListedJob
 from .passed_jobs import ask_passed
-from .states import State, attempt_of_step, known_from, passed_step, reconciled_step
+from .states import State, attempt_of_step, committed_step, known_from, reconciled_step
 from .topic_reading import origins_of
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def read_history(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> J
         StoredJobsError: a topic cannot be read to its end.
         KafkaException, ClusterUnreachable, NotAuthorized: the groups cannot be asked what they have committed.
     """
-    passed = ask_passed(pipeline, cluster).passed  # before the topics: what came of such records is on them
+    committed = ask_committed(pipeline, cluster).committed  # before the topics: what came of such records is on them
     entries: list[JobEntry] = []
     dispositions: list[DispositionEntry] = []
     for found in _read(pipeline, cluster, job_id):
@@ -77,9 +77,9 @@ def read_history(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> J
     for entry in entries[1:]:
         latest = latest.merge(entry)
     latest = _ended(latest, dispositions, _ledger_says(pipeline, cluster, latest))
-    is_passed = latest.offset in passed.get((latest.topic, latest.partition), ())
-    if is_passed and not latest.state.has_ended:
-        latest = replace(latest, state=State.DONE, step=passed_step(latest.step), due_ms=0)
+    is_committed = latest.offset in committed.get((latest.topic, latest.partition), ())
+    if is_committed and not latest.state.has_ended:
+        latest = replace(latest, state=State.DONE, step=committed_step(latest.step), due_ms=0)
     happenings = sorted(_once(latest.history), key=lambda one: (one.life, one.at, one.attempt))
     return JobHistory(job=listed_of(latest), happenings=happenings)
 

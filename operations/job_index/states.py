@@ -68,7 +68,7 @@ RECONCILED_STEP: Final = 6
 """The step of a job that only the ledger has as ended: an event that comes late after all knows more."""
 
 
-PASSED_STEP: Final = 5
+COMMITTED_STEP: Final = 5
 """The step of a job that only its group's commit shows as ended: the ledger or an event may still show how."""
 
 
@@ -96,17 +96,17 @@ def reconciled_step(step: int) -> int:
     return attempt_of_step(step) * STEPS + RECONCILED_STEP
 
 
-def passed_step(step: int) -> int:
+def committed_step(step: int) -> int:
     """How far a job is that the commits of its group have as ended, by the step that it was at."""
-    return attempt_of_step(step) * STEPS + PASSED_STEP
+    return attempt_of_step(step) * STEPS + COMMITTED_STEP
 
 
 def known_from(step: int, state: State) -> str:
     """Where it is known from that a job has ended, if by no event or record of it: the `ledger` or the `commits`.
 
-    >>> [known_from(8 + step, State.DONE) for step in (RECONCILED_STEP, PASSED_STEP, ENDED_STEP)]
+    >>> [known_from(8 + step, State.DONE) for step in (RECONCILED_STEP, COMMITTED_STEP, ENDED_STEP)]
     ['ledger', 'commits', '']
     """
     if state not in (State.DONE, State.CANCELLED):
         return ""
-    return {RECONCILED_STEP: "ledger", PASSED_STEP: "commits"}.get(step % STEPS, "")
+    return {RECONCILED_STEP: "ledger", COMMITTED_STEP: "commits"}.get(step % STEPS, "")

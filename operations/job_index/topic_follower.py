@@ -24,7 +24,7 @@ from ...topology.cluster.admin_connection import UNREACHABLE_CODES
 from ...topology.cluster.handshake import unreachable
 from ...topology.declaration.topics import Role, declared_topics
 from .bulk_fill import BulkFill
-from .committed_jobs import PassedJobs
+from .committed_jobs import CommittedJobs
 from .database import begin_building, is_building, open_for_writing, take_lock
 from .index_writer import IndexWriter, Partition
 from .ledger_names import ended_by
@@ -60,7 +60,7 @@ class Progress:
     Attributes:
         stage: what it does, in words.
         read: records and events since the start; `reconciled` jobs that only the ledger had as ended.
-        passed: jobs that ended by the commits of their group alone.
+        committed: jobs that ended by the commits of their group alone.
         behind: records that are still to be read; None before that is known.
         newest_ms: the newest record that was read of the job topics and the events, in ms since 1970.
         is_caught_up: whether job topics and events were read to their ends once.
@@ -70,7 +70,7 @@ class Progress:
     stage: str = "following"
     read: int = 0
     reconciled: int = 0
-    passed: int = 0
+    committed: int = 0
     forgotten: int = 0
     behind: int | None = None
     newest_ms: int = 0
@@ -109,7 +109,7 @@ class TopicFollower:
         self._open: set[Partition] = set()
         """Partitions that were not read to their end yet; of ledgers, `_unread_ledgers`."""
         self._unread_ledgers: set[Partition] = set()
-        self._passed = PassedJobs(pipeline, cluster)
+        self._committed = CommittedJobs(pipeline, cluster)
         self._waiting: deque[_LedgerNames] = deque()
         self._waiting_names = 0
         self._is_ledger_paused = True
@@ -159,14 +159,14 @@ class TopicFollower:
             self._take(self._consumer.consume(BATCH, GATHER_S))
             self._reconcile_for(RECONCILE_FOR_S)
             if self.progress.is_caught_up:
-                self.progress.passed += self._passed.turn(self._writer, now_s)
+                self.progress.committed += self._committed.turn(self._writer, now_s)
         self._keep_house(now_s)
 
     def close(self) -> None:
         """Leave the brokers, and put what is in the log into the file."""
         if self._bulk_fill is not None:
             self._bulk_fill.close()
-        self._passed.close()
+        self._committed.close()
         self._consumer.close()
         self._writer.close()
         self._lock.close()
@@ -290,7 +290,7 @@ class TopicFollower:
             if time.monotonic() >= give_up_at_s:
                 break
         is_read = not self._unread_ledgers and not is_due and self.progress.is_caught_up
-        self.progress.is_settled = is_read and self._passed.rounds > 0
+        self.progress.is_settled = is_read and self._committed.rounds > 0
         if self._is_ledger_paused and not self._open and not self._waiting:
             self._consumer.resume(self._ledger_places())
             self._is_ledger_paused = False

@@ -214,7 +214,7 @@ def test_a_job_that_the_commits_have_as_ended_is_done_and_what_is_told_later_sta
     rows = index.writer.open_rows(NO_ROW, 10)
     assert [row.off for row in rows] == [1, 2, 3, 4]
     assert index.writer.open_rows(rows[1], 1) == [rows[2]]
-    index.writer.pass_by([row.n for row in rows[:3]])
+    index.writer.end_committed([row.n for row in rows[:3]])
     assert index.states() == {an_id(n): state for n, state in enumerate(["done", "done", "done", "waiting", "dead"], 1)}
     index.apply(done(2))
     index.writer.reconcile({an_id(3): (State.CANCELLED, ENQUEUED_MS + 50)}, {})
@@ -246,7 +246,7 @@ def test_no_statement_that_reconciles_scans_the_jobs(index: Index) -> None:
     index.connection.set_trace_callback(asked.append)
     index.writer.reconcile({an_id(1): (State.DONE, ENQUEUED_MS), "order-2": (State.DONE, ENQUEUED_MS)}, {})
     index.writer.open_rows(NO_ROW, 5)
-    index.writer.pass_by([1])
+    index.writer.end_committed([1])
     index.apply(
         done(1), dispositions=[DispositionEntry(topic="shop.mails.dead", partition=0, offset=5, at_ms=ENQUEUED_MS)]
     )

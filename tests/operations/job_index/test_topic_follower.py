@@ -62,7 +62,7 @@ def fleet(cluster: ClusterSettings, namespace: str, *, events: bool = True) -> t
 
 
 def follow(
-    pipeline: Pipeline, cluster: ClusterSettings, path: Path, *, reconciled: int = 0, passed: int = 0
+    pipeline: Pipeline, cluster: ClusterSettings, path: Path, *, reconciled: int = 0, committed: int = 0
 ) -> set[str]:
     """Read all there is, until so many are reconciled with ledger and commits; the stages that were gone through."""
     follower, stages = TopicFollower(pipeline, cluster, path, keep=KEEP), set[str]()
@@ -71,7 +71,7 @@ def follow(
         follower.turn()
         progress = follower.progress
         stages.add(progress.stage)
-        is_reconciled = progress.reconciled >= reconciled and progress.passed >= passed
+        is_reconciled = progress.reconciled >= reconciled and progress.committed >= committed
         return progress.is_settled and progress.behind == 0 and is_reconciled
 
     try:
@@ -140,7 +140,7 @@ def test_without_events_and_ledger_the_commits_tell_what_has_ended(
         delete_all_records(cluster, topic)
     path = tmp_path / "index.sqlite"
     gone = {job_id for job_id, state in expected.items() if state in ("done", "discarded")}
-    follow(pipeline, cluster, path, passed=len(gone))
+    follow(pipeline, cluster, path, committed=len(gone))
     told = {job_id: "done" if job_id in gone else state for job_id, state in expected.items()}
     jobs = jobs_of(path)
     assert {job_id: job.state.word for job_id, job in jobs.items()} == told
