@@ -22,7 +22,7 @@ from stoker.consumers.isolation.child_run import _Watch
 from stoker.consumers.isolation.crashes import ChildDied, CrashPause
 from stoker.consumers.isolation.messages import BEGUN, HEARTBEAT, Ended, FromChild, LogLine, send
 from stoker.consumers.isolation.process import ChildProcess
-from stoker.consumers.isolation.runners import IsolatedRunners, _Deaths, _offset_of
+from stoker.consumers.isolation.runners import IsolatedRunners, _Deaths, record_at
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Retried, Snoozed
 from stoker.consumers.records.record import Record
@@ -397,11 +397,11 @@ def test_a_crash_is_forgotten_once_its_job_has_ended_in_any_way() -> None:
     with isolated(pipeline, queue) as here:
         for ending in (RETURNED_NOTHING, Decided(INTERRUPTED), Raised(TimeLimitExceeded(1.0))):
             job = declare_delivery().job()
-            here.runners._deaths[_offset_of(job.record)] = _Deaths(job.record.assignment.crash_history)
+            here.runners._deaths[record_at(job.record)] = _Deaths(job.record.assignment.crash_history)
             here.runners._run = lambda *_arguments, ending=ending: ending  # type: ignore[method-assign]
             here.runners.run(job, Slot())
             assert not here.runners._deaths
         skipped = declare_delivery().job().record
-        here.runners._deaths[_offset_of(skipped)] = _Deaths(skipped.assignment.crash_history)
+        here.runners._deaths[record_at(skipped)] = _Deaths(skipped.assignment.crash_history)
         here.runners.note_settled()
         assert not here.runners._deaths, "its twin was done meanwhile, and a commit has forgotten its crashes"
