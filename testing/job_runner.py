@@ -15,7 +15,7 @@ from ..consumers.job.dependencies import ALL_UP
 from ..consumers.records.assignment import Assignment
 from ..consumers.records.outcomes import Outcome
 from ..consumers.records.record import Record
-from ..consumers.runners.async_slots import AsyncSlot, LoopHolder
+from ..consumers.runners.async_slots import AsyncSlot, LoopState
 from ..consumers.runners.slots import Slot
 from ..consumers.settling.excuse import Excuse
 from ..consumers.steps.pipe import Pipe
@@ -96,7 +96,7 @@ class JobRunner:
         if not call.job_type.is_async:
             return self.run_call(call)
         trial, record = self._prepared(call)
-        await trial.pipe.carry_async(record, AsyncSlot("test", LoopHolder(), lambda _what: None), trial.run_async)
+        await trial.pipe.carry_async(record, AsyncSlot("test", LoopState(), lambda _what: None), trial.run_async)
         return trial.concluded()
 
     def _prepared(self, call: JobCall) -> tuple[_Trial, Record]:

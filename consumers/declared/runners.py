@@ -44,7 +44,7 @@ def async_runners(parts: RunnerParts) -> list[AsyncRunners]:
     pipe = parts.pipe
 
     def run_one(record: Record, slot: AsyncSlot) -> Awaitable[None]:
-        return pipe.carry_async(record, slot, run_async, slot.holder.done)
+        return pipe.carry_async(record, slot, run_async, slot.loop_state.done)
 
     name = parts.step_context.queue.name
     size, ready = parts.settings.async_concurrency, parts.make_ready()

@@ -38,7 +38,7 @@ from ..job.job_errors import is_kind_of, report_of
 from ..job.run import CurrentRun
 from ..job.signals import JobInterrupted
 from ..machine import own_peak_bytes
-from ..runners.async_slots import AsyncSlot, LoopHolder, resume_watched
+from ..runners.async_slots import AsyncSlot, LoopState, resume_watched
 from ..runners.forks import PROCESS
 from ..runners.loop_turns import make_loop, turn_until
 from ..steps.call import call_async, call_sync, end_copy_after, read_interrupt
@@ -100,7 +100,7 @@ class _ChildSlot(AsyncSlot):
     __slots__ = ("_canceller",)
 
     def __init__(self, canceller: JobCanceller) -> None:
-        super().__init__("child", LoopHolder(), lambda _what: None)
+        super().__init__("child", LoopState(), lambda _what: None)
         self._canceller = canceller
 
     @property
@@ -199,7 +199,7 @@ class Child:
 
         loop = self._runner.get_loop()
         task = asyncio.Task(call(), loop=loop)
-        self._canceller.watch(WatchedTask(task=task, loop=loop, holds_loop=lambda: slot.holder.inside is slot))
+        self._canceller.watch(WatchedTask(task=task, loop=loop, holds_loop=lambda: slot.loop_state.inside is slot))
         turn_until(loop, task)
         return results[0] if results else Raised(asyncio.CancelledError("something that an earlier job left behind"))
 
@@ -223,7 +223,7 @@ def _call_sync(job: ChildJob, canceller: JobCanceller) -> Result:
 
 async def _called(job: ChildJob, slot: AsyncSlot) -> Result:
     try:
-        result = await resume_watched(slot, call_async(job, slot.holder))
+        result = await resume_watched(slot, call_async(job, slot.loop_state))
     except BaseException as error:  # noqa: BLE001  # on the job's way out
         result = Raised(error)
     if isinstance(result, Raised) and is_kind_of(result.error, JobInterrupted):

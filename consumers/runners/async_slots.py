@@ -28,7 +28,7 @@ from .stacks import awaiting_frames, thread_frames
 T = TypeVar("T")
 
 
-class LoopHolder:
+class LoopState:
     """The state that all slots of an event loop share.
 
     Attributes:
@@ -62,18 +62,18 @@ class AsyncSlot(RunInSlot):
         "_is_cancelled",
         "_is_raised",
         "has_record",
-        "holder",
         "is_replaced",
         "is_targeted",
+        "loop_state",
         "name",
         "reported",
         "task",
     )
 
-    def __init__(self, name: str, holder: LoopHolder, call_on_loop: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(self, name: str, loop_state: LoopState, call_on_loop: Callable[[Callable[[], None]], object]) -> None:
         super().__init__()
         self.name = name
-        self.holder = holder
+        self.loop_state = loop_state
         self._call_on_loop = call_on_loop
         self._has_pending_interrupt = False
         self._is_cancelled = False
@@ -110,7 +110,7 @@ class AsyncSlot(RunInSlot):
         Where something else holds the loop past the job's timeout, the job could not end, and is left alone until it
         can.
         """
-        if reason == "timeout" and self.holder.is_blocked and self.holder.inside is not self:
+        if reason == "timeout" and self.loop_state.is_blocked and self.loop_state.inside is not self:
             return
         with self._lock:
             if self.run is not run or not run.interrupt(reason):
@@ -120,9 +120,9 @@ class AsyncSlot(RunInSlot):
         self._call_on_loop(lambda: self._cancel(run))
         with self._lock:
             self.is_targeted = True
-            if self.holder.inside is self and self.run is run:
+            if self.loop_state.inside is self and self.run is run:
                 self._has_pending_interrupt = True
-                set_pending_interrupt(self.holder.thread_id, noted(INTERRUPTS[reason], self._note_raised))
+                set_pending_interrupt(self.loop_state.thread_id, noted(INTERRUPTS[reason], self._note_raised))
 
     def _note_raised(self) -> None:
         self._is_raised = True
@@ -143,7 +143,7 @@ class AsyncSlot(RunInSlot):
 
     def leave(self) -> None:
         """Note that the loop's thread is inside of the job no more."""
-        self.holder.inside = None
+        self.loop_state.inside = None
         if self.is_targeted:  # else an interrupt from now on finds nobody inside
             self.call_off()
 
@@ -157,8 +157,8 @@ class AsyncSlot(RunInSlot):
 
     def frames(self) -> list[FrameType]:
         """Where the job is, the innermost last: where it holds the loop, else where it awaits."""
-        if self.holder.inside is self:
-            return thread_frames(self.holder.thread_id)
+        if self.loop_state.inside is self:
+            return thread_frames(self.loop_state.thread_id)
         return awaiting_frames(self._coroutine)
 
 
@@ -180,21 +180,21 @@ def resume_watched(slot: AsyncSlot, coroutine: Coroutine[object, None, T]) -> Ge
     The steps have a context of their own, which begins empty: what a job sets there is not for the next one. A process
     that a step has forked ends with that step: what would come next there is the worker's.
     """
-    holder, run = slot.holder, Context().run
+    loop_state, run = slot.loop_state, Context().run
     thrown: BaseException | None = None
     while True:
-        if holder.generation != PROCESS.generation:  # a task that a job has started has forked
+        if loop_state.generation != PROCESS.generation:  # a task that a job has started has forked
             end_copy()
-        holder.inside = slot
+        loop_state.inside = slot
         try:
             awaited = run(coroutine.send, None) if thrown is None else run(coroutine.throw, thrown)
         except StopIteration as end:
             result: T = end.value
             return result
         finally:
-            if holder.generation != PROCESS.generation:
+            if loop_state.generation != PROCESS.generation:
                 end_copy()
-            holder.inside = None
+            loop_state.inside = None
             if slot.is_targeted:  # as in `leave`, without the call
                 slot.call_off()
         thrown = None

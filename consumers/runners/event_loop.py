@@ -15,7 +15,7 @@ from typing import Final
 
 from ..records.job_fields import job_fields
 from ..records.record import Record
-from .async_slots import AsyncSlot, LoopHolder
+from .async_slots import AsyncSlot, LoopState
 from .kinds import Ready
 from .loop_turns import make_loop, turn_until
 from .slots import SettleDone
@@ -61,7 +61,7 @@ class RunnerLoop:
         self._numbers = count()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._is_woken = False
-        self._holder = LoopHolder()
+        self._state = LoopState()
         self._loop = make_loop()
         self._runners: dict[asyncio.Task[None], AsyncSlot] = {}
         self._ended = self._loop.create_future()
@@ -84,7 +84,7 @@ class RunnerLoop:
         """
         if not self._idle:
             return
-        if threading.get_ident() == self._holder.thread_id:
+        if threading.get_ident() == self._state.thread_id:
             self._wake()
         elif not self._is_woken:
             self._is_woken = True
@@ -102,7 +102,7 @@ class RunnerLoop:
 
     def settle_done(self) -> None:
         """Hand over the records whose jobs are done; called by other threads where the loop does not turn."""
-        self._settle_done(self._holder.done)
+        self._settle_done(self._state.done)
 
     def join(self, within_s: float) -> None:
         """Wait for the thread's end."""
@@ -121,11 +121,11 @@ class RunnerLoop:
     @property
     def blocking_slot(self) -> AsyncSlot | None:
         """The slot whose job holds the loop, where that is known: tasks that a job has started have no slot."""
-        return self._holder.inside if self.blocked_s else None
+        return self._state.inside if self.blocked_s else None
 
     def frames(self) -> list[FrameType]:
         """Where the thread is, the innermost last."""
-        return thread_frames(self._holder.thread_id)
+        return thread_frames(self._state.thread_id)
 
     def inspect(self) -> LoopInspection:
         """Whether it turns, and where it is if it does not."""
@@ -145,7 +145,7 @@ class RunnerLoop:
     def check(self, now_s: float) -> None:
         """Ask the loop to answer, and see for how long it has not."""
         if self._asked_s is None:
-            if self._ready or self._holder.done or any(slot.has_record for slot in self.slots):
+            if self._ready or self._state.done or any(slot.has_record for slot in self.slots):
                 self._asked_s, self._has_answered = now_s, False
                 self._call_on_loop(self._answer)
         elif self._has_answered:
@@ -153,20 +153,20 @@ class RunnerLoop:
         else:
             self.blocked_s = now_s - self._asked_s
             self.settle_done()
-            if self.blocked_s > BLOCKED_AFTER_S and not self._holder.is_blocked:
-                self._holder.is_blocked = True
-                self._blocking_slot = self._holder.inside
+            if self.blocked_s > BLOCKED_AFTER_S and not self._state.is_blocked:
+                self._state.is_blocked = True
+                self._blocking_slot = self._state.inside
                 self._report_blocked()
 
     def _note_turned(self, asked_at_s: float) -> None:
         """The loop turns again: the jobs that it has held up get the lost time back."""
-        if self._holder.is_blocked:
+        if self._state.is_blocked:
             for slot in self.slots:
                 run = slot.run
                 if run is not None and slot is not self._blocking_slot and run.began_at_s < asked_at_s:
                     run.give_back(self.blocked_s)
         self._asked_s, self._blocking_slot = None, None
-        self.blocked_s, self._holder.is_blocked = 0.0, False
+        self.blocked_s, self._state.is_blocked = 0.0, False
 
     def _answer(self) -> None:
         self._has_answered = True
@@ -188,7 +188,7 @@ class RunnerLoop:
             self._loop.call_soon_threadsafe(what)
 
     def _serve(self) -> None:
-        self._holder.thread_id = threading.get_ident()
+        self._state.thread_id = threading.get_ident()
         asyncio.set_event_loop(self._loop)
         self._fill()
         try:
@@ -210,7 +210,7 @@ class RunnerLoop:
             self._add_runner()
 
     def _add_runner(self) -> None:
-        slot = AsyncSlot(f"{self.name}-{next(self._numbers)}", self._holder, self._call_on_loop)
+        slot = AsyncSlot(f"{self.name}-{next(self._numbers)}", self._state, self._call_on_loop)
         slot.task = asyncio.Task(self._run(slot), loop=self._loop)  # not by a factory that a job may have set
         self._runners[slot.task] = slot
         slot.task.add_done_callback(self._note_end)
@@ -257,7 +257,7 @@ class RunnerLoop:
             slot.has_record = True
             await self._run_one(record, slot)
             slot.has_record = False
-            if self._holder.done and not self._hands_over_soon:
+            if self._state.done and not self._hands_over_soon:
                 self._hands_over_soon = True
                 self._loop.call_soon(self._settle_turn)
             if slot.is_self_cancelled:

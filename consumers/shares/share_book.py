@@ -36,7 +36,7 @@ def valid_s(limit: Limit) -> float:
 
 
 @dataclass(slots=True)
-class _Holder:
+class _WorkerShare:
     """The part of a scope that one worker holds."""
 
     last_seen_at_s: float
@@ -61,7 +61,7 @@ class _Holder:
         return max(0, self.wanted - self.granted)
 
 
-class _Account:
+class _SharedScope:
     """One scope."""
 
     def __init__(self, name: ScopeName, limit: Limit) -> None:
@@ -70,83 +70,87 @@ class _Account:
         self.counts_use = not isinstance(limit, Concurrency)
         self.valid_s = valid_s(limit)
         self.closed_until_at_s = 0.0
-        self.holders: dict[str, _Holder] = {}
+        self.shares: dict[str, _WorkerShare] = {}
 
     @property
     def held(self) -> int:
-        return sum(holder.held for holder in self.holders.values())
+        return sum(share.held for share in self.shares.values())
 
     def expire(self, now_s: float) -> None:
         """Take what silent workers hold for used."""
-        for worker, holder in list(self.holders.items()):
-            silent_s = now_s - holder.last_seen_at_s
+        for worker, share in list(self.shares.items()):
+            silent_s = now_s - share.last_seen_at_s
             if silent_s < self.valid_s:
                 continue
-            if holder.held > 0:
-                self.use(holder.held, holder.last_seen_at_s + self.valid_s)
-                holder.used += holder.held
-            holder.wanted, holder.has_expired, holder.has_news = 0, True, False
+            if share.held > 0:
+                self.use(share.held, share.last_seen_at_s + self.valid_s)
+                share.used += share.held
+            share.wanted, share.has_expired, share.has_news = 0, True, False
             if silent_s > FORGOTTEN_AFTER * self.valid_s:
-                del self.holders[worker]
+                del self.shares[worker]
 
     def change(self, limit: Limit, now_s: float) -> None:
         """Give by another limit from now on; those that hold too much are to learn of it."""
         self.expire(now_s)
         self.meter.change(limit, now_s)
         self.limit = limit
-        for holder in self.holders.values():
-            holder.has_news = holder.has_news or holder.held > 0
+        for share in self.shares.values():
+            share.has_news = share.has_news or share.held > 0
 
     def use(self, amount: int, at_s: float) -> None:
         if self.counts_use:
             self.meter.take(amount, at_s)
 
     def note_request(self, entry: ShareEntry, number: int, at_s: float) -> None:
-        holder = self.holders.get(entry.worker)
-        if holder is None:
-            holder = _Holder(at_s, granted=entry.used + entry.returned, used=entry.used, returned=entry.returned)
-            self.holders[entry.worker] = holder
-        if entry.used > holder.used:
-            self.use(entry.used - holder.used, at_s)
+        share = self.shares.get(entry.worker)
+        if share is None:
+            share = _WorkerShare(at_s, granted=entry.used + entry.returned, used=entry.used, returned=entry.returned)
+            self.shares[entry.worker] = share
+        if entry.used > share.used:
+            self.use(entry.used - share.used, at_s)
         # It may be less: a silent worker's share was taken for used, and it had returned that, or was never answered.
-        holder.used, holder.returned = entry.used, entry.returned
+        share.used, share.returned = entry.used, entry.returned
         # It may have granted more to itself: slots of jobs that have begun while the limit was lifted.
-        has_of_before = 0 if holder.has_expired else holder.granted
-        holder.granted = max(has_of_before, holder.used + holder.returned, entry.granted)
-        holder.has_expired = False
-        if number >= holder.number:
-            holder.number, holder.wanted, holder.least = number, entry.wanted, max(1, entry.least)
-        holder.last_seen_at_s = at_s
+        has_of_before = 0 if share.has_expired else share.granted
+        share.granted = max(has_of_before, share.used + share.returned, entry.granted)
+        share.has_expired = False
+        if number >= share.number:
+            share.number, share.wanted, share.least = number, entry.wanted, max(1, entry.least)
+        share.last_seen_at_s = at_s
         self.closed_until_at_s = max(self.closed_until_at_s, at_s + entry.closed_ms / 1_000 if entry.closed_ms else 0.0)
 
     def note_grant(self, entry: ShareEntry, at_s: float) -> None:
-        holder = self.holders.get(entry.worker)
-        if holder is None:
-            self.holders[entry.worker] = _Holder(at_s, granted=entry.granted, used=entry.granted)
+        share = self.shares.get(entry.worker)
+        if share is None:
+            self.shares[entry.worker] = _WorkerShare(at_s, granted=entry.granted, used=entry.granted)
         else:
-            holder.granted = max(holder.granted, entry.granted)
+            share.granted = max(share.granted, entry.granted)
 
     def give(self, now_s: float, turn: int) -> list[ShareEntry]:
         """Give to those who want, the one first that was given to least lately; and renew what is in use."""
         self.expire(now_s)
         free = 0 if now_s < self.closed_until_at_s else self.meter.room(now_s) - self.held
-        wanting = sorted((h for h in self.holders.values() if h.lacks), key=lambda h: h.last_given)
+        wanting = sorted((share for share in self.shares.values() if share.lacks), key=lambda share: share.last_given)
         while wanting and free >= wanting[0].least:
-            share = max(wanting[0].least, free // len(wanting))
+            part = max(wanting[0].least, free // len(wanting))
             first = wanting.pop(0)
-            given = min(share, first.lacks)
+            given = min(part, first.lacks)
             first.granted += given
             first.last_given, first.has_news = turn, True
             free -= given
-        return [self._entry(worker, h, now_s) for worker, h in self.holders.items() if self._is_to_answer(h, now_s)]
+        return [
+            self._entry(worker, share, now_s)
+            for worker, share in self.shares.items()
+            if self._is_to_answer(share, now_s)
+        ]
 
     def is_idle(self, now_s: float) -> bool:
-        """Whether a new account would give alike."""
-        return not self.holders and now_s >= self.closed_until_at_s and self.meter.is_idle(now_s)
+        """Whether a new scope would give alike."""
+        return not self.shares and now_s >= self.closed_until_at_s and self.meter.is_idle(now_s)
 
     def report(self, now_s: float) -> ScopeReport:
         """Report what is used, and when more may be given; how many jobs wait, the workers know."""
-        held, wanting = self.held, [holder.least for holder in self.holders.values() if holder.lacks]
+        held, wanting = self.held, [share.least for share in self.shares.values() if share.lacks]
         wait_s = self.meter.wait_s(min(wanting, default=1) + held, now_s)
         next_s = max(wait_s, self.closed_until_at_s - now_s)
         most = self.meter.most
@@ -157,24 +161,24 @@ class _Account:
             next_s=None if math.isinf(next_s) else round(next_s, 3),
         )
 
-    def _is_to_answer(self, holder: _Holder, now_s: float) -> bool:
-        is_old = now_s - holder.answered_at_s >= self.valid_s / RENEWALS
-        return holder.has_news or (holder.held > 0 and is_old and holder.number > holder.answered)
+    def _is_to_answer(self, share: _WorkerShare, now_s: float) -> bool:
+        is_old = now_s - share.answered_at_s >= self.valid_s / RENEWALS
+        return share.has_news or (share.held > 0 and is_old and share.number > share.answered)
 
-    def _entry(self, worker: str, holder: _Holder, now_s: float) -> ShareEntry:
-        holder.answered, holder.answered_at_s, holder.has_news = holder.number, now_s, False
+    def _entry(self, worker: str, share: _WorkerShare, now_s: float) -> ShareEntry:
+        share.answered, share.answered_at_s, share.has_news = share.number, now_s, False
         return ShareEntry(
             worker=worker,
-            number=holder.number,
+            number=share.number,
             limit=self.name[0],
             value=self.name[1],
-            granted=holder.granted,
+            granted=share.granted,
             most=self._most(),
         )
 
     def _most(self) -> int:
-        lacking = [holder for holder in self.holders.values() if holder.lacks]
-        active = [holder for holder in self.holders.values() if holder.lacks or holder.held]
+        lacking = [share for share in self.shares.values() if share.lacks]
+        active = [share for share in self.shares.values() if share.lacks or share.held]
         if active and self.held > self.limit.count:  # it was lowered
             return self.limit.count // len(active)
         return -(-self.limit.count // len(active)) if lacking and active else self.limit.count
@@ -185,67 +189,65 @@ class ShareBook:
 
     def __init__(self, limits: Mapping[str, Limit]) -> None:
         self._limits = limits
-        self._accounts: dict[ScopeName, _Account] = {}
-        self._live: dict[ScopeName, _Account] = {}
-        """The accounts of which workers hold or want something, or did a moment ago."""
+        self._scopes: dict[ScopeName, _SharedScope] = {}
+        self._live: dict[ScopeName, _SharedScope] = {}
+        """The scopes of which workers hold or want something, or did a moment ago."""
         self._turn = 0
 
     def __len__(self) -> int:
         """How many scopes it remembers."""
-        return len(self._accounts)
+        return len(self._scopes)
 
     def note(self, record: ShareRecord, at_s: float, names: Collection[str]) -> None:
         """Take in a request or a grant of the log; in its order, with times that do not go back."""
         for entry in record.entries:
             if entry.limit not in names or entry.limit not in self._limits:
                 continue
-            account = self._account(entry)
-            account.expire(at_s)
+            scope = self._scope(entry)
+            scope.expire(at_s)
             if record.kind == "grant":
-                account.note_grant(entry, at_s)
+                scope.note_grant(entry, at_s)
             else:
-                account.note_request(entry, record.number, at_s)
+                scope.note_request(entry, record.number, at_s)
 
     def change(self, limits: Mapping[str, Limit], now_s: float) -> None:
         """Give by these limits from now on."""
         self._limits = limits
-        for account in self._accounts.values():
-            limit = limits[account.name[0]]
-            if limit != account.limit:
-                account.change(limit, now_s)
+        for scope in self._scopes.values():
+            limit = limits[scope.name[0]]
+            if limit != scope.limit:
+                scope.change(limit, now_s)
 
     def give(self, now_s: float, names: Collection[str]) -> list[ShareEntry]:
         """Give what may be given now; the answers are to be written as they are."""
         self._turn += 1
         given: list[ShareEntry] = []
-        for name, account in list(self._live.items()):
+        for name, scope in list(self._live.items()):
             if name[0] not in names:
                 continue
-            given += account.give(now_s, self._turn)
-            if not account.holders:
+            given += scope.give(now_s, self._turn)
+            if not scope.shares:
                 del self._live[name]
         return given
 
     def forget_idle(self, now_s: float) -> None:
         """Forget the scopes of which nothing is left: a function of the arguments may make any number of them."""
-        self._accounts = {
-            name: account
-            for name, account in self._accounts.items()
-            if name in self._live or not account.is_idle(now_s)
+        self._scopes = {
+            name: scope for name, scope in self._scopes.items() if name in self._live or not scope.is_idle(now_s)
         }
 
     def report(self, now_s: float, names: Collection[str]) -> Mapping[str, LimitReport]:
         """{limit: its report}, for people."""
         scopes: dict[str, list[ScopeReport]] = {name: [] for name in self._limits if name in names}
-        for (name, _), account in self._accounts.items():
+        for (name, _), scope in self._scopes.items():
             if name in scopes:
-                scopes[name].append(account.report(now_s))
+                scopes[name].append(scope.report(now_s))
         return {name: kept_limit(of_limit, 0) for name, of_limit in scopes.items()}
 
-    def _account(self, entry: ShareEntry) -> _Account:
+    def _scope(self, entry: ShareEntry) -> _SharedScope:
         name = entry.limit, entry.value
-        account = self._accounts.get(name)
-        if account is None:
-            account = self._accounts[name] = _Account(name, self._limits[entry.limit])
-        self._live[name] = account
-        return account
+        scope = self._scopes.get(name)
+        if scope is None:
+            scope = self._scopes[name] = _SharedScope(name, self._limits[entry.limit])
+        self._live[name] = scope
+        return scope

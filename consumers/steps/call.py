@@ -18,7 +18,7 @@ from ..job.job_errors import is_kind_of
 from ..job.run import CurrentRun
 from ..job.signals import INTERRUPTS, JobInterrupted, TimeLimitExceeded
 from ..records.job_record import JobRecord
-from ..runners.async_slots import LoopHolder
+from ..runners.async_slots import LoopState
 from ..runners.forks import PROCESS, end_copy
 from .results import FailureRules, Raised, Result, check_returned, read_raised
 
@@ -74,7 +74,7 @@ def call_sync(job: CallableJob) -> Result:
         return read_raised(error, job.job_type)
 
 
-async def call_async(job: CallableJob, holder: LoopHolder) -> Result:
+async def call_async(job: CallableJob, loop_state: LoopState) -> Result:
     """Call and await an async handler; `resume_watched` gives it a context of its own."""
     enter_job(job.run)
     try:
@@ -88,7 +88,7 @@ async def call_async(job: CallableJob, holder: LoopHolder) -> Result:
         result = Raised(error)  # the job's own, or the worker's: known when it has left its slot
     except BaseException as error:  # noqa: BLE001  # edge of the job: whatever it raises is its failure
         result = read_raised(error, job.job_type)
-    if holder.generation != PROCESS.generation:
+    if loop_state.generation != PROCESS.generation:
         end_copy_after(result)
     return result
 

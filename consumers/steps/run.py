@@ -40,7 +40,7 @@ def run_sync(job: DecodedJob, slot: Slot) -> Ran:
 
 async def run_async(job: DecodedJob, slot: AsyncSlot) -> Ran:
     """Await an async handler in its slot, unless an order holds it back as in `run_sync`; an interrupt cancels it."""
-    coroutine = call_async(job, slot.holder)
+    coroutine = call_async(job, slot.loop_state)
     slot.begin(job.run, job.job_type.run_limits, coroutine)
     result: Ran | None = None
     try:

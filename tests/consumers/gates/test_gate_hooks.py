@@ -23,7 +23,7 @@ from stoker.consumers.metrics.job_figures import JobFigures
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Dead, Outcome, Snoozed
 from stoker.consumers.records.record import Record
-from stoker.consumers.runners.async_slots import AsyncSlot, LoopHolder
+from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.settling.excuse import Excuse
 from stoker.consumers.settling.settlement import Settlement, SettlementBatch
@@ -180,7 +180,7 @@ def test_each_run_through_the_pipe_ends_once_with_its_outcome(
     if handler is work:
         pipe.carry(record, Slot(), run_sync, done)
     else:
-        asyncio.run(pipe.carry_async(record, AsyncSlot("test", LoopHolder(), lambda _what: None), run_async, done))
+        asyncio.run(pipe.carry_async(record, AsyncSlot("test", LoopState(), lambda _what: None), run_async, done))
     assert scene.gate.calls == ["take 7", ended]
     assert (len(scene.row.taken), len(outcomes) + len(done)) == (0, 1)
 
@@ -275,7 +275,7 @@ def test_a_run_that_is_interrupted_before_it_is_counted_does_not_begin() -> None
             self.interrupt(run, "timeout")
             return super().ask_or_withdraw(run, ask)
 
-    result = asyncio.run(run_async(cast(Any, job), InterruptedSlot("test", LoopHolder(), lambda _what: None)))
+    result = asyncio.run(run_async(cast(Any, job), InterruptedSlot("test", LoopState(), lambda _what: None)))
     assert isinstance(result, Raised)
     assert isinstance(result.error, JobInterrupted)
     assert (called, scene.gate.calls) == ([], [])

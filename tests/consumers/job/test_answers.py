@@ -15,7 +15,7 @@ import pytest
 from stoker.consumers.inbox import AlreadyDone
 from stoker.consumers.job.signals import Discard, Retry, Snooze
 from stoker.consumers.records.outcomes import DONE, Cancelled, Dead, Outcome, Retried, Snoozed
-from stoker.consumers.runners.async_slots import AsyncSlot, LoopHolder
+from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.steps.results import Raised
 from stoker.consumers.steps.run import run_async, run_sync
@@ -62,7 +62,7 @@ def async_outcome_of(handler: Callable[[int], Awaitable[Any]]) -> Outcome:
     """What becomes of an async job."""
     delivery = declare(handler, retry=POLICY)
     job = delivery.job()
-    slot = AsyncSlot("slot", LoopHolder(), lambda _what: None)
+    slot = AsyncSlot("slot", LoopState(), lambda _what: None)
     outcome = decide(job, asyncio.run(run_async(job, slot)), delivery.step_context)
     assert outcome is not None
     return outcome

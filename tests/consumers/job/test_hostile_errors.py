@@ -15,7 +15,7 @@ from stoker.consumers.job import failure as failures
 from stoker.consumers.job.failure import MESSAGE_LIMIT_BYTES, STACK_LIMIT_BYTES, describe_failure
 from stoker.consumers.job.job_errors import leaves
 from stoker.consumers.records.outcomes import Dead, Failure, Outcome, Retried
-from stoker.consumers.runners.async_slots import AsyncSlot, LoopHolder
+from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.watchdog import Watchdog
 from stoker.consumers.steps.run import run_async, run_sync
@@ -50,7 +50,7 @@ def async_outcome(error: Callable[[], BaseException], policy: RetryPolicy) -> Ou
 
     delivery = declare(act, retry=policy)
     job = delivery.job()
-    slot = AsyncSlot("slot", LoopHolder(), lambda _what: None)
+    slot = AsyncSlot("slot", LoopState(), lambda _what: None)
     outcome = decide(job, asyncio.run(run_async(job, slot)), delivery.step_context)
     assert outcome is not None
     return outcome

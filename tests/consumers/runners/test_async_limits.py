@@ -17,7 +17,7 @@ from stoker.consumers.errors import LoopLost, TooManyStuck
 from stoker.consumers.job.context import current_job
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.records.record import Record
-from stoker.consumers.runners.async_slots import AsyncSlot, LoopHolder
+from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.steps.results import Raised, Returned
 from stoker.consumers.steps.run import run_async
 from support.scenes.watched_runners import Order, Shift, hurry, loops, resist
@@ -175,14 +175,14 @@ class Leavers:
 
 def test_no_interrupt_ever_hits_what_the_loop_does_next() -> None:
     """Jobs that suspend or end just when they are interrupted, hundreds of times: loop and others notice nothing."""
-    holder, finished = LoopHolder(), threading.Event()
+    state, finished = LoopState(), threading.Event()
     slots: list[AsyncSlot] = []
     leavers = Leavers()
 
     async def run_many() -> Counter[str]:
         loop, ends = asyncio.get_running_loop(), Counter[str]()
-        slots.append(AsyncSlot("test", holder, loop.call_soon_threadsafe))
-        slots[0].task, holder.thread_id = asyncio.current_task(), threading.get_ident()
+        slots.append(AsyncSlot("test", state, loop.call_soon_threadsafe))
+        slots[0].task, state.thread_id = asyncio.current_task(), threading.get_ident()
         interrupter.start()
         for number in range(400):
             job = Order(handler=leavers.begin, timeout_s=0.0001).job(number)

@@ -13,7 +13,7 @@ from opentelemetry import baggage, context, trace
 
 from stoker.consumers import current_job_or_none
 from stoker.consumers.records.outcomes import DONE
-from stoker.consumers.runners.async_slots import AsyncSlot, LoopHolder
+from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.steps.results import Raised
 from stoker.consumers.steps.run import run_async, run_sync
@@ -48,7 +48,7 @@ def run_both(act: Any, headers: dict[str, bytes | None] | None = None) -> None:
 
     async def run_twice() -> None:
         for _ in range(2):
-            slot = AsyncSlot("slot", LoopHolder(), lambda _what: None)
+            slot = AsyncSlot("slot", LoopState(), lambda _what: None)
             result = await run_async(declare(act_async).job(headers=headers), slot)
             assert not isinstance(result, Raised), result.error
 
@@ -93,7 +93,7 @@ def test_jobs_that_are_suspended_side_by_side_keep_their_own_context() -> None:
         for number in range(20):
             job = declare(act).job()
             job.args = (number,)
-            slot = AsyncSlot("slot", LoopHolder(), lambda _what: None)
+            slot = AsyncSlot("slot", LoopState(), lambda _what: None)
             runs.append(run_async(job, slot))
         return await asyncio.gather(*runs)
 

@@ -535,7 +535,7 @@ class HandingOnLoop(Handing):
     async def on_loop(self, record: Record, slot: AsyncSlot) -> None:
         """Leave it to be handed over, as the pipe does."""
         Runs.in_thread(self, record, cast(Slot, slot))
-        slot.holder.done.append(record)
+        slot.loop_state.done.append(record)
 
     @contextmanager
     def on(self, size: int) -> Iterator[AsyncRunners]:

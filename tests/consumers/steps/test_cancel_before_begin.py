@@ -15,7 +15,7 @@ from stoker.consumers.records.cancel_filters import CancelFilter
 from stoker.consumers.records.cancellation import Cancellation
 from stoker.consumers.records.cancels import Cancels
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Cancelled, Outcome
-from stoker.consumers.runners.async_slots import AsyncSlot, LoopHolder
+from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.steps.run import run_async, run_sync
 from stoker.consumers.steps.steps import DecodedJob, claim, decide, decode
@@ -49,7 +49,7 @@ def of_thread(delivery: Delivery, job: DecodedJob) -> Outcome:
 
 def of_task(delivery: Delivery, job: DecodedJob) -> Outcome:
     """Run it on an event loop."""
-    slot = AsyncSlot("test", LoopHolder(), lambda _what: None)
+    slot = AsyncSlot("test", LoopState(), lambda _what: None)
     outcome = decide(job, asyncio.run(run_async(job, slot)), delivery.step_context)
     assert outcome is not None
     assert slot.run is None

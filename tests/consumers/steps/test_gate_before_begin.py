@@ -17,7 +17,7 @@ from stoker.consumers.isolation.child_slot import ChildSlot
 from stoker.consumers.job.signals import InterruptReason, JobInterrupted
 from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.records.record import Record
-from stoker.consumers.runners.async_slots import AsyncSlot, LoopHolder
+from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.steps.results import RETURNED_NOTHING, Decided, Raised, Ran
 from stoker.consumers.steps.run import run_async, run_sync
@@ -61,7 +61,7 @@ def of_thread(job: DecodedJob) -> Ran:
 
 def of_task(job: DecodedJob) -> Ran:
     """Run it on an event loop."""
-    slot = AsyncSlot("test", LoopHolder(), lambda _what: None)
+    slot = AsyncSlot("test", LoopState(), lambda _what: None)
     result = asyncio.run(run_async(job, slot))
     assert slot.run is None
     return result
