@@ -187,5 +187,5 @@ class FairRunners(RunnerRow):
 
     @property
     def waiting(self) -> int:
-        """Records that wait until their tenant has its turn."""
+        """Records that wait until their tenant has its share."""
         return sum(feed.queue.ready for feed in self._feeds.values())

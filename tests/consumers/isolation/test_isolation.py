@@ -22,7 +22,7 @@ from stoker.consumers.isolation.child_run import _Watch
 from stoker.consumers.isolation.crashes import ChildDied, CrashPause
 from stoker.consumers.isolation.messages import BEGUN, HEARTBEAT, Ended, FromChild, LogLine, send
 from stoker.consumers.isolation.process import ChildProcess
-from stoker.consumers.isolation.runners import IsolatedRunners, _Deaths, record_at
+from stoker.consumers.isolation.runners import IsolatedRunners, _Deaths
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Retried, Snoozed
 from stoker.consumers.records.record import Record
