@@ -22,7 +22,7 @@ from ..polling.grace import Grace
 from ..polling.partition_reading import PartitionReading
 from ..polling.rebalance import Rebalance
 from ..polling.taking_back import TakingBack
-from ..polling.tier_reader import PriorityReaders, TierReader
+from ..polling.tier_reader import PriorityReaders, SideReader
 from ..records.source import Priority
 from ..settling.settle import Settler
 from .context import QueueContext
@@ -158,9 +158,9 @@ def _make_side_readers(context: QueueContext) -> tuple[TierReader, PriorityReade
     """The consumer of tiers and delays, and one for each priority but the normal one."""
     make = partial(make_reader, context.cluster, context.queue)
     priorities = {
-        Priority(name): TierReader(make(f"{context.worker_id}-{name}", {})) for name in context.queue.priority_topics
+        Priority(name): SideReader(make(f"{context.worker_id}-{name}", {})) for name in context.queue.priority_topics
     }
-    return TierReader(make(f"{context.worker_id}-tiers", {})), PriorityReaders(priorities)
+    return SideReader(make(f"{context.worker_id}-tiers", {})), PriorityReaders(priorities)
 
 
 def _make_carrier(

@@ -33,7 +33,7 @@ class QueueLag:
         self,
         assignments: Assignments,
         member: GroupMember,
-        tiers: TierReader,
+        tiers: SideReader,
         priorities: PriorityReaders,
         backpressure: Backpressure,
     ) -> None:

@@ -1,4 +1,4 @@
-"""`TierReader`: reads the retry tiers and the delays with a consumer of their own, to their ends, never paused.
+"""`SideReader`: reads tiers, delays and the carried topic beside the group consumer, to their ends, never paused.
 
 `PriorityReaders` reads the topics of the priorities, each with one more.
 
@@ -59,7 +59,7 @@ class PriorityReaders:
     Nothing is paused: what finds no room stays in the client, which bounds it.
     """
 
-    def __init__(self, readers: Mapping[Priority, TierReader]) -> None:
+    def __init__(self, readers: Mapping[Priority, SideReader]) -> None:
         self._readers = readers
         self._next_at_s = 0.0
 

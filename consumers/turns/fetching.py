@@ -29,7 +29,7 @@ class Fetching:
     def __init__(
         self,
         member: GroupMember,
-        tiers: TierReader,
+        tiers: SideReader,
         priorities: PriorityFetching,
         *,
         intake: DeclaredIntake,

@@ -55,7 +55,7 @@ from stoker.consumers.polling.partition_reading import PartitionReading
 from stoker.consumers.polling.rebalance import Rebalance
 from stoker.consumers.polling.settled import SettledBatches
 from stoker.consumers.polling.taking_back import TakingBack
-from stoker.consumers.polling.side_readers import PriorityReaders, TierReader
+from stoker.consumers.polling.side_readers import PriorityReaders, SideReader
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.cancels import Cancels
 from stoker.consumers.records.outcomes import DONE, Outcome
@@ -261,8 +261,8 @@ class SimProcess:
         self.consumer = cast(Consumer, self.group_client)
         self.rereader = Rereader(cast(Consumer, SimSweepConsumer(self.brokers, self, self.sweeps_promptly)))
         self.priority_clients = {Priority(name): SimConsumer(self.brokers, self) for name in queue.priority_topics}
-        readers = {name: TierReader(cast(Consumer, client)) for name, client in self.priority_clients.items()}
-        self.tiers, self.priorities = TierReader(cast(Consumer, self.tier_client)), PriorityReaders(readers)
+        readers = {name: SideReader(cast(Consumer, client)) for name, client in self.priority_clients.items()}
+        self.tiers, self.priorities = SideReader(cast(Consumer, self.tier_client)), PriorityReaders(readers)
         aside = CopiesAside(self.parts.lanes.backlog, self.parts.lanes.lines)
         self.restored = RestoredJobs(queue.topic, aside, self.gates.aside)
         self.carrier = Carrier(
