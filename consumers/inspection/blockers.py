@@ -110,7 +110,7 @@ class Blockers:
                 yield _of_run(run, "stuck" if is_stuck(slot) else "running")
         waiting = {place: since_at_s for place, since_at_s in old.items() if place not in running}
         if waiting:
-            yield from self._of_waiting(waiting, {run.record.turn: run for run in running.values()})
+            yield from self._of_waiting(waiting, {run.record.normal_lane: run for run in running.values()})
 
     def _of_waiting(self, waiting: Mapping[Place, float], running: Mapping[Lane | None, Run]) -> Iterator[Blocker]:
         parked = _at(waiting, self._lanes.parked_records())
@@ -141,7 +141,7 @@ class Blockers:
         )
 
     def _of_parked(self, record: Record, since_at_s: float, running: Mapping[Lane | None, Run]) -> Blocker:
-        ahead = running.get(record.turn)
+        ahead = running.get(record.normal_lane)
         source = self._lanes.awaited_source(record) if ahead is None else None
         state: BlockerState = "behind"
         detail = {} if ahead is None else {"behind": ahead.job_id}

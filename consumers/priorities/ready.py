@@ -15,7 +15,7 @@ from typing import Final
 from ..records.assignment import Assignment
 from ..records.priorities import Priorities
 from ..records.record import Record, copied, take_out
-from .turns import Turns
+from .key_holds import KeyHolds
 
 HANDFUL: Final = 16
 """Short jobs that stand at most before an urgent one in a runner that has taken them."""
@@ -37,8 +37,8 @@ class PriorityReady:
 
     handful = HANDFUL
 
-    def __init__(self, priorities: Priorities, turns: Turns) -> None:
-        self._turns = turns
+    def __init__(self, priorities: Priorities, holds: KeyHolds) -> None:
+        self._holds = holds
         self._lock = Lock()
         self._classes = {name: _Class(weight) for name, weight in priorities.weights.items()}
         self._in_turn: set[Record] = set()
@@ -56,11 +56,11 @@ class PriorityReady:
         with self._lock:
             for record in records:
                 ready = self._classes[record.priority].records
-                (ready.appendleft if self._turns.was_held(record) else ready.append)(record)
+                (ready.appendleft if self._holds.was_held(record) else ready.append)(record)
                 self._count += 1
 
     def extendleft(self, records: Iterable[Record]) -> None:
-        """Put records back that a runner has taken and not begun; they keep the turns of their keys."""
+        """Put records back that a runner has taken and not begun; they keep the holds of their keys."""
         with self._lock:
             for record in records:
                 self._classes[record.priority].records.appendleft(record)
@@ -68,7 +68,7 @@ class PriorityReady:
                 self._count += 1
 
     def popleft(self) -> Record:
-        """Take the next record, with the turn of its key.
+        """Take the next record, with hold of its key.
 
         Raises:
             IndexError: there is none that may start.
@@ -83,7 +83,7 @@ class PriorityReady:
                 if record in self._in_turn:
                     self._in_turn.discard(record)
                     return record
-                if self._turns.take(record):
+                if self._holds.take(record):
                     return record
         raise IndexError("nothing is ready")
 
@@ -112,7 +112,7 @@ class PriorityReady:
 
     def take_out(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the records of these assignments, those that are held back included."""
-        dropped = self._turns.drop(assignments)
+        dropped = self._holds.drop(assignments)
         with self._lock:
             for found in self._classes.values():
                 of_class = take_out(found.records, assignments)
@@ -126,17 +126,17 @@ class ReadyRecords:
     """The ready records of all kinds of runners of one queue.
 
     Attributes:
-        turns: those of its keys.
+        holds: those of its keys.
     """
 
     def __init__(self, priorities: Priorities) -> None:
         self._priorities = priorities
         self._made: list[PriorityReady] = []
-        self.turns = Turns()
+        self.holds = KeyHolds()
 
     def make(self) -> PriorityReady:
         """Make those of one more kind of runners."""
-        made = PriorityReady(self._priorities, self.turns)
+        made = PriorityReady(self._priorities, self.holds)
         self._made.append(made)
         return made
 

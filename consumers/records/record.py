@@ -130,7 +130,7 @@ class Record:
         return NORMAL if priorities is None else priorities.of(self.assignment.source, self.header(PRIORITY))
 
     @property
-    def turn(self) -> Lane | None:
+    def normal_lane(self) -> Lane | None:
         """The lane that it would have as a normal job: one record of it runs at a time, whatever the priority."""
         return self.key if self.assignment.keeps_order and self.key is not None else self.deduplication_id
 

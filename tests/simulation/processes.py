@@ -504,8 +504,8 @@ class SimProcess:
         found = [record for held in self._startable for record in held]
         if self.parts.ready is None:
             return found
-        turns = self.parts.ready.turns
-        return [record for record in found if turns.holder_of(record) in (None, record)]
+        holds = self.parts.ready.holds
+        return [record for record in found if holds.holder_of(record) in (None, record)]
 
     @property
     def in_runners(self) -> int:
@@ -524,8 +524,8 @@ class SimProcess:
 
     def _has_turn(self, record: Record) -> bool:
         """Whether a runner may take a record: with priorities, once nothing else of its key is in hand."""
-        turns = None if self.parts.ready is None or record in self.taken else self.parts.ready.turns
-        return turns is None or (turns.holder_of(record) in (None, record) and turns.take(record))
+        holds = None if self.parts.ready is None or record in self.taken else self.parts.ready.holds
+        return holds is None or (holds.holder_of(record) in (None, record) and holds.take(record))
 
     def start(self, record: Record) -> DecodedJob | Outcome | None:
         """Begin with a ready record: it runs, or has an outcome without; or it waits for its schema."""

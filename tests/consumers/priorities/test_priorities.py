@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from stoker.consumers.ordering.parking import USUAL_LIMITS
+from stoker.consumers.priorities.key_holds import KeyHolds
 from stoker.consumers.priorities.lanes import PriorityLanes
 from stoker.consumers.priorities.ready import ReadyRecords
-from stoker.consumers.priorities.turns import Turns
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.priorities import Priorities
 from stoker.consumers.records.record import Record
@@ -66,7 +66,7 @@ def test_only_one_record_of_a_key_is_in_hand() -> None:
     """A high job of a key passes its ready normal one, but waits for one that runs, and goes first when that ends."""
     records = ReadyRecords(PRIORITIES)
     ready = records.make()
-    lanes = PriorityLanes(ready.extend, USUAL_LIMITS, records.turns)
+    lanes = PriorityLanes(ready.extend, USUAL_LIMITS, records.holds)
     lanes.add([record_at(0, "normal", "k"), record_at(1, "normal", "k"), record_at(2, "normal", "other")])
     first = ready.popleft()
     lanes.add([record_at(0, "high", "k"), record_at(1, "high", "k")])
@@ -84,7 +84,7 @@ def test_a_record_that_waits_at_a_gate_lets_others_of_its_key_go_on() -> None:
     """A gate that holds back a normal job of a key does not hold back the high one."""
     records = ReadyRecords(PRIORITIES)
     ready = records.make()
-    lanes = PriorityLanes(ready.extend, USUAL_LIMITS, records.turns)
+    lanes = PriorityLanes(ready.extend, USUAL_LIMITS, records.holds)
     lanes.add([record_at(0, "normal", "k")])
     held = ready.popleft()
     lanes.add([record_at(0, "high", "k")])
@@ -98,7 +98,7 @@ def test_a_turn_that_is_taken_again_before_it_is_given_back_stays() -> None:
     """A gate may release a record before its runner has noted that it waits there."""
     records = ReadyRecords(PRIORITIES)
     ready = records.make()
-    lanes = PriorityLanes(ready.extend, USUAL_LIMITS, records.turns)
+    lanes = PriorityLanes(ready.extend, USUAL_LIMITS, records.holds)
     lanes.add([record_at(0, "normal", "k")])
     held = ready.popleft()
     ready.extend([held])
@@ -136,7 +136,7 @@ class PrioritiesMachine(RuleBasedStateMachine):
         super().__init__()
         self.records = ReadyRecords(PRIORITIES)
         self.ready = [self.records.make(), self.records.make()]
-        self.lanes = PriorityLanes(self._make_ready, USUAL_LIMITS, self.records.turns)
+        self.lanes = PriorityLanes(self._make_ready, USUAL_LIMITS, self.records.holds)
         self.in_hand: list[Record] = []
         self.at_gate: list[Record] = []
         self.expected: defaultdict[tuple[str, bytes | None], list[int]] = defaultdict(list)
@@ -219,7 +219,7 @@ class PrioritiesMachine(RuleBasedStateMachine):
                 break
             self.end(0, is_put_back=False)
         assert not any(self.expected.values())
-        assert not self.records.turns.held()
+        assert not self.records.holds.held()
 
 
 TestPriorities = PrioritiesMachine.TestCase
@@ -229,9 +229,9 @@ TestPriorities.settings = settings(max_examples=150, stateful_step_count=40, dea
 class InDrop(list[Assignment]):
     """Partitions that are taken away, while a runner makes a record ready that was held back."""
 
-    def __init__(self, turns: Turns, freed: Record) -> None:
+    def __init__(self, holds: KeyHolds, freed: Record) -> None:
         super().__init__([PLACES["low"]])
-        self.runner = threading.Thread(target=turns.was_held, args=(freed,))
+        self.runner = threading.Thread(target=holds.was_held, args=(freed,))
 
     def __contains__(self, assignment: object) -> bool:
         if self.runner.ident is None:
@@ -241,13 +241,13 @@ class InDrop(list[Assignment]):
 
 
 def test_partitions_may_go_while_records_become_ready() -> None:
-    """The poll thread takes turns back in a rebalance, and runners ask at the same time: none of them fails."""
-    turns = Turns()
+    """The poll thread takes holds back in a rebalance, and runners ask at the same time: none of them fails."""
+    holds = KeyHolds()
     first, second, third = (record_at(offset, "normal", "key") for offset in range(3))
-    assert [turns.take(record) for record in (first, second, third)] == [True, False, False]
-    assert turns.end([first]) == [second, third]
-    leaving = InDrop(turns, second)
-    assert turns.drop(leaving) == []
+    assert [holds.take(record) for record in (first, second, third)] == [True, False, False]
+    assert holds.end([first]) == [second, third]
+    leaving = InDrop(holds, second)
+    assert holds.drop(leaving) == []
     leaving.runner.join(10)
     assert not leaving.runner.is_alive()
-    assert (turns.was_held(second), turns.was_held(third), turns.was_held(third)) == (False, True, False)
+    assert (holds.was_held(second), holds.was_held(third), holds.was_held(third)) == (False, True, False)
