@@ -45,7 +45,7 @@ class WorkerSettings:
         grace: how long running jobs may take to end at a shutdown, before they are left to be delivered again. 30 s, in
             which most jobs end.
         revoke_grace: the same when a partition moves to another worker; at most half of `max.poll.interval.ms`. 10 s,
-            since nobody runs the partition's jobs meanwhile.
+            since no worker runs the partition's jobs meanwhile.
         commit_interval: how often offsets are committed. A crash re-delivers what ended since, and the ledger keeps
             it from running again, so the interval costs little either way; 250 ms keep the lag that people see fresh.
         done_events: whether each job that is done has an event, as status and statistics need it.

@@ -38,7 +38,7 @@ def open_postgresql(url: str, *, autocommit: bool = False) -> Any:  # a psycopg.
     Raises:
         DatabaseUrlInvalid: the URL is of no use; it is not in the message, since it may hold a password.
         DatabaseDriverMissing: psycopg is not installed.
-        DatabaseUnreachable: the database does not answer, or lets nobody in.
+        DatabaseUnreachable: the database does not answer, or refuses the connection.
     """
     try:
         import psycopg  # an optional extra

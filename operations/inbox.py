@@ -102,7 +102,7 @@ def open_table(url: str, table: str = DEFAULT_TABLE) -> Iterator[InboxTable]:
     Raises:
         DatabaseUrlInvalid: the URL is of no use; it is not in the message, since it may hold a password.
         DatabaseDriverMissing: psycopg is not installed.
-        DatabaseUnreachable: the database does not answer, or lets nobody in.
+        DatabaseUnreachable: the database does not answer, or refuses the connection.
         InboxTableMissing: there is no such table.
         DatabaseRefused: the database refused a statement.
         InvalidTableName: a table cannot be called so.

@@ -359,7 +359,7 @@ class LoopMailbox:
             self._wake(future.get_loop())
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
-        with suppress(RuntimeError):  # the loop is closed, so nobody can be waiting
+        with suppress(RuntimeError):  # the loop is closed, so no task can be waiting
             loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
@@ -375,4 +375,4 @@ def _settle(future: asyncio.Future[Receipt], outcome: Outcome) -> None:
     if isinstance(outcome, Receipt):
         future.set_result(outcome)
     else:
-        future.set_exception(outcome)  # asyncio itself warns of one that nobody looks at
+        future.set_exception(outcome)  # asyncio itself warns of one that is never retrieved

@@ -50,7 +50,7 @@ class Publisher:
 
     Attributes:
         admission: admits jobs to queues that bound what waits; None where no queue does.
-        figures: count what is sent and what fails; None where nobody wants them.
+        figures: count what is sent and what fails; None without metrics.
         spans: makes the spans of jobs; those of the SDK that is set up when the producer is used first.
     """
 

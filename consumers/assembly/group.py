@@ -59,7 +59,7 @@ def make_group(
     running: RunningParts,
     polling: PollingParts,
 ) -> GroupParts:
-    """Make them; nobody has joined yet."""
+    """Make the parts; none has joined the group yet."""
     queue, cluster, lanes = context.queue, context.cluster, running.lanes
     restoring = _make_restoring(context, partitions, settling.settler)
     tiers, priorities = _make_side_readers(context)

@@ -42,7 +42,7 @@ class Coming:
     def end(self, place: Place, record: Record | None) -> tuple[int | None, list[Record]]:
         """Take a record that was read again, or None for one that is gone.
 
-        Gives the hash of its lane, None where nobody waits for it, and the records that are back by this, in order.
+        Gives the hash of its lane, None where no lane waits for it, and the records that are back by this, in order.
         """
         lane_hash = self._lanes.get(place)
         if lane_hash is None or place in self._early:

@@ -135,7 +135,7 @@ class LaneBacklog:
     def end_coming(self, place: Place, record: Record | None = None) -> tuple[int | None, list[Record]]:
         """Note that a record was read again; without one, that it is gone.
 
-        Gives the hash of its lane, None where nobody waits for it, and the records that are back by this, in order.
+        Gives the hash of its lane, None where no lane waits for it, and the records that are back by this, in order.
         """
         ended = self._coming.end(place, record)
         if not self._coming and not self._aside:

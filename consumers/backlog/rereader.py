@@ -103,7 +103,7 @@ class _Sweep:
         return sorted(gone)
 
     def leaves_out(self, message: Message, offset: int) -> bool:
-        """Whether nobody wants this record, and the next wanted one is near: so it is with most."""
+        """Whether no requester wants this record, and the next wanted one is near: so it is with most."""
         wanted = self.wanted
         return bool(wanted) and offset < wanted[0] <= offset + SEEK_ABOVE and message.error() is None
 

@@ -34,7 +34,7 @@ WRITE_AGAIN_S: Final = 5.0
 UNREAD_S: Final = 15.0
 """A process that has not read its own order after so long cannot read the topic, and decides by itself."""
 LONGEST_PROBE_S: Final = 900.0
-"""A job that probes for longer does so no more: nobody knows whether it ever ends."""
+"""A probe that runs for longer counts no more: its job may never end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -250,7 +250,7 @@ class Carrier:
     def take(self, copy: Record) -> list[Record] | None:
         """Take a record of the carried topic as it is delivered; None where it is to run as any other.
 
-        So it is where its record is complete, and nobody here has written the copy: the job may be no copy's twin.
+        So it is where its record is complete, and this process has not written the copy: the job may be no copy's twin.
 
         Returns:
             The record that has left the memory, if any: its copy is there instead.

@@ -153,7 +153,7 @@ class ControlThread:
         )
 
     def _leave(self, feed: OrderFeed) -> None:
-        """Publish the status `gone`, so that nobody waits for the worker."""
+        """Publish the status `gone`: senders of orders wait for this worker no more."""
         while not self._process.has_ended():  # it stopped before it was ready, and its queues are about to notice
             time.sleep(READ_S)
         self._orders.close(LAST_STATUS_S)

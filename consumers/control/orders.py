@@ -1,4 +1,4 @@
-"""`Orders`: gives each record of the control topic to the taker of its verb, and knows which nobody understands."""
+"""`Orders`: gives each record of the control topic to the taker of its verb, and lists those that none understands."""
 
 from __future__ import annotations
 

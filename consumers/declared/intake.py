@@ -133,7 +133,7 @@ def _ways(parts: IntakeParts, features: _Features) -> Mapping[str, Way]:
 
 
 def _way_of(source: Source, features: _Features) -> Way:
-    """Find the function that takes the records of a source; of the main topic, it takes those that nobody claims."""
+    """Find the function that takes the records of a source; of the main topic, it takes those that no claimant does."""
     match source:
         case Main() | Priority():
             return Record

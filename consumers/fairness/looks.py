@@ -1,4 +1,4 @@
-"""`Looks`: finds out whether somebody waits behind heavy tenants, by looks at the last records of the log.
+"""`Looks`: finds out whether another tenant waits behind heavy ones, by looks at the last records of the log.
 
 To read past a heavy tenant with very short jobs costs as much as to run it. So it is worth it only where others follow:
 tenants that have nothing at hand, and of which no record came lately.
@@ -16,7 +16,7 @@ from .fair_queue import Load
 LOOKED_AT: Final = 16
 """Records at the end of each partition."""
 SEEN_FOR_S: Final = 2.0
-"""How long others count as waiting after somebody was seen."""
+"""How long other tenants count as waiting after one was seen."""
 
 Tenant = bytes | None
 
@@ -40,7 +40,7 @@ class Looks:
 
     @property
     def has_seen(self) -> bool:
-        """Whether somebody waited behind others a moment ago."""
+        """Whether another tenant waited behind heavy ones a moment ago."""
         return self._clock() < self._seen_at_s + SEEN_FOR_S
 
     def turn(self) -> None:

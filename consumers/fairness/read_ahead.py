@@ -28,8 +28,8 @@ MEASURED_S: Final = 0.3
 """The pace of jobs is known when there was work for so long."""
 FAST_PER_S: Final = 10_000
 FAST_SOON_S: Final = 5.0
-"""As `SOON_S`, for jobs that are so short that reading them twice takes as long as running them, where nobody waits
-behind them, as far as looks at the ends of the log have seen."""
+"""As `SOON_S`, for jobs that are so short that reading them twice takes as long as running them, where no tenant
+waits behind them, as far as looks at the ends of the log have seen."""
 HOLD_FOR_S: Final = 2.0
 """How long heavy tenants are held back at the most, so that the log is read to its end."""
 LEAST_RECORDS: Final = 4
@@ -144,7 +144,7 @@ class ReadAhead:
     # ---- who waits behind heavy tenants
 
     def places_to_look_at(self, ends: Mapping[Assignment, int]) -> dict[Assignment, list[int]]:
-        """{assignment: offsets}, where a look may show somebody whom heavy tenants hold up; as `Looks.want`."""
+        """{assignment: offsets}, where a look may show a tenant that heavy ones hold up; as `Looks.want`."""
         is_worth_it = self._is_behind and not self._aside
         return self._looks.want(ends if is_worth_it else {})
 
@@ -172,7 +172,7 @@ class ReadAhead:
         self._share = max(LEAST_RECORDS, self._most // max(1, len(self._heavy_tenants)))
 
     def loads_of_heavy_tenants(self) -> int:
-        """How many records of heavy tenants are in memory, and so take nobody's room."""
+        """How many records of heavy tenants are in memory, which take no room of others."""
         loads = (self._loads.get(tenant) for tenant in self._heavy_tenants)
         return min(self._most, sum(load.count for load in loads if load is not None))
 

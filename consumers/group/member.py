@@ -91,7 +91,7 @@ class GroupMember:
         )
 
     def begin_to_leave(self) -> None:
-        """Note that the worker shuts down, so that nobody wonders where its partitions are."""
+        """Note that the worker shuts down: without partitions it reports `leaving`, not `outside`."""
         self._membership.leave()
 
     def note_error(self, error: KafkaError) -> None:

@@ -88,7 +88,7 @@ class Membership:
     def check(self, now_s: float, *, has_partitions: bool, has_brokers: bool = True) -> None:
         """Take note of this moment; to be called every second or so, and never waits.
 
-        Without brokers nobody can share partitions out, so the time for that begins when they are back.
+        Without brokers the group cannot share partitions out, so the time for that begins when they are back.
         """
         if has_partitions:
             self._note_working()

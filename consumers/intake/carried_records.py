@@ -54,7 +54,7 @@ class CarriedRecords(Requester):
     # ---- read again
 
     def take_reread(self, found: RereadBatch) -> Sequence[Record]:
-        """Copy what is to be copied; whoever else wants it takes it after that."""
+        """Copy what is to be copied; other requesters take it after that."""
         self._carrier.take_reread(found.left)
         return ()
 

@@ -57,7 +57,7 @@ class DelaySweep:
         return True
 
     def note_gone(self, assignment: Assignment, offset: int) -> bool:
-        """Wait for a record no more; False where nobody did."""
+        """Wait for a record no more; False where the sweep did not wait for it."""
         offsets = self._asked.get(assignment, ())
         if offset not in offsets:
             return False

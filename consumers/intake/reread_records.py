@@ -33,7 +33,7 @@ class RereadBatch:
     """The records that one turn has read again. A requester takes its own, and leaves the others to the next one.
 
     Attributes:
-        left: the records that nobody has taken yet, each with the assignment that it was read for.
+        left: the records that no requester has taken yet, each with the assignment that it was read for.
         looked_at: the places of those that were read for a look alone, as far as known.
     """
 
@@ -104,7 +104,7 @@ class RereadRecords:
 
     @property
     def is_busy(self) -> bool:
-        """Whether records that somebody wants are still to come."""
+        """Whether records that a requester wants are still to come."""
         return self._rereader.is_busy or any(requester.has_wanted for requester in self._requesters)
 
     def turn(self) -> None:

@@ -252,7 +252,7 @@ def _end_with(parent_id: int) -> None:
 def _leave_signals_to_the_worker() -> None:
     """Do nothing at a terminal's Ctrl+C or a supervisor's SIGTERM: the worker decides when a job ends.
 
-    Not `SIG_IGN`, which the programs that a job starts would inherit, so that nobody could terminate them.
+    Not `SIG_IGN`, which the programs that a job starts would inherit, and SIGTERM would not end them.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         PROCESS.handle_signal(number, lambda _number, _frame: None)

@@ -17,7 +17,7 @@ class ChildDied:
     """The evidence of one death.
 
     Attributes:
-        signal, exit_code: what ended the process; one of them is None, or both where nobody could take note.
+        signal, exit_code: what ended the process; one of them is None, or both where the application ignores SIGCHLD.
         resident_bytes: its memory, as last seen; its highest, where the system reports it.
         ran_s: how long the job had run.
         pid: the process.

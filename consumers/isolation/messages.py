@@ -94,7 +94,7 @@ class CarriedRecord:
 class RunJob:
     """One run. `arguments` are `(args, kwargs)` in pickle; the rest is the job's context.
 
-    `trace` are the trace headers of the run's span in the worker; empty where nobody records one.
+    `trace` are the trace headers of the run's span in the worker; empty where no tracer records it.
     """
 
     job_type: str
@@ -125,7 +125,7 @@ class CancelJob:
 
 @dataclass(frozen=True, slots=True)
 class AskFrames:
-    """Somebody wants to know where the job is."""
+    """The worker asks where in its code the job is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +224,7 @@ def send(pipe: Connection, message: ToChild | FromChild) -> None:
     """Write one message.
 
     Raises:
-        OSError: nobody is at the other end any more.
+        OSError: the process at the other end has closed the pipe.
     """
     write(pipe, pack(message))
 
@@ -242,7 +242,7 @@ def write(pipe: Connection, packed: bytes) -> None:
     finishes by itself.
 
     Raises:
-        OSError: nobody is at the other end any more.
+        OSError: the process at the other end has closed the pipe.
     """
     if len(packed) > LARGEST_FRAME_BYTES:
         pipe.send_bytes(packed)
@@ -256,6 +256,6 @@ def receive(pipe: Connection) -> Any:  # a `FromChild` or a `ToChild`
     """Read one message; which kinds may come depends on the end.
 
     Raises:
-        EOFError, OSError: nobody is at the other end any more.
+        EOFError, OSError: the process at the other end has closed the pipe.
     """
     return pickle.loads(pipe.recv_bytes())

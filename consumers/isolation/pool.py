@@ -129,7 +129,7 @@ class ChildPool:
     # ---- lending
 
     def take(self, is_wanted: Callable[[], bool], *, fresh: bool = False) -> ChildProcess | None:
-        """Wait for a child; None once nobody wants it any more, or the pool stops.
+        """Wait for a child; None once the caller wants it no more, or the pool stops.
 
         Args:
             fresh: only one that has never run a job, so that nothing of another job can have a part in what happens.
@@ -148,7 +148,7 @@ class ChildPool:
             if child is not None:
                 child.state = ChildState.BUSY
                 return child
-            self._changed.notify_all()  # the keeper among others: somebody waits
+            self._changed.notify_all()  # the keeper among others: a runner waits
             self._changed.wait(WAIT_TURN_S)
         return None
 

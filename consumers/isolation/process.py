@@ -186,7 +186,7 @@ class ChildProcess:
         """
         with suppress(Empty, OSError):  # it has died, or C code holds its interpreter
             while not self._frames.empty():
-                self._frames.get_nowait()  # an answer that came too late for somebody else
+                self._frames.get_nowait()  # an answer that came too late for an earlier question
             if not self._is_asked:
                 self._is_asked = True
                 self._send(ASK_FRAMES)
@@ -269,7 +269,7 @@ class ChildProcess:
         if self._process.returncode is None:
             try:
                 pid, status, usage = os.wait4(self.pid, os.WNOHANG)
-            except ChildProcessError:  # somebody else has taken its exit code: the application ignores SIGCHLD
+            except ChildProcessError:  # the kernel has its exit code: the application ignores SIGCHLD
                 self._process.returncode = 0
             else:
                 if pid == 0:
@@ -298,7 +298,7 @@ class ChildProcess:
         return self._process.returncode or 0
 
     def death(self, ran_s: float) -> ChildDied:
-        """The evidence of a child that has ended, by itself or by somebody else's hand."""
+        """The evidence of a child that has ended, by itself or by a signal from outside."""
         code = self.exit_code
         rose = self._peak if self._peak > self._peak_at_start else 0
         return ChildDied(

@@ -2,7 +2,7 @@
 
 A partition that its owner left open was at work when that owner died: any of the jobs that were running then may be
 why. One death happens, by the kernel or by hand; from the second in a row on, what was possibly running is suspected.
-A job that is alone in a child when that dies has done it, and nobody else is blamed.
+A job that is alone in a child when that dies has done it, and no other job counts a crash.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The rules by which a handler's value or exception becomes an answer: done, discarded, postponed or failed.
 
 A handler may return a `Retry`, `Discard` or `Snooze` as well as raise it. Anything else that it returns is a plain
-value, and the job is done, unless the value is work that nobody would do: that is a failure.
+value, and the job is done, unless the value is work that is still to be done: that is a failure.
 
 Of an exception group, such as a `TaskGroup` raises, all errors in it count, at any depth:
 
@@ -191,11 +191,11 @@ def _fault_of_class(returned: type) -> BaseException | None:
 
 
 def _fault_of_lazy(value: object) -> TypeError | None:
-    """Work that is still to be done, and that nobody would do."""
+    """Work that is still to be done, and that the worker does not do."""
     for kind, (name, hint) in _LAZY.items():
         if is_kind_of(value, kind):
             if isinstance(value, types.CoroutineType | types.GeneratorType):
-                value.close()  # or the interpreter warns of it later, when nobody knows which job it was
+                value.close()  # or the interpreter warns of it later, without the job's name
             return TypeError(f"the handler returned {name}, whose work nobody would do: {hint}")
     if any("__await__" in names_in(kind) for kind in bases_of(type(value))):
         return TypeError(f"the handler returned an awaitable, which nobody awaits: {_LAZY[asyncio.Future][1]}")
@@ -203,7 +203,7 @@ def _fault_of_lazy(value: object) -> TypeError | None:
 
 
 def _fault_of_ours(kind: type, article: str) -> TypeError | None:
-    """A call that nobody enqueues, an outcome that is the worker's to give, and the like."""
+    """A call that was not enqueued, an outcome that the worker decides, and the like."""
     ours = next((base for base in bases_of(kind) if _is_ours(base)), None)
     if ours is None:
         return None

@@ -132,7 +132,7 @@ class JobContext:
 
     @property
     def tenant(self) -> str | None:
-        """For whom the job is; None where its record names nobody."""
+        """The tenant for which the job runs; None where its record names none."""
         value = self.headers.get(TENANT)
         return value.decode("utf-8", "backslashreplace") if value else None
 
@@ -158,7 +158,7 @@ class JobContext:
 
     @property
     def headers(self) -> Mapping[str, bytes]:
-        """{name: value} of the record, the caller's own included; nobody can change them."""
+        """{name: value} of the record, the caller's own included; they cannot be changed."""
         return MappingProxyType(self.record.headers)
 
     @property
@@ -185,7 +185,7 @@ class JobContext:
         does. If an earlier run has committed, entering raises `AlreadyDone`, and a worker takes the job as done.
 
         Args:
-            connection: psycopg 3, asyncpg, SQLAlchemy, sqlite3 or aiosqlite; open, and used by nobody else meanwhile.
+            connection: psycopg 3, asyncpg, SQLAlchemy, sqlite3 or aiosqlite; open, and not used elsewhere meanwhile.
             table: `table` or `schema.table`, made by `stoker inbox create`.
             effect: the name of this block, where the job has several; such a job must catch `AlreadyDone` around
                 each, because the worker cannot know whether the other effects are done.

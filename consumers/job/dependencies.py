@@ -124,7 +124,7 @@ class AllUp(Dependencies):
         """Begin it."""
 
     def leave(self, name: str, run: CurrentRun, error: BaseException | None) -> None:
-        """Nobody counts it."""
+        """Count nothing."""
 
 
 NO_DEPENDENCIES: Final = NoDependencies()

@@ -33,7 +33,7 @@ class CurrentRun:
             moved on by its heartbeats.
         limits: how long it may take; set when the run begins.
         interrupt_reason: why the worker ends the run, the first reason where there are several; None while it goes on.
-        span: of the run; None where nobody records one.
+        span: of the run; None where no tracer records it.
     """
 
     job_id: str

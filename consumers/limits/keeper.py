@@ -36,7 +36,7 @@ class Keeper:
         Args:
             is_within_tenant: whether equal keys of different tenants may be in different partitions, so that each
                 tenant's count apart.
-            wanting: the meters of which a reservation is to be written; None where nobody writes reservations.
+            wanting: the meters of which a reservation is to be written; None where the queue writes no reservations.
         """
         self.name, self.in_force = name, InForce(limit)
         self.is_reserved = wanting is not None and is_reserved(limit)

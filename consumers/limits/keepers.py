@@ -34,7 +34,7 @@ class Keepers:
         """Make them.
 
         Args:
-            wanting: the meters of which a reservation is to be written; None where nobody writes reservations.
+            wanting: the meters of which a reservation is to be written; None where the queue writes no reservations.
         """
         self._queue, self._coordinators, self._wanting = queue, coordinators, wanting
         self.all: dict[str, AnyKeeper] = {}

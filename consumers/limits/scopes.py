@@ -26,7 +26,7 @@ class Scopes:
     until nothing waits any more. `close` and `look_at` are for those who hold the lock, all else for those who do not.
 
     Attributes:
-        lock: guards scopes, meters and accounts. Whoever holds it calls nothing of the row of gates; runners need it
+        lock: guards scopes, meters and accounts. A thread that holds it calls no method of `GateRow`: runners need it
             for each job, so it is held for moments only.
         keepers: {name of a limit: its keeper, which has the scopes}.
         accounts: those of the records.

@@ -1,4 +1,4 @@
-"""`KeyLanes`: the records of one key run one at a time in their order, and a slow one delays nobody but its own key.
+"""`KeyLanes`: the records of one key run one at a time in their order, and a slow one delays its own key alone.
 
 A lane exists only while it has work. Its first record is ready; the others wait behind it and become ready one by one,
 each when the one before has run, whatever became of that. Jobs that wait in a retry tier are passed by later ones.

@@ -98,7 +98,7 @@ class Lanes(ABC):
     def set_aside(self, records: Iterable[Record]) -> list[Record]:
         """Put the lanes of ready records that `may_leave` aside as a whole; gives all that has left the memory.
 
-        Nobody holds such a record any more, and nothing of its lane is ready until `wake`.
+        No part holds such a record any more, and no record of its lane is ready until `wake`.
         """
         left: list[Record] = []
         with self._lock:
@@ -123,7 +123,7 @@ class Lanes(ABC):
 
     @abstractmethod
     def exchange(self, record: Record, copy: Record) -> None:
-        """Know the first record of a lane by its copy from now on; nobody releases either meanwhile."""
+        """Know the first record of a lane by its copy from now on; neither is released meanwhile."""
 
     def wake(self, lane_hashes: Iterable[int]) -> None:
         """Have the first record of each of these lanes read again; one of which nothing is aside is left alone."""

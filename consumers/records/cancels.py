@@ -100,7 +100,7 @@ class Cancels:
             return self._filters.order_ids
 
     def of(self, record: Record, queue: str) -> Cancellation | None:
-        """Who has cancelled the job of a record, which is the queue's, and why; None where nobody has."""
+        """Who has cancelled the job of a record, which is the queue's, and why; None where it is not cancelled."""
         job_id = record.header(JOB_ID) if self._jobs else None
         found = None if job_id is None else self._jobs.get(name_of_job(job_id))
         found = found or self._filters.of(record, queue)
@@ -144,7 +144,7 @@ class Cancels:
 
 
 NO_CANCELS: Final = Cancels()
-"""Where nobody can cancel anything."""
+"""Of a worker that takes no orders to cancel."""
 
 
 def name_of_job(job_id: bytes) -> bytes:

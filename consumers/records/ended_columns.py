@@ -54,7 +54,7 @@ class EndedColumns:
         sort: those of one sort can be in one event.
         types, tenants: a single value where all have the same; no tenant where none has the header.
         numbers: {field of `JobsEnded`: its packed numbers}.
-        durations: what metrics count of these jobs; whoever has the columns made sets it.
+        durations: what metrics count of these jobs; the caller sets it.
     """
 
     __slots__ = ("count", "durations", "ids", "keys", "numbers", "replays", "sort", "tenants", "topic", "types")

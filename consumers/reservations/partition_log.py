@@ -1,7 +1,7 @@
 """`PartitionLog`: what the log of reservations holds of one partition, as a new owner reads it. Pure.
 
 Sessions follow each other by their takeovers, in the order of the log. A reservation counts if its session is the one
-that took over last: what an owner that was cut off writes behind the takeover of the next one counts for nobody, for
+that took over last: what an owner that was cut off writes behind the takeover of the next one does not count, for
 that owner itself neither, since it reads its reservations back before it uses them.
 """
 

@@ -125,7 +125,7 @@ class Reservations:
     def _take_over(self, reader: LevelReader, writer: LevelWriter, partition: int, ownership: Ownership) -> None:
         ownership.phase = TakeoverPhase.TAKING
         reader.start(partition, ownership.since)
-        # Of a log that nobody has written to, an owner of a release without reservations may have begun anything.
+        # Of an empty log, an owner of a release without reservations may have begun anything.
         detail = {} if ownership.since or ownership.log.records else {UNKNOWN_MS: "0"}
         ownership.log = PartitionLog(ownership.log.own)
         self._write_takeover(writer, partition, ownership, detail)

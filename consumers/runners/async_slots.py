@@ -144,7 +144,7 @@ class AsyncSlot(RunInSlot):
     def leave(self) -> None:
         """Note that the loop's thread is inside of the job no more."""
         self.loop_state.inside = None
-        if self.is_targeted:  # else an interrupt from now on finds nobody inside
+        if self.is_targeted:  # else an interrupt from now on finds no job inside
             self.call_off()
 
     def call_off(self) -> None:

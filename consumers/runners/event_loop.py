@@ -170,7 +170,7 @@ class RunnerLoop:
 
     def _answer(self) -> None:
         self._has_answered = True
-        self._wake()  # a record that came while this loop was being started or replaced may have woken nobody
+        self._wake()  # a record that came while this loop was being started or replaced may have woken no task
 
     def _report_blocked(self) -> None:
         run = self._blocking_slot.run if self._blocking_slot is not None else None

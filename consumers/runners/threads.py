@@ -3,7 +3,7 @@
 Waking a thread and handing it the interpreter costs more than a short job, so one runner is woken for a delivery, and
 takes several records at once. Only when it does not get through them quickly, because jobs wait or compute, are
 others woken to share: a thread looks every few milliseconds while there is work. Records that a runner has taken and
-not begun stay where others can take them, so that a slow job holds up nobody.
+not begun stay where others can take them, so that a slow job holds up no other.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class EventPublisher:
     def _offer(self, producer: Producer, key: bytes, value: bytes, note: Note) -> None:
         try:
             producer.produce(self._topic, key=key, value=value, on_delivery=note)
-        except BufferError:  # perhaps of confirmed ones that nobody has taken note of
+        except BufferError:  # perhaps of confirmed ones whose answers were not taken yet
             producer.poll(0)
             producer.produce(self._topic, key=key, value=value, on_delivery=note)
 

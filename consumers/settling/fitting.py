@@ -4,7 +4,7 @@ Brokers limit the compressed size of a batch (`max.message.bytes`), so a publish
 any size, and what the settler writes of it must find a form that fits. The forms, in this order:
 
     plain               in a batch with others, as nearly all are
-    alone               compressed, in a batch of its own: so it is refused for nobody's sake but its own
+    alone               compressed, in a batch of its own: so the brokers refuse it for its own size alone
     without the stack   of the error that it carries
     a dead letter       in place of a retry that fits no tier
     truncated           a dead letter with as much of the value as fits, which names the place of the original

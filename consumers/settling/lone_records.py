@@ -1,7 +1,7 @@
 """`LoneRecords`: writes the records that fit no batch with others, each in the largest form that its topic takes.
 
 It never waits: the settler calls it at each turn, so that a record of a hundred megabytes, or one that takes ten forms
-until it fits, holds nobody up.
+until it fits, and no other waits for that.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ left.
 
 A record that no topic takes in its form, such as one that is too large, gets another form (`fitting.py`) and is written
 beside all batches (`lone_records.py`). The event of an outcome is handed over once it is settled, to a client of its
-own that nobody waits for.
+own that the settler does not wait for.
 """
 
 from __future__ import annotations

@@ -142,8 +142,9 @@ class Shares:
         if silent and now_s >= self._reported_at_s + REPORT_INTERVAL_S:
             self._reported_at_s = now_s
             _LOGGER.warning(
-                "jobs wait for shares of limits, and nobody has given any for %.0f s; the worker that owns partition 0 "
-                "of queue %s gives them: start one, or see why it stands still", SILENT_AFTER_S, " and ".join(silent),
+                "jobs wait for shares of limits, and no worker has given any for %.0f s; the worker that owns "
+                "partition 0 of queue %s gives them: start one, or see why it stands still",
+                SILENT_AFTER_S, " and ".join(silent),
                 extra=self._fields,
             )  # fmt: skip
 

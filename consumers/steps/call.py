@@ -113,7 +113,7 @@ def end_copy_after(result: Result) -> NoReturn:
 
 
 def enter_trace(job: CallableJob) -> None:
-    """Let spans of the job be children of its run, or of its enqueue where nobody records the run.
+    """Let spans of the job be children of its run, or of its enqueue where no tracer records the run.
 
     It ends with the run's context.
     """

@@ -41,7 +41,7 @@ class Pipe:
         settle: takes each outcome; `settle_done` records whose jobs are done, several at once.
         gates: hold a record that may not start after all, or that a step has sent back.
         fail: takes a fault of the worker's own, with the record that met it.
-        wait_at_gates: notes that a record waits at the gates which a runner had taken; None where nobody asks.
+        wait_at_gates: notes that a record waits at the gates which a runner had taken; or None.
 
     Attributes:
         is_stopping: whether the runs that are cut short from now on are cut short by the worker.
@@ -107,7 +107,7 @@ class Pipe:
                 ran = await run(job, slot)
                 _note_times(record, job.run)
                 self._conclude(record, decide(job, ran, self._step_context), done)
-        except GeneratorExit:  # nobody carries it on: its event loop is gone
+        except GeneratorExit:  # it goes on no more: its event loop is gone
             raise
         except BaseException as error:  # noqa: BLE001  # as above
             self._note_fault(record, error)
@@ -193,7 +193,7 @@ class SettleStep:
     """The last step, *settle*: hands outcomes to the settler, and lets the next record of the lane run.
 
     Args:
-        note_ended: called for records that leave their runner with an outcome; None where nobody counts them.
+        note_ended: called for records that leave their runner with an outcome; None where no part counts them.
     """
 
     def __init__(

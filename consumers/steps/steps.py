@@ -91,9 +91,9 @@ class StepContext:
         unique: finds the unique jobs of a partition number, also of one that is given away just now.
         dependencies: None where the pipeline declares none.
         guards: count dead letters.
-        note_begun: takes each record whose job begins; None where nobody asks.
+        note_begun: takes each record whose job begins; None where no job type has `on_late`.
         note_held: takes why a record waits that a step has sent back; None where nobody asks.
-        spans: of runs; None where nobody records any.
+        spans: of runs; None without a tracer.
     """
 
     queue: Queue

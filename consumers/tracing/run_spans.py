@@ -1,7 +1,7 @@
 """`RunSpans`: a span for each run of a job, linked to the span under which the job was enqueued.
 
 The run goes on with the enqueuer's trace, and so do all later ones of the job, from retry tiers and replays too: the
-headers travel along. A run whose trace nobody records gets no span: that is seen in one byte of its headers.
+headers travel along. A run whose trace is not sampled gets no span: that is seen in one byte of its headers.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class RunSpans:
         self._settling[record] = _Settling(context_of(span), ended_ns)
 
     def note_unrun(self, record: Record, outcome: Outcome | None) -> None:
-        """Tell of a record that ended without a run, such as one that nobody can read, where its trace is recorded."""
+        """Make the span of a record that ended without a run, such as an undecodable one, if its trace is sampled."""
         parent = record.header(TRACE_PARENT)
         has_ended = outcome is not None and not isinstance(outcome, Interrupted)
         if has_ended and parent is not None and not is_unsampled(parent):

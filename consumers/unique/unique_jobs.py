@@ -278,7 +278,7 @@ class UniqueJobs:
             self._end(record, identity, holder)
 
     def _end(self, record: Record, identity: Identity, holder: Holder) -> None:
-        """Keep the end in mind, unless it never ran: then it is in nobody's way."""
+        """Remember the end, unless the job never ran: then it is in no other job's way."""
         if holder.began_ms is None or holder.stopped_ms is None:
             del self._holders[identity]
             return

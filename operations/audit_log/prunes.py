@@ -87,7 +87,7 @@ def recorded_prune(
 
 
 def _cluster(app: AppContext) -> ClusterSettings | None:
-    """The cluster whose audit topic is meant; None, with a note, where nobody has named one."""
+    """The cluster whose audit topic is meant; None, with a note, where the call names none."""
     from ...topology import NoCluster
 
     if not app.application:

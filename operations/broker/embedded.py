@@ -1,4 +1,4 @@
-"""The embedded broker: the real Apache Kafka, one node, as a child of nobody, its data in a folder of the project.
+"""The embedded broker: the real Apache Kafka, one node, detached, its data in a folder of the project.
 
 The state folder holds: `broker.json` (the running broker's address, process id, start time and version; gone when it
 was stopped), `ports.json` (remembered, so that the address stays the same over restarts), `server.properties`,
@@ -184,7 +184,7 @@ class EmbeddedBroker:
         return running
 
     def _ports(self) -> Ports:
-        """The ports of last time; new ones at the first start, or when somebody else took them."""
+        """The ports of last time; new ones at the first start, or when another program took them."""
         remembered = self.folder / "ports.json"
         try:
             ports = Ports(**json.loads(remembered.read_text(encoding="utf-8")))

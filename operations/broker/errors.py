@@ -6,7 +6,7 @@ BrokerError
 ├── BrokerStartFailed   Kafka was started and did not come up
 ├── NoFreePort          no two ports of the loopback address are free
 ├── BrokerFolderFailed  the state folder cannot be written
-└── BrokerBusy          somebody else holds the state folder's lock for too long
+└── BrokerBusy          another process holds the state folder's lock for too long
 """
 
 from __future__ import annotations

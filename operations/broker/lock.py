@@ -19,7 +19,7 @@ def file_lock(path: Path, timeout_s: float) -> Iterator[None]:
     """Hold the lock of `path` for the body; threads and processes exclude each other alike.
 
     Raises:
-        BrokerBusy: somebody else held it for all of `timeout_s`.
+        BrokerBusy: another process held it for all of `timeout_s`.
         OSError: the file cannot be opened.
     """
     with path.open("ab") as held:

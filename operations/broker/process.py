@@ -53,7 +53,7 @@ class BrokerProcess:
         return found.memory_info().rss if found else 0
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal, to this run or to nobody."""
+        """Send a signal, to this run or not at all."""
         if found := self._found():
             found.send_signal(number)
 

@@ -92,7 +92,7 @@ class Ports:
         return f"{HOST}:{self.broker}"
 
     def wait_free(self, timeout_s: float) -> bool:
-        """Wait until nobody listens on either; false when somebody still does after `timeout_s`."""
+        """Wait until both ports are free; false when one is still in use after `timeout_s`."""
         give_up = time.monotonic() + timeout_s
         while not (_is_free(self.broker) and _is_free(self.controller)):
             if time.monotonic() >= give_up:

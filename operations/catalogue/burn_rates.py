@@ -2,7 +2,7 @@
 
 A promise of 0.999 leaves a budget of one failure in a thousand jobs for 30 days. A burn rate of 1 spends it exactly;
 one of 14.4 spends 2 % of it in an hour. Each rule needs a long and a short window to burn at once: the long one so that
-a hiccup alerts nobody, the short one so that the alert ends soon after its cause.
+a hiccup does not alert, the short one so that the alert ends soon after its cause.
 """
 
 from __future__ import annotations

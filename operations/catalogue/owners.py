@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """Who answers for a job; empty where nobody is declared."""
+    """The owner of a job; empty where none is declared."""
 
     owner: str = ""
     runbook: str = ""
@@ -47,7 +47,7 @@ def owner_of(pipeline: Pipeline, job_type: str, headers: Mapping[str, bytes] | N
     """The owner of a job.
 
     Args:
-        job_type: as its record names it; nobody answers for one that the pipeline does not declare.
+        job_type: as its record names it; one that the pipeline does not declare has no owner.
         headers: of its dead letter, which has the owner and runbook of the time when it died; these come first.
     """
     from ...topology.wire import headers as wire

@@ -97,7 +97,7 @@ def confirm(question: str, *, yes: bool) -> None:
     """Go on only with a yes.
 
     Raises:
-        CommandFailure: nobody is there to be asked.
+        CommandFailure: there is no terminal to ask at.
         Abort: the answer was no.
     """
     if yes:

@@ -73,7 +73,7 @@ def _exit_code(code: int) -> int:
 
 
 def stop_with_parent(worker: Worker) -> None:
-    """Shut the worker down when the supervisor is gone, since nobody would look after it any more."""
+    """Shut the worker down when the supervisor is gone: a crash would not be followed by a restart."""
     parent = os.getppid()
 
     def watch() -> None:

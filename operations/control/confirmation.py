@@ -46,7 +46,7 @@ class Asking:
             others: what it means besides, in the words of the question.
 
         Raises:
-            Failure: nobody is there to be asked.
+            Failure: there is no terminal to ask at.
             Abort: the answer was no.
         """
         found = count_meant(app, order)

@@ -110,7 +110,7 @@ def _in_force(declared: Limit, order: ControlOrder | None) -> tuple[Limit, bool]
 
 
 def _counts(reports: Sequence[Mapping[str, Any]]) -> tuple[int | None, int | None, int | None]:  # as JSON has them
-    """How many jobs wait, how many scopes are in use, and how many of them are full; None where nobody knows it."""
+    """How many jobs wait, how many scopes are in use, and how many of them are full; None if not reported."""
     keeping = [report for report in reports if report["keeps"]]
     waiting = sum(report["waiting"] for report in reports) if reports else None
     if not keeping:
@@ -224,7 +224,7 @@ def _ordered(order: ControlOrder) -> str:
 
 def _no_keeper(seen: SeenLimit) -> str:
     if is_shared(seen.declared):
-        return f"nobody gives shares of it: no worker has partition 0 of queue {min(seen.queues)} yet"
+        return f"no shares of it are given: no worker has partition 0 of queue {min(seen.queues)} yet"
     return "no worker keeps it yet"
 
 

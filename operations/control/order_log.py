@@ -34,7 +34,7 @@ def log_row(given: GivenOrder, workers: StatusBook) -> Sequence[object]:
 
 
 def is_for_workers(given: GivenOrder) -> bool:
-    """Whether workers take it; changes of schedules are beside it, which nobody has to answer."""
+    """Whether workers take it; changes of schedules are beside it, which workers do not answer."""
     return given.offset >= 0
 
 

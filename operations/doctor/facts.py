@@ -1,4 +1,4 @@
-"""`Facts` for the doctor, gathered once; the checks over them ask nobody."""
+"""`Facts` for the doctor, gathered once; the checks over them ask no broker."""
 
 from __future__ import annotations
 

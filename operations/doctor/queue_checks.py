@@ -200,7 +200,7 @@ def _overdue(facts: Facts, queue: Queue) -> Finding:
 
 
 def _stuck(facts: Facts, queue: Queue) -> Iterator[Finding]:
-    """Stuck jobs, by the word of the workers; nobody else knows of them."""
+    """Stuck jobs, by the workers' events: the cluster does not show them."""
     if not facts.groups[queue.group].members:
         return
     committed = [(part, facts.reading.position(part)) for part in facts.job_partitions(queue)]

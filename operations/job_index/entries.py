@@ -118,7 +118,7 @@ class JobEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispositionEntry:
-    """A dead letter that was discarded: nobody will replay it."""
+    """A dead letter that was discarded."""
 
     topic: str
     partition: int

@@ -27,7 +27,7 @@ class RecordingRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """A state that somebody has to look at.
+    """A state that an operator has to look at.
 
     Attributes:
         name: also the heading of its runbook in `docs/monitoring.md`.

@@ -393,7 +393,7 @@ def is_runnable(backlog: Backlog) -> bool:
 
 
 def count_open_dead_letters(cluster: ClusterSettings, queue: Queue) -> int:
-    """Count the dead letters that nobody has replayed or discarded, by reading the topic.
+    """Count the open dead letters, by reading the topic.
 
     Raises:
         StoredJobsError: the topic is absent, or reading it stalled.

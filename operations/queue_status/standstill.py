@@ -1,4 +1,4 @@
-"""Partitions that stand still: the group's offset does not move, while records wait behind it that nobody explains.
+"""Partitions that stand still: the group's offset does not move, while records wait behind it that no worker explains.
 
 Workers report what holds a partition up (`blocker_reports.py`). Where none does, as of a record that the client cannot
 read, or where the events cannot be written, two readings of the offsets show that it stands, and the record's age

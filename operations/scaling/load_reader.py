@@ -140,7 +140,7 @@ def _runners(shares: Sequence[QueueShare]) -> tuple[float | None, int | None]:
 
 
 def mean_run_s(statistics: TypeStatistics | None) -> float | None:
-    """How long a run took on average, exact to 3 %; None where none has ended, or nobody counts."""
+    """How long a run took on average, exact to 3 %; None where none has ended, or no metrics count."""
     if statistics is None:
         return None
     buckets = statistics.tally.run.buckets()

@@ -105,7 +105,7 @@ def _growth(one: Recommendation) -> float | None:
 
 
 def samples_of(found: Iterable[Recommendation]) -> list[Sample]:
-    """The metrics; a queue of which nothing is known has none, so that whoever scales by them does nothing."""
+    """The metrics; a queue of which nothing is known has none, so that an autoscaler does nothing."""
     samples = []
     for one in found:
         if one.wanted is not None:

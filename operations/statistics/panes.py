@@ -51,7 +51,7 @@ class FoldCounts:
 
     Attributes:
         events: that were read, `jobs` that were counted of them: jobs that are done, and other outcomes of runs.
-        unreadable: events of another version of Stoker, or of nobody.
+        unreadable: events of another version of Stoker, or other records.
         outside: events that are too old, or of a clock that is ahead.
     """
 

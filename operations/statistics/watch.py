@@ -38,7 +38,7 @@ class Watch:
             self.note(now_s, positions)
 
     def note(self, now_s: float, positions: Mapping[int, int]) -> None:
-        """Note how far partitions are; of a process that has none, those of its group, which somebody should count."""
+        """Note how far partitions are; of a process that has none, those of its group, for others to count."""
         for partition, offset in positions.items():
             if partition not in self._since or self._since[partition][0] != offset:
                 self._since[partition] = offset, now_s

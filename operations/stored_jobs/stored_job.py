@@ -85,7 +85,7 @@ class StoredJob:
 
     @property
     def tenant(self) -> str:
-        """For whom the job is; empty where it is for nobody in particular."""
+        """The tenant for which the job runs; empty without one."""
         return self.text(wire.TENANT)
 
     @property

@@ -33,7 +33,7 @@ class Depth:
 
     Attributes:
         waiting: jobs without an outcome, those that run included.
-        age: for how long the oldest one of the main topic has waited; None where nobody needed to know.
+        age: for how long the oldest one of the main topic has waited; None where it was not measured.
     """
 
     waiting: int

@@ -118,7 +118,7 @@ class OutboxRelay:
         self._thread.start()
 
     def _run_in_thread(self) -> None:
-        """Wait for a table that is not there yet as well, since nobody would see the error."""
+        """Wait for a table that is not there yet as well, since its thread cannot raise to the caller."""
         while True:
             try:
                 return self.run()

@@ -66,7 +66,7 @@ class EnqueueSpans:
         return record
 
     def _begun(self, operation: str, call: JobCall) -> Span | None:
-        """The span of a job; None where nobody records it, and the caller's span is the one to pass on."""
+        """The span of a job; None where no tracer records it, and the caller's span is the one to pass on."""
         tracing = self._tracing
         if tracing is None or tracing.has_dropped(trace.get_current_span()):
             return None
@@ -75,7 +75,7 @@ class EnqueueSpans:
         return tracing.tracer.start_span(name, kind=SpanKind.PRODUCER, attributes=attributes)
 
     def headers_of_scheduled(self, topic: str, job_id: str) -> HeaderList:
-        """The trace that begins where a schedule fires; empty where nobody records spans."""
+        """The trace that begins where a schedule fires; empty without a tracer."""
         if self._tracing is None:
             return []
         attributes = {**destination(names.CREATE, topic), names.MESSAGE_ID: job_id}

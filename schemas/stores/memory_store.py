@@ -23,4 +23,4 @@ class MemorySchemaStore(SingleObjectStore):
             self._book.add(stored_now(contract))
 
     def refresh(self, timeout_s: float) -> None:
-        """See SchemaStore; nobody else can have registered anything."""
+        """See SchemaStore; no other process can have registered anything."""

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 _REGISTER_TIMEOUT_S: Final = 15.0
 
-# How many ids that nobody could name are asked for at the next refresh; what bad bytes name beyond it is left out.
+# How many unknown ids are asked for at the next refresh; what bad bytes name beyond it is left out.
 _ASKED_IDS: Final = 64
 _MOST_REFERENCES: Final = 100
 

@@ -1,4 +1,4 @@
-"""Environment variables that nobody has set for Stoker: Kubernetes makes some for every Service of a namespace.
+"""Environment variables that were not set for Stoker: Kubernetes makes some for every Service of a namespace.
 
 A Service `stoker-kafka` makes `STOKER_KAFKA_PORT_9092_TCP_PROTO` and the like in each container that is started after
 it. No setting of Stoker has a name of their form.

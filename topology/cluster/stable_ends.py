@@ -21,7 +21,7 @@ from .leaders import ask_offsets
 from .settings import ClusterSettings
 
 SEEN_WITHIN_S: Final = 5.0
-"""Usually milliseconds; another writer's open transaction may take longer, and its end is nobody's to wait for."""
+"""Usually milliseconds; another writer's open transaction may take longer, which no reader waits for."""
 _LOOK_AGAIN_S: Final = 0.005
 
 

@@ -19,7 +19,7 @@ _PUT_OFF: Final = (
     asyncio.Future,
     concurrent.futures.Future,
 )
-"""Types of what is not work done, but work that somebody else has to do."""
+"""Types of values that are work still to be done."""
 
 
 def handler_name(handler: object) -> str | None:

@@ -1,4 +1,4 @@
-"""`RemoteContext`: the trace under which a job was enqueued, as its headers name it; read only where somebody asks."""
+"""`RemoteContext`: the trace under which a job was enqueued, as its headers name it; read only when it is asked for."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class HasHeaders(Protocol):
 class RemoteContext(Context):
     """The context that a record's headers carry: the span under which its job was enqueued, and baggage.
 
-    Each job with a trace has one, and most handlers never look into it. So it is empty before somebody reads it.
+    Each job with a trace has one, and most handlers never look into it. So it is empty until it is read.
     """
 
     __slots__ = ("_record",)
@@ -45,7 +45,7 @@ class RemoteContext(Context):
         self._record: HasHeaders | None = record  # and nothing else, since each job with a trace pays for it
 
     def fill(self) -> None:
-        """Read the headers, where nobody has done it before; called from any thread."""
+        """Read the headers, unless that was done before; called from any thread."""
         record = self._record
         if record is not None:
             span = trace.NonRecordingSpan(read_span_context(record.headers))
@@ -87,7 +87,7 @@ def read_span_context(headers: Mapping[str, bytes]) -> trace.SpanContext:
 
 
 def is_unsampled(trace_parent: bytes) -> bool:
-    """Whether nobody records the trace of a `traceparent`, by its flags.
+    """Whether the trace of a `traceparent` is not sampled, by its flags.
 
     >>> is_unsampled(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")
     True

@@ -12,7 +12,7 @@ LONGEST_NAME_BYTES: Final = 1_000
 SHORT_NAME_BYTES: Final = LONGEST_NAME_BYTES // 4
 """A byte that is no UTF-8 is written as four characters, so that a name may grow by as much."""
 LONGEST_ATTEMPT_BYTES: Final = 50
-"""More digits than these nobody has written on purpose, and a name of any length could not be written."""
+"""An attempt of more digits is damaged, and a name of any length could not be written."""
 
 
 def deduplication_id(headers: HeaderMap) -> str | None:

@@ -97,7 +97,7 @@ def test_what_is_old_or_unknown_is_marked() -> None:
     found = lines([hangs])
     assert found[1].split() == ["mails.rate", "queue", "mails", "100/1s", "-", "?", "40", "?"]
     assert found[2:4] == [
-        "  ! nobody gives shares of it: no worker has partition 0 of queue mails yet",
+        "  ! no shares of it are given: no worker has partition 0 of queue mails yet",
         "  ! what worker w1 has reported is 23s old: it hangs, was killed, or is cut off",
     ]
     assert found[4].split() == ["mails.rate.tenant", "queue", "mails", "10/1m", "by", "tenant", "-", "?", "?", "-"]
