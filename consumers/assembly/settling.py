@@ -98,7 +98,7 @@ def _make_done_jobs(context: QueueContext, events: EventPublisher) -> DoneJobs:
         context.worker_id,
         context.settings.release,
         publish=events.publish_many,
-        give_up=events.given_up.note_done,
+        give_up=events.given_up.count_done,
         job_types=context.job_type_names,
     )
 
@@ -121,7 +121,7 @@ def _make_settler(
         events=SettledEvents(
             publish=events.publish,
             publish_done=done_jobs.add if settings.done_events else None,
-            note_done=done_jobs.note if settings.done_events else None,
+            make_columns=done_jobs.make_columns if settings.done_events else None,
             release=settings.release,
         ),
         on_settled=settled.put,

@@ -93,7 +93,7 @@ class Breakers:
         job_types = list(job_types)
         rules |= {Target("type", found.name): found.breaker for found in job_types if found.breaker is not None}
         self.states = {
-            target: BreakerState(target, rule, worker_id, on_change=self._note_change, clock=clock)
+            target: BreakerState(target, rule, worker_id, on_change=self._publish_change, clock=clock)
             for target, rule in rules.items()
         }
         self._whys = {target: BreakerOpen(target, state) for target, state in self.states.items()}
@@ -132,7 +132,7 @@ class Breakers:
         """Why jobs wait for a breaker."""
         return self._whys[state.target]
 
-    def note_reported(self, job: Hashable, dependency: str) -> None:
+    def mark_reported(self, job: Hashable, dependency: str) -> None:
         """Note that a block of a job reports about a dependency, so that the end of the whole job does not."""
         begun = self.begun.get(job)
         if begun is not None:
@@ -142,7 +142,7 @@ class Breakers:
         """Have a holder know of changes."""
         self._holders.append(holder)
 
-    def _note_change(self, state: BreakerState, decided: Change | None) -> None:
+    def _publish_change(self, state: BreakerState, decided: Change | None) -> None:
         why = self._whys[state.target]
         for holder in self._holders:
             holder.note_change(why)

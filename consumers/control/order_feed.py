@@ -61,10 +61,10 @@ class OrderFeed:
             return False
         for message in messages:
             self._orders.take(message)
-        self._note_progress()
+        self._update_progress()
         return bool(messages)
 
-    def _note_progress(self) -> None:
+    def _update_progress(self) -> None:
         self.trouble = self._reader.trouble
         if self._reader.is_at_end:
             self._known_at_s = self._clock()

@@ -136,7 +136,7 @@ class FairQueue:
                 number = min(max(1, most // (TURNS * len(active))), MOST_AT_ONCE, len(line.records))
             popleft = line.records.popleft
             taken += [(popleft(), line) for _ in range(number)]
-            self._note_taken(line, number)
+            self._charge(line, number)
             most -= number
         return taken
 
@@ -146,7 +146,7 @@ class FairQueue:
             if stamp == line.stamp:
                 return line
 
-    def _note_taken(self, line: Line, number: int) -> None:
+    def _charge(self, line: Line, number: int) -> None:
         self._now = max(self._now, line.turn)
         line.turn += number / line.weight
         line.busy += number

@@ -117,12 +117,12 @@ class ReadAhead:
         is_long = lag > self._pace_per_s * FAST_SOON_S
         self._is_on = is_known and self._is_behind and (not self._is_fast or is_long or self._looks.has_seen)
         self._looks.turn()
-        self._note_holding(unread, now_s)
+        self._update_holding(unread, now_s)
         if self._is_on:
             self._heavy_tenants = self._largest() | self._aside.keys()
         else:
             self._heavy_tenants = set(self._aside)
-        self._note_share()
+        self._update_share()
 
     def _measure_pace(self, now_s: float) -> None:
         since_at_s, before = self._since
@@ -132,7 +132,7 @@ class ReadAhead:
             pace_per_s = (ended - before) / max(1e-3, now_s - since_at_s)
             self._pace_per_s += (pace_per_s - self._pace_per_s) / (3 if self._pace_per_s else 1)
 
-    def _note_holding(self, unread: int, now_s: float) -> None:
+    def _update_holding(self, unread: int, now_s: float) -> None:
         """Hold those with very short jobs back until the log is read to its end, once each time they are passed."""
         if not (self._is_on or self._aside):
             self._hold_until_at_s = math.inf
@@ -168,7 +168,7 @@ class ReadAhead:
             left -= count
         return found
 
-    def _note_share(self) -> None:
+    def _update_share(self) -> None:
         self._share = max(LEAST_RECORDS, self._most // max(1, len(self._heavy_tenants)))
 
     def loads_of_heavy_tenants(self) -> int:
@@ -241,7 +241,7 @@ class ReadAhead:
             return False
         if tenant not in self._heavy_tenants:
             self._heavy_tenants.add(tenant)
-            self._note_share()
+            self._update_share()
         return True
 
     def end(self) -> None:

@@ -91,7 +91,7 @@ class Membership:
         Without brokers the group cannot share partitions out, so the time for that begins when they are back.
         """
         if has_partitions:
-            self._note_working()
+            self._set_working()
         elif not has_brokers:
             self._began_at_s, self.judgement = now_s, CUT_OFF
         elif self._began_at_s is None:
@@ -106,7 +106,7 @@ class Membership:
         """Note that the worker shuts down; nothing is looked at from now on."""
         self._began_at_s, self.judgement = None, LEAVING
 
-    def _note_working(self) -> None:
+    def _set_working(self) -> None:
         if self._logged == "outside":
             _LOGGER.warning(
                 "queue %r: the group has given this worker partitions, and their jobs start", self._queue.name,

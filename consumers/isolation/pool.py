@@ -240,13 +240,13 @@ class ChildPool:
             self._trouble, self._start_pause_s = None, 0.0
             self._changed.notify_all()
         elif isinstance(answer, Unready):
-            self._note_failed_start(child, answer.report)
+            self._give_up_start(child, answer.report)
         elif child.ended():
-            self._note_failed_start(child, describe_exit(child.exit_code))
+            self._give_up_start(child, describe_exit(child.exit_code))
         elif time.monotonic() - child.started_at_s > START_LIMIT_S:
-            self._note_failed_start(child, f"it was not ready after {START_LIMIT_S:g} s\n{child.stack()}")
+            self._give_up_start(child, f"it was not ready after {START_LIMIT_S:g} s\n{child.stack()}")
 
-    def _note_failed_start(self, child: ChildProcess, why: str) -> None:
+    def _give_up_start(self, child: ChildProcess, why: str) -> None:
         child.kill()
         child.state = ChildState.GONE
         self._postpone(f"child process {child.pid}", why)

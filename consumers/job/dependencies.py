@@ -147,7 +147,7 @@ class RunDependencies(Dependencies):
         if began is None:
             raise _down(name, state)
         self._began[name] = state, began
-        self._breakers.note_reported(self._record, name)
+        self._breakers.mark_reported(self._record, name)
 
     def leave(self, name: str, run: CurrentRun, error: BaseException | None) -> None:
         """End it: how it ends is counted."""

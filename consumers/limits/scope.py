@@ -164,7 +164,7 @@ class Scope:
             self._released = {record: cost for record, cost in self._released.items() if record.assignment.is_current}
         return LIFTED_BUDGET if self.is_lifted else self.meter.room(now_s) - self.pending
 
-    def note_released(self, costs: Mapping[Record, int], credits: int, now_s: float) -> None:
+    def add_released(self, costs: Mapping[Record, int], credits: int, now_s: float) -> None:
         """Note which records may pass the others, and how many more that come back."""
         self._released.update(costs)
         self.credits += credits

@@ -115,7 +115,7 @@ class Scopes:
         records = self._row.room.take_while(scope.why, fits)
         aside = 0 if blocked else self._row.aside.open_some(scope.why, budget - sum(costs.values()))
         with self.lock:
-            scope.note_released(costs, aside, self.clock())
+            scope.add_released(costs, aside, self.clock())
         self._row.room.make_ready(records)
         self._look_again(scope, blocked[0] if blocked else 1)
 

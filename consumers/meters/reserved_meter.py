@@ -128,7 +128,7 @@ class ReservedMeter(Meter):
     def take(self, cost: int, now_s: float) -> None:
         """Where the limit is lifted, a job may take more than is reserved."""
         self._inner.take(cost, now_s)
-        self._note_speed(cost, now_s)
+        self._measure_speed(cost, now_s)
         left = self._left_at(now_s) - cost
         if left < 0:
             self._was_exceeded, left = True, 0
@@ -203,7 +203,7 @@ class ReservedMeter(Meter):
     def _left_at(self, now_s: float) -> int:
         return self._left if now_s < self._ends_at_s else 0
 
-    def _note_speed(self, cost: int, now_s: float) -> None:
+    def _measure_speed(self, cost: int, now_s: float) -> None:
         if now_s >= self._speed_at_s + SPEED_S:
             self._was_begun = self._begun if now_s < self._speed_at_s + 2 * SPEED_S else 0
             self._begun, self._speed_at_s = 0, now_s

@@ -50,7 +50,7 @@ class Cancels:
         """Cancel one job, also if it comes later."""
         with self._lock:
             self._jobs[name_of_job(job_id.encode())] = self._standing(cancellation, until_at_s)
-            self._note_begun()
+            self._count_begun()
 
     def end_job(self, job_id: str) -> None:
         """Lift that; nothing happens where it does not stand."""
@@ -61,7 +61,7 @@ class Cancels:
         with self._lock:
             for name in names:
                 self._jobs.pop(name, None)
-            self._note_whether_any()
+            self._update_stands()
 
     def begin_filter(
         self, order_id: str, wanted: CancelFilter, cancellation: Cancellation, until_at_s: float = math.inf
@@ -70,13 +70,13 @@ class Cancels:
         with self._lock:
             self._filters.begin(order_id, wanted, self._standing(cancellation, until_at_s))
             self.filters_begun += 1
-            self._note_begun()
+            self._count_begun()
 
     def end_filter(self, order_id: str) -> None:
         """Lift that; nothing happens where it does not stand."""
         with self._lock:
             self._filters.end(order_id)
-            self._note_whether_any()
+            self._update_stands()
 
     def forget_old(self, now_s: float) -> int:
         """Forget those that are over; gives how many these were."""
@@ -84,7 +84,7 @@ class Cancels:
             before = len(self)
             self._jobs = {name: found for name, found in self._jobs.items() if found.until_at_s > now_s}
             self._filters.end_old(now_s)
-            self._note_whether_any()
+            self._update_stands()
             return before - len(self)
 
     @property
@@ -116,7 +116,7 @@ class Cancels:
         if job_id is not None and name_of_job(job_id) in self._jobs:
             self._ended.append(job_id.decode("utf-8", "surrogateescape"))
 
-    def note_cancelled(self, by: Cancellation) -> None:
+    def count_cancelled(self, by: Cancellation) -> None:
         """Count a job that an order has ended."""
         with self._lock:
             count = self.ended.get(by.order_id, 0)
@@ -135,11 +135,11 @@ class Cancels:
         until_at_s = until_at_s if until_at_s == math.inf else math.ceil(until_at_s / SHARED_S) * SHARED_S
         return self._shared.setdefault((cancellation, until_at_s), Standing(cancellation, until_at_s))
 
-    def _note_begun(self) -> None:
+    def _count_begun(self) -> None:
         self.begun += 1
         self.stands = True
 
-    def _note_whether_any(self) -> None:
+    def _update_stands(self) -> None:
         self.stands = bool(self._jobs or self._filters)
 
 

@@ -87,14 +87,14 @@ class Reschedules:
         with self._lock:
             for name in names:
                 self._jobs.pop(name, None)
-            self._note_stands()
+            self._update_stands()
 
     def forget_old(self, now_s: float) -> None:
         """Forget those that are over."""
         self.end_all([name for name, found in list(self._jobs.items()) if found.until_at_s <= now_s])
         self.end_prioritized({found.job_id for found in list(self._prioritized.values()) if found.until_at_s <= now_s})
 
-    def _note_stands(self) -> None:
+    def _update_stands(self) -> None:
         self.stands = bool(self._jobs or self._prioritized)
 
     # ---- other priorities
@@ -112,7 +112,7 @@ class Reschedules:
             for origin in gone:
                 del self._prioritized[origin]
                 self._passed.pop(origin, None)
-            self._note_stands()
+            self._update_stands()
 
     @property
     def prioritized(self) -> set[str]:

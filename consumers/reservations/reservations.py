@@ -66,7 +66,7 @@ class Reservations:
     def turn(self) -> None:
         """Follow the partitions as they come and go, read what has come, and write what is to be reserved."""
         reader, writer = self._clients()
-        self._note_owned(reader, writer)
+        self._follow_owned(reader, writer)
         now_s = self._parts.clock()
         for partition, ownership in self._owned.items():
             if ownership.phase is TakeoverPhase.RESTING and now_s >= ownership.rests_until_at_s:
@@ -89,7 +89,7 @@ class Reservations:
 
     # ---- partitions come and go
 
-    def _note_owned(self, reader: LevelReader, writer: LevelWriter) -> None:
+    def _follow_owned(self, reader: LevelReader, writer: LevelWriter) -> None:
         owned = self._limits.owned()
         for partition in [partition for partition in self._owned if partition not in owned]:
             self._give_up(writer, partition)

@@ -93,7 +93,7 @@ class DoneJobs:
         """Have all jobs counted, with an event or without; called before the first of them."""
         self._counts = counts
 
-    def note(self, records: Sequence[Record]) -> None:
+    def make_columns(self, records: Sequence[Record]) -> None:
         """Make the columns of a handful that is done, where this pays; any thread may call it."""
         if len(records) < LEAST_HANDFUL:
             return

@@ -31,7 +31,7 @@ class EndedCancels:
         """Take what is durable. Of a partition that went away, the next owner may still have the job before it."""
         for record, outcome in settled:
             if isinstance(outcome, Cancelled) and outcome.by is not None:
-                self._cancels.note_cancelled(outcome.by)
+                self._cancels.count_cancelled(outcome.by)
             if record.assignment.is_active and self._has_ended(record, outcome):
                 self._cancels.note_ended(record)
 

@@ -61,7 +61,7 @@ class EventPublisher:
             if producer is not None:
                 self._offer(producer, key, value, self._note)
         except _GIVEN_UP as failure:
-            self.given_up.note(key, failure)
+            self.given_up.count(key, failure)
 
     def publish_many(self, key: bytes, value: bytes, jobs: int) -> None:
         """Send an encoded event of jobs that are done, or give it up; never raises, and never waits for a broker."""
@@ -70,7 +70,7 @@ class EventPublisher:
             if producer is not None:
                 self._offer(producer, key, value, partial(self._note_done, jobs))
         except _GIVEN_UP as failure:
-            self.given_up.note_done(jobs, failure)
+            self.given_up.count_done(jobs, failure)
 
     def poll(self) -> None:
         """Take the brokers' answers, so that what is confirmed makes room; to be called every second or so."""
@@ -104,12 +104,12 @@ class EventPublisher:
     def _note(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
             self._replace_if_fatal(error)
-            self.given_up.note(message.key(), error)
+            self.given_up.count(message.key(), error)
 
     def _note_done(self, jobs: int, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
             self._replace_if_fatal(error)
-            self.given_up.note_done(jobs, error)
+            self.given_up.count_done(jobs, error)
 
     def _replace_if_fatal(self, error: KafkaError) -> None:
         if is_fatal(error):
@@ -130,7 +130,7 @@ class GivenUp:
         self._next_report_at_s = 0.0
         self.total = 0
 
-    def note(self, key: bytes | str | None, cause: object) -> None:
+    def count(self, key: bytes | str | None, cause: object) -> None:
         """Count one event; the key is the id of its job, and empty where it has none."""
         with self._lock:
             self.total += 1
@@ -139,7 +139,7 @@ class GivenUp:
             self._event_cause = _in_words(cause)
         self.report_if_due()
 
-    def note_done(self, jobs: int, cause: object) -> None:
+    def count_done(self, jobs: int, cause: object) -> None:
         """Count so many jobs that are done and that no event tells of."""
         with self._lock:
             self.total += jobs

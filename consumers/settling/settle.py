@@ -68,13 +68,13 @@ class SettledEvents:
     Attributes:
         publish: takes the event of one outcome.
         publish_done: takes jobs that are done; None where they have no events.
-        note_done: takes those of a handful before they are settled, in the thread that has run them.
+        make_columns: takes those of a handful before they are settled, in the thread that has run them.
         release: what the worker runs.
     """
 
     publish: Callable[[JobEvent], None]
     publish_done: Callable[[Sequence[Record]], None] | None = None
-    note_done: Callable[[Sequence[Record]], None] | None = None
+    make_columns: Callable[[Sequence[Record]], None] | None = None
     release: str = ""
 
 
@@ -98,7 +98,7 @@ class Settler:
         self._queue = queue
         self._worker_id = worker_id
         self._events = events
-        self._note_done = events.note_done
+        self._make_columns = events.make_columns
         self._on_settled = on_settled
         self._writers = writers
         self._clock = clock
@@ -139,8 +139,8 @@ class Settler:
 
     def hand_in_done(self, records: list[Record]) -> None:
         """Take records whose jobs are done; never blocks."""
-        if self._note_done is not None:
-            self._note_done(records)
+        if self._make_columns is not None:
+            self._make_columns(records)
         self._take_done(records)
         if not self._wake.is_set():
             self._wake.set()

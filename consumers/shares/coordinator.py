@@ -72,8 +72,8 @@ class ShareCoordinator:
 
     def turn(self, reader: SharesReader, writer: SharesWriter) -> None:
         """Follow the changes of limits and of the partition's owner, and read on what is still to be read back."""
-        self._note_changes()
-        self._note_owner(reader, writer)
+        self._follow_limits()
+        self._follow_owner(reader, writer)
         self._read_distant()
 
     def close(self) -> None:
@@ -85,13 +85,13 @@ class ShareCoordinator:
         """{name: limit} of those that this queue gives, as they are in force."""
         return {name: self._in_force.get(name, declared) for name, declared in self._parts.given.items()}
 
-    def _note_changes(self) -> None:
+    def _follow_limits(self) -> None:
         if self._in_force is not self._limits.in_force:
             self._in_force = self._limits.in_force
             if self._term is not None:
                 self._term.book.change(self._given, self._parts.clock())
 
-    def _note_owner(self, reader: SharesReader, writer: SharesWriter) -> None:
+    def _follow_owner(self, reader: SharesReader, writer: SharesWriter) -> None:
         """Take over where the first partition has come here, and let go where it has gone."""
         term = self._term
         if not (self._parts.given and self._parts.owns_first()):
@@ -180,14 +180,14 @@ class ShareCoordinator:
         if term is None or term.is_over or not term.is_reading or record.coordinator != self._parts.queue:
             return
         if record.kind == ShareKind.TAKEOVER:
-            self._note_takeover(term, offset)
+            self._check_takeover(term, offset)
         elif offset < (term.epoch or 0):
             self._note_former(term, message, term.near)
         elif record.kind == ShareKind.REQUEST:
             # Of a limit that is not known yet it is passed over: amounts count up, and the next one has it all.
             term.book.note(record, self._parts.clock(), term.known)
 
-    def _note_takeover(self, term: _Term, offset: int) -> None:
+    def _check_takeover(self, term: _Term, offset: int) -> None:
         epoch = term.epoch or 0
         if offset >= epoch:
             term.known |= term.near

@@ -96,7 +96,7 @@ class RunSpans:
         span = self.open.pop(record, None)
         if span is None or outcome is None or not span.is_recording():
             return
-        _note_outcome(span, outcome)
+        _set_outcome(span, outcome)
         ended_ns = time.time_ns()
         span.end(ended_ns)
         self._settling[record] = _Settling(context_of(span), ended_ns)
@@ -147,7 +147,7 @@ def _name_of(outcome: Outcome) -> str:
     return type(outcome).__name__.lower()
 
 
-def _note_outcome(span: Span, outcome: Outcome) -> None:
+def _set_outcome(span: Span, outcome: Outcome) -> None:
     span.set_attribute(names.OUTCOME, _name_of(outcome))
     if outcome is DONE:
         return

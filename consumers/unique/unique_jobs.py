@@ -233,14 +233,14 @@ class UniqueJobs:
         _, identity, own = found
         with self._lock:
             if not record.assignment.is_active:
-                self._note_late(record, identity, own)
+                self._end_late(record, identity, own)
                 return
             self._end_waiting(identity, own)
             holder = self._holders.get(identity)
             if holder is not None and isinstance(outcome, Skipped):
-                self._note_skipped(record, identity, holder, has_ended=has_ended)
+                self._end_if_skipped(record, identity, holder, has_ended=has_ended)
             elif holder is not None and holder.arrival == own:
-                self._note_holder(record, outcome, identity, holder)
+                self._update_holder(record, outcome, identity, holder)
 
     def _end_waiting(self, identity: Identity, own: Arrival) -> None:
         """A job does not wait for its turn any more; it may have ended without, or have been replaced."""
@@ -254,11 +254,11 @@ class UniqueJobs:
             if not to_come:
                 del self._to_come[identity]
 
-    def _note_skipped(self, record: Record, identity: Identity, holder: Holder, *, has_ended: bool) -> None:
+    def _end_if_skipped(self, record: Record, identity: Identity, holder: Holder, *, has_ended: bool) -> None:
         if has_ended and holder.arrival.name == record.deduplication_id and holder.phase is not HolderPhase.ENDED:
             self._end(record, identity, holder)
 
-    def _note_late(self, record: Record, identity: Identity, own: Arrival) -> None:
+    def _end_late(self, record: Record, identity: Identity, own: Arrival) -> None:
         """A job has ended whose partition has been given away, and may be here again."""
         holder = self._holders.get(identity)
         if holder is None or holder.arrival < own:
@@ -268,7 +268,7 @@ class UniqueJobs:
             holder.note_run(self._now_ms())
             self._end(record, identity, holder)
 
-    def _note_holder(self, record: Record, outcome: Outcome, identity: Identity, holder: Holder) -> None:
+    def _update_holder(self, record: Record, outcome: Outcome, identity: Identity, holder: Holder) -> None:
         now_ms = self._now_ms()
         if holder.phase is HolderPhase.RUNNING and _has_run(outcome):
             holder.note_run(now_ms)

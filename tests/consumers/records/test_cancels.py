@@ -155,7 +155,7 @@ def test_of_the_latest_orders_it_is_known_how_many_jobs_they_have_ended() -> Non
     cancels = Cancels()
     for number in range(MOST_COUNTED + 5):
         for _ in range(2):
-            cancels.note_cancelled(Cancellation(operator="ana", order_id=f"o{number}"))
+            cancels.count_cancelled(Cancellation(operator="ana", order_id=f"o{number}"))
     assert len(cancels.ended) == MOST_COUNTED
     assert "o4" not in cancels.ended
     assert cancels.ended["o5"] == 2

@@ -167,7 +167,7 @@ class Counts:
 def a_handful(scene: Gathering, first: int, **named: Any) -> list[Record]:
     """Records of which a runner has had columns made."""
     records = [a_record(offset=offset, **named) for offset in range(first, first + done_jobs.LEAST_HANDFUL)]
-    scene.jobs.note(records)
+    scene.jobs.make_columns(records)
     assert records[0].columns is not None
     return records
 
@@ -181,7 +181,7 @@ def test_columns_of_handfuls_tell_of_the_same_jobs() -> None:
     retried = a_handful(scene, 300, headers={wire.ATTEMPT: b"2"}, key=b"a\0b")
     holed = a_handful(scene, 500)  # as when the ledger of one partition could not be written at first
     few = [a_record(offset=400)]
-    scene.jobs.note(few)
+    scene.jobs.make_columns(few)
     assert few[0].columns is None
     scene.jobs.add([*whole, *cut[:4]])
     scene.jobs.add([*cut[4:], *typed, *holed[:3], *holed[4:], *few, *retried])
@@ -207,7 +207,7 @@ def test_a_mixed_handful_is_told_job_by_job() -> None:
         a_record({wire.JOB_TYPE: b"type-%d" % (offset % 3), wire.TENANT: b"t-%d" % (offset % 2)}, offset=offset)
         for offset in range(100, 120)
     ]
-    scene.jobs.note(mixed)
+    scene.jobs.make_columns(mixed)
     scene.jobs.add([*alike, *mixed])
     scene.jobs.close()
     assert scene.published == [30]
