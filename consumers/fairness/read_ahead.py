@@ -43,9 +43,9 @@ MOST_HEAVY: Final = 16
 ASKED_PART: Final = 2
 """When one in so many of a tenant's records has gone, its next ones are read again, while those before still come."""
 PASSING: Final = 4
-"""So many times the usual is fetched in a turn while heavy tenants are passed: each turn waits for the runners."""
+"""Times the usual number is fetched in a turn while heavy tenants are passed: each turn waits for the runners."""
 PASSING_HELD: Final = 16
-"""So many times the usual is fetched in a turn while heavy tenants are held back."""
+"""Times the usual number is fetched in a turn while heavy tenants are held back."""
 
 FindRunning = Callable[[str | None, int | None], Assignment | None]
 _Way = tuple[tuple[Tenant, int | None, str | None], Callable[[int], None], Callable[[int], None]]

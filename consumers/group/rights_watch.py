@@ -98,7 +98,7 @@ class RightsWatch:
         if logged_at_s is not None and not is_new and time.monotonic() - logged_at_s < LOG_AGAIN_S:
             return logged_at_s
         _LOGGER.error(
-            "the worker of queue %r lost a right: the parts that need it wait, and no job is lost. %s",
+            "the worker of queue %r lost a right: the parts that need it wait, and nothing is lost. %s",
             self._queue.name, refusal, extra=self._fields,
         )  # fmt: skip
         return time.monotonic()

@@ -144,7 +144,7 @@ class Cancels:
 
 
 NO_CANCELS: Final = Cancels()
-"""Of a worker that takes no orders to cancel."""
+"""A worker that takes no orders to cancel has these."""
 
 
 def name_of_job(job_id: bytes) -> bytes:

@@ -201,7 +201,7 @@ _WAITING: Final = (Rescheduled, type(INTERRUPTED), type(SKIPPED))
 """The job comes again, or another record of it was settled before."""
 
 NO_RESCHEDULES: Final = Reschedules()
-"""Of a worker that takes no orders to reschedule."""
+"""A worker that takes no orders to reschedule has these."""
 
 
 @dataclass(frozen=True, slots=True)
