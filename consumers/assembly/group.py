@@ -21,8 +21,8 @@ from ..partitions.restore_thread import Restoring
 from ..polling.grace import Grace
 from ..polling.partition_reading import PartitionReading
 from ..polling.rebalance import Rebalance
+from ..polling.side_readers import PriorityReaders, SideReader
 from ..polling.taking_back import TakingBack
-from ..polling.tier_reader import PriorityReaders, SideReader
 from ..records.source import Priority
 from ..settling.settle import Settler
 from .context import QueueContext
@@ -37,7 +37,7 @@ class GroupParts:
     """`member` has the group's consumer; `tiers`, `priorities` and `rereader` read what that consumer leaves paused."""
 
     restoring: Restoring
-    tiers: TierReader
+    tiers: SideReader
     priorities: PriorityReaders
     rereader: Rereader
     rebalance: Rebalance
@@ -154,7 +154,7 @@ def _make_restoring(context: QueueContext, partitions: PartitionParts, settler: 
     )
 
 
-def _make_side_readers(context: QueueContext) -> tuple[TierReader, PriorityReaders]:
+def _make_side_readers(context: QueueContext) -> tuple[SideReader, PriorityReaders]:
     """The consumer of tiers and delays, and one for each priority but the normal one."""
     make = partial(make_reader, context.cluster, context.queue)
     priorities = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..inspection.blockers import HoldupParts, Holdups
+from ..inspection.blockers import BlockerParts, Blockers
 from ..inspection.lag import QueueLag
 from ..inspection.overview import Overview, OverviewParts
 from ..inspection.waiting_counts import WaitingCounts
@@ -57,7 +57,7 @@ def make_inspection(
         blockers=Blockers(
             queue,
             worker_id,
-            HoldupParts(
+            BlockerParts(
                 calendar=polling.calendar,
                 lanes=running.lanes,
                 gates=gates,

@@ -21,5 +21,5 @@ def make_lanes(queue: Queue, settings: WorkerSettings, make_ready: MakeReady, re
     """Make the lanes; `ready` are the ready records by their priorities, where the queue declares some."""
     limits = ParkingLimits(2 * settings.max_in_flight, settings.max_in_flight_bytes // PARKED_PART)
     if ready is not None:
-        return PriorityLanes(make_ready, limits, ready.turns)
+        return PriorityLanes(make_ready, limits, ready.holds)
     return (StrictLanes if queue.ordering == "strict" else KeyLanes)(make_ready, limits)

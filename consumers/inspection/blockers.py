@@ -64,7 +64,7 @@ class Blocker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HoldupParts:
+class BlockerParts:
     """The parts of one queue's worker that have jobs."""
 
     calendar: Calendar
@@ -78,7 +78,7 @@ class HoldupParts:
 class Blockers:
     """Looks for blockers of one queue and publishes them; owned by the poll thread."""
 
-    def __init__(self, queue: Queue, worker_id: str, parts: HoldupParts, events: EventPublisher) -> None:
+    def __init__(self, queue: Queue, worker_id: str, parts: BlockerParts, events: EventPublisher) -> None:
         self._queue = queue
         self._worker_id = worker_id
         self._calendar = parts.calendar

@@ -13,7 +13,7 @@ from ..partitions.assignments import Assignments
 from ..records.assignment import Assignment
 from ..records.source import Reader
 from .backpressure import Backpressure
-from .tier_reader import PriorityReaders, TierReader, starts
+from .side_readers import PriorityReaders, SideReader, starts
 
 
 class PartitionReading:
@@ -29,7 +29,7 @@ class PartitionReading:
         lanes: Lanes,
         *,
         backpressure: Backpressure,
-        tiers: TierReader,
+        tiers: SideReader,
         priorities: PriorityReaders,
         restored: RestoredJobs,
     ) -> None:

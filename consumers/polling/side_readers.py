@@ -22,7 +22,7 @@ PRIORITIES_INTERVAL_S: Final = 0.004
 """How often the consumers of priorities are asked: each call gives up the interpreter, and may get it back late."""
 
 
-class TierReader:
+class SideReader:
     """The consumer of a queue's retry tiers and delays, or of one priority; owned by the poll thread."""
 
     def __init__(self, consumer: Consumer) -> None:

@@ -14,7 +14,7 @@ from ..declared.intake import DeclaredIntake
 from ..fairness.read_ahead import ReadAhead
 from ..group.member import GroupMember
 from ..polling.backpressure import Backpressure
-from ..polling.tier_reader import TierReader
+from ..polling.side_readers import SideReader
 from .poll_timeout import SHORT_POLL_TIMEOUT_S, PollTimeout
 from .priority_fetching import PriorityFetching
 

@@ -7,7 +7,7 @@ import time
 from confluent_kafka import Message
 
 from ..polling.backpressure import Backpressure
-from ..polling.tier_reader import PriorityReaders
+from ..polling.side_readers import PriorityReaders
 from ..priorities.ready import ReadyRecords
 
 

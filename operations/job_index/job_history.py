@@ -15,7 +15,6 @@ from .entries import DispositionEntry, HistoryEntry, JobEntry, entries_of_event,
 from .index_reader import IndexReader
 from .ledger_names import ended_by
 from .listed_jobs import Happening, ListedJob
-from .passed_jobs import ask_passed
 from .states import State, attempt_of_step, committed_step, known_from, reconciled_step
 from .topic_reading import origins_of
 

@@ -66,7 +66,7 @@ COLUMNS: Final = (
     "j.n, j.id, t.name, q.name, j.state, tn.name, j.key, j.step, j.enq, j.at, j.began, j.took, j.due, w.name, "
     "r.name, s.name, p.name, j.off, e.name, f.fingerprint, f.message, x.message"
 )
-"""What `listed` takes of a row; `JOINS` has the names for it."""
+"""Columns that `listed` takes of a row; `JOINS` has the names for it."""
 JOINS: Final = (
     "LEFT JOIN names t ON t.k = j.type LEFT JOIN names q ON q.k = j.queue LEFT JOIN names tn ON tn.k = j.tenant "
     "LEFT JOIN names w ON w.k = j.worker LEFT JOIN names r ON r.k = j.release LEFT JOIN names s ON s.k = j.source "

@@ -4,8 +4,8 @@ A worker that dies between a dead letter's confirmation and its ledger entry lea
 runs the attempt again and writes a second dead letter. Twins have the name by which the ledger knows the attempt, and
 lie in one partition.
 
-They are found in two readings, so that memory stays bounded: the first keeps 32 bits for each dead letter and yields the
-names that may have come twice, the second keeps the places of those alone.
+They are found in two readings, so that memory stays bounded: the first keeps 32 bits for each dead letter and yields
+the names that may have come twice, the second keeps the places of those alone.
 """
 
 from __future__ import annotations

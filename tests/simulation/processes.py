@@ -54,8 +54,8 @@ from stoker.consumers.polling.due_times import longest_wait_s
 from stoker.consumers.polling.partition_reading import PartitionReading
 from stoker.consumers.polling.rebalance import Rebalance
 from stoker.consumers.polling.settled import SettledBatches
-from stoker.consumers.polling.taking_back import TakingBack
 from stoker.consumers.polling.side_readers import PriorityReaders, SideReader
+from stoker.consumers.polling.taking_back import TakingBack
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.cancels import Cancels
 from stoker.consumers.records.outcomes import DONE, Outcome

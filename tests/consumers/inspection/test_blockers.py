@@ -11,7 +11,7 @@ import pytest
 
 from stoker.consumers.gates.gate import Wait
 from stoker.consumers.inspection import blockers as module
-from stoker.consumers.inspection.blockers import MOST_REPORTS, HoldupParts, Holdups
+from stoker.consumers.inspection.blockers import MOST_REPORTS, BlockerParts, Blockers
 from stoker.consumers.isolation.crashes import CrashPause
 from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.job.run import Run
@@ -48,7 +48,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         """Put a worker's parts in their places."""
-        parts = HoldupParts(
+        parts = BlockerParts(
             calendar=cast(Any, SimpleNamespace(holds=self._holds, find=self._find)),
             lanes=self.lanes,
             gates=cast(Any, SimpleNamespace(view=SimpleNamespace(waiting=lambda: self.gated))),
@@ -56,7 +56,9 @@ class Scene:
             watchdog=cast(Any, SimpleNamespace(slots=self.slots)),
             settler=cast(Any, self),
         )
-        self.holdups = Holdups(self.delivery.queue, "w1", parts, cast(Any, SimpleNamespace(publish=self.events.append)))
+        self.blockers = Blockers(
+            self.delivery.queue, "w1", parts, cast(Any, SimpleNamespace(publish=self.events.append))
+        )
 
     def _holds(self, assignment: Assignment, offset: int) -> bool:
         return (assignment, offset) in [(record.assignment, record.offset) for record, _ in self.held]

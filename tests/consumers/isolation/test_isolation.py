@@ -25,7 +25,7 @@ from stoker.consumers.isolation.process import ChildProcess
 from stoker.consumers.isolation.runners import IsolatedRunners, _Deaths
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Retried, Snoozed
-from stoker.consumers.records.record import Record
+from stoker.consumers.records.record import Record, record_at
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.steps.results import RETURNED_NOTHING, Decided, Raised
 from stoker.topology import RetryPolicy
