@@ -134,7 +134,7 @@ class NarrowReadAhead(ReadAhead):
         self._share = 1
         self._is_on = True
 
-    def _note_share(self) -> None:
+    def _update_share(self) -> None:
         pass
 
 
