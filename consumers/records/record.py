@@ -49,8 +49,8 @@ class Record:
             each priority but the normal one, a key has a lane of its own.
         began_at_s, ended_at_s: `time.monotonic()` at which its last run began and ended; 0 before, and where its job
             ends without one. Only these and `columns` change after the record was made: its runner sets them.
-        columns: of the handful with which its job was done, where its runner has made them and this is the first or the
-            last record of the handful; else None.
+        columns: of the handful with which its job was done, where its runner has made them and this is the first record
+            of the handful; else None.
     """
 
     __slots__ = (

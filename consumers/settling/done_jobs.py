@@ -104,7 +104,8 @@ class DoneJobs:
                 columns.durations = self._counts.durations(handful)
         except Exception:  # noqa: BLE001  # their event is made of the records, or given up there
             return
-        mark(records, columns)
+        if columns is not None:
+            mark(records, columns)
 
     def add(self, records: Sequence[Record]) -> None:
         """Take jobs that are done and settled; nothing changes the sequence any more."""

@@ -119,10 +119,14 @@ class SettlementBatch:
         return len(self.done) + len(self.others)
 
     def split(self, undone: list[Record], why: KafkaError | None) -> tuple[SettlementBatch, SettlementBatch]:
-        """Split it into what is settled, and what is not: `undone` of its done jobs, for this reason."""
+        """Split it into what is settled, and what is not: `undone` of its done jobs, for this reason.
+
+        Both have their done jobs in the order of the batch: `marked_columns` relies on it.
+        """
         done = self.done
         if undone:
             repeated = set(undone)
+            undone = [record for record in done if record in repeated]
             done = [record for record in done if record not in repeated]
         settled = [item for item in self.others if item.stage is SETTLED]
         failed = [item for item in self.others if item.stage is not SETTLED]

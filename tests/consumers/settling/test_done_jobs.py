@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError
 
 from stoker.consumers.records.ended_columns import Durations, Handful
 from stoker.consumers.records.record import Record
 from stoker.consumers.settling import done_jobs
 from stoker.consumers.settling.done_jobs import DoneJobs
+from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.producers import Producer
 from stoker.producers.metrics.histogram import Bins
 from stoker.schemas.jobs_ended import EndedJob, decode_jobs_ended, jobs_of
@@ -196,6 +198,30 @@ def test_columns_of_handfuls_tell_of_the_same_jobs() -> None:
         **{record.offset: ("mail", "acme", None, 1) for record in typed},
         **{record.offset: ("work", "", b"a\0b", 2) for record in retried},
     }
+
+
+def test_a_handful_of_which_some_were_settled_before_is_told_job_by_job() -> None:
+    """The ledger of one partition was written, those of two others refused: the rest is repeated in its old order."""
+    scene = Gathering()
+    scene.jobs._is_closing.set()
+    first, second = a_handful(scene, 0), a_handful(scene, 100)
+    batch = SettlementBatch([*first, *second])
+    by_partition = [*first[:4], *second[:3], *first[7:], *second[3:]]  # as the writer reports what was refused
+    settled, failed = batch.split(by_partition, KafkaError(KafkaError._TIMED_OUT))
+    scene.jobs.add(settled.done)
+    scene.jobs.add(failed.done)
+    scene.jobs.close()
+    assert sorted(job.offset for job in scene.told) == sorted(record.offset for record in (*first, *second))
+
+
+def test_a_handful_whose_end_is_settled_before_its_begin_is_told_job_by_job() -> None:
+    """Two batches had it, and both were refused: what is newer is tried again first."""
+    scene = Gathering()
+    scene.jobs._is_closing.set()
+    first, second = a_handful(scene, 0), a_handful(scene, 100)
+    scene.jobs.add([first[-1], *second[:8], first[0], *first[1:-1], *second[8:]])
+    scene.jobs.close()
+    assert sorted(job.offset for job in scene.told) == sorted(record.offset for record in (*first, *second))
 
 
 def test_a_mixed_handful_is_told_job_by_job() -> None:
