@@ -15,6 +15,8 @@ def check_counts(process: SimProcess) -> None:
     waiting = process.parts.lanes.parking.count + process.in_runners + process.gates.view.count
     waiting += 0 if process.parts.fair is None else process.parts.fair.waiting
     unnoted = sum(len(group) for group in process.settled._batches)
+    backlog, lines = process.parts.lanes.backlog, process.parts.lanes.lines
+    unnoted += sum(record is not None for record in backlog._coming._early.values()) + len(lines._back)
     held_back = len(process.running) + len(process.frozen) + len(process.done) + process.unsettled + unnoted
     assert process.parts.lanes.parking.count >= 0
     assert process.backpressure.in_flight == waiting + held_back, "jobs in flight are counted wrong"
