@@ -232,6 +232,6 @@ class Limits(Gate):
             thread.start()
 
     def stop(self) -> None:
-        """Ask for no more."""
+        """Ask for no more; what no job uses is returned."""
         for thread in self._threads:
             thread.stop()

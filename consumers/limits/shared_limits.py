@@ -73,20 +73,21 @@ class LimitSharing:
         )
 
     def last_requests(self) -> Mapping[str, list[ShareEntry]]:
-        """{coordinator: entries to send at the end} of the shared limits: nothing is held any more."""
+        """{coordinator: entries to send at the end} of the shared limits: all that no job uses is returned."""
         found: dict[str, list[ShareEntry]] = {}
         with self._scopes.lock:
             for keeper in self._keepers.values():
                 for value, scope in keeper.scopes.items():
                     assert isinstance(scope.meter, ShareMeter)
-                    used, returned = scope.meter.close()
+                    used, returned, wanted = scope.meter.close()
                     entry = ShareEntry(
                         worker=scope.meter.session,
                         limit=keeper.name,
                         value=value,
+                        granted=scope.meter.granted,
                         used=used,
                         returned=returned,
-                        wanted=used + returned,
+                        wanted=wanted,
                     )
                     found.setdefault(keeper.coordinator, []).append(entry)
         return found

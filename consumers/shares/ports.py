@@ -62,7 +62,7 @@ class SharedLimits(Protocol):
         """{coordinator: entries to send now}."""
 
     def last_requests(self) -> Mapping[str, list[ShareEntry]]:
-        """{coordinator: entries to send at the end}: all that is held is returned."""
+        """{coordinator: entries to send at the end}: all that no job uses is returned."""
 
     def note_grant(self, entry: ShareEntry, sent_at_s: float) -> None:
         """Take in a grant."""

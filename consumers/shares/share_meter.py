@@ -175,11 +175,15 @@ class ShareMeter(Meter):
         self.written, self._written_at_s = amounts, now_s
         return amounts
 
-    def close(self) -> tuple[int, int]:
-        """Return all that is held, also the slots of jobs that are over by now; gives `used` and `returned`."""
-        self.returned = self._granted - self.used
-        self._running = 0
-        return self.used, self.returned
+    def close(self) -> Amounts:
+        """Return all that no job uses; gives the last amounts.
+
+        Jobs that still run keep their slots, since their threads may outlast the worker: the coordinator frees these
+        when the grant ends.
+        """
+        self._most = 0  # a slot that becomes free from now on is not used again
+        self.returned += self.held
+        return self.used, self.returned, self.used + self.returned + self._running
 
     def _soon(self, now_s: float) -> int:
         """The cost that may begin soon: twice that of what began lately, so that a slow worker holds up no other."""

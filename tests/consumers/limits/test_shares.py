@@ -9,6 +9,7 @@ import pytest
 
 from stoker.consumers.limits.shared_keeper import SharedKeeper
 from stoker.consumers.shares.share_book import ShareBook
+from stoker.consumers.shares.share_meter import ShareMeter
 from stoker.schemas.share_records import ShareEntry, ShareKind, ShareRecord, decode_share, encode_share
 from stoker.topology import Concurrency, Rate
 from stoker.topology.declaration.limits import Limit
@@ -101,9 +102,12 @@ def play(limit: Limit, seed: int) -> None:
         world.pass_s(world.chance.uniform(0.2, 3.0), look)
         alive = [worker for worker in world.workers if worker.is_alive]
         worker = world.chance.choice(alive)
-        match world.chance.randrange(5):
+        match world.chance.randrange(6):
             case 0 if len(alive) > 1:
                 world.kill(worker)
+            case 5 if len(alive) > 1:
+                # Slots of jobs that go on for longer are given to others meanwhile.
+                world.stop(worker, world.chance.choice([0.0, world.chance.uniform(0.0, 5.5)]))
             case 1:
                 # A longer one of jobs that hold slots would be taken for dead while they run.
                 world.freeze(worker, world.chance.uniform(0.1, 3.0))
@@ -193,14 +197,45 @@ def test_a_worker_that_stops_returns_what_it_holds() -> None:
     """Its slots are free at once, and not after a while."""
     world = SharingWorld(SLOTS, seed=7, workers_count=2)
     world.pass_s(3.0)
-    gone = world.workers[1]
-    gone.is_alive = False
-    gone.running.clear()
-    gone.shares.close()
+    world.stop(world.workers[1], runs_on_s=0.0)
     world.pass_s(1.0)
     seen: list[int] = []
     world.pass_s(3.0, lambda: seen.append(world.running))
     assert sum(seen) / len(seen) >= 0.85 * SLOTS.count
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["coordinator", "another"])
+def test_jobs_that_outlive_the_stop_of_their_worker_keep_their_slots(number: int) -> None:
+    """A job in a blocking call goes on past its grace; the slots that no job has are free at once, the others later."""
+    world = SharingWorld(SLOTS, seed=7, workers_count=3)
+    world.pass_s(3.0)
+    gone = world.workers[number]
+    running = len(gone.running)
+    assert 0 < running < SLOTS.count
+    world.stop(gone, runs_on_s=5.0)
+    world.pass_s(2.0)
+    seen: list[int] = []
+    world.pass_s(2.9, lambda: seen.append(world.running))
+    assert len(gone.running) == running
+    assert max(seen) <= SLOTS.count
+    assert sum(seen) / len(seen) >= 0.85 * SLOTS.count
+    world.pass_s(3.0)
+    seen.clear()
+    world.pass_s(3.0, lambda: seen.append(world.running))
+    assert max(seen) <= SLOTS.count
+    assert sum(seen) / len(seen) >= 0.85 * SLOTS.count
+
+
+def test_the_last_report_keeps_the_slots_of_jobs_that_run() -> None:
+    """Of four that were granted one is held by no job, and one is of a job that ended just now: these are returned."""
+    meter = ShareMeter(SLOTS, "session")
+    meter.note_grant(ShareEntry(worker="session", limit="q.limit", value=None, granted=4, most=10), 0.0, 0.0)
+    for _ in range(3):
+        meter.take(1, 0.1)
+    meter.end(1)
+    assert meter.close() == (0, 2, 4)
+    assert not meter.end(1), "the slot of a job that ends later is not used again"
+    assert meter.room(0.2) == 0
 
 
 def test_a_grant_that_an_earlier_coordinator_wrote_behind_a_takeover_is_void() -> None:

@@ -177,13 +177,13 @@ class SharingWorker:
     def turn(self) -> None:
         """Let it do all that it can at this moment."""
         now_s = self.world.log.now_s
-        if not self.is_alive or now_s < self.frozen_until_at_s:
+        if now_s < self.frozen_until_at_s:
+            return
+        self._end_jobs(now_s)
+        if not self.is_alive:
             return
         if self.notices_at_s is not None and now_s >= self.notices_at_s:
             self.notices_at_s = None
-        for record in [record for record, end_s in self.running.items() if end_s <= now_s]:
-            del self.running[record]
-            self.row.taken.note_ended(record, DONE)
         self.shares.turn()
         self.row.ask_again()
         while self.ready and len(self.running) < self.slots:
@@ -192,6 +192,19 @@ class SharingWorker:
                 self.running[record] = now_s + self.world.run_s
                 self.world.begun.append(now_s)
                 self.world.begun_beside.append((now_s, self.world.running))
+
+    def _end_jobs(self, now_s: float) -> None:
+        for record in [record for record, end_s in self.running.items() if end_s <= now_s]:
+            del self.running[record]
+            self.row.taken.note_ended(record, DONE)
+
+    def stop(self, runs_on_s: float) -> None:
+        """Stop it in order; its jobs go on for so long."""
+        self.is_alive = False
+        self.running = dict.fromkeys(self.running, self.world.log.now_s + runs_on_s)
+        self._end_jobs(self.world.log.now_s)
+        self.row.stop()
+        self.shares.close()
 
 
 @dataclass
@@ -243,6 +256,11 @@ class SharingWorld:
         """Its jobs are over; another one gets its partitions."""
         worker.is_alive = False
         worker.running.clear()
+        self.move_owner(worker)
+
+    def stop(self, worker: SharingWorker, runs_on_s: float) -> None:
+        """Stop it in order; its jobs go on for so long, and another one gets its partitions."""
+        worker.stop(runs_on_s)
         self.move_owner(worker)
 
     def freeze(self, worker: SharingWorker, seconds: float) -> None:
