@@ -61,12 +61,16 @@ class JobThreads:
         return self._failure.error is not None or any(isinstance(cause, BY_JOBS) for cause in held_by)
 
     def stop(self, within_s: float) -> None:
-        """Cut short what still runs, and wait a moment for its ends, within this time at the most."""
+        """Cut short what still runs, and wait a moment for its ends, within this time at the most.
+
+        The gates stop last: until then they count the jobs that end, and return their shares of limits.
+        """
         give_up_at_s = time.monotonic() + min(INTERRUPT_WITHIN_S, within_s)
         self._pipe.is_stopping = True
         self._deferral.stop()
-        self._gates.stop()
+        self._gates.room.stop()
         self._watchdog.stop()
         self._watchdog.interrupt_all("shutdown")
         self._runners.interrupt(INTERRUPT_WITHIN_S)
         self._runners.wait_ended(give_up_at_s)
+        self._gates.stop()

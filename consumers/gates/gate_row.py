@@ -89,10 +89,10 @@ class GateRow:
             gate.start()
 
     def stop(self) -> None:
-        """Stop the gates, and hold nothing more; what waits is delivered again."""
+        """Hold nothing more, and stop the gates; what waits is delivered again."""
+        self.room.stop()
         for gate in self._gates:
             gate.stop()
-        self.room.stop()
 
     # ---- records
 
