@@ -243,7 +243,7 @@ class Slots(Meter):
         return 1
 
     def fill(self, now_s: float) -> None:
-        """Keep the slots: the runs of the owner before are over."""
+        """Keep the slots: the runs of a killed owner are over, and late runs of one that lives are not counted."""
         return
 
     def is_idle(self, now_s: float) -> bool:
