@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 from ..partitions.assignments import Assignments
 from ..polling.calendar import Calendar
+from ..records.assignment import Place
+from ..records.record import RecordAt
+from ..records.reschedules import Moved
+from .look_pace import LookPace
+
+JOBS_A_LOOK: Final = 20
+"""Those whose place is not known are looked for in all that is in memory, in some 5 ms each."""
 
 
 class RescheduledDelays:
@@ -12,11 +22,22 @@ class RescheduledDelays:
     def __init__(self, calendar: Calendar, assignments: Assignments) -> None:
         self._calendar = calendar
         self._assignments = assignments
+        self._pace = LookPace()
 
     def bring_forward(self) -> None:
-        """Have the records read again that were rescheduled since the last call."""
-        while self._calendar.moved:
-            job_id, at = self._calendar.moved.popleft()
-            assignment = None if at is None else self._assignments.find_running(*at[:2])
-            if at is None or assignment is None or not self._calendar.look_again(assignment, at[2]):
-                self._calendar.look_for(job_id)  # the operator has not found it, or it has moved on meanwhile
+        """Have the records read again whose jobs were rescheduled; what is left comes in later turns."""
+        moved = self._calendar.moved
+        if moved and self._pace.is_rested:
+            with self._pace.look():
+                self._look_again([moved.popleft() for _ in range(min(len(moved), JOBS_A_LOOK))])
+
+    def _look_again(self, moved: Sequence[Moved]) -> None:
+        places = {job_id: self._place_at(at) for job_id, at in moved}
+        found = self._calendar.look_again({place for place in places.values() if place is not None})
+        lost = [job_id for job_id, place in places.items() if place not in found]
+        if lost:  # the operator has not found them, or they have moved on meanwhile
+            self._calendar.look_for(lost)
+
+    def _place_at(self, at: RecordAt | None) -> Place | None:
+        assignment = None if at is None else self._assignments.find_running(*at[:2])
+        return None if at is None or assignment is None else (assignment, at[2])

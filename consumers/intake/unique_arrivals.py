@@ -10,13 +10,16 @@ from confluent_kafka import KafkaError, Message
 
 from ..partitions.assignments import Assignments
 from ..polling.calendar import Calendar
-from ..records.assignment import Assignment
+from ..records.assignment import Assignment, Place
 from ..records.record import Record
 from ..unique.unique_jobs import UniqueJobs
 from .intake import Filter
+from .look_pace import LookPace
 
 END_MARGIN_MS: Final = 5_000
 """A record that arrives after the end of the log was seen is later by this than one before, by the brokers' clock."""
+PLACES_A_LOOK: Final = 10_000
+"""Replaced records that one look brings forward, at most: they take some 60 ms beside the look itself."""
 
 
 class UniqueArrivals(Filter):
@@ -24,6 +27,7 @@ class UniqueArrivals(Filter):
 
     def __init__(self, assignments: Assignments, calendar: Calendar) -> None:
         self._assignments, self._calendar = assignments, calendar
+        self._pace = LookPace()
         self._reads_jobs = any(unique.replaces for unique in assignments.queue.unique.values())
 
     def let_pass(self, messages: Iterable[Message]) -> Iterator[Message]:
@@ -65,9 +69,17 @@ class UniqueArrivals(Filter):
                 unique.note_gone()
 
     def bring_forward(self) -> None:
-        """Have those records read again at once that have been replaced while they wait."""
+        """Have records read again at once that were replaced while they wait; what is left follows in later turns."""
+        if self._pace.is_rested and (places := self._take_replaced()):
+            with self._pace.look():
+                self._calendar.bring_forward(places)
+
+    def _take_replaced(self) -> list[Place]:
+        """Take replaced places, so many at the most; a partition that has gone, or went back, needs none any more."""
+        places: list[Place] = []
         for unique in self._assignments.unique.values():
-            while unique.replaced:
-                assignment, offset = unique.replaced.popleft()
-                if assignment.is_current:
-                    self._calendar.bring_forward(assignment, offset)
+            while unique.replaced and len(places) < PLACES_A_LOOK:
+                place = unique.replaced.popleft()
+                if place[0].is_current:
+                    places.append(place)
+        return places

@@ -17,14 +17,14 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from operator import itemgetter
 from typing import Final
 
 from confluent_kafka import Message
 
 from ...topology.wire.headers import HeaderList
-from ..records.assignment import Assignment, Lane
+from ..records.assignment import Assignment, Lane, Place
 from ..records.record import Record
 from ..records.reschedules import NO_RESCHEDULES, Moved, Reschedules
 from .days import OFFSET_BITS, OFFSET_MASK, SECOND_BITS, KnownOffsets
@@ -126,39 +126,55 @@ class Calendar:
         due_at_s = self._reschedules.due_at_s_of(pairs, (assignment.topic, assignment.partition, offset))
         return own_ms if due_at_s is None else min(own_ms, math.ceil(due_at_s * 1_000))
 
-    def look_for(self, job_id: bytes) -> None:
-        """Have the records of a job read again at once, of those in memory; perhaps also one that only names it."""
-        for wakes, number, _ in [entry for entry in self._entries() if job_id in entry[2]]:
-            self.look_again(self._assignments[number], wakes & OFFSET_MASK)
+    def look_for(self, job_ids: Collection[bytes]) -> None:
+        """Have the records of jobs read again at once, of those in memory; perhaps also ones that only name them."""
+        named = [entry for entry in self._entries() for job_id in job_ids if job_id in entry[2]]
+        self.look_again(list(map(self._place_of, named)))
 
-    def look_again(self, assignment: Assignment, offset: int) -> bool:
-        """Have a record read again at once, as its time may be another by now; False where it does not wait here."""
-        if offset in self._coming.get(assignment, ()):
-            return True
-        if not (self._forget(assignment, offset) or self._known.remove(assignment, offset)):
-            return False
+    def look_again(self, places: Collection[Place]) -> set[Place]:
+        """Have records read again at once, as their times may be others by now; gives the places that wait here.
+
+        It passes once over what waits here, however many places there are, and ends as soon as it has found all.
+        """
+        found = {place for place in places if place[1] in self._coming.get(place[0], ())}
+        taken = self._forget(set(places) - found)
+        for assignment, offsets in _by_assignment(set(places) - found - taken).items():
+            taken |= {(assignment, offset) for offset in self._known.remove_all(assignment, offsets)}
+        if taken:
+            self._want_again(taken)
+        return found | taken
+
+    def bring_forward(self, places: Collection[Place]) -> None:
+        """Have records read again and let them go at once, whatever their times are."""
+        self._forward |= self.look_again(places)
+
+    def _want_again(self, places: Collection[Place]) -> None:
         second = self._now_ms >> SECOND_BITS
         self._first_coming = min(self._first_coming, second) if self.coming else second
-        self._again.setdefault(assignment, []).append(offset)
-        self._coming.setdefault(assignment, set()).add(offset)
-        self.coming += 1
-        return True
+        for assignment, offsets in _by_assignment(places).items():
+            self._again.setdefault(assignment, []).extend(sorted(offsets))
+            self._coming.setdefault(assignment, set()).update(offsets)
+        self.coming += len(places)
 
-    def bring_forward(self, assignment: Assignment, offset: int) -> None:
-        """Have a record read again and let it go at once, whatever its time is."""
-        if self.look_again(assignment, offset):
-            self._forward.add((assignment, offset))
-
-    def _forget(self, assignment: Assignment, offset: int) -> bool:
-        """Forget a record that is in memory; False where it is not."""
+    def _forget(self, places: Collection[Place]) -> set[Place]:
+        """Forget the records of these places that are in memory; gives their places."""
+        found: set[Place] = set()
+        offsets = {offset for _, offset in places}
         for entries in (self._come, self._come_since, *self._seconds.values()):
-            for at, (wakes, number, packed) in enumerate(entries):
-                if number == assignment.number and wakes & OFFSET_MASK == offset:
-                    self._let_go(packed)
-                    del entries[at]
-                    heapq.heapify(self._come_since)
-                    return True
-        return False
+            if len(found) == len(places):
+                break
+            at_place = [at for at, entry in enumerate(entries) if entry[0] & OFFSET_MASK in offsets]
+            hits = {at: place for at in at_place if (place := self._place_of(entries[at])) in places}
+            if hits:
+                found.update(hits.values())
+                for at in hits:
+                    self._let_go(entries[at][2])
+                entries[:] = [entry for at, entry in enumerate(entries) if at not in hits]
+        heapq.heapify(self._come_since)
+        return found
+
+    def _place_of(self, entry: _Entry) -> Place:
+        return self._assignments[entry[1]], entry[0] & OFFSET_MASK
 
     def note_gone(self, assignment: Assignment, offset: int) -> bool:
         """Note that a record cannot be read again, since the brokers have deleted it; False where it was not wanted."""
@@ -318,9 +334,7 @@ class Calendar:
 
     def take_known(self, records: Collection[Record]) -> list[Record]:
         """Take records out before they are due; gives those that were known by their offsets until now."""
-        wanted: dict[Assignment, set[int]] = {}
-        for record in records:
-            wanted.setdefault(record.assignment, set()).add(record.offset)
+        wanted = _by_assignment((record.assignment, record.offset) for record in records)
         taken = {assignment: self._known.remove_all(assignment, offsets) for assignment, offsets in wanted.items()}
         return [record for record in records if record.offset in taken[record.assignment]]
 
@@ -393,11 +407,17 @@ class Calendar:
             yield from ((assignment, offset) for offset in offsets)
 
     def _in_memory_places(self) -> Iterator[tuple[Assignment, int]]:
-        for wakes, number, _ in self._entries():
-            yield self._assignments[number], wakes & OFFSET_MASK
+        yield from map(self._place_of, self._entries())
 
     def _entries(self) -> Iterator[_Entry]:
         yield from self._come
         yield from self._come_since
         for entries in self._seconds.values():
             yield from entries
+
+
+def _by_assignment(places: Iterable[Place]) -> dict[Assignment, set[int]]:
+    offsets: dict[Assignment, set[int]] = {}
+    for assignment, offset in places:
+        offsets.setdefault(assignment, set()).add(offset)
+    return offsets

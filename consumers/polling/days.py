@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from array import array
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Set
 from typing import Final
 
 from ..records.assignment import Assignment
@@ -80,10 +80,12 @@ class Days:
         for numbers in self._spans.values():
             yield from numbers.items()
 
-    def remove_all(self, assignment: Assignment, offsets: Collection[int]) -> set[int]:
+    def remove_all(self, assignment: Assignment, offsets: Set[int]) -> set[int]:
         """Take the numbers of these offsets out; gives those that were there."""
         removed: set[int] = set()
         for numbers in self._spans.values():
+            if len(removed) == len(offsets):
+                break
             found = {number & OFFSET_MASK for number in numbers.get(assignment, ())}.intersection(offsets)
             if found:
                 left = array("Q", [number for number in numbers[assignment] if number & OFFSET_MASK not in found])
@@ -92,18 +94,6 @@ class Days:
                 if not left:
                     del numbers[assignment]
         return removed
-
-    def remove(self, assignment: Assignment, offset: int) -> bool:
-        """Take the number of one offset out; False where there is none."""
-        for numbers in self._spans.values():
-            of_assignment = numbers.get(assignment, array("Q"))
-            at = next((at for at, number in enumerate(of_assignment) if number & OFFSET_MASK == offset), None)
-            if at is not None:
-                del of_assignment[at]
-                if not of_assignment:
-                    del numbers[assignment]
-                return True
-        return False
 
 
 class KnownOffsets:
@@ -163,16 +153,10 @@ class KnownOffsets:
         for days in (self._near, self._far):
             yield from (number & OFFSET_MASK for number in days.of(assignment))
 
-    def remove(self, assignment: Assignment, offset: int) -> bool:
-        """Take one out; False where it is not known. It looks at all of its assignment."""
-        if not (self._near.remove(assignment, offset) or self._far.remove(assignment, offset)):
-            return False
-        self._count -= 1
-        return True
-
-    def remove_all(self, assignment: Assignment, offsets: Collection[int]) -> set[int]:
+    def remove_all(self, assignment: Assignment, offsets: Set[int]) -> set[int]:
         """Take these out; gives those that were known. It looks at all of their assignment."""
-        removed = self._near.remove_all(assignment, offsets) | self._far.remove_all(assignment, offsets)
+        removed = self._near.remove_all(assignment, offsets)
+        removed |= self._far.remove_all(assignment, offsets - removed)
         self._count -= len(removed)
         return removed
 

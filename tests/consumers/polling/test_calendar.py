@@ -432,10 +432,10 @@ def test_a_record_whose_job_was_rescheduled_comes_at_its_new_time(
     reschedules.begin("job", NOW_S + moved_to_s, NOW_S + MONTH_S)
     for at in (1, 3):
         if is_place_known:
-            assert log.calendar.look_again(log.place, at)
+            assert log.calendar.look_again({(log.place, at)}) == {(log.place, at)}
     if not is_place_known:
-        log.calendar.look_for(b"job")
-    assert not log.calendar.look_again(log.place, 99)
+        log.calendar.look_for([b"job"])
+    assert not log.calendar.look_again({(log.place, 99)})
     came = {record.offset: at_s for at_s, record in log.run(10_020.0, 10.0)}
     is_all_known = is_place_known or records > 1
     expected = {1: min(20.0, moved_to_s), 3: min(10_000.0, moved_to_s)} if is_all_known else {}
