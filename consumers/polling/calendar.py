@@ -112,13 +112,13 @@ class Calendar:
         if (first is not None and second > first) or self._is_last_of_full_memory(second):
             self._known.note(assignment, offset, wake_ms, self._now_ms)
         else:
+            self._forward.discard((assignment, offset))  # not above: there it is read once more
             self._keep(wake_ms, offset, assignment, packed_record(message, offset, timestamp_ms, pairs))
         return True
 
     def _wake_ms(self, pairs: HeaderList | None, timestamp_ms: int, assignment: Assignment, offset: int) -> int:
         """When to look at a record: at its own time, or sooner where its job was rescheduled to that."""
         if self._forward and (assignment, offset) in self._forward:
-            self._forward.discard((assignment, offset))
             return self._now_ms
         own_ms = wake_at_ms(pairs, timestamp_ms, assignment.source, self._longest_s)
         if not self._reschedules.stands:

@@ -76,7 +76,7 @@ def without_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(look_pace, "REST_PART", 0)
 
 
-@pytest.fixture(params=[100, 100_000], ids=["some in memory", "in memory"])
+@pytest.fixture(params=[1, 100, 100_000], ids=["by offset", "some in memory", "in memory"])
 def scene(request: pytest.FixtureRequest) -> Scene:
     """Whatever is in memory."""
     scene = Scene(request.param)
