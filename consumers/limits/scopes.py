@@ -103,17 +103,20 @@ class Scopes:
             budget = scope.budget(self.clock())
         costs: dict[Record, int] = {}
         blocked: list[int] = []
+        left = budget
 
         def fits(record: Record) -> bool:
+            nonlocal left
             cost = scope.meter.clipped(self.accounts.cost_of(record))
-            if sum(costs.values()) + cost > budget:
+            if cost > left:
                 blocked.append(cost)
                 return False
             costs[record] = cost
+            left -= cost
             return True
 
         records = self._row.room.take_while(scope.why, fits)
-        aside = 0 if blocked else self._row.aside.open_some(scope.why, budget - sum(costs.values()))
+        aside = 0 if blocked else self._row.aside.open_some(scope.why, left)
         with self.lock:
             scope.add_released(costs, aside, self.clock())
         self._row.room.make_ready(records)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from stoker.consumers.gates.taken_records import Beginning
 from stoker.consumers.limits.scope import PATIENCE_S
 from stoker.consumers.records.assignment import Assignment
@@ -195,6 +197,18 @@ def test_a_place_is_free_again_though_the_record_that_began_in_its_stead_was_rel
     scene.turns = 0
     scene.pass_s(3 * PATIENCE_S)
     assert (scene.turns <= 3, scene.row.next_at_s) == (True, None)
+
+
+def test_the_release_of_many_takes_time_in_proportion() -> None:
+    """The gates' lock is held meanwhile; a sum over all released ones for each would take some 4 s of this thread."""
+    scene = Scene([Rate(40_000, per=SECOND, by="tenant")], runs=False)
+    scene.come(*range(80_000))
+    scene.run_ready()
+    assert scene.row.view.count == 40_000
+    began_at_s = time.thread_time()
+    scene.pass_s(WINDOW_S)
+    assert time.thread_time() - began_at_s < 1.0
+    assert len(scene.ready) == 40_000
 
 
 def test_idle_scopes_are_forgotten() -> None:
