@@ -325,8 +325,9 @@ class UniqueJobs:
                 self._restore(job_type, identity, holder)
 
     def absorb_former(self, former: UniqueJobs) -> None:
-        """Take over what an earlier assignment of this process has not written yet."""
+        """Take over what an earlier assignment of this process has not written, or brought forward, yet."""
         self.absorb_ended(former)
+        self.replaced.extend(former.replaced)
         self._to_write.update(former._to_write)
 
     def absorb_ended(self, former: UniqueJobs) -> None:

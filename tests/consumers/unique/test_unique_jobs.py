@@ -414,6 +414,16 @@ def test_the_next_owner_goes_on_to_put_off(putting_off: Scene) -> None:
     assert putting_off.waits(putting_off.comes()) == began_ms + 25_000
 
 
+def test_replaced_jobs_that_still_wait_are_brought_forward_after_the_partition_came_back(replacing: Scene) -> None:
+    """Of those whose tier never left: the calendar has their records still."""
+    retry = replacing.fails(replacing.comes())
+    assert not replacing.jobs.is_replaced(retry)
+    replacing.waits(replacing.comes())
+    former, replacing.jobs = replacing.jobs, replacing.restarted()
+    replacing.jobs.absorb_former(former)
+    assert list(replacing.jobs.replaced) == [(retry.assignment, retry.offset)]
+
+
 # ---- memory
 
 
