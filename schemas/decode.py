@@ -57,7 +57,8 @@ class Decoder:
 
         Raises:
             Undecodable: the bytes are not a payload in a known framing, or not one of the schema they name.
-            UnknownSchema: they name a schema that the store does not hold, even after a refresh.
+            UnknownSchema: they name a schema that the store does not hold, even after it was asked; or so many schemas
+                are asked for already that the store was not asked for this one.
             SchemaMismatch: the writer's schema, or this value, does not resolve to the contract's.
             StoreError: whether the store holds the schema is unknown, since it could not be asked.
         """

@@ -68,7 +68,11 @@ LEAVING: Final = Judgement(member_state="leaving", why="the worker shuts down", 
 
 
 class Membership:
-    """Owned by the poll thread; `judgement` may be read by any.
+    """Tells whether the group has given this worker partitions, and asks the brokers why where it has not.
+
+    The poll thread calls it. `judgement` may be read by any thread, and is written by two: the poll thread, and the
+    one that asks the brokers. An answer that comes just after partitions did may replace `WORKING` until the next
+    `check`.
 
     Attributes:
         client_error: the last error of the group's client; empty where it has reported none.

@@ -48,7 +48,8 @@ class Record:
         lane: records of one lane run one at a time, in their order: those of a key, or else repetitions of one job. Of
             each priority but the normal one, a key has a lane of its own.
         began_at_s, ended_at_s: `time.monotonic()` at which its last run began and ended; 0 before, and where its job
-            ends without one. Only these and `columns` change after the record was made: its runner sets them.
+            ends without one. `began_at_s` is NaN where the run ended before a slot began it. Only these and `columns`
+            change after the record was made: its runner sets them.
         columns: of the handful with which its job was done, where its runner has made them and this is the first record
             of the handful; else None.
     """

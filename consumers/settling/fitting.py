@@ -6,7 +6,7 @@ any size, and what the settler writes of it must find a form that fits. The form
     plain               in a batch with others, as nearly all are
     alone               compressed, in a batch of its own: so the brokers refuse it for its own size alone
     without the stack   of the error that it carries
-    a dead letter       in place of a retry that fits no tier
+    a dead letter       in place of a record that fits no retry tier or no delay topic
     truncated           a dead letter with as much of the value as fits, which names the place of the original
     bare                the same without the value, and with key and headers cut as well
 

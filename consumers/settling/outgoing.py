@@ -14,7 +14,7 @@ from ...topology.wire.headers import HeaderList
 class Relation(Enum):
     """The relation of a record to its job: it decides which form may replace one that its topic refuses.
 
-    WAITING: the job itself, in a retry tier. It may become a dead letter.
+    WAITING: the job itself, in a retry tier or a delay topic. It may become a dead letter.
     DEAD_LETTER: the job itself, among the dead letters. It may be truncated.
     FOLLOWING: another record. It is written whole, or not at all.
     """
