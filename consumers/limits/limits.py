@@ -163,7 +163,7 @@ class Limits(Gate):
         with self._lock:
             freed = [scope for scope, cost in account.uses if scope.meter.end(cost) and scope.is_closed]
         for scope in freed:
-            self._scopes.open(scope)
+            self._scopes.release_fitting(scope)
 
     def begin_assignment(self, assignment: Assignment) -> None:
         """Take limits for used up that another worker may have used, as far as it can have."""
@@ -221,7 +221,7 @@ class Limits(Gate):
         self.in_force = {**self.in_force, name: limit}
         for scope in scopes:
             if scope.is_closed:
-                self._scopes.open(scope)
+                self._scopes.release_fitting(scope)
 
     # ---- threads
 

@@ -72,7 +72,7 @@ class LimitReservations:
                 keeper.restore(partition, by_limit[name], unknown_at_s)
             closed = [scope for keeper in self._keepers.values() for scope in keeper.of(partition) if scope.is_closed]
         for scope in closed:
-            self._scopes.open(scope)
+            self._scopes.release_fitting(scope)
 
     def close(self, partition: int) -> Sequence[ReservationEntry]:
         """Let nothing begin any more in a partition; gives what the log is still to have."""
@@ -133,7 +133,7 @@ class LimitReservations:
             self._wanting.update(_meter(scope) for scope in scopes if scope.is_lifted)
             closed = [scope for scope in scopes if scope.is_closed]
         for scope in closed:
-            self._scopes.open(scope)
+            self._scopes.release_fitting(scope)
 
     def fail(self, partition: int, number: int) -> None:
         """Note that they were not written; they are tried again."""

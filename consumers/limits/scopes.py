@@ -82,7 +82,7 @@ class Scopes:
         """Look at the scopes whose time has come, and forget idle ones where there are very many."""
         if self._looks:
             for scope in self._due():
-                self.open(scope)
+                self.release_fitting(scope)
         if self._count() > self._most:
             self._forget_idle()
 
@@ -97,7 +97,7 @@ class Scopes:
                     due.append(scope)
         return due
 
-    def open(self, scope: Scope) -> None:
+    def release_fitting(self, scope: Scope) -> None:
         """Release as many of the records that wait as there is room for, the first ones first."""
         with self.lock:
             budget = scope.budget(self.clock())

@@ -108,7 +108,7 @@ class LimitSharing:
                 return
             has_room = meter.note_grant(entry, sent_at_s, self._scopes.clock())
         if scope is not None and has_room and scope.is_closed:
-            self._scopes.open(scope)
+            self._scopes.release_fitting(scope)
 
     def note_closed(self, entry: ShareEntry) -> None:
         """Close a scope that another worker has closed."""
