@@ -59,8 +59,8 @@ class SchedulesReader(Protocol):
         """Disconnect."""
 
 
-class _Share:
-    """A queue whose schedules are this process's to fire.
+class _FiredQueue:
+    """A queue whose schedules this process fires while it owns the first partition.
 
     Attributes:
         read_up_to: the offset that is to be read before anything fires; None while the queue is not taken over.
@@ -176,7 +176,7 @@ class ScheduleThread:
     def __init__(self, parts: ScheduleThreadParts, *, on_crash: Callable[[BaseException], None]) -> None:
         self._parts = parts
         self._on_crash = on_crash
-        self._shares = [_Share(queue, schedules, parts.monotonic) for queue, schedules in parts.schedules.items()]
+        self._fired_queues = [_FiredQueue(queue, schedules, parts.monotonic) for queue, schedules in parts.schedules.items()]
         self._stopped = threading.Event()
         self._reader: SchedulesReader | None = None
         self._book = ScheduleBook()
@@ -208,38 +208,38 @@ class ScheduleThread:
 
     def figures(self) -> list[ScheduleFigures]:
         """The figures of each queue at this moment; called by any thread."""
-        return [self._figures_of(share) for share in self._shares]
+        return [self._figures_of(fired) for fired in self._fired_queues]
 
-    def _figures_of(self, share: _Share) -> ScheduleFigures:
-        due_at, is_ours = share.due_at, share.is_ours
+    def _figures_of(self, fired: _FiredQueue) -> ScheduleFigures:
+        due_at, is_ours = fired.due_at, fired.is_ours
         late_s = 0.0 if due_at is None else max(0.0, self._parts.clock() - due_at.timestamp())
         return ScheduleFigures(
-            queue=share.queue,
-            schedules=share.schedules.armed if is_ours else None,
+            queue=fired.queue,
+            schedules=fired.schedules.armed if is_ours else None,
             late_s=late_s if is_ours else None,
-            instants=share.schedules.instants,
+            instants=fired.schedules.instants,
         )
 
     def turn(self) -> None:
         """Read what has come, and fire what is due; or wait for a moment."""
-        owned = [share for share in self._shares if self._is_ours(share)]
+        owned = [fired for fired in self._fired_queues if self._is_ours(fired)]
         if not owned:
             self._end_reading()
             self._stopped.wait(LOOK_S)
             return
         changed = self._read(owned)
-        for share in owned:
-            self._serve(share, changed)
+        for fired in owned:
+            self._serve(fired, changed)
 
-    def _is_ours(self, share: _Share) -> bool:
-        share.is_ours = self._parts.owns_first(share.queue)
-        if not share.is_ours:
-            share.leave()
-        return share.is_ours
+    def _is_ours(self, fired: _FiredQueue) -> bool:
+        fired.is_ours = self._parts.owns_first(fired.queue)
+        if not fired.is_ours:
+            fired.leave()
+        return fired.is_ours
 
     # ---- the topic
 
-    def _read(self, owned: Iterable[_Share]) -> set[str]:
+    def _read(self, owned: Iterable[_FiredQueue]) -> set[str]:
         """Read what has come, or wait for it until something is due; gives the names that have changed."""
         reader = self._reader
         if reader is None:
@@ -260,12 +260,12 @@ class ScheduleThread:
         return True
 
     def _report_unread(self, failed: KafkaException) -> None:
-        for share in self._shares:
-            share.note_failure(failed)
+        for fired in self._fired_queues:
+            fired.note_failure(failed)
 
-    def _wait_s(self, owned: Iterable[_Share]) -> float:
+    def _wait_s(self, owned: Iterable[_FiredQueue]) -> float:
         now = self._now()
-        due = [(share.schedules.wake_at, share.pace_left_s) for share in owned if share.is_armed]
+        due = [(fired.schedules.wake_at, fired.pace_left_s) for fired in owned if fired.is_armed]
         left = [max((at - now).total_seconds(), pace_s) for at, pace_s in due if at is not None]
         return max(0.0, min([LOOK_S, *left]))
 
@@ -279,52 +279,52 @@ class ScheduleThread:
         )
 
     def _end_reading(self) -> None:
-        for share in self._shares:
-            share.leave()
+        for fired in self._fired_queues:
+            fired.leave()
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()
 
     # ---- a queue
 
-    def _serve(self, share: _Share, changed: set[str]) -> None:
+    def _serve(self, fired: _FiredQueue, changed: set[str]) -> None:
         try:
-            if share.is_armed:
-                self._fire(share, changed)
+            if fired.is_armed:
+                self._fire(fired, changed)
             else:
-                self._take_over(share)
+                self._take_over(fired)
         except TransactionFailed as failed:
-            share.note_failure(failed)
-            if share.due_at is None:
-                share.due_at = share.schedules.due_at_in(self._book, self._names_of(share))
-        if share.is_armed:
-            share.due_at = share.schedules.due_at
+            fired.note_failure(failed)
+            if fired.due_at is None:
+                fired.due_at = fired.schedules.due_at_in(self._book, self._names_of(fired))
+        if fired.is_armed:
+            fired.due_at = fired.schedules.due_at
 
-    def _fire(self, share: _Share, changed: set[str]) -> None:
+    def _fire(self, fired: _FiredQueue, changed: set[str]) -> None:
         if changed:
-            share.schedules.arm(self._book, changed)
-        share.fire_due(self._now())
-        share.note_success()
+            fired.schedules.arm(self._book, changed)
+        fired.fire_due(self._now())
+        fired.note_success()
 
-    def _take_over(self, share: _Share) -> None:
-        if share.read_up_to is None:
-            if not self._is_caught_up or share.is_resting or not self._names_of(share):
+    def _take_over(self, fired: _FiredQueue) -> None:
+        if fired.read_up_to is None:
+            if not self._is_caught_up or fired.is_resting or not self._names_of(fired):
                 return
-            share.read_up_to = -1
-            share.read_up_to = share.schedules.take_over(self._now()).offset
+            fired.read_up_to = -1
+            fired.read_up_to = fired.schedules.take_over(self._now()).offset
         reader = self._reader
-        if reader is not None and reader.position > share.read_up_to:
-            names = self._names_of(share)
-            share.schedules.arm(self._book, names)
-            share.is_armed = True
+        if reader is not None and reader.position > fired.read_up_to:
+            names = self._names_of(fired)
+            fired.schedules.arm(self._book, names)
+            fired.is_armed = True
             _LOGGER.info(
-                "this worker fires the schedules of queue %r: %d of them", share.queue, len(names),
-                extra={log_keys.QUEUE: share.queue, log_keys.COUNT: len(names)},
+                "this worker fires the schedules of queue %r: %d of them", fired.queue, len(names),
+                extra={log_keys.QUEUE: fired.queue, log_keys.COUNT: len(names)},
             )  # fmt: skip
 
-    def _names_of(self, share: _Share) -> list[str]:
+    def _names_of(self, fired: _FiredQueue) -> list[str]:
         schedules: Mapping[str, ScheduleRecord] = self._book.schedules
-        return [name for name, schedule in schedules.items() if schedule.queue == share.queue]
+        return [name for name, schedule in schedules.items() if schedule.queue == fired.queue]
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._parts.clock(), UTC)
