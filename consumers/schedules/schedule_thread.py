@@ -176,7 +176,9 @@ class ScheduleThread:
     def __init__(self, parts: ScheduleThreadParts, *, on_crash: Callable[[BaseException], None]) -> None:
         self._parts = parts
         self._on_crash = on_crash
-        self._fired_queues = [_FiredQueue(queue, schedules, parts.monotonic) for queue, schedules in parts.schedules.items()]
+        self._fired_queues = [
+            _FiredQueue(queue, schedules, parts.monotonic) for queue, schedules in parts.schedules.items()
+        ]
         self._stopped = threading.Event()
         self._reader: SchedulesReader | None = None
         self._book = ScheduleBook()
