@@ -76,7 +76,7 @@ class WorkerProcess:
             state=state,
             started_at=self.started_at,
             at=datetime.now(UTC),
-            queues=tuple(self._share(found) for found in self.snapshot()),
+            queues=tuple(self._part_of(found) for found in self.snapshot()),
             memory_bytes=resident_bytes(self.pid) or 0,
             control_offset=control_offset,
             control_age_s=control_age_s,
@@ -91,7 +91,7 @@ class WorkerProcess:
         }
         return {name: json.dumps(part) for name, part in parts.items() if part}
 
-    def _share(self, found: QueueSnapshot) -> QueueShare:
+    def _part_of(self, found: QueueSnapshot) -> QueueShare:
         return QueueShare(
             queue=found.queue,
             partitions=found.partitions,

@@ -37,7 +37,7 @@ MOST_KNOWN: Final = 50_000
 LOOK_S: Final = 1.0
 """How often the waiting records are looked at."""
 LOOKING_RATIO: Final = 0.02
-"""The share of the thread's time at the most, and so of the interpreter's: where many jobs wait, looks are rarer."""
+"""The part of the thread's time at the most, and so of the interpreter's: where many jobs wait, looks are rarer."""
 
 
 class LateJobs:

@@ -37,7 +37,7 @@ OLD_AFTER_S: Final = 5.0
 REPEAT_S: Final = 5.0
 """How often it is reported, while it lasts."""
 LOOKING_RATIO: Final = 0.02
-"""The share of the poll thread's time at the most: it looks less often where very many jobs wait."""
+"""The part of the poll thread's time at the most: it looks less often where very many jobs wait."""
 MOST_REPORTS: Final = 20
 """At most so many reports of one queue at a time, the oldest first."""
 

@@ -28,7 +28,7 @@ LONGEST_WHY: Final = 300
 HALF_OPEN_S: Final = 1.0
 """For so long a job waits that is turned away while another one probes."""
 SPREAD: Final = 0.1
-"""Jobs that are turned away come again over this share of their wait, and not all at once."""
+"""Jobs that are turned away come again over this part of their wait, and not all at once."""
 
 
 class DependencyDown(Snooze):

@@ -256,7 +256,7 @@ class Lanes(ABC):
 
     def _want_more(self, lane_hash: int, behind: Collection[Record]) -> None:
         """Want the next records of a lane that has few in memory, as many as there is room for, and one in any case."""
-        if len(behind) <= self.parking.lane_share // 2:
+        if len(behind) <= self.parking.lane_part // 2:
             room = self.parking.room(behind, self.backlog.coming)
             if room > 0 or not behind:
                 self.backlog.want(lane_hash, max(1, room))

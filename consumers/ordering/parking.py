@@ -43,7 +43,7 @@ class Parking:
 
     Attributes:
         count: of all lanes.
-        lane_share: how many records of one lane may park in memory.
+        lane_part: how many records of one lane may park in memory.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class Parking:
         cpu_clock: Callable[[], float] = time.process_time,
     ) -> None:
         self.limits = limits
-        self.lane_share = max(1, limits.records // 2)
-        self._long_at = FULL_RATIO * self.lane_share
+        self.lane_part = max(1, limits.records // 2)
+        self._long_at = FULL_RATIO * self.lane_part
         self._clock, self._cpu_clock = clock, cpu_clock
         self._bytes = 0
         self._usual_bytes = 1.0
@@ -79,7 +79,7 @@ class Parking:
         in_lane, limits, size_bytes = len(behind), self.limits, record.size_bytes
         if in_lane >= self._long_at:
             self._long_lane = behind
-        if in_lane >= self.lane_share or self.count >= limits.records or self._bytes >= limits.size_bytes:
+        if in_lane >= self.lane_part or self.count >= limits.records or self._bytes >= limits.size_bytes:
             return False
         self.count += 1
         self._bytes += size_bytes
@@ -106,10 +106,10 @@ class Parking:
     def room(self, behind: Collection[Record], coming: int) -> int:
         """How many more of a lane may be read again, with these in memory and so many of all lanes on their way."""
         by_size = int((self.limits.size_bytes - self._bytes) / self._usual_bytes) - coming
-        return min(self.lane_share - len(behind), self.limits.records - self.count - coming, by_size)
+        return min(self.lane_part - len(behind), self.limits.records - self.count - coming, by_size)
 
     def is_draining(self) -> bool:
-        """Whether memory for parked records is nearly full, or one lane's share, and they go on fast: fetching waits.
+        """Whether memory for parked records is nearly full, or one lane's part, and they go on fast: fetching waits.
 
         Else one key with many short jobs would have nearly all of them read twice. A lane that stands still is found
         out within `patience_s`; then its records are put aside, and the others wait no more.

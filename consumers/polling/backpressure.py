@@ -60,7 +60,7 @@ class Backpressure:
         self._is_draining = is_draining
         self._most = settings.max_in_flight, settings.max_in_flight_bytes
         self._priorities = tuple(priorities)
-        self.priority_share = max(1, settings.max_in_flight // PRIORITY_PART)
+        self.priority_part = max(1, settings.max_in_flight // PRIORITY_PART)
         self._max_in_flight, self._max_bytes = self._bounds_above(len(self._priorities))
         self._full_at_s: float | None = None
         self._bytes = 0
@@ -83,7 +83,7 @@ class Backpressure:
         return self._room_below(*self._bounds_above(self._priorities.index(priority)))
 
     def _bounds_above(self, more_urgent: int) -> tuple[int, int]:
-        """The bounds on jobs and bytes below which those have room that leave the shares of so many priorities free."""
+        """The bounds on jobs and bytes below which those have room that leave the parts of so many priorities free."""
         records, size_bytes = self._most
         return (
             max(1, records - more_urgent * (records // PRIORITY_PART)),
@@ -101,8 +101,8 @@ class Backpressure:
             self._full_at_s = None
         return has_room and not self.is_paused
 
-    def _is_below(self, share: float) -> bool:
-        return self._used() <= self._max_in_flight * share and self._bytes <= self._max_bytes * share
+    def _is_below(self, ratio: float) -> bool:
+        return self._used() <= self._max_in_flight * ratio and self._bytes <= self._max_bytes * share
 
     def _used(self) -> int:
         """The jobs that count against the bound: not those parked behind others of their key, which have their own."""

@@ -182,7 +182,7 @@ class ThreadRunners(Runners[Slot]):
                 self._enough = not is_stalled and not (are_inside and were_inside)
                 were_inside = are_inside
                 self._free_stalled(time.monotonic())
-                self._share()
+                self._wake_idle()
                 self._ticks += 1
             self._settle_behind_slow()
 
@@ -216,7 +216,7 @@ class ThreadRunners(Runners[Slot]):
                 self._settle_done(slot.done)
             self._first_done[slot] = first
 
-    def _share(self) -> None:
+    def _wake_idle(self) -> None:
         waiting = len(self._ready) + sum(map(len, self._taken.values()))
         if not waiting:
             if not any(slot.done for slot in self._taken):
@@ -266,11 +266,11 @@ class ThreadRunners(Runners[Slot]):
         return self._enough and self._idle < self._size - 1
 
     def _handful(self) -> list[Record]:
-        """The next records: a runner's share of all, or more while jobs are so short that few runners are at work."""
-        share = len(self._ready) if self._enough else -(-len(self._ready) // len(self._taken))
+        """The next records: a runner's part of all, or more while jobs are so short that few runners are at work."""
+        part = len(self._ready) if self._enough else -(-len(self._ready) // len(self._taken))
         if not isinstance(self._ready, deque):
-            return _taken_by_priority(self._ready, min(self._ready.handful, share) if self._enough else 1)
-        size = min(MAX_HANDFUL, share)
+            return _taken_by_priority(self._ready, min(self._ready.handful, part) if self._enough else 1)
+        size = min(MAX_HANDFUL, part)
         return [self._ready.popleft() for _ in range(size)]
 
     def _others_half(self) -> list[Record]:

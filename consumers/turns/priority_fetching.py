@@ -28,6 +28,6 @@ class PriorityFetching:
 
     def _room_for(self, priority: str) -> int:
         """How many more jobs of a priority may be fetched: none where enough of them are ready."""
-        ready, share = self._ready, self._backpressure.priority_share
-        left = 0 if ready is None else share - ready.count_of(priority)
-        return min(left, self._backpressure.room_for(priority)) if left >= share / 2 else 0
+        ready, part = self._ready, self._backpressure.priority_part
+        left = 0 if ready is None else part - ready.count_of(priority)
+        return min(left, self._backpressure.room_for(priority)) if left >= part / 2 else 0
