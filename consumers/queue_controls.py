@@ -67,10 +67,10 @@ class QueueControls:
         """From now on, a job whose run fails is interrupted, at no attempt's cost; called amid any line."""
         self._excuse.is_given = True
 
-    def note_order(self, contracts: Iterable[Contract]) -> None:
+    def note_version_order(self, contracts: Iterable[Contract]) -> None:
         """Note that these contracts come after the versions that the schema store knows by now."""
         for contract in contracts:
-            self._decoder.note_order(contract)
+            self._decoder.note_version_order(contract)
 
     def publish(self, event: JobEvent) -> None:
         """Publish an event that is of no job."""

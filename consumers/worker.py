@@ -191,7 +191,7 @@ class Worker:
     def _note_contracts(self) -> None:
         contracts = [job_type.contract for job_type in self._pipeline.job_types.values()]
         for controls in self._controls:
-            controls.note_order(contracts)
+            controls.note_version_order(contracts)
 
     def run(self) -> None:
         """Work until `stop`, SIGTERM or SIGINT (where this is the main thread); a second signal stops at once.

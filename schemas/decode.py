@@ -46,11 +46,11 @@ class Decoder:
         self._store = store
         self._learn = learn or _AskingAtOnce(store, clock).learn
         self._readers: dict[tuple[Contract, bytes | int], _Reader] = {}
-        self._orders: dict[Contract, int] = {}
+        self._places: dict[Contract, int] = {}
 
-    def note_order(self, contract: Contract) -> None:
+    def note_version_order(self, contract: Contract) -> None:
         """Note that a contract which may never be registered comes after the versions that the store knows by now."""
-        self._orders[contract] = len(self._store.versions(contract.job_type))
+        self._places[contract] = len(self._store.versions(contract.job_type))
 
     def decode(self, contract: Contract, value: bytes | None) -> RecordDatum:
         """Read a record's value as a datum of the contract's schema.
@@ -117,7 +117,7 @@ class Decoder:
         if writer is None or writer not in order:
             return False
         known = contract.canonical in order
-        return order.index(writer) >= (order.index(contract.canonical) + 1 if known else self._orders.get(contract, 0))
+        return order.index(writer) >= (order.index(contract.canonical) + 1 if known else self._places.get(contract, 0))
 
 
 class _AskingAtOnce:

@@ -245,7 +245,7 @@ def test_an_unregistered_contract_comes_after_what_was_there_before_it() -> None
     store = CountingStore(upstream=[stored(contract_of(first))])
     store.refresh(1)
     decoder, own = Decoder(store), contract_of(third)
-    decoder.note_order(own)
+    decoder.note_version_order(own)
     with pytest.raises(SchemaMismatch) as older:
         decoder.decode(own, framed(first, tail="N1", delay=2))
     store.upstream.append(stored(contract_of(second)))
