@@ -8,7 +8,7 @@ from ...producers.metrics import catalogue as metrics
 from ...producers.metrics.sample import Sample
 from ..schedules.schedule_thread import ScheduleFigures
 
-OUTCOMES = ("fired", "late", "missed", "overlap")
+OUTCOMES = ("fired", "missed_fired", "missed_left_out", "overlap")
 
 
 def schedule_samples(figures: Iterable[ScheduleFigures]) -> Iterator[Sample]:
@@ -16,7 +16,7 @@ def schedule_samples(figures: Iterable[ScheduleFigures]) -> Iterator[Sample]:
     for found in figures:
         if found.schedules is not None:
             yield Sample(metrics.SCHEDULES, (found.queue,), found.schedules)
-        if found.late_s is not None:
-            yield Sample(metrics.SCHEDULE_LATE, (found.queue,), found.late_s)
+        if found.overdue_s is not None:
+            yield Sample(metrics.SCHEDULE_OVERDUE, (found.queue,), found.overdue_s)
         for outcome in OUTCOMES:
             yield Sample(metrics.SCHEDULE_INSTANTS, (found.queue, outcome), getattr(found.instants, outcome))

@@ -14,13 +14,13 @@ class InstantCounts:
 
     Attributes:
         fired: within the grace.
-        late: fired after it.
-        missed: left out, since no worker was there in time.
+        missed_fired: fired after it, as the schedule's `missed` says.
+        missed_left_out: left out after it, as the schedule's `missed` says.
         overlap: left out, since the job before had not ended.
     """
 
     def __init__(self) -> None:
-        self.fired = self.late = self.missed = self.overlap = 0
+        self.fired = self.missed_fired = self.missed_left_out = self.overlap = 0
 
     def note(self, schedule: ScheduleRecord, pending: Pending, instants: Collection[datetime], now: datetime) -> None:
         """Count what was decided about a schedule.
@@ -28,8 +28,8 @@ class InstantCounts:
         Args:
             instants: those of `pending.fire` whose jobs were enqueued.
         """
-        late = sum(is_missed(schedule, at, now) for at in instants)
-        self.fired += len(instants) - late
-        self.late += late
-        self.missed += pending.skipped
+        missed = sum(is_missed(schedule, at, now) for at in instants)
+        self.fired += len(instants) - missed
+        self.missed_fired += missed
+        self.missed_left_out += pending.skipped
         self.overlap += len(pending.fire) - len(instants)

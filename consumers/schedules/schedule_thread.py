@@ -160,13 +160,13 @@ class ScheduleFigures:
 
     Attributes:
         schedules: how many this process fires; None where it is not the one that fires them.
-        late_s: for how long an instant is overdue, 0 where none is; None as above.
+        overdue_s: for how long an instant is overdue, 0 where none is; None as above.
         instants: what has become of those that were due.
     """
 
     queue: str
     schedules: int | None
-    late_s: float | None
+    overdue_s: float | None
     instants: InstantCounts
 
 
@@ -214,11 +214,11 @@ class ScheduleThread:
 
     def _figures_of(self, fired: _FiredQueue) -> ScheduleFigures:
         due_at, is_ours = fired.due_at, fired.is_ours
-        late_s = 0.0 if due_at is None else max(0.0, self._parts.clock() - due_at.timestamp())
+        overdue_s = 0.0 if due_at is None else max(0.0, self._parts.clock() - due_at.timestamp())
         return ScheduleFigures(
             queue=fired.queue,
             schedules=fired.schedules.armed if is_ours else None,
-            late_s=late_s if is_ours else None,
+            overdue_s=overdue_s if is_ours else None,
             instants=fired.schedules.instants,
         )
 

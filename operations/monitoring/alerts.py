@@ -13,7 +13,7 @@ _RUNS: Final = f'{_SETTLED}{{outcome=~"done|retried|dead"}}'
 _FAILED: Final = f'{_SETTLED}{{outcome=~"retried|dead"}}'
 _DEAD: Final = f'{_SETTLED}{{outcome="dead"}}'
 _LEADS: Final = metrics.OUTBOX_LEADS.name
-_PASSED: Final = f'{metrics.SCHEDULE_INSTANTS.name}{{outcome=~"late|missed"}}'
+_MISSED: Final = f'{metrics.SCHEDULE_INSTANTS.name}{{outcome=~"missed_fired|missed_left_out"}}'
 _FLOWING: Final = f'{metrics.PARTITIONS.name}{{state="flowing"}}'
 _ALL_RUNS: Final = f"sum by (pipeline, queue, type) (rate({_RUNS}[10m]))"
 
@@ -157,8 +157,8 @@ ALERTS: Final = (
     Alert(
         name="StokerScheduleMissed",
         severity="warning",
-        expr=f"max by (pipeline, queue) ({metrics.SCHEDULE_LATE.name}) > 120 or sum by (pipeline, queue) "
-        f"((increase({_PASSED}[30m]) > 0) or ({_PASSED} > 0 unless {_PASSED} offset 30m)) > 0",
+        expr=f"max by (pipeline, queue) ({metrics.SCHEDULE_OVERDUE.name}) > 120 or sum by (pipeline, queue) "
+        f"((increase({_MISSED}[30m]) > 0) or ({_MISSED} > 0 unless {_MISSED} offset 30m)) > 0",
         lasts="3m",
         summary="A schedule of queue {{ $labels.queue }} does not fire in time",
         description="An instant is overdue, or within half an hour some were fired after their grace or left out.",

@@ -303,10 +303,10 @@ SERVICES: Final = Dashboard(
             queries=(_max(metrics.INDEX_BEHIND, "instance"),),
         ),
         Panel(
-            title="Lateness of schedules",
+            title="Overdue schedules",
             text="For how long the instant that is overdue the most has waited.",
             unit="s",
-            queries=(_max(metrics.SCHEDULE_LATE, "queue"),),
+            queries=(_max(metrics.SCHEDULE_OVERDUE, "queue"),),
         ),
         Panel(
             title="Instants",

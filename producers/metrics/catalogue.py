@@ -345,8 +345,8 @@ SCHEDULES: Final = Metric(
     labels=("queue",),
     text="Schedules that this process fires, as the owner of the queue's first partition; without paused ones.",
 )
-SCHEDULE_LATE: Final = Metric(
-    name="stoker_schedule_late_seconds",
+SCHEDULE_OVERDUE: Final = Metric(
+    name="stoker_schedule_overdue_seconds",
     kind="gauge",
     unit="s",
     labels=("queue",),
@@ -357,9 +357,9 @@ SCHEDULE_INSTANTS: Final = Metric(
     kind="counter",
     unit="instants",
     labels=("queue", "outcome"),
-    text="Instants of schedules that this process has dealt with. `fired`: within the schedule's grace; `late`: fired "
-    "after it; `missed`: left out, since no worker was there in time; `overlap`: left out, since the job before had "
-    "not ended.",
+    text="Instants of schedules that this process has dealt with. `fired`: within the schedule's grace; "
+    "`missed_fired`: fired after it; `missed_left_out`: left out, since no worker was there in time; `overlap`: left "
+    "out, since the job before had not ended.",
 )
 OUTBOX_PUBLISHED: Final = Metric(
     name="stoker_outbox_published_total",
@@ -406,7 +406,7 @@ METRICS: Final = (
     *(PARTITIONS, FETCHING_PAUSED, TURN_SECONDS, TURN_AGE, REBALANCES, COMMITS),
     *(SENT, ENQUEUE_FAILED, SPOOLED),
     *(INDEX_READ, INDEX_BEHIND, INDEX_RECONCILED, INDEX_FORGOTTEN, INDEX_BYTES),
-    *(SCHEDULES, SCHEDULE_LATE, SCHEDULE_INSTANTS),
+    *(SCHEDULES, SCHEDULE_OVERDUE, SCHEDULE_INSTANTS),
     *(OUTBOX_PUBLISHED, OUTBOX_LEADS, OUTBOX_TROUBLE, OUTBOX_ROWS, OUTBOX_OLDEST),
     *(LIMIT_USED, LIMIT_MOST, LIMIT_SCOPES, BREAKER, EVENTS_GIVEN_UP, MEMORY, INFO, IS_READY),
     *(WORKERS_WANTED, BACKLOG_ETA),

@@ -38,9 +38,9 @@ HEALTHY = {
     'stoker_outbox_leads{pipeline="shop",table="outbox",instance="r1"}': "1x200",
     'stoker_outbox_trouble{pipeline="shop",table="outbox",instance="r1"}': "0x200",
     'stoker_outbox_oldest_age_seconds{pipeline="shop",table="outbox",instance="r1"}': "0.2x200",
-    'stoker_schedule_late_seconds{pipeline="shop",queue="mails",instance="w1"}': "0.3x200",
+    'stoker_schedule_overdue_seconds{pipeline="shop",queue="mails",instance="w1"}': "0.3x200",
     'stoker_schedule_instants_total{pipeline="shop",queue="mails",outcome="fired",instance="w1"}': "0+1x200",
-    'stoker_schedule_instants_total{pipeline="shop",queue="mails",outcome="missed",instance="w1"}': "0x200",
+    'stoker_schedule_instants_total{pipeline="shop",queue="mails",outcome="missed_left_out",instance="w1"}': "0x200",
     'stoker_index_behind{pipeline="shop",instance="s1"}': "7x200",
     f'{SENT},outcome="done",reason=""}}': "0+600x200",
     f'{SENT},outcome="retried",reason=""}}': "0+3x200",
@@ -48,8 +48,8 @@ HEALTHY = {
 }
 """A worker that is well, one value a minute: ten jobs a second, 0.5 % of the runs fail."""
 PARTITIONS, LAG, OLDEST, DUE, STUCK, STRANDED, UNWRITABLE, GIVEN_UP, CRASHES, POLL, OPEN, HALF_OPEN, READY, *_ = HEALTHY
-LEADS, TROUBLE, ROW_AGE, LATE, FIRED, MISSED, INDEX, DONE, RETRIED, DEAD = list(HEALTHY)[-10:]
-LATE_AT_W2 = 'stoker_schedule_instants_total{pipeline="shop",queue="mails",outcome="late",instance="w2"}'
+LEADS, TROUBLE, ROW_AGE, OVERDUE, FIRED, MISSED, INDEX, DONE, RETRIED, DEAD = list(HEALTHY)[-10:]
+MISSED_AT_W2 = 'stoker_schedule_instants_total{pipeline="shop",queue="mails",outcome="missed_fired",instance="w2"}'
 FROM = 90
 """The minute at which all faults begin: rules that compare with the past have one."""
 
@@ -148,20 +148,20 @@ CAUSES = {
     "one job that has waited for days runs": Case(
         then(OLDEST, "400000x3 2x100"), after=4, spares=("StokerRetentionNear",)
     ),
-    "a schedule does not fire": Case(then(LATE, "60+60x100"), ("StokerScheduleMissed",)),
-    "a schedule fires late once, within its grace": Case(
-        then(LATE, "60 120 180 0x100"), after=3, spares=("StokerScheduleMissed",)
+    "a schedule does not fire": Case(then(OVERDUE, "60+60x100"), ("StokerScheduleMissed",)),
+    "a schedule is overdue once, within its grace": Case(
+        then(OVERDUE, "60 120 180 0x100"), after=3, spares=("StokerScheduleMissed",)
     ),
     "instants were left out": Case(rate(MISSED, 4, 1), ("StokerScheduleMissed",), after=20),
     "a worker leaves instants out as soon as it has started": Case(
-        {LATE_AT_W2: f"_x{FROM} 3x100"},
+        {MISSED_AT_W2: f"_x{FROM} 3x100"},
         ("StokerScheduleMissed",),
         after=20,
     ),
     "instants were left out an hour ago": Case(
         {
             **rate(MISSED, 4, 1),
-            LATE_AT_W2: f"_x{FROM} 3x100",
+            MISSED_AT_W2: f"_x{FROM} 3x100",
         },
         after=60,
     ),
