@@ -102,7 +102,7 @@ class Backpressure:
         return has_room and not self.is_paused
 
     def _is_below(self, ratio: float) -> bool:
-        return self._used() <= self._max_in_flight * ratio and self._bytes <= self._max_bytes * share
+        return self._used() <= self._max_in_flight * ratio and self._bytes <= self._max_bytes * ratio
 
     def _used(self) -> int:
         """The jobs that count against the bound: not those parked behind others of their key, which have their own."""
