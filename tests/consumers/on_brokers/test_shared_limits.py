@@ -13,6 +13,7 @@ from support.scenes.worker import Journal, create, declare_queue, running_worker
 
 COUNT = 40
 JOBS = 120
+OUTLIVES_S = 6.0
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -43,3 +44,27 @@ def test_workers_share_a_rate(cluster: ClusterSettings, namespace: str, workers:
     assert sorted(number for _, number in journal.noted) == list(range(JOBS))
     for first_s in begun:
         assert sum(first_s <= at_s < first_s + 0.8 for at_s in begun) <= COUNT
+
+
+def test_a_job_that_outlives_its_worker_keeps_its_slot(cluster: ClusterSettings, namespace: str) -> None:
+    """It sleeps in one call, which no interrupt ends; the next worker begins none beside it, and runs it anew later."""
+    began, ended = Journal(), Journal()
+    pipeline, queue = declare_queue(namespace, partitions=1, limits=[Concurrency(1)])
+
+    @pipeline.job(queue)
+    def sleep_at_first() -> None:
+        began.note(time.monotonic())
+        try:
+            time.sleep(OUTLIVES_S if len(began.noted) == 1 else 0.0)
+        finally:
+            ended.note(time.monotonic())
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue(sleep_at_first)
+    with running_worker(pipeline, cluster, grace=timedelta(seconds=0.2)):
+        began.wait(1)
+    with running_worker(pipeline, cluster):
+        began.wait(2)
+        ended.wait(2)
+    assert began.noted[1] >= ended.noted[0]
