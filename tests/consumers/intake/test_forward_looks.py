@@ -53,7 +53,7 @@ class Scene:
                 due = format_instant(NOW + timedelta(seconds=1_800 + 5_400 * offset / count))
                 message = Message(
                     topic=place.topic, partition=place.partition, offset=offset, key=b"k", value=b"v" * 20,
-                    headers=[(JOB_ID, b"job-%d-%04d" % (place.number, offset)), (DUE, due)],  # type: ignore[arg-type]
+                    headers=[(JOB_ID, b"job-%d-%04d" % (place.number, offset)), (DUE, due)],
                     timestamp=(2, int(NOW_S * 1_000)),
                 )  # fmt: skip
                 messages.append(message)
