@@ -73,7 +73,7 @@ class Line:
         for number in range(queue.partitions):
             self._assignments[number] = assignment = Assignment(number, queue.topic, number)
             assignment.note_restored(CommitMetadata(committed_offset=0, position=0))
-            assignment.note_opened()
+            assignment.note_running()
             ledgers[number] = Ledger(queue.ledger)
         self._lanes = KeyLanes(self._ready.extend)
 

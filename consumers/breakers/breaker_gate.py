@@ -1,4 +1,4 @@
-"""`BreakerGate`: holds the jobs of one queue back that need an open breaker, and counts how those that run end."""
+"""`BreakerGate`: holds back the jobs of one queue whose breaker is open, and counts how the others end."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class BreakerGate(Gate):
         return True
 
     def may_start(self, record: Record, now_s: float) -> Start | Wait:
-        """A record that needs an open breaker may not, unless it may probe."""
+        """A record may not start while a breaker that it needs is open, unless it may probe."""
         for state in self._needed.get(record.header(JOB_TYPE) or b"", _NONE):
             if not state.admits(record):
                 return self._wait(state)
@@ -83,7 +83,7 @@ class BreakerGate(Gate):
         return self._row.view.counts().get(why, 0)
 
     def note_change(self, why: BreakerOpen) -> None:
-        """A breaker has opened or closed: what waits for it asks again where it is closed."""
+        """Follow a breaker that has opened or closed: where it is closed, its records ask the gates again."""
         if why.state not in self._states:
             return
         self._row.note_resting()

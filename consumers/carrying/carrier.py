@@ -282,7 +282,7 @@ class Carrier:
         return None if left is None else [left]
 
     def _original_of(self, copy: Record) -> Place | None:
-        """The record that this one is a copy of, if its partition is at work here."""
+        """The place of the record that a copy was made of; None where that partition is not running here."""
         place = copied_from(copy)
         if place is None:
             return None

@@ -167,7 +167,7 @@ class Overview:
         )
 
 
-def _state_of(assignment: Assignment) -> Literal["restoring", "leaving", "flowing"]:
+def _state_of(assignment: Assignment) -> Literal["restoring", "leaving", "running"]:
     if not assignment.is_current:
         return "leaving"
-    return "flowing" if assignment.is_running else "restoring"
+    return "running" if assignment.is_running else "restoring"

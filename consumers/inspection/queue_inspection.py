@@ -53,7 +53,7 @@ class PartitionInspection:
     """One partition of the main topic or of a tier.
 
     Attributes:
-        state: `restoring` before its jobs may start, `leaving` while it is given away, else `flowing`.
+        state: `restoring` before its jobs may start, `leaving` while it is given away, else `running`.
         committed: the offset that was last committed; None before the first commit.
         lowest: the lowest incomplete offset; None where all that was delivered is complete.
         lowest_for_s: how long that has been so.
@@ -62,7 +62,7 @@ class PartitionInspection:
 
     topic: str
     partition: int
-    state: Literal["restoring", "leaving", "flowing"]
+    state: Literal["restoring", "leaving", "running"]
     committed: int | None
     lowest: int | None
     lowest_for_s: float

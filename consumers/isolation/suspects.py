@@ -1,6 +1,6 @@
 """`Suspects`: jobs that may have killed the worker that ran them; they run alone, in child processes, to be sure.
 
-A partition that its owner left open was at work when that owner died: any of the jobs that were running then may be
+A partition whose last commit is *open* was running when its owner died: any of the jobs that were running then may be
 why. One death happens, by the kernel or by hand; from the second in a row on, what was possibly running is suspected.
 A job that is alone in a child when that dies has done it, and no other job counts a crash.
 """

@@ -28,7 +28,7 @@ _Args = ParamSpec("_Args")
 _Result = TypeVar("_Result")
 
 GROWTH_OVER_S: Final = 60.0
-PARTITION_STATES: Final = ("restoring", "flowing", "leaving")
+PARTITION_STATES: Final = ("restoring", "running", "leaving")
 
 
 class Growth:

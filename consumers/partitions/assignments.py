@@ -136,8 +136,8 @@ class Assignments:
         carried = self.find(self._queue.carried_topic, partition)
         return carried is not None and bool(carried.progress.incomplete)
 
-    def flowing(self, opened: Collection[Assignment], reader: ReaderOf) -> list[Assignment]:
-        """The partitions that this consumer may fetch now that these are open.
+    def fetchable(self, opened: Collection[Assignment], reader: ReaderOf) -> list[Assignment]:
+        """The partitions that this consumer may fetch now that these are running.
 
         Of a partition whose carried jobs are still being restored, none: they come before all others of their keys.
         Of the main topic where order is strict or jobs are unique, only once all of its tiers are here: they have the
@@ -148,9 +148,9 @@ class Assignments:
         begun = [
             a for number in {a.partition for a in opened} for a in self._begun(number) if a.source.reader == reader
         ]
-        return [a for a in begun if self._may_flow(a)]
+        return [a for a in begun if self._may_be_fetched(a)]
 
-    def _may_flow(self, assignment: Assignment) -> bool:
+    def _may_be_fetched(self, assignment: Assignment) -> bool:
         if assignment.source.is_entry:
             needs_whole = self._queue.ordering == "strict" or bool(self._queue.unique)
             if needs_whole:
@@ -161,7 +161,7 @@ class Assignments:
         return not assignment.source.has_copies or main is None or main.is_running
 
     def _begun(self, partition: int) -> list[Assignment]:
-        """The open assignments of a partition number, unless its carried jobs are not known yet."""
+        """The running assignments of a partition number, unless its carried jobs are not known yet."""
         carried = self.find(self._queue.carried_topic, partition)
         if carried is not None and not carried.is_running:
             return []

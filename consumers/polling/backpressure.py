@@ -151,7 +151,7 @@ class Backpressure:
         self.is_paused = False
         self._full_at_s = None
         running = [a for a in self._assignments.all() if a.is_running]
-        consumer.resume(partitions_of(self._assignments.flowing(running, Reader.GROUP)))
+        consumer.resume(partitions_of(self._assignments.fetchable(running, Reader.GROUP)))
 
     def admit(self, consumer: Consumer, restored: Iterable[Assignment]) -> None:
         """Fetch partitions of the main topic whose jobs may start, without delay: jobs may wait there."""

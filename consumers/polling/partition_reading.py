@@ -44,16 +44,16 @@ class PartitionReading:
     def begin(self, consumer: Consumer, opened: Collection[Assignment]) -> None:
         """Read these from where they begin; `consumer` is the group's."""
         for assignment in opened:
-            assignment.note_opened()
+            assignment.note_running()
             self._unbegun.begin(assignment)
             carried = self._assignments.take_carried(assignment)
             if carried is not None:
                 self._restored.begin(assignment, carried)
-        self._let_flow(consumer, opened)
+        self._begin_fetching(consumer, opened)
 
-    def _let_flow(self, consumer: Consumer, opened: Collection[Assignment]) -> None:
-        of_group = self._assignments.flowing(opened, Reader.GROUP)
-        of_tiers = self._assignments.flowing(opened, Reader.TIERS)
+    def _begin_fetching(self, consumer: Consumer, opened: Collection[Assignment]) -> None:
+        of_group = self._assignments.fetchable(opened, Reader.GROUP)
+        of_tiers = self._assignments.fetchable(opened, Reader.TIERS)
         for assignment in (*of_group, *of_tiers):
             self._begin_lanes(assignment)
         for assignment in of_group:
@@ -63,7 +63,7 @@ class PartitionReading:
         self._backpressure.admit(consumer, of_group)
         self._tiers.begin(starts(of_tiers))
         for priority in self._priorities:
-            of_priority = self._assignments.flowing(opened, priority)
+            of_priority = self._assignments.fetchable(opened, priority)
             for assignment in of_priority:
                 self._begin_lanes(assignment)
                 begins_at = assignment.progress.fetched_from

@@ -26,13 +26,13 @@ class AssignmentState(Enum):
     | from                                           | transition      | to       |
     |------------------------------------------------|-----------------|----------|
     | RESTORING                                      | `note_restored` | OPENING  |
-    | OPENING                                        | `note_opened`   | RUNNING  |
+    | OPENING                                        | `note_running`  | RUNNING  |
     | RESTORING                                      | `replace`       | OPENING  |
     | RESTORING, OPENING, RUNNING                    | being replaced  | REPLACED |
     | RESTORING, OPENING, RUNNING, REPLACED, LEAVING | `leave`         | LEAVING  |
     | LEAVING, REPLACED                              | `end`           | ENDED    |
 
-    `Assignments` makes all of them, but `note_opened`, which `Rebalance` makes when the first commit is answered, or
+    `Assignments` makes all of them, but `note_running`, which `Rebalance` makes when the first commit is answered, or
     when a consumer reads on from where the replacement begins. An assignment may leave twice: first a shutdown begins,
     then the consumer gives the partition back to the group.
     """
@@ -40,7 +40,7 @@ class AssignmentState(Enum):
     RESTORING = "restoring"
     """The restoring thread reads ledger and progress; no record is fetched."""
     OPENING = "opening"
-    """The first commit is on its way: it records that an owner is at work. Or a consumer is to read from here."""
+    """The first commit is on its way: it marks the partition as owned. Or a consumer is to read from here."""
     RUNNING = "running"
     """The poll thread fetches records, and jobs run."""
     REPLACED = "replaced"
@@ -165,7 +165,7 @@ class Assignment:
 
     @property
     def is_staying(self) -> bool:
-        """Whether its partition stays here: it is open, or another assignment goes on with the partition."""
+        """Whether its partition stays here: it is current, or another assignment goes on with the partition."""
         return self.is_current or self.state is AssignmentState.REPLACED
 
     def note_restored(
@@ -200,7 +200,7 @@ class Assignment:
         found = {lane: [name for at, name in names.items() if at not in gone] for lane, names in awaited.items()}
         return {lane: names for lane, names in found.items() if names}
 
-    def note_opened(self) -> None:
+    def note_running(self) -> None:
         """Move on from OPENING to RUNNING."""
         self._move_to(AssignmentState.RUNNING, {AssignmentState.OPENING})
 

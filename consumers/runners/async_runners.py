@@ -150,10 +150,10 @@ class AsyncRunners(Runners[AsyncSlot]):
 
     def _balance(self) -> None:
         alive = [loop for loop in self._loops if loop.is_alive or not loop.is_stopping]
-        flowing = [loop for loop in alive if not loop.is_stopping and loop.blocked_s < REPLACE_AFTER_S]
-        for surplus in flowing[1:]:
+        turning = [loop for loop in alive if not loop.is_stopping and loop.blocked_s < REPLACE_AFTER_S]
+        for surplus in turning[1:]:
             surplus.stop()
-        if not flowing:
+        if not turning:
             alive += self._start_replacement(alive)
         self._loops = alive
 

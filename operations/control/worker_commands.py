@@ -105,7 +105,7 @@ def _partition_lines(partitions: Iterable[dict[str, Any]]) -> Iterator[str]:
     """Lines for the partitions that have something to show, and how many others there are: a queue has many topics."""
     complete = 0
     for found in partitions:
-        if found.get("state") == "flowing" and found.get("lowest") is None:
+        if found.get("state") == "running" and found.get("lowest") is None:
             complete += 1
             continue
         lowest = "all complete" if found.get("lowest") is None else f"lowest incomplete {found['lowest']}"

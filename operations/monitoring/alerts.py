@@ -14,7 +14,7 @@ _FAILED: Final = f'{_SETTLED}{{outcome=~"retried|dead"}}'
 _DEAD: Final = f'{_SETTLED}{{outcome="dead"}}'
 _LEADS: Final = metrics.OUTBOX_LEADS.name
 _MISSED: Final = f'{metrics.SCHEDULE_INSTANTS.name}{{outcome=~"missed_fired|missed_left_out"}}'
-_FLOWING: Final = f'{metrics.PARTITIONS.name}{{state="flowing"}}'
+_RUNNING: Final = f'{metrics.PARTITIONS.name}{{state="running"}}'
 _ALL_RUNS: Final = f"sum by (pipeline, queue, type) (rate({_RUNS}[10m]))"
 
 BACKLOG: Final = RecordingRule(
@@ -44,8 +44,8 @@ ALERTS: Final = (
     Alert(
         name="StokerNoWorker",
         severity="critical",
-        expr=f"sum by (pipeline, queue) (max_over_time({_FLOWING}[1h])) > 0 "
-        f"unless sum by (pipeline, queue) ({_FLOWING}) > 0",
+        expr=f"sum by (pipeline, queue) (max_over_time({_RUNNING}[1h])) > 0 "
+        f"unless sum by (pipeline, queue) ({_RUNNING}) > 0",
         lasts="3m",
         summary="No worker has partitions of queue {{ $labels.queue }}",
         description="A worker had some within the last hour, and now none has. Jobs are kept, and none runs.",

@@ -41,7 +41,7 @@ def unserved(pipeline: str, queue: str) -> Alert:
     return Alert(
         name="StokerNoWorker",
         severity="critical",
-        expr=f'absent({metrics.PARTITIONS.name}{{{_selector(pipeline, queue)},state="flowing"}} > 0)',
+        expr=f'absent({metrics.PARTITIONS.name}{{{_selector(pipeline, queue)},state="running"}} > 0)',
         lasts="3m",
         summary=f"No worker has partitions of queue {queue}",
         description="Prometheus sees no worker with partitions of it. Jobs are kept, and none runs.",

@@ -189,7 +189,7 @@ PARTITIONS: Final = Metric(
     kind="gauge",
     unit="partitions",
     labels=("queue", "state"),
-    text="Partitions of all topics of the queue at this process: `restoring`, `flowing` or `leaving`.",
+    text="Partitions of all topics of the queue at this process: `restoring`, `running` or `leaving`.",
 )
 FETCHING_PAUSED: Final = Metric(
     name="stoker_fetching_paused",

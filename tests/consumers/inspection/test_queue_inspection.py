@@ -50,7 +50,7 @@ def run(**fields: Any) -> RunInspection:
 def inspect(**fields: Any) -> QueueInspection:
     """A queue that is at work."""
     partition = PartitionInspection(
-        topic="shop.mails", partition=1, state="flowing", committed=40, lowest=42, lowest_for_s=12.0, incomplete=3
+        topic="shop.mails", partition=1, state="running", committed=40, lowest=42, lowest_for_s=12.0, incomplete=3
     )
     known: dict[str, Any] = {
         "queue": "mails",
@@ -76,7 +76,7 @@ def test_an_inspection_reads_as_text() -> None:
     text_printer(written.append)([inspect()])
     assert written[0].splitlines() == [
         "queue mails on host-1: 1 running, 0 ready, 0 parked, 0 delayed, 3 in flight; polled 0.1 s ago",
-        "  shop.mails/1 flowing: committed 40, lowest incomplete 42 for 12 s, 3 incomplete",
+        "  shop.mails/1 running: committed 40, lowest incomplete 42 for 12 s, 3 incomplete",
         "  stoker-run-mails-3 running: send job-7 key 'ada', attempt 2, shop.mails/1/42, for 12.0 s, 288.0 s left",
         "      progress: 3 of 10 (30 %)",
         "      jobs.py:7 send",
@@ -168,7 +168,7 @@ def test_an_inspection_shows_stuck_jobs_and_who_holds_the_loop(
     assert any(line.endswith("resist") for line in stuck.stack)
     assert any("hold" in line for line in found.loops[0].stack)
     (main,) = [p for p in found.partitions if p.topic == queue.topic]
-    assert (main.state, main.lowest, main.incomplete) == ("flowing", 0, 6)
+    assert (main.state, main.lowest, main.incomplete) == ("running", 0, 6)
 
 
 @pytest.mark.expected_errors("has not turned")

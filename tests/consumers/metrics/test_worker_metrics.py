@@ -99,7 +99,7 @@ def _check_ended(page: Scrape) -> None:
     assert page.value("messaging_client_consumed_messages_total") == DONE + ASYNC + 2 * SPENT
     assert page.value("stoker_commits_total", answer="taken")
     assert page.value("stoker_rebalances_total", change="assigned") == 1
-    assert page.value("stoker_partitions", state="flowing")
+    assert page.value("stoker_partitions", state="running")
     assert page.value("stoker_runners", kind="threads") == 4
     assert page.value("stoker_runners_busy") == 0
     assert page.value("stoker_queue_oldest_age_seconds") == 0

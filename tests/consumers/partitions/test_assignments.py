@@ -59,7 +59,7 @@ def test_what_is_left_out_while_a_partition_goes_away_is_not_committed_past() ->
 def test_a_retry_of_a_partition_that_began_anew_is_written() -> None:
     """The partition is ours all the time: the job that failed meanwhile may never be delivered again."""
     assignments, former = restored(CommitMetadata(committed_offset=7, position=7))
-    former.note_opened()
+    former.note_running()
     delivery = declare()
     record = delivery.record(offset=7, assignment=former)
     assignments.begin_anew(assignments.begin_anew(former, 0), 0)

@@ -30,7 +30,7 @@ def _replace_another(assignment: Assignment) -> None:
 
 TRANSITIONS: Final[dict[str, Callable[[Assignment], None]]] = {
     "note_restored": _restore,
-    "note_opened": Assignment.note_opened,
+    "note_running": Assignment.note_running,
     "replace": _replace_another,
     "being replaced": _be_replaced,
     "leave": Assignment.leave,
@@ -38,7 +38,7 @@ TRANSITIONS: Final[dict[str, Callable[[Assignment], None]]] = {
 }
 ALLOWED: Final = {
     (RESTORING, "note_restored"): OPENING,
-    (OPENING, "note_opened"): RUNNING,
+    (OPENING, "note_running"): RUNNING,
     (RESTORING, "replace"): OPENING,
     **{(state, "being replaced"): REPLACED for state in (RESTORING, OPENING, RUNNING)},
     **{(state, "leave"): LEAVING for state in (RESTORING, OPENING, RUNNING, REPLACED, LEAVING)},
@@ -48,7 +48,7 @@ FORBIDDEN: Final = [(state, name) for state in AssignmentState for name in TRANS
 WAYS: Final = {
     RESTORING: (),
     OPENING: ("note_restored",),
-    RUNNING: ("note_restored", "note_opened"),
+    RUNNING: ("note_restored", "note_running"),
     REPLACED: ("being replaced",),
     LEAVING: ("leave",),
     ENDED: ("leave", "end"),

@@ -204,7 +204,7 @@ def test_a_worker_inspects_itself_again_and_again_when_asked_to(shop: Shop) -> N
         def inspected() -> bool:
             nonlocal shown
             shown += os.read(ours, 65_536)
-            return b"queue mails on" in shown and b"/0 flowing: " in shown
+            return b"queue mails on" in shown and b"/0 running: " in shown
 
         wait_until(inspected, _DEADLINE_S, "an inspection")
         worker.send_signal(signal.SIGTERM)

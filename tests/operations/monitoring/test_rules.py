@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(120)
 DOCUMENT = Path(__file__).parents[3] / "docs" / "monitoring.md"
 SENT = 'stoker_jobs_settled_total{pipeline="shop",queue="mails",type="send",instance="w1"'
 HEALTHY = {
-    'stoker_partitions{pipeline="shop",queue="mails",state="flowing",instance="w1"}': "2x200",
+    'stoker_partitions{pipeline="shop",queue="mails",state="running",instance="w1"}': "2x200",
     'stoker_queue_lag{pipeline="shop",queue="mails",instance="w1"}': "3x200",
     'stoker_queue_oldest_age_seconds{pipeline="shop",queue="mails",instance="w1"}': "2x200",
     'stoker_jobs_waiting{pipeline="shop",queue="mails",reason="due",instance="w1"}': "0x200",
@@ -246,7 +246,7 @@ def test_declared_queues_have_rules_of_their_own(promtool: str, tmp_path: Path) 
         "eval_time": "10m",
         "exp_samples": [{"labels": '{alertname="StokerNoWorker",pipeline="shop",queue="mails"}', "value": 1}],
     }
-    other = {"series": 'stoker_partitions{pipeline="news",queue="mails",state="flowing"}', "values": "2x20"}
+    other = {"series": 'stoker_partitions{pipeline="news",queue="mails",state="running"}', "values": "2x20"}
     test = {"interval": "1m", "input_series": [other], "promql_expr_test": [asked]}
     tests = {"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": [test]}
     (tmp_path / "tests.yml").write_text(yaml.safe_dump(tests), encoding="utf-8")
