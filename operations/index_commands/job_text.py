@@ -13,7 +13,7 @@ from ..views.terminal_text import printable, printable_lines
 if TYPE_CHECKING:
     from ..catalogue.owners import Owner
     from ..job_index.job_history import JobHistory
-    from ..job_index.listed_jobs import Happening, ListedJob
+    from ..job_index.listed_jobs import ListedHistoryEntry, ListedJob
 
 _WIDTH: Final = 12
 
@@ -30,7 +30,7 @@ def job_history_document(history: JobHistory) -> dict[str, object]:
     """A history for `--json`."""
     return {
         **job_document(history.job),
-        "history": [{**asdict(one), "detail": dict(one.detail)} for one in history.happenings],
+        "history": [{**asdict(one), "detail": dict(one.detail)} for one in history.entries],
         "behind": None if history.front is None else history.front.job_id,
         "same_key": [{"job_id": one.job_id, "state": one.state.word} for one in history.neighbours],
     }
@@ -45,7 +45,7 @@ def job_history_lines(history: JobHistory, why: Sequence[str], owner: Owner) -> 
     yield from (Styled(printable(sentence)) for sentence in ("", *why))
     yield Styled("")
     yield from table_lines(("TIME", "WHAT", "RUN", "BEGAN", "WORKER", "RELEASE", "MESSAGE"), _rows(history))
-    yield from _stack(history.happenings)
+    yield from _stack(history.entries)
     if history.neighbours:
         yield Styled("")
         yield from table_lines(
@@ -71,7 +71,7 @@ def _fact(name: str, value: str) -> Styled:
 def _rows(history: JobHistory) -> list[tuple[object, ...]]:
     job = history.job
     rows: list[tuple[object, ...]] = [(_at(job.enqueued), "enqueued", "", "", "", "", _said_at_first(job))]
-    rows += [_row(one) for one in history.happenings]
+    rows += [_row(one) for one in history.entries]
     if job.state.word == "done":
         took = "" if job.took is None else f"took {job.took.total_seconds():.3f} s"
         began = "" if job.began is None else _time(job.began)
@@ -83,21 +83,21 @@ def _said_at_first(job: ListedJob) -> str:
     return f"by {job.source}" if job.source else ""
 
 
-def _row(one: Happening) -> tuple[object, ...]:
+def _row(one: ListedHistoryEntry) -> tuple[object, ...]:
     began = "" if one.began is None else _time(one.began)
     return (_at(one.at), one.kind, one.attempt, began, one.worker, one.release, _said(one))
 
 
-def _said(one: Happening) -> str:
+def _said(one: ListedHistoryEntry) -> str:
     error = f"{one.error_type}: " if one.error_type else ""
     due = "" if one.due is None else f"; goes on {_at(one.due)}"
     by = one.detail.get("operator", "")
     return f"{error}{one.message or one.reason}{f' (by {by})' if by else ''}{due}".replace("\n", " ")
 
 
-def _stack(happenings: Sequence[Happening]) -> Iterator[Styled]:
+def _stack(entries: Sequence[ListedHistoryEntry]) -> Iterator[Styled]:
     """The stack of the last failure: those of one fingerprint are the same."""
-    last = next((one for one in reversed(happenings) if one.stack), None)
+    last = next((one for one in reversed(entries) if one.stack), None)
     if last is not None:
         yield Styled("")
         yield styled(f"stack of run {last.attempt} (fingerprint {printable(last.fingerprint)})", bold=True)

@@ -141,7 +141,7 @@ def _ended(history: JobHistory, now: datetime) -> str:
             f"It became a dead letter {ago}, after run {job.attempt}: {job.error_type}: {job.message}. `stoker "
             f"dead show {job.queue} {job.job_id}` has its payload, `stoker dead replay` runs it again."
         )
-    last = history.happenings[-1] if history.happenings else None
+    last = history.entries[-1] if history.entries else None
     message = last.message if last is not None and last.message else ""
     word = "expired" if job.state is State.EXPIRED else f"was {job.state.word}"
     return f"It {word} {ago}{': ' if message else ''}{message}."

@@ -17,7 +17,7 @@ from typing import Any, Final
 from .database import open_for_reading
 from .entries import stored_id
 from .job_filter import JobFilter, match_of
-from .listed_jobs import COLUMNS, JOINS, Happening, ListedJob, happening, instant_of, listed, ms_of
+from .listed_jobs import COLUMNS, JOINS, ListedHistoryEntry, ListedJob, instant_of, listed, listed_history_entry, ms_of
 from .states import ENDED, STEPS, State
 
 BUDGET_S: Final = 0.25
@@ -106,7 +106,7 @@ class IndexReader:
         """A job by its id."""
         return next(self._jobs("j.id = ?", (stored_id(job_id),)), None)
 
-    def history(self, job_id: str) -> list[Happening]:
+    def history(self, job_id: str) -> list[ListedHistoryEntry]:
         """List all that happened to a job beside its success, the first first."""
         asked = (
             "SELECT h.kind, h.life, h.attempt, h.at, h.began, h.due, w.name, r.name, e.name, f.fingerprint, h.message, "
@@ -114,7 +114,7 @@ class IndexReader:
             "r.k = h.release LEFT JOIN failures f ON f.g = h.grp LEFT JOIN names e ON e.k = f.error "
             "WHERE h.n = (SELECT n FROM jobs WHERE id = ?) ORDER BY h.at, h.attempt"
         )
-        return [happening(row) for row in self._connection.execute(asked, (stored_id(job_id),))]
+        return [listed_history_entry(row) for row in self._connection.execute(asked, (stored_id(job_id),))]
 
     def of_key(self, queue: str, key: str, most: int, before_ms: int | None = None) -> list[ListedJob]:
         """The newest jobs of a key in a queue."""

@@ -14,7 +14,7 @@ from .committed_jobs import ask_committed
 from .entries import DispositionEntry, HistoryEntry, JobEntry, entries_of_event, entry_of_record
 from .index_reader import IndexReader
 from .ledger_names import ended_by
-from .listed_jobs import Happening, ListedJob
+from .listed_jobs import ListedHistoryEntry, ListedJob
 from .states import State, attempt_of_step, committed_step, known_from, reconciled_step
 from .topic_reading import origins_of
 
@@ -31,13 +31,13 @@ class JobHistory:
     """The history of a job.
 
     Attributes:
-        happenings: all but its success, the first first.
+        entries: all but its success, the first first.
         front: the job of its key that it waits for, if there is one.
         neighbours: the newest other jobs of its key.
     """
 
     job: ListedJob
-    happenings: Sequence[Happening]
+    entries: Sequence[ListedHistoryEntry]
     front: ListedJob | None = None
     neighbours: Sequence[ListedJob] = ()
 
@@ -52,7 +52,7 @@ def find_history(reader: IndexReader, job_id: str) -> JobHistory | None:
         neighbours = [one for one in reader.of_key(job.queue, job.key, NEIGHBOURS + 1) if one.job_id != job_id]
         if not job.state.has_ended:
             front = reader.open_before(job.queue, job.key, job.enqueued)
-    return JobHistory(job=job, happenings=reader.history(job_id), front=front, neighbours=neighbours[:NEIGHBOURS])
+    return JobHistory(job=job, entries=reader.history(job_id), front=front, neighbours=neighbours[:NEIGHBOURS])
 
 
 def read_history(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> JobHistory | None:
@@ -79,8 +79,8 @@ def read_history(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> J
     is_committed = latest.offset in committed.get((latest.topic, latest.partition), ())
     if is_committed and not latest.state.has_ended:
         latest = replace(latest, state=State.DONE, step=committed_step(latest.step), due_ms=0)
-    happenings = sorted(_once(latest.history), key=lambda one: (one.life, one.at, one.attempt))
-    return JobHistory(job=listed_of(latest), happenings=happenings)
+    history = sorted(_once(latest.history), key=lambda one: (one.life, one.at, one.attempt))
+    return JobHistory(job=listed_of(latest), entries=history)
 
 
 def _read(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> Iterator[JobEntry | DispositionEntry]:
@@ -122,7 +122,7 @@ def _ended(job: JobEntry, dispositions: Iterable[DispositionEntry], named: State
     return replace(job, state=named, step=reconciled_step(job.step), began_ms=0, took_us=-1, due_ms=0)
 
 
-def _once(history: Iterable[HistoryEntry]) -> Iterator[Happening]:
+def _once(history: Iterable[HistoryEntry]) -> Iterator[ListedHistoryEntry]:
     """Each failed run once, though its event and its record both hold it; the event knows when it began."""
     found: dict[tuple[int, int, str, int], HistoryEntry] = {}
     for item in history:
@@ -132,7 +132,7 @@ def _once(history: Iterable[HistoryEntry]) -> Iterator[Happening]:
         if known is None or (item.began_ms and not known.began_ms):
             found[key] = item
     for item in found.values():
-        yield Happening(
+        yield ListedHistoryEntry(
             kind=item.kind,
             life=item.life,
             attempt=item.attempt,

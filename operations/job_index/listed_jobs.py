@@ -1,4 +1,4 @@
-"""`ListedJob` and `Happening`: a job of the index, and an entry of its history, as they are read from rows."""
+"""`ListedJob` and `ListedHistoryEntry`: a job of the index, and an entry of its history, as they are read from rows."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ListedJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Happening:
+class ListedHistoryEntry:
     """One entry of a job's history."""
 
     kind: str
@@ -103,10 +103,10 @@ def listed(row: Sequence[Any]) -> ListedJob:
     )
 
 
-def happening(row: Sequence[Any]) -> Happening:
+def listed_history_entry(row: Sequence[Any]) -> ListedHistoryEntry:
     """The entry of a row of the history."""
     kind, life, attempt, at, began, due, worker, release, error, fingerprint, message, stack, reason, detail = row
-    return Happening(
+    return ListedHistoryEntry(
         kind=kind,
         life=life,
         attempt=attempt,
