@@ -1,4 +1,4 @@
-"""`AsideAtGates`: what waits at a gate leaves the memory with its lane, which comes back when the wait is over."""
+"""`AsideAtGates`: lanes that wait at a gate leave the memory, and come back when their wait is over."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .waiting import Waiting
 class AsideAtGates:
     """The way out of the memory for records that wait at gates, and back. Safe to call from all threads.
 
-    The poll thread moves what a gate holds back beyond a bound aside, each record with its whole lane (`set_aside`);
-    here remains the lane's hash. When its reason is released, or its time comes, the poll thread takes the lane back
-    (`take_opened`), and its first record asks the gates again.
+    Gates may hold back more records than a bound allows. The poll thread moves these aside, each with its whole lane
+    (`set_aside`). This class keeps the lane's hash. When the reason is released, or the time has come, the poll thread
+    takes the lane back (`take_opened`). Then the first record of the lane asks the gates again.
     """
 
     def __init__(self, waiting: Waiting) -> None:
@@ -28,9 +28,9 @@ class AsideAtGates:
     # ---- out
 
     def set_aside(self, may_leave: Callable[[Record], bool]) -> list[Record]:
-        """Take out what is due to leave, or waits beyond the bound, and keep the hash of its lane.
+        """Take out the records that are due to leave or exceed the bound, and keep the hashes of their lanes.
 
-        What may not leave yet stays.
+        A record stays for now where `may_leave` is false for it.
         """
         if not self._leaving:
             return []
@@ -41,10 +41,10 @@ class AsideAtGates:
         return [record for record, _, _ in left]
 
     def note_leaving(self, is_due: Callable[[Record], bool]) -> None:
-        """Have those of the records that gates hold back leave with the next `set_aside`, whatever the bound.
+        """Mark the waiting records that are due: the next `set_aside` takes them out, whatever the bound.
 
-        What a step has sent back stays: that step, or a thread of its own, releases it from the memory. So does what
-        has no lane. A copy may take the place of these: `exchange`.
+        Two kinds of records stay in memory: those without a lane, and those that a step has sent back, since the step
+        releases them from the memory. A copy may take their place: `exchange`.
         """
         with self._lock:
             self._leaving.note_due(is_due)
@@ -76,22 +76,22 @@ class AsideAtGates:
     # ---- back
 
     def take_back(self, lane_hashes: Iterable[int]) -> None:
-        """Have lanes taken back whose records are aside, as if they had waited here."""
+        """Open lanes whose records are aside, although they did not wait at a gate."""
         with self._lock:
             self._lanes.add_opened(array("q", lane_hashes))
 
     def open_some(self, why: Why, limit: int) -> int:
-        """Have the first of the lanes taken back that wait for this reason; returns how many."""
+        """Open the first lanes that wait for this reason, and return how many; `take_opened` gives them."""
         with self._lock:
             return self._lanes.open_some(why, limit)
 
     @property
     def has_opened(self) -> bool:
-        """Whether lanes that waited aside are to be taken back."""
+        """Whether `take_opened` has lanes to give."""
         return self._lanes.has_opened
 
     def take_opened(self, limit: int) -> list[int]:
-        """Take the hashes of lanes that waited aside and wait no more, the first ones first."""
+        """Take the hashes of opened lanes, the first ones first."""
         with self._lock:
             return self._lanes.take(limit)
 
@@ -100,6 +100,6 @@ class AsideAtGates:
         return len(self._lanes)
 
     def forget(self, is_gone: Callable[[int], bool]) -> None:
-        """Forget the lanes of which nothing is ours any more."""
+        """Forget the lanes for which `is_gone` is true: this worker has none of their records any more."""
         with self._lock:
             self._lanes.discard(is_gone)

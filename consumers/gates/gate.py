@@ -92,19 +92,19 @@ class Gate(Protocol):
         """Decide whether this record may start at the epoch time `now_s`; without effect, as it may be asked again."""
 
     def take(self, record: Record, now_s: float) -> Start | Wait:
-        """Decide it for the last time, and count the record where it starts: its handler is called next."""
+        """Decide for the last time, and count the record if it starts: its handler is called next."""
         return self.may_start(record, now_s)
 
     def give_back(self, record: Record) -> None:
-        """Count a taken record no more: it does not start after all, since a later gate holds it back."""
+        """Uncount a taken record: a later gate holds it back, so it does not start."""
         return
 
     def ended(self, record: Record, outcome: Outcome) -> None:
-        """Note that the run of a taken record is over, whatever became of it; `Interrupted` where its child died."""
+        """Follow the end of a taken record's run, with any outcome; `Interrupted` where its child died."""
         return
 
     def close(self, record: Record, until_at_s: float) -> None:
-        """Let no job begin until this epoch time that is counted together with this one: a job has asked for it."""
+        """Hold the jobs that are counted together with this one until this epoch time: a job has asked for it."""
         return
 
     def begin_assignment(self, assignment: Assignment) -> None:

@@ -117,7 +117,7 @@ class GateRow:
     def begin(self, record: Record) -> Beginning:
         """Ask the gates for the last time: the handler of this record is called next. All of them count it, or none.
 
-        One that waits, waits here.
+        The row keeps a record that a gate holds back.
         """
         while True:
             openings = self.room.openings
@@ -141,7 +141,7 @@ class GateRow:
     # ---- what concerns all gates
 
     def close(self, record: Record, until_at_s: float) -> None:
-        """Let no job begin until this epoch time that gates count together with this one."""
+        """Hold the jobs that gates count together with this one until this epoch time."""
         for gate in self._gates:
             gate.close(record, until_at_s)
 
@@ -163,7 +163,7 @@ class GateRow:
         return self._clock() + min(known) if known else None
 
     def ask_again(self) -> None:
-        """Make ready what has waited for its time; called by the poll thread in each turn."""
+        """Make the records ready whose time has come; the poll thread calls it in each turn."""
         for gate in self.taken.hooked:
             gate.turn()
         self.room.release_due(self._clock())

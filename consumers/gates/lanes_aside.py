@@ -1,4 +1,4 @@
-"""`LanesAside`: the lanes that wait at a gate and of which nothing is in memory; 8 bytes each."""
+"""`LanesAside`: lanes that wait at a gate with no record in memory; 8 bytes each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Bucket = tuple[Why, int | None]
 class LanesAside:
     """Lanes, by their hashes, in the order in which they left the memory; guarded by the lock of `Waiting`.
 
-    When their reason is released, or its time comes, they are *opened*: `take` gives them, some at a time.
+    A lane is *opened* when its reason is released, or its time comes. `take` gives opened lanes, some at a time.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class LanesAside:
         self._taken = 0
 
     def __len__(self) -> int:
-        """How many lanes wait here, those that are opened included."""
+        """How many lanes there are, opened ones included."""
         return sum(map(len, self._closed.values())) + self.opened
 
     @property
@@ -53,7 +53,7 @@ class LanesAside:
         lanes.append(lane_hash)
 
     def add_opened(self, lane_hashes: array[int]) -> None:
-        """Add lanes that are opened already."""
+        """Add opened lanes."""
         if lane_hashes:
             self._opened.append(lane_hashes)
 
@@ -122,7 +122,7 @@ class LanesAside:
         self._taken = 0
 
     def counts(self) -> dict[Why, int]:
-        """{reason: lanes that wait for it}, without those that are opened."""
+        """{reason: lanes that wait for it}, without opened ones."""
         counts: dict[Why, int] = {}
         for (why, _), lanes in self._closed.items():
             counts[why] = counts.get(why, 0) + len(lanes)

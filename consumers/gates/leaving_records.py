@@ -1,4 +1,4 @@
-"""`LeavingRecords`: which of the records that gates hold back are to leave the memory, and which stay there."""
+"""`LeavingRecords`: the waiting records that are to leave the memory, and those that must stay in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .waiting_records import WaitingRecords
 
 @dataclass(frozen=True, slots=True)
 class MemoryBound:
-    """How much stays in memory of what gates hold back, but for records without lane; beyond either, it leaves.
+    """How many waiting records stay in memory, and how many bytes. Beyond either, records with a lane leave.
 
     Attributes:
         size_bytes: of payloads, keys and headers.
@@ -31,7 +31,7 @@ NO_BOUND: Final = MemoryBound()
 class LeavingRecords:
     """Only data, as `WaitingRecords` is: it is called with the lock of `Waiting` held.
 
-    Those beyond the bound leave, and those that are due to (`note_due`).
+    Two kinds of records leave: those that exceed the bound, and those that `note_due` has marked.
     """
 
     def __init__(self, waiting: WaitingRecords, bound: MemoryBound) -> None:
@@ -48,12 +48,12 @@ class LeavingRecords:
         return self._waiting.count > self._bound.records or self._waiting.size_bytes > self._bound.size_bytes
 
     def note_added(self, record: Record, wait: Wait) -> None:
-        """Have a record leave that has come beyond the bound."""
+        """Mark a new record that exceeds the bound, so that it leaves."""
         if record.lane is not None and self._is_beyond:
             self._beyond.append((record, wait))
 
     def note_due(self, is_due: Callable[[Record], bool]) -> None:
-        """Have those leave that are due to, and keep at hand those that cannot: see `AsideAtGates.note_leaving`."""
+        """Mark the due records to leave, and keep at hand those that must stay: see `AsideAtGates.note_leaving`."""
         self._staying, self._due = {}, []
         for record, wait in self._waiting.all().items():
             if not is_due(record):
@@ -64,7 +64,7 @@ class LeavingRecords:
                 self._due.append((record, wait))
 
     def take(self, may_leave: Callable[[Record], bool]) -> list[tuple[Record, Lane, Wait]]:
-        """Take out what leaves now, with its lane and its wait; what may not leave yet stays."""
+        """Take out the records that leave now, each with its lane and its wait; one that may not leave yet stays."""
         beyond, self._beyond = self._beyond if self._is_beyond else [], []
         due, self._due = self._due, []
         left: list[tuple[Record, Lane, Wait]] = []
@@ -84,7 +84,7 @@ class LeavingRecords:
         return place in self._staying
 
     def take_staying(self, place: Place) -> tuple[Record, Wait] | None:
-        """A record that stays, and its wait, once; None where it has gone on."""
+        """Return a staying record with its wait, once; None where the record was released meanwhile."""
         staying = self._staying.pop(place, None)
         return staying if staying is not None and self._waiting.still_has(*staying) else None
 

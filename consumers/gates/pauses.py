@@ -1,6 +1,6 @@
-"""`Pauses`: lets jobs of a queue wait, all of them or those of a type, key, tenant or partition, until that is ended.
+"""`Pauses`: the gate that holds paused jobs: all of a queue, or those of a type, key, tenant or partition.
 
-A pause is made by `Worker.pause`, and holds in this process, or is ordered through control, and holds in all.
+`Worker.pause` makes a pause for this process. An order makes one for all processes.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Pause:
 
     @property
     def fields(self) -> Fields:
-        """The paused jobs, as records name them: of these fields, and None where one does not matter."""
+        """The fields of a paused job's record; None for each one that does not matter."""
         return (
             None if self.job_type is None else self.job_type.encode(),
             self.key,
@@ -162,7 +162,7 @@ class Pauses(Gate):
         _LOGGER.info("resumed: %s", pause, extra={log_keys.QUEUE: pause.queue})
 
     def _note_longest(self, fields: Fields) -> None:
-        """Note which of several pauses of the same jobs records wait for: the one over last, the earliest of equals."""
+        """Have records of these fields wait for the pause that ends last; of equal ones, for the earliest."""
         pauses = self._at[fields]
         if not pauses:
             del self._at[fields]

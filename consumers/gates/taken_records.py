@@ -39,7 +39,7 @@ class TakenRecords:
         return record in self._records
 
     def take(self, record: Record, gates: Sequence[Gate], now_s: float) -> Wait | None:
-        """Have all gates count a record; where one of them holds it back, none does."""
+        """Have all gates count a record. If one of them holds it back, no gate counts it, and its wait is returned."""
         for gate in gates:
             answer = gate.take(record, now_s)
             if isinstance(answer, Wait):

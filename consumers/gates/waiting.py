@@ -1,4 +1,4 @@
-"""`Waiting`: all that waits at the gates of one queue, in memory and aside, and the lock that guards it."""
+"""`Waiting`: the records and lanes that wait at the gates of one queue, and the lock that guards them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Waiting:
         return True
 
     def stop(self) -> None:
-        """Hold nothing from now on; what waits is delivered again."""
+        """Drop the waiting records, which are delivered again, and take no more."""
         self.is_stopping = True
         self.records.clear()
         self.leaving.clear()

@@ -52,7 +52,7 @@ class WaitingRecords:
     # ---- taking out
 
     def take(self, whys: Iterable[Why]) -> list[Record]:
-        """Take out what waits for these reasons."""
+        """Take out the records that wait for these reasons."""
         taken = [record for why in whys for record in self._by_why.pop(why, ())]
         self.count -= len(taken)
         self.size_bytes -= sum(record.size_bytes for record in taken)
@@ -74,14 +74,14 @@ class WaitingRecords:
         return taken
 
     def take_all(self, is_meant: Callable[[Record], bool]) -> list[Record]:
-        """Take out those that are meant, whatever they wait for."""
+        """Take out the records for which `is_meant` is true, whatever their reasons."""
         meant = [(record, why) for why, of_reason in self._by_why.items() for record in of_reason if is_meant(record)]
         for record, why in meant:
             self.remove(record, why)
         return [record for record, _ in meant]
 
     def take_due(self, now_s: float) -> list[Record]:
-        """Take out what has waited for its time, which has come at the epoch time `now_s`."""
+        """Take out the records whose time has come at the epoch time `now_s`."""
         due: list[Record] = []
         while self.has_due(now_s):
             _, _, record, wait = heapq.heappop(self._timed)
@@ -108,7 +108,7 @@ class WaitingRecords:
 
     @property
     def next_at_s(self) -> float | None:
-        """The first epoch time for which one waits, or has waited; None without any."""
+        """The first epoch time in the heap, perhaps of a record that was released; None without any."""
         return self._timed[0][0] if self._timed else None
 
     def has_due(self, now_s: float) -> bool:

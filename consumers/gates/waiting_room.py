@@ -15,7 +15,7 @@ Receive = Callable[[list[Record]], None]
 class WaitingRoom:
     """The records of one queue that wait in memory. Safe to call from all threads.
 
-    What is released asks the gates again. With the records of a reason, the lanes that wait for it aside are opened.
+    A released record asks the gates again. The release of a reason also opens the lanes that wait for it aside.
 
     Attributes:
         openings: how often something was released so far: see `keep`.
@@ -33,7 +33,7 @@ class WaitingRoom:
         self._receive = receive
 
     def stop(self) -> None:
-        """Hold nothing from now on; what waits is delivered again."""
+        """Drop the waiting records, which are delivered again, and take no more."""
         with self._lock:
             self._waiting.stop()
 
@@ -43,8 +43,8 @@ class WaitingRoom:
         """Keep a record that a gate holds back; False where its partition is given away.
 
         Args:
-            openings: those before the gate was asked. None is returned where there were more since then: what the
-                record waits for may have opened, and the gates are to be asked again.
+            openings: as it was before the gate was asked. If it has grown since then, `keep` returns None: the gate may
+                have opened meanwhile, and the caller asks the gates again.
         """
         with self._lock:
             if openings != self.openings:
@@ -65,7 +65,7 @@ class WaitingRoom:
     # ---- the end of a wait
 
     def release(self, why: Why) -> None:
-        """Make ready what waits for this reason."""
+        """Make the records ready that wait for this reason."""
         with self._lock:  # at once: a record that is put aside in between would stay there
             self.openings += 1
             self._lanes.open(why)
@@ -73,7 +73,7 @@ class WaitingRoom:
         self.make_ready(released)
 
     def release_first(self, why: Why) -> None:
-        """Make ready the first record that waits for this reason; where none is in memory, what waits aside."""
+        """Make the first record ready that waits for this reason; if none is in memory, open the lanes aside."""
         with self._lock:
             self.openings += 1
             first = self._records.take_first(why)
@@ -82,10 +82,10 @@ class WaitingRoom:
         self.make_ready([] if first is None else [first])
 
     def release_cancelled(self, *, aside_too: bool) -> None:
-        """Make ready what waits and is cancelled by now.
+        """Make the waiting records ready whose jobs are cancelled.
 
         Args:
-            aside_too: whether all that waits aside is to be read again for that, and ask the gates once more.
+            aside_too: whether to open all lanes aside as well, so that their records are read and ask the gates again.
         """
         with self._lock:
             self.openings += 1
@@ -100,7 +100,7 @@ class WaitingRoom:
         return min(filter(None, (self._records.next_at_s, self._lanes.next_at_s)), default=None)
 
     def release_due(self, now_s: float) -> None:
-        """Make ready what has waited for its time, which has come at the epoch time `now_s`."""
+        """Make the records ready whose time has come at the epoch time `now_s`."""
         if self._lanes.next_at_s is not None:
             with self._lock:
                 self._lanes.open_due(now_s)
@@ -112,7 +112,7 @@ class WaitingRoom:
     # ---- in two steps: take records out, then make them ready
 
     def take(self, whys: Iterable[Why]) -> list[Record]:
-        """Take out what waits for these reasons in memory."""
+        """Take out the records in memory that wait for these reasons."""
         with self._lock:
             return self._records.take(whys)
 

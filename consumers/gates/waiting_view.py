@@ -1,4 +1,4 @@
-"""`WaitingView`: what waits at the gates of one queue, and why, for those who only look."""
+"""`WaitingView`: a read-only view of the records and lanes that wait at the gates of one queue, with their reasons."""
 
 from __future__ import annotations
 
