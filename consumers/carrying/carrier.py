@@ -1,15 +1,16 @@
 """`Carrier`: writes waiting records again before they are too old, and lets the copies wait in their place.
 
-    look      now and then, ask the brokers which records are old; put those aside that wait in memory
-    read      those that are incomplete are read again, in the order of the log, some thousands at a time
-    copy      each that waits aside goes to the carried topic, with its key, headers, bytes and place
-    replace   when the copy is delivered, it takes the place of its record, which is complete by that
+    look      the carrier asks the brokers which records are old, and puts aside old ones in memory
+    read      the rereader reads incomplete old records, in the order of the log, some thousands at a time
+    copy      the carrier writes each record aside to the carried topic, with its key, headers, bytes and place
+    replace   the delivered copy takes the place of its record, and the record is complete
 
-What cannot wait aside, since it has no lane or awaits its schema, is copied as well: its copy waits in memory instead.
+Some records cannot wait aside: they have no lane, or await their schema. The carrier copies them as well. Their copies
+wait in memory.
 
-A copy is delivered only once the brokers have confirmed it, so no record is complete before its copy is durable. Where
-the record has gone on meanwhile, the copy is not needed and is complete at once. In its lane, a copy stands where its
-record stood, so the order of a key stays.
+The brokers deliver a copy only after they have confirmed it, so no record is complete before its copy is durable. If
+the record has gone on meanwhile, the copy is complete at once. A copy has its record's position in the lane, so a key
+keeps its order.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class Carrier:
         return bool(self._old or self._reading or self._written)
 
     def turn(self) -> list[Record]:
-        """Go on for a moment; gives the records that have left the memory by that."""
+        """Do the next part of the work without waiting; return the records that have left the memory."""
         if self._unanswered:
             self._producer.poll()
         if self._old:
@@ -137,7 +138,7 @@ class Carrier:
                 self._ages.ask(waiting, max(0, int((now_s - CARRY_RATIO * self._retention_s) * 1_000)))
 
     def _begin(self, answer: Offsets | None) -> list[Record]:
-        """Begin with what is old, once that is known, and put aside what of it waits in memory."""
+        """Begin to carry the old records, once the brokers have named them, and put aside those in memory."""
         if answer is None:
             return []
         self._is_asking = False
@@ -163,7 +164,7 @@ class Carrier:
     # ---- read
 
     def _read_on(self) -> None:
-        """Have the next ones read again, as soon as half of the room is free."""
+        """Ask the rereader for the next old records, as soon as half of the room is free."""
         most = max(1, min(MOST_RECORDS, int(MOST_BYTES / self._usual_bytes)))
         room = most - len(self._reading) - len(self._written)
         if room < most / 2:
@@ -186,7 +187,7 @@ class Carrier:
             self._rereader.want(assignment, [offset for _, offset in places])
 
     def take_reread(self, found: Iterable[tuple[Assignment, Message]]) -> None:
-        """Copy what is to be copied of the records that were read again; others may have wanted the same."""
+        """Copy the records among those read again that the carrier has asked for; other parts ask for records too."""
         if not self._reading:
             return
         for assignment, message in found:
@@ -196,7 +197,7 @@ class Carrier:
                 self._copy(Record(message, assignment))
 
     def note_gone(self, gone: Iterable[Place]) -> None:
-        """Note what was to be copied and is not there any more: a lane that waits for it finds that out itself."""
+        """Give up records that were to be copied and are gone from the log; their lanes learn of it by themselves."""
         own = self._reading.intersection(gone)
         self._reading -= own
         self._gone |= own
@@ -204,7 +205,7 @@ class Carrier:
     # ---- copy
 
     def _copy(self, record: Record) -> None:
-        """Write a record again, if it waits aside or has to stay at a gate; what runs, or is ready, needs no copy."""
+        """Write a copy of a record that waits aside or stays at a gate; one that is ready or runs needs no copy."""
         place = record.assignment, record.offset
         if record.fault is not None or not self._may_carry(record.assignment):
             return
@@ -239,7 +240,7 @@ class Carrier:
             )  # fmt: skip
 
     def _doubt_written(self) -> None:
-        """Give up the answers to what a client was still to write that has failed for good."""
+        """Treat all unanswered copies as doubtful, since their client has failed for good."""
         for place in self._written:
             _note(self._doubtful, place)
         self._written.clear()
@@ -250,10 +251,11 @@ class Carrier:
     def take(self, copy: Record) -> list[Record] | None:
         """Take a record of the carried topic as it is delivered; None where it is to run as any other.
 
-        So it is where its record is complete, and this process has not written the copy: the job may be no copy's twin.
+        The copy runs as any other record where its record is complete and this process has not written the copy: it
+        may be the only copy of its job.
 
         Returns:
-            The record that has left the memory, if any: its copy is there instead.
+            The record whose place in memory the copy has taken, if any.
         """
         found = self._original_of(copy)
         if found is None:
@@ -275,7 +277,7 @@ class Carrier:
         return left
 
     def _replace(self, copy: Record, place: Place) -> list[Record] | None:
-        """Let a copy wait in the place of its record; gives what has left the memory, None where that waits no more."""
+        """Let a copy wait in its record's place; return the record that left the memory, None if it waits no more."""
         if self._aside.stand_in(copy, place):
             return []
         left = self._gates.aside.exchange(place, copy, lambda record: self._lanes.exchange(record, copy))
@@ -301,7 +303,7 @@ class Carrier:
     # ---- the end
 
     def drop(self, assignments: Collection[Assignment]) -> None:
-        """Carry no more of these; what is written is left to the next owner."""
+        """Stop carrying the records of these assignments; the next owner takes the copies that are written."""
         gone = set(assignments)
         carried = {a.partition for a in gone if a.topic == self._queue.carried_topic}
         for assignment in gone:

@@ -1,7 +1,7 @@
 """`CopiesAside`: puts carried copies aside, each in the place of its record, or behind others of its tenant or key.
 
-A record is aside in its lane, or unread in the line of its tenant. Whether it is, and what follows from that, is one
-decision under the backlog's lock: runners want records of lanes meanwhile, and what is wanted is not aside any more.
+A record is aside in its lane, or unread in the line of its tenant. `CopiesAside` finds it and puts the copy in its
+place under one hold of the backlog's lock: runners want records meanwhile, and a wanted record is no longer aside.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class CopiesAside:
         self._lines = lines
 
     def has(self, record: Record) -> bool:
-        """Whether a record that was read again is still aside, and not on its way."""
+        """Whether a record is aside, and no lane has wanted it yet."""
         place = record.assignment, record.offset
         with self._backlog.lock:
             return any(self._backlog.has_aside(found, place) for found in self._hashes_of(record))
 
     def stand_in(self, copy: Record, place: Place) -> bool:
-        """Let the copy of a record that is aside wait in its place; False where it is not aside."""
+        """Put a copy in the place of its record; False if the record is not aside."""
         by = copy.assignment, copy.offset
         with self._backlog.lock:
             return any(self._backlog.replace(found, place, by) for found in self._hashes_of(copy))
@@ -45,15 +45,15 @@ class CopiesAside:
     def put(
         self, assignment: Assignment, lane_hashes: Sequence[int], offsets: Sequence[int], lines: Sequence[int] = ()
     ) -> Sequence[int]:
-        """Put copies aside that take no record's place, each behind all of its lane.
+        """Put copies aside that take no record's place, each at the end of its lane.
 
-        Where others of its tenant are in a line, it comes behind these: earlier ones of its key may be among them.
+        If the tenant has a line, the copy goes to the end of the line: earlier jobs of its key may be in it.
 
         Args:
-            lines: those of the tenants; none where these share no runners.
+            lines: the hashes of the tenants' lines; empty where tenants share no runners.
 
         Returns:
-            The lanes that have records by this, which are not ready until `Lanes.wake`.
+            The lanes that copies were added to. Their records are not ready until `Lanes.wake`.
         """
         lanes = array("q")
         with self._backlog.lock:
@@ -64,9 +64,9 @@ class CopiesAside:
         return lanes
 
     def put_in_line(self, copy: Record) -> bool:
-        """Put a copy that takes no record's place behind others of its tenant; False where none are in a line.
+        """Put a copy that takes no record's place at the end of its tenant's line; False if the tenant has none.
 
-        It may be the second copy of its record. Where the first one is in the line, earlier jobs of its key may be too.
+        The record may have an earlier copy. If that one is in the line, earlier jobs of the key may be in it as well.
         """
         with self._backlog.lock:
             return self._lines.put_behind(line_of(copy.tenant), copy.assignment, copy.offset)

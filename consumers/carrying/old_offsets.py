@@ -16,7 +16,7 @@ from ..records.assignment import Assignment
 _LOGGER = logging.getLogger("stoker.worker")
 
 ALL: Final = sys.maxsize
-"""Where all records are old, which are there."""
+"""The offset that says that all records of a partition are old."""
 Offsets = Mapping[Assignment, int]
 """{assignment: the offset below which all records are old}."""
 
@@ -28,7 +28,7 @@ class AgeSource(Protocol):
         """Begin to find the records that the brokers took before this epoch time; one question at a time."""
 
     def take(self) -> Offsets | None:
-        """The answer, given once; None while there is none. What could not be found out is left out."""
+        """Return the answer, once; None while there is none. Partitions without an answer are left out."""
 
 
 class OldOffsets:

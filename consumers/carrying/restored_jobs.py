@@ -1,9 +1,9 @@
-"""`RestoredJobs`: carried jobs that an assignment begins with go to their lanes in step with the main topic.
+"""`RestoredJobs`: puts a new assignment's carried jobs into their lanes, in step with the main topic.
 
-A carried record comes into its lane when all that was enqueued before it is there: what the main topic still holds of
-such jobs was running, or about to run, when the others of its key were carried. Both come in the order in which they
-were enqueued, so the order of a key is what it was. Where earlier jobs of its tenant are aside in a line, unread, one
-of its key may be among them: then the carried record goes to the end of that line.
+A carried record enters its lane after all jobs that were enqueued before it. Some of these are on the main topic still:
+they ran, or were about to run, when others of their key were carried. Both kinds enter in the order of enqueueing, so
+a key keeps its order. Earlier jobs of its tenant may be aside in a line, unread, and may have its key. Then the carried
+record goes to the end of that line.
 """
 
 from __future__ import annotations
@@ -38,18 +38,19 @@ class RestoredJobs:
         return bool(self._waiting)
 
     def begin(self, carried: Assignment, jobs: CarriedJobs) -> None:
-        """Take what a partition of the carried topic holds."""
+        """Take the carried jobs of a partition."""
         for topic, part in ((self._main_topic, jobs), *jobs.beside.items()):
             if part.offsets:
                 self._waiting[topic, carried.partition] = carried, part, 0
 
     def put_in(self, copy: Record) -> bool:
-        """Put a copy that takes no record's place behind those that wait, or else in the line of its tenant.
+        """Put a copy that takes no record's place among the waiting jobs, or else in the line of its tenant.
 
-        A worker that was cut off has written it when the others were known. It may be the second copy of one of them.
+        A worker that was cut off wrote it after this worker had read the carried jobs. A waiting job may be a copy of
+        the same record.
 
         Returns:
-            False where none of them was enqueued before it and its tenant has no line: it is to go to its lane.
+            False if no waiting job was enqueued before it and its tenant has no line: the caller puts it in its lane.
         """
         topic, partition, enqueued_at = place_of(copy.origin) or ("", -1, -1)
         _, jobs, start = self._waiting.get((topic, partition), (None, None, 0))
@@ -64,18 +65,18 @@ class RestoredJobs:
         return True
 
     def are_due(self, messages: Iterable[Message]) -> bool:
-        """Whether some were enqueued before one of these, so that they are to be taken one by one."""
+        """Whether a waiting job was enqueued before one of these messages: then they are taken one by one."""
         return any(map(self._is_behind, messages))
 
     def _is_behind(self, message: Message) -> bool:
-        """Whether a record of a topic to which jobs are published, or its end, lies behind the next one that waits."""
+        """Whether this message, or the end of its topic, comes after the next waiting job of the partition."""
         _, jobs, start = self._waiting.get((message.topic() or "", message.partition() or 0), (None, None, 0))
         if jobs is None:
             return False
         return message.error() is not None or (message.offset() or 0) > jobs.enqueued_at[start]
 
     def put_up_to(self, message: Message) -> None:
-        """Put what was enqueued before this record on its topic into its lanes, before that record is taken."""
+        """Put the jobs into their lanes that were enqueued before this record; called before the record is taken."""
         topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset()
         if (topic, partition) in self._waiting and offset is not None:
             self.put_before(partition, None if message.error() is not None else offset, topic)
@@ -87,7 +88,9 @@ class RestoredJobs:
                 self.put_before(partition, None, topic)
 
     def put_before(self, partition: int, offset: int | None, topic: str | None = None) -> None:
-        """Put those into their lanes that were enqueued before an offset of a topic, the main one; None for all."""
+        """Put the jobs into their lanes that were enqueued before an offset; None for all. The topic is the main one
+        unless it is given.
+        """
         place = topic or self._main_topic, partition
         carried, jobs, start = self._waiting.get(place, (None, None, 0))
         if carried is None or jobs is None:
