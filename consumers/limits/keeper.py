@@ -17,9 +17,9 @@ from .scope import InForce, Limited, Scope
 class Keeper:
     """Makes and finds the scopes of one limit; guarded by the lock of `Scopes`.
 
-    A key or tenant is in one partition, whose owner runs all of its jobs. What the owner before has begun is on the
-    log of reservations; until that is read, nothing begins. Without reservations it is not known: then the rate counts
-    as used up when an assignment begins, and is whole one window later.
+    A key or tenant is in one partition, whose owner runs all of its jobs. The log of reservations has what the owner
+    before has begun. No job begins until this log is read. Without reservations, the rate counts as used up when an
+    assignment begins, and is whole one window later.
 
     Attributes:
         name: of the limit.
@@ -73,7 +73,7 @@ class Keeper:
         return scope
 
     def _meter(self, place: tuple[int, bytes]) -> Meter:
-        """A meter with all that is known to be used of the scope."""
+        """Make a meter at the restored level of the scope, or full where the partition was."""
         meter, level = make_meter(self.in_force.limit), self._former.pop(place, None)
         if level is not None:
             meter.restore(level.level)
@@ -82,9 +82,9 @@ class Keeper:
         return meter
 
     def begin(self, partition: int, now_s: float) -> None:
-        """Take the limit for used up in a partition that another worker may have had until now.
+        """Count the limit as used up in a partition that another worker may have had until now.
 
-        One that goes by reservations has its log read instead.
+        A limit with reservations reads its log instead.
         """
         if self.is_reserved:
             return
@@ -106,18 +106,18 @@ class Keeper:
 
     @property
     def lasts_s(self) -> float:
-        """After so long nothing of a scope is left, whether by the declared limit or by an order."""
+        """How long a use counts at the most, by the declared limit or by an order's."""
         return max(lasts_s(self.in_force.limit), lasts_s(self.in_force.declared))
 
     def close(self, partition: int) -> Iterable[ReservedMeter]:
-        """Let nothing begin in a partition; gives the meters of which the log has not the exact level."""
+        """Close a partition: nothing begins; return the meters whose exact level the log does not have."""
         self._known.discard(partition)
         self._former = {place: level for place, level in self._former.items() if place[0] != partition}
         meters = [scope.meter for scope in self.of(partition)]
         return [meter for meter in meters if isinstance(meter, ReservedMeter) and meter.close()]
 
     def restore(self, partition: int, levels: Mapping[bytes, FormerLevel], full_at_s: float | None) -> None:
-        """Go on with these levels; scopes without one were full at that time, or empty."""
+        """Restore these levels. Scopes without a level were full at `full_at_s`, or empty if it is None."""
         self._known.add(partition)
         self._full_at_s.pop(partition, None)
         if full_at_s is not None:
@@ -128,7 +128,7 @@ class Keeper:
                 scope.meter.begin(self._meter((partition, scope.meter.place[2])))
 
     def used(self, partition: int, now_s: float) -> Iterator[bytes]:
-        """The keys or tenants of a partition of which something is used."""
+        """The keys or tenants of a partition whose scopes are in use."""
         yield from (value for number, value in self._former if number == partition)
         for (number, value), scope in self.scopes.items():
             if number == partition and not scope.meter.is_idle(now_s):

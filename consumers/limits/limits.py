@@ -108,7 +108,7 @@ class Limits(Gate):
         return self._scopes.are_open and not self._closed_types
 
     def may_start(self, record: Record, now_s: float) -> Start | Wait:
-        """Records wait where others wait before them, and those of a type that is closed."""
+        """Hold a record whose type is closed, or before which others wait."""
         if self._closed_types.until_at_s and (wait := self._closed_types.wait(record, now_s)) is not None:
             return wait
         with self._lock:
@@ -156,7 +156,7 @@ class Limits(Gate):
                     self._scopes.look_at(scope, now_s)
 
     def ended(self, record: Record, outcome: Outcome) -> None:
-        """Free its slots, and let the next ones have them."""
+        """Free the slots of a run, and release the next records."""
         account = self._runs.pop(record)
         if not account.has_slots:
             return
@@ -166,7 +166,7 @@ class Limits(Gate):
             self._scopes.release_fitting(scope)
 
     def begin_assignment(self, assignment: Assignment) -> None:
-        """Take limits for used up that another worker may have used, as far as it can have."""
+        """Count limits as used up as far as another worker may have used them."""
         with self._lock:
             if self.reservations:
                 self.reservations.begin(assignment)
@@ -209,7 +209,7 @@ class Limits(Gate):
         return {name: keeper.in_force.declared for name, keeper in self._all.items()}
 
     def change(self, name: str, limit: Limit, *, is_lifted: bool) -> None:
-        """Keep a limit of this name as it is ordered from now on, with what was counted so far."""
+        """Keep the limit of this name as an order has it; the counts so far stay."""
         keeper = self._all[name]
         with self._lock:
             now_s = self._clock()

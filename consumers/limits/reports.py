@@ -1,4 +1,4 @@
-"""`LimitReports`: what is used of each limit in this process, and what waits behind it, for the worker's status."""
+"""`LimitReports`: the use of each limit in this process and the jobs that wait for it, for the worker's status."""
 
 from __future__ import annotations
 

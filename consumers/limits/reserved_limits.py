@@ -75,7 +75,7 @@ class LimitReservations:
             self._scopes.release_fitting(scope)
 
     def close(self, partition: int) -> Sequence[ReservationEntry]:
-        """Let nothing begin any more in a partition; gives what the log is still to have."""
+        """Close a partition: no job begins; return the entries that the log still lacks."""
         with self._scopes.lock:
             return self._close(partition)
 
@@ -125,7 +125,7 @@ class LimitReservations:
         return entry_of(_name(meter), meter.level(now_s), now_s, amount)
 
     def confirm(self, partition: int, number: int) -> None:
-        """Note that the log has the reservations of this number; what waits for them begins."""
+        """Confirm the reservations of this number, which the log has; release the records that wait for them."""
         with self._scopes.lock:
             scopes = self._sent.pop((partition, number), [])
             for scope in scopes:
@@ -136,7 +136,7 @@ class LimitReservations:
             self._scopes.release_fitting(scope)
 
     def fail(self, partition: int, number: int) -> None:
-        """Note that they were not written; they are tried again."""
+        """Give up the reservations of this number, which were not written; they are tried again."""
         with self._scopes.lock:
             for scope in self._sent.pop((partition, number), []):
                 _meter(scope).fail(number)
@@ -145,7 +145,7 @@ class LimitReservations:
     # ---- a log that is begun anew
 
     def scopes(self, partition: int) -> Sequence[ScopeName]:
-        """All scopes of a partition of which something is used."""
+        """All scopes of a partition that are in use."""
         with self._scopes.lock:
             now_s = self._scopes.clock()
             return [
@@ -155,7 +155,7 @@ class LimitReservations:
     def states(
         self, partition: int, names: Iterable[ScopeName], number: int
     ) -> tuple[Sequence[ReservationEntry], Sequence[ScopeName]]:
-        """The entries of these scopes, in any case; and the scopes of which something is on its way just now."""
+        """The entries of these scopes, and the scopes whose reservation is on its way just now."""
         entries: list[ReservationEntry] = []
         later: list[ScopeName] = []
         with self._scopes.lock:
@@ -173,7 +173,7 @@ class LimitReservations:
         return entries, later
 
     def unknown_for_s(self, partition: int) -> float | None:
-        """How long ago nothing was known of a partition; None where that has no effect any more."""
+        """How long ago the use in a partition was unknown; None where that has no effect any more."""
         with self._scopes.lock:
             now_s = self._scopes.clock()
             found = [keeper.unknown_for_s(partition, now_s) for keeper in self._keepers.values()]

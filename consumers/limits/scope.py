@@ -23,8 +23,8 @@ class Limited:
 
     Attributes:
         limit: its name.
-        value: of which key or tenant the jobs are counted; None where all are counted together.
-        allows: its text is what the limit allows, for people: `10/1s by tenant`.
+        value: the key or tenant whose jobs are counted; None where the limit counts all together.
+        allows: as text, it names the limit for people: `10/1s by tenant`.
     """
 
     limit: str
@@ -44,7 +44,7 @@ class Limited:
 
 
 class InForce:
-    """The limit that holds now; one object, however often an order changes it, so that it is the same `Limited`.
+    """The limit that holds now. Orders change this object, so a `Limited` that refers to it stays equal.
 
     Attributes:
         declared, limit: as it is declared, and as it is kept.
@@ -65,20 +65,20 @@ class InForce:
 class Scope:
     """Guarded by the lock of `Scopes`; but for `why`, which never changes.
 
-    The first that waits has its turn first: while records wait, others may not pass them. A record that was *released*
-    may, once.
+    Records begin in the order in which they came: while some wait, no later one passes them. A *released* record may
+    pass, once.
 
     Attributes:
         why: why its records wait.
-        is_lifted: whether the limit holds nothing back: it counts on, for when it does.
-        is_closed: whether records wait, or did when they were last looked at.
-        is_waited_for: whether records wait that are to be released as soon as there is room; not where all that is
-            left are credits.
-        closed_until_at_s: until when nothing begins, because a job has asked for that.
-        asks_at_s: when the scope is to be looked at again; `math.inf` where an event will show it.
-        least: the cost of the first that waits.
-        pending: the cost of what was released and has not begun.
-        credits: so many may pass that come back from where they waited aside.
+        is_lifted: whether the limit holds nothing back. The meter goes on counting, for the time after.
+        is_closed: whether records wait, or did at the last look.
+        is_waited_for: whether a look is to release waiting records as soon as there is room. False where only credits
+            are left.
+        closed_until_at_s: nothing begins before this time, because a job has asked for that.
+        asks_at_s: when the next look is due; `math.inf` where an event causes it.
+        least: the cost of the first waiting record.
+        pending: the cost of the released records that have not begun, and of the credits.
+        credits: how many more records may pass, as they come back from aside.
     """
 
     __slots__ = (
@@ -114,7 +114,7 @@ class Scope:
         self._patience_s = PATIENCE_S
 
     def may_pass(self, record: Record) -> bool:
-        """Whether a ready record may go on to a runner, as far as others wait here."""
+        """Whether a ready record may go on to a runner: no other waits, or this one was released."""
         if not self.is_closed or self.is_lifted or record in self._released:
             return True
         if self.credits:
@@ -124,13 +124,13 @@ class Scope:
         return False
 
     def takes(self, cost: int, now_s: float) -> bool:
-        """Count a record that begins, if it fits, and if nothing is to be known of it: none waits or was released."""
+        """Count a record if it fits; False while the scope is closed, or a released record has not begun."""
         if self.is_closed or self._released or now_s < self.closed_until_at_s:
             return False
         return self.meter.takes(cost, now_s)
 
     def wait_s(self, record: Record, cost: int, now_s: float) -> float:
-        """How long a record waits that is about to begin; 0 where it begins."""
+        """How long a record that is about to begin has to wait; 0 where it begins."""
         if self.is_lifted:
             return max(self.closed_until_at_s - now_s, 0.0)
         if self.is_closed and record not in self._released:
@@ -150,12 +150,12 @@ class Scope:
         self._is_closing = True
 
     def take_closing_ms(self, now_s: float) -> int:
-        """How long the report to others is to be in force; given once, and 0 where others need not know."""
+        """For how long the other workers are to close the scope; returned once, 0 where there is nothing to report."""
         is_closing, self._is_closing = self._is_closing, False
         return max(0, math.ceil((self.closed_until_at_s - now_s) * 1_000)) if is_closing else 0
 
     def budget(self, now_s: float) -> int:
-        """How much may be released: the room, but for what was released and has not begun yet."""
+        """How much cost may be released: the room, less the released records that have not begun."""
         if now_s < self.closed_until_at_s:
             return 0
         if (self.pending or self.credits) and now_s - self._last_release_at_s >= self._patience_s:
@@ -165,7 +165,7 @@ class Scope:
         return LIFTED_BUDGET if self.is_lifted else self.meter.room(now_s) - self.pending
 
     def add_released(self, costs: Mapping[Record, int], credits: int, now_s: float) -> None:
-        """Note which records may pass the others, and how many more that come back."""
+        """Let these records pass, and so many more as they come back from aside."""
         self._released.update(costs)
         self.credits += credits
         self.pending += sum(costs.values()) + credits
@@ -173,7 +173,7 @@ class Scope:
             self._last_release_at_s = now_s
 
     def next_look_s(self, cost: int, now_s: float) -> float:
-        """How long until a record of this cost may be released, which waits first."""
+        """How long until the first waiting record, of this cost, may be released."""
         meter_s = 0.0 if self.is_lifted else self.meter.wait_s(self.meter.clipped(cost) + self.pending, now_s)
         if self.is_lifted and self.pending:
             meter_s = self._patience_s
@@ -183,11 +183,11 @@ class Scope:
         return max(wait_s, 0.0)
 
     def patience_left_s(self, now_s: float) -> float:
-        """How long what was released keeps its place; what may not begin keeps it."""
+        """How long released records keep their place; they keep it while the scope is closed by a job."""
         return max(0.0, self._last_release_at_s + self._patience_s - now_s, self.closed_until_at_s - now_s)
 
     def room_in_s(self, now_s: float) -> float:
-        """How long until there is room for the first that waits."""
+        """How long until there is room for the first waiting record."""
         meter_s = 0.0 if self.is_lifted else self.meter.free_in_s(self.least, now_s)
         return max(meter_s, self.closed_until_at_s - now_s, 0.0)
 
@@ -198,6 +198,6 @@ class Scope:
         self.least = self.meter.clipped(self.least)
 
     def is_idle(self, now_s: float) -> bool:
-        """Whether a new scope would answer alike."""
+        """Whether the scope can be forgotten: a new one would give the same answers."""
         is_open = not self.is_closed and now_s >= self.closed_until_at_s
         return is_open and not self._released and self.meter.is_idle(now_s)

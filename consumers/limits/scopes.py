@@ -57,7 +57,7 @@ class Scopes:
     # ---- for those who hold the lock
 
     def close(self, scope: Scope, cost: int, now_s: float) -> Wait:
-        """Let records wait from now on, since there is no room for one of this cost."""
+        """Close a scope that has no room for a record of this cost: its records wait from now on."""
         scope.is_closed, scope.least = True, scope.least if scope.is_closed else cost
         scope.is_waited_for = True
         self._closed.add(scope)
@@ -65,7 +65,7 @@ class Scopes:
         return Wait(until_at_s=None, why=scope.why)
 
     def look_at(self, scope: Scope, at_s: float) -> None:
-        """Have a scope looked at then, or earlier if that is planned already."""
+        """Plan a look at a scope for this time, unless an earlier one is planned."""
         if at_s < scope.asks_at_s:
             scope.asks_at_s = at_s
             heapq.heappush(self._looks, (at_s, next(self._numbers), scope))
@@ -74,7 +74,7 @@ class Scopes:
 
     @property
     def opens_in_s(self) -> float | None:
-        """How long until a scope is to be looked at."""
+        """How long until the next planned look; None without one."""
         with self.lock:
             return max(0.0, self._looks[0][0] - self.clock()) if self._looks else None
 
@@ -98,7 +98,7 @@ class Scopes:
         return due
 
     def release_fitting(self, scope: Scope) -> None:
-        """Release as many of the records that wait as there is room for, the first ones first."""
+        """Release the first waiting records, as many as there is room for."""
         with self.lock:
             budget = scope.budget(self.clock())
         costs: dict[Record, int] = {}

@@ -97,7 +97,7 @@ class LimitSharing:
         self._reports.given = reports
 
     def note_grant(self, entry: ShareEntry, sent_at_s: float) -> None:
-        """Take in a grant, and let begin what it is for; one that is for another worker changes nothing."""
+        """Take a grant, and release the records that it is for; a grant for another worker changes nothing."""
         keeper = self._keepers.get(entry.limit)
         if keeper is None:
             return
