@@ -1,4 +1,4 @@
-"""`Coming`: what is being read again. Each lane has its records back in its order, however they come."""
+"""`Coming`: the records that are being read again. Each lane gets its records back in its own order."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ..records.record import Record
 
 
 class Coming:
-    """The records of lanes that were wanted and are not back; guarded by the backlog's lock.
+    """The wanted records that are not back in their lanes; guarded by the backlog's lock.
 
     A sweep brings the records of one partition upwards, but a lane may want some that the sweep has passed, or that
     stand in two topics, or that a first sweep has missed. A record that comes *early* is kept here until those before
     it have come, or are known to be gone.
 
     Attributes:
-        orders: {hash of a lane: what of it is not back, in its order}; only lanes of which something is coming.
+        orders: {hash of a lane: places of its coming records, in its order}; only lanes with coming records.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Coming:
         return iter(self._lanes.items())
 
     def add(self, lane_hash: int, places: Iterable[Place]) -> None:
-        """Expect these records of a lane, in this order, behind those of it that are coming."""
+        """Expect these records of a lane, in this order, after its coming ones."""
         places = list(places)
         self.orders.setdefault(lane_hash, deque()).extend(places)
         self._lanes.update(dict.fromkeys(places, lane_hash))
@@ -42,7 +42,7 @@ class Coming:
     def end(self, place: Place, record: Record | None) -> tuple[int | None, list[Record]]:
         """Take a record that was read again, or None for one that is gone.
 
-        Gives the hash of its lane, None where no lane waits for it, and the records that are back by this, in order.
+        Returns the hash of its lane, None if no lane waits for it, and the records that are back now, in order.
         """
         lane_hash = self._lanes.get(place)
         if lane_hash is None or place in self._early:
@@ -61,7 +61,7 @@ class Coming:
         return lane_hash, back
 
     def _take_early(self, lane_hash: int) -> list[Record]:
-        """Take out what has come early and has nothing before it any more."""
+        """Take out the early records of a lane that no coming record precedes any more."""
         order, back = self.orders[lane_hash], []
         while order and order[0] in self._early:
             place = order.popleft()
@@ -76,7 +76,7 @@ class Coming:
     def drop(self, assignments: Collection[Assignment]) -> tuple[list[Record], list[tuple[int, Record]]]:
         """Forget the records of partitions that are no longer ours.
 
-        Gives those of them that had come early; and of all others those that are back by this, with their lanes.
+        Returns the forgotten records that had come early, and the other records that are back now, with their lanes.
         """
         gone = [place for place in self._lanes if place[0] in assignments]
         touched = {self._lanes.pop(place) for place in gone}

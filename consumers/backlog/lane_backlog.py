@@ -1,4 +1,4 @@
-"""`LaneBacklog`: what waits behind others of its lane and is known by its offset only."""
+"""`LaneBacklog`: the records that wait behind others of their lane, known by their offsets only."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def hash_of(lane: Lane) -> int:
 class LaneBacklog:
     """The waiting records of the lanes of one queue. Callers hold its lock; a look whose answer may be old needs none.
 
-    Lanes are known by their hashes (`hash_of`). A record is *aside* first; when the next records of its lane are wanted
-    it is *coming*, until it was read again and all before it in its lane are back.
+    A lane is known by its hash (`hash_of`). A record is *aside* first. When its lane wants it, it is *coming*, until it
+    was read again and all records before it in its lane are back.
 
     Attributes:
-        lock: guards the backlog, and the lanes and lines that have records in it: so they decide and put in one go.
-        slots: numbers of the assignments; empty where nothing waits here, which is asked for each record of a queue.
+        lock: guards the backlog, and the lanes and lines with records in it: so they decide and put under one hold.
+        slots: {assignment: its number}; empty while no record waits here. It is looked at for each record.
         marks: by the lowest 16 bits of `hash(lane)`, 0 where no such lane has waited here lately. So nearly all others
             are passed at the cost of one look.
     """
@@ -64,7 +64,7 @@ class LaneBacklog:
         return bool(self._wanted)
 
     def may_hold(self, lane: Lane) -> bool:
-        """Whether records of the lane may wait here; it costs less than to know it."""
+        """Whether records of the lane may wait here; a quick look that may be wrong with True."""
         return bool(self.slots) and self.marks[hash(lane) & LAST_MARK] != 0
 
     def holds(self, lane_hash: int) -> bool:
@@ -97,7 +97,7 @@ class LaneBacklog:
         return slot is not None and self._aside.has(lane_hash, slot << _OFFSET_BITS | place[1])
 
     def replace(self, lane_hash: int, place: Place, by: Place) -> bool:
-        """Know a record that is aside by another place from now on; False where it is not aside."""
+        """Put another place in the stead of a record's that is aside; False if it is not aside."""
         if not self.has_aside(lane_hash, place):
             return False
         self._aside.replace(lane_hash, self._number_of(*place), self._number_of(*by))
@@ -133,9 +133,9 @@ class LaneBacklog:
         return wanted
 
     def end_coming(self, place: Place, record: Record | None = None) -> tuple[int | None, list[Record]]:
-        """Note that a record was read again; without one, that it is gone.
+        """Take a record that was read again, or None for one that is gone.
 
-        Gives the hash of its lane, None where no lane waits for it, and the records that are back by this, in order.
+        Returns the hash of its lane, None if no lane waits for it, and the records that are back now, in order.
         """
         ended = self._coming.end(place, record)
         if not self._coming and not self._aside:
@@ -170,8 +170,8 @@ class LaneBacklog:
     def drop(self, assignments: Collection[Assignment]) -> tuple[list[Record], list[tuple[int, Record]]]:
         """Forget the records of partitions that are no longer ours.
 
-        Gives those of them that were read again already; and of all others those that are back by this, with their
-        lanes' hashes.
+        Returns the forgotten records that were read again already, and the other records that are back now, with the
+        hashes of their lanes.
         """
         gone = {self.slots.pop(assignment) for assignment in assignments if assignment in self.slots}
         if not gone:

@@ -1,8 +1,8 @@
-"""`Rereader`: reads records again that are known by their offsets, in one ascending sweep over each partition.
+"""`Rereader`: reads records again by their offsets, in one ascending sweep over each partition.
 
-A consumer reads from an offset on and hands out what it has fetched ahead in the order of arrival. So a sweep passes
-what lies between wanted records, and seeks only over gaps so large that passing them takes longer; and a partition is
-unassigned with its last wanted record, lest what follows fill the consumer's queue.
+A consumer reads from an offset on, and hands out fetched records in the order of arrival. So a sweep reads over the
+records between wanted ones. It seeks only where a gap is so large that reading takes longer. After its last wanted
+record it unassigns the partition, since later records would fill the consumer's queue.
 
 Sweeps over delayed records are long: the calendar wants some of every stretch of a log. They take turns, a few at a
 time. Else the client would fetch some partitions over and over, and others not for a minute.
@@ -75,9 +75,9 @@ class _Sweep:
                 self.later.add(offset)
 
     def begin(self) -> int:
-        """Go on where the next wanted record lies, or begin anew with what lies behind; gives the offset to read from.
+        """Go on at the next wanted record, or begin anew with the later ones; return the offset to read from.
 
-        What lies behind waits until there is nothing ahead: to go back at each gap would be to read the same again.
+        Wanted records behind the position wait until none is ahead: to go back at each gap would read the same again.
         """
         if not self.wanted:
             self.wanted = sorted(self.later)
@@ -90,7 +90,7 @@ class _Sweep:
         self.position = math.inf
 
     def pass_to(self, offset: int) -> list[int]:
-        """Take out what is wanted below an offset that has come, and give what was missed a second time: it is gone.
+        """Take out wanted offsets below one that has come; return the ones missed a second time, which are gone.
 
         A second sweep makes sure: were a record taken for gone that is not, its job would be lost.
         """
@@ -108,7 +108,7 @@ class _Sweep:
         return bool(wanted) and offset < wanted[0] <= offset + SEEK_ABOVE and message.error() is None
 
     def find(self, offset: int) -> bool:
-        """Whether a record that has come was wanted; it comes once, however often it was."""
+        """Whether a record that has come was wanted; it counts once, however often it was wanted."""
         is_wanted = False
         while self.wanted and self.wanted[0] == offset:
             heapq.heappop(self.wanted)
@@ -135,7 +135,7 @@ class Rereader:
         return bool(self._sweeps)
 
     def want(self, assignment: Assignment, offsets: Iterable[int]) -> None:
-        """Have these read; `turn` brings each once, found or gone, also where several ask for it before it comes."""
+        """Ask for these offsets; `turn` returns each once, found or gone, however often it was asked for meanwhile."""
         partition = assignment.topic, assignment.partition
         sweep = self._sweeps.get(partition)
         if sweep is not None and sweep.assignment is assignment:
@@ -185,7 +185,7 @@ class Rereader:
         sweep.position = offset
 
     def _has_moved_on(self, partition: tuple[str, int], sweep: _Sweep) -> bool:
-        """Read from where the next wanted record lies, or no more; False where that is just ahead."""
+        """Seek to the next wanted record, or end the sweep; False if that record is just ahead."""
         if sweep.wanted and sweep.wanted[0] - sweep.position <= SEEK_ABOVE:
             return False
         if sweep.wanted:

@@ -1,8 +1,8 @@
 """`TenantLines`: unread records that are aside in the line of their tenant, before they come to their lanes.
 
-Lines stand beside the lanes in one backlog, and under its lock: so one decision puts a record into its lane or its
-line, and rebalances, gaps in the log and the reading again are the same for both. Whose records go to a line is decided
-elsewhere (`fairness/read_ahead.py`). What was read again goes on to its lane.
+Lines and lanes are in one backlog, under one lock. So one decision puts a record into its lane or its line, and both
+share the handling of rebalances, gaps in the log and reading again. `fairness/read_ahead.py` decides whose records go
+to a line. A record that was read again goes on to its lane.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class TenantLines:
             return sum(self._lengths.values())
 
     def put(self, line: int, assignment: Assignment, offsets: Collection[int]) -> None:
-        """Put records aside that were not looked at yet, behind others of their tenant."""
+        """Put unread records aside, behind others of their tenant."""
         with self._lock:
             self._lengths[line] = self._lengths.get(line, 0) + len(offsets)
             self._backlog.put_all(line, assignment, offsets)
@@ -55,7 +55,7 @@ class TenantLines:
         """Have the next records of a line read again; False where nothing of it is left.
 
         Args:
-            room: for so many with those that are being read.
+            room: how many records there is room for, including the ones that are being read.
             least: fewer are not asked for, as each request costs something.
         """
         with self._lock:
