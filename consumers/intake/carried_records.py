@@ -26,7 +26,7 @@ class CarriedRecords(Requester):
         self._handover = handover
 
     def in_step(self, fetched: list[Message]) -> Iterable[list[Message]]:
-        """Split what was fetched where restored jobs go to their lanes between its records; empties the list."""
+        """Yield the fetched messages, and put restored jobs into their lanes between them; empties the list."""
         if not (self._restored and self._restored.are_due(fetched)):
             return (fetched,)
         return self._one_by_one(fetched)
@@ -48,13 +48,13 @@ class CarriedRecords(Requester):
         return None
 
     def turn(self) -> None:
-        """Go on for a moment; what is old leaves the memory by that."""
+        """Let the carrier work for a moment; old records leave the memory."""
         self._handover.leave(self._carrier.turn())
 
     # ---- read again
 
     def take_reread(self, found: RereadBatch) -> Sequence[Record]:
-        """Copy what is to be copied; other requesters take it after that."""
+        """Let the carrier copy the records that it has asked for; other requesters take them afterwards."""
         self._carrier.take_reread(found.left)
         return ()
 

@@ -32,7 +32,7 @@ class DelaySweep:
         return bool(self._left or self._asked or self._found)
 
     def begin(self) -> None:
-        """Look at all that is known by its offset at this moment; a second's work for a million."""
+        """Begin with all records known by offset at this moment; a million take a second."""
         self._left = self._calendar.known_offsets()
 
     def take_wanted(self) -> Wanted:
@@ -48,7 +48,7 @@ class DelaySweep:
         return {assignment: wanted}
 
     def note_read(self, assignment: Assignment, message: Message) -> bool:
-        """Look at a record that was read again; False where it is none of those that were wanted here."""
+        """Look at a record that was read again; False if the sweep has not asked for it."""
         if not self.note_gone(assignment, message.offset() or 0):
             return False
         record = Record(message, assignment)
@@ -57,7 +57,7 @@ class DelaySweep:
         return True
 
     def note_gone(self, assignment: Assignment, offset: int) -> bool:
-        """Wait for a record no more; False where the sweep did not wait for it."""
+        """Stop waiting for a record; False if the sweep did not wait for it."""
         offsets = self._asked.get(assignment, ())
         if offset not in offsets:
             return False

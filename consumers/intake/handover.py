@@ -27,15 +27,15 @@ class Handover:
                 self._backpressure.end(aside)
 
     def start_counted(self, records: Sequence[Record]) -> None:
-        """Give records to their lanes that are counted by now, if there are any."""
+        """Give records that are counted already to their lanes, if there are any."""
         if records:
             self._backpressure.end(self._lanes.add(records))
 
     def bring_back(self, wanted: list[Record], looked_at: list[Record]) -> None:
-        """Give records back to the lanes that want them, as they were read again.
+        """Give records that were read again back to the lanes that want them.
 
         Args:
-            looked_at: those that were read for a look alone; by now a lane may want one of them, too.
+            looked_at: the records that were read for a look only. A lane may want one of them by now.
         """
         if wanted:
             self._count_in(wanted)
@@ -45,17 +45,17 @@ class Handover:
             self._backpressure.end(self._lanes.readd(wanted + looked_at))
 
     def exchange(self, copy: Record, left: Collection[Record]) -> None:
-        """Count a copy that waits in memory in the place of records, which have left it."""
+        """Count in a copy that waits in memory, and count out the records that it replaces."""
         self._backpressure.begin([copy])
         self._backpressure.end(left)
 
     def leave(self, records: Collection[Record]) -> None:
-        """Count records no more that have left the memory, if there are any."""
+        """Count out records that have left the memory, if there are any."""
         if records:
             self._backpressure.end(records)
 
     def _count_in(self, records: Sequence[Record]) -> None:
-        """Note that these go to the lanes; at least one."""
+        """Count in records that go to the lanes; at least one."""
         self._backpressure.begin(records)
         if self._instruments:
             self._instruments.taken(records)

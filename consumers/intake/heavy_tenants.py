@@ -76,15 +76,15 @@ class HeavyTenants(Filter, Claimant, Requester):
         return self._ahead.past_heavy_tenants(messages, self._assignments.find_running)
 
     def claims(self, message: Message, assignment: Assignment) -> bool:
-        """Put a record aside whose tenant has more in memory than its share."""
+        """Put a record aside if its tenant has more in memory than its share."""
         return self._ahead.leaves_out(message, assignment)
 
     def end_batch(self) -> None:
-        """Put aside what was left out."""
+        """Put the left-out records aside."""
         self._ahead.end()
 
     def forget_replaced(self) -> None:
-        """Forget what was left out of assignments that have ended meanwhile."""
+        """Forget the left-out records whose assignments have ended meanwhile."""
         self._ahead.forget_replaced()
 
     # ---- read again

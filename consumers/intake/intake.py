@@ -44,7 +44,7 @@ class Filter(Protocol):
         return True
 
     def let_pass(self, messages: Iterable[Message]) -> Iterator[Message]:
-        """Yield the messages that go on, in their order, each when those before it are taken."""
+        """Yield the messages that go on, in their order; each one when the earlier ones are taken."""
         ...
 
 
@@ -58,7 +58,7 @@ class Claimant(Protocol):
     asked_while: Sized
 
     def claims(self, message: Message, assignment: Assignment) -> bool:
-        """Take a record, of which the offset is noted by now; False where it is to go on."""
+        """Take a record whose offset is noted already; return False to let it go on to the next taker."""
         ...
 
     def end_batch(self) -> None:
@@ -66,7 +66,7 @@ class Claimant(Protocol):
         return
 
     def forget_replaced(self) -> None:
-        """Forget what was claimed in this batch of assignments that have ended meanwhile."""
+        """Forget the claimed records of this batch whose assignments have ended meanwhile."""
         return
 
 
@@ -154,7 +154,7 @@ class Intake:
         self._hand_over(runnable)
 
     def _filtered(self, batch: list[Message]) -> Iterator[Message]:
-        """Yield what is to be looked at, each when those before it are taken; empties the list."""
+        """Yield the messages to look at, each one when the earlier ones are taken; empties the list."""
         messages = each_let_go(batch)
         for each in self._filters:
             if each.is_on:

@@ -29,7 +29,7 @@ class LaneRecords(Claimant, Requester):
         self.asked_while = lanes.backlog.slots
 
     def claims(self, message: Message, assignment: Assignment) -> bool:
-        """Put a record aside where others of its key are: a backlog behind one key is passed at little cost."""
+        """Put a record aside, unread, where others of its key are: so a long backlog of one key costs little."""
         key = message.key()
         if key is None or not self._marks[hash(key) & LAST_MARK]:
             return False

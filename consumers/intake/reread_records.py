@@ -70,7 +70,7 @@ class Requester(Protocol):
         return
 
     def note_gone(self, gone: Collection[Place]) -> Collection[Place]:
-        """Note that these places were deleted; gives those whose jobs are lost by that, since they waited here."""
+        """Follow the deletion of these places; return the ones whose jobs waited here, and so are lost."""
         return ()
 
 
