@@ -81,7 +81,7 @@ class Lanes(ABC):
         """
 
     def add_unread(self, lane: Lane, assignment: Assignment, offset: int) -> bool:
-        """Put a record aside that was not looked at yet; False where its lane has none aside, and it must be added."""
+        """Put an unread record aside; False if its lane has none aside, and the caller must add it."""
         backlog, lane_hash = self.backlog, hash_of(lane)
         with self._lock:
             if not backlog.holds(lane_hash):
@@ -126,7 +126,7 @@ class Lanes(ABC):
         """Know the first record of a lane by its copy from now on; neither is released meanwhile."""
 
     def wake(self, lane_hashes: Iterable[int]) -> None:
-        """Have the first record of each of these lanes read again; one of which nothing is aside is left alone."""
+        """Have the first record of each of these lanes read again; a lane without records aside is passed over."""
         with self._lock:
             for lane_hash in lane_hashes:
                 self._wake(lane_hash)
@@ -143,7 +143,7 @@ class Lanes(ABC):
 
     @abstractmethod
     def _remove_lane(self, lane: Lane) -> list[Record]:
-        """Forget a lane whose first record is ready; gives those that park behind it, in their order."""
+        """Forget a lane whose first record is ready; return the records that park behind it, in their order."""
 
     def readd(self, records: Iterable[Record]) -> list[Record]:
         """Take records that were wanted, and were read again; each lane has its own back in its order.
@@ -193,7 +193,7 @@ class Lanes(ABC):
 
     @abstractmethod
     def _bring_back(self, lane_hash: int, record: Record) -> list[Record]:
-        """Take a record that was read again, the next of its lane; gives what becomes ready."""
+        """Take the next record of a lane, which was read again; return the records that become ready."""
 
     @abstractmethod
     def _go_on_without(self, lane_hash: int) -> None:
@@ -228,7 +228,7 @@ class Lanes(ABC):
         """
 
     def _drop_backlog(self, assignments: Collection[Assignment]) -> tuple[list[Record], list[Record]]:
-        """Forget what is aside; gives those that had been read again, and those of others that become ready by this."""
+        """Forget records aside; return the ones that came early, and those of other partitions that become ready."""
         early, back = self.backlog.drop(assignments)
         early += self.lines.drop(assignments, back)
         return early, [ready for lane_hash, record in back for ready in self._bring_back_all(lane_hash, (record,))]
@@ -246,7 +246,7 @@ class Lanes(ABC):
         self.backlog.put(hash_of(lane), record.assignment, record.offset)
 
     def _move_aside(self, lane: Lane, parked: Collection[Record]) -> bool:
-        """Put all that parks in a lane aside, ahead of what is there; not where records of it are on their way."""
+        """Put the parked records of a lane aside, ahead of the others; not while records of it are being read."""
         if self.backlog.is_coming(hash_of(lane)):
             return False
         for record in parked:
@@ -278,4 +278,4 @@ class Lanes(ABC):
 
     @abstractmethod
     def awaited_source(self, record: Record) -> Source | None:
-        """Where a record waits that is to come before this one may start; None where there is none."""
+        """Where the record waits that must come before this one may start; None if there is none."""

@@ -74,14 +74,14 @@ class StrictLanes(Lanes):
             return [r for lane in self._lanes.values() for behind in (lane.ahead, lane.behind) for r in behind]
 
     def awaited_source(self, record: Record) -> Source | None:
-        """Where a record of the key waits that is to come before this one may start; None where there is none."""
+        """Where the record of the key waits that must come before this one may start; None if there is none."""
         if record.lane is None:
             return None
         with self._lock:
             return next((source for source, *_ in self._awaited.get(record.lane, [])), None)
 
     def begin(self, awaited: Mapping[Lane, Collection[Awaited]]) -> None:
-        """Await what a tier or a delay holds of a partition; called before anything of the partition is added."""
+        """Await the records of a partition in tiers and delay topics; called before any of the partition is added."""
         with self._lock:
             for key, names in awaited.items():
                 self._awaited.setdefault(key, []).extend(names)
@@ -118,7 +118,7 @@ class StrictLanes(Lanes):
         return aside
 
     def _park(self, key: Lane, record: Record, behind: Collection[Record]) -> bool:
-        """Note that a record parks behind these of its lane; False where it was put aside."""
+        """Count a record as parked behind these of its lane; False if it was put aside instead."""
         backlog = self.backlog
         if (backlog.may_hold(key) and backlog.holds(hash_of(key))) or not self.parking.take(record, behind):
             self._put_aside(key, record)
@@ -141,7 +141,7 @@ class StrictLanes(Lanes):
         return left
 
     def _keep_in_hand(self, key: Lane, lane: _Lane) -> None:
-        """Leave nothing of a lane in memory but what is in hand."""
+        """Remove all records of a lane from memory, except the one in hand."""
         lane.ahead.clear()
         lane.behind.clear()
         if lane.is_empty:
@@ -175,7 +175,7 @@ class StrictLanes(Lanes):
             self._advance(key, self._lane(key))
 
     def expect(self, record: Record, outcome: Outcome) -> None:
-        """Suspend the lane of a job that goes on to wait; before that is written, or it may be here before."""
+        """Suspend the lane of a job that goes on to wait. It precedes the write: else the record may come before."""
         awaited = awaited_after(record, outcome)
         if awaited is not None and record.key is not None:
             with self._lock:  # which `drop` takes after the assignment was closed: it forgets this, or nothing is added
@@ -257,7 +257,7 @@ class StrictLanes(Lanes):
         return lane
 
     def _advance(self, key: Lane, lane: _Lane) -> list[Record]:
-        """Take the record of a lane that may start now, if it is here; else have it read again where it is aside."""
+        """Take the record of a lane that may start now, if it is in memory; have it read again if it is aside."""
         is_suspended = key in self._awaited
         following = lane.advance(is_suspended=is_suspended)
         if following is not None:
@@ -272,7 +272,7 @@ class StrictLanes(Lanes):
         return [] if following is None else [following]
 
     def _forget_awaited(self, gone: Collection[tuple[Source, int]]) -> set[Lane]:
-        """Wait no more for what stands in topics that are not ours any more; gives the keys that waited for it."""
+        """Stop waiting for records of partitions that this worker lost; return the keys that waited for them."""
         touched: set[Lane] = set()
         for key, names in list(self._awaited.items()):
             kept = [awaited for awaited in names if awaited[:2] not in gone]
