@@ -1,4 +1,4 @@
-"""`SlidingWindow`, `TokenBucket` and `Slots`: what one scope of a limit has left. Pure: each call is given the time."""
+"""`SlidingWindow`, `TokenBucket` and `Slots`: the meters of one scope of a limit. Pure: each call is given the time."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ class Slots(Meter):
 
 
 def lasts_s(limit: Limit) -> float:
-    """After so long nothing is left of what was used of a rate; with some more for the ways that take time."""
+    """How long a use of a rate counts, with some time added for messages on their way."""
     if isinstance(limit, Concurrency):
         return 0.0
     per_s = limit.per.total_seconds()

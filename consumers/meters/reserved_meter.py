@@ -1,4 +1,4 @@
-"""`ReservedMeter`: a meter of which no more is used than the log has as reserved, so that a next owner knows it all.
+"""`ReservedMeter`: a meter that allows no more use than the log has reserved, so that the next owner knows all use.
 
 A reservation is an amount that may be used within `VALID_S`. It is written before it is used, with all that was used
 before. So whatever the owner does until it dies, its last record has it: as used, or as reserved.
@@ -116,7 +116,7 @@ class ReservedMeter(Meter):
         return self._inner.wait_s(cost, now_s)
 
     def takes(self, cost: int, now_s: float) -> bool:
-        """While much is left of a reservation that is new, there is nothing to be written."""
+        """While much of a new reservation is left, there is nothing to write."""
         left = self._left - cost
         if left > self._low and now_s < self._quiet_until_at_s and self._inner.takes(cost, now_s):
             self._left = left

@@ -64,7 +64,7 @@ class ReservedLimits(Protocol):
         """Go on with what the log has of a partition."""
 
     def close(self, partition: int) -> Sequence[ReservationEntry]:
-        """Let nothing begin any more in a partition; gives what the log is still to have."""
+        """Close a partition: no job begins; return the entries that the log still lacks."""
 
     def collect(self, number: int) -> Mapping[int, Sequence[ReservationEntry]]:
         """{partition: the reservations that are to be written now}, under this number."""
@@ -76,15 +76,15 @@ class ReservedLimits(Protocol):
         """Note that they were not written."""
 
     def scopes(self, partition: int) -> Sequence[ScopeName]:
-        """All scopes of a partition of which something is used."""
+        """All scopes of a partition that are in use."""
 
     def states(
         self, partition: int, names: Iterable[ScopeName], number: int
     ) -> tuple[Sequence[ReservationEntry], Sequence[ScopeName]]:
-        """The entries of these scopes, in any case; and the scopes of which something is on its way just now."""
+        """The entries of these scopes, and the scopes whose reservation is on its way just now."""
 
     def unknown_for_s(self, partition: int) -> float | None:
-        """How long ago nothing was known of a partition; None where that has no effect any more."""
+        """How long ago the use in a partition was unknown; None where that has no effect any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,7 +124,7 @@ class ShareCoordinator:
     # ---- what was granted and used before
 
     def _read_back(self, reader: SharesReader, term: _Term) -> None:
-        """Begin to read what the near limits need; what the distant ones need comes behind it."""
+        """Begin to read the records that near limits need; those for distant limits are read afterwards."""
         needed_s = {
             name: max(_window_s(limit), _window_s(self._parts.given[name])) for name, limit in self._given.items()
         }
@@ -175,7 +175,7 @@ class ShareCoordinator:
     # ---- what comes
 
     def note(self, record: ShareRecord, message: Message) -> None:
-        """Let the book follow the log; what comes before it is read back comes again."""
+        """Let the book follow the log; records that come before the log is read back come again."""
         term, offset = self._term, message.offset() or 0
         if term is None or term.is_over or not term.is_reading or record.coordinator != self._parts.queue:
             return

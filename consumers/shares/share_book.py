@@ -77,7 +77,7 @@ class _SharedScope:
         return sum(share.held for share in self.shares.values())
 
     def expire(self, now_s: float) -> None:
-        """Take what silent workers hold for used."""
+        """Count the shares of silent workers as used."""
         for worker, share in list(self.shares.items()):
             silent_s = now_s - share.last_seen_at_s
             if silent_s < self.valid_s:
@@ -90,7 +90,7 @@ class _SharedScope:
                 del self.shares[worker]
 
     def change(self, limit: Limit, now_s: float) -> None:
-        """Give by another limit from now on; those that hold too much are to learn of it."""
+        """Grant by a changed limit from now on; workers that hold too much are told."""
         self.expire(now_s)
         self.meter.change(limit, now_s)
         self.limit = limit
@@ -127,7 +127,7 @@ class _SharedScope:
             share.granted = max(share.granted, entry.granted)
 
     def give(self, now_s: float, turn: int) -> list[ShareEntry]:
-        """Give to those who want, the one first that was given to least lately; and renew what is in use."""
+        """Grant shares to workers that want some, first to the one that got least lately; renew those in use."""
         self.expire(now_s)
         free = 0 if now_s < self.closed_until_at_s else self.meter.room(now_s) - self.held
         wanting = sorted((share for share in self.shares.values() if share.lacks), key=lambda share: share.last_given)
@@ -149,7 +149,7 @@ class _SharedScope:
         return not self.shares and now_s >= self.closed_until_at_s and self.meter.is_idle(now_s)
 
     def report(self, now_s: float) -> ScopeReport:
-        """Report what is used, and when more may be given; how many jobs wait, the workers know."""
+        """Report the use, and when more may be granted; the workers know how many jobs wait."""
         held, wanting = self.held, [share.least for share in self.shares.values() if share.lacks]
         wait_s = self.meter.wait_s(min(wanting, default=1) + held, now_s)
         next_s = max(wait_s, self.closed_until_at_s - now_s)
@@ -191,7 +191,7 @@ class ShareBook:
         self._limits = limits
         self._scopes: dict[ScopeName, _SharedScope] = {}
         self._live: dict[ScopeName, _SharedScope] = {}
-        """The scopes of which workers hold or want something, or did a moment ago."""
+        """The scopes whose shares workers hold or want, or did a moment ago."""
         self._turn = 0
 
     def __len__(self) -> int:
