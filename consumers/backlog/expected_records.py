@@ -1,4 +1,4 @@
-"""`Coming`: the records that are being read again. Each lane gets its records back in its own order."""
+"""`ExpectedRecords`: the records that are being read again. Each lane gets its records back in its own order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..records.assignment import Assignment, Place
 from ..records.record import Record
 
 
-class Coming:
+class ExpectedRecords:
     """The wanted records that are not back in their lanes; guarded by the backlog's lock.
 
     A sweep brings the records of one partition upwards, but a lane may want some that the sweep has passed, or that

@@ -9,7 +9,7 @@ from typing import Final
 
 from ..records.assignment import Assignment, Lane, Place
 from ..records.record import Record
-from .expected_records import Coming
+from .expected_records import ExpectedRecords
 from .offset_queues import OffsetQueues
 
 _OFFSET_BITS: Final = 44
@@ -39,7 +39,7 @@ class LaneBacklog:
     def __init__(self) -> None:
         self.lock = Lock()
         self._aside = OffsetQueues()
-        self._coming = Coming()
+        self._coming = ExpectedRecords()
         self._wanted: list[Place] = []
         self.slots: dict[Assignment, int] = {}
         self.marks = bytearray(LAST_MARK + 1)

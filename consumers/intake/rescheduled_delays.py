@@ -13,7 +13,7 @@ from ..records.reschedules import Moved
 from .look_pace import LookPace
 
 JOBS_A_LOOK: Final = 20
-"""Records whose place is not known are looked for in all that is in memory, in some 5 ms each."""
+"""Jobs that one look takes, at most; one whose place is not known takes some 13 ms of a look through full memory."""
 
 
 class RescheduledDelays:
