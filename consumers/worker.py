@@ -131,6 +131,7 @@ class Worker:
         self._has_given_up = False
         self._watches = list(map(PollThreadWatch, names))
         self._signals: deque[str] = deque()
+        self._is_asked_to_end = False
         self._control = self._make_control()
         self._schedules = self._make_schedules()
 
@@ -377,10 +378,11 @@ class Worker:
             name = self._signals.popleft()
             if name == INSPECT_SIGNAL.name:
                 self._hand_out_inspection()
-            elif self._stopped.is_set():
+            elif self._is_asked_to_end:
                 _LOGGER.warning("second %s: stopping at once", name)
                 self.stop_now()
-            else:
+            else:  # also where it stops by now, for another reason
+                self._is_asked_to_end = True
                 _LOGGER.info("%s: letting running jobs end, for up to %s", name, format_duration(self.settings.grace))
                 self.stop()
 

@@ -65,12 +65,13 @@ class JobThreads:
 
         The gates stop last: until then they count the jobs that end, and return their shares of limits.
         """
-        give_up_at_s = time.monotonic() + min(INTERRUPT_WITHIN_S, within_s)
+        within_s = min(INTERRUPT_WITHIN_S, within_s)
+        give_up_at_s = time.monotonic() + within_s
         self._pipe.is_stopping = True
         self._deferral.stop()
         self._gates.room.stop()
         self._watchdog.stop()
         self._watchdog.interrupt_all("shutdown")
-        self._runners.interrupt(INTERRUPT_WITHIN_S)
+        self._runners.interrupt(within_s)
         self._runners.wait_ended(give_up_at_s)
         self._gates.stop()

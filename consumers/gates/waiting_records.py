@@ -5,10 +5,15 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Collection, Iterable
 from itertools import count, takewhile
+from typing import Final
 
 from ..records.assignment import Assignment
 from ..records.record import Record
 from .gate import Wait, Why
+
+STALE_FACTOR: Final = 2
+STALE_AT_LEAST: Final = 64
+"""The heap of times is made anew when it has so many times the records that wait for a time, and so many more."""
 
 
 class WaitingRecords:
@@ -22,7 +27,8 @@ class WaitingRecords:
 
     def __init__(self) -> None:
         self._by_why: dict[Why, dict[Record, Wait]] = {}
-        self._timed: list[tuple[float, int, Record, Wait]] = []
+        self._timed: list[tuple[float, int, Record, Wait]] = []  # also of records that were released, up to a bound
+        self._timed_count = 0
         self._numbers = count()
         self.count = self.size_bytes = 0
         self.sent_back: set[Record] = set()
@@ -33,17 +39,19 @@ class WaitingRecords:
         self.count += 1
         self.size_bytes += record.size_bytes
         if wait.until_at_s is not None:
+            self._timed_count += 1
             heapq.heappush(self._timed, (wait.until_at_s, next(self._numbers), record, wait))
 
     def remove(self, record: Record, why: Why) -> None:
         """Take out a record that waits for this reason."""
         of_reason = self._by_why[why]
-        del of_reason[record]
+        wait = of_reason.pop(record)
         self.sent_back.discard(record)
         self.count -= 1
         self.size_bytes -= record.size_bytes
         if not of_reason:
             del self._by_why[why]
+        self._forget_times([wait])
 
     def still_has(self, record: Record, wait: Wait) -> bool:
         """Whether a record goes on with this wait; False once it was released, also where it waits again."""
@@ -53,11 +61,12 @@ class WaitingRecords:
 
     def take(self, whys: Iterable[Why]) -> list[Record]:
         """Take out the records that wait for these reasons."""
-        taken = [record for why in whys for record in self._by_why.pop(why, ())]
-        self.count -= len(taken)
-        self.size_bytes -= sum(record.size_bytes for record in taken)
-        self.sent_back.difference_update(taken)
-        return taken
+        waits = {record: wait for why in whys for record, wait in self._by_why.pop(why, {}).items()}
+        self.count -= len(waits)
+        self.size_bytes -= sum(record.size_bytes for record in waits)
+        self.sent_back.difference_update(waits)
+        self._forget_times(waits.values())
+        return list(waits)
 
     def take_first(self, why: Why) -> Record | None:
         """Take out the first record that waits for this reason."""
@@ -93,27 +102,40 @@ class WaitingRecords:
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the records of these assignments."""
         gone = self.take_all(lambda record: record.assignment in assignments)
-        self._timed = [timed for timed in self._timed if timed[2].assignment not in assignments]
-        heapq.heapify(self._timed)
+        self._make_heap_anew()
         return gone
 
     def clear(self) -> None:
         """Forget all."""
         self._by_why.clear()
-        self._timed.clear()
+        self._timed = []
         self.sent_back.clear()
-        self.count = self.size_bytes = 0
+        self.count = self.size_bytes = self._timed_count = 0
+
+    def _forget_times(self, waits: Iterable[Wait]) -> None:
+        """Count the records of these waits as gone; the heap keeps no more than a bound of them."""
+        self._timed_count -= sum(wait.until_at_s is not None for wait in waits)
+        if len(self._timed) > STALE_FACTOR * self._timed_count + STALE_AT_LEAST:
+            self._make_heap_anew()
+
+    def _make_heap_anew(self) -> None:
+        """Keep the times of the records that wait alone; another list, since any thread may read the former one."""
+        timed = [entry for entry in self._timed if self.still_has(entry[2], entry[3])]
+        heapq.heapify(timed)
+        self._timed = timed
 
     # ---- looking
 
     @property
     def next_at_s(self) -> float | None:
         """The first epoch time in the heap, perhaps of a record that was released; None without any."""
-        return self._timed[0][0] if self._timed else None
+        timed = self._timed
+        return timed[0][0] if timed else None
 
     def has_due(self, now_s: float) -> bool:
         """Whether the first of these times has come."""
-        return bool(self._timed) and self._timed[0][0] <= now_s
+        timed = self._timed
+        return bool(timed) and timed[0][0] <= now_s
 
     def all(self) -> dict[Record, Wait]:
         """All of them: until when, and why."""

@@ -27,3 +27,24 @@ def test_a_worker_that_stops_asks_nothing_more_of_the_schema_store(
     for parts in worker._parts:
         parts.group.member.consumer.close()
         parts.group.tiers.close()
+
+
+def test_the_first_signal_to_a_worker_that_stops_lets_running_jobs_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An order has stopped it, and its orchestrator sends SIGTERM then; only a second signal cuts jobs short."""
+    monkeypatch.setattr(module, "verify", lambda *_, **__: None)
+    worker = Worker(declare().pipeline, ClusterSettings(bootstrap_servers=NOBODY), store=EmptyStore())
+    stopped_at_once = list[bool]()
+    monkeypatch.setattr(worker, "stop_now", lambda: stopped_at_once.append(True))
+    worker.stop()
+    worker._signals.append("SIGTERM")
+    worker._handle_signals()
+    assert not stopped_at_once
+    worker._signals.append("SIGTERM")
+    worker._handle_signals()
+    assert stopped_at_once == [True]
+    assert "second SIGTERM" in caplog.text
+    for parts in worker._parts:
+        parts.group.member.consumer.close()
+        parts.group.tiers.close()
