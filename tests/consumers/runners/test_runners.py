@@ -474,7 +474,7 @@ def test_a_spreading_thread_that_fails_stops_the_worker(monkeypatch: pytest.Monk
     runs = Runs()
     with threads(1, runs) as runners:
         assert runners.crashed is None
-        monkeypatch.setattr(runners, "_share", lambda: 1 / 0)
+        monkeypatch.setattr(runners, "_wake_idle", lambda: 1 / 0)
         runners.make_ready([plain_record(0)])
         assert failed.wait(60)
         assert isinstance(runners.crashed, ZeroDivisionError)
