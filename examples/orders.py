@@ -92,7 +92,7 @@ def block(control: Control, producer: Producer, worker: Worker) -> None:
 def reschedule(control: Control, producer: Producer, worker: Worker) -> None:
     """A job that is due tomorrow runs now."""
     producer.enqueue(send_news.with_options(job_id="news-5", delay=timedelta(days=1)), 5, "acme")
-    wait_until(lambda: worker.snapshot()[0].outcomes.get("Rescheduled", 0) == 2)
+    wait_until(lambda: worker.snapshot()[0].outcomes.get("Delayed", 0) == 2)
     taken(control.reschedule("news-5", now=True, reason="they asked for it"))
     wait_until(lambda: ended(worker) == 7)
 

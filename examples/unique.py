@@ -80,9 +80,9 @@ def drop(producer: Producer, worker: Worker) -> None:
 def replace(producer: Producer, worker: Worker) -> None:
     """The reminder is for tomorrow, then its text changes, and then it is for now."""
     producer.enqueue(remind.with_options(delay=timedelta(days=1)), 7, "it is cheaper now")
-    wait_until(lambda: count(worker, "Rescheduled") == 1)
+    wait_until(lambda: count(worker, "Delayed") == 1)
     producer.enqueue(remind, 7, "it is much cheaper now")
-    wait_until(lambda: count(worker, "Rescheduled") == 2)
+    wait_until(lambda: count(worker, "Delayed") == 2)
     producer.enqueue(remind.with_options(delay=timedelta(milliseconds=100)), 7, "the last one")
     wait_until(lambda: count(worker, "Done") == 2)
 

@@ -1,6 +1,6 @@
 """Tools to test your own jobs without Kafka: run a job, record what a program enqueues."""
 
-from ..consumers.records.outcomes import Cancelled, Dead, Done, Failure, Outcome, Rescheduled, Retried, Snoozed
+from ..consumers.records.outcomes import Cancelled, Dead, Delayed, Done, Failure, Outcome, Retried, Snoozed
 from .job_runner import JobRun, JobRunner
 from .recording import AsyncRecordingProducer, RecordedJob, RecordingProducer
 
@@ -8,6 +8,7 @@ __all__ = [
     "AsyncRecordingProducer",
     "Cancelled",
     "Dead",
+    "Delayed",
     "Done",
     "Failure",
     "JobRun",
@@ -15,7 +16,6 @@ __all__ = [
     "Outcome",
     "RecordedJob",
     "RecordingProducer",
-    "Rescheduled",
     "Retried",
     "Snoozed",
 ]

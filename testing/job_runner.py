@@ -40,7 +40,7 @@ class JobRun:
     """The outcome of one run.
 
     Attributes:
-        outcome: what a worker would make of it: `Done`, `Retried`, `Dead`, `Snoozed` or `Cancelled`; `Rescheduled`
+        outcome: what a worker would make of it: `Done`, `Retried`, `Dead`, `Snoozed` or `Cancelled`; `Delayed`
             where the call has a delay.
         returned: what the handler returned; None where it raised, or never ran.
         raised: what the handler raised, or what is wrong with the value that it returned.

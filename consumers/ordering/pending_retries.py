@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, TopicPartition
 from ...topology.wire.commit_metadata import OffsetRange
 from ..kafka.log_tail import ShouldStop, read_tail
 from ..records.assignment import Assignment, Awaited, Lane
-from ..records.outcomes import Deferred, Outcome, Rescheduled, Retried, Snoozed
+from ..records.outcomes import Deferred, Delayed, Outcome, Retried, Snoozed
 from ..records.record import Record, attempt_or_1
 from ..records.source import Delay, Tier
 
@@ -26,7 +26,7 @@ def awaited_as(record: Record) -> Awaited:
 
 def awaited_after(record: Record, outcome: Outcome) -> Awaited | None:
     """The name that a key waits for after an outcome that makes its job wait; None after any other outcome."""
-    if not isinstance(outcome, Retried | Snoozed | Deferred | Rescheduled):
+    if not isinstance(outcome, Retried | Snoozed | Deferred | Delayed):
         return None
     partition, origin = record.assignment.partition, record.origin
     if isinstance(outcome, Retried):

@@ -93,8 +93,8 @@ class Deferred:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rescheduled:
-    """The record is not due yet: its job waits on in the topic of `delay`."""
+class Delayed:
+    """The record is not due yet: its job goes to the topic of `delay`, and waits there."""
 
     due: datetime
     delay: DelayClass
@@ -120,7 +120,7 @@ class Interrupted:
     """The worker stopped, or lost the partition, before the job ended: it will be delivered again."""
 
 
-NotDone = Skipped | Retried | Dead | Snoozed | Deferred | Rescheduled | Cancelled | Interrupted
+NotDone = Skipped | Retried | Dead | Snoozed | Deferred | Delayed | Cancelled | Interrupted
 Outcome = Done | NotDone
 
 DONE = Done()

@@ -11,7 +11,7 @@ from typing import Final
 
 from ...topology.wire.headers import ATTEMPT, JOB_ID, HeaderList
 from .cancels import NO_CANCELS, Cancels, name_of_job
-from .outcomes import INTERRUPTED, SKIPPED, Cancelled, Dead, Done, Outcome, Rescheduled
+from .outcomes import INTERRUPTED, SKIPPED, Cancelled, Dead, Delayed, Done, Outcome
 from .record import Record, RecordAt, record_at
 
 COMMITTED_AFTER_S: Final = 60.0
@@ -197,7 +197,7 @@ class Reschedules:
 
 
 _ENDED: Final = (Done, Dead, Cancelled)
-_WAITING: Final = (Rescheduled, type(INTERRUPTED), type(SKIPPED))
+_WAITING: Final = (Delayed, type(INTERRUPTED), type(SKIPPED))
 """The job comes again, or another record of it was settled before."""
 
 NO_RESCHEDULES: Final = Reschedules()

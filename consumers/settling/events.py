@@ -26,11 +26,11 @@ from ..records.outcomes import (
     Cancelled,
     Dead,
     Deferred,
+    Delayed,
     Done,
     Failure,
     Interrupted,
     Outcome,
-    Rescheduled,
     Retried,
     Skipped,
     Snoozed,
@@ -70,7 +70,7 @@ def outcome_event(record: Record, outcome: Outcome, context: SettlingContext) ->
             return JobDeferred(**common.of_all, reason=reason, message=_text(detail), due=due)
         case Cancelled():
             return _cancelled(outcome, common.of_all)
-        case Done() | Rescheduled() | Skipped() | Interrupted():
+        case Done() | Delayed() | Skipped() | Interrupted():
             return None
         case _:
             assert_never(outcome)

@@ -11,7 +11,7 @@ from ...topology import Queue
 from ...topology.wire import headers as wire
 from ...topology.wire.headers import HeaderList
 from ...topology.wire.ledger_names import LONGEST_ATTEMPT_BYTES
-from ..records.outcomes import Dead, Deferred, Failure, Outcome, Rescheduled, Retried, Snoozed
+from ..records.outcomes import Dead, Deferred, Delayed, Failure, Outcome, Retried, Snoozed
 from ..records.record import Record, first_failed
 from .outgoing import OutgoingRecord, Relation
 
@@ -56,7 +56,7 @@ def next_record(record: Record, outcome: Outcome, context: SettlingContext) -> S
             return [_waiting(record, outcome, "snoozed", context)]
         case Deferred(reason=reason):
             return [_waiting(record, outcome, reason, context)]
-        case Rescheduled():
+        case Delayed():
             return [_waiting(record, outcome, None, context)]
         case _:
             return []
@@ -82,7 +82,7 @@ def _dead_letter(record: Record, outcome: Dead, context: SettlingContext) -> Out
 
 
 def _waiting(
-    record: Record, outcome: Snoozed | Deferred | Rescheduled, reason: str | None, context: SettlingContext
+    record: Record, outcome: Snoozed | Deferred | Delayed, reason: str | None, context: SettlingContext
 ) -> OutgoingRecord:
     came_for = record.headers.get(wire.REASON, b"delayed")[:LONGEST_REASON_BYTES]
     since = _first_failed(record, context) if isinstance(outcome, Deferred) else _failed_before(record, context)

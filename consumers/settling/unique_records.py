@@ -12,7 +12,7 @@ from datetime import datetime
 
 from ...topology import Queue
 from ...topology.wire import headers as wire
-from ..records.outcomes import Cancelled, Dead, Deferred, Done, Outcome, Rescheduled, Retried, Snoozed, is_lasting
+from ..records.outcomes import Cancelled, Dead, Deferred, Delayed, Done, Outcome, Retried, Snoozed, is_lasting
 from ..records.record import Record
 from ..unique.arrival import SECOND_MS, arrival_of, identity_of, with_times
 from ..unique.ends import UniqueEnd, end_record
@@ -35,7 +35,7 @@ def writers_of(queue: Queue, find: FindUnique) -> Sequence[Writer]:
     records = _UniqueRecords(queue, find)
     return (
         Writer(follows=(Done, Dead, Cancelled), plan=records.end),
-        Writer(follows=(Retried, Dead, Snoozed, Deferred, Rescheduled), plan=records.next),
+        Writer(follows=(Retried, Dead, Snoozed, Deferred, Delayed), plan=records.next),
     )
 
 

@@ -20,10 +20,10 @@ from ..records.outcomes import (
     Cancelled,
     Dead,
     Deferred,
+    Delayed,
     Done,
     Interrupted,
     Outcome,
-    Rescheduled,
     Retried,
     Skipped,
     Snoozed,
@@ -35,7 +35,7 @@ from .next_records import NO_FACTS, EventFacts, SettlingContext, next_record
 from .outgoing import OutgoingRecord
 
 LedgerWord = Literal["done", "moved", "cancelled"]
-Followed = type[Done | Retried | Dead | Snoozed | Deferred | Rescheduled | Cancelled]
+Followed = type[Done | Retried | Dead | Snoozed | Deferred | Delayed | Cancelled]
 """The outcomes that records may follow. Of a skipped job they were written before, of an interrupted one nothing is."""
 
 
@@ -54,7 +54,7 @@ class Writer:
 
 
 WRITERS: Final[Sequence[Writer]] = (
-    Writer(follows=(Retried, Dead, Snoozed, Deferred, Rescheduled), plan=next_record),  # the job itself
+    Writer(follows=(Retried, Dead, Snoozed, Deferred, Delayed), plan=next_record),  # the job itself
 )
 """The writers of a queue that declares neither unique jobs nor followers."""
 
@@ -129,7 +129,7 @@ def _ledger_entry(record: Record, outcome: Outcome) -> tuple[str, LedgerWord] | 
             return moved_name(record), "cancelled"
         case Retried() | Dead():
             return tried_name(record), "moved"
-        case Snoozed() | Deferred() | Rescheduled():
+        case Snoozed() | Deferred() | Delayed():
             return moved_name(record), "moved"
         case Skipped() | Interrupted():
             return None

@@ -39,8 +39,8 @@ from ..records.outcomes import (
     DeadReason,
     DeferReason,
     Deferred,
+    Delayed,
     Outcome,
-    Rescheduled,
     Retried,
     Snoozed,
 )
@@ -197,7 +197,7 @@ def _not_now(record: Record, conditions: _Conditions, step_context: StepContext)
     if expires is not None and expires <= now:
         return Cancelled(reason="expired", detail=f"it could not start before {expires.isoformat()}")
     if due is not None and due > now:
-        return Rescheduled(due=due, delay=delay_class(due - now))
+        return Delayed(due=due, delay=delay_class(due - now))
     if conditions.is_rescheduled:
         step_context.reschedules.note_begun(record)
     return None

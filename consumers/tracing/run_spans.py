@@ -18,7 +18,7 @@ from ...topology.tracing.remote_context import context_of, is_unsampled, read_sp
 from ...topology.tracing.tracers import Attributes, Tracing, destination, note_error
 from ...topology.wire.headers import JOB_ID, REPLAY, TRACE_PARENT, format_instant
 from ..job.run import Run
-from ..records.outcomes import DONE, Cancelled, Dead, Deferred, Interrupted, Outcome, Rescheduled, Retried, Snoozed
+from ..records.outcomes import DONE, Cancelled, Dead, Deferred, Delayed, Interrupted, Outcome, Retried, Snoozed
 from ..records.record import Record
 from ..settling.settlement import SettlementBatch
 
@@ -157,7 +157,7 @@ def _set_outcome(span: Span, outcome: Outcome) -> None:
         span.set_attribute(names.FINGERPRINT, failure.fingerprint)
     if isinstance(outcome, Dead | Cancelled | Deferred):
         span.set_attribute(names.REASON, outcome.reason)
-    if isinstance(outcome, Retried | Snoozed | Rescheduled | Deferred):
+    if isinstance(outcome, Retried | Snoozed | Delayed | Deferred):
         span.set_attribute(names.DUE, format_instant(outcome.due).decode())
 
 

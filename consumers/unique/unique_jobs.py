@@ -25,9 +25,9 @@ from ..records.outcomes import (
     Cancelled,
     Dead,
     Deferred,
+    Delayed,
     Done,
     Outcome,
-    Rescheduled,
     Retried,
     Skipped,
     Snoozed,
@@ -45,7 +45,7 @@ FAR_OFF_MS: Final = 10_000
 """A replaced job that is due sooner ends by itself."""
 NOT_RUN: Final = frozenset({"malformed", "undecodable", "schema-mismatch", "never-known"})
 """Dead reasons of jobs that did not run."""
-_Waits = Retried | Snoozed | Deferred | Rescheduled
+_Waits = Retried | Snoozed | Deferred | Delayed
 _Unique = tuple[Unique, Identity, Arrival]
 
 
@@ -130,7 +130,7 @@ class UniqueJobs:
 
     # ---- for runners
 
-    def admit(self, record: Record) -> Cancelled | Rescheduled | None:
+    def admit(self, record: Record) -> Cancelled | Delayed | None:
         """Decide about a job whose turn has come: None where it runs now."""
         found = self._unique(record)
         if found is None or instant_ms(record.header(wire.EXPIRES), _NEVER) <= self._now_ms():
@@ -138,7 +138,7 @@ class UniqueJobs:
         with self._lock:
             return self._admit(record, *found)
 
-    def _admit(self, record: Record, rule: Unique, identity: Identity, own: Arrival) -> Cancelled | Rescheduled | None:
+    def _admit(self, record: Record, rule: Unique, identity: Identity, own: Arrival) -> Cancelled | Delayed | None:
         self._forget_latest(identity, own)
         winner = self._winner_over(record, rule, identity, own)
         if winner is not None:
@@ -149,7 +149,7 @@ class UniqueJobs:
         holder.phase = HolderPhase.RUNNING
         if due_ms is None or due_ms <= now_ms:
             return None
-        return Rescheduled(due=utc_of(due_ms), delay=delay_class(timedelta(milliseconds=due_ms - now_ms)))
+        return Delayed(due=utc_of(due_ms), delay=delay_class(timedelta(milliseconds=due_ms - now_ms)))
 
     def _forget_latest(self, identity: Identity, own: Arrival) -> None:
         latest = self._latest.get(identity)

@@ -21,7 +21,7 @@ from stoker.consumers.partitions.carried import copied_from, place_of
 from stoker.consumers.partitions.ledger import moved_name, tried_name
 from stoker.consumers.partitions.ledger_records import names_of
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.outcomes import DONE, SKIPPED, Cancelled, Dead, Deferred, Outcome, Rescheduled, Retried
+from stoker.consumers.records.outcomes import DONE, SKIPPED, Cancelled, Dead, Deferred, Delayed, Outcome, Retried
 from stoker.consumers.records.record import Record, attempt_of
 from stoker.consumers.records.source import MAIN, sources_of
 from stoker.consumers.settling.writes import utc
@@ -333,7 +333,7 @@ class Account:
             self.uniqueness.note_end(process, record, outcome, job.job_id)
         place = record.assignment.topic, record.assignment.partition
         self._ended[place[1]].add(name_of(record, outcome) or "")
-        job.is_deferred = job.is_deferred or isinstance(outcome, Deferred | Rescheduled)
+        job.is_deferred = job.is_deferred or isinstance(outcome, Deferred | Delayed)
         if outcome is SKIPPED:
             self.written[place][record.offset].was_skipped = True
         elif outcome is DONE or isinstance(outcome, Cancelled | Dead):

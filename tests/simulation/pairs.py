@@ -14,7 +14,7 @@ from stoker.consumers.partitions.ledger import moved_name, tried_name
 from stoker.consumers.partitions.start_positions import StartPosition
 from stoker.consumers.records.assignment import Assignment, AssignmentState
 from stoker.consumers.records.offset_set import OffsetSet
-from stoker.consumers.records.outcomes import Cancelled, Dead, Deferred, Done, Outcome, Rescheduled, Retried, Snoozed
+from stoker.consumers.records.outcomes import Cancelled, Dead, Deferred, Delayed, Done, Outcome, Retried, Snoozed
 from stoker.consumers.records.record import Record, attempt_of
 from stoker.topology.wire.headers import ATTEMPT, TENANT, TRUNCATED_FROM
 
@@ -77,7 +77,7 @@ def name_of(record: Record, outcome: Outcome) -> str | None:
             return record.deduplication_id
         case Retried() | Dead():
             return tried_name(record)
-        case Snoozed() | Deferred() | Rescheduled() | Cancelled():
+        case Snoozed() | Deferred() | Delayed() | Cancelled():
             return moved_name(record)
         case _:
             return None

@@ -10,7 +10,7 @@ import pytest
 
 from stoker.consumers import Discard, JobContext, Retry, Snooze, current_job, current_job_or_none
 from stoker.producers.errors import OptionRefused, PayloadRefused
-from stoker.testing import Cancelled, Dead, Done, JobRunner, Rescheduled, Retried, Snoozed
+from stoker.testing import Cancelled, Dead, Delayed, Done, JobRunner, Retried, Snoozed
 from stoker.topology import JobType, Pipeline, RetryPolicy
 from stoker.topology.declaration.delays import DelayClass
 
@@ -104,7 +104,7 @@ def test_the_job_knows_itself(job: JobType[[int], object]) -> None:
 def test_a_job_with_a_delay_does_not_run_yet() -> None:
     """The outcome has its due time."""
     outcome = JobRunner().run(act.with_options(delay=timedelta(days=1)), 7).outcome
-    assert isinstance(outcome, Rescheduled)
+    assert isinstance(outcome, Delayed)
     assert outcome.due > datetime.now(UTC) + timedelta(hours=23)
 
 

@@ -102,7 +102,7 @@ def test_a_job_starts_at_the_time_that_was_ordered_last(cluster: ClusterSettings
             receipt = control.reschedule(job_id, at=at)
         assert receipt.wait(WAIT).is_taken_by_all
         control.resume(queue="work")
-        running.wait_outcomes(Done=3, Rescheduled=2)
+        running.wait_outcomes(Done=3, Delayed=2)
         scene.wait_forgotten()
         wait_all_committed(cluster, scene.queue)
     for kind in ("queued", "sooner", "later"):

@@ -92,7 +92,7 @@ def test_a_delayed_job_lets_the_jobs_of_its_key_go_first(cluster: ClusterSetting
         producer.enqueue(act.with_options(key="k", delay=timedelta(hours=2)), 1)
         producer.enqueue(act.with_options(key="k"), 2)
     with running_worker(pipeline, cluster) as running:
-        running.wait_outcomes(Done=1, Rescheduled=1)
+        running.wait_outcomes(Done=1, Delayed=1)
     assert journal.noted == [2]
 
 

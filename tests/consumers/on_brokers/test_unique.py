@@ -79,9 +79,9 @@ def test_a_new_job_replaces_a_delayed_one_and_takes_its_time(cluster: ClusterSet
     create(pipeline, cluster)
     with Producer(pipeline, cluster) as producer, running_worker(pipeline, cluster) as running:
         first = producer.enqueue(act.with_options(delay=timedelta(hours=1)), "a", 1).job_id
-        running.wait_outcomes(Rescheduled=1)
+        running.wait_outcomes(Delayed=1)
         second = producer.enqueue(act, "a", 2).job_id
-        running.wait_outcomes(Rescheduled=2, Cancelled=1)
+        running.wait_outcomes(Delayed=2, Cancelled=1)
         wait_duplicates(cluster, pipeline, {first: second})
         producer.enqueue(act.with_options(delay=SECOND), "a", 3)
         running.wait_outcomes(Cancelled=2, Done=1)

@@ -7,14 +7,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Outcome, Rescheduled, Snoozed
+from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Delayed, Outcome, Snoozed
 from stoker.consumers.records.reschedules import Reschedules
 from stoker.consumers.steps.steps import DecodedJob, decode
 from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.wire.headers import DUE, EXPIRES, format_instant
 from support.scenes.deliveries import NOW, NOW_S, declare
 
-LATER = Rescheduled(due=NOW + timedelta(minutes=5), delay=DelayClass.SHORT)
+LATER = Delayed(due=NOW + timedelta(minutes=5), delay=DelayClass.SHORT)
 HOUR = {DUE: format_instant(NOW + timedelta(hours=1))}
 
 
@@ -39,7 +39,7 @@ def test_a_job_that_is_to_start_now_does_not_wait_for_its_own_time() -> None:
     reschedules.begin("job-1", NOW_S, NOW_S + 900)
     assert isinstance(decoded(reschedules, HOUR), DecodedJob)
     assert isinstance(decoded(reschedules, HOUR), DecodedJob)
-    assert isinstance(decoded(reschedules, HOUR, offset=8), Rescheduled)
+    assert isinstance(decoded(reschedules, HOUR, offset=8), Delayed)
     reschedules.begin("job-1", NOW_S, NOW_S + 900)
     assert isinstance(decoded(reschedules, HOUR, offset=8), DecodedJob)
 

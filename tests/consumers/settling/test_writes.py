@@ -16,8 +16,8 @@ from stoker.consumers.records.outcomes import (
     Cancelled,
     Dead,
     Deferred,
+    Delayed,
     NotDone,
-    Rescheduled,
     Retried,
     Snoozed,
 )
@@ -48,7 +48,7 @@ OUTCOMES: dict[str, NotDone] = {
     "dead": Dead(reason="permanent", failure=FAILURE),
     "snoozed": Snoozed(due=LATER, delay=DelayClass.SHORT),
     "deferred": Deferred(due=LATER, delay=DelayClass.MEDIUM, reason="unknown-type", detail="no handler"),
-    "passed": Rescheduled(due=LATER, delay=DelayClass.LONG),
+    "delayed": Delayed(due=LATER, delay=DelayClass.LONG),
     "cancelled": Cancelled(reason="discarded", detail="sold out"),
     "interrupted": INTERRUPTED,
 }
@@ -82,7 +82,7 @@ def delivered_again(delivery: Delivery, planned: OutgoingRecord) -> Record:
         ("cancelled", None),
         ("retried", "unit.q.retry.10s"),
         ("snoozed", "unit.q.delay.short"),
-        ("passed", "unit.q.delay.long"),
+        ("delayed", "unit.q.delay.long"),
         ("deferred", "unit.q.delay.medium"),
         ("dead", "unit.q.dead"),
     ],
@@ -108,7 +108,7 @@ def test_the_ledger_remembers_jobs_that_ended(name: str, entry: tuple[str, str] 
     assert written(delivery, delivery.record(), OUTCOMES[name]).ledger == entry
 
 
-@pytest.mark.parametrize("name", ["retried", "dead", "snoozed", "deferred", "passed"])
+@pytest.mark.parametrize("name", ["retried", "dead", "snoozed", "deferred", "delayed"])
 def test_the_ledger_remembers_records_that_moved_and_not_their_jobs(name: str) -> None:
     """By their place, since the job itself is not done."""
     delivery = declare()
@@ -231,7 +231,7 @@ def test_a_cut_first_error_is_still_utf_8(before: str) -> None:
         assert FIRST_ERROR_BYTES - 1 <= len(again.headers[first]) <= FIRST_ERROR_BYTES
 
 
-@pytest.mark.parametrize("name", ["snoozed", "deferred", "passed"])
+@pytest.mark.parametrize("name", ["snoozed", "deferred", "delayed"])
 def test_waiting_costs_no_attempt_and_keeps_the_last_error(name: str) -> None:
     """Whatever a record waits for without having failed."""
     delivery = declare()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stoker.consumers import JobContext
 from stoker.consumers.partitions.ledger import Ledger, tried_name
-from stoker.consumers.records.outcomes import INTERRUPTED, SKIPPED, Cancelled, Dead, Deferred, Rescheduled
+from stoker.consumers.records.outcomes import INTERRUPTED, SKIPPED, Cancelled, Dead, Deferred, Delayed
 from stoker.consumers.settling.setbacks import log_setback
 from stoker.consumers.settling.writes import plan_writes
 from stoker.consumers.steps.steps import DEFER_LIMIT, DecodedJob, claim, decode
@@ -215,9 +215,7 @@ def test_what_nobody_came_to_know_ends_in_the_dead_letters(waited: timedelta, ki
 def test_a_record_that_is_not_due_moves_on_to_the_delay_that_fits(due_in_s: float, delay: DelayClass) -> None:
     """However it came here early, it does not run early."""
     due, delivery = NOW + timedelta(seconds=due_in_s), declare()
-    assert decode(delivery.record({DUE: format_instant(due)}), delivery.step_context) == Rescheduled(
-        due=due, delay=delay
-    )
+    assert decode(delivery.record({DUE: format_instant(due)}), delivery.step_context) == Delayed(due=due, delay=delay)
 
 
 def test_a_record_that_is_due_now_runs() -> None:

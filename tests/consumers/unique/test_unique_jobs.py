@@ -16,9 +16,9 @@ from stoker.consumers.records.outcomes import (
     SKIPPED,
     Cancelled,
     Dead,
+    Delayed,
     Failure,
     Outcome,
-    Rescheduled,
     Retried,
 )
 from stoker.consumers.records.record import Record
@@ -103,7 +103,7 @@ class Scene:
     def waits(self, record: Record) -> int:
         """Its turn comes, and it waits; until when."""
         outcome = self.jobs.admit(record)
-        assert isinstance(outcome, Rescheduled), f"{record} does not wait: {outcome}"
+        assert isinstance(outcome, Delayed), f"{record} does not wait: {outcome}"
         self.jobs.note(record, outcome)
         return round(outcome.due.timestamp() * 1_000)
 
@@ -259,7 +259,7 @@ def test_a_new_job_takes_the_place_and_the_time_of_a_delayed_one(replacing: Scen
     due_ms = replacing.now_ms + 60_000
     first = replacing.comes((wire.DUE, format_instant(utc_of(due_ms))))
     assert replacing.jobs.admit(first) is None, "its own record tells when it may start"
-    replacing.jobs.note(first, Rescheduled(due=utc_of(due_ms), delay=DelayClass.SHORT))
+    replacing.jobs.note(first, Delayed(due=utc_of(due_ms), delay=DelayClass.SHORT))
     waiting = replacing.as_waiting(first, due_ms)
     assert not replacing.jobs.is_replaced(waiting)
     replacing.wait(10)
@@ -452,7 +452,7 @@ def test_a_winner_is_remembered_until_the_records_of_those_that_it_replaced_have
     due_ms = replacing.now_ms + 60_000
     first = replacing.comes((wire.DUE, format_instant(utc_of(due_ms))))
     assert replacing.jobs.admit(first) is None
-    replacing.jobs.note(first, Rescheduled(due=utc_of(due_ms), delay=DelayClass.SHORT))
+    replacing.jobs.note(first, Delayed(due=utc_of(due_ms), delay=DelayClass.SHORT))
     second = replacing.comes()
     waiting = [replacing.as_waiting(job, due_ms) for job in (first, second) if job is first or replacing.waits(job)]
     replacing.wait(10)

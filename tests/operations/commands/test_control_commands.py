@@ -87,7 +87,7 @@ def test_a_reschedule_says_where_the_job_waits_and_when_it_starts(shop: Shop, cl
         mail = shop.pipeline.job_types["send_mail"]
         producer.enqueue(mail.with_options(job_id="mail-1", delay=timedelta(days=1)), 7)
         with running_worker(shop.pipeline, cluster, worker_id="w1") as running:
-            running.wait_outcomes(Rescheduled=1)
+            running.wait_outcomes(Delayed=1)
             later = shop.stoker("control", "reschedule", "mail-1", "--at", "2h", "--wait", "--timeout", "60s")
             assert later.exit_code == 0, later.output
             assert ".delay.long/" in later.output
