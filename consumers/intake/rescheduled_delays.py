@@ -9,7 +9,7 @@ from ..partitions.assignments import Assignments
 from ..polling.calendar import Calendar
 from ..records.assignment import Place
 from ..records.record import RecordAt
-from ..records.reschedules import Moved
+from ..records.reschedules import RescheduledJob
 from .look_pace import LookPace
 
 JOBS_A_LOOK: Final = 20
@@ -26,13 +26,13 @@ class RescheduledDelays:
 
     def bring_forward(self) -> None:
         """Have the records read again whose jobs were rescheduled; what is left comes in later turns."""
-        moved = self._calendar.moved
-        if moved and self._pace.is_rested:
+        rescheduled = self._calendar.rescheduled
+        if rescheduled and self._pace.is_rested:
             with self._pace.look():
-                self._look_again([moved.popleft() for _ in range(min(len(moved), JOBS_A_LOOK))])
+                self._look_again([rescheduled.popleft() for _ in range(min(len(rescheduled), JOBS_A_LOOK))])
 
-    def _look_again(self, moved: Sequence[Moved]) -> None:
-        places = {job_id: self._place_at(at) for job_id, at in moved}
+    def _look_again(self, rescheduled: Sequence[RescheduledJob]) -> None:
+        places = {job_id: self._place_at(at) for job_id, at in rescheduled}
         found = self._calendar.look_again({place for place in places.values() if place is not None})
         lost = [job_id for job_id, place in places.items() if place not in found]
         if lost:  # the operator has not found them, or they have moved on meanwhile

@@ -26,7 +26,7 @@ from confluent_kafka import Message
 from ...topology.wire.headers import HeaderList
 from ..records.assignment import Assignment, Lane, Place
 from ..records.record import Record
-from ..records.reschedules import NO_RESCHEDULES, Moved, Reschedules
+from ..records.reschedules import NO_RESCHEDULES, RescheduledJob, Reschedules
 from .days import OFFSET_BITS, OFFSET_MASK, SECOND_BITS, KnownOffsets
 from .due_times import pairs_of, wake_at_ms
 from .packed_records import packed_record, unpacked_record
@@ -52,8 +52,8 @@ _WAKES: Final = itemgetter(0)
 class Calendar:
     """The delayed records of one queue; owned by the poll thread. It reads nothing: see `take_wanted`.
 
-    `in_memory` counts those in memory, `coming` those that are being read again. `moved` has the jobs that were
-    rescheduled, for `look_again`.
+    `in_memory` counts those in memory, `coming` those that are being read again. `rescheduled` has the jobs that
+    have another time by now, for `look_again`.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Calendar:
         """
         self._longest_s = longest_s
         self._reschedules = reschedules
-        self.moved = deque[Moved]() if reschedules is NO_RESCHEDULES else reschedules.watch()
+        self.rescheduled = deque[RescheduledJob]() if reschedules is NO_RESCHEDULES else reschedules.watch()
         self._budget_bytes = budget_bytes
         self._assignments: dict[int, Assignment] = {}
         self._come: list[_Entry] = []

@@ -16,7 +16,7 @@ from .record import Record, RecordAt, record_at
 
 COMMITTED_AFTER_S: Final = 60.0
 """Offsets are committed some times a second; what was settled before is committed, or its worker has died."""
-Moved = tuple[bytes, RecordAt | None]
+RescheduledJob = tuple[bytes, RecordAt | None]
 """The id of a job whose time is another by now, and where it waits, if the operator has found that."""
 
 
@@ -37,7 +37,7 @@ class _Standing:
 
 
 @dataclass(slots=True)
-class _Moved:
+class _Prioritized:
     """A job that was given a priority: its record with this origin counts as settled, the copy there runs."""
 
     job_id: str
@@ -52,14 +52,14 @@ class Reschedules:
         stands: whether there is any, or a job was given another priority; all that a job costs while there is none.
     """
 
-    __slots__ = ("_ended", "_jobs", "_lock", "_moved", "_passed", "_prioritized", "stands")
+    __slots__ = ("_ended", "_jobs", "_lock", "_passed", "_prioritized", "_watching", "stands")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._jobs: dict[bytes, _Standing] = {}
         self._ended: deque[tuple[str, _Standing]] = deque()
-        self._moved: list[deque[Moved]] = []
-        self._prioritized: dict[bytes, _Moved] = {}
+        self._watching: list[deque[RescheduledJob]] = []
+        self._prioritized: dict[bytes, _Prioritized] = {}
         self._passed: dict[bytes, float] = {}
         self.stands = False
 
@@ -75,8 +75,8 @@ class Reschedules:
         with self._lock:
             self._jobs[name_of_job(job_id.encode())] = _Standing(due_at_s, until_at_s)
             self.stands = True
-        for moved in self._moved:
-            moved.append((job_id.encode(), at))
+        for rescheduled in self._watching:
+            rescheduled.append((job_id.encode(), at))
 
     def end(self, job_id: str) -> None:
         """Forget that; nothing happens where it does not stand."""
@@ -102,7 +102,7 @@ class Reschedules:
     def prioritize(self, job_id: str, origin: str, priority: str, until_at_s: float) -> None:
         """Let the record of a job count as settled that was enqueued there: a copy of this priority runs instead."""
         with self._lock:
-            self._prioritized[origin.encode()] = _Moved(job_id, priority, until_at_s)
+            self._prioritized[origin.encode()] = _Prioritized(job_id, priority, until_at_s)
             self.stands = True
 
     def end_prioritized(self, job_ids: Collection[str]) -> None:
@@ -120,7 +120,7 @@ class Reschedules:
         with self._lock:
             return {found.job_id for found in self._prioritized.values()}
 
-    def is_moved(self, record: Record) -> bool:
+    def has_prioritized_copy(self, record: Record) -> bool:
         """Whether a copy of a record, of another priority, runs in its place; not of one that has failed since."""
         found = self._prioritized.get(record.origin) if self._prioritized else None
         return found is not None and record.header(ATTEMPT) is None and record.priority != found.priority
@@ -139,11 +139,11 @@ class Reschedules:
         with self._lock:
             return set(self._jobs)
 
-    def watch(self) -> deque[Moved]:
+    def watch(self) -> deque[RescheduledJob]:
         """Return a queue that gets each job whose records must be looked at anew; called before any order is taken."""
-        moved: deque[Moved] = deque()
-        self._moved.append(moved)
-        return moved
+        rescheduled: deque[RescheduledJob] = deque()
+        self._watching.append(rescheduled)
+        return rescheduled
 
     def due_at_s(self, record: Record) -> float | None:
         """When the job of a record is to start, in epoch seconds; None where its own time counts."""
@@ -183,7 +183,7 @@ class Reschedules:
 
     def _note_passed(self, settled: Iterable[tuple[Record, Outcome]]) -> None:
         for record, outcome in settled:
-            if outcome is SKIPPED and self.is_moved(record):
+            if outcome is SKIPPED and self.has_prioritized_copy(record):
                 self._passed[record.origin] = time.monotonic()
 
     def take_ended(self) -> list[str]:

@@ -158,7 +158,7 @@ class _Conditions:
     due: datetime | None
     expires: datetime | None
     is_rescheduled: bool = False
-    is_moved: bool = False
+    has_prioritized_copy: bool = False
 
     @classmethod
     def of(cls, headers: wire.HeaderMap) -> _Conditions:
@@ -181,8 +181,8 @@ _FIRST_RUN: Final = _Conditions(attempt=1, due=None, expires=None)
 def _conditions_of(record: Record, reschedules: Reschedules) -> _Conditions:
     """Read the conditions of the headers, with the time at which an operator lets the job start, if one does."""
     conditions = _FIRST_RUN if record.layout.is_of_first_run else _Conditions.of(record.headers)
-    if reschedules.stands and reschedules.is_moved(record):
-        return replace(conditions, is_moved=True)
+    if reschedules.stands and reschedules.has_prioritized_copy(record):
+        return replace(conditions, has_prioritized_copy=True)
     due_at_s = reschedules.due_at_s(record) if reschedules.stands else None
     if due_at_s is None:
         return conditions
@@ -191,7 +191,7 @@ def _conditions_of(record: Record, reschedules: Reschedules) -> _Conditions:
 
 def _not_now(record: Record, conditions: _Conditions, step_context: StepContext) -> Outcome | None:
     """The outcome of a job that must not start any more, or not yet; None where it may start."""
-    if conditions.is_moved:
+    if conditions.has_prioritized_copy:
         return SKIPPED
     due, expires, now = conditions.due, conditions.expires, _now(step_context)
     if expires is not None and expires <= now:

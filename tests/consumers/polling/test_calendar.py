@@ -418,10 +418,10 @@ def test_others_stay_where_some_are_taken_out() -> None:
 
 
 @pytest.mark.parametrize("records", [1, 100])
-@pytest.mark.parametrize("moved_to_s", [0.0, 30.0, 7_000.0])
+@pytest.mark.parametrize("new_due_s", [0.0, 30.0, 7_000.0])
 @pytest.mark.parametrize("is_place_known", [True, False])
 def test_a_record_whose_job_was_rescheduled_comes_at_its_new_time(
-    records: int, moved_to_s: float, *, is_place_known: bool
+    records: int, new_due_s: float, *, is_place_known: bool
 ) -> None:
     """In memory, or known by its offset where the place is known; later than its own time it is for others to defer."""
     reschedules = Reschedules()
@@ -429,7 +429,7 @@ def test_a_record_whose_job_was_rescheduled_comes_at_its_new_time(
     log.calendar = Calendar(MONTH_S, records * RECORD_BYTES, reschedules)
     log.calendar.pop_due(NOW_S, 0)
     log.write(5.0, 20.0, 3_600.0, 10_000.0)
-    reschedules.begin("job", NOW_S + moved_to_s, NOW_S + MONTH_S)
+    reschedules.begin("job", NOW_S + new_due_s, NOW_S + MONTH_S)
     for at in (1, 3):
         if is_place_known:
             assert log.calendar.look_again({(log.place, at)}) == {(log.place, at)}
@@ -438,7 +438,7 @@ def test_a_record_whose_job_was_rescheduled_comes_at_its_new_time(
     assert not log.calendar.look_again({(log.place, 99)})
     came = {record.offset: at_s for at_s, record in log.run(10_020.0, 10.0)}
     is_all_known = is_place_known or records > 1
-    expected = {1: min(20.0, moved_to_s), 3: min(10_000.0, moved_to_s)} if is_all_known else {}
+    expected = {1: min(20.0, new_due_s), 3: min(10_000.0, new_due_s)} if is_all_known else {}
     for offset, at_s in expected.items():
         assert at_s <= came[offset] <= at_s + 10.0 + SECOND_S
     assert sorted(came) == [0, 1, 2, 3]

@@ -53,11 +53,11 @@ def test_the_first_record_is_passed_over_and_the_copy_is_not() -> None:
     """Nor is a retry of the first one: it had begun when the order came, and the ledger stops the copy."""
     reschedules = Reschedules()
     reschedules.prioritize("job-1", "t.normal/0/7", "high", 1e12)
-    assert reschedules.is_moved(record_at(7, "normal"))
-    assert not reschedules.is_moved(record_at(8, "normal"))
-    assert not reschedules.is_moved(record_at(3, "high", headers=[HIGH, ORIGIN]))
-    assert reschedules.is_moved(record_at(4, "low", headers=[ORIGIN]))
-    assert not reschedules.is_moved(record_at(4, "normal", headers=[ORIGIN, (wire.ATTEMPT, b"2")]))
+    assert reschedules.has_prioritized_copy(record_at(7, "normal"))
+    assert not reschedules.has_prioritized_copy(record_at(8, "normal"))
+    assert not reschedules.has_prioritized_copy(record_at(3, "high", headers=[HIGH, ORIGIN]))
+    assert reschedules.has_prioritized_copy(record_at(4, "low", headers=[ORIGIN]))
+    assert not reschedules.has_prioritized_copy(record_at(4, "normal", headers=[ORIGIN, (wire.ATTEMPT, b"2")]))
     reschedules.end_prioritized({"job-1"})
     assert not reschedules.stands
 
