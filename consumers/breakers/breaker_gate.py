@@ -88,11 +88,11 @@ class BreakerGate(Gate):
             return
         self._row.note_resting()
         if why.state.opening is None:
-            self._row.room.release(why)
+            self._row.wait_set.release(why)
 
     def release_first(self, why: BreakerOpen) -> None:
         """Let the first record go on, which is to probe."""
-        self._row.room.release_first(why)
+        self._row.wait_set.release_first(why)
 
 
 def _give_back(record: Record, taken: list[tuple[BreakerState, int]]) -> None:

@@ -22,5 +22,5 @@ class CancelledJobs:
         Returns:
             How many run.
         """
-        self._gates.room.release_cancelled(aside_too=aside_too)
+        self._gates.wait_set.release_cancelled(aside_too=aside_too)
         return self._watchdog.cancel(lambda run: self._cancels.of(run.record, self._queue))

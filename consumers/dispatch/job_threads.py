@@ -69,7 +69,7 @@ class JobThreads:
         give_up_at_s = time.monotonic() + within_s
         self._pipe.is_stopping = True
         self._deferral.stop()
-        self._gates.room.stop()
+        self._gates.wait_set.stop()
         self._watchdog.stop()
         self._watchdog.interrupt_all("shutdown")
         self._runners.interrupt(within_s)

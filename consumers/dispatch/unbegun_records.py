@@ -29,7 +29,7 @@ class UnbegunRecords:
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take back the records of these assignments that have not begun."""
         parked = self._lanes.drop(assignments)
-        ready = self._runners.drop(assignments) + self._gates.room.drop(assignments)
+        ready = self._runners.drop(assignments) + self._gates.wait_set.drop(assignments)
         for record in ready:
             self._lanes.release(record)
         if self._gates.aside:

@@ -54,7 +54,7 @@ class Wait:
     """The record waits.
 
     Attributes:
-        until_at_s: epoch time at which the gates are asked again; None where only `WaitingRoom.release` ends the wait.
+        until_at_s: epoch time at which the gates are asked again; None where only `WaitSet.release` ends the wait.
         why: what `release` is called with.
     """
 
@@ -68,7 +68,7 @@ START = Start()
 class Gate(Protocol):
     """Decides which records may start; asked by all threads, and never blocks.
 
-    A gate that opens calls `WaitingRoom.release` with the reason, after it has begun to answer `START`.
+    A gate that opens calls `WaitSet.release` with the reason, after it has begun to answer `START`.
 
     A gate with *hooks* counts runs: `take` is called for a record whose handler is about to be called, then exactly one
     of `give_back` and `ended`. It sets `has_hooks`; a row without such gates calls none of these.

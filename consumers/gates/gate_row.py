@@ -1,4 +1,4 @@
-"""`GateRow`: asks the gates of one queue for each ready record; those that may not start wait in its `WaitingRoom`."""
+"""`GateRow`: asks the gates of one queue for each ready record; those that may not start wait in its `WaitSet`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .aside_at_gates import AsideAtGates
 from .gate import Gate, Wait
 from .leaving_records import NO_BOUND, MemoryBound
 from .taken_records import Beginning, TakenRecords
+from .wait_set import Receive, WaitSet
 from .waiting import Waiting
-from .waiting_room import Receive, WaitingRoom
 from .waiting_view import WaitingView
 
 
@@ -27,7 +27,7 @@ class GateRow:
         asked: the gates that do not rest: those to be asked.
         taking: those that `begin` asks: also those with hooks that rest.
         taken: the records that `begin` has let go, where gates have hooks.
-        room: the records that wait in memory; gates and steps release them.
+        wait_set: the records that wait in memory; gates and steps release them.
         aside: those that have left the memory with their lanes.
         view: what waits, for those who only look.
         crashed: why a gate cannot go on; None while all can.
@@ -56,7 +56,7 @@ class GateRow:
         self.taken = TakenRecords()
         self.crashed: BaseException | None = None
         waiting = Waiting(bound)
-        self.room = WaitingRoom(waiting, is_cancelled)
+        self.wait_set = WaitSet(waiting, is_cancelled)
         self.aside = AsideAtGates(waiting)
         self.view = WaitingView(waiting)
         self.add(gates)
@@ -84,13 +84,13 @@ class GateRow:
 
     def start(self, receive: Receive) -> None:
         """Start the gates; `receive` makes records ready, and so asks the gates again."""
-        self.room.start(receive)
+        self.wait_set.start(receive)
         for gate in self._gates:
             gate.start()
 
     def stop(self) -> None:
         """Hold nothing more, and stop the gates; what waits is delivered again."""
-        self.room.stop()
+        self.wait_set.stop()
         for gate in self._gates:
             gate.stop()
 
@@ -106,11 +106,11 @@ class GateRow:
         True also where its partition is given away: the next step ends it.
         """
         while True:
-            openings = self.room.openings
+            openings = self.wait_set.openings
             wait = self._ask(record)
             if wait is None:
                 return True
-            is_kept = self.room.keep(record, wait, openings)
+            is_kept = self.wait_set.keep(record, wait, openings)
             if is_kept is not None:
                 return not is_kept
 
@@ -120,13 +120,13 @@ class GateRow:
         The row keeps a record that a gate holds back.
         """
         while True:
-            openings = self.room.openings
+            openings = self.wait_set.openings
             wait = self.taken.take(record, self.taking, self._clock())
             if wait is None:
                 return Beginning.BEGINS
             if self._is_cancelled(record):
                 return Beginning.ENDS
-            is_kept = self.room.keep(record, wait, openings)
+            is_kept = self.wait_set.keep(record, wait, openings)
             if is_kept is not None:
                 return Beginning.WAITS if is_kept else Beginning.ENDS
 
@@ -153,7 +153,7 @@ class GateRow:
     @property
     def next_at_s(self) -> float | None:
         """The epoch time at which `ask_again` has something to do; None while nothing waits for a time."""
-        return min(filter(None, (self.room.next_at_s, self._opens_at_s)), default=None)
+        return min(filter(None, (self.wait_set.next_at_s, self._opens_at_s)), default=None)
 
     @property
     def _opens_at_s(self) -> float | None:
@@ -166,7 +166,7 @@ class GateRow:
         """Make the records ready whose time has come; the poll thread calls it in each turn."""
         for gate in self.taken.hooked:
             gate.turn()
-        self.room.release_due(self._clock())
+        self.wait_set.release_due(self._clock())
 
 
 NO_GATES: Final = GateRow()

@@ -158,7 +158,7 @@ class Pauses(Gate):
             self._at[pause.fields].remove(pause)
             self._note_longest(pause.fields)
         self._row.note_resting()
-        self._row.room.release(pause)
+        self._row.wait_set.release(pause)
         _LOGGER.info("resumed: %s", pause, extra={log_keys.QUEUE: pause.queue})
 
     def _note_longest(self, fields: Fields) -> None:

@@ -115,11 +115,11 @@ class Scopes:
             left -= cost
             return True
 
-        records = self._row.room.take_while(scope.why, fits)
+        records = self._row.wait_set.take_while(scope.why, fits)
         aside = 0 if blocked else self._row.aside.open_some(scope.why, left)
         with self.lock:
             scope.add_released(costs, aside, self.clock())
-        self._row.room.make_ready(records)
+        self._row.wait_set.make_ready(records)
         self._look_again(scope, blocked[0] if blocked else 1)
 
     def _look_again(self, scope: Scope, cost: int) -> None:

@@ -166,14 +166,14 @@ class SchemaWaits:
         unknown = [frame_id for frame_id in unknown if self._store.writer_schema(frame_id) is None]
         self._note_answer(unknown)
         self._defer(
-            self._gates.room.take(map(AwaitedSchema, unknown))
+            self._gates.wait_set.take(map(AwaitedSchema, unknown))
         )  # at once: a runner may be free only when the answer holds no more
         self._let_go(frames)
         return True
 
     def _let_go(self, frames: list[FrameId]) -> None:
         for frame_id in frames:
-            self._gates.room.release(AwaitedSchema(frame_id))
+            self._gates.wait_set.release(AwaitedSchema(frame_id))
 
     def _note_answer(self, unknown: list[FrameId]) -> None:
         now_s = self._clock()

@@ -335,7 +335,7 @@ class SimProcess:
     def _end_cancelled(self, aside_too: bool) -> int:
         """Interrupt the running jobs that are cancelled by now; they end when the play goes on with them."""
         if self.orders is not None:
-            self.gates.room.release_cancelled(aside_too=aside_too)
+            self.gates.wait_set.release_cancelled(aside_too=aside_too)
         cancelled = 0
         for running in (*self.running, *self.frozen):
             by, run = self.cancels.of(running.record, self.queue.name), running.task.run
@@ -586,7 +586,7 @@ class SimProcess:
     def _open(self, reasons: Sequence[Closed]) -> None:
         self.gates.note_resting()
         for why in reasons:
-            self.gates.room.release(why)
+            self.gates.wait_set.release(why)
 
     def ask_for_schemas(self) -> Sequence[tuple[Record, Outcome]]:
         """Ask for the schemas that records wait for; gives those of them that have an outcome by that."""

@@ -80,7 +80,7 @@ class OneAtATime(Gate):
     def ended(self, record: Record, outcome: Outcome) -> None:
         """Let the next one run."""
         self._note(f"{type(outcome).__name__} {record.offset}", -1)
-        self.row.room.release(FULL)
+        self.row.wait_set.release(FULL)
 
     def _note(self, call: str, change: int) -> None:
         self.calls.append(call)

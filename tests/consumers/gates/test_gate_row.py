@@ -82,10 +82,10 @@ def test_a_record_waits_with_its_reason_until_the_gate_opens() -> None:
     _, first, _, second = scene.take(2, 3, 4, 5)
     assert scene.started == [2, 4]
     assert (scene.row.view.count, scene.whys()) == (2, {first: ODD, second: ODD})
-    scene.row.room.release(ODD)
+    scene.row.wait_set.release(ODD)
     assert (scene.started, scene.row.view.count) == ([2, 4], 2), "it is still closed"
     scene.gate.is_closed = False
-    scene.row.room.release(ODD)
+    scene.row.wait_set.release(ODD)
     assert (scene.started, scene.row.view.count, scene.row.view.whys()) == ([2, 4, 3, 5], 0, [])
 
 
@@ -108,7 +108,7 @@ def test_what_was_released_before_its_time_is_not_released_twice() -> None:
     scene = Scene(OddGate(until_at_s=110.0))
     scene.take(1)
     scene.gate.is_closed = False
-    scene.row.room.release(ODD)
+    scene.row.wait_set.release(ODD)
     scene.now_s = 120.0
     scene.row.ask_again()
     assert scene.started == [1]
@@ -122,7 +122,7 @@ def test_a_gate_that_opens_while_it_is_asked_keeps_no_record() -> None:
             answer = super().may_start(record, now_s)
             if self.asked == 1:
                 self.is_closed = False
-                scene.row.room.release(ODD)
+                scene.row.wait_set.release(ODD)
             return answer
 
     scene = Scene(Opening())
@@ -137,19 +137,19 @@ def test_records_of_partitions_that_go_away_are_given_back_and_held_no_more() ->
     (record,) = scene.take(1)
     scene.make_ready([other])
     scene.assignment.leave()
-    assert scene.row.room.drop([scene.assignment]) == [record]
+    assert scene.row.wait_set.drop([scene.assignment]) == [record]
     assert (scene.row.view.count, scene.whys()) == (1, {other: ODD})
     assert scene.row.admit([record]) == [record], "the next step ends it"
-    assert not scene.row.room.hold(record, Wait(until_at_s=None, why=ODD))
+    assert not scene.row.wait_set.hold(record, Wait(until_at_s=None, why=ODD))
 
 
 def test_a_record_that_a_step_has_sent_back_waits_like_the_others() -> None:
     """Also where no gate is declared."""
     scene = Scene()
     record = plain_record(2, None, scene.assignment)
-    assert scene.row.room.hold(record, Wait(until_at_s=None, why=ODD))
+    assert scene.row.wait_set.hold(record, Wait(until_at_s=None, why=ODD))
     assert scene.row.view.count_of(Closed) == 1
-    scene.row.room.release(ODD)
+    scene.row.wait_set.release(ODD)
     assert scene.started == [2]
 
 
@@ -159,7 +159,7 @@ def test_a_row_that_was_stopped_holds_nothing() -> None:
     scene.take(1)
     scene.row.stop()
     assert (scene.row.view.count, scene.row.next_at_s) == (0, None)
-    scene.row.room.release(ODD)
+    scene.row.wait_set.release(ODD)
     assert scene.started == []
 
 
@@ -209,7 +209,7 @@ def test_beyond_the_bound_records_leave_the_memory_and_their_lanes_are_known() -
     assert (scene.row.view.count, len(scene.row.aside), scene.row.view.counts()) == (2, 3, {ODD: 5})
     assert not scene.row.aside.has_opened
     scene.gate.is_closed = False
-    scene.row.room.release(ODD)
+    scene.row.wait_set.release(ODD)
     assert scene.started == [1, 3]
     assert (taken_back(scene, 2), taken_back(scene), scene.row.aside.has_opened) == ([5, 7], [9], False)
     assert len(scene.row.aside) == 0
@@ -220,7 +220,7 @@ def test_what_was_released_before_it_left_the_memory_does_not_leave_it() -> None
     scene = bounded(0)
     scene.make_ready([plain_record(1, "k1", scene.assignment)])
     scene.gate.is_closed = False
-    scene.row.room.release(ODD)
+    scene.row.wait_set.release(ODD)
     assert (scene.started, scene.row.aside.set_aside(lambda _record: True)) == ([1], [])
 
 
@@ -259,7 +259,7 @@ def test_lanes_aside_that_are_not_ours_any_more_are_forgotten() -> None:
     """Those that are opened and not taken back as well."""
     scene = bounded(2)
     aside(scene, 1, 3, 5, 7)
-    scene.row.room.release(ODD)
+    scene.row.wait_set.release(ODD)
     aside(scene, 9, 11)
     scene.row.aside.forget(lambda lane_hash: lane_hash in (hash_of(b"k5"), hash_of(b"k9")))
     assert taken_back(scene) == [7]
@@ -290,7 +290,7 @@ def test_what_is_due_to_leave_leaves_whatever_the_bound() -> None:
     old, young, sent_back = (plain_record(offset, f"k{offset}", scene.assignment) for offset in (1, 3, 5))
     without_lane = plain_record(7, None, scene.assignment)
     scene.make_ready([old, young, without_lane])
-    scene.row.room.hold(sent_back, Wait(until_at_s=None, why=Closed("schema", "the store answers")))
+    scene.row.wait_set.hold(sent_back, Wait(until_at_s=None, why=Closed("schema", "the store answers")))
     scene.row.aside.note_leaving(lambda record: record is not young)
     assert scene.row.aside.set_aside(lambda _record: True) == [old]
     assert scene.row.aside.set_aside(lambda _record: True) == []
@@ -304,10 +304,10 @@ def test_a_cancelled_job_waits_at_no_gate() -> None:
     scene.take(1, 3, 5)
     assert (scene.started, scene.row.view.count) == ([1], 2)
     scene.cancelled = {1, 5}
-    scene.row.room.release_cancelled(aside_too=False)
+    scene.row.wait_set.release_cancelled(aside_too=False)
     assert (scene.started, scene.row.view.count) == ([1, 5], 1)
     scene.gate.is_closed = False
-    scene.row.room.release(ODD)
+    scene.row.wait_set.release(ODD)
     assert (scene.started, scene.row.view.count) == ([1, 5, 3], 0)
 
 
@@ -316,9 +316,9 @@ def test_what_waits_aside_is_looked_at_again_for_a_filter_alone() -> None:
     scene = bounded(0)
     scene.make_ready([plain_record(1, "k", scene.assignment)])
     assert scene.row.aside.set_aside(lambda _record: True)
-    scene.row.room.release_cancelled(aside_too=False)
+    scene.row.wait_set.release_cancelled(aside_too=False)
     assert not scene.row.aside.has_opened
-    scene.row.room.release_cancelled(aside_too=True)
+    scene.row.wait_set.release_cancelled(aside_too=True)
     assert scene.row.aside.take_opened(10) == [hash_of(b"k")]
 
 
@@ -329,7 +329,7 @@ def test_a_job_that_is_cancelled_as_it_begins_to_wait_is_not_kept() -> None:
     def is_cancelled(_record: Record) -> bool:
         answer = answers.pop(0)
         if not answer:
-            row.room.release_cancelled(aside_too=False)  # it was cancelled since it was asked for
+            row.wait_set.release_cancelled(aside_too=False)  # it was cancelled since it was asked for
         return answer
 
     row = GateRow([OddGate()], is_cancelled=is_cancelled)
@@ -353,13 +353,13 @@ def test_a_copy_waits_in_the_place_of_a_record_that_stays_in_memory(lane: str | 
     if lane is None:
         scene.make_ready([record])
     else:
-        assert scene.row.room.hold(record, Wait(until_at_s=None, why=ODD))
+        assert scene.row.wait_set.hold(record, Wait(until_at_s=None, why=ODD))
     assert exchanged(scene, record, copy) is record
     assert (scene.whys(), scene.row.view.count) == ({copy: ODD}, 1)
     scene.row.aside.note_leaving(lambda _record: True)
     assert scene.row.aside.keeps((carried, 3)), "it may be copied again"
     scene.gate.is_closed = False
-    scene.row.room.release(ODD)
+    scene.row.wait_set.release(ODD)
     assert (scene.started, scene.row.view.count) == ([3], 0)
 
 
@@ -369,7 +369,7 @@ def test_a_copy_of_a_record_that_has_gone_on_does_not_wait() -> None:
     (record,) = scene.take(1)
     scene.row.aside.note_leaving(lambda _record: True)
     scene.gate.is_closed = False
-    scene.row.room.release(ODD)
+    scene.row.wait_set.release(ODD)
     copy = plain_record(3, None, Assignment(2, "t.carried", 0))
     assert scene.row.aside.exchange((record.assignment, 1), copy, lambda _record: None) is None
     assert (scene.started, scene.row.view.count) == ([1], 0)

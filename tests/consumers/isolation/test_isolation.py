@@ -277,7 +277,7 @@ def test_a_job_that_waits_after_a_crash_is_taken_back_with_its_partition() -> No
         wait_until(lambda: here.assignment.crash_history.crashes == {0: 1}, 60, "the first crash")
         wait_until(lambda: here.gates.view.count, what="the record")
         (wait,) = here.gates.view.waiting().values()
-        taken = here.gates.room.drop([here.assignment])
+        taken = here.gates.wait_set.drop([here.assignment])
         here.assignment.leave()
         here.runners.drop([here.assignment])
         assert here.runners._deaths == {}, "nobody will ask for the evidence"

@@ -72,7 +72,7 @@ class Scene:
         """Hold a record of each schema."""
         records = [plain_record(number, None, self.assignment) for number, _ in enumerate(frames)]
         for record, frame in zip(records, frames, strict=True):
-            assert self.gates.room.hold(record, awaits(frame))
+            assert self.gates.wait_set.hold(record, awaits(frame))
             self.waits.note_held(awaits(frame))
         return records
 
@@ -163,8 +163,8 @@ def test_records_of_partitions_that_go_away_are_given_back(scene: Scene) -> None
     scene.store.failure = RegistryUnreachable("http://r", "no leader")
     records = scene.hold(1, 2)
     scene.assignment.leave()
-    assert sorted(r.offset for r in scene.gates.room.drop([scene.assignment])) == [r.offset for r in records]
-    assert not scene.gates.room.hold(records[0], awaits(1))
+    assert sorted(r.offset for r in scene.gates.wait_set.drop([scene.assignment])) == [r.offset for r in records]
+    assert not scene.gates.wait_set.hold(records[0], awaits(1))
     assert scene.gates.view.count == 0
 
 

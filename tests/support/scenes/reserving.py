@@ -125,7 +125,7 @@ class ReservingWorker:
         if self.assignment is not None:
             self.assignment.leave()
             self.assignment.end()
-            self.row.room.drop([self.assignment])
+            self.row.wait_set.drop([self.assignment])
             self.assignment, self.ready, self.loses_at_s = None, [], None
 
     def come(self, jobs: list[tuple[str, int]]) -> None:

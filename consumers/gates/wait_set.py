@@ -1,4 +1,4 @@
-"""`WaitingRoom`: holds the records that a gate or a step has sent to wait, until their reason or their time is over."""
+"""`WaitSet`: holds the records that a gate or a step has sent to wait, until their reason or their time is over."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .waiting import Waiting
 Receive = Callable[[list[Record]], None]
 
 
-class WaitingRoom:
+class WaitSet:
     """The records of one queue that wait in memory. Safe to call from all threads.
 
     A released record asks the gates again. The release of a reason also opens the lanes that wait for it aside.
