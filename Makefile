@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-ROOMS := schemas topology databases producers consumers operations testing
+LAYERS := schemas topology databases producers consumers operations testing
 # Most tests wait for Kafka rather than compute, so more of them run at once than small machines have cores. Each process
 # takes one test after the other, the long ones early (tests/support/long_tests.py), so that all end at about one time.
 TEST_PROCESSES ?= 4
@@ -79,7 +79,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@mkdir -p $(VENV)/typed/stoker
-	@for room in $(ROOMS); do ln -sfn ../../../$$room $(VENV)/typed/stoker/$$room; done
+	@for layer in $(LAYERS); do ln -sfn ../../../$$layer $(VENV)/typed/stoker/$$layer; done
 	@ln -sfn ../../examples $(VENV)/typed/examples
 	@$(BIN)/python -c 'from stoker.operations.broker.java import find_jars; find_jars(print)' 2>/dev/null \
 		|| echo "the jars of Kafka could not be fetched: that is tried again when a broker is started"

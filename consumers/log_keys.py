@@ -1,6 +1,6 @@
 """The names of extra fields in log records, each listed once; every record about a job carries `JOB_ID`.
 
-Rooms below this one cannot import it, and spell out what is listed here.
+Layers below this one cannot import it, and spell out what is listed here.
 """
 
 from __future__ import annotations

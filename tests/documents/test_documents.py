@@ -146,7 +146,7 @@ def _environment() -> dict[str, str]:
 
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
-ROOMS = ("schemas", "topology", "databases", "producers", "consumers", "operations", "testing")
+LAYERS = ("schemas", "topology", "databases", "producers", "consumers", "operations", "testing")
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 PAGES = [*DOCUMENTS, ROOT / "CHANGELOG.md", ROOT / "examples" / "README.md"]
 
@@ -190,14 +190,14 @@ def test_the_architecture_lists_every_folder_of_the_package() -> None:
     """The table of contents is complete: a reader finds each folder in it, once."""
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| (?:\*\*)?`([a-z_/]+)/`(?:\*\*)? \|", text, re.MULTILINE)
-    folders = [path.parent for room in ROOMS for path in (ROOT / room).rglob("__init__.py")]
+    folders = [path.parent for layer in LAYERS for path in (ROOT / layer).rglob("__init__.py")]
     assert sorted(listed) == sorted(folder.relative_to(ROOT).as_posix() for folder in folders)
 
 
 def test_the_architecture_names_files_and_functions_that_exist() -> None:
     """Whoever reads the way of a job finds each file where it is named, and each function in it."""
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    files = {path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("*.py")}
+    files = {path.relative_to(ROOT).as_posix() for layer in LAYERS for path in (ROOT / layer).rglob("*.py")}
     named = set(re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.py)`", text))
     assert named
     assert not [name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in files)]

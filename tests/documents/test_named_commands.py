@@ -12,7 +12,7 @@ import pytest
 from stoker.operations.cli import main
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("schemas", "topology", "databases", "producers", "consumers", "operations", "testing")
+LAYERS = ("schemas", "topology", "databases", "producers", "consumers", "operations", "testing")
 NAMED = re.compile(r"`stoker ([^`]+)`")
 WORD = re.compile(r"[a-z][a-z-]*")
 
@@ -21,8 +21,8 @@ def pages() -> Iterator[Path]:
     """All documents but those that are made of the commands themselves, and all code."""
     yield from (page for page in sorted((ROOT / "docs").rglob("*.md")) if page.name != "commands.md")
     yield ROOT / "README.md"
-    for room in ROOMS:
-        yield from sorted((ROOT / room).rglob("*.py"))
+    for layer in LAYERS:
+        yield from sorted((ROOT / layer).rglob("*.py"))
 
 
 def named_in(page: Path) -> set[str]:

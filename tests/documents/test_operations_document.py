@@ -19,7 +19,7 @@ from stoker.topology import Pipeline
 from stoker.topology.declaration.pipeline import QueueShape
 
 TEXT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
-ROOMS = ("schemas", "topology", "databases", "producers", "consumers", "operations")
+LAYERS = ("schemas", "topology", "databases", "producers", "consumers", "operations")
 NEVER_MET = {
     "CannotFire",
     "OffsetMissing",
@@ -31,7 +31,7 @@ NEVER_MET = {
     "SchemaAwaited",
     "HandlerNotFound",
 }
-"""`CommandFailure` is how commands print the rest, the others never leave their room."""
+"""`CommandFailure` is how commands print the rest, the others never leave their layer."""
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ("stoker",)) -> Iterator[tuple[str, click.Command]]:
@@ -51,18 +51,18 @@ def option_names(command: click.Command) -> Iterator[str]:
             yield max(param.opts, key=len)
 
 
-def errors_of(room: str) -> set[type[BaseException]]:
-    """The errors that a room's modules define."""
-    package = import_module(f"stoker.{room}")
+def errors_of(layer: str) -> set[type[BaseException]]:
+    """The errors that a layer's modules define."""
+    package = import_module(f"stoker.{layer}")
     modules = [module.name for module in walk_packages(package.__path__, f"{package.__name__}.")]
     found = [value for name in modules if not name.endswith("__main__") for value in vars(import_module(name)).values()]
     errors = [value for value in found if inspect.isclass(value) and issubclass(value, BaseException)]
     return {error for error in errors if error.__module__.startswith(package.__name__)}
 
 
-def error_names(room: str) -> set[str]:
+def error_names(layer: str) -> set[str]:
     """The names of the public ones."""
-    return {name for error in errors_of(room) if not (name := error.__name__).startswith("_")}
+    return {name for error in errors_of(layer) if not (name := error.__name__).startswith("_")}
 
 
 def roots() -> Iterator[tuple[str, set[str]]]:
@@ -124,14 +124,14 @@ def test_each_command_is_described_with_all_its_options(words: str, command: cli
 @pytest.mark.parametrize(("root", "names"), list(roots()))
 def test_the_errors_below_a_root_are_those_of_the_code(root: str, names: set[str]) -> None:
     """Who catches the root catches these, and no others."""
-    errors = [error for room in ROOMS for error in errors_of(room)]
+    errors = [error for layer in LAYERS for error in errors_of(layer)]
     own = {error.__name__ for error in errors if root in (base.__name__ for base in error.__mro__[1:])}
     assert {name for name in own if not name.startswith("_")} == names
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_each_error_is_listed_with_what_to_do(room: str) -> None:
+@pytest.mark.parametrize("layer", LAYERS)
+def test_each_error_is_listed_with_what_to_do(layer: str) -> None:
     """Whoever meets an error finds its name."""
-    names = error_names(room)
+    names = error_names(layer)
     assert names
     assert not [name for name in names if f"`{name}`" not in TEXT and name not in NEVER_MET]

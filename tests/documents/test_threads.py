@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("schemas", "topology", "databases", "producers", "consumers", "operations", "testing")
+LAYERS = ("schemas", "topology", "databases", "producers", "consumers", "operations", "testing")
 NAMED = re.compile(r'f?"(stoker-[a-z]+(?:-[a-z]+)*)')
 NO_THREADS = {"stoker-child"}
 """A child is a process. Clients that have such names have those of their threads."""
@@ -18,7 +18,7 @@ NO_THREADS = {"stoker-child"}
 
 def files_with_threads() -> list[Path]:
     """Those in which a thread is made."""
-    files = [file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))]
+    files = [file for layer in LAYERS for file in sorted((ROOT / layer).rglob("*.py"))]
     return [file for file in files if "Thread(" in file.read_text(encoding="utf-8")]
 
 

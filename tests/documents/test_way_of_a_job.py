@@ -41,7 +41,7 @@ def has_record(values: Iterable[object]) -> bool:
 
 
 class FilesPassed:
-    """The files of the room whose functions are given a record, in the order in which they are first entered."""
+    """The files of the layer whose functions are given a record, in the order in which they are first entered."""
 
     def __init__(self) -> None:
         self.paths: dict[str, None] = {}

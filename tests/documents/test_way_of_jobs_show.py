@@ -11,12 +11,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "operations"
 SEEN_BY_ALL = {"click", "cli", "views", "instants"}
-"""Folders and modules of the room that each command has, to read options and to print."""
+"""Folders and modules of the layer that each command has, to read options and to print."""
 
 
 @cache
 def tree_of(path: str) -> ast.Module:
-    """A file of the room, parsed."""
+    """A file of the layer, parsed."""
     return ast.parse((ROOT / path).read_text(encoding="utf-8"))
 
 
@@ -48,7 +48,7 @@ def defined_in(path: str) -> set[str]:
 
 
 def imported_by(path: str) -> set[tuple[str, str]]:
-    """(file, name) of what a file imports from its room; what it imports for its annotations is left out."""
+    """(file, name) of what a file imports from its layer; what it imports for its annotations is left out."""
     folder = (ROOT / path).parent
     guards = [
         node for node in tree_of(path).body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-ROOMS: Final = ("schemas", "topology", "databases", "producers", "consumers", "operations", "testing")
+LAYERS: Final = ("schemas", "topology", "databases", "producers", "consumers", "operations", "testing")
 SHARED: Final = {
     "NotAuthorized": "a producer's own error, for its callers: it has the record as well",
     "PayloadRefused": "the same: a contract refuses the payload, the producer the call",
@@ -21,8 +21,8 @@ SHARED: Final = {
 def test_no_two_public_classes_share_a_name() -> None:
     """A `Role` of a topic and a `Role` of a record would have to be told apart by their imports."""
     places: dict[str, list[str]] = defaultdict(list)
-    for room in ROOMS:
-        for path in sorted((ROOT / room).rglob("*.py")):
+    for layer in LAYERS:
+        for path in sorted((ROOT / layer).rglob("*.py")):
             for name in public_classes(path):
                 places[name].append(str(path.relative_to(ROOT)))
     shared = {name: found for name, found in places.items() if len(found) > 1 and name not in SHARED}

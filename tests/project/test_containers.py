@@ -121,8 +121,8 @@ def test_what_builds_the_package_is_pinned_and_needs_no_more_than_the_context(tm
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path), str(tmp_path / "src")]
     subprocess.run(command, check=True, capture_output=True, timeout=110)
     (wheel,) = tmp_path.glob("stoker-*.whl")
-    rooms = {name.split("/")[1] for name in zipfile.ZipFile(wheel).namelist() if name.startswith("stoker/")}
-    assert rooms == {"schemas", "topology", "databases", "producers", "consumers", "operations", "testing"}
+    layers = {name.split("/")[1] for name in zipfile.ZipFile(wheel).namelist() if name.startswith("stoker/")}
+    assert layers == {"schemas", "topology", "databases", "producers", "consumers", "operations", "testing"}
 
 
 class _Answers(BaseHTTPRequestHandler):

@@ -11,24 +11,24 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).parents[2]
-ROOMS: Final = ("schemas", "topology", "databases", "producers", "consumers", "operations", "testing")
+LAYERS: Final = ("schemas", "topology", "databases", "producers", "consumers", "operations", "testing")
 WITHOUT_NOUN: Final = re.compile(r"\s*(What|Whoever|Its|Of|So|Those|The same|In a word|End that|As above)\b")
 REPEATS: Final = re.compile(r"\s*As `\w+` has it\b")
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_no_docstring_begins_without_a_noun(room: str) -> None:
+@pytest.mark.parametrize("layer", LAYERS)
+def test_no_docstring_begins_without_a_noun(layer: str) -> None:
     """Begin with the component, or with the verb that states its effect: "The retry policy", not "Its policy"."""
-    paths = sorted((ROOT / room).rglob("*.py"))
+    paths = sorted((ROOT / layer).rglob("*.py"))
     found = [f"{path.relative_to(ROOT)}:{line}: {text}" for path in paths for line, text in _docstrings(path)]
     assert found
     assert not [place for place in found if WITHOUT_NOUN.match(place.split(": ", 1)[1])]
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_no_docstring_refers_to_that_of_the_protocol(room: str) -> None:
+@pytest.mark.parametrize("layer", LAYERS)
+def test_no_docstring_refers_to_that_of_the_protocol(layer: str) -> None:
     """A method that a protocol documents needs no docstring, unless it adds something: then it has that alone."""
-    texts = [(path, line, text) for path in (ROOT / room).rglob("*.py") for line, text in _docstrings(path)]
+    texts = [(path, line, text) for path in (ROOT / layer).rglob("*.py") for line, text in _docstrings(path)]
     assert texts
     assert not [f"{path.relative_to(ROOT)}:{line}" for path, line, text in texts if REPEATS.match(text)]
 

@@ -1,6 +1,6 @@
-"""Imports go one way only: between the rooms, and inside of a room between its folders, in the order written here.
+"""Imports go one way only: between the layers, and inside of a layer between its folders, in the order written here.
 
-The rooms: schemas ← topology ← databases ← producers ← consumers ← operations, and ← testing.
+The layers: schemas ← topology ← databases ← producers ← consumers ← operations, and ← testing.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("schemas", "topology", "databases", "producers", "consumers", "operations", "testing")
+LAYERS = ("schemas", "topology", "databases", "producers", "consumers", "operations", "testing")
 BESIDE = {"testing": ("operations",)}
-"""{room: rooms before it that it has no use for}."""
+"""{layer: layers before it that it has no use for}."""
 FOLDERS = {
     "schemas": (
         *(
@@ -158,59 +158,59 @@ FOLDERS = {
         ),
     ),
 }
-"""{room: its folders and loose modules}; each imports from those before it alone. Other rooms have no folders."""
+"""{layer: its folders and loose modules}; each imports from those before it alone. Other layers have no folders."""
 MOST_MODULES = 17
 MOST_TEST_MODULES = 20
-FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+FILES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_imports_only_itself_and_the_rooms_before_it(room: str) -> None:
-    """Whoever changes a room needs to know the rooms before it, and none behind it."""
-    behind = (*ROOMS[ROOMS.index(room) + 1 :], *BESIDE.get(room, ()))
-    wrong = [f"{_at(each)} imports {each.to}" for path in _files(room) for each in _imports(path) if each.to in behind]
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layer_imports_only_itself_and_the_layers_before_it(layer: str) -> None:
+    """Whoever changes a layer needs to know the layers before it, and none behind it."""
+    behind = (*LAYERS[LAYERS.index(layer) + 1 :], *BESIDE.get(layer, ()))
+    wrong = [f"{_at(each)} imports {each.to}" for path in _files(layer) for each in _imports(path) if each.to in behind]
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_rooms_reach_each_other_by_relative_imports(room: str) -> None:
-    """A room under its absolute name could be another installation's."""
-    imports = [each for path in _files(room) for each in _absolute_imports(path)]
-    wrong = [f"{_at(each)} imports {each.to}" for each in imports if each.to.split(".")[0] in ("stoker", *ROOMS)]
+@pytest.mark.parametrize("layer", LAYERS)
+def test_layers_reach_each_other_by_relative_imports(layer: str) -> None:
+    """A layer under its absolute name could be another installation's."""
+    imports = [each for path in _files(layer) for each in _absolute_imports(path)]
+    wrong = [f"{_at(each)} imports {each.to}" for each in imports if each.to.split(".")[0] in ("stoker", *LAYERS)]
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("room", FOLDERS)
-def test_a_folder_imports_only_itself_and_the_folders_before_it(room: str) -> None:
-    """The folders of a room are the floors of one house: whoever reads one needs none above it."""
-    floors = FOLDERS[room]
-    own = {path: floors.index(path.relative_to(ROOT / room).with_suffix("").parts[0]) for path in _inner_files(room)}
-    imports = [each for path in own for each in _inside(path) if each.to in floors]
-    wrong = [f"{_at(each)} imports {each.to} from above" for each in imports if floors.index(each.to) > own[each.path]]
+@pytest.mark.parametrize("layer", FOLDERS)
+def test_a_folder_imports_only_itself_and_the_folders_before_it(layer: str) -> None:
+    """A folder stands on those before it: whoever reads one needs none above it."""
+    folders = FOLDERS[layer]
+    own = {path: folders.index(path.relative_to(ROOT / layer).with_suffix("").parts[0]) for path in _inner_files(layer)}
+    imports = [each for path in own for each in _inside(path) if each.to in folders]
+    wrong = [f"{_at(each)} imports {each.to} from above" for each in imports if folders.index(each.to) > own[each.path]]
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_folder_can_be_read_as_a_table_of_contents(room: str) -> None:
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_folder_can_be_read_as_a_table_of_contents(layer: str) -> None:
     """No folder has more modules than a newcomer takes in at once, none lies deeper than two, and all are listed."""
-    folders = [ROOT / room, *(path for path in (ROOT / room).rglob("*") if path.is_dir() and list(path.glob("*.py")))]
+    folders = [ROOT / layer, *(path for path in (ROOT / layer).rglob("*") if path.is_dir() and list(path.glob("*.py")))]
     modules = {folder: [path for path in folder.glob("*.py") if path.stem != "__init__"] for folder in folders}
     assert not {str(folder): len(found) for folder, found in modules.items() if len(found) > MOST_MODULES}
     assert not [folder for folder in folders if len(folder.relative_to(ROOT).parts) > 2]
-    listed = FOLDERS.get(room, tuple(path.stem for path in modules[ROOT / room]))
-    assert {*(folder.name for folder in folders[1:]), *(path.stem for path in modules[ROOT / room])} == set(listed)
+    listed = FOLDERS.get(layer, tuple(path.stem for path in modules[ROOT / layer]))
+    assert {*(folder.name for folder in folders[1:]), *(path.stem for path in modules[ROOT / layer])} == set(listed)
 
 
 def test_the_architecture_has_the_folders_in_this_order() -> None:
     """Its table of contents shows from which folders each may import: from those above it."""
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (?:\*\*)?`([a-z_/]+)/`(?:\*\*)? \|", text, re.MULTILINE)
-    inside = {room: [name for name in FOLDERS.get(room, ()) if (ROOT / room / name).is_dir()] for room in ROOMS}
-    assert rows == [row for room in ROOMS for row in (room, *(f"{room}/{name}" for name in inside[room]))]
+    inside = {layer: [name for name in FOLDERS.get(layer, ()) if (ROOT / layer / name).is_dir()] for layer in LAYERS}
+    assert rows == [row for layer in LAYERS for row in (layer, *(f"{layer}/{name}" for name in inside[layer]))]
 
 
 def test_a_folder_of_tests_can_be_read_so_as_well() -> None:
-    """Each has the tests of one folder or room, or one kind of support for them."""
+    """Each has the tests of one folder or layer, or one kind of support for them."""
     modules = Counter(path.parent for path in (ROOT / "tests").rglob("*.py") if path.stem != "__init__")
     assert not {str(folder): count for folder, count in modules.items() if count > MOST_TEST_MODULES}
 
@@ -228,17 +228,17 @@ def _at(found: Import) -> str:
     return f"{found.path.relative_to(ROOT)}:{found.line}"
 
 
-def _files(room: str) -> list[Path]:
-    return [path for path in FILES if path.is_relative_to(ROOT / room)]
+def _files(layer: str) -> list[Path]:
+    return [path for path in FILES if path.is_relative_to(ROOT / layer)]
 
 
-def _inner_files(room: str) -> list[Path]:
-    """All but the room's door, which imports from every floor."""
-    return [path for path in _files(room) if path != ROOT / room / "__init__.py"]
+def _inner_files(layer: str) -> list[Path]:
+    """All but the layer's own `__init__.py`, which imports from every folder."""
+    return [path for path in _files(layer) if path != ROOT / layer / "__init__.py"]
 
 
 def _inside(path: Path) -> Iterator[Import]:
-    """Each relative import that stays in the room, to a folder or a loose module."""
+    """Each relative import that stays in the layer, to a folder or a loose module."""
     depth = len(path.relative_to(ROOT).parts)
     return (found for level, found in _relative_imports(path) if level == depth - 1)
 
@@ -251,8 +251,8 @@ def test_an_installation_has_all_folders() -> None:
 
 
 def _imports(path: Path) -> Iterator[Import]:
-    """Each relative import that leaves the room, to another one."""
-    depth = len(path.relative_to(ROOT).parts)  # from this many dots on, an import leaves the room
+    """Each relative import that leaves the layer, to another one."""
+    depth = len(path.relative_to(ROOT).parts)  # from this many dots on, an import leaves the layer
     return (found for level, found in _relative_imports(path) if level >= depth)
 
 

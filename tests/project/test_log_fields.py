@@ -18,7 +18,7 @@ from stoker.consumers import log_keys
 from stoker.operations.views.logging_json import ERROR, LEVEL, LOGGER, MESSAGE, STACK, TIMESTAMP
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("schemas", "topology", "databases", "producers", "consumers", "operations")
+LAYERS = ("schemas", "topology", "databases", "producers", "consumers", "operations")
 METHODS = frozenset({"debug", "info", "warning", "error", "critical", "exception"})
 LOGGERS = frozenset({"_logger", "logger", "_log"})
 NAMES = {name: value for name, value in vars(log_keys).items() if name.isupper()}
@@ -51,10 +51,10 @@ class LogCall:
         return next((word.value for word in self.node.keywords if word.arg == "extra"), None)
 
 
-@cache  # here, since every process of a run would read all rooms if the module did
+@cache  # here, since every process of a run would read all layers if the module did
 def log_calls() -> list[LogCall]:
-    """All of the rooms."""
-    return [call for room in ROOMS for path in sorted((ROOT / room).rglob("*.py")) for call in calls_of(path)]
+    """All of the layers."""
+    return [call for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py")) for call in calls_of(path)]
 
 
 def calls_of(path: Path) -> Iterator[LogCall]:

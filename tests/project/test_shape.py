@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).parents[2]
-ROOMS: Final = (
+LAYERS: Final = (
     "schemas",
     "topology",
     "databases",
@@ -32,27 +32,27 @@ _BRANCHES: Final = (
 _BLOCKS: Final = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.Match)
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_no_function_has_too_many_paths_or_blocks_in_blocks(room: str) -> None:
+@pytest.mark.parametrize("layer", LAYERS)
+def test_no_function_has_too_many_paths_or_blocks_in_blocks(layer: str) -> None:
     """At most ten paths through a function, conditions joined by `and` and `or` counted, and three blocks deep."""
-    assert _beyond(room) == set()
+    assert _beyond(layer) == set()
 
 
 def test_any_stays_rare() -> None:
     """A type checker sees nothing behind `Any`."""
-    texts = [path.read_text(encoding="utf-8") for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    texts = [path.read_text(encoding="utf-8") for layer in LAYERS for path in (ROOT / layer).rglob("*.py")]
     found = sum(isinstance(node, ast.Name) and node.id == "Any" for text in texts for node in ast.walk(ast.parse(text)))
     assert found * 1_000 <= MOST_ANYS * sum(text.count("\n") for text in texts)
 
 
-def _beyond(room: str) -> set[str]:
+def _beyond(layer: str) -> set[str]:
     return {
-        place for place, function in _functions(room) if _paths(function) > MOST_PATHS or _depth(function) > DEEPEST
+        place for place, function in _functions(layer) if _paths(function) > MOST_PATHS or _depth(function) > DEEPEST
     }
 
 
-def _functions(room: str) -> Iterator[tuple[str, Function]]:
-    for path in sorted((ROOT / room).rglob("*.py")):
+def _functions(layer: str) -> Iterator[tuple[str, Function]]:
+    for path in sorted((ROOT / layer).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, Function):
                 yield f"{path.relative_to(ROOT).as_posix()}:{node.name}", node
@@ -85,14 +85,14 @@ def _depth(node: ast.AST, depth: int = 0) -> int:
     return deepest
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_an_instant_in_seconds_has_at_in_its_name(room: str) -> None:
+@pytest.mark.parametrize("layer", LAYERS)
+def test_an_instant_in_seconds_has_at_in_its_name(layer: str) -> None:
     """`until_s` could be a length of time, and one would be added to the other; `now_s` can be nothing else."""
-    assert set(_misnamed_instants(room)) == set()
+    assert set(_misnamed_instants(layer)) == set()
 
 
-def _misnamed_instants(room: str) -> Iterator[str]:
-    for path in sorted((ROOT / room).rglob("*.py")):
+def _misnamed_instants(layer: str) -> Iterator[str]:
+    for path in sorted((ROOT / layer).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Assign) and _is_instant(node.value):
                 names = [ast.unparse(target).rpartition(".")[2] for target in node.targets]

@@ -88,9 +88,9 @@ def test_events_come_back_as_they_were() -> None:
     assert event_datum(retried)["reason"] == "failed"
 
 
-@cache  # the rooms are read once, not for each kind
+@cache  # the layers are read once, not for each kind
 def _called() -> frozenset[str]:
-    """The names of all that is called in the rooms that write events."""
-    files = [path for room in ("consumers", "operations") for path in (ROOT / room).rglob("*.py")]
+    """The names of all that is called in the layers that write events."""
+    files = [path for layer in ("consumers", "operations") for path in (ROOT / layer).rglob("*.py")]
     nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
     return frozenset(node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name))

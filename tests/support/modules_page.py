@@ -9,7 +9,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "modules.md"
-ROOMS: Final = ("schemas", "topology", "databases", "producers", "consumers", "operations", "testing")
+LAYERS: Final = ("schemas", "topology", "databases", "producers", "consumers", "operations", "testing")
 
 _HEAD: Final = """\
 # Modules
@@ -21,12 +21,12 @@ docstrings: `make reference` writes it. How the parts work together is in [archi
 
 def modules_page() -> str:
     """The whole page."""
-    return "\n".join([_HEAD, *(line for room in ROOMS for folder in _folders(room) for line in _section(folder))])
+    return "\n".join([_HEAD, *(line for layer in LAYERS for folder in _folders(layer) for line in _section(folder))])
 
 
-def _folders(room: str) -> list[Path]:
-    """A room and its folders."""
-    return [ROOT / room, *sorted(package.parent for package in (ROOT / room).glob("*/__init__.py"))]
+def _folders(layer: str) -> list[Path]:
+    """A layer and its folders."""
+    return [ROOT / layer, *sorted(package.parent for package in (ROOT / layer).glob("*/__init__.py"))]
 
 
 def _section(folder: Path) -> Iterator[str]:

@@ -42,8 +42,8 @@ def reference_page() -> str:
 
 
 def _load(name: str) -> griffe.Module:
-    rooms = ROOT / ".venv" / "typed"  # stoker/<room> as folders, where an editable install has a finder
-    loaded = griffe.load(name, search_paths=[rooms], docstring_parser="google", docstring_options={"warnings": False})
+    layers = ROOT / ".venv" / "typed"  # stoker/<layer> as folders, where an editable install has a finder
+    loaded = griffe.load(name, search_paths=[layers], docstring_parser="google", docstring_options={"warnings": False})
     assert isinstance(loaded, griffe.Module)
     return loaded
 

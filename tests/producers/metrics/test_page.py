@@ -32,8 +32,8 @@ def test_each_metric_is_listed() -> None:
     declared = [one for one in vars(catalogue).values() if isinstance(one, catalogue.Metric)]
     assert declared
     assert [one.name for one in declared if one not in catalogue.METRICS] == []
-    rooms = (ROOT / room for room in ("producers", "consumers", "operations"))
-    made = [path for room in rooms for path in room.rglob("*.py") if "Metric(" in path.read_text(encoding="utf-8")]
+    layers = (ROOT / layer for layer in ("producers", "consumers", "operations"))
+    made = [path for layer in layers for path in layer.rglob("*.py") if "Metric(" in path.read_text(encoding="utf-8")]
     assert [path.name for path in made] == ["catalogue.py"]
 
 

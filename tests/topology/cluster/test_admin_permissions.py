@@ -84,7 +84,7 @@ def test_a_cluster_that_goes_away_is_unreachable(monkeypatch: pytest.MonkeyPatch
 
 
 def test_any_other_answer_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What this room has no better words for stays Kafka's own error, with its code."""
+    """What this layer has no better words for stays Kafka's own error, with its code."""
     with pytest.raises(KafkaException) as passed_on:
         _administration(monkeypatch, KafkaError.INVALID_REQUEST).topics([TOPIC])
     assert passed_on.value.args[0].code() == KafkaError.INVALID_REQUEST

@@ -80,12 +80,12 @@ def test_only_commits_are_given(cluster: ClusterSettings, namespace: str) -> Non
 )
 def test_nothing_calls_what_ends_the_process(call: str, instead: str) -> None:
     """Two calls can end the process at a restart of a broker, so only one module knows how to ask."""
-    files = [path for room in (*ROOMS, "examples", "bench") for path in (ROOT / room).rglob("*.py")]
+    files = [path for layer in (*LAYERS, "examples", "bench") for path in (ROOT / layer).rglob("*.py")]
     callers = {str(path.relative_to(ROOT)) for path in files for _ in _uses(path, call)}
     assert callers <= {instead}
 
 
-ROOMS = ("schemas", "topology", "databases", "producers", "consumers", "operations")
+LAYERS = ("schemas", "topology", "databases", "producers", "consumers", "operations")
 
 
 def _uses(path: Path, name: str) -> Iterator[int]:
