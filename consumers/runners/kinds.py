@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from ..priorities.ready import PriorityReady
 from ..records.assignment import Assignment
 from ..records.record import Record, copied, take_out
-from .watchdog import Pool, RunnerSlot
+from .watchdog import RunnerSlot, WatchedRunners
 
 SlotT = TypeVar("SlotT", bound=RunnerSlot)
 KindT = TypeVar("KindT", bound="Runners[Any]")
@@ -18,7 +18,7 @@ Ready: TypeAlias = deque[Record] | PriorityReady
 """The ready records of one kind: in the order in which they became ready, or by priority."""
 
 
-class Runners(Pool[SlotT], Protocol[SlotT]):
+class Runners(WatchedRunners[SlotT], Protocol[SlotT]):
     """Runners of one kind. What has a body here holds for each kind that does not replace it.
 
     Attributes:

@@ -53,8 +53,8 @@ class RunnerSlot(Protocol):
 SlotT = TypeVar("SlotT", bound=RunnerSlot)
 
 
-class Pool(Protocol[SlotT]):
-    """Runners of one kind."""
+class WatchedRunners(Protocol[SlotT]):
+    """Runners of one kind: what the watchdog needs of them."""
 
     @property
     def slots(self) -> Sequence[SlotT]:
@@ -75,13 +75,13 @@ class Watchdog:
 
     def __init__(
         self,
-        pools: Sequence[Pool[Any]],
+        watched: Sequence[WatchedRunners[Any]],
         queue: str,
         *,
         on_progress: ReportProgress = lambda _context, _latest: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._pools = pools
+        self._watched = watched
         self._queue = queue
         self._on_progress = on_progress
         self._monotonic = monotonic
@@ -114,8 +114,8 @@ class Watchdog:
 
     @property
     def slots(self) -> list[RunnerSlot]:
-        """All slots of all pools."""
-        return [slot for pool in self._pools for slot in pool.slots]
+        """All slots of all kinds of runners."""
+        return [slot for runners in self._watched for slot in runners.slots]
 
     @property
     def running(self) -> int:
@@ -143,34 +143,34 @@ class Watchdog:
 
     def _look(self) -> None:
         now_s = self._monotonic()
-        for pool in self._pools:
-            pool.check(now_s)
-            for slot in pool.slots:
+        for runners in self._watched:
+            runners.check(now_s)
+            for slot in runners.slots:
                 run = slot.run
                 if run is None:
                     continue
                 if run.heartbeats is not None:
                     self._pass_on(run, now_s)
                 if now_s > run.deadline_at_s:
-                    self._act(pool, slot, run, now_s - run.deadline_at_s)
+                    self._act(runners, slot, run, now_s - run.deadline_at_s)
 
     def _pass_on(self, run: Run, now_s: float) -> None:
         latest = None if run.heartbeats is None else run.heartbeats.take_news(now_s)
         if latest is not None:
             self._on_progress(run, latest)
 
-    def _act(self, pool: Pool[Any], slot: RunnerSlot, run: Run, overdue_s: float) -> None:
+    def _act(self, runners: WatchedRunners[Any], slot: RunnerSlot, run: Run, overdue_s: float) -> None:
         if run.interrupt_reason is None:
             slot.interrupt(run, "timeout")
         elif slot.reported is not run and overdue_s > STUCK_AFTER_S:
             slot.reported = run
-            self._replace(pool, slot, run, overdue_s)
+            self._replace(runners, slot, run, overdue_s)
 
-    def _replace(self, pool: Pool[Any], slot: RunnerSlot, run: Run, overdue_s: float) -> None:
+    def _replace(self, runners: WatchedRunners[Any], slot: RunnerSlot, run: Run, overdue_s: float) -> None:
         """Have another runner work in place of one that is stuck, or the worker stop; log which."""
         then = "the worker stops, since it starts no more runners in place of such ones"
         try:
-            if pool.replace(slot):
+            if runners.replace(slot):
                 then = "another runner takes its place until it ends, and its key waits"
             elif self.crashed is None:
                 self.crashed = TooManyStuck(self._queue, self.stuck)

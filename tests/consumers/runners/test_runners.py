@@ -83,16 +83,16 @@ def loop(size: int, runs: Runs) -> Iterator[AsyncRunners]:
     assert not runners.loops[0].is_alive
 
 
-Pool = Callable[[int, Runs], Any]
-both = pytest.mark.parametrize("pool", [threads, loop])
+MakeRunners = Callable[[int, Runs], Any]
+both = pytest.mark.parametrize("make_runners", [threads, loop])
 
 
 @both
 @pytest.mark.parametrize("size", [1, 4])
-def test_every_record_runs_exactly_once(pool: Pool, size: int) -> None:
+def test_every_record_runs_exactly_once(make_runners: MakeRunners, size: int) -> None:
     """However many are offered at a time, none is lost and none runs twice."""
     runs = Runs()
-    with pool(size, runs) as runners:
+    with make_runners(size, runs) as runners:
         offset = 0
         for count in (1, 2, 3, 500, 1, MAX_HANDFUL * 5, 1):
             runners.make_ready([plain_record(offset + n) for n in range(count)])
@@ -102,10 +102,10 @@ def test_every_record_runs_exactly_once(pool: Pool, size: int) -> None:
 
 
 @both
-def test_a_slow_job_holds_up_none_that_was_taken_with_it(pool: Pool) -> None:
+def test_a_slow_job_holds_up_none_that_was_taken_with_it(make_runners: MakeRunners) -> None:
     """All others of the same delivery run while the first one still does."""
     runs = Runs(gates=[0])
-    with pool(2, runs) as runners:
+    with make_runners(2, runs) as runners:
         runners.make_ready([plain_record(n) for n in range(MAX_HANDFUL)])
         runs.wait_ended(MAX_HANDFUL - 1)
         assert 0 not in runs.ended
@@ -166,10 +166,10 @@ def test_what_another_runner_takes_over_keeps_its_order() -> None:
 
 
 @both
-def test_as_many_slow_jobs_run_at_once_as_the_pool_is_large(pool: Pool) -> None:
+def test_as_many_slow_jobs_run_at_once_as_there_are_runners(make_runners: MakeRunners) -> None:
     """Slow jobs spread over all runners, and no further."""
     runs = Runs(gates=range(6))
-    with pool(4, runs) as runners:
+    with make_runners(4, runs) as runners:
         runners.make_ready([plain_record(n) for n in range(6)])
         wait_until(lambda: len(runs.begun) == 4, what="four jobs at once")
         assert runs.ended == []
@@ -178,10 +178,10 @@ def test_as_many_slow_jobs_run_at_once_as_the_pool_is_large(pool: Pool) -> None:
 
 
 @both
-def test_what_has_not_begun_is_taken_back_and_the_rest_runs(pool: Pool) -> None:
+def test_what_has_not_begun_is_taken_back_and_the_rest_runs(make_runners: MakeRunners) -> None:
     """Of a partition that goes away, the running job ends, and those behind it come back; others run."""
     runs, leaving = Runs(gates=[0]), Assignment(2, "t", 1)
-    with pool(1, runs) as runners:
+    with make_runners(1, runs) as runners:
         runners.make_ready([plain_record(0, assignment=leaving)])
         wait_until(lambda: runs.begun == [0], what="the first to run")
         runners.make_ready([plain_record(n, assignment=leaving if n % 2 else None) for n in range(1, 9)])
@@ -193,10 +193,10 @@ def test_what_has_not_begun_is_taken_back_and_the_rest_runs(pool: Pool) -> None:
 
 
 @both
-def test_after_the_stop_nothing_begins(pool: Pool) -> None:
+def test_after_the_stop_nothing_begins(make_runners: MakeRunners) -> None:
     """What waits is left alone; what runs may end."""
     runs = Runs(gates=[0])
-    with pool(1, runs) as runners:
+    with make_runners(1, runs) as runners:
         runners.make_ready([plain_record(n) for n in range(4)])
         wait_until(lambda: runs.begun == [0], what="the first to run")
         runners.stop()

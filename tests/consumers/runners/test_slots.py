@@ -35,7 +35,7 @@ def job_of(handler: Callable[[int], object], timeout_s: float) -> DecodedJob:
 
 
 class SlotsOnly:
-    """A pool of slots without runners."""
+    """Slots without runners."""
 
     def __init__(self, *slots: Slot) -> None:
         self.slots = slots
@@ -53,10 +53,10 @@ class SlotsOnly:
 @contextmanager
 def watched(*slots: Slot) -> Iterator[SlotsOnly]:
     """A watchdog over the slots."""
-    pool = SlotsOnly(*slots)
-    dog = Watchdog([pool], "q")
+    runners = SlotsOnly(*slots)
+    dog = Watchdog([runners], "q")
     dog.start()
-    yield pool
+    yield runners
     dog.stop()
 
 
@@ -144,7 +144,7 @@ def test_a_job_that_resists_is_reported_with_its_stack(
                 interrupts.append(error)
 
     slot = Slot()
-    with watched(slot) as pool, caplog.at_level(logging.ERROR, "stoker.timeouts"):
+    with watched(slot) as runners, caplog.at_level(logging.ERROR, "stoker.timeouts"):
         runner = threading.Thread(target=run_sync, args=(job_of(resist_the_timeout, 0.05), slot))
         runner.start()
         wait_until(lambda: slot.reported, what="the report")
@@ -152,7 +152,7 @@ def test_a_job_that_resists_is_reported_with_its_stack(
         reported.set()
         runner.join(60)
     assert len(interrupts) == 1
-    assert pool.replaced == [slot]
+    assert runners.replaced == [slot]
     (record,) = caplog.records
     assert "resist_the_timeout" in record.getMessage()
     assert record.__dict__["job_id"] == "job-1"
