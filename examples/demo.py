@@ -109,13 +109,13 @@ def _fresh_run(cluster: DemoCluster, file: FlightFile, flights: int, *, keep: bo
         raise
     finally:
         if wants_look:
-            _tell_traces(run, cluster, keep=keep)
+            _print_traces(run, cluster, keep=keep)
         else:
             delete_traces(run.cluster, namespace, run.topics().group)
             shutil.rmtree(folder)
 
 
-def _tell_traces(run: Run, cluster: DemoCluster, *, keep: bool) -> None:
+def _print_traces(run: Run, cluster: DemoCluster, *, keep: bool) -> None:
     click.echo(f"  claims and workers' logs:  {_shown(run.folder)}")
     click.echo(f"  topics:                    {run.namespace}.*")
     if cluster.ours is not None and not keep:
@@ -158,11 +158,11 @@ def _check(run: Run, heading: str, *, at_end: bool = False) -> bool:
             "    job was retried twice. That is what at least once means; the ledger lets only one of two succeed."
         )
     if at_end:
-        _tell_claims(evidence)
+        _print_claims(evidence)
     return is_right
 
 
-def _tell_claims(evidence: Evidence) -> None:
+def _print_claims(evidence: Evidence) -> None:
     title("What the passengers of these flights may claim, each of them:")
     for verdict, amount_eur, flights in evidence.claims.verdicts:
         click.echo(f"    {verdict:<10} {amount_eur:>4} EUR   {flights:>9,} flights")

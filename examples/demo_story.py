@@ -28,7 +28,7 @@ FIRST_RELEASE: Final = "examples.flights:pipeline"
 CORRECTED: Final = "examples.flights_corrected:pipeline"
 PROCESSES: Final = 2
 LOOK_EVERY_S: Final = 0.05
-SAY_EVERY_S: Final = 1.0
+PRINT_EVERY_S: Final = 1.0
 STALLED_AFTER_S: Final = 90.0
 """Without any progress for so long the demo gives up: twice the longest time in which a killed worker is noticed."""
 COMMAND_TIMEOUT_S: Final = 120.0
@@ -187,15 +187,15 @@ def _watch(run: Run, fleet: Workers, has_come: Callable[[int, int], bool]) -> No
         WorkersEnded: the fleet is gone.
     """
     topics, began_at_s = run.topics(), time.monotonic()
-    moved_s = said_at_s = began_at_s
+    moved_s = printed_at_s = began_at_s
     seen = (-1, -1)
     while True:
         now = (count_claims(run.claims), topics.waiting())
         now_s = time.monotonic()
         has_ended = has_come(*now)
-        if has_ended or now_s - said_at_s >= SAY_EVERY_S:
+        if has_ended or now_s - printed_at_s >= PRINT_EVERY_S:
             click.echo(f"  {now_s - began_at_s:6.1f} s   {now[0]:>9,} done   {now[1]:>9,} waiting")
-            said_at_s = now_s
+            printed_at_s = now_s
         if has_ended:
             return
         fleet.check()

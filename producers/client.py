@@ -167,9 +167,9 @@ class Outage:
         """Take an error event of the client; librdkafka repeats them every second or so while they last."""
         if error.fatal():
             self.fatal = error
-        told_before = self.cause is not None
+        was_lost = self.cause is not None
         self.cause = error
-        if not told_before:
+        if not was_lost:
             logger.log(
                 self._level, "%s has lost Kafka at %s (%s): %s",
                 self._client, self._servers, error.str(), self._meaning,

@@ -79,7 +79,9 @@ class _Delay:
         left_s = first_due_s - time.time()
         if left_s < 0:
             raise PublishedTooLate(-left_s)
-        self._scene.say(f"{len(batch.numbers):,} delayed jobs are published; the first are due in {left_s:.1f} s")
+        self._scene.print_progress(
+            f"{len(batch.numbers):,} delayed jobs are published; the first are due in {left_s:.1f} s"
+        )
 
     def _note_memory(self, before: ResidentPeak, after: ResidentPeak) -> None:
         self.values["change"] = max(before.peak_mb, after.peak_mb) - self._idle_mb

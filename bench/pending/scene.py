@@ -35,7 +35,7 @@ IDLE_S: Final = 3.0
 BATCHES: Final = 3
 STANDSTILL_S: Final = 60.0
 """Jobs of which none begins for so long are not waited for any more."""
-SAY_S: Final = 10.0
+PRINT_S: Final = 10.0
 _LOOK_S: Final = 0.1
 
 
@@ -100,7 +100,7 @@ class Scene:
     def kill(self) -> float:
         """Kill the worker; gives when, in seconds since 1970."""
         self.worker.kill()
-        self.say("the worker is killed")
+        self.print_progress("the worker is killed")
         return time.time()
 
     def release(self) -> float:
@@ -172,7 +172,7 @@ class Scene:
 
     def wait_begun(self, numbers: range, what: str, *, limit_s: float = math.inf, share: float = 1.0) -> float:
         """Wait until so many jobs have begun, none does any more, or the limit is over; gives the seconds it took."""
-        began_at_s = moved_at_s = said_at_s = now_s = time.monotonic()
+        began_at_s = moved_at_s = printed_at_s = now_s = time.monotonic()
         wanted, total, seen = share * len(numbers), len(numbers), 0
         while seen < wanted and now_s < min(began_at_s + limit_s, moved_at_s + STANDSTILL_S):
             time.sleep(_LOOK_S)
@@ -180,17 +180,17 @@ class Scene:
             now_s, before, seen = time.monotonic(), seen, self.notes.begun(numbers)
             if seen > before:
                 moved_at_s = now_s
-            if now_s - said_at_s > SAY_S:
-                said_at_s = now_s
-                self.say(f"{seen:,} of {total:,} {what} have begun")
-        self.say(f"{seen:,} of {total:,} {what} have begun, after {now_s - began_at_s:.1f} s")
+            if now_s - printed_at_s > PRINT_S:
+                printed_at_s = now_s
+                self.print_progress(f"{seen:,} of {total:,} {what} have begun")
+        self.print_progress(f"{seen:,} of {total:,} {what} have begun, after {now_s - began_at_s:.1f} s")
         return now_s - began_at_s
 
     def wait_until(self, at_s: float, numbers: range, what: str) -> None:
         """Wait for a moment, in seconds since 1970, and say now and then how many have begun."""
         while (left_s := at_s - time.time()) > 0:
-            time.sleep(min(left_s, SAY_S))
-            self.say(f"{self.notes.begun(numbers):,} of {len(numbers):,} {what} have begun")
+            time.sleep(min(left_s, PRINT_S))
+            self.print_progress(f"{self.notes.begun(numbers):,} of {len(numbers):,} {what} have begun")
 
     def wait_all_begun(self) -> None:
         """Wait until every job has begun, or none does any more."""
@@ -224,7 +224,7 @@ class Scene:
         noted = zip(self.notes.seconds(numbers), self.notes.runs(numbers), strict=True)
         return [self.began_at_s + after_s for after_s, runs in noted if runs]
 
-    def say(self, progress: str) -> None:
+    def print_progress(self, progress: str) -> None:
         """Print a line for people who wait."""
         self._site.progress(f"  {time.time() - self.began_at_s:6.1f} s  {progress}")
 

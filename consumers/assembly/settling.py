@@ -19,7 +19,7 @@ from ..settling.done_jobs import DoneJobs
 from ..settling.ended_cancels import EndedCancels, note_ended_orders
 from ..settling.event_publisher import MOST_EVENTS, MOST_EVENTS_KBYTES, EventPublisher
 from ..settling.settle import SettledEvents, Settler, SettlingClients
-from ..settling.settlement import OnSettled, tell_instruments
+from ..settling.settlement import OnSettled, notify_instruments
 from ..settling.writes import Writer
 from ..tracing.run_spans import RunSpans
 from .context import QueueContext
@@ -75,7 +75,7 @@ def _listeners(context: QueueContext, assignments: Assignments, spans: RunSpans 
     if spans is not None:
         listeners.append(spans.settled)
     if context.instruments:
-        listeners.append(partial(tell_instruments, context.instruments))
+        listeners.append(partial(notify_instruments, context.instruments))
     orders = context.orders
     ended_cancels = EndedCancels(orders.cancels, assignments.ledgers)
     return [*listeners, partial(note_ended_orders, ended_cancels, orders.reschedules)]

@@ -172,7 +172,7 @@ class _Watch:
         if not self.was_cancelled:
             self.was_cancelled = self.was_asked = True
             self.run.bring_deadline(CANCEL_GRACE_S)
-            self.child.tell_to_cancel(str(self.run.record))
+            self.child.send_cancel(str(self.run.record))
         return True
 
     def _give_up(self) -> Ending:

@@ -115,11 +115,11 @@ def handle_carried(packed: bytes) -> None:
         if logger.isEnabledFor(record.levelno):
             logger.handle(record)
     except Exception:  # noqa: BLE001  # the application's filters and handlers may raise anything; no child is at fault
-        _tell_once(traceback.format_exc())
+        _write_once(traceback.format_exc())
 
 
 @lru_cache(maxsize=100)
-def _tell_once(report: str) -> None:
+def _write_once(report: str) -> None:
     """Not by the log, which has failed just now."""
     if sys.stderr is not None:
         with suppress(OSError, ValueError):

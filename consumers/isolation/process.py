@@ -203,7 +203,7 @@ class ChildProcess:
         with suppress(OSError):  # as above
             self._send(answer)
 
-    def tell_to_cancel(self, place: str) -> None:
+    def send_cancel(self, place: str) -> None:
         """Have the job of this record end, after it has cleaned up."""
         with suppress(OSError):  # as above
             self._send(CancelJob(place))

@@ -180,7 +180,7 @@ OnSettled = Callable[[SettlementBatch], None]
 """Takes a settled batch, in the settling thread."""
 
 
-def tell_instruments(instruments: Instruments, batch: SettlementBatch) -> None:
+def notify_instruments(instruments: Instruments, batch: SettlementBatch) -> None:
     """Call the instruments, as far as they are not switched off."""
     if instruments:
         instruments.settled(batch.ended)

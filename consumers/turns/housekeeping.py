@@ -46,7 +46,7 @@ class Housekeeping:
             self._look_ahead.turn(now_s)
         if now_s >= self._next_at_s:
             self._next_at_s = now_s + INTERVAL_S
-            self._partitions.keep_house(now_s)
+            self._partitions.do_housekeeping(now_s)
             if self._settler.stranded:
                 self._rights.alarm()
             self._reports.publish(now_s)

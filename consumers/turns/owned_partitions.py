@@ -59,7 +59,7 @@ class OwnedPartitions:
         self._rebalance.begin_restored(self._member.consumer)
         self._commits.commit_if_due(self._member.consumer)
 
-    def keep_house(self, now_s: float) -> None:
+    def do_housekeeping(self, now_s: float) -> None:
         """Forget what is long gone, and check the membership; called once a second or so."""
         self._assignments.forget_old()
         self._member.check_membership(now_s)

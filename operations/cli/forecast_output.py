@@ -14,8 +14,8 @@ SHOWN_REASONS: Final = 10
 SHOWN_CORRECTIONS: Final = 5
 
 
-def tell_forecast(printer: Printer, forecast: Forecast, verb: str) -> None:
-    """Show people what would be done, and what would not."""
+def print_forecast(printer: Printer, forecast: Forecast, verb: str) -> None:
+    """Print what would be done, and what would not."""
     printer.print_line(f"{some(forecast.total, 'dead letter')} to {verb}" + (":" if forecast.total else ""))
     for line in tally_lines(forecast.tally):
         printer.print_line(line)

@@ -155,12 +155,12 @@ def _bar(total: int, verb: str) -> Iterator[Callable[[Published], None]]:
 
 
 def _lines(total: int, verb: str) -> Callable[[Published], None]:
-    told_at = time.monotonic()
+    printed_at_s = time.monotonic()
 
     def show(published: Published) -> None:
-        nonlocal told_at
-        if time.monotonic() - told_at >= PLAIN_PROGRESS_EVERY_S:
-            told_at = time.monotonic()
+        nonlocal printed_at_s
+        if time.monotonic() - printed_at_s >= PLAIN_PROGRESS_EVERY_S:
+            printed_at_s = time.monotonic()
             echo_line(f"{verb}: {published.units:,} of {total:,}", err=True)
 
     return show
@@ -201,7 +201,7 @@ def published_document(published: Published) -> dict[str, object]:
     }
 
 
-def tell_end(printer: Printer, published: Published, what: str, go_on: str) -> None:
+def print_end(printer: Printer, published: Published, what: str, go_on: str) -> None:
     """Print how it ended, and set the exit code: interrupted, or a finding when the brokers refused single records."""
     printer.print_line(what)
     for refusal in published.refusals[:SHOWN_REFUSALS]:

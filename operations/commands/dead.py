@@ -17,13 +17,13 @@ from ..cli.process_end import stop_signals
 from ..cli.publishing import (
     Manner,
     confirm,
+    print_end,
     published_document,
     publishing_options,
     shown_progress,
     shown_reading,
     some,
     tally_document,
-    tell_end,
 )
 
 if TYPE_CHECKING:
@@ -316,14 +316,14 @@ def discard_dead_letters(
 
 def _settle(manager: DeadLetterManager, request: Request, manner: Manner, verb: str) -> None:
     """Count, ask, carry out, and print how it ended."""
-    from ..cli.forecast_output import forecast_document, tell_forecast
+    from ..cli.forecast_output import forecast_document, print_forecast
     from ..replay.pacing import ReplayPace
 
     printer = manner.printer
     with stored_job_failures():
         with shown_reading("the dead letters") as progress:
             forecast = manager.forecast(request, progress)
-        tell_forecast(printer, forecast, verb)
+        print_forecast(printer, forecast, verb)
         document = forecast_document(request, forecast)
         if manner.dry_run or not forecast.total:
             printer.print_document({**document, "done": 0})
@@ -335,4 +335,4 @@ def _settle(manager: DeadLetterManager, request: Request, manner: Manner, verb: 
     printer.print_document({**document, **published_document(published)})
     ended = f"{some(published.units, 'dead letter')} {manager.verdict.value}"
     go_on = f"give --replay-id {request.action_id} as well" if request.settled_too else "start the same command again"
-    tell_end(printer, published, ended, go_on)
+    print_end(printer, published, ended, go_on)

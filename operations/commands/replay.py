@@ -17,6 +17,7 @@ from ..cli.publishing import (
     Manner,
     Printer,
     confirm,
+    print_end,
     published_document,
     publishing_options,
     shown_progress,
@@ -24,7 +25,6 @@ from ..cli.publishing import (
     some,
     tally_document,
     tally_lines,
-    tell_end,
 )
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _carry_out(queue_replay: QueueReplay, stretch: Stretch, manner: Manner, queu
     with shown_reading(queue) as progress:
         counts = queue_replay.count(stretch, progress)
     total = counts.tally.total
-    _tell_counts(printer, counts, stretch)
+    _print_counts(printer, counts, stretch)
     document = {"id": stretch.replay_id, "selected": total, "groups": tally_document(counts.tally)}
     if manner.dry_run or not stretch.spans or not (total or stretch.is_begun):
         printer.print_document({**document, "done": 0})
@@ -184,10 +184,10 @@ def _carry_out(queue_replay: QueueReplay, stretch: Stretch, manner: Manner, queu
         published = queue_replay.carry_out(stretch, counts, ReplayPace(rate=manner.rate, stop=stop), show)
     printer.print_document({**document, **published_document(published)})
     ended = f"{some(published.units, 'job')} published again"
-    tell_end(printer, published, ended, f"stoker replay {queue} --replay-id {stretch.replay_id}")
+    print_end(printer, published, ended, f"stoker replay {queue} --replay-id {stretch.replay_id}")
 
 
-def _tell_counts(printer: Printer, counts: Counts, stretch: Stretch) -> None:
+def _print_counts(printer: Printer, counts: Counts, stretch: Stretch) -> None:
     left = " left" if stretch.is_begun else ""
     total = counts.tally.total
     printer.print_line(f"{some(total, 'job')}{left} to publish again" + (":" if total else ""))

@@ -118,7 +118,7 @@ def uncancel(app: AppContext, /, *, job_ids: tuple[str, ...], order_id: str | No
 
     def uncancelled(control: Control) -> OrderReceipt:
         receipt = control.uncancel(*job_ids, order_id=order_id, reason=giving.reason)
-        _tell_not_standing(standing, job_ids, order_id)
+        _warn_of_absent(standing, job_ids, order_id)
         return receipt
 
     give(app, giving, uncancelled)
@@ -132,7 +132,7 @@ def _standing_keys(app: AppContext) -> set[str]:
     return {order_key(order) for order in read_standing_orders(app.pipeline, app.cluster, (Verb.CANCEL,))}
 
 
-def _tell_not_standing(standing: set[str], job_ids: tuple[str, ...], order_id: str | None) -> None:
+def _warn_of_absent(standing: set[str], job_ids: tuple[str, ...], order_id: str | None) -> None:
     from ...topology.wire.orders import cancel_key, filter_key
 
     wanted = [cancel_key(job_id) for job_id in job_ids] or [filter_key(order_id or "")]

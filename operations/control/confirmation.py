@@ -50,7 +50,7 @@ class Asking:
             Abort: the answer was no.
         """
         found = count_meant(app, order)
-        tell_count(Printer(as_json=self.as_json), found)
+        print_count(Printer(as_json=self.as_json), found)
         self.counted = found.total
         confirm(f"{verb} {some(found.total, 'job')}{others}?", yes=self.yes)
 
@@ -67,7 +67,7 @@ def show_meant(
     order, count = orders[0], len(orders)
     found = count_meant(app, order, job_ids)
     printer.print_line(f"would order: {described(order, count)}")
-    tell_count(printer, found)
+    print_count(printer, found)
     if job_ids and found.total < count:
         printer.print_line(f"{some(count - found.total, 'id')} of no job that is there: it has ended, or is to come")
     printer.print_document({**order_document(order, count), "ordered": False, **count_document(found)})
@@ -83,7 +83,7 @@ def count_meant(app: AppContext, order: ControlOrder, job_ids: Collection[str] =
         return count_waiting(view, app.pipeline, order, is_meant_by(order, tuple(job_ids)), progress)
 
 
-def tell_count(printer: Printer, found: WaitingJobs) -> None:
+def print_count(printer: Printer, found: WaitingJobs) -> None:
     """Show it to people."""
     if not found.total:
         printer.print_line("no job is there that it means")

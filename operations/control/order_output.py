@@ -145,7 +145,7 @@ def give(app: AppContext, giving: Giving, order: Callable[[Control], OrderReceip
     if giving.as_json:
         print_json_line(receipt_document(receipt, answers))
     else:
-        _tell(receipt, answers)
+        _print_receipt(receipt, answers)
     if answers is not None and answers.missing:
         raise CommandFailure(_missing(receipt, answers, giving.timeout), ExitCode.FINDING)
     return receipt
@@ -167,7 +167,7 @@ def lift(app: AppContext, giving: Giving, order: Callable[[Control], OrderReceip
     give(app, giving, noted)
 
 
-def _tell(receipt: OrderReceipt, answers: Answers | None) -> None:
+def _print_receipt(receipt: OrderReceipt, answers: Answers | None) -> None:
     echo_line(f"ordered: {described(receipt.order, receipt.count)} (order {receipt.order_id})")
     if answers is None:
         echo_line("workers take it within a second; `--wait` waits for their answers, `stoker control log` shows them")

@@ -70,7 +70,7 @@ def _fact(name: str, value: str) -> Styled:
 
 def _rows(history: JobHistory) -> list[tuple[object, ...]]:
     job = history.job
-    rows: list[tuple[object, ...]] = [(_at(job.enqueued), "enqueued", "", "", "", "", _said_at_first(job))]
+    rows: list[tuple[object, ...]] = [(_at(job.enqueued), "enqueued", "", "", "", "", _source(job))]
     rows += [_row(one) for one in history.entries]
     if job.state.word == "done":
         took = "" if job.took is None else f"took {job.took.total_seconds():.3f} s"
@@ -79,16 +79,16 @@ def _rows(history: JobHistory) -> list[tuple[object, ...]]:
     return rows
 
 
-def _said_at_first(job: ListedJob) -> str:
+def _source(job: ListedJob) -> str:
     return f"by {job.source}" if job.source else ""
 
 
 def _row(one: ListedHistoryEntry) -> tuple[object, ...]:
     began = "" if one.began is None else _time(one.began)
-    return (_at(one.at), one.kind, one.attempt, began, one.worker, one.release, _said(one))
+    return (_at(one.at), one.kind, one.attempt, began, one.worker, one.release, _remarks(one))
 
 
-def _said(one: ListedHistoryEntry) -> str:
+def _remarks(one: ListedHistoryEntry) -> str:
     error = f"{one.error_type}: " if one.error_type else ""
     due = "" if one.due is None else f"; goes on {_at(one.due)}"
     by = one.detail.get("operator", "")

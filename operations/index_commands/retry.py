@@ -71,7 +71,7 @@ def retry(
     """
     chosen = choose(app, job_ids, index, limit, options)
     plan = plan_retry(chosen.jobs)
-    _tell(manner, chosen, plan)
+    _print_plan(manner, chosen, plan)
     document: dict[str, object] = _document(chosen, plan)
     if not manner.dry_run and plan.total:
         confirm(f"Retry {some(plan.total, 'job')}?", yes=manner.yes)
@@ -84,7 +84,7 @@ def retry(
         raise click.exceptions.Exit(ExitCode.FINDING)
 
 
-def _tell(manner: Manner, chosen: Chosen, plan: RetryPlan) -> None:
+def _print_plan(manner: Manner, chosen: Chosen, plan: RetryPlan) -> None:
     for line in plan_lines(plan):
         manner.printer.print_line(line)
     for job_id in chosen.unknown:

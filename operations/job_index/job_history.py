@@ -75,7 +75,7 @@ def read_history(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> J
     latest = entries[0]
     for entry in entries[1:]:
         latest = latest.merge(entry)
-    latest = _ended(latest, dispositions, _ledger_says(pipeline, cluster, latest))
+    latest = _ended(latest, dispositions, _state_in_ledger(pipeline, cluster, latest))
     is_committed = latest.offset in committed.get((latest.topic, latest.partition), ())
     if is_committed and not latest.state.has_ended:
         latest = replace(latest, state=State.DONE, step=committed_step(latest.step), due_ms=0)
@@ -101,7 +101,7 @@ def _messages(cluster: ClusterSettings, topic: str) -> Iterator[Message]:
         yield from reader.read(reader.spans())
 
 
-def _ledger_says(pipeline: Pipeline, cluster: ClusterSettings, job: JobEntry) -> State | None:
+def _state_in_ledger(pipeline: Pipeline, cluster: ClusterSettings, job: JobEntry) -> State | None:
     """How the job has ended by the ledger of its queue, where it has not by anything else."""
     if job.state.has_ended or job.queue not in pipeline.queues:
         return None

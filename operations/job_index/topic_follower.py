@@ -160,7 +160,7 @@ class TopicFollower:
             self._reconcile_for(RECONCILE_FOR_S)
             if self.progress.is_caught_up:
                 self.progress.committed += self._committed.turn(self._writer, now_s)
-        self._keep_house(now_s)
+        self._do_housekeeping(now_s)
 
     def close(self) -> None:
         """Leave the brokers, and put what is in the log into the file."""
@@ -309,7 +309,7 @@ class TopicFollower:
 
     # ---- housekeeping
 
-    def _keep_house(self, now_s: float) -> None:
+    def _do_housekeeping(self, now_s: float) -> None:
         if now_s >= self._next_forget_at_s and self.progress.is_caught_up:
             before_ms = int((time.time() - self._keep.total_seconds()) * 1e3)
             count, self._forget_after_n = self._writer.forget(before_ms, FORGET_AT_ONCE, self._forget_after_n)

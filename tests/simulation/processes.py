@@ -68,7 +68,7 @@ from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.ended_cancels import EndedCancels, note_ended_orders
 from stoker.consumers.settling.event_publisher import EventPublisher
 from stoker.consumers.settling.settle import SettledEvents, Settler, SettlingClients
-from stoker.consumers.settling.settlement import SettlementBatch, tell_instruments
+from stoker.consumers.settling.settlement import SettlementBatch, notify_instruments
 from stoker.consumers.settling.unique_records import writers_of
 from stoker.consumers.settling.writes import WRITERS, Writer
 from stoker.consumers.steps.last_look import hold_back
@@ -199,7 +199,7 @@ class SimProcess:
         ended_cancels = EndedCancels(self.cancels, self.assignments.ledgers)
         self.settled = SettledBatches(
             [
-                partial(tell_instruments, instruments),
+                partial(notify_instruments, instruments),
                 partial(note_ended_orders, ended_cancels, self.reschedules),
             ]
         )

@@ -179,12 +179,12 @@ def test_a_poll_thread_that_hangs_is_reported_with_its_stack(
     monkeypatch.setattr(poll_thread_watch, "STUCK_AFTER_S", 0.4)
     pipeline, _ = declare_queue(namespace)
     create(pipeline, cluster)
-    gate, keep_house = Gate(), Housekeeping.turn
+    gate, turn = Gate(), Housekeeping.turn
 
     def hang(self: Housekeeping) -> None:
         if not gate.opened.is_set() and self._partitions._assignments.main_partitions:
             gate.wait()
-        keep_house(self)
+        turn(self)
 
     def told() -> list[str]:
         return [record.getMessage() for record in caplog.records if "the poll thread" in record.getMessage()]
