@@ -15,7 +15,7 @@ from .turns.fetching import Fetching
 from .turns.housekeeping import Housekeeping
 from .turns.owned_partitions import OwnedPartitions
 from .turns.shutdown import Shutdown
-from .turns.threads import WorkerThreads
+from .turns.worker_threads import WorkerThreads
 
 WAIT_TURN_S: Final = 0.1
 """How often a poll thread turns that waits until jobs may begin."""

@@ -10,7 +10,7 @@ from ..carrying.carrier import Carrier, CarryingClients
 from ..carrying.copies_aside import CopiesAside
 from ..carrying.old_offsets import OldOffsets
 from ..carrying.restored_jobs import RestoredJobs
-from ..declared.intake import DeclaredIntake, IntakeParts, make_intake
+from ..declared.intake_features import DeclaredIntake, IntakeParts, make_intake
 from ..group.connection import GroupConnection
 from ..group.member import GroupMember
 from ..group.membership import Membership, view_group

@@ -15,7 +15,7 @@ from ..turns.owned_partitions import OwnedPartitions
 from ..turns.poll_timeout import PollTimeout
 from ..turns.priority_fetching import PriorityFetching
 from ..turns.shutdown import Shutdown
-from ..turns.threads import WorkerThreads
+from ..turns.worker_threads import WorkerThreads
 from .context import QueueContext
 from .group import GroupParts
 from .inspection import InspectionParts

@@ -12,7 +12,7 @@ from ..runners.async_runners import AsyncRunners
 from ..runners.async_slots import AsyncSlot
 from ..runners.kinds import Runners
 from ..runners.slots import Slot
-from ..runners.threads import RunOne, ThreadRunners
+from ..runners.thread_runners import RunOne, ThreadRunners
 from ..steps.pipe import Pipe, RunStep
 from ..steps.results import Ran
 from ..steps.run import run_async, run_sync

@@ -6,7 +6,7 @@
                its source
     hand over  the lanes take all that is left, at the end of the batch
 
-`declared/intake.py` has the filters, claimants and ways of a queue.
+`declared/intake_features.py` has the filters, claimants and ways of a queue.
 """
 
 from __future__ import annotations

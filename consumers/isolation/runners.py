@@ -27,7 +27,7 @@ from ..records.outcomes import INTERRUPTED, Outcome
 from ..records.record import Record, RecordAt, record_at
 from ..runners.kinds import Ready, Runners
 from ..runners.slots import SettleDone, Slot
-from ..runners.threads import RunOne, ThreadRunners
+from ..runners.thread_runners import RunOne, ThreadRunners
 from ..settings import WorkerSettings
 from ..steps.last_look import hold_back
 from ..steps.results import Decided, Raised, Ran

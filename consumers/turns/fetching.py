@@ -10,7 +10,7 @@ from typing import Final
 
 from confluent_kafka import Message
 
-from ..declared.intake import DeclaredIntake
+from ..declared.intake_features import DeclaredIntake
 from ..fairness.read_ahead import ReadAhead
 from ..group.member import GroupMember
 from ..polling.backpressure import Backpressure

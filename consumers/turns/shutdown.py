@@ -13,7 +13,7 @@ from .. import log_keys
 from ..polling.poll_thread_state import PollThreadState
 from .fetching import Fetching
 from .owned_partitions import OwnedPartitions
-from .threads import WorkerThreads
+from .worker_threads import WorkerThreads
 
 _LOGGER = logging.getLogger("stoker.worker")
 

@@ -98,7 +98,7 @@ def check(ctx: click.Context, app: AppContext, *, folder: Path, mode: str | None
     "cluster", "rule", "field", "explanation"}]}.
     """
     from ...schemas import Compatibility
-    from ..contract_check import check_cluster, check_files
+    from ..schema_checks import check_cluster, check_files
 
     rule = Compatibility(mode.upper()) if mode else None
     findings = check_files(app.pipeline, folder, rule)

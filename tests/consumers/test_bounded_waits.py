@@ -16,7 +16,7 @@ from stoker.consumers.kafka.clients import longest_callback_s
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.slots import Slot
-from stoker.consumers.runners.threads import ThreadRunners
+from stoker.consumers.runners.thread_runners import ThreadRunners
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.turns import shutdown as module
 from stoker.consumers.turns.poll_timeout import POLL_TIMEOUT_S, SHORT_POLL_TIMEOUT_S

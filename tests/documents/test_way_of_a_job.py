@@ -167,7 +167,7 @@ def test_the_page_names_what_a_feature_of_intake_may_be_where_it_is() -> None:
     rows = re.findall(r"^  \| [^|]+ \| [^|]+ `(\w+)` \(`(intake/\w+\.py)`\) \| ([^|]+) \|$", part, re.MULTILINE)
     assert len(rows) == part.count("\n  | ") - 1  # the head of the table
     folder = ROOT / "consumers/intake"
-    declared = (ROOT / "consumers/declared/intake.py").read_text(encoding="utf-8")
+    declared = (ROOT / "consumers/declared/intake_features.py").read_text(encoding="utf-8")
     for name, path, examples in rows:
         assert re.search(
             rf"^(class {name}\(Protocol\)|{name} = )", (ROOT / "consumers" / path).read_text(), re.MULTILINE

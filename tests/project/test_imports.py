@@ -131,7 +131,7 @@ FOLDERS = {
             "instants",
             "cluster_view",
             "application",
-            "contract_check",
+            "schema_checks",
             "inbox",
             "outbox",
             "payload_input",

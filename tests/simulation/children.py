@@ -14,7 +14,7 @@ from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record, take_out
 from stoker.consumers.runners.kinds import Runners
 from stoker.consumers.runners.slots import Slot
-from stoker.consumers.runners.threads import ThreadRunners
+from stoker.consumers.runners.thread_runners import ThreadRunners
 from stoker.consumers.steps.results import Ran, Result
 from stoker.consumers.steps.steps import DecodedJob
 

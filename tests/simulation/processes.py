@@ -27,7 +27,7 @@ from stoker.consumers.backlog.tenant_lines import TenantLines
 from stoker.consumers.carrying.carrier import Carrier, CarryingClients
 from stoker.consumers.carrying.copies_aside import CopiesAside
 from stoker.consumers.carrying.restored_jobs import RestoredJobs
-from stoker.consumers.declared.intake import IntakeParts, make_intake
+from stoker.consumers.declared.intake_features import IntakeParts, make_intake
 from stoker.consumers.declared.runner_parts import RunnerParts
 from stoker.consumers.fairness.fair_runners import FairRunners
 from stoker.consumers.fairness.read_ahead import ReadAhead

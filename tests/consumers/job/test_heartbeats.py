@@ -17,7 +17,7 @@ from stoker.consumers.job.heartbeats import REPORT_INTERVAL_S, JobProgress, RunH
 from stoker.consumers.job.run import CurrentRun, Run
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.runners.slots import Slot
-from stoker.consumers.runners.threads import ThreadRunners
+from stoker.consumers.runners.thread_runners import ThreadRunners
 from stoker.consumers.runners.watchdog import Watchdog
 from stoker.consumers.steps.results import Raised, Returned
 from stoker.consumers.steps.run import run_sync

@@ -51,7 +51,7 @@ def test_no_part_of_the_worker_asks_which_class_a_source_is() -> None:
     """A new kind of source answers the questions of `Source`, and all parts go by the answers.
 
     The main topic alone is asked for by its name, `MAIN`: a queue has one, and heavy tenants are only there. And
-    `declared/intake.py` has a line for each kind, which the type checker asks for.
+    `declared/intake_features.py` has a line for each kind, which the type checker asks for.
     """
     names = "|".join(kind.__name__ for kind in KINDS)
     asks = re.compile(rf"isinstance\([^\n]*\b({names})\b|\bcase ({names})\b|\bis (not )?CARRIED\b")
@@ -60,7 +60,7 @@ def test_no_part_of_the_worker_asks_which_class_a_source_is() -> None:
         for path in (ROOT / "consumers").rglob("*.py")
         if asks.search(path.read_text("utf-8"))
     ]
-    assert asking == ["declared/intake.py"]
+    assert asking == ["declared/intake_features.py"]
 
 
 def test_events_of_blockers_name_the_topic_as_its_name_does() -> None:

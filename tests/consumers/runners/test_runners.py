@@ -16,12 +16,12 @@ import pytest
 
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
-from stoker.consumers.runners import threads as threads_module
+from stoker.consumers.runners import thread_runners
 from stoker.consumers.runners.async_runners import AsyncRunners
 from stoker.consumers.runners.async_slots import AsyncSlot
 from stoker.consumers.runners.event_loop import RunnerLoop
 from stoker.consumers.runners.slots import Slot
-from stoker.consumers.runners.threads import MAX_HANDFUL, ThreadRunners
+from stoker.consumers.runners.thread_runners import MAX_HANDFUL, ThreadRunners
 from support.scenes.deliveries import plain_record
 from support.scenes.watched_runners import Order, loops
 from support.waiting import wait_until
@@ -146,7 +146,7 @@ class Inside(Runs):
 
 def test_an_idle_runner_takes_over_what_a_busy_one_has_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     """At once: not only when nothing has moved for a while, which frees it in any case."""
-    monkeypatch.setattr(threads_module, "STALLED_AFTER_S", math.inf)
+    monkeypatch.setattr(thread_runners, "STALLED_AFTER_S", math.inf)
     runs = Inside(gates=[0])
     with threads(2, runs) as runners:
         runners.make_ready([plain_record(n) for n in range(10)])

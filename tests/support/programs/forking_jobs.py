@@ -18,7 +18,7 @@ from stoker.consumers.records.record import Record
 from stoker.consumers.runners.async_runners import AsyncRunners
 from stoker.consumers.runners.async_slots import AsyncSlot
 from stoker.consumers.runners.slots import Slot
-from stoker.consumers.runners.threads import ThreadRunners
+from stoker.consumers.runners.thread_runners import ThreadRunners
 from stoker.consumers.steps.run import run_async, run_sync
 from support.programs.isolated_jobs import note
 from support.scenes.deliveries import declare

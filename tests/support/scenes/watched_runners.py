@@ -18,7 +18,7 @@ from stoker.consumers.runners import async_runners, event_loop, watchdog
 from stoker.consumers.runners.async_runners import AsyncRunners
 from stoker.consumers.runners.async_slots import AsyncSlot
 from stoker.consumers.runners.slots import Slot
-from stoker.consumers.runners.threads import ThreadRunners
+from stoker.consumers.runners.thread_runners import ThreadRunners
 from stoker.consumers.runners.watchdog import Watchdog
 from stoker.consumers.steps.results import Raised, Ran, Result, Returned
 from stoker.consumers.steps.run import run_async, run_sync
