@@ -28,7 +28,7 @@ from stoker.consumers.settling.excuse import Excuse
 from stoker.consumers.settling.settle import SettledEvents, Settler, SettlingClients
 from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.consumers.steps.pipe import SettleStep
-from stoker.consumers.steps.run import run_sync
+from stoker.consumers.steps.run_step import run_sync
 from stoker.consumers.steps.steps import DecodedJob, StepContext, claim, decide, decode
 from stoker.consumers.worker import GC_THRESHOLD
 from stoker.schemas import Decoder

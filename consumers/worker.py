@@ -31,14 +31,14 @@ from ..topology.planning.rights import Duty
 from ..topology.planning.schema_store import schema_store
 from ..topology.planning.verify import verify
 from . import log_keys
-from .assembly.context import QueueContext
 from .assembly.control import make_control
+from .assembly.queue_context import QueueContext
 from .assembly.queue_parts import QueueParts, make_queue
 from .assembly.schedules import make_schedules
 from .breakers.failure_watch import FailureWatch
 from .contract_check import ContractCheck
 from .control.control_thread import ControlThread
-from .control.process import WorkerProcess, count_runners
+from .control.worker_process import WorkerProcess, count_runners
 from .errors import WorkerCrashed, WorkerInChild
 from .gates.pauses import Pause
 from .inspection.queue_inspection import QueueInspection

@@ -20,7 +20,7 @@ from ..consumers.runners.slots import Slot
 from ..consumers.settling.excuse import Excuse
 from ..consumers.steps.pipe import Pipe
 from ..consumers.steps.results import Raised, Ran, Returned
-from ..consumers.steps.run import run_async, run_sync
+from ..consumers.steps.run_step import run_async, run_sync
 from ..consumers.steps.steps import DecodedJob, StepContext
 from ..producers.record import RecordBuilder
 from ..schemas import Decoder

@@ -23,9 +23,9 @@ from ..control.order_takers import OrderTaker
 from ..control.orders import Orders
 from ..control.own_orders import OwnOrders
 from ..control.pause_orders import PauseOrders
-from ..control.process import WorkerProcess
 from ..control.reschedule_orders import PriorityOrders, RescheduleOrders
 from ..control.status_writer import StatusWriter
+from ..control.worker_process import WorkerProcess
 
 END_MS: Final = 250
 """For `fetch.wait.max.ms`: a worker that starts waits so long for the end of a topic that holds orders."""

@@ -13,8 +13,8 @@ from ..gates.pauses import Pauses
 from ..limits.limits import Limits
 from ..partitions.assignments import Assignments
 from ..steps.schema_waits import SchemaWaits
-from .context import QueueContext
 from .limit_peers import make_limit_peers
+from .queue_context import QueueContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,9 +25,9 @@ from ..polling.side_readers import PriorityReaders, SideReader
 from ..polling.taking_back import TakingBack
 from ..records.source import Priority
 from ..settling.settle import Settler
-from .context import QueueContext
 from .partitions import PartitionParts
 from .polling import PollingParts
+from .queue_context import QueueContext
 from .running import RunningParts
 from .settling import SettlingParts
 

@@ -8,10 +8,10 @@ from ..inspection.blockers import BlockerParts, Blockers
 from ..inspection.lag import QueueLag
 from ..inspection.overview import Overview, OverviewParts
 from ..inspection.waiting_counts import WaitingCounts
-from .context import QueueContext
 from .group import GroupParts
 from .partitions import PartitionParts
 from .polling import PollingParts
+from .queue_context import QueueContext
 from .running import RunningParts
 from .settling import SettlingParts
 

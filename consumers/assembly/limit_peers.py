@@ -19,7 +19,7 @@ from ..reservations.ports import ReservationParts
 from ..reservations.reservations import Reservations
 from ..shares.ports import OnWritten, SharesParts
 from ..shares.shares import Shares
-from .context import QueueContext
+from .queue_context import QueueContext
 
 END_MS: Final = 250
 LAST_S: Final = 1.0

@@ -10,7 +10,7 @@ from ..kafka.clients import spilling_producer
 from ..partitions.assignments import Assignments
 from ..partitions.commits import Commits
 from ..partitions.spill import Spill
-from .context import QueueContext
+from .queue_context import QueueContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from ..polling.completion import Completion
 from ..polling.due_times import longest_wait_s
 from ..polling.poll_thread_state import PollThreadState
 from ..polling.settled import SettledBatches
-from .context import QueueContext
+from .queue_context import QueueContext
 from .running import RunningParts
 
 

@@ -10,12 +10,12 @@ from ..inspection.view import QueueView
 from ..queue_controls import QueueControls
 from ..queue_worker import QueueWorker
 from ..tracing.run_spans import RunSpans
-from .context import QueueContext
 from .gating import GatingParts, make_gating
 from .group import GroupParts, make_group
 from .inspection import InspectionParts, make_inspection
 from .partitions import PartitionParts, make_partitions
 from .polling import PollingParts, make_polling
+from .queue_context import QueueContext
 from .running import RunningParts, make_running, make_step_context
 from .settling import SettlingParts, make_settling
 from .worker import make_worker

@@ -25,7 +25,7 @@ from ..job.heartbeats import JobProgress
 from ..job.run import Run
 from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
-from ..priorities.lanes import PriorityLanes
+from ..priorities.priority_lanes import PriorityLanes
 from ..priorities.ready import ReadyRecords
 from ..records.priorities import Priorities
 from ..records.record import Record
@@ -41,8 +41,8 @@ from ..steps.pipe import Pipe, SettleStep
 from ..steps.schema_waits import SchemaWaits
 from ..steps.steps import StepContext
 from ..tracing.run_spans import RunSpans
-from .context import QueueContext
 from .gating import GatingParts
+from .queue_context import QueueContext
 from .settling import SettlingParts
 
 HEAVY_RATIO: Final = 0.75

@@ -22,7 +22,7 @@ from ..settling.settle import SettledEvents, Settler, SettlingClients
 from ..settling.settlement import OnSettled, notify_instruments
 from ..settling.writes import Writer
 from ..tracing.run_spans import RunSpans
-from .context import QueueContext
+from .queue_context import QueueContext
 
 FOLLOWER_CHECK_S: Final = 10.0
 """How long the brokers may take to describe a follower's topic."""

@@ -16,11 +16,11 @@ from ..turns.poll_timeout import PollTimeout
 from ..turns.priority_fetching import PriorityFetching
 from ..turns.shutdown import Shutdown
 from ..turns.worker_threads import WorkerThreads
-from .context import QueueContext
 from .group import GroupParts
 from .inspection import InspectionParts
 from .partitions import PartitionParts
 from .polling import PollingParts
+from .queue_context import QueueContext
 from .running import RunningParts
 from .settling import SettlingParts
 

@@ -12,7 +12,7 @@ from ..records.cancels import Cancels
 from .cancel_orders import begin_filter
 from .order_takers import utc_now
 from .pause_orders import PauseOrders
-from .process import EndCancelled
+from .worker_process import EndCancelled
 
 
 class BlockOrders(PauseOrders):

@@ -15,7 +15,7 @@ from ..records.cancellation import Cancellation
 from ..records.cancels import Cancels, name_of_job
 from .order_forgetter import Forgetter
 from .order_takers import OrderTaker, utc_now
-from .process import EndCancelled
+from .worker_process import EndCancelled
 
 FORGET_INTERVAL_S: Final = 60.0
 """How often the cancels that are over are let go of, which looks at all of them."""

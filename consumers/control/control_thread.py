@@ -21,9 +21,9 @@ from ...schemas.control_records import WorkerState, WorkerStatus
 from .order_feed import OrderFeed
 from .order_takers import OrderClient, OrderTaker
 from .orders import Orders
-from .process import WorkerProcess
 from .status_writer import StatusWriter
 from .worker_orders import OnceOrders, QuietOrders
+from .worker_process import WorkerProcess
 
 _LOGGER = logging.getLogger("stoker.control")
 

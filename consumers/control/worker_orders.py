@@ -14,7 +14,7 @@ from ...topology.wire.orders import ONCE, Verb
 from .. import log_keys
 from ..gates.pauses import Ordered, Pause
 from .order_takers import OrderTaker, StandingOrders, utc_now
-from .process import WorkerProcess
+from .worker_process import WorkerProcess
 
 _LOGGER = logging.getLogger("stoker.control")
 

@@ -9,7 +9,7 @@ from ..ordering.key_lanes import KeyLanes
 from ..ordering.lanes import Lanes, MakeReady
 from ..ordering.parking import ParkingLimits
 from ..ordering.strict_lanes import StrictLanes
-from ..priorities.lanes import PriorityLanes
+from ..priorities.priority_lanes import PriorityLanes
 from ..priorities.ready import ReadyRecords
 from ..settings import WorkerSettings
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ...topology import JobType
-from ..isolation.runners import IsolatedRunners
+from ..isolation.isolated_runners import IsolatedRunners
 from ..records.record import Record
 from ..runners.async_runners import AsyncRunners
 from ..runners.async_slots import AsyncSlot
@@ -15,7 +15,7 @@ from ..runners.slots import Slot
 from ..runners.thread_runners import RunOne, ThreadRunners
 from ..steps.pipe import Pipe, RunStep
 from ..steps.results import Ran
-from ..steps.run import run_async, run_sync
+from ..steps.run_step import run_async, run_sync
 from ..steps.steps import DecodedJob
 from .runner_parts import RunnerParts
 

@@ -15,8 +15,8 @@ from ..gates.gate_row import GateRow
 from ..group.membership import Membership
 from ..group.rights_watch import RightsWatch
 from ..isolation.crashes import CrashPause
+from ..isolation.isolated_runners import IsolatedRunners
 from ..isolation.pool import ChildCounts
-from ..isolation.runners import IsolatedRunners
 from ..partitions.assignments import Assignments
 from ..polling.backpressure import Backpressure
 from ..polling.calendar import Calendar

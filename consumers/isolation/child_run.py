@@ -11,6 +11,7 @@ from ..job.run import Run
 from ..job.signals import INTERRUPTS, MemoryLimitExceeded, TimeLimitExceeded
 from ..steps.call import time_limit_exceeded
 from ..steps.results import RETURNED_NOTHING, Answered, Raised, Returned
+from .child_process import STACK_WAIT_S, TAKE_WITHIN_S, ChildProcess
 from .crashes import ChildDied
 from .messages import (
     Begun,
@@ -22,7 +23,6 @@ from .messages import (
     Progressed,
     RunJob,
 )
-from .process import STACK_WAIT_S, TAKE_WITHIN_S, ChildProcess
 
 LIMITED_TICK_S: Final = 0.05
 """How often the memory of a job with a limit is looked at: what it may grow by in that time is not seen."""

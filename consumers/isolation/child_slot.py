@@ -7,7 +7,7 @@ from typing import Final
 from ..job.run import Run
 from ..job.signals import InterruptReason
 from ..runners.slots import Slot
-from .process import ChildProcess
+from .child_process import ChildProcess
 
 LOOK_S: Final = 0.2
 

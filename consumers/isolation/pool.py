@@ -16,8 +16,8 @@ from typing import Final
 
 from .. import log_keys
 from ..machine import describe_exit
+from .child_process import ChildProcess, ChildState
 from .messages import Ready, Setup, Unready
-from .process import ChildProcess, ChildState
 
 _LOGGER = logging.getLogger("stoker.isolation")
 

@@ -13,8 +13,8 @@ from ...producers.metrics.catalogue import KAFKA
 from ...producers.metrics.sample import Sample
 from ..assembly.queue_parts import QueueParts
 from ..assembly.settling import SettlingParts
+from ..isolation.isolated_runners import IsolatedRunners
 from ..isolation.pool import ChildCounts
-from ..isolation.runners import IsolatedRunners
 from ..meters.limit_report import LimitReport
 from ..records.assignment import Assignment
 from ..records.ended_columns import Durations, Handful

@@ -9,7 +9,7 @@ from ...producers.metrics import catalogue as metrics
 from ...producers.metrics.health import Health
 from ...producers.metrics.sample import Sample
 from ..breakers.breakers import Breakers
-from ..control.process import stoker_version
+from ..control.worker_process import stoker_version
 from ..machine import resident_bytes
 from ..schedules.schedule_thread import ScheduleThread
 from ..settings import WorkerSettings

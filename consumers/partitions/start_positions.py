@@ -16,7 +16,7 @@ from ..kafka.log_tail import REQUEST_TIMEOUT_S, ShouldStop
 from ..ordering.pending_retries import read_awaited
 from ..records.assignment import Assignment, Awaited, Lane
 from ..records.offset_set import OffsetSet
-from ..unique.waiting import WaitingHolder, read_waiting
+from ..unique.waiting_holders import WaitingHolder, read_waiting
 from .carried import CarriedJobs, read_carried
 from .chunk_reader import FoundChunks, read_chunks
 

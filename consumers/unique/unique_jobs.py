@@ -39,7 +39,7 @@ from .arrival import Arrival, Identity, arrival_of, identity_of, instant_ms, is_
 from .complete_times import CompleteTimes
 from .ends import UniqueEnd
 from .holder import Heir, Holder, HolderPhase
-from .waiting import WaitingHolder
+from .waiting_holders import WaitingHolder
 
 FAR_OFF_MS: Final = 10_000
 """A replaced job that is due sooner ends by itself."""

@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from confluent_kafka import Message, TopicPartition
 
-from stoker.consumers.assembly.context import QueueContext
+from stoker.consumers.assembly.queue_context import QueueContext
 from stoker.consumers.assembly.queue_parts import QueueParts, make_queue
 from stoker.consumers.kafka.clients import longest_callback_s
 from stoker.consumers.records.assignment import Assignment

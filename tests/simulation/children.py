@@ -9,7 +9,7 @@ from typing import Any, cast
 from simulation.virtual_time import CLOCK
 from stoker.consumers.gates.gate import Wait
 from stoker.consumers.isolation.crashes import ChildDied
-from stoker.consumers.isolation.runners import IsolatedRunners
+from stoker.consumers.isolation.isolated_runners import IsolatedRunners
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record, take_out
 from stoker.consumers.runners.kinds import Runners

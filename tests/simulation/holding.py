@@ -20,9 +20,9 @@ from stoker.consumers.control.limit_orders import LimitOrders
 from stoker.consumers.control.order_forgetter import Forgetter
 from stoker.consumers.control.orders import Orders
 from stoker.consumers.control.pause_orders import PauseOrders
-from stoker.consumers.control.process import EndCancelled, WorkerProcess
 from stoker.consumers.control.reschedule_orders import RescheduleOrders
 from stoker.consumers.control.worker_orders import QuietOrders
+from stoker.consumers.control.worker_process import EndCancelled, WorkerProcess
 from stoker.consumers.gates.gate import START, Closed, Gate, Start, Wait
 from stoker.consumers.gates.pauses import Pauses
 from stoker.consumers.limits.limits import Limits

@@ -31,7 +31,7 @@ from stoker.consumers.records.record import Record
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.settling.excuse import Excuse
 from stoker.consumers.steps.pipe import Pipe
-from stoker.consumers.steps.run import run_sync
+from stoker.consumers.steps.run_step import run_sync
 from stoker.consumers.steps.steps import StepContext
 from stoker.topology import Breaker, Pipeline, RetryPolicy
 from support.scenes.deliveries import NOW, Delivery

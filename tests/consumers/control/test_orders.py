@@ -16,9 +16,9 @@ from stoker.consumers.control.order_takers import StandingOrders
 from stoker.consumers.control.orders import MOST_LOGGED, Orders
 from stoker.consumers.control.own_orders import OwnOrders
 from stoker.consumers.control.pause_orders import PauseOrders, pause_of
-from stoker.consumers.control.process import WorkerProcess
 from stoker.consumers.control.status_writer import StatusWriter
 from stoker.consumers.control.worker_orders import OnceOrders, QuietOrders
+from stoker.consumers.control.worker_process import WorkerProcess
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.pauses import Pauses
 from stoker.consumers.records.cancels import Cancels

@@ -30,7 +30,7 @@ from stoker.consumers.settling.settlement import Settlement, SettlementBatch
 from stoker.consumers.settling.writes import NOTHING
 from stoker.consumers.steps.pipe import Pipe
 from stoker.consumers.steps.results import Decided, Raised, Ran
-from stoker.consumers.steps.run import run_async, run_sync
+from stoker.consumers.steps.run_step import run_async, run_sync
 from stoker.consumers.steps.steps import DecodedJob, decode
 from stoker.producers.metrics.catalogue import RUN_SECONDS, WAIT_SECONDS
 from stoker.producers.metrics.histogram import HistogramValue

@@ -20,8 +20,8 @@ from stoker.consumers import WorkerSettings
 from stoker.consumers.errors import WorkerInChild
 from stoker.consumers.isolation import child_flag
 from stoker.consumers.isolation.handlers import addresses_of
+from stoker.consumers.isolation.isolated_runners import make_setup
 from stoker.consumers.isolation.pool import ChildPool
-from stoker.consumers.isolation.runners import make_setup
 from stoker.consumers.records.outcomes import DONE, Retried
 from stoker.consumers.worker import Worker
 from stoker.topology import InvalidDeclaration, Pipeline

@@ -18,11 +18,11 @@ import pytest
 from stoker.consumers import WorkerSettings
 from stoker.consumers.gates.pauses import Pause, Pauses
 from stoker.consumers.inspection.queue_inspection import RunInspection, inspect_runs
+from stoker.consumers.isolation.child_process import ChildProcess
 from stoker.consumers.isolation.child_run import _Watch
 from stoker.consumers.isolation.crashes import ChildDied, CrashPause
+from stoker.consumers.isolation.isolated_runners import IsolatedRunners, _Deaths
 from stoker.consumers.isolation.messages import BEGUN, HEARTBEAT, Ended, FromChild, LogLine, send
-from stoker.consumers.isolation.process import ChildProcess
-from stoker.consumers.isolation.runners import IsolatedRunners, _Deaths
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Retried, Snoozed
 from stoker.consumers.records.record import Record, record_at
@@ -112,7 +112,7 @@ def test_a_job_whose_child_does_not_begin_with_it_runs_in_another(
     size_bytes: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A thread of an earlier job holds the interpreter: its child is killed, and nobody blamed, nor timed meanwhile."""
-    monkeypatch.setattr("stoker.consumers.isolation.process.TAKE_WITHIN_S", 1.5)
+    monkeypatch.setattr("stoker.consumers.isolation.child_process.TAKE_WITHIN_S", 1.5)
     monkeypatch.setattr("stoker.consumers.isolation.child_run.TAKE_WITHIN_S", 1.5)
     handlers = (isolated_jobs.hold_the_interpreter_later, isolated_jobs.swallow)
     pipeline, queue, (hold, swallow) = declare(*handlers, timeout=timedelta(seconds=1))

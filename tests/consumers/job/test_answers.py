@@ -18,7 +18,7 @@ from stoker.consumers.records.outcomes import DONE, Cancelled, Dead, Outcome, Re
 from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.steps.results import Raised
-from stoker.consumers.steps.run import run_async, run_sync
+from stoker.consumers.steps.run_step import run_async, run_sync
 from stoker.consumers.steps.steps import decide
 from stoker.producers import BulkResult, Receipt
 from stoker.topology import RetryPolicy

@@ -20,7 +20,7 @@ from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.thread_runners import ThreadRunners
 from stoker.consumers.runners.watchdog import Watchdog
 from stoker.consumers.steps.results import Raised, Returned
-from stoker.consumers.steps.run import run_sync
+from stoker.consumers.steps.run_step import run_sync
 from stoker.consumers.steps.steps import DecodedJob
 from stoker.topology.declaration.job_type import InvalidDeclaration
 from support.scenes.deliveries import declare

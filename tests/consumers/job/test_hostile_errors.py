@@ -18,7 +18,7 @@ from stoker.consumers.records.outcomes import Dead, Failure, Outcome, Retried
 from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.watchdog import Watchdog
-from stoker.consumers.steps.run import run_async, run_sync
+from stoker.consumers.steps.run_step import run_async, run_sync
 from stoker.consumers.steps.steps import decide
 from stoker.topology import RetryPolicy
 from support.programs import hostile_errors

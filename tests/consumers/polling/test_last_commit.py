@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 from confluent_kafka import TopicPartition
 
-from stoker.consumers.assembly.context import QueueContext
+from stoker.consumers.assembly.queue_context import QueueContext
 from stoker.consumers.assembly.queue_parts import make_queue
 from stoker.consumers.errors import LoopLost, TooManyStuck
 from stoker.consumers.records.assignment import Assignment

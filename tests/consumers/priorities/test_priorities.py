@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from stoker.consumers.ordering.parking import USUAL_LIMITS
 from stoker.consumers.priorities.key_holds import KeyHolds
-from stoker.consumers.priorities.lanes import PriorityLanes
+from stoker.consumers.priorities.priority_lanes import PriorityLanes
 from stoker.consumers.priorities.ready import ReadyRecords
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.priorities import Priorities

@@ -19,7 +19,7 @@ from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.steps.results import Raised, Returned
-from stoker.consumers.steps.run import run_async
+from stoker.consumers.steps.run_step import run_async
 from support.scenes.watched_runners import Order, Shift, hurry, loops, resist
 from support.waiting import wait_until
 

@@ -12,7 +12,7 @@ from stoker.consumers.records.outcomes import DONE, Retried
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.async_runners import AsyncRunners
 from stoker.consumers.runners.async_slots import AsyncSlot
-from stoker.consumers.steps.run import run_async
+from stoker.consumers.steps.run_step import run_async
 from support.programs import isolated_jobs
 from support.programs.isolated_jobs import MISUSES
 from support.scenes.deliveries import declare, plain_record

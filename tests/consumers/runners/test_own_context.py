@@ -16,7 +16,7 @@ from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.steps.results import Raised
-from stoker.consumers.steps.run import run_async, run_sync
+from stoker.consumers.steps.run_step import run_async, run_sync
 from stoker.topology.wire import headers as wire
 from support.programs import isolated_jobs
 from support.scenes.deliveries import declare

@@ -21,7 +21,7 @@ from stoker.consumers.runners import watchdog
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.watchdog import Watchdog
 from stoker.consumers.steps.results import Raised, Returned
-from stoker.consumers.steps.run import run_sync
+from stoker.consumers.steps.run_step import run_sync
 from stoker.consumers.steps.steps import DecodedJob
 from support.scenes.deliveries import declare
 from support.waiting import wait_until

@@ -17,7 +17,7 @@ from stoker.consumers.records.cancels import Cancels
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Cancelled, Outcome
 from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.runners.slots import Slot
-from stoker.consumers.steps.run import run_async, run_sync
+from stoker.consumers.steps.run_step import run_async, run_sync
 from stoker.consumers.steps.steps import DecodedJob, claim, decide, decode
 from support.programs import isolated_jobs
 from support.scenes.deliveries import Delivery, declare

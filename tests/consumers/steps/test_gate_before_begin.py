@@ -20,7 +20,7 @@ from stoker.consumers.records.record import Record
 from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.steps.results import RETURNED_NOTHING, Decided, Raised, Ran
-from stoker.consumers.steps.run import run_async, run_sync
+from stoker.consumers.steps.run_step import run_async, run_sync
 from stoker.consumers.steps.steps import DecodedJob, claim, decode
 from support.programs import isolated_jobs
 from support.scenes.deliveries import Delivery, declare

@@ -18,7 +18,7 @@ from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.consumers.steps.results import RETURNED_NOTHING
-from stoker.consumers.steps.run import run_sync
+from stoker.consumers.steps.run_step import run_sync
 from stoker.consumers.tracing.run_spans import RunSpans
 from stoker.producers.record import BuiltRecord
 from stoker.producers.tracing.spans import EnqueueSpans

@@ -26,7 +26,7 @@ from stoker.consumers.records.source import MAIN, Delay, Source, Tier
 from stoker.consumers.unique.arrival import utc_of
 from stoker.consumers.unique.ends import end_in, end_record
 from stoker.consumers.unique.unique_jobs import UniqueJobs
-from stoker.consumers.unique.waiting import holder_of
+from stoker.consumers.unique.waiting_holders import holder_of
 from stoker.topology import Unique
 from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.wire import headers as wire

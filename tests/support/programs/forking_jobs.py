@@ -19,7 +19,7 @@ from stoker.consumers.runners.async_runners import AsyncRunners
 from stoker.consumers.runners.async_slots import AsyncSlot
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.thread_runners import ThreadRunners
-from stoker.consumers.steps.run import run_async, run_sync
+from stoker.consumers.steps.run_step import run_async, run_sync
 from support.programs.isolated_jobs import note
 from support.scenes.deliveries import declare
 from support.waiting import wait_until

@@ -16,7 +16,7 @@ from confluent_kafka import Message
 from stoker.consumers import WorkerSettings
 from stoker.consumers.gates.gate import Wait
 from stoker.consumers.gates.gate_row import GateRow
-from stoker.consumers.isolation.runners import IsolatedRunners
+from stoker.consumers.isolation.isolated_runners import IsolatedRunners
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Record

@@ -21,7 +21,7 @@ from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.thread_runners import ThreadRunners
 from stoker.consumers.runners.watchdog import Watchdog
 from stoker.consumers.steps.results import Raised, Ran, Result, Returned
-from stoker.consumers.steps.run import run_async, run_sync
+from stoker.consumers.steps.run_step import run_async, run_sync
 from stoker.consumers.steps.steps import DecodedJob, decide
 from support.scenes.deliveries import declare, plain_record
 from support.waiting import wait_until
