@@ -1,6 +1,6 @@
 """`ChildPool`: the children of one queue in a worker. It starts them, lends them out, and replaces those that go.
 
-One thread, the keeper, starts all children and sees to their end. It lives as long as the pool: on Linux a child is
+One thread, the pool's, starts all children and sees to their end. It lives as long as the pool: on Linux a child is
 ended by the kernel with the *thread* that has started it. A spare child is kept warm beside those that may be
 in use at once, so that one that is recycled, killed or has died is replaced without a wait.
 """
@@ -32,7 +32,7 @@ LEAVE_S: Final = 5.0
 LEAVE_AT_STOP_S: Final = 1.0
 WAIT_TURN_S: Final = 0.1
 START_AND_REAP_S: Final = 2.0
-"""How long a pool that stops waits for its keeper, which may be starting or reaping a child."""
+"""How long a pool that stops waits for its thread, which may be starting or reaping a child."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,19 +91,19 @@ class ChildPool:
         self._start_pause_s = 0.0
         self._next_start_at_s = 0.0
         self._is_stopping = False
-        self._keeper = threading.Thread(target=self._keep, name=f"stoker-children-{setup.queue}", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name=f"stoker-children-{setup.queue}", daemon=True)
 
     def start(self) -> None:
         """Begin to start children."""
-        self._keeper.start()
+        self._thread.start()
 
     def stop(self) -> None:
         """Kill those that are at work, and let the others leave."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify_all()
-        if self._keeper.ident is not None:
-            self._keeper.join(LEAVE_AT_STOP_S + START_AND_REAP_S)
+        if self._thread.ident is not None:
+            self._thread.join(LEAVE_AT_STOP_S + START_AND_REAP_S)
 
     @property
     def is_stopping(self) -> bool:
@@ -148,7 +148,7 @@ class ChildPool:
             if child is not None:
                 child.state = ChildState.BUSY
                 return child
-            self._changed.notify_all()  # the keeper among others: a runner waits
+            self._changed.notify_all()  # the pool's thread among others: a runner waits
             self._changed.wait(WAIT_TURN_S)
         return None
 
@@ -183,7 +183,7 @@ class ChildPool:
                     missing -= 1
                 self._rest()
             self._end_all()
-        except BaseException as error:  # without its keeper the pool would stand still, and look alive
+        except BaseException as error:  # without its thread the pool would stand still, and look alive
             self._on_crash(error)
             raise
 
@@ -205,7 +205,7 @@ class ChildPool:
         return True
 
     def _look_after(self) -> int:
-        """Check each child; returns how many the keeper must start."""
+        """Check each child; returns how many the pool's thread must start."""
         with self._changed:
             for child in list(self._children):
                 self._look_at(child)

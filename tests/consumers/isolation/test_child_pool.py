@@ -139,7 +139,7 @@ def test_a_fresh_child_is_started_also_where_used_ones_are_as_many_as_there_shal
         pool, file = here.runners._pool, tmp_path / "notes"
         assert here.run(add, str(file), 0, 0) is DONE
         here.wait_idle(2)
-        with pool._changed:  # the keeper waits for this, and finds one more used than it expects
+        with pool._changed:  # the pool's thread waits for this, and finds one more used than it expects
             for child in pool._children:
                 child.jobs = 1
             here.assignment.crash_history.crashes[1] = 1
