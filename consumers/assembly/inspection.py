@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..inspection.blockers import BlockerParts, Blockers
-from ..inspection.lag import QueueLag
 from ..inspection.overview import Overview, OverviewParts
+from ..inspection.unfinished import UnfinishedCount
 from ..inspection.waiting_counts import WaitingCounts
 from .group import GroupParts
 from .partitions import PartitionParts
@@ -20,7 +20,7 @@ from .settling import SettlingParts
 class InspectionParts:
     """The poll thread brings them up to date; `overview` and `waiting_counts` may be asked by any thread."""
 
-    lag: QueueLag
+    unfinished: UnfinishedCount
     overview: Overview
     waiting_counts: WaitingCounts
     blockers: Blockers
@@ -37,7 +37,9 @@ def make_inspection(
     """Make them."""
     queue, worker_id, gates = context.queue, context.worker_id, running.gates
     return InspectionParts(
-        lag=QueueLag(partitions.assignments, group.member, group.tiers, group.priorities, polling.backpressure),
+        unfinished=UnfinishedCount(
+            partitions.assignments, group.member, group.tiers, group.priorities, polling.backpressure
+        ),
         overview=Overview(
             queue,
             worker_id,

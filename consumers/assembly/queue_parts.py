@@ -93,4 +93,6 @@ def _make_controls(
 
 
 def _make_view(context: QueueContext, polling: PollingParts, inspection: InspectionParts) -> QueueView:
-    return QueueView(context.queue.name, polling.poll_state, inspection.overview, polling.completion, inspection.lag)
+    return QueueView(
+        context.queue.name, polling.poll_state, inspection.overview, polling.completion, inspection.unfinished
+    )

@@ -52,8 +52,8 @@ def make_worker(
         rights=partitions.rights,
         reports=Reports(inspection.overview, inspection.blockers, inspection.waiting_counts),
         events=settling.events,
-        lag=inspection.lag,
-        look_ahead=None if heavy is None else LookAhead(heavy, inspection.lag),
+        unfinished=inspection.unfinished,
+        look_ahead=None if heavy is None else LookAhead(heavy, inspection.unfinished),
     )
     shutdown = Shutdown(
         polling.poll_state,

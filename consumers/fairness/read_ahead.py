@@ -91,7 +91,7 @@ class ReadAhead:
         self._looks = Looks(loads, clock)
         self._hold_until_at_s = math.inf
         self._is_behind = self._is_fast = False
-        self._lags_since_at_s = clock()
+        self._unfinished_since_at_s = clock()
         self.is_holding = False
 
     @property
@@ -101,7 +101,7 @@ class ReadAhead:
 
     # ---- which tenants are heavy
 
-    def note_lag(self, lag: int, unread: int = 0) -> None:
+    def note_unfinished(self, unfinished: int, unread: int = 0) -> None:
         """Take how many records have no outcome, as far as the ends of the log are known; called now and then.
 
         Args:
@@ -110,11 +110,11 @@ class ReadAhead:
         now_s = self._clock()
         self._measure_pace(now_s)
         self._is_fast = self._pace_per_s >= FAST_PER_S
-        if not lag:
-            self._lags_since_at_s = now_s
-        is_known = now_s - self._lags_since_at_s >= MEASURED_S or self._looks.has_seen
-        self._is_behind = lag > self._pace_per_s * SOON_S
-        is_long = lag > self._pace_per_s * FAST_SOON_S
+        if not unfinished:
+            self._unfinished_since_at_s = now_s
+        is_known = now_s - self._unfinished_since_at_s >= MEASURED_S or self._looks.has_seen
+        self._is_behind = unfinished > self._pace_per_s * SOON_S
+        is_long = unfinished > self._pace_per_s * FAST_SOON_S
         self._is_on = is_known and self._is_behind and (not self._is_fast or is_long or self._looks.has_seen)
         self._looks.turn()
         self._update_holding(unread, now_s)

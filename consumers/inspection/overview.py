@@ -80,7 +80,7 @@ class Overview:
                 lowest[assignment] = known if known is not None and known[0] == offset else (offset, now_s)
         self.lowest = lowest
 
-    def snapshot(self, outcomes: Mapping[str, int], lag: int | None) -> QueueSnapshot:
+    def snapshot(self, outcomes: Mapping[str, int], unfinished: int | None) -> QueueSnapshot:
         """The queue's figures."""
         return QueueSnapshot(
             queue=self._queue.name,
@@ -91,7 +91,7 @@ class Overview:
             progress=self._watchdog.progress,
             delayed=len(self._calendar),
             partitions=self._assignments.main_partitions,
-            lag=lag,
+            unfinished=unfinished,
             is_paused=self._backpressure.is_paused,
             children=self._children(),
             member_state=self._membership.judgement.member_state,

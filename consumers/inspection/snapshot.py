@@ -19,7 +19,8 @@ class QueueSnapshot:
         in_flight: jobs taken and not yet settled.
         delayed: records that are not due, in memory or known by their offsets.
         partitions: the main topic's partitions that this process owns.
-        lag: records of all owned partitions that are not complete; None before it was measured.
+        unfinished: records of all owned partitions that are not complete, those of `delayed` included; None before they
+            were counted.
         is_paused: whether fetching rests because the bounds on jobs in flight are reached.
         running, stuck: jobs that run, and those of them that go on past their timeout and cannot be ended.
         progress: {job id: how far it is} of running jobs that have reported it.
@@ -37,7 +38,7 @@ class QueueSnapshot:
     in_flight: int
     delayed: int
     partitions: tuple[int, ...]
-    lag: int | None
+    unfinished: int | None
     is_paused: bool
     running: int = 0
     stuck: int = 0

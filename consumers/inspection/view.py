@@ -5,10 +5,10 @@ from __future__ import annotations
 from ...producers.metrics.histogram import Histogram
 from ..polling.completion import Completion
 from ..polling.poll_thread_state import PollThreadState
-from .lag import QueueLag
 from .overview import Overview
 from .queue_inspection import QueueInspection
 from .snapshot import QueueSnapshot
+from .unfinished import UnfinishedCount
 
 
 class QueueView:
@@ -19,14 +19,24 @@ class QueueView:
     """
 
     def __init__(
-        self, queue: str, poll_state: PollThreadState, overview: Overview, completion: Completion, lag: QueueLag
+        self,
+        queue: str,
+        poll_state: PollThreadState,
+        overview: Overview,
+        completion: Completion,
+        unfinished: UnfinishedCount,
     ) -> None:
         self.queue = queue
-        self._poll_state, self._overview, self._completion, self._lag = poll_state, overview, completion, lag
+        self._poll_state, self._overview, self._completion, self._unfinished = (
+            poll_state,
+            overview,
+            completion,
+            unfinished,
+        )
 
     def snapshot(self) -> QueueSnapshot:
         """The figures of this queue's worker."""
-        return self._overview.snapshot(self._completion.outcomes, self._lag.latest)
+        return self._overview.snapshot(self._completion.outcomes, self._unfinished.latest)
 
     def inspect(self) -> QueueInspection:
         """The state of this queue's runners, partitions and threads."""

@@ -43,15 +43,16 @@ class HeavyTenants(Filter, Claimant, Requester):
         self._rereader = rereader
         self._handover = handover
 
-    def look_ahead(self, ends: Mapping[Assignment, int], lag: int) -> None:
+    def look_ahead(self, ends: Mapping[Assignment, int], unfinished: int) -> None:
         """Decide whether heavy tenants are passed, and whether they are held back meanwhile; called now and then.
 
         Args:
             ends: {assignment of the main topic: the end of its partition}, as far as they are known.
-            lag: how many records have no outcome, as far as these are known.
+            unfinished: how many records have no outcome, as far as these are known.
         """
         ahead, fair = self._ahead, self._fair
-        ahead.note_lag(lag, sum(max(0, end - assignment.progress.position) for assignment, end in ends.items()))
+        unread = sum(max(0, end - assignment.progress.position) for assignment, end in ends.items())
+        ahead.note_unfinished(unfinished, unread)
         for assignment, offsets in ahead.places_to_look_at(ends).items():
             self._rereader.want(assignment, offsets)
         if ahead.is_holding != fair.is_held:

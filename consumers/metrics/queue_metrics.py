@@ -32,7 +32,7 @@ PARTITION_STATES: Final = ("restoring", "running", "leaving")
 
 
 class Growth:
-    """How fast a lag grows, by the looks of the last minute. Each look may be by another thread.
+    """How fast the unfinished records increase, by the looks of the last minute. Each look may be by another thread.
 
     >>> growth = Growth()
     >>> growth.look(0.0, 100, (0, 1)), growth.look(10.0, 150, (0, 1)), growth.look(11.0, 20, (0,))
@@ -43,16 +43,16 @@ class Growth:
         self._looks: deque[tuple[float, int]] = deque()
         self._partitions: tuple[int, ...] = ()
 
-    def look(self, now_s: float, lag: int, partitions: tuple[int, ...]) -> float | None:
-        """Take the lag of now; gives records a second, None where there is nothing to compare it with."""
-        if partitions != self._partitions:  # the lag has jumped with them
+    def look(self, now_s: float, unfinished: int, partitions: tuple[int, ...]) -> float | None:
+        """Take the number of now; gives records a second, None where there is nothing to compare it with."""
+        if partitions != self._partitions:  # the number has jumped with them
             self._partitions, self._looks = partitions, deque()
         looks = self._looks
-        looks.append((now_s, lag))
+        looks.append((now_s, unfinished))
         while len(looks) > 2 and now_s - looks[1][0] >= GROWTH_OVER_S:
             looks.popleft()
         before_s, before = looks[0]
-        return (lag - before) / (now_s - before_s) if now_s > before_s else None
+        return (unfinished - before) / (now_s - before_s) if now_s > before_s else None
 
 
 class GuardedFigures:
@@ -129,9 +129,9 @@ class QueueMetrics:
 
     def _of_backlog(self) -> Iterator[Sample]:
         shown = self._view.snapshot()
-        if shown.lag is not None:
-            yield self._gauge(metrics.LAG, shown.lag)
-            growth = self._growth.look(time.monotonic(), shown.lag, shown.partitions)
+        if shown.unfinished is not None:
+            yield self._gauge(metrics.UNFINISHED, shown.unfinished)
+            growth = self._growth.look(time.monotonic(), shown.unfinished, shown.partitions)
             if growth is not None:
                 yield self._gauge(metrics.GROWTH, growth)
         yield self._gauge(metrics.OLDEST, self._oldest_age_s(time.time()))

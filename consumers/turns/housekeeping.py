@@ -6,8 +6,8 @@ import time
 from typing import Final
 
 from ..group.rights_watch import RightsWatch
-from ..inspection.lag import QueueLag
 from ..inspection.reports import Reports
+from ..inspection.unfinished import UnfinishedCount
 from ..settling.event_publisher import EventPublisher
 from ..settling.settle import Settler
 from .look_ahead import LookAhead
@@ -27,7 +27,7 @@ class Housekeeping:
         rights: RightsWatch,
         reports: Reports,
         events: EventPublisher,
-        lag: QueueLag,
+        unfinished: UnfinishedCount,
         look_ahead: LookAhead | None,
     ) -> None:
         self._partitions = partitions
@@ -35,7 +35,7 @@ class Housekeeping:
         self._rights = rights
         self._reports = reports
         self._events = events
-        self._lag = lag
+        self._unfinished = unfinished
         self._look_ahead = look_ahead
         self._next_at_s = 0.0
 
@@ -51,4 +51,4 @@ class Housekeeping:
                 self._rights.alarm()
             self._reports.publish(now_s)
             self._events.poll()
-            self._lag.note()
+            self._unfinished.note()

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
 MOST_COUNTED: Final = 1_000_000
-"""Depths above are not counted, since that would read the whole table."""
+"""Rows beyond that are not counted, since that would read the whole table."""
 MOST_LOOKED_AT: Final = 100_000
 """As far the relay counts, which has rows to publish."""
 MOST_FAILED: Final = 20

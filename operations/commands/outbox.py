@@ -100,7 +100,7 @@ def status(url: str | None, table: str, as_json: bool) -> None:
 def _as_data(found: OutboxStatus) -> dict[str, object]:
     oldest_age_s = None if found.oldest_at is None else (datetime.now(UTC) - found.oldest_at).total_seconds()
     data = asdict(found)
-    return {"depth": found.waiting + found.behind + found.failed, "oldest_age_s": oldest_age_s, **data}
+    return {"rows": found.waiting + found.behind + found.failed, "oldest_age_s": oldest_age_s, **data}
 
 
 def _print_status(table: str, found: OutboxStatus, *, is_working: bool) -> None:

@@ -134,8 +134,8 @@ def worker(
 
     With --inspect, or once on SIGUSR1, each runner's job is printed with its stack, and how far each partition is.
 
-    On a terminal a live table shows the rate, jobs in flight and lag of each queue. Elsewhere the log is one JSON
-    object a line, with job_id in each that is about a job.
+    On a terminal a live table shows the rate, jobs in flight and unfinished jobs of each queue; that of a fleet shows
+    the lag. Elsewhere the log is one JSON object a line, with job_id in each that is about a job.
 
     With --metrics-port, http://127.0.0.1:PORT/metrics has metrics for Prometheus, and /live and /ready the health. Each
     process of a fleet has a port of its own: PORT, PORT + 1, and so on.

@@ -32,14 +32,14 @@ def examine_outbox(url: str, table: str) -> list[Finding]:
 def check_outbox(place: str, status: OutboxStatus, now: datetime) -> Iterator[Finding]:
     """Check an outbox by its status. Pure."""
     age = timedelta(0) if status.oldest_at is None else now - status.oldest_at
-    depth = status.waiting + status.behind + status.failed
+    rows = status.waiting + status.behind + status.failed
     if status.failed:
         first = status.first_failed[0]
         observed = f"{status.failed:,} rows cannot be published, and {status.behind:,} wait behind them: {first.reason}"
         yield broken(PROMISE, place, observed, "fix that; or give these jobs up with `stoker outbox prune`")
     if not is_relay_working(status, now):
-        finding = broken if depth else at_risk
-        yield finding(PROMISE, place, f"no relay works, and {depth:,} rows wait", _START)
+        finding = broken if rows else at_risk
+        yield finding(PROMISE, place, f"no relay works, and {rows:,} rows wait", _START)
         return
     if status.beat is not None:
         yield from _check_pace(place, status, status.beat, age)

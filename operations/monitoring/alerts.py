@@ -19,13 +19,13 @@ _ALL_RUNS: Final = f"sum by (pipeline, queue, type) (rate({_RUNS}[10m]))"
 
 BACKLOG: Final = RecordingRule(
     name="stoker:queue_backlog:sum",
-    expr=f"clamp_min(sum by (pipeline, queue) ({metrics.LAG.name}) - (sum by (pipeline, queue) "
-    f'({metrics.WAITING.name}{{reason="due"}}) or 0 * sum by (pipeline, queue) ({metrics.LAG.name})), 0)',
+    expr=f"clamp_min(sum by (pipeline, queue) ({metrics.UNFINISHED.name}) - (sum by (pipeline, queue) "
+    f'({metrics.WAITING.name}{{reason="due"}}) or 0 * sum by (pipeline, queue) ({metrics.UNFINISHED.name})), 0)',
 )
 """Jobs without outcome, but for those that are known to be delayed."""
 ENDED: Final = RecordingRule(
     name="stoker:jobs_ended:rate10m",
-    expr=f"sum by (pipeline, queue) (rate({_ENDED}[10m])) or 0 * sum by (pipeline, queue) ({metrics.LAG.name})",
+    expr=f"sum by (pipeline, queue) (rate({_ENDED}[10m])) or 0 * sum by (pipeline, queue) ({metrics.UNFINISHED.name})",
 )
 """Jobs that end in a second; 0 where a worker has ended none yet."""
 FAILURES: Final = RecordingRule(

@@ -83,7 +83,7 @@ FLEET: Final = Dashboard(
             unit="short",
             kind="stat",
             width=8,
-            queries=(Query(expr=f"sum({metrics.LAG.name}{{{_PIPELINE}}})", legend="jobs"),),
+            queries=(Query(expr=f"sum({metrics.UNFINISHED.name}{{{_PIPELINE}}})", legend="jobs"),),
         ),
         Panel(
             title="Jobs done",
@@ -95,7 +95,7 @@ FLEET: Final = Dashboard(
             title="Backlog",
             text="Records without outcome, delayed ones and retries included.",
             unit="short",
-            queries=(_sum(metrics.LAG, "queue"),),
+            queries=(_sum(metrics.UNFINISHED, "queue"),),
         ),
         Panel(
             title="Age of the oldest job",
@@ -141,7 +141,7 @@ QUEUE: Final = Dashboard(
             title="Backlog",
             text="Records without outcome, delayed ones and retries included.",
             unit="short",
-            queries=(_sum(metrics.LAG, "queue", _CHOSEN),),
+            queries=(_sum(metrics.UNFINISHED, "queue", _CHOSEN),),
         ),
         Panel(
             title="Growth",

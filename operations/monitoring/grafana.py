@@ -61,7 +61,10 @@ def _queue_variable() -> Document:
         "label": "Queue",
         "type": "query",
         "datasource": _SOURCE,
-        "query": {"query": f'label_values({metrics.LAG.name}{{{PIPELINE}="${PIPELINE}"}}, queue)', "refId": "queues"},
+        "query": {
+            "query": f'label_values({metrics.UNFINISHED.name}{{{PIPELINE}="${PIPELINE}"}}, queue)',
+            "refId": "queues",
+        },
         "refresh": 2,
         "sort": 1,
         "multi": True,

@@ -76,7 +76,7 @@ def _head(picture: Picture, width: int, hint: str) -> Styled:
 def _sections(picture: Picture) -> list[_Section]:
     return [
         _Section(
-            titles=("QUEUE", "DEPTH", "GROWTH/S", "OLDEST", "DONE/S", "FAILED/S", "WORKERS", "DEAD", ""),
+            titles=("QUEUE", "WAITING", "GROWTH/S", "OLDEST", "DONE/S", "FAILED/S", "WORKERS", "DEAD", ""),
             rows=[_queue_row(line) for line in picture.queues],
             empty="no queues",
         ),

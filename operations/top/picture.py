@@ -11,7 +11,7 @@ class QueueLine:
     """One queue. A figure that is not known is None.
 
     Attributes:
-        waiting: its depth: jobs on all of its topics.
+        waiting: jobs on all of its topics, delayed ones included.
         oldest_s: for how long the oldest job has waited that may run.
         enqueued_per_s, done_per_s: between the last two readings; the queue grows by their difference.
         failed_per_s: runs that failed, by the events of the last minute.
@@ -31,7 +31,7 @@ class QueueLine:
 
     @property
     def growth_per_s(self) -> float | None:
-        """By how much its depth grows."""
+        """By how much the number of waiting jobs grows."""
         if self.enqueued_per_s is None or self.done_per_s is None:
             return None
         return self.enqueued_per_s - self.done_per_s

@@ -38,7 +38,7 @@ def top(app: AppContext, *, interval: timedelta, once: bool, as_json: bool, inde
     """Show queues, job types, workers, the slowest running jobs and failures on one screen, until q or Ctrl+C.
 
     \b
-    DEPTH    jobs that wait on all topics of the queue; GROWTH/S is what comes beyond what is done
+    WAITING  jobs on all topics of the queue, delayed ones included; GROWTH/S is what comes beyond what is done
     OLDEST   how long the oldest job has waited that may run
     DONE/S   of queues between two looks; of types, and all failed runs, in the last minute
     DEAD     records of the dead-letter topic, open dead letters and others

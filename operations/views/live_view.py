@@ -1,4 +1,4 @@
-"""A running worker on a terminal: its rate, jobs in flight and lag, queue by queue, drawn anew twice a second."""
+"""A running worker on a terminal: its rate, jobs in flight and unfinished jobs by queue, drawn anew twice a second."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class WorkerView:
     def table(self) -> Table:
         """The table of this moment."""
         table = Table(title=plain(self._title), title_justify="left", box=None, pad_edge=False)
-        for name in ("queue", "jobs/s", "done", "in flight", "delayed", "lag", "partitions", ""):
+        for name in ("queue", "jobs/s", "done", "in flight", "delayed", "unfinished", "partitions", ""):
             table.add_column(name, justify="left" if name in ("queue", "") else "right")
         for snapshot in self._take():
             table.add_row(*map(plain, self._row(snapshot)))
@@ -71,7 +71,7 @@ class WorkerView:
             f"{done:,}",
             f"{snapshot.in_flight:,}",
             f"{snapshot.delayed:,}",
-            "?" if snapshot.lag is None else f"{snapshot.lag:,}",
+            "?" if snapshot.unfinished is None else f"{snapshot.unfinished:,}",
             str(len(snapshot.partitions)),
             _state(snapshot),
         ]

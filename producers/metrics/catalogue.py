@@ -109,19 +109,21 @@ SETTLED: Final = Metric(
     text="Records with a durable outcome. `retried`: runs that failed and are repeated; `dead`: dead letters; "
     "`skipped`: the ledger had the job already. The reason is that of dead, cancelled and deferred ones.",
 )
-LAG: Final = Metric(
-    name="stoker_queue_lag",
+UNFINISHED: Final = Metric(
+    name="stoker_queue_unfinished",
     kind="gauge",
     unit="records",
     labels=("queue",),
-    text="Records of this process's partitions without outcome. The depth of the queue is the sum over its workers.",
+    text="Records of this process's partitions without outcome, on all topics of the queue: delayed jobs and retries "
+    "are included. The sum over its workers is that of the queue.",
 )
 GROWTH: Final = Metric(
     name="stoker_queue_growth",
     kind="gauge",
     unit="records/s",
     labels=("queue",),
-    text="How fast that grew over the last minute, or since the partitions changed; negative while it is worked off.",
+    text="How fast `stoker_queue_unfinished` grew over the last minute, or since the partitions changed; negative "
+    "while jobs are worked off.",
 )
 OLDEST: Final = Metric(
     name="stoker_queue_oldest_age_seconds",
@@ -401,7 +403,7 @@ OUTBOX_OLDEST: Final = Metric(
 
 METRICS: Final = (
     *(RUN_SECONDS, WAIT_SECONDS, OPERATION_SECONDS, SETTLED, CONSUMED),
-    *(LAG, GROWTH, OLDEST, IN_FLIGHT, READY, WAITING, STUCK, STRANDED, UNWRITABLE),
+    *(UNFINISHED, GROWTH, OLDEST, IN_FLIGHT, READY, WAITING, STUCK, STRANDED, UNWRITABLE),
     *(RUNNERS, BUSY, CHILDREN, CHILDREN_ENDED, CRASHES),
     *(PARTITIONS, FETCHING_PAUSED, TURN_SECONDS, TURN_AGE, REBALANCES, COMMITS),
     *(SENT, ENQUEUE_FAILED, SPOOLED),

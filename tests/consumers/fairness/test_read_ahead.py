@@ -29,11 +29,11 @@ class Scene:
         self.assignment = Assignment(1, "t", 0)
         self.ahead = ReadAhead(self.lines, self.loads, lambda: self.ended, most, clock=lambda: self.now_s)
 
-    def look(self, lag: int, *, ended: int, unread: int = 0) -> None:
+    def look(self, unfinished: int, *, ended: int, unread: int = 0) -> None:
         """A second has passed."""
         self.now_s += 1
         self.ended += ended
-        self.ahead.note_lag(lag, unread)
+        self.ahead.note_unfinished(unfinished, unread)
 
     def run_fast(self, seconds: int = 3) -> None:
         """Jobs are so short that four seconds' work is passed for somebody alone."""
@@ -168,11 +168,15 @@ def test_a_record_that_is_gone_from_the_log_holds_up_nothing(scene: Scene) -> No
 
 def test_what_soon_runs_is_not_read_twice() -> None:
     """A second's work is not passed, nor five seconds' of very short jobs; more than that is."""
-    for lag, ended, is_passed in ((90, 100, False), (500, 100, True), (4 * FAST_PER_S * 3, 3 * FAST_PER_S, False)):
+    for unfinished, ended, is_passed in (
+        (90, 100, False),
+        (500, 100, True),
+        (4 * FAST_PER_S * 3, 3 * FAST_PER_S, False),
+    ):
         scene = Scene()
         for _ in range(20):
-            scene.look(lag, ended=ended)
-        assert bool(scene.take(b"flood", range(15))) is is_passed, (lag, ended)
+            scene.look(unfinished, ended=ended)
+        assert bool(scene.take(b"flood", range(15))) is is_passed, (unfinished, ended)
 
 
 def test_very_short_jobs_are_passed_where_somebody_waits_behind_them() -> None:

@@ -85,7 +85,7 @@ def _settled(server: MetricsServer, **labels: str) -> float | None:
 
 
 def _idle(page: Scrape) -> Scrape | None:
-    is_idle = page.value("stoker_jobs_in_flight") == 0 and page.value("stoker_queue_lag") == 0
+    is_idle = page.value("stoker_jobs_in_flight") == 0 and page.value("stoker_queue_unfinished") == 0
     return page if is_idle else None
 
 
@@ -118,7 +118,7 @@ def _busy(page: Scrape) -> Scrape | None:
 
 def _check_waiting(page: Scrape) -> None:
     assert page.value("stoker_jobs_in_flight") == 3
-    assert page.value("stoker_queue_lag") == 3
+    assert page.value("stoker_queue_unfinished") == 3
     assert page.value("stoker_limit_used") == page.value("stoker_limit_most") == 1
     assert (page.value("stoker_queue_oldest_age_seconds") or 0) < 60
 

@@ -73,7 +73,7 @@ def test_a_paused_type_waits_and_runs_in_the_order_of_its_keys(cluster: ClusterS
         at_gate = [("paused", 10, "Worker.resume('work', job_type='mail')")]
         wait_until(lambda: _gated(worker) == at_gate, what="the first of each key at the gate")
         assert worker.pauses() == [Pause("work", "mail")]
-        wait_until(lambda: worker.snapshot()[0].lag == 101, what="the lag of all that waits")
+        wait_until(lambda: worker.snapshot()[0].unfinished == 101, what="all that waits to be counted")
         worker.resume("work", job_type="mail")
         journal.wait(201)
         assert (worker.pauses(), worker.inspect()[0].gated) == ([], ())

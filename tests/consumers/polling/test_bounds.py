@@ -154,7 +154,9 @@ def test_delayed_jobs_in_memory_stay_below_their_bound_and_all_are_run(
     assert all(run.at_s - begun[run.what] >= 3 for run in journal.runs if run.attempt == 2)
 
 
-def test_the_lag_grows_also_while_a_partition_is_paused(cluster: ClusterSettings, namespace: str) -> None:
+def test_unfinished_records_are_counted_also_while_a_partition_is_paused(
+    cluster: ClusterSettings, namespace: str
+) -> None:
     """Whoever looks at a queue that stands still must see what comes in meanwhile, not the figure of the last fetch."""
     pipeline, queue = declare_queue(namespace, partitions=1)
     journal, gate = Journal(), Gate()
@@ -169,14 +171,14 @@ def test_the_lag_grows_also_while_a_partition_is_paused(cluster: ClusterSettings
         producer.enqueue_many(stand.call(number) for number in range(200))
         with running_worker(pipeline, cluster, max_in_flight=40, concurrency=4) as running:
             wait_until(lambda: running.worker.snapshot()[0].is_paused, what="a pause")
-            wait_until(partial(is_the_lag, running, 200), what="the lag of what waits")
+            wait_until(partial(are_unfinished, running, 200), what="what waits to be counted")
             for more in (300, 400, 500):
                 producer.enqueue_many(stand.call(number) for number in range(more - 100, more))
-                wait_until(partial(is_the_lag, running, more), what="the lag of what came meanwhile")
+                wait_until(partial(are_unfinished, running, more), what="what came meanwhile to be counted")
             gate.open()
             journal.wait(500)
 
 
-def is_the_lag(running: RunningWorker, expected: int) -> bool:
-    """Whether the worker tells so many records that are not complete."""
-    return running.worker.snapshot()[0].lag == expected
+def are_unfinished(running: RunningWorker, expected: int) -> bool:
+    """Whether the worker counts so many records that are not complete."""
+    return running.worker.snapshot()[0].unfinished == expected

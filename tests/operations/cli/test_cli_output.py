@@ -138,14 +138,16 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
 
 def test_the_live_table_shows_each_queue_and_says_what_hinders_it() -> None:
     """A worker without partitions, or with its bounds reached, is not just a row of zeros."""
-    idle = QueueSnapshot(queue="idle", outcomes={}, in_flight=0, delayed=0, partitions=(), lag=None, is_paused=False)
+    idle = QueueSnapshot(
+        queue="idle", outcomes={}, in_flight=0, delayed=0, partitions=(), unfinished=None, is_paused=False
+    )
     busy = QueueSnapshot(
         queue="busy",
         outcomes={"Done": 9, "Dead": 1},
         in_flight=4_000,
         delayed=2,
         partitions=(0, 1),
-        lag=77,
+        unfinished=77,
         is_paused=True,
         stuck=1,
         progress={"job-7": JobProgress(done=3, total=10, note="sending")},

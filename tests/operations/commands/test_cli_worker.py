@@ -80,7 +80,7 @@ def test_a_worker_runs_jobs_logs_json_lines_and_ends_in_order(shop: Shop) -> Non
 
 
 def test_on_a_terminal_a_worker_shows_a_live_table(shop: Shop) -> None:
-    """Rate, jobs in flight and lag are drawn where a person looks, and Ctrl+C ends in order."""
+    """Rate, jobs in flight and unfinished ones are drawn where a person looks, and Ctrl+C ends in order."""
     ours, theirs = pty.openpty()
     shown = b""
     with running(shop, err=theirs) as worker:
@@ -89,7 +89,7 @@ def test_on_a_terminal_a_worker_shows_a_live_table(shop: Shop) -> None:
         def table() -> bool:
             nonlocal shown
             shown += os.read(ours, 65_536)
-            return all(word in shown for word in (b"jobs/s", b"in flight", b"lag", b"mails", b"bills"))
+            return all(word in shown for word in (b"jobs/s", b"in flight", b"unfinished", b"mails", b"bills"))
 
         wait_until(table, _DEADLINE_S, "the live table")
         worker.send_signal(signal.SIGINT)

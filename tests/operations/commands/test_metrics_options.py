@@ -103,5 +103,5 @@ def test_a_worker_sends_its_metrics_by_otlp(shop: Shop) -> None:
         with running(shop, "worker", "--queue", "mails", "--otel-metrics"):
             wait_until(lambda: receiver.value("stoker.jobs.settled", done) == 1, DEADLINE_S, "the job, by OTLP")
             wait_until(lambda: receiver.value("stoker.ready", {}) == 1, DEADLINE_S, "the worker to be ready, by OTLP")
-            assert receiver.value("stoker.queue.lag", {"stoker.queue": "mails"}) == 0
+            assert receiver.value("stoker.queue.unfinished", {"stoker.queue": "mails"}) == 0
             assert receiver.value("messaging.process.duration.count", {"stoker.type": "send_mail"}) == 1

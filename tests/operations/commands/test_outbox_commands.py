@@ -63,7 +63,7 @@ def test_the_life_of_an_outbox_from_the_command_line(url: str) -> None:
         opened.set_failed([1], "too large")
         opened.set_behind([2])
     status = json.loads(stoker("status", "--json", STOKER_OUTBOX_URL=url).stdout)
-    assert [status[name] for name in ("depth", "waiting", "behind", "failed")] == [3, 1, 1, 1]
+    assert [status[name] for name in ("rows", "waiting", "behind", "failed")] == [3, 1, 1, 1]
     assert (status["first_failed"][0]["job_id"], status["first_failed"][0]["reason"]) == ("a1", "too large")
     assert status["oldest_age_s"] >= 0
     assert not status["is_relay_working"]

@@ -23,7 +23,7 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "monitoring.md"
 SENT = 'stoker_jobs_settled_total{pipeline="shop",queue="mails",type="send",instance="w1"'
 HEALTHY = {
     'stoker_partitions{pipeline="shop",queue="mails",state="running",instance="w1"}': "2x200",
-    'stoker_queue_lag{pipeline="shop",queue="mails",instance="w1"}': "3x200",
+    'stoker_queue_unfinished{pipeline="shop",queue="mails",instance="w1"}': "3x200",
     'stoker_queue_oldest_age_seconds{pipeline="shop",queue="mails",instance="w1"}': "2x200",
     'stoker_jobs_waiting{pipeline="shop",queue="mails",reason="due",instance="w1"}': "0x200",
     'stoker_jobs_stuck{pipeline="shop",queue="mails",instance="w1"}': "0x200",
@@ -47,7 +47,22 @@ HEALTHY = {
     f'{SENT},outcome="dead",reason="expired"}}': "0x200",
 }
 """A worker that is well, one value a minute: ten jobs a second, 0.5 % of the runs fail."""
-PARTITIONS, LAG, OLDEST, DUE, STUCK, STRANDED, UNWRITABLE, GIVEN_UP, CRASHES, POLL, OPEN, HALF_OPEN, READY, *_ = HEALTHY
+(
+    PARTITIONS,
+    UNFINISHED,
+    OLDEST,
+    DUE,
+    STUCK,
+    STRANDED,
+    UNWRITABLE,
+    GIVEN_UP,
+    CRASHES,
+    POLL,
+    OPEN,
+    HALF_OPEN,
+    READY,
+    *_,
+) = HEALTHY
 LEADS, TROUBLE, ROW_AGE, OVERDUE, FIRED, MISSED, INDEX, DONE, RETRIED, DEAD = list(HEALTHY)[-10:]
 MISSED_AT_W2 = 'stoker_schedule_instants_total{pipeline="shop",queue="mails",outcome="missed_fired",instance="w2"}'
 FROM = 90
@@ -93,17 +108,17 @@ CAUSES = {
     ),
     "a worker is replaced within a minute": Case(then(PARTITIONS, "0 0 2x100"), after=3, spares=("StokerNoWorker",)),
     "no job ends": Case(
-        {**then(LAG, "3+1x30 33x100"), **OLD, **rate(DONE, 0), **rate(RETRIED, 0)},
+        {**then(UNFINISHED, "3+1x30 33x100"), **OLD, **rate(DONE, 0), **rate(RETRIED, 0)},
         ("StokerOldestJobWaits", "StokerQueueStuck"),
     ),
     "no job ends for some minutes": Case(
-        {**then(LAG, "3+1x5 3x100"), **then(OLDEST, "60+60x5 2x100"), **rate(DONE, 0, 6)},
+        {**then(UNFINISHED, "3+1x5 3x100"), **then(OLDEST, "60+60x5 2x100"), **rate(DONE, 0, 6)},
         after=8,
         spares=("StokerQueueStuck",),
     ),
     "a queue is paused": Case(
         {
-            **then(LAG, "3+1x30 33x100"),
+            **then(UNFINISHED, "3+1x30 33x100"),
             **OLD,
             **rate(DONE, 0),
             **rate(RETRIED, 0),
@@ -113,11 +128,11 @@ CAUSES = {
     ),
     "the oldest job is held up": Case(OLD, ("StokerOldestJobWaits",)),
     "the oldest job is old for a moment": Case(then(OLDEST, "1000x3 2x100"), after=4, spares=("StokerOldestJobWaits",)),
-    "more jobs come than workers manage": Case(then(LAG, "9000+600x100"), ("StokerBacklogGrows",)),
+    "more jobs come than workers manage": Case(then(UNFINISHED, "9000+600x100"), ("StokerBacklogGrows",)),
     "many jobs come at once and are worked off": Case(
-        then(LAG, "9000-300x30 0x100"), after=12, spares=("StokerBacklogGrows",)
+        then(UNFINISHED, "9000-300x30 0x100"), after=12, spares=("StokerBacklogGrows",)
     ),
-    "many delayed jobs come": Case({**then(LAG, "9000+600x100"), **then(DUE, "8997+600x100")}),
+    "many delayed jobs come": Case({**then(UNFINISHED, "9000+600x100"), **then(DUE, "8997+600x100")}),
     "a dependency fails now and then": Case({**rate(RETRIED, 120)}, ("StokerFailuresRise",)),
     "a dependency fails for two minutes": Case(rate(RETRIED, 120, 2), after=4, spares=("StokerFailuresRise",)),
     "each run fails": Case({**rate(DONE, 0), **rate(RETRIED, 600)}, ("StokerMostRunsFail",)),

@@ -208,7 +208,7 @@ def test_the_screen_is_live_and_leaves_the_terminal_as_it_was(desk: Desk) -> Non
 
 
 def test_one_frame_is_data_for_programs(desk: Desk) -> None:
-    """Queues with depth, failures by the index where there is one; without one, the document says what is missing."""
+    """Queues with what waits, failures by the index where there is one; else the document names what is missing."""
     frame_of = json.loads(desk.run("top", "--once", "--json", "--interval", "500ms").stdout)
     (queue,) = frame_of["queues"]
     assert (queue["name"], queue["waiting"], queue["dead"], queue["growth_per_s"]) == ("work", 2, 1, 0.0)

@@ -160,7 +160,7 @@ def test_the_live_table_is_harmless() -> None:
         in_flight=0,
         delayed=0,
         is_paused=False,
-        lag=None,
+        unfinished=None,
         outcomes={},
         progress={HOSTILE: progress},
     )

@@ -17,7 +17,7 @@ from support.sight.otel_reading import read_points
 
 
 def samples() -> Iterator[Sample]:
-    yield Sample(catalogue.LAG, ("mails",), 3)
+    yield Sample(catalogue.UNFINISHED, ("mails",), 3)
     yield Sample(catalogue.SETTLED, ("mails", "send", "done", ""), 7)
     counts = (2, *(0 for _ in catalogue.RUN_BOUNDS_S[1:]), 1)
     yield Sample(catalogue.RUN_SECONDS, ("kafka", "run", "mails", "send"), HistogramValue(counts, 9.5))
@@ -28,7 +28,7 @@ def test_each_metric_is_an_instrument_with_the_names_of_the_conventions() -> Non
     reader = InMemoryMetricReader()
     observe_metrics(SampleSource("shop", samples), MeterProvider([reader]))
     found = read_points(reader)
-    assert found["stoker.queue.lag", _key({"stoker.pipeline": "shop", "stoker.queue": "mails"})] == 3
+    assert found["stoker.queue.unfinished", _key({"stoker.pipeline": "shop", "stoker.queue": "mails"})] == 3
     of_send = {"stoker.pipeline": "shop", "stoker.queue": "mails", "stoker.type": "send"}
     done = {**of_send, "stoker.outcome": "done", "stoker.reason": ""}
     assert found["stoker.jobs.settled", _key(done)] == 7

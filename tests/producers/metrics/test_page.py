@@ -43,7 +43,7 @@ def test_it_is_written_as_by_the_library() -> None:
     waits = {"same": histogram(1), "changing": histogram(2)}
 
     def samples() -> list[Sample]:
-        found = [Sample(catalogue.LAG, (queue,), value) for queue, value in values.items()]
+        found = [Sample(catalogue.UNFINISHED, (queue,), value) for queue, value in values.items()]
         found += [Sample(catalogue.WAIT_SECONDS, (queue, 'a\\b"c\nd'), value) for queue, value in waits.items()]
         return [*found, Sample(catalogue.MEMORY, (), float("inf")), Sample(catalogue.CRASHES, ("same",), True)]
 
@@ -71,5 +71,5 @@ def test_it_needs_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """The core is installed without prometheus_client."""
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     monkeypatch.delitem(sys.modules, "stoker.producers.metrics.prometheus", raising=False)
-    with MetricsServer([SampleSource("shop", lambda: [Sample(catalogue.LAG, ("mails",), 3)])], 0) as server:
-        assert scrape(server.port).value("stoker_queue_lag") == 3
+    with MetricsServer([SampleSource("shop", lambda: [Sample(catalogue.UNFINISHED, ("mails",), 3)])], 0) as server:
+        assert scrape(server.port).value("stoker_queue_unfinished") == 3

@@ -26,7 +26,7 @@ class Poorly:
 
 
 def samples() -> Iterator[Sample]:
-    yield Sample(catalogue.LAG, ("mails",), 3)
+    yield Sample(catalogue.UNFINISHED, ("mails",), 3)
     yield Sample(catalogue.SETTLED, ("mails", "send", "done", ""), 7)
     counts = (2, *(0 for _ in catalogue.WAIT_BOUNDS_S[1:]), 1)
     yield Sample(catalogue.WAIT_SECONDS, ("mails", "send"), HistogramValue(counts, 9.5))
@@ -39,7 +39,7 @@ def test_it_answers_metrics_and_health() -> None:
     """Counters, gauges and cumulative buckets; 200 or 503 with the reasons; 404 for all else."""
     with MetricsServer([SOURCE], 0, health=Poorly()) as server:
         found = scrape(server.port)
-        assert found.value("stoker_queue_lag", pipeline="shop", queue="mails") == 3
+        assert found.value("stoker_queue_unfinished", pipeline="shop", queue="mails") == 3
         assert found.value("stoker_jobs_settled_total", type="send", outcome="done") == 7
         assert found.value("stoker_job_wait_seconds_bucket", le="0.005") == 2
         assert found.value("stoker_job_wait_seconds_bucket", le="+Inf") == 3

@@ -1,4 +1,4 @@
-"""`QueueLag`: how many records of its partitions a worker has still before it.
+"""`UnfinishedCount`: how many records of its partitions, on all topics of the queue, have no outcome yet.
 
 A client knows the end of a partition from its fetches, so while a partition rests that knowledge stands still, just
 when people look at it. Then the brokers are asked: one partition at a time, since it is the poll thread that waits.
@@ -22,11 +22,11 @@ from ..records.source import MAIN, Reader, ReaderOf
 ASK_TIMEOUT_S: Final = 0.5
 
 
-class QueueLag:
+class UnfinishedCount:
     """Owned by the poll thread, but for `latest`, which any thread may read.
 
     Attributes:
-        latest: the lag when it was noted last; None before that.
+        latest: the count when it was noted last; None before that.
     """
 
     def __init__(
@@ -44,18 +44,18 @@ class QueueLag:
         self.latest: int | None = None
 
     def note(self) -> None:
-        """Measure it for people, also while partitions rest."""
+        """Count them for people, also while partitions rest."""
         self.latest = self.measure(is_resting=self._backpressure.is_paused)
 
     def measure(self, *, is_resting: bool) -> int:
-        """Records that are not complete, as far as the ends are known."""
+        """Records that are not complete, delayed ones included, as far as the ends are known."""
         readers, assignments = self._readers(), self._assignments.all()
         if is_resting and assignments:
             self._next = (self._next + 1) % len(assignments)
             self._ask(readers[assignments[self._next].source.reader], assignments[self._next])
         elif self._asked:
             self._asked.clear()
-        return sum(self._lag(readers[assignment.source.reader], assignment) for assignment in assignments)
+        return sum(self._unfinished(readers[assignment.source.reader], assignment) for assignment in assignments)
 
     def main_ends(self) -> dict[Assignment, int]:
         """{assignment of the main topic whose jobs may start: end of its partition}, as far as the client knows it."""
@@ -75,7 +75,7 @@ class QueueLag:
         with suppress(KafkaException):  # an outage is logged elsewhere; the last figure stays
             _, self._asked[assignment] = reader.get_watermark_offsets(_place(assignment), ASK_TIMEOUT_S, cached=False)
 
-    def _lag(self, reader: Consumer, assignment: Assignment) -> int:
+    def _unfinished(self, reader: Consumer, assignment: Assignment) -> int:
         _, fetched = reader.get_watermark_offsets(_place(assignment), cached=True)
         end = max(fetched, self._asked.get(assignment, -1))
         progress = assignment.progress
