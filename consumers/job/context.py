@@ -13,7 +13,7 @@ from ...schemas import wire_text
 from ...topology.declaration.priorities import NORMAL
 from ...topology.tracing.remote_context import current_ids
 from ...topology.wire.headers import REPLAY, SCHEDULE, SCHEDULED_FOR, TENANT, TRACE_PARENT, parse_instant, priority_of
-from ...topology.wire.names import queue_scope
+from ...topology.wire.names import id_space
 from .. import log_keys
 from ..inbox import DEFAULT_TABLE, Inbox, identify
 from ..records.job_record import JobRecord
@@ -173,9 +173,9 @@ class JobContext:
         return None if value is None else value.decode("utf-8", "backslashreplace")
 
     @property
-    def scope(self) -> str:
-        """`<namespace>.<queue>`: inside of it an idempotency key or job id means one job."""
-        return queue_scope(self.record.topic)
+    def id_space(self) -> str:
+        """`<namespace>.<queue>`: inside it an idempotency key or job id names one job."""
+        return id_space(self.record.topic)
 
     def inbox(self, connection: object, *, table: str = DEFAULT_TABLE, effect: str = "") -> Inbox:
         """Put this job's id and the writes of a `with` block into one transaction, so that they happen once.
@@ -194,7 +194,7 @@ class JobContext:
             UnsupportedConnection: the connection is of no driver that is known.
             InvalidTableName, InvalidEffectName: table or effect cannot be called so.
         """
-        identity = identify(self.scope, self.record.deduplication_id or self.job_id, effect)
+        identity = identify(self.id_space, self.record.deduplication_id or self.job_id, effect)
         return Inbox(connection, identity, table=table, entered=self._run.inbox_blocks())
 
     def dependency(self, name: str) -> DependencyBlock:

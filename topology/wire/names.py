@@ -70,10 +70,10 @@ def is_priority_name(name: str) -> bool:
     return bool(_NAME.fullmatch(name)) and len(name) <= 40 and name not in RESERVED_PRIORITY_NAMES
 
 
-def queue_scope(topic: str) -> str:
-    """Name the queue of any of its topics, as `<namespace>.<queue>`; neither part holds a dot.
+def id_space(topic: str) -> str:
+    """Name the space in which ids are unique, of any topic of a queue: `<namespace>.<queue>`. Neither part holds a dot.
 
-    >>> queue_scope("shop.mails.retry.5s")
+    >>> id_space("shop.mails.retry.5s")
     'shop.mails'
     """
     return ".".join(topic.split(".")[:2])

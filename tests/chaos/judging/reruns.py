@@ -16,7 +16,7 @@ from typing import Final
 from chaos.judging.account import HITS_ALL, HITS_PROCESSES, MOVES_PARTITIONS, Account, Finding, Strike
 from chaos.notes import Run
 from chaos.plan import QUARANTINED
-from stoker.topology.wire.names import queue_scope
+from stoker.topology.wire.names import id_space
 
 SETTLE_S: Final = 6.0
 """What has ended so long before a process is hit is settled, as long as the brokers answer and processors are not
@@ -104,7 +104,7 @@ class Flights:
 
 def queue_of_place(place: str) -> str:
     """The main topic of a record's queue."""
-    return queue_scope(place.partition("/")[0])
+    return id_space(place.partition("/")[0])
 
 
 def main_partition(place: str) -> str:
