@@ -84,7 +84,7 @@ class JobRunner:
         if call.job_type.is_async:
             return asyncio.run(self.run_call_async(call))
         trial, record = self._prepared(call)
-        trial.pipe.carry(record, Slot(), trial.run_sync)
+        trial.pipe.pass_through(record, Slot(), trial.run_sync)
         return trial.concluded()
 
     async def run_async(self, job: JobType[P, R] | ConfiguredJob[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobRun:
@@ -96,11 +96,11 @@ class JobRunner:
         if not call.job_type.is_async:
             return self.run_call(call)
         trial, record = self._prepared(call)
-        await trial.pipe.carry_async(record, AsyncSlot("test", LoopState(), lambda _what: None), trial.run_async)
+        await trial.pipe.pass_through_async(record, AsyncSlot("test", LoopState(), lambda _what: None), trial.run_async)
         return trial.concluded()
 
     def _prepared(self, call: JobCall) -> tuple[_Trial, Record]:
-        """The parts that carry a job as a worker does, and the record as a worker would get it."""
+        """The parts that take a job through its steps as a worker does, and the record as a worker would get it."""
         now_s = (self.now or datetime.now(UTC)).timestamp()
         job_type, store = call.job_type, MemorySchemaStore()
         store.register(job_type.contract)

@@ -61,13 +61,13 @@ class RunningParts:
         gates: hold back what may not start now.
         ready: the ready records by their priorities; None where the queue declares none.
         excuse: makes failed runs cost no attempt, as after a terminal's Ctrl+C.
-        pipe: the way of one record, through which all runners carry theirs.
+        pipe: the way of one record, through which all runners take theirs.
         failure: an error of the worker's own on that way.
         runners: all kinds of them.
         fair: the same, where tenants share them; else None.
         read_ahead: passes tenants with more than their share; None where tenants share nothing.
         watchdog: checks all runs.
-        deferral: carries records whose schemas are unknown.
+        deferral: takes records through the pipe whose schemas are unknown.
         unbegun, counts: the records that have not begun, and how many they are.
         threads: start and stop all of these.
     """

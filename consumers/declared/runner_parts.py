@@ -15,7 +15,7 @@ from ..steps.steps import StepContext
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerParts:
-    """The parts that runners are made of; `pipe` carries each of their records, and `ready` are those of all kinds."""
+    """The parts that runners are made of; all take their records through `pipe`, and `ready` are those of all kinds."""
 
     step_context: StepContext
     settings: WorkerSettings

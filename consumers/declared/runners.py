@@ -44,7 +44,7 @@ def async_runners(parts: RunnerParts) -> list[AsyncRunners]:
     pipe = parts.pipe
 
     def run_one(record: Record, slot: AsyncSlot) -> Awaitable[None]:
-        return pipe.carry_async(record, slot, run_async, slot.loop_state.done)
+        return pipe.pass_through_async(record, slot, run_async, slot.loop_state.done)
 
     name = parts.step_context.queue.name
     size, ready = parts.settings.async_concurrency, parts.make_ready()
@@ -69,10 +69,10 @@ def isolated_runners(parts: RunnerParts) -> IsolatedRunners:
 
 
 def in_thread(pipe: Pipe, run: RunStep[Slot]) -> RunOne:
-    """Carry each record in the thread that has taken it."""
+    """Take each record through the pipe, in the thread that has it from the runners."""
 
     def run_one(record: Record, slot: Slot) -> None:
-        pipe.carry(record, slot, run, slot.done)
+        pipe.pass_through(record, slot, run, slot.done)
 
     return run_one
 

@@ -13,7 +13,7 @@ from ..runners.kinds import RunnerRow
 class Dispatch:
     """The way to the runners, for lanes, gates and the pipe; safe to call from all threads.
 
-    Runners carry records through the pipe, whose last step frees a lane, which makes records ready for the runners. So
+    Runners take records through the pipe, whose last step frees a lane, which makes records ready for the runners. So
     one of them comes last: the runners, by `serve`, before the first record.
     """
 

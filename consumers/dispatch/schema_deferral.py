@@ -1,4 +1,4 @@
-"""`SchemaDeferral`: carries records to the end of their way whose schemas the store does not know."""
+"""`SchemaDeferral`: takes records to the end of their way whose schemas the store does not know."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class SchemaDeferral:
         return self._waits.crashed
 
     def defer(self, records: list[Record]) -> None:
-        """Carry these without a runner: decoding them again finds that their schemas are unknown, or known by now."""
+        """Take these through the pipe without a runner: `decode` finds their schemas unknown still, or known by now."""
         known: list[Record] = []
         for record in records:
-            self._pipe.carry(record, None, partial(_note_known, known))
+            self._pipe.pass_through(record, None, partial(_note_known, known))
         if known:
             self._make_ready(known)
 

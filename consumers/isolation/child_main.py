@@ -51,7 +51,7 @@ from .log_relay import log_over_pipe
 from .messages import (
     BEGUN,
     STACK_SIGNAL,
-    CarriedRecord,
+    ChildRecord,
     Ended,
     Ready,
     RunJob,
@@ -90,7 +90,7 @@ class ChildJob:
     job_type: ChildJobType
     args: tuple[object, ...]
     kwargs: dict[str, object]
-    record: CarriedRecord
+    record: ChildRecord
     run: ChildRun
 
 

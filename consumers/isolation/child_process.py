@@ -23,7 +23,7 @@ from typing import Final
 
 from ..machine import MAXRSS_UNIT_BYTES, resident_bytes
 from .crashes import ChildDied
-from .log_relay import handle_carried, log_levels
+from .log_relay import handle_child_log, log_levels
 from .messages import (
     ASK_FRAMES,
     LEAVE,
@@ -135,7 +135,7 @@ class ChildProcess:
                     self._is_asked = False
                     self._frames.put(message.lines)
                 elif isinstance(message, LogLine):
-                    handle_carried(message.attributes)
+                    handle_child_log(message.attributes)
                 else:
                     return message
                 wait_s = 0

@@ -37,7 +37,7 @@ from .child_run import NotBegun, run_in_child
 from .child_slot import ChildSlot
 from .crashes import ChildDied, CrashPause, pause_after
 from .handlers import HandlerAddress, addresses_of
-from .messages import CarriedRecord, RunJob, Setup
+from .messages import ChildRecord, RunJob, Setup
 from .pool import ChildCounts, ChildPool, Recycling
 from .quarantine import quarantine
 from .suspects import Suspects, crashes_before
@@ -284,7 +284,7 @@ def _job_message(job: DecodedJob, arguments: bytes) -> RunJob:
         job_id=run.job_id,
         attempt=run.attempt,
         attempts=run.attempts,
-        record=CarriedRecord.of(job.record),
+        record=ChildRecord.of(job.record),
         trace=[] if run.span is None else span_headers(run.span.get_span_context()),
     )
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from ..job.context import current_job_or_none, log_fields
 
 
-class _CarriedError(Exception):
+class _ChildError(Exception):
     """Stands in a log record for an error that was raised in a child; its text is the error's own `repr`."""
 
     def __repr__(self) -> str:
@@ -59,7 +59,7 @@ def _packed(record: logging.LogRecord) -> bytes:
     error = record.exc_info[1] if record.exc_info else None
     if record.exc_info and error is not None:
         attributes["exc_text"] = record.exc_text or logging.Formatter().formatException(record.exc_info)
-        attributes["exc_info"] = (_CarriedError, _CarriedError(_text(error)), None)
+        attributes["exc_info"] = (_ChildError, _ChildError(_text(error)), None)
     return pickle.dumps({**_job_fields(), **attributes})
 
 
@@ -106,7 +106,7 @@ def log_to_own_stderr() -> None:
     logging.root.handlers[:] = [logging.StreamHandler()]
 
 
-def handle_carried(packed: bytes) -> None:
+def handle_child_log(packed: bytes) -> None:
     """In the worker: handle a child's record as if it had been logged here; one that fails there is lost."""
     attributes: dict[str, object] = pickle.loads(packed)
     record = logging.makeLogRecord(attributes)

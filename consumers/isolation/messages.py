@@ -52,7 +52,7 @@ class Setup:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CarriedRecord:
+class ChildRecord:
     """The job's Kafka record as the worker has read it; its attributes are those of `JobRecord`."""
 
     topic: str
@@ -65,7 +65,7 @@ class CarriedRecord:
     deduplication_id: str | None
 
     @classmethod
-    def of(cls, record: JobRecord) -> CarriedRecord:
+    def of(cls, record: JobRecord) -> ChildRecord:
         """Take what a child needs of a record."""
         return cls(**{name: getattr(record, name) for name in cls.__dataclass_fields__})
 
@@ -102,7 +102,7 @@ class RunJob:
     job_id: str
     attempt: int
     attempts: int
-    record: CarriedRecord
+    record: ChildRecord
     trace: HeaderList = field(default_factory=list)
 
     @property

@@ -99,7 +99,7 @@ class Run(CurrentRun):
     """The worker's own view of a run, wherever its handler is called.
 
     Attributes:
-        record: the record as the worker carries it through the steps.
+        record: the record as the worker takes it through the steps.
         heartbeats: takes the run's heartbeats; None until the first.
     """
 

@@ -35,7 +35,7 @@ NoteLeft = Callable[[Iterable[Record]], None]
 
 
 class Pipe:
-    """Carries the ready records of one queue; called by all runners.
+    """Takes the ready records of one queue through the steps; called by all runners.
 
     Args:
         settle: takes each outcome; `settle_done` records whose jobs are done, several at once.
@@ -82,7 +82,7 @@ class Pipe:
             self._note_held(wait)
         return is_held
 
-    def carry(self, record: Record, slot: SlotT, run: RunStep[SlotT], done: deque[Record] | None = None) -> None:
+    def pass_through(self, record: Record, slot: SlotT, run: RunStep[SlotT], done: deque[Record] | None = None) -> None:
         """Take a record all the way, in the calling thread.
 
         With `done`, one whose job is done goes no further than there: `settle_done` settles several at once.
@@ -97,7 +97,7 @@ class Pipe:
         except BaseException as error:  # noqa: BLE001  # a fault of the worker's own: it stops, and the job comes again
             self._note_fault(record, error)
 
-    async def carry_async(
+    async def pass_through_async(
         self, record: Record, slot: SlotT, run: AsyncRunStep[SlotT], done: deque[Record] | None = None
     ) -> None:
         """Take a record all the way in a task, which suspends where the job does."""

@@ -251,7 +251,7 @@ def decide(job: DecodedJob, result: Result | Answered, step_context: StepContext
 @overload
 def decide(job: DecodedJob, result: Ran, step_context: StepContext) -> Outcome | None: ...
 def decide(job: DecodedJob, result: Ran, step_context: StepContext) -> Outcome | None:
-    """Choose the outcome of a run; pure but for clock and chance, which `step_context` carries."""
+    """Choose the outcome of a run; pure but for clock and chance, which `step_context` has."""
     if result is RETURNED_NOTHING:
         return DONE
     match result:

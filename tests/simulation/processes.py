@@ -92,11 +92,11 @@ CALENDAR_BYTES = 1_500
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """A job that runs, in its process's own threads or alone in a child; `carried` is its way, suspended there."""
+    """A job that runs, in its process's own threads or alone in a child; `way` is its way, suspended there."""
 
     task: DecodedJob
     is_in_child: bool
-    carried: Coroutine[Any, Any, None]
+    way: Coroutine[Any, Any, None]
 
     @property
     def record(self) -> Record:
@@ -534,13 +534,13 @@ class SimProcess:
         held.remove(record)
         is_in_child = held is self.isolated.ready_records.records
         run = self._run_in_child if is_in_child else self._run_here
-        carried = self.pipe.carry_async(record, None, run, self.done)
+        way = self.pipe.pass_through_async(record, None, run, self.done)
         try:
-            task = carried.send(None)
+            task = way.send(None)
         except StopIteration:
             return self.ended.pop(record, None)
         assert isinstance(task, DecodedJob)
-        self.running.append(Running(task, is_in_child, carried))
+        self.running.append(Running(task, is_in_child, way))
         return task
 
     async def _run_here(self, task: DecodedJob, _place: None) -> Ran:
@@ -600,7 +600,7 @@ class SimProcess:
         """A run has ended; None if its child has died, and it is to be run again in a while."""
         self.running.remove(running)
         with suppress(StopIteration):
-            running.carried.send(result)
+            running.way.send(result)
         if running.record in self.done:
             return DONE
         return self.ended.pop(running.record, None)

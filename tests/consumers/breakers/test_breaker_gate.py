@@ -96,7 +96,7 @@ class Scene:
     def run(self) -> Outcome | None:
         """Carry a record through the pipe; None where it waits at the gates."""
         before = len(self.outcomes)
-        self.pipe.carry(self.record(), Slot(), run_sync)
+        self.pipe.pass_through(self.record(), Slot(), run_sync)
         return self.outcomes[-1] if len(self.outcomes) > before else None
 
 

@@ -178,9 +178,11 @@ def test_each_run_through_the_pipe_ends_once_with_its_outcome(
     pipe, record = scene.pipe(delivery, outcomes), delivery.record(value=delivery.payload(number))
     done = deque[Record]()
     if handler is work:
-        pipe.carry(record, Slot(), run_sync, done)
+        pipe.pass_through(record, Slot(), run_sync, done)
     else:
-        asyncio.run(pipe.carry_async(record, AsyncSlot("test", LoopState(), lambda _what: None), run_async, done))
+        asyncio.run(
+            pipe.pass_through_async(record, AsyncSlot("test", LoopState(), lambda _what: None), run_async, done)
+        )
     assert scene.gate.calls == ["take 7", ended]
     assert (len(scene.row.taken), len(outcomes) + len(done)) == (0, 1)
 
@@ -194,7 +196,7 @@ def test_a_job_that_is_refused_by_the_other_side_closes_gates_before_its_run_end
         closed.append((record.offset, until_at_s, scene.gate.running))
 
     scene.gate.close = close  # type: ignore[method-assign]
-    scene.pipe(delivery, outcomes).carry(delivery.record(value=delivery.payload(3)), Slot(), run_sync)
+    scene.pipe(delivery, outcomes).pass_through(delivery.record(value=delivery.payload(3)), Slot(), run_sync)
     assert closed == [(7, NOW_S + 30.0, 1)]
     (outcome,) = outcomes
     assert isinstance(outcome, Snoozed)
@@ -205,7 +207,7 @@ def test_a_record_that_does_not_come_to_its_handler_is_not_counted() -> None:
     """It is settled already: no run, no count."""
     scene, outcomes, delivery = Scene(), list[Outcome](), declare()
     delivery.ledger.add_job("job-1")
-    scene.pipe(delivery, outcomes).carry(delivery.record(), Slot(), run_sync)
+    scene.pipe(delivery, outcomes).pass_through(delivery.record(), Slot(), run_sync)
     assert (scene.gate.calls, len(outcomes)) == ([], 1)
 
 
@@ -225,11 +227,11 @@ def test_a_job_that_ends_without_its_handler_has_no_run_in_metrics(run: Callable
     """Though a runner had it in hand before, when a gate held it back or its schema was waited for."""
     scene, outcomes, delivery = Scene(), list[Outcome](), declare()
     pipe, record, figures = scene.pipe(delivery, outcomes), delivery.record(), JobFigures("q", ["work"])
-    pipe.carry(record, Slot(), run)
+    pipe.pass_through(record, Slot(), run)
     assert outcomes == []
     scene.row.taken.note_ended(OTHER, DONE)
     delivery.ledger.add_job("job-1")
-    pipe.carry(record, Slot(), run)
+    pipe.pass_through(record, Slot(), run)
     assert outcomes == [SKIPPED]
     figures.fold(SettlementBatch([], [Settlement(record, SKIPPED, NOTHING)]))
     histograms = [sample.value for sample in figures.samples() if isinstance(sample.value, HistogramValue)]
@@ -240,7 +242,7 @@ def test_a_job_that_is_interrupted_before_it_began_has_no_run_in_metrics() -> No
     """As one that waits for a child when its partition is given away: no slot knows when it began."""
     scene, outcomes, delivery = Scene(), list[Outcome](), declare()
     record, figures = delivery.record(), JobFigures("q", ["work"])
-    scene.pipe(delivery, outcomes).carry(record, Slot(), lambda _job, _slot: Decided(INTERRUPTED))
+    scene.pipe(delivery, outcomes).pass_through(record, Slot(), lambda _job, _slot: Decided(INTERRUPTED))
     assert outcomes == [INTERRUPTED]
     figures.fold(SettlementBatch([], [Settlement(record, INTERRUPTED, NOTHING)]))
     histograms = [sample.value for sample in figures.samples() if sample.metric in (RUN_SECONDS, WAIT_SECONDS)]
@@ -251,9 +253,9 @@ def test_an_instrument_sees_a_job_begin_again_that_was_held_back_at_its_last_loo
     """As its description promises: an instrument that counts runs counts those that are decided."""
     counts, scene, outcomes, delivery = CountingInstrument(), Scene(), list[Outcome](), declare()
     pipe, record = scene.pipe(delivery, outcomes, counts), delivery.record()
-    pipe.carry(record, Slot(), late)
+    pipe.pass_through(record, Slot(), late)
     scene.row.taken.note_ended(OTHER, DONE)
-    pipe.carry(record, Slot(), run_sync)
+    pipe.pass_through(record, Slot(), run_sync)
     assert (counts.beginnings, counts.decisions) == ({str(record): 2}, {(str(record), "Done"): 1})
 
 

@@ -66,7 +66,7 @@ def run_spans(queue: Any) -> RunSpans:
     return RunSpans(tracing, queue)
 
 
-def carry(spans: RunSpans | None, job: Any, slot: Slot) -> None:
+def take_through(spans: RunSpans | None, job: Any, slot: Slot) -> None:
     """Take a job through those steps that have to do with its trace."""
     if spans is not None:
         spans.begin(job.run)
@@ -99,7 +99,7 @@ def test_the_sdk_is_asked_once_by_a_worker_and_about_no_job_that_is_not_sampled(
     spans, slot = run_spans(delivery.queue), Slot()
     assert sampler.asked == 1
     for _ in range(100):
-        carry(spans, delivery.job(headers={TRACE_PARENT: UNSAMPLED}), slot)
+        take_through(spans, delivery.job(headers={TRACE_PARENT: UNSAMPLED}), slot)
     assert sampler.asked == 1
     assert not spans.open
 
@@ -124,9 +124,9 @@ def test_a_trace_that_is_not_recorded_costs_a_job_a_handful_of_calls(sampler: Co
     delivery = declare()
     spans, slot = run_spans(delivery.queue), Slot()
     plain, traced = delivery.job(), delivery.job(headers={TRACE_PARENT: UNSAMPLED})
-    without = calls_in(lambda: carry(None, plain, slot))
+    without = calls_in(lambda: take_through(None, plain, slot))
     begun = calls_in(lambda: spans.begin(traced.run))
-    run = calls_in(lambda: carry(None, traced, slot))
+    run = calls_in(lambda: take_through(None, traced, slot))
     assert len(begun) + len(run) - len(without) <= MOST_CALLS, (begun, set(run) - set(without))
     assert traced.record._headers is None
 
