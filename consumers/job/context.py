@@ -99,10 +99,11 @@ class JobContext:
 
     @property
     def should_stop(self) -> bool:
-        """Whether to come to an end: the worker shuts down, the partition moves away, the job is cancelled or overdue.
+        """Whether to come to an end: the worker shuts down, the partition moves away, or the job is cancelled.
 
-        A long job asks now and then, and ends, for instance by returning `Snooze(timedelta(0))` after noting how far
-        it has come. If it goes on instead, it is interrupted when the worker's grace is over, and delivered again.
+        It is true as well once the run is past its deadline. A long job asks now and then, and ends, for instance by
+        returning `Snooze(timedelta(0))` after noting how far it has come. If it goes on instead, it is interrupted
+        when the worker's grace is over, and delivered again.
         """
         return self._run.take_heartbeats().should_stop
 

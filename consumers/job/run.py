@@ -148,7 +148,7 @@ class Run(CurrentRun):
         self._cancellation = cancellation
 
     def bring_deadline(self, within_s: float) -> None:
-        """Let the run, which is interrupted, be overdue in so many seconds, if it is not before."""
+        """Let the run, which is interrupted, be past its deadline in so many seconds, if it is not before."""
         self.take_heartbeats()  # they keep when it began, which else follows from the deadline
         self.deadline_at_s = min(self.deadline_at_s, time.monotonic() + within_s)
 

@@ -159,14 +159,14 @@ class Watchdog:
         if latest is not None:
             self._on_progress(run, latest)
 
-    def _act(self, runners: WatchedRunners[Any], slot: RunnerSlot, run: Run, overdue_s: float) -> None:
+    def _act(self, runners: WatchedRunners[Any], slot: RunnerSlot, run: Run, past_deadline_s: float) -> None:
         if run.interrupt_reason is None:
             slot.interrupt(run, "timeout")
-        elif slot.reported is not run and overdue_s > STUCK_AFTER_S:
+        elif slot.reported is not run and past_deadline_s > STUCK_AFTER_S:
             slot.reported = run
-            self._replace(runners, slot, run, overdue_s)
+            self._replace(runners, slot, run, past_deadline_s)
 
-    def _replace(self, runners: WatchedRunners[Any], slot: RunnerSlot, run: Run, overdue_s: float) -> None:
+    def _replace(self, runners: WatchedRunners[Any], slot: RunnerSlot, run: Run, past_deadline_s: float) -> None:
         """Have another runner work in place of one that is stuck, or the worker stop; log which."""
         then = "the worker stops, since it starts no more runners in place of such ones"
         try:
@@ -175,7 +175,7 @@ class Watchdog:
             elif self.crashed is None:
                 self.crashed = TooManyStuck(self._queue, self.stuck)
         finally:
-            report_stuck(run, slot, overdue_s, then)
+            report_stuck(run, slot, past_deadline_s, then)
 
 
 def _cancel(slot: RunnerSlot, run: Run, cancellation: Cancellation | None) -> bool:
@@ -193,12 +193,12 @@ def is_stuck(slot: RunnerSlot) -> bool:
     return run is not None and slot.reported is run
 
 
-def report_stuck(run: Run, slot: RunnerSlot, overdue_s: float, then: str) -> None:
+def report_stuck(run: Run, slot: RunnerSlot, past_deadline_s: float, then: str) -> None:
     """Log which job ignores its timeout or its cancel, where it is, and what follows from that."""
     ignored = "cancel" if run.interrupt_reason == "cancel" else "timeout"
     _LOGGER.error(
         "job %s (%s) is stuck: %.1f s past its %s, and interrupting it had no effect; %s. Give what it waits for a "
         "shorter timeout, or declare the job with isolation='process': a child process can be killed\n%s",
-        run.shown_id, run.job_type, overdue_s, ignored, then, describe_frames(slot.frames()),
+        run.shown_id, run.job_type, past_deadline_s, ignored, then, describe_frames(slot.frames()),
         extra=job_fields(run.record, run.queue),
     )  # fmt: skip

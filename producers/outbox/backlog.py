@@ -45,5 +45,5 @@ class BacklogLooks:
         found, next_s = self._found
         for state in STATES:
             yield Sample(OUTBOX_ROWS, (table, state), getattr(found, state))
-        overdue_s = max(0.0, self._monotonic() - next_s) if found.oldest_age_s else 0.0
-        yield Sample(OUTBOX_OLDEST, (table,), found.oldest_age_s + overdue_s)
+        since_look_due_s = max(0.0, self._monotonic() - next_s) if found.oldest_age_s else 0.0
+        yield Sample(OUTBOX_OLDEST, (table,), found.oldest_age_s + since_look_due_s)
