@@ -53,10 +53,10 @@ from .messages import (
     STACK_SIGNAL,
     ChildRecord,
     Ended,
-    Ready,
     RunJob,
     Setup,
-    Unready,
+    Started,
+    StartFailed,
     receive,
 )
 
@@ -287,8 +287,8 @@ def main(pipe: Connection) -> None:
         _prepare(setup.main)
         child = Child(setup, to_worker, received, canceller)
     except BaseException as error:  # noqa: BLE001  # the application's modules may raise anything; the worker logs it
-        to_worker.send(Unready(report_of(error)))
+        to_worker.send(StartFailed(report_of(error)))
         sys.exit(1)
-    to_worker.send(Ready(own_peak_bytes()))
+    to_worker.send(Started(own_peak_bytes()))
     child.serve()
     logging.shutdown()

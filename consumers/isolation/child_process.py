@@ -34,11 +34,11 @@ from .messages import (
     Frames,
     FromChild,
     LogLine,
-    Ready,
     RunJob,
     Setup,
+    Started,
+    StartFailed,
     ToChild,
-    Unready,
     receive,
     send,
 )
@@ -114,14 +114,14 @@ class ChildProcess:
             self._pipe.send_bytes(pickle.dumps(sys.path))
             send(self._pipe, own_setup)
 
-    def read_answer(self) -> Ready | Unready | None:
+    def read_answer(self) -> Started | StartFailed | None:
         """Read the messages of a child that has no job; handles its log records."""
         while True:
             message = self.next_message(0)
-            if isinstance(message, Ready):
+            if isinstance(message, Started):
                 self._peak_at_start = message.peak_bytes
                 self.sample()
-            if message is None or isinstance(message, Ready | Unready):
+            if message is None or isinstance(message, Started | StartFailed):
                 return message
 
     def next_message(self, wait_s: float) -> FromChild | None:

@@ -1,7 +1,7 @@
 """The messages between a worker and its child processes; pickled, one message a frame of their pipe.
 
 A worker sends `Setup` once, then `RunJob` for one job at a time, perhaps `ShouldStop`, `CancelJob` or `AskFrames` while
-it runs, and `Leave` at the end. A child answers `Ready` or `Unready`, then for each job `Begun` and `Ended`, and
+it runs, and `Leave` at the end. A child answers `Started` or `StartFailed`, then for each job `Begun` and `Ended`, and
 between them as many `Heartbeat`, `Progressed`, `Frames` and `LogLine` as there are. Of each block of a dependency it
 asks by `EnterDependency`, which `DependencyAnswer` answers, and sends `LeftDependency`.
 """
@@ -134,14 +134,14 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class Started:
     """Everything is imported. `peak_bytes` is the most memory held so far."""
 
     peak_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
-class Unready:
+class StartFailed:
     """The child cannot begin; `report` is the traceback."""
 
     report: str
@@ -216,7 +216,7 @@ LEAVE = Leave()
 SHOULD_STOP = ShouldStop()
 ToChild = Setup | RunJob | ShouldStop | CancelJob | AskFrames | DependencyAnswer | Leave
 FromChild = (
-    Ready | Unready | Begun | Heartbeat | Progressed | EnterDependency | LeftDependency | Frames | Ended | LogLine
+    Started | StartFailed | Begun | Heartbeat | Progressed | EnterDependency | LeftDependency | Frames | Ended | LogLine
 )
 
 

@@ -17,7 +17,7 @@ from typing import Final
 from .. import log_keys
 from ..machine import describe_exit
 from .child_process import ChildProcess, ChildState
-from .messages import Ready, Setup, Unready
+from .messages import Setup, Started, StartFailed
 
 _LOGGER = logging.getLogger("stoker.isolation")
 
@@ -235,11 +235,11 @@ class ChildPool:
 
     def _look_at_starting(self, child: ChildProcess) -> None:
         answer = child.read_answer()
-        if isinstance(answer, Ready):
+        if isinstance(answer, Started):
             child.state = ChildState.IDLE
             self._trouble, self._start_pause_s = None, 0.0
             self._changed.notify_all()
-        elif isinstance(answer, Unready):
+        elif isinstance(answer, StartFailed):
             self._give_up_start(child, answer.report)
         elif child.ended():
             self._give_up_start(child, describe_exit(child.exit_code))
