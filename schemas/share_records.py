@@ -29,7 +29,7 @@ class ShareEntry:
         wanted: all that is to be granted, with what was granted before.
         least: with less than that more, no job can begin.
         granted: all that was granted so far, as the writer knows it.
-        most: of slots: those beyond it are to be returned as they become free.
+        most: of permits: those beyond it are to be returned as they become free.
         closed_ms: nothing is to begin for so long.
     """
 

@@ -24,15 +24,15 @@ class Account:
     Attributes:
         uses: the scopes, and what the record counts for in each.
         lone: the only one of these; None where there are several, or none.
-        has_slots: whether the end of the run gives room.
+        has_permits: whether the end of the run gives room.
     """
 
-    __slots__ = ("has_slots", "lone", "uses")
+    __slots__ = ("has_permits", "lone", "uses")
 
     def __init__(self, uses: list[tuple[Scope, int]]) -> None:
         self.uses = uses
         self.lone = uses[0] if len(uses) == 1 else None
-        self.has_slots = any(scope.meter.has_slots for scope, _ in uses)
+        self.has_permits = any(scope.meter.has_permits for scope, _ in uses)
 
 
 class Accounts:

@@ -156,9 +156,9 @@ class Limits(Gate):
                     self._scopes.look_at(scope, now_s)
 
     def ended(self, record: Record, outcome: Outcome) -> None:
-        """Free the slots of a run, and release the next records."""
+        """Free the permits of a run, and release the next records."""
         account = self._runs.pop(record)
-        if not account.has_slots:
+        if not account.has_permits:
             return
         with self._lock:
             freed = [scope for scope, cost in account.uses if scope.meter.end(cost) and scope.is_closed]

@@ -55,12 +55,12 @@ class Meter(Protocol):
         """Count for the limit as it is from now on, with what was counted so far; it is of the same kind."""
 
     @property
-    def has_slots(self) -> bool:
+    def has_permits(self) -> bool:
         """Whether ends of runs may give room."""
         return False
 
     def level(self, now_s: float) -> Level:
-        """All that is used of a rate; of slots nothing, since the runs of an owner that died are over."""
+        """All that is used of a rate; of permits nothing, since the runs of an owner that died are over."""
         return Level(at_s=now_s)
 
     def restore(self, level: Level) -> None:

@@ -1,4 +1,4 @@
-"""`SlidingWindow`, `TokenBucket` and `Slots`: the meters of one scope of a limit. Pure: each call is given the time."""
+"""`SlidingWindow`, `TokenBucket` and `Permits`: the meters of a limit's scopes. Pure: each call is given the time."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ class TokenBucket(Meter):
             self._level, self._as_of_s = min(self._capacity, self._level + added), now_s
 
 
-class Slots(Meter):
+class Permits(Meter):
     """At most `count` that run at once."""
 
     __slots__ = ("_used", "count")
@@ -208,7 +208,7 @@ class Slots(Meter):
         self.count, self._used = count, 0
 
     def change(self, limit: Limit, now_s: float) -> None:
-        """Jobs that run keep their slots."""
+        """Jobs that run keep their permits."""
         self.count = limit.count
 
     def wait_s(self, cost: int, now_s: float) -> float:
@@ -230,20 +230,20 @@ class Slots(Meter):
         self._used -= cost
 
     @property
-    def has_slots(self) -> bool:
+    def has_permits(self) -> bool:
         return True
 
     def end(self, cost: int) -> bool:
-        """Free the slot."""
+        """Free the permit."""
         self._used -= cost
         return True
 
     def clipped(self, cost: int) -> int:
-        """Each job has one slot."""
+        """Each job has one permit."""
         return 1
 
     def fill(self, now_s: float) -> None:
-        """Keep the slots: the runs of a killed owner are over, and late runs of one that lives are not counted."""
+        """Keep the permits: the runs of a killed owner are over, and late runs of one that lives are not counted."""
         return
 
     def is_idle(self, now_s: float) -> bool:
@@ -261,7 +261,7 @@ def lasts_s(limit: Limit) -> float:
 def make_meter(limit: Limit) -> Meter:
     """A meter that counts for this limit."""
     if isinstance(limit, Concurrency):
-        return Slots(limit.count)
+        return Permits(limit.count)
     per_s = limit.per.total_seconds()
     if limit.burst is not None:
         return TokenBucket(limit.count, per_s=per_s, burst=limit.burst)

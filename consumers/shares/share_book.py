@@ -110,7 +110,7 @@ class _SharedScope:
             self.use(entry.used - share.used, at_s)
         # It may be less: a silent worker's share was taken for used, and it had returned that, or was never answered.
         share.used, share.returned = entry.used, entry.returned
-        # It may have granted more to itself: slots of jobs that have begun while the limit was lifted.
+        # It may have granted more to itself: permits of jobs that have begun while the limit was lifted.
         has_of_before = 0 if share.has_expired else share.granted
         share.granted = max(has_of_before, share.used + share.returned, entry.granted)
         share.has_expired = False

@@ -34,7 +34,7 @@ class ShareMeter(Meter):
         "_clip",
         "_ends_at_s",
         "_granted",
-        "_is_slots",
+        "_has_permits",
         "_last_use_at_s",
         "_most",
         "_orphans",
@@ -52,8 +52,8 @@ class ShareMeter(Meter):
 
     def __init__(self, limit: Limit, session: str) -> None:
         self.count, self.session = limit.count, session
-        self._is_slots = isinstance(limit, Concurrency)
-        self._clip = 1 if self._is_slots else make_meter(limit).most
+        self._has_permits = isinstance(limit, Concurrency)
+        self._clip = 1 if self._has_permits else make_meter(limit).most
         self._valid_s = valid_s(limit)
         self._granted = self.used = self.returned = 0
         self._running = self._orphans = 0
@@ -67,8 +67,8 @@ class ShareMeter(Meter):
         """A grant that is held was given under the former limit, so it is returned."""
         self._expire(now_s)
         if limit.count <= self.count:
-            self._most = 0  # a slot that becomes free is returned, until the coordinator has answered
-        self.count, self._clip = limit.count, 1 if self._is_slots else make_meter(limit).most
+            self._most = 0  # a permit that becomes free is returned, until the coordinator has answered
+        self.count, self._clip = limit.count, 1 if self._has_permits else make_meter(limit).most
         self.returned += max(0, self.held)
 
     @property
@@ -76,8 +76,8 @@ class ShareMeter(Meter):
         return self._clip
 
     @property
-    def has_slots(self) -> bool:
-        return self._is_slots
+    def has_permits(self) -> bool:
+        return self._has_permits
 
     @property
     def granted(self) -> int:
@@ -86,7 +86,7 @@ class ShareMeter(Meter):
 
     @property
     def held(self) -> int:
-        """Granted and not used; of slots, those of running jobs are used."""
+        """Granted and not used; of permits, those of running jobs are used."""
         return self._granted - self.used - self.returned - self._running
 
     def wait_s(self, cost: int, now_s: float) -> float:
@@ -101,21 +101,21 @@ class ShareMeter(Meter):
     def take(self, cost: int, now_s: float) -> None:
         self._last_use_at_s = now_s
         self._begun += cost
-        if self._is_slots:
+        if self._has_permits:
             self._running += cost
         else:
             self.used += cost
         self._granted = max(self._granted, self.used + self.returned + self._running)  # more where it is lifted
 
     def give_back(self, cost: int, now_s: float) -> None:
-        if self._is_slots:
+        if self._has_permits:
             self.end(cost)
         else:
             self.used -= cost
 
     def end(self, cost: int) -> bool:
-        """Free a slot, to be used again here or to be returned."""
-        if not self._is_slots:
+        """Free a permit, to be used again here or to be returned."""
+        if not self._has_permits:
             return False
         if self._orphans:
             self._orphans -= cost
@@ -178,10 +178,10 @@ class ShareMeter(Meter):
     def close(self) -> Amounts:
         """Return all that no job uses; gives the last amounts.
 
-        Jobs that still run keep their slots, since their threads may outlast the worker: the coordinator frees these
+        Jobs that still run keep their permits, since their threads may outlast the worker: the coordinator frees these
         when the grant ends.
         """
-        self._most = 0  # a slot that becomes free from now on is not used again
+        self._most = 0  # a permit that becomes free from now on is not used again
         self.returned += self.held
         return self.used, self.returned, self.used + self.returned + self._running
 

@@ -116,7 +116,7 @@ def test_a_released_record_that_never_begins_holds_up_the_others_for_a_moment_on
 
 
 def test_a_new_owner_takes_rates_for_used_up() -> None:
-    """The owner before may have begun as many just now; slots are free, since its runs are over."""
+    """The owner before may have begun as many just now; permits are free, since its runs are over."""
     scene = Scene([Rate(3, per=SECOND, by="tenant"), Concurrency(2, by="key")])
     scene.row.begin_assignment(scene.assignment)
     scene.come(0, 1, key="a")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.consumers.meters.meter import Meter, margin_s
-from stoker.consumers.meters.meters import SlidingWindow, Slots, TokenBucket
+from stoker.consumers.meters.meters import Permits, SlidingWindow, TokenBucket
 
 PER_S = 10.0
 ROUNDING_S = 1e-6
@@ -83,7 +83,7 @@ def test_a_window_is_used_nearly_whole(count: int) -> None:
 MAKES: dict[str, Callable[[], Meter]] = {
     "window": lambda: SlidingWindow(6, per_s=PER_S),
     "bucket": lambda: TokenBucket(6, per_s=PER_S, burst=3),
-    "slots": lambda: Slots(2),
+    "permits": lambda: Permits(2),
 }
 
 
@@ -133,13 +133,13 @@ def test_a_window_that_was_filled_has_room_one_window_later() -> None:
 
 def test_slots_count_what_runs() -> None:
     """Whatever a job costs, it has one of them."""
-    slots = Slots(2)
-    assert slots.clipped(7) == 1
-    slots.take(1, 0.0)
-    slots.take(1, 0.0)
-    assert (slots.wait_s(1, 0.0), slots.room(0.0)) == (math.inf, 0)
-    assert slots.end(1)
-    assert slots.wait_s(1, 0.0) == 0.0
+    permits = Permits(2)
+    assert permits.clipped(7) == 1
+    permits.take(1, 0.0)
+    permits.take(1, 0.0)
+    assert (permits.wait_s(1, 0.0), permits.room(0.0)) == (math.inf, 0)
+    assert permits.end(1)
+    assert permits.wait_s(1, 0.0) == 0.0
 
 
 def test_a_cost_above_the_limit_takes_all_of_it() -> None:

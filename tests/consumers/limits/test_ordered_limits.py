@@ -28,7 +28,7 @@ NAME = "q.rate.tenant"
 WINDOW = Rate(3, per=SECOND, by="tenant")
 RATE = Rate(100, per=SECOND, name="q.limit")
 BUCKET = Rate(60, per=2 * SECOND, burst=10, name="q.limit")
-SLOTS = Concurrency(10, name="q.limit")
+PERMITS = Concurrency(10, name="q.limit")
 
 
 def order(change: LimitChange, name: str = NAME, until: datetime | None = None) -> ControlOrder:
@@ -209,7 +209,7 @@ def test_the_order_is_taken_and_ends() -> None:
 @pytest.mark.parametrize(
     ("limit", "change", "why"),
     [
-        (SLOTS, LimitChange(per=SECOND), "has a count alone"),
+        (PERMITS, LimitChange(per=SECOND), "has a count alone"),
         (RATE, LimitChange(burst=3), "declared without burst="),
         (RATE, LimitChange(per=timedelta(days=2)), "per must be from"),
         (BUCKET, LimitChange(burst=0), "burst must be at least 1"),
@@ -270,7 +270,7 @@ def play(limit: Limit, seed: int) -> None:
 
 
 def check(world: SharingWorld, begin_s: float, end_s: float, kept: Limit) -> None:
-    """No window that begins with the order holds too many; of slots, none begins while too many run."""
+    """No window that begins with the order holds too many; of permits, none begins while too many run."""
     if isinstance(kept, Concurrency):
         assert not [at_s for at_s, running in world.begun_beside if begin_s <= at_s < end_s and running > kept.count]
         return
@@ -281,7 +281,7 @@ def check(world: SharingWorld, begin_s: float, end_s: float, kept: Limit) -> Non
         assert most <= (kept.count if kept.burst is None else kept.burst + kept.count)
 
 
-@pytest.mark.parametrize("limit", [RATE, BUCKET, SLOTS], ids=["window", "bucket", "slots"])
+@pytest.mark.parametrize("limit", [RATE, BUCKET, PERMITS], ids=["window", "bucket", "permits"])
 @pytest.mark.parametrize("seed", [0, 1, 102, 113])
 def test_shared_limits_hold_from_the_order_on(limit: Limit, seed: int) -> None:
     """Whoever is killed or frozen meanwhile."""
@@ -289,14 +289,14 @@ def test_shared_limits_hold_from_the_order_on(limit: Limit, seed: int) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("limit", [RATE, BUCKET, SLOTS], ids=["window", "bucket", "slots"])
+@pytest.mark.parametrize("limit", [RATE, BUCKET, PERMITS], ids=["window", "bucket", "permits"])
 def test_shared_limits_hold_in_many_plays(limit: Limit) -> None:
     """The same for long."""
     for seed in range(100, 180):
         play(limit, seed)
 
 
-@pytest.mark.parametrize("limit", [RATE, SLOTS], ids=["window", "slots"])
+@pytest.mark.parametrize("limit", [RATE, PERMITS], ids=["window", "permits"])
 def test_a_lifted_shared_limit_needs_nobody_that_gives(limit: Limit) -> None:
     """Jobs go on at once, also where partition 0 has no owner; afterwards they are counted."""
     world = SharingWorld(limit, seed=3, workers_count=2, backlog=400)

@@ -19,7 +19,7 @@ from support.scenes.sharing import SharingWorld
 SECOND = timedelta(seconds=1)
 RATE = Rate(100, per=SECOND, name="q.limit")
 BUCKET = Rate(60, per=2 * SECOND, burst=10, name="q.limit")
-SLOTS = Concurrency(10, name="q.limit")
+PERMITS = Concurrency(10, name="q.limit")
 DISTANT = Rate(300, per=90 * SECOND, name="q.limit")
 
 
@@ -46,12 +46,12 @@ def test_most_of_a_rate_is_used_when_there_is_work(workers: int) -> None:
 
 def test_slots_are_used_when_there_is_work() -> None:
     """Nine tenths of them on the average, for jobs of 50 ms."""
-    world = SharingWorld(SLOTS, seed=2, workers_count=4)
+    world = SharingWorld(PERMITS, seed=2, workers_count=4)
     world.pass_s(2.0)
     seen: list[int] = []
     world.pass_s(10.0, lambda: seen.append(world.running))
-    assert max(seen) <= SLOTS.count
-    assert sum(seen) / len(seen) >= 0.85 * SLOTS.count
+    assert max(seen) <= PERMITS.count
+    assert sum(seen) / len(seen) >= 0.85 * PERMITS.count
 
 
 def test_a_worker_without_work_keeps_nothing_from_the_others() -> None:
@@ -75,7 +75,7 @@ def test_a_slow_worker_keeps_nothing_from_a_fast_one() -> None:
     assert len(world.begun) - before >= 0.8 * 10 * RATE.count
 
 
-@pytest.mark.parametrize("limit", [RATE, BUCKET, SLOTS, DISTANT], ids=["window", "bucket", "slots", "distant"])
+@pytest.mark.parametrize("limit", [RATE, BUCKET, PERMITS, DISTANT], ids=["window", "bucket", "permits", "distant"])
 @pytest.mark.parametrize("seed", range(4))
 def test_no_window_holds_too_many_whatever_happens(limit: Limit, seed: int) -> None:
     """Kills of anybody, the coordinator too; frozen workers, former coordinators that do not know it; lost records."""
@@ -83,7 +83,7 @@ def test_no_window_holds_too_many_whatever_happens(limit: Limit, seed: int) -> N
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("limit", [RATE, BUCKET, SLOTS], ids=["window", "bucket", "slots"])
+@pytest.mark.parametrize("limit", [RATE, BUCKET, PERMITS], ids=["window", "bucket", "permits"])
 def test_no_window_holds_too_many_in_many_plays(limit: Limit) -> None:
     """The same for long."""
     for seed in range(100, 300):
@@ -106,10 +106,10 @@ def play(limit: Limit, seed: int) -> None:
             case 0 if len(alive) > 1:
                 world.kill(worker)
             case 5 if len(alive) > 1:
-                # Slots of jobs that go on for longer are given to others meanwhile.
+                # Permits of jobs that go on for longer are given to others meanwhile.
                 world.stop(worker, world.chance.choice([0.0, world.chance.uniform(0.0, 5.5)]))
             case 1:
-                # A longer one of jobs that hold slots would be taken for dead while they run.
+                # A longer one of jobs that hold permits would be taken for dead while they run.
                 world.freeze(worker, world.chance.uniform(0.1, 3.0))
             case 2:
                 world.log.is_lossy = not world.log.is_lossy
@@ -183,58 +183,58 @@ def test_scopes_of_which_nothing_is_left_are_forgotten() -> None:
 
 def test_the_slots_of_a_killed_worker_are_used_again() -> None:
     """When its grants have ended."""
-    world = SharingWorld(SLOTS, seed=6, workers_count=3)
+    world = SharingWorld(PERMITS, seed=6, workers_count=3)
     world.pass_s(3.0)
     world.kill(world.workers[1])
     world.pass_s(8.0)
     seen: list[int] = []
     world.pass_s(5.0, lambda: seen.append(world.running))
-    assert max(seen) <= SLOTS.count
-    assert sum(seen) / len(seen) >= 0.85 * SLOTS.count
+    assert max(seen) <= PERMITS.count
+    assert sum(seen) / len(seen) >= 0.85 * PERMITS.count
 
 
 def test_a_worker_that_stops_returns_what_it_holds() -> None:
-    """Its slots are free at once, and not after a while."""
-    world = SharingWorld(SLOTS, seed=7, workers_count=2)
+    """Its permits are free at once, and not after a while."""
+    world = SharingWorld(PERMITS, seed=7, workers_count=2)
     world.pass_s(3.0)
     world.stop(world.workers[1], runs_on_s=0.0)
     world.pass_s(1.0)
     seen: list[int] = []
     world.pass_s(3.0, lambda: seen.append(world.running))
-    assert sum(seen) / len(seen) >= 0.85 * SLOTS.count
+    assert sum(seen) / len(seen) >= 0.85 * PERMITS.count
 
 
 @pytest.mark.parametrize("number", [0, 1], ids=["coordinator", "another"])
-def test_jobs_that_outlive_the_stop_of_their_worker_keep_their_slots(number: int) -> None:
-    """A job in a blocking call goes on past its grace; the slots that no job has are free at once, the others later."""
-    world = SharingWorld(SLOTS, seed=7, workers_count=3)
+def test_jobs_that_outlive_the_stop_of_their_worker_keep_their_permits(number: int) -> None:
+    """A job in a blocking call goes on past its grace; permits that no job has are free at once, the others later."""
+    world = SharingWorld(PERMITS, seed=7, workers_count=3)
     world.pass_s(3.0)
     gone = world.workers[number]
     running = len(gone.running)
-    assert 0 < running < SLOTS.count
+    assert 0 < running < PERMITS.count
     world.stop(gone, runs_on_s=5.0)
     world.pass_s(2.0)
     seen: list[int] = []
     world.pass_s(2.9, lambda: seen.append(world.running))
     assert len(gone.running) == running
-    assert max(seen) <= SLOTS.count
-    assert sum(seen) / len(seen) >= 0.85 * SLOTS.count
+    assert max(seen) <= PERMITS.count
+    assert sum(seen) / len(seen) >= 0.85 * PERMITS.count
     world.pass_s(3.0)
     seen.clear()
     world.pass_s(3.0, lambda: seen.append(world.running))
-    assert max(seen) <= SLOTS.count
-    assert sum(seen) / len(seen) >= 0.85 * SLOTS.count
+    assert max(seen) <= PERMITS.count
+    assert sum(seen) / len(seen) >= 0.85 * PERMITS.count
 
 
 def test_the_last_report_keeps_the_slots_of_jobs_that_run() -> None:
     """Of four that were granted one is held by no job, and one is of a job that ended just now: these are returned."""
-    meter = ShareMeter(SLOTS, "session")
+    meter = ShareMeter(PERMITS, "session")
     meter.note_grant(ShareEntry(worker="session", limit="q.limit", value=None, granted=4, most=10), 0.0, 0.0)
     for _ in range(3):
         meter.take(1, 0.1)
     meter.end(1)
     assert meter.close() == (0, 2, 4)
-    assert not meter.end(1), "the slot of a job that ends later is not used again"
+    assert not meter.end(1), "the permit of a job that ends later is not used again"
     assert meter.room(0.2) == 0
 
 
