@@ -34,7 +34,7 @@ class UnbegunCounts:
         return self._ahead is None and self._lanes.parking.is_draining()
 
     @property
-    def waiting_for_share(self) -> int:
+    def waiting_for_turn(self) -> int:
         """How many records wait until their tenant has its share, those that are aside for that included."""
         return 0 if self._fair is None else self._fair.waiting + self._lanes.lines.waiting
 

@@ -12,7 +12,7 @@ from ..records.assignment import Assignment
 from ..records.record import Record
 from ..runners.kinds import RunnerRow
 
-TENANTS_SHARE: Final = Closed("fair", "its tenant's share of the runners is free")
+TENANTS_TURN: Final = Closed("fair", "its tenant's turn at the runners comes")
 
 
 class UnbegunRecords:
@@ -63,5 +63,5 @@ class UnbegunRecords:
     def why_aside(self, lane_hash: int) -> Wait | None:
         """Why what is aside under a hash waits, if not behind its key."""
         if lane_hash in self._lanes.lines:
-            return Wait(until_at_s=None, why=TENANTS_SHARE)
+            return Wait(until_at_s=None, why=TENANTS_TURN)
         return self._gates.view.why_of(lane_hash)

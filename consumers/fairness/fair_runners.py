@@ -187,5 +187,5 @@ class FairRunners(RunnerRow):
 
     @property
     def waiting(self) -> int:
-        """Records that wait until their tenant has its share."""
+        """Records that wait until it is the turn of their tenant."""
         return sum(feed.queue.ready for feed in self._feeds.values())

@@ -1,7 +1,7 @@
-"""`ReadAhead`: lets fetching go on past tenants that have more ready records than their share of the memory.
+"""`ReadAhead`: lets fetching go on past tenants that have more ready records than their portion of the memory.
 
-What is beyond that share is put aside unread, by its offset, behind others of its tenant. So a heavy one is passed at
-some hundred thousand records a second, and others behind it in the log are reached. When a part of a tenant's share
+What is beyond that portion is put aside unread, by its offset, behind others of its tenant. So a heavy one is passed at
+some hundred thousand records a second, and others behind it in the log are reached. When a part of a tenant's portion
 has run, its next records are read again, in their order.
 """
 
@@ -78,7 +78,7 @@ class ReadAhead:
         self._count_ended = count_ended
         self._clock = clock
         self._most = most
-        self._share = most
+        self._portion = most
         self._heavy_tenants: set[Tenant] = set()
         self._aside: dict[Tenant, int] = {}
         self._entering: dict[Tenant, int] = {}
@@ -122,7 +122,7 @@ class ReadAhead:
             self._heavy_tenants = self._largest() | self._aside.keys()
         else:
             self._heavy_tenants = set(self._aside)
-        self._update_share()
+        self._update_portion()
 
     def _measure_pace(self, now_s: float) -> None:
         since_at_s, before = self._since
@@ -168,8 +168,8 @@ class ReadAhead:
             left -= count
         return found
 
-    def _update_share(self) -> None:
-        self._share = max(LEAST_RECORDS, self._most // max(1, len(self._heavy_tenants)))
+    def _update_portion(self) -> None:
+        self._portion = max(LEAST_RECORDS, self._most // max(1, len(self._heavy_tenants)))
 
     def loads_of_heavy_tenants(self) -> int:
         """How many records of heavy tenants are in memory, which take no room of others."""
@@ -221,7 +221,7 @@ class ReadAhead:
         return self._batch.setdefault((line, assignment), [])
 
     def leaves_out(self, message: Message, assignment: Assignment) -> bool:
-        """Put a record of the main topic aside, if its tenant has more in memory than its share; False where not."""
+        """Put a record of the main topic aside, if its tenant has more in memory than its portion; False where not."""
         tenant = self._tenant_of(message)
         line = self._aside.get(tenant)
         if line is None:
@@ -237,11 +237,11 @@ class ReadAhead:
     def _is_beyond(self, tenant: Tenant) -> bool:
         entering = self._entering[tenant] = self._entering.get(tenant, 0) + 1
         load = self._loads.get(tenant)
-        if entering + (0 if load is None else load.waiting) <= self._share:
+        if entering + (0 if load is None else load.waiting) <= self._portion:
             return False
         if tenant not in self._heavy_tenants:
             self._heavy_tenants.add(tenant)
-            self._update_share()
+            self._update_portion()
         return True
 
     def end(self) -> None:
@@ -266,8 +266,8 @@ class ReadAhead:
         """Whether more of the tenant is aside, or on its way."""
         load = self._loads.get(tenant)
         waiting = 0 if load is None else load.waiting
-        least = max(1, self._share // ASKED_PART)
-        return waiting > self._share - least or self._lines.want(line, self._share - waiting, least)
+        least = max(1, self._portion // ASKED_PART)
+        return waiting > self._portion - least or self._lines.want(line, self._portion - waiting, least)
 
     def _tenant_of(self, message: Message) -> Tenant:
         try:

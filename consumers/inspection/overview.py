@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from ...topology import Queue
 from ..dispatch.unbegun_counts import UnbegunCounts
-from ..dispatch.unbegun_records import TENANTS_SHARE
+from ..dispatch.unbegun_records import TENANTS_TURN
 from ..gates.gate_row import GateRow
 from ..group.membership import Membership
 from ..group.rights_watch import RightsWatch
@@ -135,8 +135,8 @@ class Overview:
         counts = Counter[tuple[str, ...]]()
         for why, count in self._gates.view.counts().items():
             counts[why.word, *why.detail.values()] += count
-        if waiting := self._unbegun.waiting_for_share:
-            counts[TENANTS_SHARE.word, TENANTS_SHARE.opens] += waiting
+        if waiting := self._unbegun.waiting_for_turn:
+            counts[TENANTS_TURN.word, TENANTS_TURN.opens] += waiting
         return tuple(
             GateInspection(word=word, count=count, detail=", ".join(detail))
             for (word, *detail), count in counts.most_common(MOST_REASONS)

@@ -9,7 +9,7 @@ from typing import Final
 from ...schemas.job_events import EventSubject, JobsWaiting
 from ...topology import Queue
 from ..dispatch.unbegun_counts import UnbegunCounts
-from ..dispatch.unbegun_records import TENANTS_SHARE
+from ..dispatch.unbegun_records import TENANTS_TURN
 from ..gates.gate_row import GateRow
 from ..polling.calendar import Calendar
 from ..settling.event_publisher import EventPublisher
@@ -65,5 +65,5 @@ class WaitingCounts:
         counts = Counter({KEY: self._unbegun.waiting_behind, DUE: len(self._calendar)})
         for why, count in self._gates.view.counts().items():
             counts[GATE + why.word] += count
-        counts[GATE + TENANTS_SHARE.word] += self._unbegun.waiting_for_share
+        counts[GATE + TENANTS_TURN.word] += self._unbegun.waiting_for_turn
         return {reason: count for reason, count in counts.items() if count}

@@ -1,4 +1,4 @@
-"""`HeavyTenants`: records of tenants with more than their share are left out, looked at and brought back."""
+"""`HeavyTenants`: records of tenants with more than their portion are left out, looked at and brought back."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class HeavyTenants(Filter, Claimant, Requester):
         return self._ahead.past_heavy_tenants(messages, self._assignments.find_running)
 
     def claims(self, message: Message, assignment: Assignment) -> bool:
-        """Put a record aside if its tenant has more in memory than its share."""
+        """Put a record aside if its tenant has more in memory than its portion."""
         return self._ahead.leaves_out(message, assignment)
 
     def end_batch(self) -> None:

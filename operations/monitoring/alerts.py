@@ -32,7 +32,7 @@ FAILURES: Final = RecordingRule(
     name="stoker:failed_runs:ratio10m",
     expr=f"(sum by (pipeline, queue, type) (rate({_FAILED}[10m])) or 0 * {_ALL_RUNS}) / ({_ALL_RUNS} > 0)",
 )
-"""The share of runs that fail, by job type; no value while none run, so that averages over it stay numbers."""
+"""The ratio of runs that fail, by job type; no value while none run, so that averages over it stay numbers."""
 RECORDINGS: Final = (BACKLOG, ENDED, FAILURES)
 
 _ENOUGH_RUNS: Final = f"sum by (pipeline, queue, type) (increase({_RUNS}[10m])) >= 20"

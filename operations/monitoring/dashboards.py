@@ -27,8 +27,8 @@ def _rate(metric: Metric, by: str, selector: str = _PIPELINE) -> Query:
 def _quantiles(metric: Metric, by: str) -> tuple[Query, ...]:
     buckets = f"sum by (le, {by}) (rate({metric.name}_bucket{{{_CHOSEN}}}[$__rate_interval]))"
     return tuple(
-        Query(expr=f"histogram_quantile({share}, {buckets})", legend=f"{_legend(by)} p{share * 100:.0f}")
-        for share in (0.5, 0.95, 0.99)
+        Query(expr=f"histogram_quantile({quantile}, {buckets})", legend=f"{_legend(by)} p{quantile * 100:.0f}")
+        for quantile in (0.5, 0.95, 0.99)
     )
 
 
@@ -219,7 +219,7 @@ FAILURES: Final = Dashboard(
     by_queue=True,
     panels=(
         Panel(
-            title="Share of runs that fail",
+            title="Ratio of runs that fail",
             text="Retries and dead letters among all runs, by type.",
             unit="percentunit",
             queries=(_failure_ratio(),),

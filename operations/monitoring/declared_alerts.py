@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ...topology import Pipeline
 
 NEAR: Final = 0.5
-"""The share of the retention from which on a waiting job is near its end: there is as much time again to act."""
+"""The part of the retention from which on a waiting job is near its end: there is as much time again to act."""
 DEFAULT_RETENTION: Final = timedelta(days=7)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 PanelUnit = Literal["short", "s", "bytes", "percentunit", "ops"]
-"""As Grafana names them: a number, seconds, bytes, a share from 0 to 1, per second."""
+"""As Grafana names them: a number, seconds, bytes, a ratio from 0 to 1, per second."""
 PanelKind = Literal["timeseries", "stat"]
 
 

@@ -77,8 +77,8 @@ def slo_alerts(pipeline: str, rules: Iterable[BurnRate]) -> Iterator[Alert]:
         selector = (
             f'{{{metrics.PIPELINE}="{pipeline}",queue="{rule.queue}",type="{rule.job_type}",promise="{rule.promise}"}}'
         )
-        shares = (_share(selector, window) for window in (rule.long, rule.short))
-        exceeded = " and ".join(f"{share} > {rule.most:.6g}" for share in shares)
+        ratios = (_ratio(selector, window) for window in (rule.long, rule.short))
+        exceeded = " and ".join(f"{ratio} > {rule.most:.6g}" for ratio in ratios)
         misses = _MISSES[rule.promise].format(bound=counted_bound_s(rule) or math.nan)
         yield Alert(
             name=NAME,
@@ -93,7 +93,7 @@ def slo_alerts(pipeline: str, rules: Iterable[BurnRate]) -> Iterator[Alert]:
         )
 
 
-def _share(selector: str, window: timedelta) -> str:
+def _ratio(selector: str, window: timedelta) -> str:
     return f"{_sum(MISSED + selector, window)} / {_sum(JOBS + selector, window)}"
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from statistics import fmean
 from typing import Final
 
-from ...consumers.dispatch.unbegun_records import TENANTS_SHARE
+from ...consumers.dispatch.unbegun_records import TENANTS_TURN
 from ...producers.admission.depth import unfinished
 from ...producers.control.answers import LastStatus
 from ...producers.control.standing import read_standing_orders, read_workers
@@ -28,7 +28,7 @@ SEEN_S: Final = 120.0
 STATISTICS_OF: Final = timedelta(minutes=1)
 YOUNG: Final = timedelta(seconds=60)
 """A worker process that is younger may still start."""
-NO_HOLD: Final = frozenset({TENANTS_SHARE.word})
+NO_HOLD: Final = frozenset({TENANTS_TURN.word})
 """Words of gates that further workers would open."""
 
 

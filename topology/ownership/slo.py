@@ -15,12 +15,12 @@ _NONE: Final = timedelta(0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slo:
-    """The service level that jobs are to keep: 99 of 100 of them the times, and the stated share of them success.
+    """The service level that jobs are to keep: 99 of 100 of them the times, and the stated ratio of them success.
 
     Attributes:
         wait: how long a job may wait from its enqueueing, or from its due time, until it begins; None: not promised.
         run: how long one run may take; None: not promised.
-        success: the share of jobs that are done and no dead letters, above 0 and below 1.
+        success: the ratio of jobs that are done and no dead letters, above 0 and below 1.
     """
 
     wait: timedelta | None = None

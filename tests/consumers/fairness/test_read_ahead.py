@@ -1,4 +1,4 @@
-"""Heavy tenants are passed: what a tenant has beyond its share is put aside, and comes back in its order."""
+"""Heavy tenants are passed: what a tenant has beyond its portion is put aside, and comes back in its order."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def scene() -> Scene:
     return made
 
 
-def test_what_is_beyond_the_share_is_aside_and_all_that_comes_after_it(scene: Scene) -> None:
+def test_what_is_beyond_the_portion_is_aside_and_all_that_comes_after_it(scene: Scene) -> None:
     """Ten have room; later ones wait aside too, so that they do not pass the others. Other tenants go on."""
     assert scene.take(b"flood", range(15)) == [10, 11, 12, 13, 14]
     scene.load(b"flood", 2)
@@ -132,8 +132,8 @@ def test_offsets_that_went_back_and_partitions_that_left_are_not_passed(scene: S
     assert scene.pass_heavy_tenants((b"flood", 22)) == [22]
 
 
-def test_it_comes_back_in_its_order_when_half_of_the_share_has_gone(scene: Scene) -> None:
-    """While more than half of the share waits in memory, nothing is read again."""
+def test_it_comes_back_in_its_order_when_half_of_the_portion_has_gone(scene: Scene) -> None:
+    """While more than half of the portion waits in memory, nothing is read again."""
     scene.take(b"flood", range(30))
     scene.load(b"flood", 6)
     assert scene.wanted() == []
@@ -243,7 +243,7 @@ def test_more_is_read_again_while_the_first_still_comes(scene: Scene) -> None:
 
 
 def test_a_tenant_with_few_records_is_no_flood() -> None:
-    """Its share would be taken from the heavy tenant's, which has none at hand just now."""
+    """Its portion would be taken from the heavy tenant's, which has none at hand just now."""
     scene = Scene(most=32)
     scene.look(1_000, ended=5)
     scene.take(b"flood", range(100))
