@@ -1,5 +1,6 @@
 """The declared system: pipelines, queues, job types, the names of topics, and plan, apply and verify."""
 
+from .actor import Actor
 from .cluster.audit_writer import AuditUnwritable
 from .cluster.clients import ClientOptionRefused
 from .cluster.settings import ClusterSettings, ClusterUnreachable, NoCluster, NotAuthorized
@@ -14,7 +15,6 @@ from .declaration.schedule import Schedule
 from .declaration.timing import InvalidTiming, cron, every
 from .declaration.unique import Unique
 from .durations import format_duration, parse_duration
-from .origin import Origin
 from .ownership.slo import Slo
 from .ownership.story import JobStory
 from .planning.apply import Applied, ApplyFailed, TopologyRefused, ensure_topology
@@ -23,6 +23,7 @@ from .planning.recording import Recording
 from .planning.verify import TopologyMismatch
 
 __all__ = [
+    "Actor",
     "Allowed",
     "AnyJobType",
     "Applied",
@@ -46,7 +47,6 @@ __all__ = [
     "LedgerWindow",
     "NoCluster",
     "NotAuthorized",
-    "Origin",
     "Pipeline",
     "Plan",
     "PlanFinding",

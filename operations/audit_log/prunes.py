@@ -69,7 +69,7 @@ def recorded_prune(
     from ...topology.cluster.audit_writer import AuditUnwritable, AuditWriter
     from ...topology.planning.recording import ActionRecord, Recording, begun_entry
 
-    entry = begun_entry(prune.action, Recording(origin=app.origin(), reason=reason))
+    entry = begun_entry(prune.action, Recording(actor=app.actor(), reason=reason))
     detail = {"table": prune.table, "older_than": prune.older_than.isoformat(), "rows": str(prune.rows)}
     with AuditWriter(cluster, app.pipeline.audit_topic) as writer:
         record = ActionRecord(replace(entry, before=prune.lost, detail=detail), writer)

@@ -14,7 +14,7 @@ from .output import echo_line
 
 if TYPE_CHECKING:
     from ...topology import ClusterSettings, Pipeline, Queue
-    from ...topology.origin import Origin
+    from ...topology.actor import Actor
 
 
 @dataclass(kw_only=True)
@@ -108,11 +108,11 @@ class AppContext:
                 "if none of its jobs is needed any more, `stoker broker reset` deletes them with their contracts"
             )
 
-    def origin(self, operator: str | None = None) -> Origin:
+    def actor(self, operator: str | None = None) -> Actor:
         """Who runs this command, and which one it is, for the audit trail."""
-        from ...topology.origin import Origin
+        from ...topology.actor import Actor
 
-        return Origin.of_process(operator, command_path())
+        return Actor.of_process(operator, command_path())
 
     def configured_cluster(self) -> ClusterSettings:
         """The cluster that is configured or runs already; nothing is started.

@@ -262,7 +262,7 @@ def replay_dead_letters(
         editor = PayloadEditor(app.pipeline, store, edits=edits, undecodable_too=include_undecodable)
         with Originals(app.cluster, queue) as originals:
             replaying = Replaying(queue, editor, originals)
-            manager = DeadLetterManager(app.pipeline, app.cluster, queue, replaying, origin=app.origin())
+            manager = DeadLetterManager(app.pipeline, app.cluster, queue, replaying, actor=app.actor())
             _settle(manager, request, manner, "replay")
     finally:
         store.close()
@@ -309,7 +309,7 @@ def discard_dead_letters(
     queue = app.pipeline.find_queue(queue_name)
     require_rights(Duty.DEAD_DISCARD, app.pipeline, app.cluster, [queue])
     selection = selection_of(filters, dead_letters, limit)
-    manager = DeadLetterManager(app.pipeline, app.cluster, queue, Discarding(), origin=app.origin())
+    manager = DeadLetterManager(app.pipeline, app.cluster, queue, Discarding(), actor=app.actor())
     request = Request(selection=selection, note=note)
     _settle(manager, request, manner, "discard")
 

@@ -106,7 +106,7 @@ def replay(
     unknown = unknown_priority(priority, queue.priorities, queue.name)
     if unknown is not None:
         raise click.UsageError(f"--priority {unknown}")
-    queue_replay = QueueReplay(app.pipeline, app.cluster, queue, priority, origin=app.origin())
+    queue_replay = QueueReplay(app.pipeline, app.cluster, queue, priority, actor=app.actor())
     bounds = _bounds(from_offsets, from_time, to_offsets, to_time)
     selection = selection_of(filters)
     require_rights(Duty.REPLAY, app.pipeline, app.cluster, [queue])

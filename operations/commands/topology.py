@@ -267,7 +267,7 @@ def _plan_topics(app: AppContext, allowed: Allowed) -> Plan:
 def _recording(app: AppContext, reason: str, *, without_audit: bool) -> Recording:
     from ...topology.planning.recording import Recording
 
-    return Recording(origin=app.origin(), reason=reason, is_audited=not without_audit)
+    return Recording(actor=app.actor(), reason=reason, is_audited=not without_audit)
 
 
 def _apply(app: AppContext, planned: Plan, recording: Recording) -> Applied:

@@ -131,14 +131,14 @@ def _replay_queue(app: AppContext, name: str, job_ids: Sequence[str], pace: tupl
     from ..stored_jobs.originals import Originals
     from ..stored_jobs.selection import Selection
 
-    queue, origin = app.pipeline.find_queue(name), app.origin(who.operator)
+    queue, actor = app.pipeline.find_queue(name), app.actor(who.operator)
     require_rights(Duty.DEAD_REPLAY, app.pipeline, app.cluster, [queue])
     request = Request(selection=Selection(ids=frozenset(job_ids)), note=who.reason)
     store = schema_store(app.pipeline, app.cluster)
     try:
         with Originals(app.cluster, queue) as originals:
             replaying = Replaying(queue, PayloadEditor(app.pipeline, store), originals)
-            manager = DeadLetterManager(app.pipeline, app.cluster, queue, replaying, origin=origin)
+            manager = DeadLetterManager(app.pipeline, app.cluster, queue, replaying, actor=actor)
             forecast = manager.forecast(request)
             rate, stop = pace
             return manager.carry_out(request, forecast, ReplayPace(rate=rate, stop=stop)).units if forecast.total else 0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...schemas.audit_entries import AuditEntry, Phase, encode_audit_entry
 from ...topology import Pipeline, Queue
-from ...topology.origin import Origin
+from ...topology.actor import Actor
 from .corrections import Correction
 from .transactions import TransactionalPublisher
 from .units import Outgoing, Unit
@@ -43,10 +43,10 @@ class AuditTrail:
     """
 
     def __init__(
-        self, publisher: TransactionalPublisher, pipeline: Pipeline, queue: Queue, origin: Origin, action: Action
+        self, publisher: TransactionalPublisher, pipeline: Pipeline, queue: Queue, actor: Actor, action: Action
     ) -> None:
         self._publisher, self._topic, self._queue = publisher, pipeline.audit_topic, queue
-        self._origin, self._action = origin, action
+        self._actor, self._action = actor, action
         self._begun: AuditEntry | None = None
 
     def begin(
@@ -76,10 +76,10 @@ class AuditTrail:
             phase=Phase.BEGUN,
             at=now,
             began=now,
-            operator=self._origin.operator,
-            host=self._origin.host,
-            command=self._origin.command,
-            version=self._origin.version,
+            operator=self._actor.operator,
+            host=self._actor.host,
+            command=self._actor.command,
+            version=self._actor.version,
             reason=note,
             queue=self._queue.name,
             before=before,

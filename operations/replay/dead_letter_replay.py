@@ -16,7 +16,7 @@ from typing import Final, Protocol, assert_never
 import uuid_utils
 
 from ...topology import ClusterSettings, Pipeline, Queue
-from ...topology.origin import Origin
+from ...topology.actor import Actor
 from ...topology.wire import headers as wire
 from ...topology.wire.headers import RETRY_HEADERS
 from ..stored_jobs.dead_letters import DeadLetterReader, DeadLetterView
@@ -204,15 +204,15 @@ class DeadLetterManager:
         queue: Queue,
         treatment: Treatment,
         *,
-        origin: Origin | None = None,
+        actor: Actor | None = None,
     ) -> None:
         """Prepare, without connecting yet.
 
         Args:
-            origin: who replays or discards, and from where; None takes that of the process.
+            actor: who replays or discards, and from where; None takes that of the process.
         """
         self._pipeline, self._cluster, self._queue, self._treatment = pipeline, cluster, queue, treatment
-        self._origin = origin or Origin.of_process()
+        self._actor = actor or Actor.of_process()
         self._reader = DeadLetterReader(cluster, queue)
         self.verdict = treatment.verdict
 
@@ -271,7 +271,7 @@ class DeadLetterManager:
         self._treatment.begin()
         with TransactionalPublisher(self._cluster, self._queue.dead_topic) as publisher:
             now = self._reader.survey(action_id=request.action_id)  # only now is the last one's end final
-            trail = AuditTrail(publisher, self._pipeline, self._queue, self._origin, self._treatment.action)
+            trail = AuditTrail(publisher, self._pipeline, self._queue, self._actor, self._treatment.action)
             trail.begin(
                 request.action_id,
                 counts=forecast.tally.by_job_type(),
@@ -309,7 +309,7 @@ class DeadLetterManager:
             settles=settles,
             verdict=self._treatment.verdict,
             action_id=request.action_id,
-            operator=str(self._origin),
+            operator=str(self._actor),
             note=request.note,
         )
         return Outgoing(

@@ -18,8 +18,8 @@ from typing import Final
 from confluent_kafka import Consumer, TopicPartition
 
 from ...topology import ClusterSettings, Pipeline, Queue
+from ...topology.actor import Actor
 from ...topology.cluster.clients import make_client
-from ...topology.origin import Origin
 from ..stored_jobs.errors import FiltersTooLong, UnknownReplay
 from ..stored_jobs.selection import Selection
 from ..stored_jobs.stored_job import StoredJob, record_of
@@ -110,16 +110,16 @@ class QueueReplay:
         queue: Queue,
         priority: str | None = None,
         *,
-        origin: Origin | None = None,
+        actor: Actor | None = None,
     ) -> None:
         """Prepare, without connecting yet.
 
         Args:
             priority: whose topic; None takes the main topic.
-            origin: who replays, and from where; None takes that of the process.
+            actor: who replays, and from where; None takes that of the process.
         """
         self._pipeline, self._cluster, self._queue = pipeline, cluster, queue
-        self._origin = origin or Origin.of_process()
+        self._actor = actor or Actor.of_process()
         self._topic = queue.topic_of(priority)
 
     def stretch(
@@ -255,7 +255,7 @@ class QueueReplay:
         pace: ReplayPace,
         on_progress: Callable[[Published], None] | None,
     ) -> Published:
-        trail = AuditTrail(publisher, self._pipeline, self._queue, self._origin, Action.QUEUE_REPLAY)
+        trail = AuditTrail(publisher, self._pipeline, self._queue, self._actor, Action.QUEUE_REPLAY)
         if stretch.is_begun:
             kept = self._kept_stretch(stretch.replay_id, "read_committed")  # only now is the last one's progress final
             stretch = replace(kept, reason=stretch.reason)

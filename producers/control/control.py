@@ -12,8 +12,8 @@ from typing import Final, Self
 
 from ...schemas.control_records import ControlOrder
 from ...topology import ClusterSettings, Pipeline
+from ...topology.actor import Actor
 from ...topology.cluster.admin import Administration
-from ...topology.origin import Origin
 from ...topology.planning.access import require_rights
 from ...topology.planning.rights import Duty
 from ...topology.wire.orders import UNAUDITED, Verb
@@ -64,10 +64,10 @@ class Control(BreakerControl, LimitControl):
     ) -> None:
         self._pipeline = pipeline
         self._cluster = cluster or ClusterSettings.from_environment()
-        self._origin = Origin.of_process(operator, command)
+        self._actor = Actor.of_process(operator, command)
         self._is_audited = is_audited
         self._clock = clock
-        self._writer = OrderWriter(pipeline, self._cluster, self._origin, is_audited=is_audited)
+        self._writer = OrderWriter(pipeline, self._cluster, self._actor, is_audited=is_audited)
         self._is_checked = False
 
     def __enter__(self) -> Self:
@@ -296,8 +296,8 @@ class Control(BreakerControl, LimitControl):
         return ControlOrder(
             order_id=str(uuid.uuid4()),
             verb=verb,
-            operator=self._origin.operator,
-            host=self._origin.host,
+            operator=self._actor.operator,
+            host=self._actor.host,
             at=self._clock(),
         )
 
@@ -313,7 +313,7 @@ class Control(BreakerControl, LimitControl):
         for order in orders:
             self._check(order)
         if not self._is_audited:
-            mark = {UNAUDITED: self._origin.command}
+            mark = {UNAUDITED: self._actor.command}
             orders = [replace(order, detail={**order.detail, **mark}) for order in orders]
         self._check_ready()
         offsets, at_s = self._writer.write(orders, beside)

@@ -15,10 +15,10 @@ from confluent_kafka import KafkaError, TopicPartition
 
 from ...schemas.control_records import ControlOrder, RecordPlace, encode_order
 from ...topology import ClusterSettings, NotAuthorized, Pipeline
+from ...topology.actor import Actor
 from ...topology.cluster.stable_ends import StableEnds
-from ...topology.origin import Origin
 from ...topology.wire import headers as wire
-from ...topology.wire.headers import origin_headers
+from ...topology.wire.headers import actor_headers
 from ...topology.wire.orders import LIFTS, order_key
 from ..client import Outage
 from ..transaction_writer import TransactionFailed, TransactionRecord, TransactionWriter
@@ -34,7 +34,7 @@ class OrderWriter:
         self,
         pipeline: Pipeline,
         cluster: ClusterSettings,
-        origin: Origin,
+        actor: Actor,
         *,
         is_audited: bool = True,
         within_s: float = WITHIN_S,
@@ -42,11 +42,11 @@ class OrderWriter:
         """Prepare, without connecting yet.
 
         Args:
-            origin: from where the orders are given.
+            actor: who gives the orders, and from where.
             is_audited: False writes nothing to the audit topic, for the case that it cannot be written to.
         """
         self._pipeline, self._cluster, self._is_audited = pipeline, cluster, is_audited
-        self._from = origin_headers(origin.command, origin.version)
+        self._from = actor_headers(actor.command, actor.version)
         outage = Outage(cluster.bootstrap_servers, "control", "the order waits for them for a while")
         transactional_id = f"{pipeline.control_topic}.{uuid.uuid4().hex}"
         self._writer = TransactionWriter(

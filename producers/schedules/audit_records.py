@@ -12,8 +12,8 @@ from zlib import crc32
 from ...schemas.control_records import ControlOrder, encode_order
 from ...schemas.schedule_records import ScheduleRecord
 from ...topology import Pipeline
-from ...topology.origin import Origin
-from ...topology.wire.headers import origin_headers
+from ...topology.actor import Actor
+from ...topology.wire.headers import actor_headers
 from ...topology.wire.schedules import ScheduleKey
 from ..transaction_writer import TransactionRecord
 
@@ -24,7 +24,7 @@ _NOT_SHOWN: Final = frozenset({"name", "version", "operator", "host", "at", "rea
 
 
 def audit_record(
-    pipeline: Pipeline, origin: Origin, verb: str, by: ScheduleRecord, change: tuple[ScheduleRecord | None, ...]
+    pipeline: Pipeline, actor: Actor, verb: str, by: ScheduleRecord, change: tuple[ScheduleRecord | None, ...]
 ) -> TransactionRecord:
     """Make the record of a change.
 
@@ -48,7 +48,7 @@ def audit_record(
         topic=pipeline.audit_topic,
         key=ScheduleKey.SCHEDULE.of(schedule.name),
         value=encode_order(order),
-        headers=origin_headers(origin.command, origin.version),
+        headers=actor_headers(actor.command, actor.version),
     )
 
 

@@ -17,11 +17,11 @@ from ...schemas import SchemaStore
 from ...schemas.control_records import RecordPlace
 from ...schemas.schedule_records import ScheduleRecord, encode_schedule
 from ...topology import ClusterSettings, Pipeline
+from ...topology.actor import Actor
 from ...topology.cluster.admin import Administration
 from ...topology.declaration.job_type import JobCall
 from ...topology.declaration.schedule import Schedule, ScheduleOptions
 from ...topology.declaration.timing import Timing
-from ...topology.origin import Origin
 from ...topology.planning.access import require_rights
 from ...topology.planning.rights import Duty
 from ...topology.wire.schedules import ScheduleKey
@@ -88,7 +88,7 @@ class Schedules:
     ) -> None:
         self._pipeline = pipeline
         self._cluster = cluster or ClusterSettings.from_environment()
-        self._origin = Origin.of_process(operator, command)
+        self._actor = Actor.of_process(operator, command)
         self._clock = clock
         self._changes = ChangeWriter(pipeline, self._cluster)
         self._calls = ScheduledCalls(pipeline, self._cluster, store)
@@ -294,7 +294,7 @@ class Schedules:
     def _audit(
         self, verb: str, by: ScheduleRecord, old: ScheduleRecord | None, new: ScheduleRecord | None
     ) -> TransactionRecord:
-        return audit_record(self._pipeline, self._origin, verb, by, (old, new))
+        return audit_record(self._pipeline, self._actor, verb, by, (old, new))
 
     def _by(self, name: str, reason: str) -> ScheduleRecord:
         """A record that has only who makes it, where, when and why."""
@@ -304,8 +304,8 @@ class Schedules:
             version=str(uuid.uuid4()),
             queue="",
             since=now,
-            operator=self._origin.operator,
-            host=self._origin.host,
+            operator=self._actor.operator,
+            host=self._actor.host,
             at=now,
             reason=reason,
         )

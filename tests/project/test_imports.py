@@ -44,7 +44,7 @@ FOLDERS = {
         "files",
     ),
     "topology": (
-        *("durations", "own_loggers", "origin", "wire", "ownership", "tracing"),
+        *("durations", "own_loggers", "actor", "wire", "ownership", "tracing"),
         *("declaration", "cluster", "planning"),
     ),
     "databases": (

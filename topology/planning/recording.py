@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ...schemas.audit_entries import AuditEntry, Phase
+from ..actor import Actor
 from ..cluster.audit_writer import AuditUnwritable, AuditWriter
 from ..cluster.settings import ClusterSettings
-from ..origin import Origin
 from ..wire import names
 from .findings import Plan, PlanFinding
 
@@ -29,12 +29,12 @@ class Recording:
     """How a change is put on record.
 
     Attributes:
-        origin: who makes it; None takes that of the process.
+        actor: who makes it; None takes that of the process.
         reason: why, for those who read it later.
         is_audited: False makes it without the audit topic, for the case that it cannot be written to.
     """
 
-    origin: Origin | None = None
+    actor: Actor | None = None
     reason: str = ""
     is_audited: bool = True
 
@@ -68,7 +68,7 @@ class ActionRecord:
 
 def begun_entry(action: str, recording: Recording, *, queue: str = "") -> AuditEntry:
     """The entry that an action is about to be done, now; what it changes is to be put in."""
-    by, now = recording.origin or Origin.of_process(), datetime.now(UTC)
+    by, now = recording.actor or Actor.of_process(), datetime.now(UTC)
     return AuditEntry(
         action_id=str(uuid.uuid4()),
         action=action,

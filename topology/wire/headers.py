@@ -192,7 +192,7 @@ def replace_headers(
     return [pair for pair in pairs if pair[0] not in drop] + list(add)
 
 
-def origin_headers(command: str, version: str) -> HeaderList:
+def actor_headers(command: str, version: str) -> HeaderList:
     """The headers of an audit record that hold from where an order was given, as far as that is known."""
     known = {COMMAND: command, VERSION: version}
     return [(name, value.encode()) for name, value in known.items() if value]

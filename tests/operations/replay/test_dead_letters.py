@@ -20,7 +20,7 @@ from stoker.operations.stored_jobs.stored_job import Ref, StoredJob
 from stoker.operations.stored_jobs.topic_reader import Span, TopicReader
 from stoker.schemas import Contract, IncompatibleSchema, MemorySchemaStore
 from stoker.topology import ClusterSettings
-from stoker.topology.origin import operator_of_environment
+from stoker.topology.actor import operator_of_environment
 from stoker.topology.wire import headers as wire
 from support.kafka.configs import change_configs
 from support.scenes.dead_letters import BROKEN, Bench, DeadJob, open_bench

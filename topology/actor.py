@@ -1,4 +1,4 @@
-"""`Origin`: who acts on a pipeline, and from where: the operator, the host, the command and its version of Stoker."""
+"""`Actor`: who acts on a pipeline, and from where: the operator, the host, the command and its version of Stoker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OPERATOR_VARIABLE: Final = "STOKER_OPERATOR"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Actor:
     """Who acts, and from where.
 
     Attributes:
@@ -29,8 +29,8 @@ class Origin:
     version: str
 
     @classmethod
-    def of_process(cls, operator: str | None = None, command: str | None = None) -> Origin:
-        """The origin of what this process does; what is not given is taken from the environment."""
+    def of_process(cls, operator: str | None = None, command: str | None = None) -> Actor:
+        """Who acts in this process; what is not given is taken from the environment."""
         return cls(
             operator=operator or operator_of_environment(),
             host=this_host(),
