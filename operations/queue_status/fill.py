@@ -18,7 +18,7 @@ class Fill:
     """A bounded queue at one moment, counted as its producers count.
 
     Attributes:
-        counted: unfinished jobs on its main topic and retry tiers, carried ones included.
+        counted: its depth: unfinished jobs but for those in delay topics.
     """
 
     max_waiting: int

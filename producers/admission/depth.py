@@ -1,4 +1,4 @@
-"""`KafkaDepth`: how many jobs of a queue wait, asked of the brokers by a client that reads no record."""
+"""`KafkaDepth`: a queue's depth, asked of the brokers by a client that reads no record."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Depth:
     """The result of one reading.
 
     Attributes:
-        waiting: jobs without an outcome, those that run included.
+        waiting: jobs without an outcome, those that run included, and those in delay topics left out.
         age: for how long the oldest one of the main topic has waited; None where it was not measured.
     """
 
