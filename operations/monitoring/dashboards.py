@@ -78,8 +78,8 @@ FLEET: Final = Dashboard(
             queries=(Query(expr=f"sum({metrics.IS_READY.name}{{{_PIPELINE}}})", legend="ready"),),
         ),
         Panel(
-            title="Jobs waiting",
-            text="Records without outcome, of all queues.",
+            title="Unfinished jobs",
+            text="Records without outcome, of all queues, delayed ones and retries included.",
             unit="short",
             kind="stat",
             width=8,
@@ -92,7 +92,7 @@ FLEET: Final = Dashboard(
             queries=(_rate(metrics.SETTLED, "queue", f'{_PIPELINE},outcome="done"'),),
         ),
         Panel(
-            title="Backlog",
+            title="Unfinished jobs by queue",
             text="Records without outcome, delayed ones and retries included.",
             unit="short",
             queries=(_sum(metrics.UNFINISHED, "queue"),),
@@ -138,14 +138,14 @@ QUEUE: Final = Dashboard(
     by_queue=True,
     panels=(
         Panel(
-            title="Backlog",
+            title="Unfinished jobs",
             text="Records without outcome, delayed ones and retries included.",
             unit="short",
             queries=(_sum(metrics.UNFINISHED, "queue", _CHOSEN),),
         ),
         Panel(
             title="Growth",
-            text="Jobs a second by which the backlog grows; it is worked off while this is below zero.",
+            text="Jobs a second by which the unfinished ones increase; they are worked off while this is below zero.",
             unit="ops",
             queries=(_sum(metrics.GROWTH, "queue", _CHOSEN),),
         ),
