@@ -67,7 +67,7 @@ class JobThreads:
         """
         within_s = min(INTERRUPT_WITHIN_S, within_s)
         give_up_at_s = time.monotonic() + within_s
-        self._pipe.is_stopping = True
+        self._pipe.stop()
         self._deferral.stop()
         self._gates.wait_set.stop()
         self._watchdog.stop()

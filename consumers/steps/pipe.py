@@ -42,9 +42,6 @@ class Pipe:
         gates: hold a record that may not start after all, or that a step has sent back.
         fail: takes a fault of the worker's own, with the record that met it.
         wait_at_gates: notes that a record waits at the gates which a runner had taken; or None.
-
-    Attributes:
-        is_stopping: whether the runs that are cut short from now on are cut short by the worker.
     """
 
     def __init__(
@@ -73,7 +70,11 @@ class Pipe:
         self._spans = step_context.spans
         self._has_instruments = bool(self._instruments)
         self._open_spans = {} if self._spans is None else self._spans.open
-        self.is_stopping = False
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """Treat a run that is cut short from now on as cut short by the worker: that is no fault."""
+        self._is_stopping = True
 
     def hold(self, record: Record, wait: Wait) -> bool:
         """Keep a record at the gates that a step or a runner has sent back; False where its partition is given away."""
@@ -185,7 +186,7 @@ class Pipe:
     def _note_fault(self, record: Record, error: BaseException) -> None:
         if self._spans is not None:
             self._spans.abandon(record)
-        if not (self.is_stopping and isinstance(error, asyncio.CancelledError)):  # cut short before it began
+        if not (self._is_stopping and isinstance(error, asyncio.CancelledError)):  # cut short before it began
             self._fail(record, error)
 
 
