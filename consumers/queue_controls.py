@@ -65,7 +65,7 @@ class QueueControls:
 
     def excuse_failures(self) -> None:
         """From now on, a job whose run fails is interrupted, at no attempt's cost; called amid any line."""
-        self._excuse.is_given = True
+        self._excuse.give()
 
     def note_version_order(self, contracts: Iterable[Contract]) -> None:
         """Note that these contracts come after the versions that the schema store knows by now."""

@@ -22,13 +22,17 @@ class Excuse:
     """Turns the failed runs of one queue into interrupted ones, once it is given.
 
     Attributes:
-        is_given: set by the main thread's signal handler, amid any line.
+        is_given: whether `give` was called; each record asks that, so it is an attribute.
     """
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
         self._calm_until_at_s = 0.0
         self.is_given = False
+
+    def give(self) -> None:
+        """Excuse all failures from now on; called by the main thread's signal handler, amid any line."""
+        self.is_given = True
 
     def applied(self, record: Record, outcome: Outcome) -> Outcome:
         """The outcome that counts: interrupted in place of a failure that the terminal has caused."""

@@ -158,7 +158,7 @@ def test_no_job_of_a_strict_key_begins_after_one_whose_failure_is_excused() -> N
     """After Ctrl+C, before the worker has taken back what waits: the failed job comes again, and is to be the first."""
     play, process = begin(STRICT, 2)
     play.world.start(process, 0)
-    process.parts.excuse.is_given = True
+    process.parts.excuse.give()
     play.world.end(process, 0, "fail")
     play.world.settle(process, [], lambda: None)
     process.completion.note_settled()
