@@ -213,7 +213,7 @@ class Limits(Gate):
         keeper = self._all[name]
         with self._lock:
             now_s = self._clock()
-            keeper.in_force.limit, keeper.in_force.is_lifted = limit, is_lifted
+            keeper.in_force.change(limit, is_lifted=is_lifted)
             scopes = list(keeper.scopes.values())
             for scope in scopes:
                 scope.change(keeper.in_force, now_s)

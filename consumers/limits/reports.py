@@ -22,15 +22,15 @@ Waiting = Mapping[Limited, int]
 
 
 class LimitReports:
-    """Reports the limits of one queue. Safe to call from all threads.
-
-    Attributes:
-        given: {limit: its report} of those whose shares this process gives, by its coordinator; replaced now and then.
-    """
+    """Reports the limits of one queue. Safe to call from all threads."""
 
     def __init__(self, scopes: Scopes, view: WaitingView) -> None:
         self._scopes, self._view = scopes, view
-        self.given: Mapping[str, LimitReport] = {}
+        self._given: Mapping[str, LimitReport] = {}
+
+    def note_given(self, reports: Mapping[str, LimitReport]) -> None:
+        """Keep {limit: its report} of those whose shares this process gives; its coordinator calls it now and then."""
+        self._given = reports
 
     def look(self) -> dict[str, LimitReport]:
         """{limit: its report}."""
@@ -59,7 +59,7 @@ class LimitReports:
 
     def _of_shared(self, name: str, waiting: Waiting) -> LimitReport:
         """Report what waits here, and what is used where this process is the coordinator, which alone knows it."""
-        given = self.given.get(name, LimitReport(waiting=0, keeps=False))
+        given = self._given.get(name, LimitReport(waiting=0, keeps=False))
         scopes = first_of(ScopeReport(value=_shown(why.value), waiting=count) for why, count in waiting.items())
         return replace(given, waiting=sum(waiting.values()), listed=[*given.listed, *scopes])
 

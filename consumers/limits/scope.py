@@ -57,6 +57,10 @@ class InForce:
         self.declared = self.limit = declared
         self.is_lifted = False
 
+    def change(self, limit: Limit, *, is_lifted: bool) -> None:
+        """Keep the limit as an order has it."""
+        self.limit, self.is_lifted = limit, is_lifted
+
     def __str__(self) -> str:
         """The limit for people."""
         return f"{self.limit}" if self.limit == self.declared else f"{self.limit}, by order"
@@ -146,8 +150,12 @@ class Scope:
 
     def close(self, until_at_s: float) -> None:
         """Let nothing begin until then, and report that to the workers that share the limit."""
-        self.closed_until_at_s = max(self.closed_until_at_s, until_at_s)
+        self.note_closed(until_at_s)
         self._is_closing = True
+
+    def note_closed(self, until_at_s: float) -> None:
+        """Let nothing begin until then: a job has asked for that, here or in another worker."""
+        self.closed_until_at_s = max(self.closed_until_at_s, until_at_s)
 
     def take_closing_ms(self, now_s: float) -> int:
         """For how long the other workers are to close the scope; returned once, 0 where there is nothing to report."""

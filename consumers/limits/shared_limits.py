@@ -94,7 +94,7 @@ class LimitSharing:
 
     def note_given(self, reports: Mapping[str, LimitReport]) -> None:
         """Keep what the coordinator of this process knows; nothing where it is none any more."""
-        self._reports.given = reports
+        self._reports.note_given(reports)
 
     def note_grant(self, entry: ShareEntry, sent_at_s: float) -> None:
         """Take a grant, and release the records that it is for; a grant for another worker changes nothing."""
@@ -117,6 +117,4 @@ class LimitSharing:
             with self._scopes.lock:
                 scope = keeper.scopes.get(entry.value)
                 if scope is not None:
-                    scope.closed_until_at_s = max(
-                        scope.closed_until_at_s, self._scopes.clock() + entry.closed_ms / 1_000
-                    )
+                    scope.note_closed(self._scopes.clock() + entry.closed_ms / 1_000)
