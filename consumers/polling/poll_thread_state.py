@@ -19,7 +19,6 @@ class PollThreadState:
         turns: counts the time from one turn to the next, in seconds.
         is_stopping: set once the graceful shutdown is asked for.
         is_stopping_now: set once a shutdown without waiting for running jobs is asked for.
-        leave_at_s: when the shutdown leaves running jobs behind, by the monotonic clock; infinite before one begins.
     """
 
     def __init__(self) -> None:
@@ -28,7 +27,7 @@ class PollThreadState:
         self.turns = Histogram(TURN_BOUNDS_S)
         self.is_stopping = threading.Event()
         self.is_stopping_now = threading.Event()
-        self.leave_at_s = math.inf
+        self._leave_at_s = math.inf
 
     def begin(self) -> None:
         """Note that the calling thread is the poll thread."""
@@ -40,7 +39,15 @@ class PollThreadState:
         self.turns.note(now_s - self.last_turn_at_s)
         self.last_turn_at_s = now_s
 
+    def begin_grace(self, grace_s: float) -> None:
+        """Let the shutdown wait for running jobs from now on, for so long at the most."""
+        self._leave_at_s = time.monotonic() + grace_s
+
+    def end_grace(self) -> None:
+        """Let nothing wait for running jobs any more."""
+        self._leave_at_s = 0.0
+
     @property
     def is_out_of_time(self) -> bool:
         """Whether the shutdown waits for running jobs no more."""
-        return self.is_stopping_now.is_set() or time.monotonic() >= self.leave_at_s
+        return self.is_stopping_now.is_set() or time.monotonic() >= self._leave_at_s

@@ -6,6 +6,7 @@ settlement is.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,7 +37,6 @@ class BatchWriter:
 
     Attributes:
         producer: the client that writes them.
-        give_up_at_s: the `time.monotonic()` at which a shutdown waits for the brokers no longer.
     """
 
     def __init__(
@@ -48,7 +48,16 @@ class BatchWriter:
         self._on_silence = on_silence
         self._names_in_a_batch = BATCH_NAMES
         self.producer = make_producer()
-        self.give_up_at_s = float("inf")
+        self._give_up_at_s = math.inf
+
+    def give_up_after(self, within_s: float) -> None:
+        """Wait for the brokers for so long at the most, as a shutdown asks for; called by any thread."""
+        self._give_up_at_s = time.monotonic() + within_s
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether that time is over."""
+        return time.monotonic() > self._give_up_at_s
 
     def replace_client(self) -> None:
         """Go on with another client, since this one is finished."""
@@ -168,7 +177,7 @@ class BatchWriter:
         """Wait until everything published is confirmed or failed; librdkafka bounds that by `message.timeout.ms`."""
         while self.producer.flush(STILL_WAITING_S):
             self._on_silence()
-            if time.monotonic() > self.give_up_at_s:
+            if self.is_out_of_time:
                 raise GaveUp(self._queue.name)
 
 

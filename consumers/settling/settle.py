@@ -151,7 +151,7 @@ class Settler:
 
     def stop(self, within: timedelta) -> None:
         """Settle what was handed in, for so long at the most, and end; what is left will be delivered again."""
-        self._batch_writer.give_up_at_s = time.monotonic() + within.total_seconds()
+        self._batch_writer.give_up_after(within.total_seconds())
         self._stopping.set()
         self._wake.set()
         self._thread.join(within.total_seconds() + STILL_WAITING_S)
@@ -206,7 +206,7 @@ class Settler:
     def _has_ended(self, failed: SettlementBatch) -> bool:
         kept = len(failed) + len(self._repetitions) + len(self._kept_back)
         unsettled = self._done or self._others or self._lone or kept > self.stranded
-        return not unsettled or time.monotonic() > self._batch_writer.give_up_at_s
+        return not unsettled or self._batch_writer.is_out_of_time
 
     def _repeat_if_due(self, failed: SettlementBatch) -> SettlementBatch:
         """Try once more what failed, after a pause, and beside what is new: one in trouble does not hold up others."""

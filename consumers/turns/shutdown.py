@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
@@ -67,7 +66,7 @@ class Shutdown:
         """Stop taking, let running jobs end within the grace, settle and commit what ended, leave the group."""
         self._poll_state.is_stopping.set()
         self._threads.stop_restoring()
-        self._poll_state.leave_at_s = time.monotonic() + self._grace_s
+        self._poll_state.begin_grace(self._grace_s)
         try:
             self._partitions.begin_to_leave()
             self._await_running()
@@ -92,7 +91,7 @@ class Shutdown:
 
     def _leave_in_time(self) -> None:
         """Commit and leave the group, but do not wait for brokers that do not answer: nothing is lost without it."""
-        self._poll_state.leave_at_s = 0.0
+        self._poll_state.end_grace()
         queue = self._partitions.queue_name
         leaving = threading.Thread(target=self._leave, name=f"stoker-leave-{queue}", daemon=True)
         leaving.start()
