@@ -75,16 +75,12 @@ def _targets(order: ControlOrder) -> tuple[tuple[str, str | None], ...]:
 
 
 class OnceOrders(OrderTaker):
-    """Orders to stop and to inspect.
-
-    Attributes:
-        inspection: JSON of the queues, where an order has asked for it since it was last taken away.
-    """
+    """Orders to stop and to inspect."""
 
     def __init__(self, process: WorkerProcess, clock: Callable[[], datetime] = utc_now) -> None:
         self._process = process
         self._clock = clock
-        self.inspection = ""
+        self._inspection = ""
 
     @property
     def verbs(self) -> Collection[str]:
@@ -96,13 +92,18 @@ class OnceOrders(OrderTaker):
         if not is_new or order.is_over(self._clock()) or not is_for(order, self._process):
             return
         if order.verb == Verb.INSPECT:
-            self.inspection = inspection_text(self._process)
+            self._inspection = inspection_text(self._process)
             return
         _LOGGER.info(
             "%s orders the worker to stop: %s", order.operator, order.reason or "no reason is given",
             extra={log_keys.ORDER: order.order_id},
         )  # fmt: skip
         self._process.stop()
+
+    def take_inspection(self) -> str:
+        """JSON of the queues, where an order has asked for it since this was called; else empty."""
+        taken, self._inspection = self._inspection, ""
+        return taken
 
 
 def inspection_text(process: WorkerProcess) -> str:

@@ -124,12 +124,12 @@ class LateJobs:
         if self._unconfirmed:
             self._write_all(self._producer.client())
         self._producer.poll()
-        if self._notes.lost:
+        lost = self._notes.take_lost()
+        if lost:
             _LOGGER.error(
-                "%d late jobs of queue %s have no follower: more than %d wait to be written", self._notes.lost,
-                self._queue, MOST_WAITING, extra={log_keys.QUEUE: self._queue},
+                "%d late jobs of queue %s have no follower: more than %d wait to be written", lost, self._queue,
+                MOST_WAITING, extra={log_keys.QUEUE: self._queue},
             )  # fmt: skip
-            self._notes.lost = 0
 
     def _plan(self) -> None:
         """Make the records of followers, as far as these are ready."""

@@ -30,7 +30,6 @@ class LateNotes:
     Attributes:
         is_declared: whether the queue or a job type of it has `on_late`; else nothing here costs anything.
         waiting: late jobs that have no follower yet.
-        lost: how many had no room there, since they were reported last.
         wake: set when there is something to do.
     """
 
@@ -43,7 +42,7 @@ class LateNotes:
         bounds_s = [late_s for late_s in (queue.late_s, *self._late_s.values()) if late_s is not None]
         self._young = YoungJobs(min(bounds_s, default=0.0))
         self.waiting: deque[Late] = deque()
-        self.lost = 0
+        self._lost = 0
         self.wake = threading.Event()
 
     def note(self, record: Record) -> None:
@@ -52,10 +51,15 @@ class LateNotes:
         if not self._is_late(record, now_s):
             return
         if len(self.waiting) >= MOST_WAITING:
-            self.lost += 1
+            self._lost += 1
             return
         self._add(record, now_s)
         self.wake.set()
+
+    def take_lost(self) -> int:
+        """How many late jobs have found no room since this was called."""
+        lost, self._lost = self._lost, 0
+        return lost
 
     def note_waiting(self, record: Record, now_s: float) -> bool:
         """Note a record that waits, if it is late; returns whether it was. Half of the room is for what begins."""
