@@ -110,7 +110,7 @@ class GroupMember:
         elif error.code() in FORBIDDEN:
             self._rights.alarm()
         else:
-            self._membership.client_error = error.str()
+            self._membership.note_client_error(error.str())
             _LOGGER.warning(
                 "queue %r: Kafka's client reports: %s. The worker goes on", self._queue.name, error.str(),
                 extra={log_keys.QUEUE: self._queue.name},

@@ -73,9 +73,6 @@ class Membership:
     The poll thread calls it. `judgement` may be read by any thread, and is written by two: the poll thread, and the
     one that asks the brokers. An answer that comes just after partitions did may replace `WORKING` until the next
     `check`.
-
-    Attributes:
-        client_error: the last error of the group's client; empty where it has reported none.
     """
 
     def __init__(self, queue: Queue, ask: Callable[[], GroupView]) -> None:
@@ -87,7 +84,7 @@ class Membership:
         self._logged: MemberState = "joining"
         self._is_doubted = False
         self.judgement = JOINING
-        self.client_error = ""
+        self._client_error = ""
 
     def check(self, now_s: float, *, has_partitions: bool, has_brokers: bool = True) -> None:
         """Take note of this moment; to be called every second or so, and never waits.
@@ -106,6 +103,10 @@ class Membership:
                 target=self._find_out, args=(now_s,), name=f"stoker-group-{self._queue.name}", daemon=True
             ).start()
 
+    def note_client_error(self, error: str) -> None:
+        """Keep the last error of the group's client: it may be why there are no partitions."""
+        self._client_error = error
+
     def leave(self) -> None:
         """Note that the worker shuts down; nothing is looked at from now on."""
         self._began_at_s, self.judgement = None, LEAVING
@@ -116,11 +117,11 @@ class Membership:
                 "queue %r: the group has given this worker partitions, and their jobs start", self._queue.name,
                 extra={log_keys.QUEUE: self._queue.name},
             )  # fmt: skip
-        self._began_at_s, self._logged, self.judgement, self.client_error = None, "working", WORKING, ""
+        self._began_at_s, self._logged, self.judgement, self._client_error = None, "working", WORKING, ""
 
     def _find_out(self, now_s: float) -> None:
         """Ask the brokers, in a thread of its own, since they may not answer."""
-        found = judge(self._queue, self._ask, self.client_error)
+        found = judge(self._queue, self._ask, self._client_error)
         if self._began_at_s is None:
             return  # the partitions came meanwhile
         if self.judgement.member_state == "spare" and found.member_state == "outside" and not self._is_doubted:
