@@ -26,19 +26,21 @@ class TooManyDead:
 
 
 class DeadGuards:
-    """The guards of one worker process, which counts the dead letters that it writes. Falsy where there are none.
-
-    Attributes:
-        on_tripped: called by the thread that has noted the dead letter, before any other job can become one of it.
-            `GuardPauses` sets it: it pauses all queues, whose steps are made with these guards.
-    """
+    """The guards of one worker process, which counts the dead letters that it writes. Falsy where there are none."""
 
     def __init__(self, job_types: Iterable[AnyJobType] = (), *, clock: Callable[[], float] = time.monotonic) -> None:
         guarded = [(job_type, guard) for job_type in job_types if (guard := job_type.dead_guard) is not None]
         self._guards = {job_type.name.encode(): _Guarded(job_type, guard) for job_type, guard in guarded}
         self._clock = clock
         self._lock = threading.Lock()
-        self.on_tripped: Callable[[TooManyDead], None] = lambda _found: None
+        self._on_tripped: Callable[[TooManyDead], None] = lambda _found: None
+
+    def report_to(self, on_tripped: Callable[[TooManyDead], None]) -> None:
+        """Have this called for each trip: by the thread that has noted the dead letter, before another job becomes one.
+
+        `GuardPauses` asks for it. It pauses all queues, whose steps are made with these guards, so it comes later.
+        """
+        self._on_tripped = on_tripped
 
     def __bool__(self) -> bool:
         return bool(self._guards)
@@ -57,7 +59,7 @@ class DeadGuards:
         if reason:
             name = guarded.job_type
             found = TooManyDead(job_type=name.name, queue=name.queue.name, reason=f"{reason}, the last one by {why}")
-            self.on_tripped(found)
+            self._on_tripped(found)
 
 
 class _Guarded:

@@ -56,7 +56,7 @@ class GuardPauses(OrderTaker):
         self._publish, self._worker_id, self._clock = publish, worker_id, clock
         self._to_write: deque[tuple[ControlOrder, TooManyDead]] = deque()
         self._again: list[tuple[float, ControlOrder]] = []
-        guards.on_tripped = self.trip
+        guards.report_to(self.trip)
 
     @property
     def verbs(self) -> Collection[str]:

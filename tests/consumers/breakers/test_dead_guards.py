@@ -33,7 +33,7 @@ class Scene:
     def __init__(self) -> None:
         self.clock, self.found = Clock(), list[TooManyDead]()
         self.guards = DeadGuards(declare().job_types.values(), clock=self.clock)
-        self.guards.on_tripped = self.found.append
+        self.guards.report_to(self.found.append)
 
     def note(self, job_type: bytes | None, *passed_s: float) -> None:
         """Dead letters of a type, so long after one another."""
