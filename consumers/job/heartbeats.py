@@ -89,6 +89,11 @@ class RunHeartbeats:
         if self._run.interrupt_reason is None:
             self._run.deadline_at_s = min(self.began_at_s + limits.timeout_s, self.last_at_s + limits.heartbeat_s)
 
+    def give_back(self, lost_s: float) -> None:
+        """Move the run's times on by what it has lost; `Run.give_back` moves its deadline."""
+        self.began_at_s += lost_s
+        self.last_at_s += lost_s
+
     def progress(self, latest: JobProgress) -> None:
         """Keep the job's latest report, for inspections and for an event."""
         self.latest = latest

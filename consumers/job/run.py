@@ -121,8 +121,7 @@ class Run(CurrentRun):
         """Give the run the time back that it lost through no fault of its own."""
         self.deadline_at_s += lost_s
         if self.heartbeats is not None:
-            self.heartbeats.began_at_s += lost_s
-            self.heartbeats.last_at_s += lost_s
+            self.heartbeats.give_back(lost_s)
 
     def interrupt(self, reason: InterruptReason) -> bool:
         """Note why the worker ends the run; False where it has a reason already, since the first one counts.
