@@ -14,8 +14,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
 from functools import partial
 from types import FrameType
 from typing import Final
@@ -41,6 +40,7 @@ from .control.control_thread import ControlThread
 from .control.worker_process import WorkerProcess, count_runners
 from .errors import WorkerCrashed, WorkerInChild
 from .gates.pauses import Pause
+from .inspection.handout import InspectionHandout, InspectionSink, log_inspections
 from .inspection.queue_inspection import QueueInspection
 from .inspection.snapshot import QueueSnapshot
 from .inspection.view import QueueView
@@ -68,8 +68,6 @@ GC_THRESHOLD: Final = 50_000
 WATCH_INTERVAL_S: Final = 0.1
 LAST_WORDS_S: Final = 2.0
 """How long the process waits at its end for the word that this worker is gone to be written."""
-
-InspectionSink = Callable[[Sequence[QueueInspection]], None]
 
 
 class Worker:
@@ -104,9 +102,7 @@ class Worker:
             raise WorkerInChild
         fill_descriptors()
         keep_loggers_on()
-        self._on_inspection = on_inspection or log_inspections
-        self._inspect_every_s = inspect_every_s
-        self._inspect_at_s = time.monotonic() + inspect_every_s
+        self._inspections = InspectionHandout(on_inspection or log_inspections, inspect_every_s, self.inspect)
         self.settings = settings or WorkerSettings()
         self._pipeline = pipeline
         self._cluster = cluster or ClusterSettings.from_environment()
@@ -210,6 +206,7 @@ class Worker:
             for thread in self._threads:
                 thread.join(WATCH_INTERVAL_S / len(self._threads))
             self._handle_signals()
+            self._inspections.turn()
             self._watch()
         self._schedules.stop()
         self._schedules.join(LAST_WORDS_S)
@@ -377,7 +374,7 @@ class Worker:
         while self._signals:
             name = self._signals.popleft()
             if name == INSPECT_SIGNAL.name:
-                self._hand_out_inspection()
+                self._inspections.hand_out()
             elif self._is_asked_to_end:
                 _LOGGER.warning("second %s: stopping at once", name)
                 self.stop_now()
@@ -389,9 +386,6 @@ class Worker:
     def _watch(self) -> None:
         """Look whether the poll threads turn: a queue must not stand still without a word."""
         now_s = time.monotonic()
-        if now_s >= self._inspect_at_s:
-            self._inspect_at_s = now_s + self._inspect_every_s
-            self._hand_out_inspection()
         for view, thread, watch in zip(self._views, self._threads, self._watches, strict=True):
             if self._stopped.is_set():
                 watch.forget()
@@ -399,12 +393,6 @@ class Worker:
                 self._failure = self._failure or WorkerCrashed(view.queue)
                 self._has_given_up = True
                 self.stop()
-
-    def _hand_out_inspection(self) -> None:
-        try:
-            self._on_inspection(self.inspect())
-        except Exception:  # what prints an inspection, such as into a closed pipe, must not end the worker
-            _LOGGER.warning("the worker could not print its inspection; it goes on with its jobs", exc_info=True)
 
 
 def _by_kind(queues: Sequence[QueueParts]) -> tuple[list[QueueWorker], list[QueueControls], list[QueueView]]:
@@ -423,9 +411,3 @@ def _failure_by(error: BaseException, queue: str | None) -> BaseException:
 
 def _as_key(key: bytes | str | None) -> bytes | None:
     return key.encode() if isinstance(key, str) else key
-
-
-def log_inspections(inspections: Sequence[QueueInspection]) -> None:
-    """Log inspections, where the worker was given no other sink for them."""
-    for inspection in inspections:
-        _LOGGER.info("inspection: %s", asdict(inspection), extra={log_keys.QUEUE: inspection.queue})
