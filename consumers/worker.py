@@ -10,19 +10,16 @@ from __future__ import annotations
 import gc
 import logging
 import math
-import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import partial
-from types import FrameType
 from typing import Final
 
 from ..producers.metrics.sample import SampleSource
 from ..producers.metrics.server import LOCAL, MetricsServer
 from ..schemas import SchemaStore
-from ..topology import ClusterSettings, NotAuthorized, Pipeline, Queue, format_duration
+from ..topology import ClusterSettings, NotAuthorized, Pipeline, Queue
 from ..topology.declaration.pipeline import UnknownName
 from ..topology.own_loggers import keep_loggers_on
 from ..topology.planning.contracts import ContractsRefused
@@ -54,15 +51,14 @@ from .queue_controls import QueueControls
 from .queue_worker import QueueWorker
 from .records.cancels import Cancels
 from .records.reschedules import JobOrders, Reschedules
-from .runners.forks import PROCESS
 from .schedules.schedule_thread import ScheduleThread
 from .settings import WorkerSettings
 from .standard_streams import fill_descriptors
 from .turns.poll_thread_watch import PollThreadWatch
+from .worker_signals import WorkerSignals
 
 _LOGGER = logging.getLogger("stoker.worker")
 
-INSPECT_SIGNAL: Final = signal.SIGUSR1
 GC_THRESHOLD: Final = 50_000
 """Thousands of jobs are alive at a time, none of them in a cycle: the default of 700 costs a seventh of the rate."""
 WATCH_INTERVAL_S: Final = 0.1
@@ -126,8 +122,7 @@ class Worker:
         self._failure: BaseException | None = None
         self._has_given_up = False
         self._watches = list(map(PollThreadWatch, names))
-        self._signals: deque[str] = deque()
-        self._is_asked_to_end = False
+        self._signals = self._make_signals()
         self._control = self._make_control()
         self._schedules = self._make_schedules()
 
@@ -152,6 +147,19 @@ class Worker:
                 watch=self._watch_failures,
             )
         )
+
+    def _make_signals(self) -> WorkerSignals:
+        return WorkerSignals(
+            self.settings.grace,
+            stop=self.stop,
+            stop_now=self.stop_now,
+            hand_out_inspection=self._inspections.hand_out,
+            excuse_failures=self._excuse_failures,
+        )
+
+    def _excuse_failures(self) -> None:
+        for controls in self._controls:
+            controls.excuse_failures()
 
     def _make_control(self) -> ControlThread:
         process = WorkerProcess(
@@ -199,13 +207,13 @@ class Worker:
             ContractsRefused: the schema store answers at last, and refuses a contract.
         """
         if threading.current_thread() is threading.main_thread():
-            self._install_signal_handlers()
+            self._signals.install()
         gc.set_threshold(GC_THRESHOLD)
         self._start(daemon=True)  # so that one that hangs for good does not keep the process from ending
         while any(thread.is_alive() for thread in self._threads) and not self._has_given_up:
             for thread in self._threads:
                 thread.join(WATCH_INTERVAL_S / len(self._threads))
-            self._handle_signals()
+            self._signals.handle()
             self._inspections.turn()
             self._watch()
         self._schedules.stop()
@@ -352,36 +360,6 @@ class Worker:
         _LOGGER.critical("the worker stops: %s", refused)
         self._failure = self._failure or refused
         self.stop()
-
-    def _install_signal_handlers(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            PROCESS.handle_signal(number, self._on_signal)
-        signal.signal(INSPECT_SIGNAL, self._on_signal)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [INSPECT_SIGNAL])  # a fleet starts its processes with it blocked
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        """Only note it: a handler runs amid any line of the main thread, where locks may be held.
-
-        A terminal's Ctrl+C goes to all processes in its foreground, also to the programs that jobs have started.
-        """
-        self._signals.append(signal.Signals(number).name)
-        if number == signal.SIGINT:
-            for controls in self._controls:
-                controls.excuse_failures()
-
-    def _handle_signals(self) -> None:
-        """Act on the signals that have come since the last look."""
-        while self._signals:
-            name = self._signals.popleft()
-            if name == INSPECT_SIGNAL.name:
-                self._inspections.hand_out()
-            elif self._is_asked_to_end:
-                _LOGGER.warning("second %s: stopping at once", name)
-                self.stop_now()
-            else:  # also where it stops by now, for another reason
-                self._is_asked_to_end = True
-                _LOGGER.info("%s: letting running jobs end, for up to %s", name, format_duration(self.settings.grace))
-                self.stop()
 
     def _watch(self) -> None:
         """Look whether the poll threads turn: a queue must not stand still without a word."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -34,15 +35,15 @@ def test_the_first_signal_to_a_worker_that_stops_lets_running_jobs_end(
 ) -> None:
     """An order has stopped it, and its orchestrator sends SIGTERM then; only a second signal cuts jobs short."""
     monkeypatch.setattr(module, "verify", lambda *_, **__: None)
-    worker = Worker(declare().pipeline, ClusterSettings(bootstrap_servers=NOBODY), store=EmptyStore())
     stopped_at_once = list[bool]()
-    monkeypatch.setattr(worker, "stop_now", lambda: stopped_at_once.append(True))
+    monkeypatch.setattr(Worker, "stop_now", lambda _self: stopped_at_once.append(True))
+    worker = Worker(declare().pipeline, ClusterSettings(bootstrap_servers=NOBODY), store=EmptyStore())
     worker.stop()
-    worker._signals.append("SIGTERM")
-    worker._handle_signals()
+    worker._signals.note(signal.SIGTERM)
+    worker._signals.handle()
     assert not stopped_at_once
-    worker._signals.append("SIGTERM")
-    worker._handle_signals()
+    worker._signals.note(signal.SIGTERM)
+    worker._signals.handle()
     assert stopped_at_once == [True]
     assert "second SIGTERM" in caplog.text
     for parts in worker._parts:

@@ -123,6 +123,7 @@ FOLDERS = {
             "queue_worker",
             "assembly",
             "metrics",
+            "worker_signals",
             "worker",
         ),
     ),

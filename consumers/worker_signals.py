@@ -1,0 +1,73 @@
+"""`WorkerSignals`: notes the signals to the process of a worker, and acts on them in the turns of its main thread."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections import deque
+from collections.abc import Callable
+from datetime import timedelta
+from types import FrameType
+from typing import Final
+
+from ..topology import format_duration
+from .runners.forks import PROCESS
+
+_LOGGER = logging.getLogger("stoker.worker")
+
+INSPECT_SIGNAL: Final = signal.SIGUSR1
+
+
+class WorkerSignals:
+    """SIGTERM and SIGINT stop the worker, gracefully first and at once then; SIGUSR1 prints an inspection.
+
+    Args:
+        grace: how long running jobs may go on, for the log.
+        stop, stop_now: begin the two kinds of shutdown.
+        hand_out_inspection: called on SIGUSR1.
+        excuse_failures: called on SIGINT, amid any line: a terminal's Ctrl+C goes to all processes in its foreground,
+            also to the programs that jobs have started.
+    """
+
+    def __init__(
+        self,
+        grace: timedelta,
+        *,
+        stop: Callable[[], None],
+        stop_now: Callable[[], None],
+        hand_out_inspection: Callable[[], None],
+        excuse_failures: Callable[[], None],
+    ) -> None:
+        self._grace = grace
+        self._stop, self._stop_now = stop, stop_now
+        self._hand_out_inspection = hand_out_inspection
+        self._excuse_failures = excuse_failures
+        self._noted: deque[str] = deque()
+        self._is_asked_to_end = False
+
+    def install(self) -> None:
+        """Take the signals from now on; called in the main thread."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            PROCESS.handle_signal(number, self.note)
+        signal.signal(INSPECT_SIGNAL, self.note)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [INSPECT_SIGNAL])  # a fleet starts its processes with it blocked
+
+    def note(self, number: int, _frame: FrameType | None = None) -> None:
+        """Only note it: a handler runs amid any line of the main thread, where locks may be held."""
+        self._noted.append(signal.Signals(number).name)
+        if number == signal.SIGINT:
+            self._excuse_failures()
+
+    def handle(self) -> None:
+        """Act on the signals that have come since the last look."""
+        while self._noted:
+            name = self._noted.popleft()
+            if name == INSPECT_SIGNAL.name:
+                self._hand_out_inspection()
+            elif self._is_asked_to_end:
+                _LOGGER.warning("second %s: stopping at once", name)
+                self._stop_now()
+            else:  # also where it stops by now, for another reason
+                self._is_asked_to_end = True
+                _LOGGER.info("%s: letting running jobs end, for up to %s", name, format_duration(self._grace))
+                self._stop()
