@@ -51,7 +51,7 @@ class ThreadRunners(Runners[Slot]):
     ) -> None:
         self._settle_done = settle_done
         self._ticks = 0
-        self._first_done: dict[Slot, Record | None] = {}
+        self._first_done: dict[Slot, Record] = {}
         self._run_one = run_one
         self._make_slot = make_slot
         self._condition = threading.Condition()
@@ -207,14 +207,18 @@ class ThreadRunners(Runners[Slot]):
 
     def _settle_behind_slow(self) -> None:
         """Hand over what is done while its runner is inside of a slow job, from the second look on."""
+        seen: dict[Slot, Record] = {}
         for slot in self.slots:
             try:
                 first = slot.done[0] if slot.done else None
             except IndexError:  # its runner has handed them over in between
                 first = None
-            if first is not None and first is self._first_done.get(slot):
+            if first is None:
+                continue
+            seen[slot] = first
+            if first is self._first_done.get(slot):
                 self._settle_done(slot.done)
-            self._first_done[slot] = first
+        self._first_done = seen
 
     def _wake_idle(self) -> None:
         waiting = len(self._ready) + sum(map(len, self._taken.values()))
@@ -257,7 +261,6 @@ class ThreadRunners(Runners[Slot]):
         if slot.is_replaced:
             del self._taken[slot]
             self._next_of.pop(slot, None)
-            self._first_done.pop(slot, None)
             self._replaced -= 1
             self._threads.remove(threading.current_thread())
 

@@ -467,6 +467,24 @@ def test_a_runner_may_hand_over_what_is_done_while_the_spreading_thread_looks() 
     runners._settle_behind_slow()
 
 
+def test_a_runner_that_ends_while_the_spreading_thread_looks_is_forgotten() -> None:
+    """Its job was stuck, and has ended after all: nothing keeps its slot, and the record that was done in it."""
+
+    def end(done: deque[Record]) -> None:
+        done.clear()
+        (slot,) = runners.slots
+        slot.is_replaced = True
+        runners._threads.append(threading.current_thread())
+        runners._retire(slot)
+
+    runners = ThreadRunners(1, lambda _record, _slot: None, "test", settle_done=end)
+    runners.slots[0].done.append(plain_record(0))
+    while runners.slots:
+        runners._settle_behind_slow()
+    runners._settle_behind_slow()
+    assert not runners._first_done
+
+
 def test_a_spreading_thread_that_fails_stops_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it runners that rest would sleep for good behind one slow job."""
     failed = threading.Event()
