@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from ..instants import rounded
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ..job_index.job_history import JobHistory
     from ..job_index.listed_jobs import ListedJob
     from ..queue_status.blocker_reports import BlockerReport
-
-JUST_NOW: Final = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

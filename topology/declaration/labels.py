@@ -23,7 +23,6 @@ LabelDeclaration: TypeAlias = Callable[..., str | None] | str
 
 Arguments: TypeAlias = tuple[object, ...]
 
-_NAMED: Final = inspect.Parameter.KEYWORD_ONLY
 _POSITIONAL: Final = inspect.Parameter.POSITIONAL_ONLY
 _EITHER: Final = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _OTHERS: Final = inspect.Parameter.VAR_POSITIONAL

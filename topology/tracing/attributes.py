@@ -15,7 +15,6 @@ DESTINATION: Final = "messaging.destination.name"
 PARTITION: Final = "messaging.destination.partition.id"
 OFFSET: Final = "messaging.kafka.offset"
 MESSAGE_ID: Final = "messaging.message.id"
-MESSAGE_COUNT: Final = "messaging.batch.message_count"
 CONSUMER_GROUP: Final = "messaging.consumer.group.name"
 
 ERROR_TYPE: Final = "error.type"
