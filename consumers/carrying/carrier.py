@@ -68,11 +68,7 @@ class CarryingClients:
 
 
 class Carrier:
-    """Carries the waiting records of one queue; owned by the poll thread.
-
-    Attributes:
-        carried: how many copies have taken the place of their records.
-    """
+    """Carries the waiting records of one queue; owned by the poll thread."""
 
     def __init__(
         self,
@@ -107,12 +103,6 @@ class Carrier:
         self._gone: set[Place] = set()
         self._usual_bytes = float(USUAL_BYTES)
         self._log_at_s = 0.0
-        self.carried = 0
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether records are being carried."""
-        return bool(self._old or self._reading or self._written)
 
     def turn(self) -> list[Record]:
         """Do the next part of the work without waiting; return the records that have left the memory."""
@@ -272,7 +262,6 @@ class Carrier:
             copy.assignment.progress.complete(copy.offset)  # its record runs, or is about to
             return []
         original.progress.complete(offset)
-        self.carried += 1
         _note(self._replaced, found)
         return left
 

@@ -143,11 +143,6 @@ class Rebalance:
         leaving = self._leave([TopicPartition(topic, assignment.partition) for topic in topics])
         self._retakes.append(_Retake(leaving, time.monotonic() + RETAKE_WITHIN_S))
 
-    @property
-    def next_at_s(self) -> float | None:
-        """The monotonic time by which a partition is taken again; None where none is."""
-        return min((retake.until_at_s for retake in self._retakes), default=None)
-
     def _retake_due(self, consumer: Consumer) -> None:
         """Take partitions again whose jobs have ended, unless the group has taken them back meanwhile.
 

@@ -334,7 +334,7 @@ class Play:
     def _drain_one(self, process: SimProcess) -> bool:
         """Let one process go on; whether there may be more to do."""
         has_more = bool(process.startable or process.running or process.unsettled or process.failed)
-        has_more = has_more or process.carrier.is_busy or bool(process.parts.lanes.waiting or process.restored)
+        has_more = has_more or process.is_carrying or bool(process.parts.lanes.waiting or process.restored)
         due_s = self._go_on(process)
         return has_more or not process.is_alive or due_s is not None or bool(process.backpressure.in_flight)
 
@@ -356,7 +356,7 @@ class Play:
         self.turn(process)
         self.check()
         due_s = min(
-            filter(None, [process.calendar.next_due_at_s, process.gates.next_at_s, process.rebalance.next_at_s]),
+            filter(None, [process.calendar.next_due_at_s, process.gates.next_at_s, process.retakes_at_s]),
             default=None,
         )
         if due_s is not None:

@@ -414,6 +414,16 @@ class SimProcess:
         """Begin with what was restored, and what was opened."""
         self.rebalance.begin_restored(self.consumer)
 
+    @property
+    def retakes_at_s(self) -> float | None:
+        """When a partition is taken again, that was given up to be restored anew; None where none is."""
+        return min((retake.until_at_s for retake in self.rebalance._retakes), default=None)
+
+    @property
+    def is_carrying(self) -> bool:
+        """Whether records are being written again before they are too old."""
+        return bool(self.carrier._old or self.carrier._reading or self.carrier._written)
+
     def commit(self) -> None:
         """Send what has changed."""
         self.commits.commit_if_due(self.consumer)
