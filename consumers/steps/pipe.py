@@ -79,7 +79,7 @@ class Pipe:
     def hold(self, record: Record, wait: Wait) -> bool:
         """Keep a record at the gates that a step or a runner has sent back; False where its partition is given away."""
         is_held = self._gates.wait_set.hold(record, wait)
-        if is_held and self._note_held is not None:
+        if is_held:
             self._note_held(wait)
         return is_held
 

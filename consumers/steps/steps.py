@@ -92,7 +92,7 @@ class StepContext:
         dependencies: None where the pipeline declares none.
         guards: count dead letters.
         note_begun: takes each record whose job begins; None where no job type has `on_late`.
-        note_held: takes why a record waits that a step has sent back; None where nobody asks.
+        note_held: takes why a record waits that a step has sent back.
         spans: of runs; None without a tracer.
     """
 
@@ -110,7 +110,7 @@ class StepContext:
     dependencies: MakeDependencies | None = None
     guards: DeadGuards = NO_GUARDS
     note_begun: Callable[[Record], None] | None = None
-    note_held: Callable[[Wait], None] | None = None
+    note_held: Callable[[Wait], None] = lambda _wait: None
     spans: RunSpans | None = None
 
 
