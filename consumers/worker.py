@@ -11,7 +11,6 @@ import gc
 import logging
 import math
 import threading
-import time
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final
@@ -19,7 +18,7 @@ from typing import Final
 from ..producers.metrics.sample import SampleSource
 from ..producers.metrics.server import LOCAL, MetricsServer
 from ..schemas import SchemaStore
-from ..topology import ClusterSettings, NotAuthorized, Pipeline, Queue
+from ..topology import ClusterSettings, Pipeline, Queue
 from ..topology.declaration.pipeline import UnknownName
 from ..topology.own_loggers import keep_loggers_on
 from ..topology.planning.contracts import ContractsRefused
@@ -35,7 +34,7 @@ from .breakers.failure_watch import FailureWatch
 from .contract_check import ContractCheck
 from .control.control_thread import ControlThread
 from .control.worker_process import WorkerProcess, count_runners
-from .errors import WorkerCrashed, WorkerInChild
+from .errors import WorkerInChild
 from .gates.pauses import Pause
 from .inspection.handout import InspectionHandout, InspectionSink, log_inspections
 from .inspection.queue_inspection import QueueInspection
@@ -47,6 +46,7 @@ from .isolation import child_flag
 from .metrics.queue_metrics import QueueMetrics
 from .metrics.worker_health import WorkerHealth
 from .metrics.worker_metrics import WorkerMetrics
+from .poll_threads import PollThreads
 from .queue_controls import QueueControls
 from .queue_worker import QueueWorker
 from .records.cancels import Cancels
@@ -54,7 +54,7 @@ from .records.reschedules import JobOrders, Reschedules
 from .schedules.schedule_thread import ScheduleThread
 from .settings import WorkerSettings
 from .standard_streams import fill_descriptors
-from .turns.poll_thread_watch import PollThreadWatch
+from .worker_failure import WorkerFailure
 from .worker_signals import WorkerSignals
 
 _LOGGER = logging.getLogger("stoker.worker")
@@ -112,16 +112,14 @@ class Worker:
         self._cancels, self._reschedules = Cancels(), Reschedules()
         self._watch_failures = FailureWatch.of_pipeline(pipeline, self.settings.worker_id)
         self._parts = list(map(self._make_queue, self._queues))
-        self._workers, self._controls, self._views = _by_kind(self._parts)
+        workers, self._controls, self._views = _by_kind(self._parts)
         if self._contracts.is_checked:
             self._note_contracts()
-        self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
         self.health = WorkerHealth(self.settings.worker_id, self._views, self._stopped.is_set)
         self._metrics: SampleSource | None = None
-        self._failure: BaseException | None = None
-        self._has_given_up = False
-        self._watches = list(map(PollThreadWatch, names))
+        self._failure = WorkerFailure(self.stop)
+        self._threads = PollThreads(workers, self._views, on_failure=self._failure.note_queue_end)
         self._signals = self._make_signals()
         self._control = self._make_control()
         self._schedules = self._make_schedules()
@@ -173,13 +171,15 @@ class Worker:
             inspect=self.inspect,
             stop=self.stop,
             is_stopping=self._stopped.is_set,
-            has_ended=lambda: not any(thread.is_alive() for thread in self._threads),
+            has_ended=lambda: not self._threads.are_alive,
             breakers=self._watch_failures.breakers,
             guards=self._watch_failures.guards,
             limits=[controls.limits for controls in self._controls],
             publish=self._controls[0].publish,
         )
-        return make_control(self._pipeline, self._cluster, process, on_crash=partial(self._note_crash, "takes orders"))
+        return make_control(
+            self._pipeline, self._cluster, process, on_crash=partial(self._failure.note_thread_end, "takes orders")
+        )
 
     def _make_schedules(self) -> ScheduleThread:
         assignments = {parts.context.queue.name: parts.partitions.assignments for parts in self._parts}
@@ -190,7 +190,7 @@ class Worker:
             self._queues,
             self.settings.worker_id,
             owns_first=lambda queue: assignments[queue].owns_first_partition,
-            on_crash=partial(self._note_crash, "fires schedules"),
+            on_crash=partial(self._failure.note_thread_end, "fires schedules"),
         )
 
     def _note_contracts(self) -> None:
@@ -210,9 +210,8 @@ class Worker:
             self._signals.install()
         gc.set_threshold(GC_THRESHOLD)
         self._start(daemon=True)  # so that one that hangs for good does not keep the process from ending
-        while any(thread.is_alive() for thread in self._threads) and not self._has_given_up:
-            for thread in self._threads:
-                thread.join(WATCH_INTERVAL_S / len(self._threads))
+        while self._threads.are_alive and not self._failure.is_for_good:
+            self._threads.join(WATCH_INTERVAL_S)
             self._signals.handle()
             self._inspections.turn()
             self._watch()
@@ -220,45 +219,44 @@ class Worker:
         self._schedules.join(LAST_WORDS_S)
         self._control.join(LAST_WORDS_S)
         self._store.close()
-        if self._failure is not None:
-            raise self._failure
+        if self._failure.error is not None:
+            raise self._failure.error
+
+    def _watch(self) -> None:
+        """Look whether the poll threads turn, unless they are to end: a queue must not stand still without a word."""
+        lost = None if self._stopped.is_set() else self._threads.find_lost()
+        if lost is not None:
+            self._failure.note_lost(lost)
 
     def start(self) -> None:
         """Start the threads and come back; `run` waits for their end as well."""
         self._start(daemon=False)
 
     def _start(self, *, daemon: bool) -> None:
-        if self._threads:
+        if self._threads.are_started:
             return
         _LOGGER.info(
             "worker %s works on %s", self.settings.worker_id, ", ".join(queue.name for queue in self._queues),
             extra={log_keys.WORKER: self.settings.worker_id},
         )  # fmt: skip
         self._contracts.start(
-            self._note_contracts, self._note_refused, on_crash=partial(self._note_crash, "compares contracts")
+            self._note_contracts,
+            self._failure.note_refused,
+            on_crash=partial(self._failure.note_thread_end, "compares contracts"),
         )
-        self._start_queues(daemon=daemon)
+        self._threads.start(self._control.is_ready, daemon=daemon)
         self._control.start(daemon=daemon)
         self._schedules.start(daemon=daemon)
-
-    def _start_queues(self, *, daemon: bool) -> None:
-        for worker in self._workers:
-            name = f"stoker-poll-{worker.queue}"
-            thread = threading.Thread(target=self._run_one, args=(worker,), name=name, daemon=daemon)
-            self._threads.append(thread)
-            thread.start()
 
     def stop(self) -> None:
         """Shut down gracefully: let running jobs end for the grace, settle, commit, leave."""
         self._begin_to_stop()
-        for worker in self._workers:
-            worker.stop()
+        self._threads.stop()
 
     def stop_now(self) -> None:
         """Shut down without waiting for running jobs; they are delivered again, at no attempt's cost."""
         self._begin_to_stop()
-        for worker in self._workers:
-            worker.stop_now()
+        self._threads.stop_now()
 
     def _begin_to_stop(self) -> None:
         """Note that the worker stops; compare no more contracts, and fire no more schedules."""
@@ -339,52 +337,10 @@ class Worker:
             raise UnknownName("queue", queue, list(by_name))
         return [by_name[queue]]
 
-    def _run_one(self, worker: QueueWorker) -> None:
-        try:
-            worker.run(self._control.is_ready)
-        except BaseException as error:  # whatever ends a queue's thread ends the process, with its cause
-            cause = None if isinstance(error, NotAuthorized) else error  # a missing right is no fault of code
-            _LOGGER.critical("the worker of queue %r failed: %s", worker.queue, error, exc_info=cause)
-            self._failure = self._failure or _failure_by(error, worker.queue)
-            self.stop()
-
-    def _note_crash(self, does: str, error: BaseException) -> None:
-        _LOGGER.critical(
-            "the worker stops, since the thread that %s failed: %s; report this with the traceback", does, error,
-            exc_info=error,
-        )  # fmt: skip
-        self._failure = self._failure or _failure_by(error, None)
-        self.stop()
-
-    def _note_refused(self, refused: ContractsRefused) -> None:
-        _LOGGER.critical("the worker stops: %s", refused)
-        self._failure = self._failure or refused
-        self.stop()
-
-    def _watch(self) -> None:
-        """Look whether the poll threads turn: a queue must not stand still without a word."""
-        now_s = time.monotonic()
-        for view, thread, watch in zip(self._views, self._threads, self._watches, strict=True):
-            if self._stopped.is_set():
-                watch.forget()
-            elif watch.is_lost(view.last_turn_at_s, thread.ident or 0, now_s):
-                self._failure = self._failure or WorkerCrashed(view.queue)
-                self._has_given_up = True
-                self.stop()
-
 
 def _by_kind(queues: Sequence[QueueParts]) -> tuple[list[QueueWorker], list[QueueControls], list[QueueView]]:
     """Sort the parts of all queues that the worker calls."""
     return [one.worker for one in queues], [one.controls for one in queues], [one.view for one in queues]
-
-
-def _failure_by(error: BaseException, queue: str | None) -> BaseException:
-    """The error that `Worker.run` raises where another one has ended a thread: of a queue, or of the whole process."""
-    if isinstance(error, WorkerCrashed | NotAuthorized):
-        return error
-    crash = WorkerCrashed(queue)
-    crash.__cause__ = error
-    return crash
 
 
 def _as_key(key: bytes | str | None) -> bytes | None:

@@ -213,9 +213,8 @@ def test_a_worker_whose_poll_thread_hangs_for_good_ends(
     wait_until(lambda: running.failure, 60, "the worker to give up")
     gate.open()
     assert isinstance(running.failure, WorkerCrashed)
-    for thread in running.worker._threads:
-        thread.join(60)
-        assert not thread.is_alive()
+    running.worker._threads.join(60)
+    assert not running.worker._threads.are_alive
 
 
 def test_an_inspection_that_cannot_be_printed_does_not_end_the_worker(

@@ -287,7 +287,7 @@ def test_a_worker_that_cannot_commit_for_the_last_time_says_so_and_disconnects(
     monkeypatch.setattr(GroupParts, "close_readers", note)
     with running_worker(pipeline, cluster) as running:
         running.wait_partitions(2)
-        member = running.worker._workers[0]._partitions._member
+        member = running.worker._parts[0].worker._partitions._member
     assert "could not commit for the last time" in caplog.text
     assert closed == ["readers"]
     with pytest.raises(RuntimeError, match="Consumer closed"):

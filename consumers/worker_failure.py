@@ -1,0 +1,66 @@
+"""`WorkerFailure`: stops a worker of which a part has failed, and keeps why."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from ..topology import NotAuthorized
+from ..topology.planning.contracts import ContractsRefused
+from .errors import WorkerCrashed
+
+_LOGGER = logging.getLogger("stoker.worker")
+
+
+class WorkerFailure:
+    """The failure of one worker process, noted by any thread; the first one counts.
+
+    Args:
+        stop: begins the graceful shutdown.
+
+    Attributes:
+        error: what `Worker.run` raises; None while all is well.
+        is_for_good: whether a thread hangs for good, so that nobody waits for its end.
+    """
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+        self.error: BaseException | None = None
+        self.is_for_good = False
+
+    def note_queue_end(self, queue: str, error: BaseException) -> None:
+        """Note what has ended the thread of a queue."""
+        cause = None if isinstance(error, NotAuthorized) else error  # a missing right is no fault of code
+        _LOGGER.critical("the worker of queue %r failed: %s", queue, error, exc_info=cause)
+        self._end(_failure_by(error, queue))
+
+    def note_thread_end(self, does: str, error: BaseException) -> None:
+        """Note what has ended another thread, which does something for all queues."""
+        _LOGGER.critical(
+            "the worker stops, since the thread that %s failed: %s; report this with the traceback", does, error,
+            exc_info=error,
+        )  # fmt: skip
+        self._end(_failure_by(error, None))
+
+    def note_refused(self, refused: ContractsRefused) -> None:
+        """Note that the schema store refuses contracts."""
+        _LOGGER.critical("the worker stops: %s", refused)
+        self._end(refused)
+
+    def note_lost(self, queue: str) -> None:
+        """Note that the thread of a queue hangs for good."""
+        self.is_for_good = True
+        self._end(WorkerCrashed(queue))
+
+    def _end(self, error: BaseException) -> None:
+        self.error = self.error or error
+        self._stop()
+
+
+def _failure_by(error: BaseException, queue: str | None) -> BaseException:
+    """The error that `Worker.run` raises where another one has ended a thread: of a queue, or of the whole process."""
+    if isinstance(error, WorkerCrashed | NotAuthorized):
+        return error
+    crash = WorkerCrashed(queue)
+    crash.__cause__ = error
+    return crash
