@@ -109,7 +109,7 @@ class Worker:
         self._contracts = ContractCheck(pipeline, self._store, names)
         self._check_contracts()
         self._instruments = Instruments(instruments)
-        self._cancels, self._reschedules = Cancels(), Reschedules()
+        self._orders = JobOrders(Cancels(), Reschedules())
         self._watch_failures = FailureWatch.of_pipeline(pipeline, self.settings.worker_id)
         self._parts = list(map(self._make_queue, self._queues))
         workers, self._controls, self._views = _by_kind(self._parts)
@@ -141,7 +141,7 @@ class Worker:
                 store=self._store,
                 settings=self.settings,
                 instruments=self._instruments,
-                orders=JobOrders(self._cancels, self._reschedules),
+                orders=self._orders,
                 watch=self._watch_failures,
             )
         )
@@ -163,8 +163,8 @@ class Worker:
         process = WorkerProcess(
             worker_id=self.settings.worker_id,
             pauses={controls.queue: controls.pauses for controls in self._controls},
-            cancels=self._cancels,
-            reschedules=self._reschedules,
+            cancels=self._orders.cancels,
+            reschedules=self._orders.reschedules,
             end_cancelled=lambda aside: sum(controls.end_cancelled(aside_too=aside) for controls in self._controls),
             runners={queue.name: count_runners(self._pipeline, queue, self.settings) for queue in self._queues},
             snapshot=self.snapshot,

@@ -51,7 +51,7 @@ def declare(namespace: str, journal: Journal, gate: Gate | None = None) -> tuple
 
 def cancels_of(running: RunningWorker) -> Cancels:
     """What stands in its process."""
-    return running.worker._cancels
+    return running.worker._orders.cancels
 
 
 def test_a_cancelled_job_does_not_run_and_its_order_is_forgotten(cluster: ClusterSettings, namespace: str) -> None:

@@ -35,7 +35,7 @@ BY_ANA = Cancellation(operator="ana@host", reason="wrong price")
 
 def cancels_of(worker: Worker) -> Cancels:
     """Those of its process; orders come there."""
-    return worker._cancels
+    return worker._orders.cancels
 
 
 def cancel(worker: Worker, job_id: str) -> int:
