@@ -1,0 +1,38 @@
+"""`PollThreadMetrics`: the samples of one queue's poll thread: its turns, partitions, fetches and commits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from ...producers.metrics import catalogue as metrics
+from ...producers.metrics.catalogue import KAFKA
+from ...producers.metrics.sample import Sample
+from ..assembly.queue_parts import QueueParts
+
+PARTITION_STATES: Final = ("restoring", "running", "leaving")
+
+
+class PollThreadMetrics:
+    """Called by any thread."""
+
+    def __init__(self, parts: QueueParts) -> None:
+        self._view, self._overview = parts.view, parts.inspection.overview
+        self._intake, self._rebalance = parts.group.intake.arriving, parts.group.rebalance
+        self._commits, self._events = parts.partitions.commits, parts.settling.events
+
+    def samples(self) -> Iterator[Sample]:
+        """Give the samples of this moment."""
+        queue = self._view.queue
+        yield Sample(metrics.CONSUMED, (KAFKA, "fetch", queue), self._intake.fetched)
+        yield Sample(metrics.TURN_SECONDS, (queue,), self._view.turns.value())
+        yield Sample(metrics.TURN_AGE, (queue,), max(0.0, time.monotonic() - self._view.last_turn_at_s))
+        states = self._overview.partition_states()
+        for state in PARTITION_STATES:
+            yield Sample(metrics.PARTITIONS, (queue, state), states[state])
+        for change, count in dict(self._rebalance.changes).items():
+            yield Sample(metrics.REBALANCES, (queue, change), count)
+        for answer, count in dict(self._commits.answers).items():
+            yield Sample(metrics.COMMITS, (queue, answer), count)
+        yield Sample(metrics.EVENTS_GIVEN_UP, (queue,), self._events.given_up.total)
