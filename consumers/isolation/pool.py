@@ -75,13 +75,13 @@ class ChildPool:
         *,
         size: int,
         spares: int = 1,
-        recycling: Recycling | None = None,
+        recycling: Recycling = Recycling(),
         on_crash: Callable[[BaseException], None] = lambda _error: None,
     ) -> None:
         self._setup = setup
         self._size = size
         self._spares = spares
-        self._recycling = recycling or Recycling()
+        self._recycling = recycling
         self._on_crash = on_crash
         self._changed = threading.Condition()
         self._children: list[ChildProcess] = []
