@@ -45,7 +45,6 @@ def make_worker(
         rights=partitions.rights,
         followers=settling.followers,
     )
-    heavy = group.intake.heavy_tenants
     housekeeping = Housekeeping(
         owned,
         settler=settling.settler,
@@ -53,7 +52,7 @@ def make_worker(
         reports=Reports(inspection.overview, inspection.blockers, inspection.waiting_counts),
         events=settling.events,
         unfinished=inspection.unfinished,
-        look_ahead=None if heavy is None else LookAhead(heavy, inspection.unfinished),
+        looks_ahead=[LookAhead(heavy, inspection.unfinished) for heavy in group.intake.heavy_tenants],
     )
     shutdown = Shutdown(
         polling.poll_state,

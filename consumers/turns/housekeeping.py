@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from ..group.rights_watch import RightsWatch
@@ -17,7 +18,7 @@ INTERVAL_S: Final = 1.0
 
 
 class Housekeeping:
-    """Owned by the poll thread; `look_ahead` has an interval of its own."""
+    """Owned by the poll thread; `looks_ahead`, one or none, has an interval of its own."""
 
     def __init__(
         self,
@@ -28,7 +29,7 @@ class Housekeeping:
         reports: Reports,
         events: EventPublisher,
         unfinished: UnfinishedCount,
-        look_ahead: LookAhead | None,
+        looks_ahead: Sequence[LookAhead],
     ) -> None:
         self._partitions = partitions
         self._settler = settler
@@ -36,14 +37,14 @@ class Housekeeping:
         self._reports = reports
         self._events = events
         self._unfinished = unfinished
-        self._look_ahead = look_ahead
+        self._looks_ahead = looks_ahead
         self._next_at_s = 0.0
 
     def turn(self) -> None:
         """Do what it is time for."""
         now_s = time.monotonic()
-        if self._look_ahead is not None:
-            self._look_ahead.turn(now_s)
+        for look_ahead in self._looks_ahead:
+            look_ahead.turn(now_s)
         if now_s >= self._next_at_s:
             self._next_at_s = now_s + INTERVAL_S
             self._partitions.do_housekeeping(now_s)
