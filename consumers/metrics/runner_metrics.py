@@ -7,8 +7,8 @@ from typing import Any
 
 from ...producers.metrics import catalogue as metrics
 from ...producers.metrics.sample import Sample
-from ..isolation.pool import ChildCounts
 from ..isolation.isolated_runners import IsolatedRunners
+from ..isolation.pool import ChildCounts
 from ..runners.kinds import RunnerRow, Runners
 
 
