@@ -229,6 +229,13 @@ class ThreadRunners(Runners[Slot]):
             self._condition.notify(min(self._idle, waiting))
 
     def _run(self, slot: Slot, mine: deque[Record]) -> None:
+        try:
+            self._run_until_stopped(slot, mine)
+        except BaseException as error:  # a runner less each time, until the queue stands still and looks alive
+            self.crashed = error
+            raise
+
+    def _run_until_stopped(self, slot: Slot, mine: deque[Record]) -> None:
         run_one, settle_done, done, ticks = self._run_one, self._settle_done, slot.done, 0
         while self._take(slot, mine):
             while True:

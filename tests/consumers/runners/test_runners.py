@@ -498,6 +498,18 @@ def test_a_spreading_thread_that_fails_stops_the_worker(monkeypatch: pytest.Monk
         assert isinstance(runners.crashed, ZeroDivisionError)
 
 
+def test_a_runner_that_fails_between_two_jobs_stops_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each such failure would take a runner away, and the queue would end without any, unnoticed."""
+    failed = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _args: failed.set())
+    runs = Runs()
+    with threads(1, runs) as runners:
+        monkeypatch.setattr(runners, "_handful", lambda: 1 / 0)
+        runners.make_ready([plain_record(0)])
+        assert failed.wait(60)
+        assert isinstance(runners.crashed, ZeroDivisionError)
+
+
 @pytest.mark.parametrize("is_replaced", [False, True])
 def test_what_a_job_does_after_its_interrupt_is_waited_for(is_replaced: bool) -> None:
     """Until it was handed over, or the time for that is over; also where another runner has its place."""
