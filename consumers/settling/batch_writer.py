@@ -26,6 +26,8 @@ from .writes import LedgerWord, utc
 
 STILL_WAITING_S: Final = 5.0
 """How long the brokers may take to confirm before the worker logs it."""
+LOOK_S: Final = 0.2
+"""How often the writer looks meanwhile whether a shutdown waits for the brokers no longer."""
 
 ProducerFactory = Callable[[], Producer]
 _FailedNames = tuple[Sequence[Record], KafkaError]
@@ -175,10 +177,14 @@ class BatchWriter:
 
     def _wait_confirmed(self) -> None:
         """Wait until everything published is confirmed or failed; librdkafka bounds that by `message.timeout.ms`."""
-        while self.producer.flush(STILL_WAITING_S):
-            self._on_silence()
+        report_at_s = time.monotonic() + STILL_WAITING_S
+        while self.producer.flush(LOOK_S):
             if self.is_out_of_time:
                 raise GaveUp(self._queue.name)
+            now_s = time.monotonic()
+            if now_s > report_at_s:
+                self._on_silence()
+                report_at_s = now_s + STILL_WAITING_S
 
 
 class GaveUp(Exception):

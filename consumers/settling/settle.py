@@ -51,6 +51,8 @@ LINGER_S: Final = 0.01
 """A batch costs two round trips, however small it is."""
 LONE_INTERVAL_S: Final = 0.02
 """How often the settler takes answers to the records that go alone, while there are some."""
+END_WITHIN_S: Final = 0.5
+"""How long the thread takes to end at the most, once the time of a shutdown is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +156,7 @@ class Settler:
         self._batch_writer.give_up_after(within.total_seconds())
         self._stopping.set()
         self._wake.set()
-        self._thread.join(within.total_seconds() + STILL_WAITING_S)
+        self._thread.join(within.total_seconds() + END_WITHIN_S)
 
     @property
     def producer(self) -> Producer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -210,6 +211,27 @@ def test_an_outcome_that_is_written_again_and_again_has_one_event(topic: str) ->
         scene.producer.refused.clear()
         wait_until(lambda: scene.settled == [record])
     assert [event.kind for event in scene.events] == ["retried"]
+
+
+@pytest.mark.expected_errors("did not confirm")
+def test_a_stop_gives_up_in_time_where_the_brokers_do_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the settler waits for them since before the stop."""
+    delivery, is_waiting = declare(), threading.Event()
+
+    def stay_silent(timeout_s: float) -> int:
+        is_waiting.set()
+        threading.Event().wait(timeout_s)
+        return 1
+
+    with settling(delivery, set()) as scene:
+        monkeypatch.setattr(scene.producer, "flush", stay_silent)
+        scene.hand_in(delivery.record(), DONE)
+        assert is_waiting.wait(60)
+        began_at_s = time.monotonic()
+        scene.settler.stop(timedelta(seconds=0.1))
+        assert time.monotonic() - began_at_s < 2
+        assert not scene.settler._thread.is_alive()
+    assert scene.settled == []
 
 
 @pytest.mark.expected_errors("cannot be written")
