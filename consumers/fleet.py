@@ -1,7 +1,8 @@
 """`Fleet`: several worker processes on one machine, watched over by one that runs no jobs itself.
 
 A process that ends on its own is started again, after a pause that doubles while it keeps ending young, so that a
-fleet whose code is broken does not spin. Signals go to all; the fleet ends when its last process has.
+fleet whose code is broken does not spin. Where a new process would end in the same way, the fleet stops. Signals go to
+all; the fleet ends when its last process has.
 """
 
 from __future__ import annotations
@@ -32,10 +33,8 @@ ENDED_BY_REQUEST: Final = (0, -signal.SIGTERM, -signal.SIGINT)
 """The latter where the signal came before the process had installed its handlers."""
 PASSED_ON: Final = (signal.SIGUSR1,)
 """Signals that ask the processes for something, and end nothing."""
-USAGE_ERROR: Final = 2
-"""The exit code of a process with wrong arguments or settings; a new process would get the same."""
-
-Start = Callable[[], "subprocess.Popen[bytes]"]
+IN_VAIN: Final = {2: "refused its options", 4: "stopped, since its contracts are refused"}
+"""{exit code: what it means} where a new process would end in the same way."""
 
 
 @dataclass(slots=True)
@@ -73,7 +72,7 @@ class Fleet:
 
         Returns:
             0 when all ended as asked; else the exit code of the first that ended in another way while stopping, or
-            that got wrong arguments or settings.
+            whose restart would be in vain.
         """
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT, *PASSED_ON):
@@ -103,7 +102,7 @@ class Fleet:
             if not self._stopping.is_set() and time.monotonic() >= member.start_again_at_s:
                 self._start(member)
         elif (code := member.process.poll()) is not None:
-            self._note_end(member, code)
+            self._note_end(member, member.process.pid, code)
 
     def _start(self, member: _Member) -> None:
         # Blocked until the process handles them, since they would end it before; the mask is inherited.
@@ -119,16 +118,18 @@ class Fleet:
         _LOGGER.info("worker process %d started", member.process.pid, extra={log_keys.COUNT: self.size})
         self.on_change(self.process_ids())
 
-    def _note_end(self, member: _Member, code: int) -> None:
-        process_id = member.process.pid if member.process is not None else 0
+    def _note_end(self, member: _Member, process_id: int, code: int) -> None:
         member.process = None
         self.on_change(self.process_ids())
         if self._stopping.is_set():
             if code not in ENDED_BY_REQUEST:
                 self._exit_code = self._exit_code or code
             return
-        if code == USAGE_ERROR:
-            _LOGGER.error("worker process %d refused its options; the fleet stops", process_id)
+        if code in IN_VAIN:
+            _LOGGER.error(
+                "worker process %d %s (exit code %d), and so would another one; the fleet stops. The process has "
+                "printed what to change", process_id, IN_VAIN[code], code,
+            )  # fmt: skip
             self._exit_code = code
             self.stop()
             return

@@ -16,6 +16,7 @@ import pytest
 from stoker.consumers import fleet as fleets
 from stoker.consumers.fleet import Fleet
 from stoker.consumers.machine import describe_exit
+from stoker.operations.cli.exit_codes import ExitCode
 from support.waiting import wait_until
 
 NOTE_AND = "import os, signal, sys; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); "
@@ -84,8 +85,8 @@ def test_the_pause_doubles_while_processes_end_young(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(fleets, "YOUNG_S", 100.0)  # a busy machine takes its time to start a process
     note_end = Fleet._note_end
 
-    def note(self: Fleet, member: fleets._Member, code: int) -> None:
-        note_end(self, member, code)
+    def note(self: Fleet, member: fleets._Member, process_id: int, code: int) -> None:
+        note_end(self, member, process_id, code)
         pauses.append(member.pause_s)
 
     monkeypatch.setattr(Fleet, "_note_end", note)
@@ -114,12 +115,13 @@ def test_told_to_stop_it_ends_all_gracefully(tmp_path: Path) -> None:
         assert running.fleet.process_ids() == []
 
 
-@pytest.mark.expected_errors("refused its options")
-def test_a_process_that_refuses_its_options_stops_the_fleet(tmp_path: Path) -> None:
-    """It would refuse them again; its exit code is the fleet's."""
+@pytest.mark.expected_errors("refused its options", "contracts are refused")
+@pytest.mark.parametrize("code", [ExitCode.USAGE, ExitCode.REFUSED])
+def test_a_process_that_refuses_to_run_stops_the_fleet(code: ExitCode, tmp_path: Path) -> None:
+    """Another one would refuse its options or contracts again; its exit code is the fleet's."""
     started = tmp_path / "started"
-    with supervised(NOTE_AND + "sys.exit(2)", 1, str(started)) as running:
-        assert running.wait_ended() == 2
+    with supervised(f"{NOTE_AND}sys.exit({code})", 1, str(started)) as running:
+        assert running.wait_ended() == code
     assert len(started.read_text().splitlines()) == 1
 
 
