@@ -171,7 +171,7 @@ class StrictLanes(Lanes):
         key = self._idle.pop(lane_hash)
         if key is None:
             self._wake(lane_hash)
-        else:
+        else:  # no record may start by that: while a lane is idle, none of it waits in memory
             self._advance(key, self._lane(key))
 
     def expect(self, record: Record, outcome: Outcome) -> None:
