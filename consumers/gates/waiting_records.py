@@ -101,9 +101,7 @@ class WaitingRecords:
 
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the records of these assignments."""
-        gone = self.take_all(lambda record: record.assignment in assignments)
-        self._make_heap_anew()
-        return gone
+        return self.take_all(lambda record: record.assignment in assignments)
 
     def clear(self) -> None:
         """Forget all."""
@@ -116,13 +114,9 @@ class WaitingRecords:
         """Count the records of these waits as gone; the heap keeps no more than a bound of them."""
         self._timed_count -= sum(wait.until_at_s is not None for wait in waits)
         if len(self._timed) > STALE_FACTOR * self._timed_count + STALE_AT_LEAST:
-            self._make_heap_anew()
-
-    def _make_heap_anew(self) -> None:
-        """Keep the times of the records that wait alone; another list, since any thread may read the former one."""
-        timed = [entry for entry in self._timed if self.still_has(entry[2], entry[3])]
-        heapq.heapify(timed)
-        self._timed = timed
+            timed = [entry for entry in self._timed if self.still_has(entry[2], entry[3])]
+            heapq.heapify(timed)
+            self._timed = timed  # another list, since any thread may read the former one
 
     # ---- looking
 
