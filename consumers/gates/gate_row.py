@@ -89,8 +89,7 @@ class GateRow:
             gate.start()
 
     def stop(self) -> None:
-        """Hold nothing more, and stop the gates; what waits is delivered again."""
-        self.wait_set.stop()
+        """Stop the gates, once no job runs any more; `wait_set` stops before that, and holds nothing meanwhile."""
         for gate in self._gates:
             gate.stop()
 

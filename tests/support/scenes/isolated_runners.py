@@ -126,8 +126,9 @@ def isolated(pipeline: Pipeline, queue: Queue, **settings: Any) -> Iterator[Isol
     try:
         yield Isolated(queue, step_context, assignment, runners, gates, outcomes)
     finally:
-        gates.stop()
+        gates.room.stop()
         runners.interrupt(0.0)
+        gates.stop()
     assert not crashes
     assert runners.crashed is None
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("stoker-children")]
