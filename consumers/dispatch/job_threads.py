@@ -65,13 +65,12 @@ class JobThreads:
 
         The gates stop last: until then they count the jobs that end, and return their shares of limits.
         """
-        within_s = min(INTERRUPT_WITHIN_S, within_s)
-        give_up_at_s = time.monotonic() + within_s
+        give_up_at_s = time.monotonic() + min(INTERRUPT_WITHIN_S, within_s)
         self._pipe.stop()
         self._deferral.stop()
         self._gates.wait_set.stop()
         self._watchdog.stop()
         self._watchdog.interrupt_all("shutdown")
-        self._runners.interrupt(within_s)
+        self._runners.interrupt()
         self._runners.wait_ended(give_up_at_s)
         self._gates.stop()

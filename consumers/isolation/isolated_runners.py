@@ -166,7 +166,7 @@ class IsolatedRunners(Runners[Slot]):
         self._forget_deaths(lambda offset, deaths: deaths.crash_history in gone and offset not in running)
         return self._threads.drop(assignments)
 
-    def interrupt(self, within_s: float) -> None:
+    def interrupt(self) -> None:
         """Start no further record, interrupt what runs, at no attempt's cost, and end all children."""
         self._is_stopping = True
         self._threads.stop()

@@ -123,12 +123,14 @@ class AsyncRunners(Runners[AsyncSlot]):
         for loop in self._loops:
             loop.stop()
 
-    def interrupt(self, within_s: float) -> None:
-        """Cancel the jobs that still run, and end the loops; those that resist are left behind."""
+    def interrupt(self) -> None:
+        """Cancel the jobs that still run, and have the loops end."""
         self.stop()
-        give_up_at_s = time.monotonic() + within_s
         for loop in self._loops:
             loop.interrupt()
+
+    def wait_ended(self, give_up_at_s: float) -> None:
+        """Wait for the end of the loops; those whose jobs resist are left behind."""
         for loop in self._loops:
             loop.join(max(0.0, give_up_at_s - time.monotonic()))
             loop.settle_done()  # of one that is left behind, what was done before

@@ -51,15 +51,12 @@ class Runners(WatchedRunners[SlotT], Protocol[SlotT]):
         """Take out the records of partitions that are being given away, as far as they have not begun."""
 
     @abstractmethod
-    def interrupt(self, within_s: float) -> None:
-        """Start no further record, and cut short what runs, as far as that can be done."""
+    def interrupt(self) -> None:
+        """Start no further record, and cut short what runs, as far as that can be done; waits for none."""
 
+    @abstractmethod
     def wait_ended(self, give_up_at_s: float) -> None:
-        """Wait, until this instant at the latest, for the outcomes of jobs that were interrupted.
-
-        `interrupt` may have waited for them; then there is nothing to do here.
-        """
-        return
+        """Wait, until this instant at the latest, for the outcomes of jobs that were interrupted."""
 
     @property
     @abstractmethod
@@ -158,10 +155,10 @@ class RunnerRow:
         """Take back the records of these assignments that have not begun."""
         return [record for runners in self._kinds for record in runners.drop(assignments)]
 
-    def interrupt(self, within_s: float) -> None:
+    def interrupt(self) -> None:
         """Start no further record, and cut short what runs, as far as that can be done."""
         for runners in reversed(self._kinds):
-            runners.interrupt(within_s)
+            runners.interrupt()
 
     def wait_ended(self, give_up_at_s: float) -> None:
         """Wait, until this instant at the latest, for the outcomes of jobs that were interrupted.

@@ -134,7 +134,7 @@ class ThreadRunners(Runners[Slot]):
         thread.start()
         return True
 
-    def interrupt(self, within_s: float) -> None:
+    def interrupt(self) -> None:
         """Start no further record; jobs that run go on until they end, and `wait_ended` waits for that."""
         self.stop()
 

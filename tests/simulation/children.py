@@ -36,8 +36,11 @@ class ReadyRecords(Runners[Slot]):
     def start(self) -> None:
         """There are no threads."""
 
-    def interrupt(self, within_s: float) -> None:
+    def interrupt(self) -> None:
         """Nor anything to cut short."""
+
+    def wait_ended(self, give_up_at_s: float) -> None:
+        """Nor to wait for."""
 
     def make_ready(self, records: list[Record]) -> None:
         """Take ready records."""

@@ -263,7 +263,7 @@ def test_a_stop_cuts_short_what_runs(tmp_path: Path) -> None:
         job = here.offer(sleep, str(file), 60.0)
         wait_until(lambda: isolated_jobs.notes(file), what="the job's begin", within_s=60)
         children = here.runners.process_ids()
-        here.runners.interrupt(0.0)
+        here.runners.interrupt()
         assert here.wait(job) == [INTERRUPTED]
     wait_until(lambda: all(map(is_gone, children)), what="the end of the children")
     assert here.assignment.crash_history.crashes == {}

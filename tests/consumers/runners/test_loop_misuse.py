@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def test_the_jobs_behind_it_run(how: str, pause_s: float) -> None:
             runners.make_ready([plain_record(number)])
             wait_until(lambda: len(ended) == number + 1, 60, f"job {number}")  # noqa: B023  # called at once
     finally:
-        runners.interrupt(5)
+        runners.interrupt()
+        runners.wait_ended(time.monotonic() + 5)
     assert runners.crashed is None
     assert len(set(threads)) == 1
 

@@ -51,7 +51,7 @@ class Even(Runners[Slot]):
         self.records = [record for record in self.records if record not in dropped]
         return dropped
 
-    def interrupt(self, within_s: float) -> None:
+    def interrupt(self) -> None:
         """Note that it was interrupted."""
         self.is_interrupted = True
 
@@ -109,7 +109,7 @@ def test_a_new_kind_is_started_dropped_interrupted_and_looked_at_with_the_others
     row.make_ready([plain_record(number, None, assignment) for number in (1, 2) for assignment in (gone, kept)])
     assert sorted(record.offset for record in row.drop([gone])) == [1, 2]
     assert row.ready == 2
-    row.interrupt(0.0)
+    row.interrupt()
     row.wait_ended(7.0)
     assert even.waited == others.waited == [(7.0, True)]
     assert all(kind.is_started and kind.is_interrupted for kind in (even, others))

@@ -79,7 +79,8 @@ def loop(size: int, runs: Runs) -> Iterator[AsyncRunners]:
     runners.start()
     yield runners
     runs.open_all()
-    runners.interrupt(within_s=10)
+    runners.interrupt()
+    runners.wait_ended(time.monotonic() + 10)
     assert not runners.loops[0].is_alive
 
 
@@ -249,7 +250,8 @@ def test_interrupting_the_loop_cancels_the_jobs_that_still_run() -> None:
     runners.start()
     runners.make_ready([plain_record(1)])
     wait_until(lambda: not runners._ready, what="the job to begin")
-    runners.interrupt(within_s=10)
+    runners.interrupt()
+    runners.wait_ended(time.monotonic() + 10)
     assert cancelled.is_set()
     assert not runners.loops[0].is_alive
 
@@ -389,7 +391,8 @@ def test_jobs_that_never_suspend_do_not_keep_others_from_going_on() -> None:
         assert slept.wait(60)
     finally:
         slept.set()
-        runners.interrupt(within_s=10)
+        runners.interrupt()
+        runners.wait_ended(time.monotonic() + 10)
 
 
 class Handing(Runs):
@@ -521,7 +524,7 @@ def test_what_a_job_does_after_its_interrupt_is_waited_for(is_replaced: bool) ->
             assert runners.replace(runners.slots[0])
             runners.make_ready([plain_record(1)])
             runs.wait_ended(1)
-        runners.interrupt(1.0)
+        runners.interrupt()
         runners.wait_ended(time.monotonic())
         assert 0 not in runs.handed, "it resists, and the time is over"
         waiting = threading.Thread(target=runners.wait_ended, args=(time.monotonic() + 60,))
@@ -543,7 +546,7 @@ def test_runners_that_replace_stuck_ones_are_waited_for_too() -> None:
         wait_until(lambda: runs.begun == [0, 1], what="the replacement to begin")
         runs.gates[0].set()
         wait_until(lambda: stuck not in runners.slots, what="the stuck one to retire")
-        runners.interrupt(1.0)
+        runners.interrupt()
         waiting = threading.Thread(target=runners.wait_ended, args=(time.monotonic() + 60,))
         waiting.start()
         runs.gates[1].set()
@@ -555,7 +558,7 @@ def test_runners_that_replace_stuck_ones_are_waited_for_too() -> None:
 def test_runners_that_never_started_are_not_waited_for() -> None:
     """Those of isolated jobs start with the first of them."""
     runners = ThreadRunners(2, lambda _record, _slot: None, "test")
-    runners.interrupt(1.0)
+    runners.interrupt()
     runners.wait_ended(math.inf)
 
 
@@ -574,7 +577,8 @@ class HandingOnLoop(Handing):
         runners.start()
         yield runners
         self.open_all()
-        runners.interrupt(within_s=10)
+        runners.interrupt()
+        runners.wait_ended(time.monotonic() + 10)
 
 
 def test_async_jobs_that_are_done_are_handed_over_once_a_turn() -> None:
@@ -613,5 +617,6 @@ def test_what_is_done_on_a_loop_is_handed_over_at_the_stop() -> None:
     with runs.on(1) as runners:
         runners.make_ready([plain_record(0), plain_record(1)])
         wait_until(lambda: runs.begun == [0, 1], what="the one that holds the loop")
-        runners.interrupt(within_s=0.0)
+        runners.interrupt()
+        runners.wait_ended(time.monotonic())
         assert runs.handed == [0]

@@ -127,7 +127,7 @@ def isolated(pipeline: Pipeline, queue: Queue, **settings: Any) -> Iterator[Isol
         yield Isolated(queue, step_context, assignment, runners, gates, outcomes)
     finally:
         gates.room.stop()
-        runners.interrupt(0.0)
+        runners.interrupt()
         gates.stop()
     assert not crashes
     assert runners.crashed is None

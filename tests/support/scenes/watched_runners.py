@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -124,7 +125,8 @@ def loops(size: int) -> Iterator[Shift]:
     shift.runners = AsyncRunners(size, shift.on_loop, "test")
     with _watched(shift):
         yield shift
-    shift.runners.interrupt(within_s=10)
+    shift.runners.interrupt()
+    shift.runners.wait_ended(time.monotonic() + 10)
 
 
 @contextmanager
