@@ -1,6 +1,6 @@
-"""`Fetching`: what a turn takes in: delayed records that are due, and what the consumers have, as far as there is room.
+"""`Fetching`: takes in records, at each turn of the poll thread, from all consumers and the calendar.
 
-No poll waits while there is something else to do.
+It takes the main topic's last, and only while there is room. No poll waits while there is something else to do.
 """
 
 from __future__ import annotations
