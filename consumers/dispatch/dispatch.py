@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..fairness.fair_runners import FairRunners
 from ..gates.gate_row import GateRow
 from ..records.record import Record
 from ..runners.kinds import RunnerRow
@@ -20,12 +19,10 @@ class Dispatch:
     def __init__(self, gates: GateRow) -> None:
         self._gates = gates
         self._runners: RunnerRow = RunnerRow(())
-        self._fair: FairRunners | None = None
 
     def serve(self, runners: RunnerRow) -> None:
         """Give ready records to these from now on."""
         self._runners = runners
-        self._fair = runners if isinstance(runners, FairRunners) else None
 
     def make_ready(self, records: list[Record]) -> None:
         """Ask the gates, and give those that may start to the runners."""
@@ -36,8 +33,7 @@ class Dispatch:
 
     def note_left(self, records: Iterable[Record]) -> None:
         """Count records that have left their runner, where tenants share these."""
-        if self._fair is not None:
-            self._fair.note_ended(records)
+        self._runners.note_ended(records)
 
     def note_held(self, record: Record) -> None:
         """Count one that a gate has held back after all."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from ..priorities.ready import PriorityReady
@@ -150,6 +150,10 @@ class RunnerRow:
 
     def _offer(self, runners: Runners[Any], records: list[Record]) -> None:
         runners.make_ready(records)
+
+    def note_ended(self, records: Iterable[Record]) -> None:
+        """Note that these are with the runners no more: only a row whose runners tenants share counts them."""
+        return
 
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take back the records of these assignments that have not begun."""
