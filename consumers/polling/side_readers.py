@@ -14,6 +14,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
+from ..kafka.fetch_wakeup import wake_fetchers
 from ..records.assignment import Assignment
 from ..records.source import Priority, ReaderOf
 
@@ -36,6 +37,7 @@ class SideReader:
             self._reading |= {(partition.topic, partition.partition) for partition in given}
             self.consumer.incremental_assign(given)
             self.consumer.resume(given)  # the client remembers a pause beyond the assignment that it was made in
+            wake_fetchers(self.consumer, given)
 
     def end(self, partitions: Collection[TopicPartition]) -> None:
         """Read these no more, as far as they are read."""
