@@ -18,6 +18,7 @@ from ...topology import ClusterSettings, Pipeline
 from ...topology.cluster.kafka_errors import as_error
 from ...topology.wire import headers as wire
 from ...topology.wire.orders import LIFTS, order_key
+from .. import log_keys
 from ..kafka.lazy_producer import LazyProducer
 
 _LOGGER = logging.getLogger("stoker.control")
@@ -44,7 +45,8 @@ class OwnOrder:
 class OwnOrders:
     """Writes without a transaction, some milliseconds after the call; the control thread alone calls it.
 
-    The audit record follows the order: a worker that is killed between the two leaves an order without it.
+    The audit record follows the order, and is written once: an order stays without it where the worker is killed
+    between the two, or the audit topic does not take it, which is logged.
     """
 
     def __init__(self, cluster: ClusterSettings, pipeline: Pipeline, worker_id: str) -> None:
@@ -104,28 +106,37 @@ class OwnOrders:
                     value,
                     order_key(own.order).encode(),
                     headers=headers,
-                    on_delivery=self._note_audited,
+                    on_delivery=partial(self._note_audited, own.order),
                 )
             except (BufferError, KafkaException) as failed:
-                self._log_once(self._pipeline.audit_topic, as_error(failed))
+                self._log_unaudited(own.order, as_error(failed))
 
-    def _note_audited(self, error: KafkaError | None, _message: Message) -> None:
+    def _note_audited(self, order: ControlOrder, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
-            self._log_once(self._pipeline.audit_topic, error)
+            self._log_unaudited(order, error)
+
+    def _log_unaudited(self, order: ControlOrder, error: KafkaError) -> None:
+        _LOGGER.warning(
+            "this worker's order to %s %s holds for all workers without an audit entry: %s did not take it (%s), and "
+            "it is not written again",
+            order.verb, order_key(order).partition("/")[2], self._pipeline.audit_topic, error.str(),
+            extra={log_keys.ORDER: order.order_id},
+        )  # fmt: skip
 
     def _note_failed(self, own: OwnOrder, error: KafkaError) -> None:
         failed = [own]
         if self._producer.drop_if_fatal(error):
             failed += self._unanswered.values()
             self._unanswered.clear()
-        self._log_once(self._pipeline.control_topic, error)
+        self._log_unwritten(error)
         for each in failed:
             each.on_answer(error)
 
-    def _log_once(self, topic: str, error: KafkaError) -> None:
+    def _log_unwritten(self, error: KafkaError) -> None:
         if not self._was_logged:
             self._was_logged = True
             _LOGGER.warning(
                 "the worker cannot write to %s (%s): what its breakers and guards decide holds in this process alone, "
-                "and the worker tries again. It needs the right to write there", topic, error.str(),
+                "and the worker tries again. It needs the right to write there",
+                self._pipeline.control_topic, error.str(),
             )  # fmt: skip

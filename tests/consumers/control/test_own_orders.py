@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, Message
 
 from stoker.consumers.control import own_orders
 from stoker.consumers.control.own_orders import OwnOrder, OwnOrders
@@ -25,32 +25,39 @@ class Client:
     """Keeps the reports that it is to give; gives them when it is polled."""
 
     def __init__(self) -> None:
+        self.topics: list[str] = []
         self.reports: list[Callable[..., None]] = []
         self.errors: list[KafkaError | None] = []
 
-    def produce(self, *_values: Any, on_delivery: Callable[..., None], **_named: Any) -> None:
+    def produce(self, topic: str, *_values: Any, on_delivery: Callable[..., None], **_named: Any) -> None:
         """Take a record."""
+        self.topics.append(topic)
         self.reports.append(on_delivery)
 
     def poll(self, _timeout_s: float) -> None:
         """Report on the first ones."""
         while self.errors:
-            self.reports.pop(0)(self.errors.pop(0), None)
+            self.reports.pop(0)(self.errors.pop(0), Message(topic=self.topics.pop(0), partition=0, offset=7))
 
 
-def order_of(job_type: str, on_answer: Callable[[KafkaError | None], None]) -> OwnOrder:
+def order_of(job_type: str, on_answer: Callable[[KafkaError | None], None], *, is_audited: bool = False) -> OwnOrder:
     """A pause of a job type."""
     order = ControlOrder(
         order_id=job_type, verb=Verb.PAUSE, operator="w1", host="here", at=datetime.now(UTC), job_type=job_type
     )
-    return OwnOrder(order=order, is_audited=False, on_answer=on_answer)
+    return OwnOrder(order=order, is_audited=is_audited, on_answer=on_answer)
+
+
+def orders_through(client: Client, monkeypatch: pytest.MonkeyPatch) -> OwnOrders:
+    """Those of one worker."""
+    monkeypatch.setattr(own_orders, "connect", lambda _config, _outage: client)
+    return OwnOrders(ClusterSettings(bootstrap_servers="localhost:1"), Pipeline("shop"), "w1")
 
 
 def test_orders_that_a_client_had_when_it_failed_for_good_are_answered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error of one of them is its last word: the others would wait for an answer for ever, unwritten."""
     client, answers = Client(), list[tuple[str, KafkaError | None]]()
-    monkeypatch.setattr(own_orders, "connect", lambda _config, _outage: client)
-    own = OwnOrders(ClusterSettings(bootstrap_servers="localhost:1"), Pipeline("shop"), "w1")
+    own = orders_through(client, monkeypatch)
     for name in "abc":
         own.write(order_of(name, lambda error, name=name: answers.append((name, error))))  # type: ignore[misc]
     client.errors = [None, FATAL]
@@ -58,3 +65,21 @@ def test_orders_that_a_client_had_when_it_failed_for_good_are_answered_once(monk
     assert answers == [("a", None), ("b", FATAL), ("c", FATAL)]
     client.reports.pop()(None, None)  # it answers after all
     assert len(answers) == 3
+
+
+def test_an_order_that_stands_without_its_audit_entry_is_logged_as_such(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each of them: the order holds in the whole fleet, and nobody writes its entry again."""
+    client, answers = Client(), list[KafkaError | None]()
+    own = orders_through(client, monkeypatch)
+    for name in "ab":
+        own.write(order_of(name, answers.append, is_audited=True))
+    client.errors = [None, None, *2 * [KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)]]
+    own.turn()
+    assert answers == [None, None]
+    assert client.topics == []
+    for name in "ab":
+        assert f"this worker's order to pause type/{name} holds for all workers without an audit entry" in caplog.text
+    assert caplog.text.count("shop.audit did not take it") == 2
+    assert "holds in this process alone" not in caplog.text
