@@ -15,7 +15,7 @@ from ...producers.client import Outage, connect, producer_config
 from ...producers.control.log_reader import PARTITION
 from ...schemas.control_records import encode_order
 from ...topology import ClusterSettings
-from ...topology.cluster.kafka_errors import as_error
+from ...topology.cluster.kafka_errors import as_error, with_fix
 from ...topology.wire import headers as wire
 from ...topology.wire.orders import lifting_order
 from ..kafka.lazy_producer import LazyProducer
@@ -102,5 +102,5 @@ class Forgetter:
             self._was_logged = True
             _LOGGER.warning(
                 "the worker cannot remove orders that have nothing left to do from %s (%s): it tries again every "
-                "%.0f s. Jobs go on. It needs the right to write there", self._topic, error.str(), AFTER_FAILURE_S,
+                "%.0f s. Jobs go on", self._topic, with_fix(error), AFTER_FAILURE_S,
             )  # fmt: skip

@@ -15,7 +15,7 @@ from ...producers.client import Outage, connect, producer_config
 from ...producers.control.log_reader import PARTITION
 from ...schemas.control_records import ControlOrder, encode_order
 from ...topology import ClusterSettings, Pipeline
-from ...topology.cluster.kafka_errors import as_error
+from ...topology.cluster.kafka_errors import as_error, with_fix
 from ...topology.wire import headers as wire
 from ...topology.wire.orders import LIFTS, order_key
 from .. import log_keys
@@ -119,7 +119,7 @@ class OwnOrders:
         _LOGGER.warning(
             "this worker's order to %s %s holds for all workers without an audit entry: %s did not take it (%s), and "
             "it is not written again",
-            order.verb, order_key(order).partition("/")[2], self._pipeline.audit_topic, error.str(),
+            order.verb, order_key(order).partition("/")[2], self._pipeline.audit_topic, with_fix(error),
             extra={log_keys.ORDER: order.order_id},
         )  # fmt: skip
 
@@ -137,6 +137,6 @@ class OwnOrders:
             self._was_logged = True
             _LOGGER.warning(
                 "the worker cannot write to %s (%s): what its breakers and guards decide holds in this process alone, "
-                "and the worker tries again. It needs the right to write there",
-                self._pipeline.control_topic, error.str(),
+                "and the worker tries again",
+                self._pipeline.control_topic, with_fix(error),
             )  # fmt: skip

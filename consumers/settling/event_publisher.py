@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ...producers.errors import SettingRefused
 from ...schemas.job_events import JobEvent, encode_event
-from ...topology.cluster.kafka_errors import Remedy, as_error, is_fatal, remedy_of
+from ...topology.cluster.kafka_errors import as_error, is_fatal, with_fix
 from .. import log_keys
 
 _LOGGER = logging.getLogger("stoker.events")
@@ -179,18 +179,10 @@ class GivenUp:
         )  # fmt: skip
 
 
-_FIXES: Final = {
-    Remedy.GRANT: "grant the worker the right to write to the topic",
-    Remedy.REPAIR: "see that the topic exists (`stoker doctor`)",
-    Remedy.WAIT: "see that the topic has a leader",
-}
-
-
 def _in_words(cause: object) -> str:
     """Why an event could not be written, and how to fix that."""
     if isinstance(cause, BufferError | KafkaException):
         cause = as_error(cause)
     if not isinstance(cause, KafkaError):
         return str(cause)
-    fix = _FIXES.get(remedy_of(cause))
-    return cause.str() if fix is None else f"{cause.str()}; {fix}"
+    return with_fix(cause)

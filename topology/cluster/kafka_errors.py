@@ -281,9 +281,22 @@ REMEDIES: Final[Mapping[int, Remedy]] = {code: remedy for remedy, codes in _ROWS
 """{code: what helps}, of all codes that the client knows."""
 
 
+_FIXES: Final[Mapping[Remedy, str]] = {
+    Remedy.GRANT: "grant the worker the right to write to the topic",
+    Remedy.REPAIR: "see that the topic exists (`stoker doctor`)",
+    Remedy.WAIT: "see that the topic has a leader",
+}
+
+
 def remedy_of(error: KafkaError) -> Remedy:
     """The remedy for an error; one that the client calls fatal has ended the client, whatever its code."""
     return Remedy.NEW_CLIENT if error.fatal() else REMEDIES.get(error.code(), UNLISTED)
+
+
+def with_fix(error: KafkaError) -> str:
+    """What the brokers answered to a write, and what helps, where a person can help."""
+    fix = _FIXES.get(remedy_of(error))
+    return error.str() if fix is None else f"{error.str()}; {fix}"
 
 
 def codes_of(*remedies: Remedy) -> frozenset[int]:

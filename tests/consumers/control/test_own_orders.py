@@ -83,3 +83,24 @@ def test_an_order_that_stands_without_its_audit_entry_is_logged_as_such(
         assert f"this worker's order to pause type/{name} holds for all workers without an audit entry" in caplog.text
     assert caplog.text.count("shop.audit did not take it") == 2
     assert "holds in this process alone" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("code", "fix"),
+    [
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, "grant the worker the right to write to the topic"),
+        (KafkaError._UNKNOWN_TOPIC, "see that the topic exists (`stoker doctor`)"),
+        (KafkaError._MSG_TIMED_OUT, "see that the topic has a leader"),
+    ],
+)
+def test_the_log_has_what_helps_against_the_error_that_an_order_met(
+    code: int, fix: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A right is asked for only where it is missing."""
+    client = Client()
+    own = orders_through(client, monkeypatch)
+    own.write(order_of("a", lambda _error: None))
+    client.errors = [KafkaError(code)]
+    own.turn()
+    assert f"; {fix})" in caplog.text
+    assert caplog.text.count(" right ") == fix.count(" right ")

@@ -211,7 +211,19 @@ def test_what_could_not_be_removed_is_tried_again_later(caplog: pytest.LogCaptur
         forgetter._note(refused, Message(topic="shop.control", partition=0, key=key))
     forgetter.turn()
     assert list(forgetter._pending) == [b"cancel/job/a", b"cancel/job/b"]
-    assert caplog.text.count("needs the right to write") == 1
+    assert caplog.text.count("grant the worker the right to write") == 1
     forgetter.note_lifted(b"cancel/job/a")
     assert list(forgetter._pending) == [b"cancel/job/b"]
+    forgetter.close(0.0)
+
+
+def test_no_right_is_asked_for_where_an_order_could_not_be_removed_for_another_reason(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A topic without a leader is no matter of rights."""
+    forgetter = Forgetter(ClusterSettings(bootstrap_servers="localhost:1"), "shop.control", "w1")
+    silent = KafkaError(KafkaError._MSG_TIMED_OUT)
+    forgetter._note(silent, Message(topic="shop.control", partition=0, key=b"cancel/job/a"))
+    assert "see that the topic has a leader" in caplog.text
+    assert "right" not in caplog.text
     forgetter.close(0.0)
