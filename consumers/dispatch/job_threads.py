@@ -60,6 +60,11 @@ class JobThreads:
         held_by = self._watchdog.crashed, self._runners.crashed
         return self._failure.error is not None or any(isinstance(cause, BY_JOBS) for cause in held_by)
 
+    @property
+    def running(self) -> int:
+        """How many jobs run, the stuck ones included."""
+        return self._watchdog.running
+
     def stop(self, within_s: float) -> None:
         """Cut short what still runs, and wait a moment for its ends, within this time at the most.
 

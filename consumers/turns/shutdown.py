@@ -22,6 +22,11 @@ LEAVE_NOW_S: Final = 1.0
 EVENTS_AT_STOP_S: Final = 1.0
 """How long the last events may take to be confirmed, once the group is left."""
 
+_WHY_RUNNING: Final = (
+    "they did not end within the grace, nor when they were interrupted. Raise --grace if they need longer"
+)
+_WHY_UNWRITTEN: Final = "an earlier message has what they wait for"
+
 
 class Shutdown:
     """Asked for by any thread, and done by the poll thread.
@@ -115,9 +120,21 @@ class Shutdown:
                 extra={log_keys.QUEUE: queue},
             )  # fmt: skip
             return
-        if left:
-            _LOGGER.warning(
-                "queue %r: %d jobs did not end within the grace; they cost no attempt and are delivered again. Raise "
-                "--grace if they need longer", queue, left,
-                extra={log_keys.QUEUE: queue, log_keys.COUNT: left},
+        running = min(left, self._threads.running)
+        if running:
+            self._report("%d jobs still run: %s; they cost no attempt and are delivered again", running, _WHY_RUNNING)
+        if left > running:
+            self._report(
+                "the outcomes of %d jobs are not written: %s; these jobs are delivered again",
+                left - running, _WHY_UNWRITTEN,
             )  # fmt: skip
+
+    def _report(self, what: str, count: int, in_time: str) -> None:
+        """Log how many jobs are left; `in_time` is why, where the worker had the time that it has to end them."""
+        queue, why = self._partitions.queue_name, in_time
+        if self._is_at_once:
+            why = "the worker stops at once"
+        elif self._threads.crashed is not None:
+            why = "the worker has failed"
+        extra = {log_keys.QUEUE: queue, log_keys.COUNT: count}
+        _LOGGER.warning("queue %r: " + what, queue, count, why, extra=extra)

@@ -57,6 +57,11 @@ class WorkerThreads:
         )
 
     @property
+    def running(self) -> int:
+        """How many jobs run, the stuck ones included."""
+        return self._jobs.running
+
+    @property
     def stranded(self) -> int:
         """How many outcomes cannot be written until a person fixes something."""
         return self._settler.stranded
