@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from confluent_kafka import KafkaError
@@ -136,7 +137,7 @@ class ControlThread:
 
     def _write_status(self, feed: OrderFeed) -> None:
         self._next_status_at_s = time.monotonic() + STATUS_INTERVAL_S
-        self._writer.write(self._status(feed, self._state()))
+        self._writer.write(self._status(feed, self._state()), partial(self._once.note_answered, self._once.inspection))
 
     def _state(self) -> WorkerState:
         if self._process.is_stopping():
@@ -148,7 +149,7 @@ class ControlThread:
             self._process.status(state, control_offset=feed.taken_below, control_age_s=feed.age_s),
             not_understood=len(self._orders.not_understood),
             not_understood_ids=self._orders.latest_not_understood,
-            inspection=self._once.take_inspection(),
+            inspection=self._once.inspection,
         )
 
     def _leave(self, feed: OrderFeed) -> None:

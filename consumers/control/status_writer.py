@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -17,6 +19,8 @@ from ..kafka.lazy_producer import LazyProducer
 
 EXPIRES_MS: Final = 10_000
 _STEP_S: Final = 0.02
+
+OnWritten = Callable[[KafkaError | None], None]
 
 
 class StatusWriter:
@@ -32,14 +36,22 @@ class StatusWriter:
         self.trouble: KafkaError | None = None
         self._written = 0
 
-    def write(self, status: WorkerStatus) -> None:
-        """Send it; one that does not arrive is followed by another one soon."""
+    def write(self, status: WorkerStatus, on_written: OnWritten = lambda _error: None) -> None:
+        """Send it; one that does not arrive is followed by another one soon.
+
+        Args:
+            on_written: takes the brokers' answer, or why there is none; not called where the client fails for good.
+        """
         key = f"{status.id}/{status.host}/{status.pid}".encode()
         try:
-            self._producer.client().produce(self._topic, encode_status(status), key, PARTITION, on_delivery=self._note)
+            self._producer.client().produce(
+                self._topic, encode_status(status), key, PARTITION, on_delivery=partial(self._note, on_written)
+            )
             self._producer.poll()
-        except (BufferError, KafkaException) as error:
-            self._note_trouble(as_error(error))
+        except (BufferError, KafkaException) as failed:
+            error = as_error(failed)
+            self._note_trouble(error)
+            on_written(error)
 
     def write_confirmed(self, status: WorkerStatus, within_s: float) -> bool:
         """Send it, and wait for the brokers' confirmation for so long."""
@@ -68,12 +80,13 @@ class StatusWriter:
         )
         return connect(config, _quiet(self._cluster, client_id))
 
-    def _note(self, error: KafkaError | None, _message: Message) -> None:
+    def _note(self, on_written: OnWritten, error: KafkaError | None, _message: Message) -> None:
         if error is None:
             self._written += 1
             self.trouble = None
         else:
             self._note_trouble(error)
+        on_written(error)
 
     def _note_trouble(self, error: KafkaError) -> None:
         self.trouble = error

@@ -9,7 +9,10 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Final
 
+from confluent_kafka import KafkaError
+
 from ...schemas.control_records import ControlOrder
+from ...topology.cluster.kafka_errors import Remedy, remedy_of
 from ...topology.wire.orders import ONCE, Verb
 from .. import log_keys
 from ..gates.pauses import Ordered, Pause
@@ -100,10 +103,18 @@ class OnceOrders(OrderTaker):
         )  # fmt: skip
         self._process.stop()
 
-    def take_inspection(self) -> str:
-        """JSON of the queues, where an order has asked for it since this was called; else empty."""
-        taken, self._inspection = self._inspection, ""
-        return taken
+    @property
+    def inspection(self) -> str:
+        """JSON of the queues, where an order has asked for it and the brokers have not confirmed it yet; else empty."""
+        return self._inspection
+
+    def note_answered(self, inspection: str, error: KafkaError | None) -> None:
+        """Note that a status with this inspection is confirmed, or failed: then the next one has it again.
+
+        One that the topic does not take for its size would keep all later statuses from it, so it is given up.
+        """
+        if (error is None or remedy_of(error) is Remedy.SHRINK) and self._inspection == inspection:
+            self._inspection = ""
 
 
 def inspection_text(process: WorkerProcess) -> str:

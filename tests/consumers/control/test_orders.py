@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import Message
+from confluent_kafka import KafkaError, Message
 
 from stoker.consumers.assembly.control import make_control
+from stoker.consumers.control import status_writer
 from stoker.consumers.control.order_feed import OrderFeed
 from stoker.consumers.control.order_forgetter import Forgetter
 from stoker.consumers.control.order_takers import StandingOrders
@@ -23,7 +25,7 @@ from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.pauses import Pauses
 from stoker.consumers.records.cancels import Cancels
 from stoker.consumers.records.reschedules import Reschedules
-from stoker.schemas.control_records import MOST_IDS, ControlOrder, encode_order
+from stoker.schemas.control_records import MOST_IDS, ControlOrder, decode_status, encode_order
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.wire.orders import Verb, order_key
 
@@ -346,6 +348,48 @@ def test_a_worker_answers_what_it_is_doing() -> None:
     taker = OnceOrders(Process().view, Clock())
     taker.take(b"inspect", order(Verb.INSPECT), is_new=True)
     assert (taker.take_inspection(), taker.take_inspection()) == ("[]", "")
+
+
+@pytest.mark.parametrize(
+    ("code", "is_sent_again"),
+    [(None, False), (KafkaError._MSG_TIMED_OUT, True), (KafkaError.MSG_SIZE_TOO_LARGE, False)],
+)
+def test_an_inspection_is_in_each_status_until_the_brokers_confirm_one(
+    code: int | None, is_sent_again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asked for it waits for it; one that is too large is not tried again, since no status would arrive."""
+    client, inspections = StatusClient(), list[str]()
+    monkeypatch.setattr(status_writer, "connect", lambda _config, _outage: client)
+    control = make_control(
+        Pipeline("shop"), ClusterSettings(bootstrap_servers="nowhere:1"), Process().view, on_crash=lambda _error: None
+    )
+    control._once.take(b"inspect", order(Verb.INSPECT, at=datetime.now(UTC)), is_new=True)
+    feed = cast(OrderFeed, EmptyFeed())
+    for error in (None if code is None else KafkaError(code), None, None):
+        control._write_status(feed)
+        inspections.append(decode_status(client.values.pop()).inspection)
+        client.report(error)
+    assert inspections == ["[]", "[]" if is_sent_again else "", ""]
+
+
+class StatusClient:
+    """Keeps what it is to write, and reports on it when it is told to."""
+
+    def __init__(self) -> None:
+        self.values: list[bytes] = []
+        self._reports: list[Callable[..., None]] = []
+
+    def produce(self, _topic: str, value: bytes, *_more: Any, on_delivery: Callable[..., None]) -> None:
+        """Take a record."""
+        self.values.append(value)
+        self._reports.append(on_delivery)
+
+    def poll(self, _timeout_s: float) -> None:
+        """Report on nothing."""
+
+    def report(self, error: KafkaError | None) -> None:
+        """Report on the record that came first."""
+        self._reports.pop(0)(error, None)
 
 
 @dataclass
