@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from typing import Final
 
 from confluent_kafka import KafkaException
@@ -70,14 +71,14 @@ class FollowerReadiness:
         self._wake.set()
 
     def _run(self) -> None:
-        attempts = 0
+        attempts = Counter[str]()
         try:
             while not self._stopping.is_set():
                 self._wake.clear()
                 missing = [found for name, found in list(self._wanted.items()) if name not in self._ready]
                 for follower in missing:
-                    self._prepare(follower, is_logged=attempts % LOGGED_EVERY == 0)
-                attempts += bool(missing)
+                    self._prepare(follower, is_logged=attempts[follower.name] % LOGGED_EVERY == 0)
+                    attempts[follower.name] += 1
                 if self._wanted.keys() <= self._ready:
                     self._wake.wait()
                 else:

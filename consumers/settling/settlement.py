@@ -166,13 +166,17 @@ class SettlementBatch:
 
     @property
     def first_error(self) -> tuple[Record, KafkaError | None, str | None]:
-        """One record of a batch that failed, the error, and the topic that refused it; None for the ledger's."""
-        if not self.others:
+        """One record of a batch that failed, the error, and the topic that refused it; None for the ledger's.
+
+        Where waiting does not help one of them, it is one of these.
+        """
+        first = next((item for item in self.others if item.is_stranded), None)
+        if first is None and self.done and (self.stranded or not self.others):
             return self.done[0], self.done_error, None
-        first = self.others[0]
+        first = first or self.others[0]
         if not first.refusals:
             return first.record, None, None
-        refusal = first.refusals[0]
+        refusal = next((one for one in first.refusals if needs_a_person(one.error)), first.refusals[0])
         return first.record, refusal.error, None if refusal.written is None else refusal.written.topic
 
 

@@ -24,12 +24,15 @@ _IN_VAIN: Final = (
 
 
 class TroubleLog:
-    """Logs each sort of trouble at once, again every minute while it lasts, and its end."""
+    """Logs each sort of trouble at once, again every minute while it lasts, and its end.
+
+    Failed outcomes are of one sort where the one that is named has the same topic and error.
+    """
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
         self._began_at_s: float | None = None
-        self._logged_at_s: dict[str, float] = {}
+        self._logged_at_s: dict[tuple[object, ...], float] = {}
 
     @property
     def is_ongoing(self) -> bool:
@@ -38,16 +41,19 @@ class TroubleLog:
 
     def note_silence(self, lasted_s: float) -> None:
         """Log that the brokers have not confirmed for so long."""
-        self._note("the brokers have not confirmed outcomes for %g s; jobs wait, none is lost", lasted_s)
+        self._note((), "the brokers have not confirmed outcomes for %g s; jobs wait, none is lost", lasted_s)
 
     def note_failed(self, failed: SettlementBatch) -> None:
         """Log that these outcomes could not be written."""
         record, error, topic = failed.first_error
+        topic = topic or self._queue.ledger_topic
+        is_stranded = bool(failed.stranded)
         self._note(
+            (topic, None if error is None else error.code(), is_stranded),
             "outcomes of %d jobs cannot be written, first that of %s to %s: %s; %s",
-            len(failed), record, topic or self._queue.ledger_topic,
+            len(failed), record, topic,
             "no answer" if error is None else error.str(),
-            _IN_VAIN if failed.stranded else "they stay uncommitted, trying again",
+            _IN_VAIN if is_stranded else "they stay uncommitted, trying again",
             first=record,
         )  # fmt: skip
 
@@ -59,13 +65,13 @@ class TroubleLog:
             extra = {log_keys.QUEUE: self._queue.name}
             _LOGGER.warning("outcomes can be written again, after %.1f s", lasted_s, extra=extra)
 
-    def _note(self, message: str, *args: object, first: Record | None = None) -> None:
+    def _note(self, sort: tuple[object, ...], message: str, *args: object, first: Record | None = None) -> None:
         now_s = time.monotonic()
         if self._began_at_s is None:
             self._began_at_s = now_s
             self._logged_at_s.clear()
-        if now_s - self._logged_at_s.get(message, -REPORT_EVERY_S) < REPORT_EVERY_S:
+        if now_s - self._logged_at_s.get(sort, -REPORT_EVERY_S) < REPORT_EVERY_S:
             return
-        self._logged_at_s[message] = now_s
+        self._logged_at_s[sort] = now_s
         extra = {log_keys.QUEUE: self._queue.name} if first is None else job_fields(first, self._queue.name)
         _LOGGER.error(message, *args, extra=extra)
