@@ -186,7 +186,7 @@ def _gate_hints(inspection: QueueInspection) -> Iterator[str]:
 
 def _child_hints(inspection: QueueInspection) -> Iterator[str]:
     children = inspection.children or ChildCounts()
-    if children.trouble is not None:
-        yield f"isolated jobs wait, since no child process can be started: {children.trouble}"
+    if children.trouble_in_words:
+        yield children.trouble_in_words
     elif children.starting and not children.idle:
         yield f"{children.starting} child processes start, {children.busy} are busy: isolated jobs may wait for one"

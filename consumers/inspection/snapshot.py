@@ -30,7 +30,7 @@ class QueueSnapshot:
         waits_for: why it has no partitions, in words; empty where it has some.
         lost_right: what the brokers do not let it do any more, in words; empty where all is allowed.
         children: the child processes for isolated jobs; None where there are none. While their `trouble` is not None,
-            isolated jobs wait.
+            isolated jobs go on in those that are busy or idle, and wait where none is.
     """
 
     queue: str

@@ -57,6 +57,7 @@ class ChildCounts:
         busy, idle, starting: how many there are of each.
         ended: so many have ended since the worker's start, for whatever reason.
         trouble: why none can be started; None while they can.
+        trouble_in_words: that, and what it means for jobs; empty while they can.
     """
 
     busy: int = 0
@@ -64,6 +65,14 @@ class ChildCounts:
     starting: int = 0
     ended: int = 0
     trouble: str | None = None
+
+    @property
+    def trouble_in_words(self) -> str:
+        if self.trouble is None:
+            return ""
+        if self.busy or self.idle:
+            return f"no further child process can be started: {self.trouble}"
+        return f"isolated jobs wait, since no child process can be started: {self.trouble}"
 
 
 class ChildPool:
@@ -256,9 +265,11 @@ class ChildPool:
         self._start_pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, self._start_pause_s * 2))
         self._next_start_at_s = time.monotonic() + self._start_pause_s
         self._trouble = why.strip().rpartition("\n")[2]
+        has_others = self._count(ChildState.IDLE) + self._count(ChildState.BUSY) > 0
+        meanwhile = "isolated jobs go on in the others" if has_others else "isolated jobs wait, none is lost"
         _LOGGER.error(
-            "%s cannot start; isolated jobs wait, none is lost; trying again in %g s: %s",
-            what, self._start_pause_s, why, extra=self._extra(),
+            "%s cannot start; %s; trying again in %g s: %s", what, meanwhile, self._start_pause_s, why,
+            extra=self._extra(),
         )  # fmt: skip
 
     def _send_away(self) -> None:

@@ -86,8 +86,8 @@ def _state(snapshot: QueueSnapshot) -> str:
         others.insert(0, f"no partitions: {snapshot.waits_for or 'they are about to come'}")
     if snapshot.stuck:
         others.insert(0, f"{snapshot.stuck:,} stuck past their timeout")
-    if snapshot.children is not None and snapshot.children.trouble is not None:
-        others.insert(0, f"isolated jobs wait, since no child process starts: {snapshot.children.trouble}")
+    if snapshot.children is not None and snapshot.children.trouble_in_words:
+        others.insert(0, snapshot.children.trouble_in_words)
     if snapshot.is_paused and snapshot.member_state != "leaving":
         others.insert(0, "full: fetching rests")
     return " · ".join(others)

@@ -113,7 +113,12 @@ def test_many_jobs_are_cut_short() -> None:
             "1 jobs may not start now (crashed): its pause of 2 s ends",
         ),
         ({"children": ChildCounts(busy=1, starting=1)}, "1 child processes start, 1 are busy: isolated jobs may wait"),
-        ({"children": ChildCounts(starting=1, trouble="no module shop")}, "no child process can be started: no module"),
+        (
+            {"children": ChildCounts(starting=1, trouble="no module shop")},
+            "isolated jobs wait, since no child process can",
+        ),
+        ({"children": ChildCounts(busy=1, trouble="no memory")}, "no further child process can be started: no memory"),
+        ({"children": ChildCounts(idle=1, trouble="no memory")}, "no further child process can be started: no memory"),
         ({"parked": 8}, "8 jobs wait behind an earlier one of their key"),
         (
             {"loops": (LoopInspection(name="stoker-loop-q", blocked_s=7.0, stack=()),)},

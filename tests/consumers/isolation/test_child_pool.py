@@ -276,3 +276,24 @@ def test_a_child_that_cannot_be_started_for_want_of_anything_is_waited_for(
     with isolated(pipeline, queue) as here:
         assert here.run(add, str(tmp_path / "notes"), 1, 2) is DONE
     assert "No space left on device" in caplog.text
+
+
+@pytest.mark.expected_errors("cannot start")
+def test_jobs_do_not_count_as_waiting_while_only_a_further_child_cannot_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The spare one dies, and nothing is left for another: the one that there is runs all jobs."""
+    pipeline, queue, (add,) = declare(isolated_jobs.add)
+
+    def fail() -> object:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with isolated(pipeline, queue) as here:
+        here.wait_idle(2)
+        pool = here.runners._pool
+        monkeypatch.setattr(tempfile, "TemporaryFile", fail)
+        os.kill(pool.process_ids()[0], signal.SIGKILL)
+        wait_until(lambda: pool.counts().trouble, DEADLINE_S, "trouble")
+        assert "isolated jobs go on in the others" in caplog.text
+        assert "jobs wait" not in caplog.text + pool.counts().trouble_in_words
+        assert here.run(add, str(tmp_path / "notes"), 1, 2) is DONE
