@@ -141,7 +141,7 @@ class DoneJobs:
         with self._lock:
             columns, self._columns = self._columns, []
             records, self._records = self._records, []
-            self._waiting = 0
+            taken = self._waiting
         durations = [one for some in columns for one in some.durations]
         for start in range(0, len(records), MOST_JOBS):
             part = records[start : start + MOST_JOBS]
@@ -152,6 +152,8 @@ class DoneJobs:
             self._publish_some(some)
         if durations and self._counts is not None:
             self._counts.fold_published(durations)
+        with self._lock:  # only now: until its events are made, each job takes room
+            self._waiting -= taken
 
     def _made(self, records: Sequence[Record]) -> list[EndedColumns]:
         try:

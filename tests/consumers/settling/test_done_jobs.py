@@ -129,6 +129,24 @@ def test_what_has_no_room_is_given_up() -> None:
     assert sum(scene.published) == done_jobs.MOST_WAITING
 
 
+def test_jobs_whose_event_is_being_made_take_room_until_it_is_published() -> None:
+    """Else twice as many as may wait were in memory: those that are being published, and those that come meanwhile."""
+    scene, record = Gathering(), a_record()
+    scene.jobs._is_closing.set()  # without the thread
+
+    def publish(_key: bytes, _value: bytes, jobs: int) -> None:
+        scene.published.append(jobs)
+        if len(scene.published) == 1:
+            scene.jobs.add([record])
+
+    scene.jobs._publish = publish
+    scene.jobs.add([record] * done_jobs.MOST_WAITING)
+    scene.jobs.flush()
+    assert (sum(scene.published), scene.given_up) == (done_jobs.MOST_WAITING, 1)
+    scene.jobs.add([record] * done_jobs.MOST_WAITING)  # all room is free again
+    assert scene.given_up == 1
+
+
 def test_each_job_is_counted_once_with_or_without_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those with an event by the thread that makes it, also where that fails; those without room at once."""
     scene, record = Gathering(), a_record()
