@@ -26,12 +26,13 @@ _current: ContextVar[CurrentRun | None] = ContextVar("stoker_job", default=None)
 
 
 class NoCurrentJob(RuntimeError):
-    """`current_job()` was called by code that no worker runs."""
+    """`current_job()` was called by code that no worker runs, or in a thread that a job has started."""
 
     def __init__(self) -> None:
         super().__init__(
-            "there is no current job: this code was called directly, not by a worker; "
-            "use current_job_or_none() where both can be"
+            "there is no current job: this code was called directly, not by a worker, or runs in a thread that the job "
+            "has started. Use current_job_or_none() where the first can be; a thread has the job where it runs "
+            "contextvars.copy_context().run, copied in the job"
         )
 
 
@@ -250,7 +251,7 @@ def current_job() -> JobContext:
     """The job that this code runs for.
 
     Raises:
-        NoCurrentJob: no worker runs this code.
+        NoCurrentJob: no worker runs this code, or a thread that the job has started does, without the job's context.
     """
     run = _current.get()
     if run is None:

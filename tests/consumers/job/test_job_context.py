@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any, cast
 
 import pytest
 from opentelemetry import trace
@@ -13,6 +15,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from stoker.consumers import JobContext, NoCurrentJob, current_job, current_job_or_none
+from stoker.consumers.job.context import enter_job
+from stoker.consumers.job.run import CurrentRun
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from support.scenes.worker import Journal, create, declare_queue, running_worker
@@ -70,6 +74,20 @@ def test_outside_of_a_worker_there_is_no_current_job(namespace: str) -> None:
     assert act() is None
     with pytest.raises(NoCurrentJob, match="called directly"):
         current_job()
+
+
+def test_a_thread_that_a_job_starts_has_the_job_only_in_a_copy_of_its_context() -> None:
+    """The error names that, since the code was not called directly."""
+
+    def work() -> None:
+        with ThreadPoolExecutor(1) as threads:
+            with pytest.raises(NoCurrentJob, match=r"a thread that the job has started.*copy_context\(\)\.run"):
+                threads.submit(current_job).result()
+            assert threads.submit(copy_context().run, current_job).result() == current_job()
+
+    context = copy_context()
+    context.run(enter_job, cast(CurrentRun, object()))
+    context.run(work)
 
 
 def test_what_a_job_logs_carries_its_id(
