@@ -127,7 +127,10 @@ ALERTS: Final = (
         expr=f'max by (pipeline, breaker) ({metrics.BREAKER.name}{{state=~"open|half-open"}}) == 1',
         lasts="5m",
         summary="Breaker {{ $labels.breaker }} is open",
-        description="What it guards is down. Its jobs wait at no attempt's cost, and begin again by themselves.",
+        description=(
+            "What it guards is down, or an operator has opened it. Its jobs wait at no attempt's cost, and begin again "
+            "by themselves; after `stoker control open` without `--until`, they do so with `stoker control close`."
+        ),
     ),
     Alert(
         name="StokerOutcomesUnwritable",
