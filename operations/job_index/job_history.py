@@ -101,25 +101,28 @@ def _messages(cluster: ClusterSettings, topic: str) -> Iterator[Message]:
         yield from reader.read(reader.spans())
 
 
-def _state_in_ledger(pipeline: Pipeline, cluster: ClusterSettings, job: JobEntry) -> State | None:
-    """How the job has ended by the ledger of its queue, where it has not by anything else."""
+def _state_in_ledger(pipeline: Pipeline, cluster: ClusterSettings, job: JobEntry) -> tuple[State, int] | None:
+    """How the job has ended by the ledger of its queue, and when, in ms, where it has not by anything else."""
     if job.state.has_ended or job.queue not in pipeline.queues:
         return None
     names = job.names or (job.job_id,)
-    named: State | None = None
+    named: tuple[State, int] | None = None
     for message in _messages(cluster, pipeline.find_queue(job.queue).ledger_topic):
-        named = next((state for name, state in ended_by(message) if name in names), named)
+        at_ms = message.timestamp()[1]
+        named = next(((state, at_ms) for name, state in ended_by(message) if name in names), named)
     return named
 
 
-def _ended(job: JobEntry, dispositions: Iterable[DispositionEntry], named: State | None) -> JobEntry:
+def _ended(job: JobEntry, dispositions: Iterable[DispositionEntry], named: tuple[State, int] | None) -> JobEntry:
     """The job with what ended it beside its own records and events."""
     place = (job.topic, job.partition, job.offset)
-    if job.state is State.DEAD and any((one.topic, one.partition, one.offset) == place for one in dispositions):
-        return replace(job, state=State.DROPPED)
+    dropped = next((one for one in dispositions if (one.topic, one.partition, one.offset) == place), None)
+    if job.state is State.DEAD and dropped is not None:
+        return replace(job, state=State.DROPPED, at_ms=dropped.at_ms)
     if named is None:
         return job
-    return replace(job, state=named, step=reconciled_step(job.step), began_ms=0, took_us=-1, due_ms=0)
+    state, at_ms = named
+    return replace(job, state=state, step=reconciled_step(job.step), at_ms=at_ms, began_ms=0, took_us=-1, due_ms=0)
 
 
 def _once(history: Iterable[HistoryEntry]) -> Iterator[ListedHistoryEntry]:

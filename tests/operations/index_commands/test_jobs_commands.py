@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from stoker.operations.job_index import job_history
 from stoker.topology import ClusterSettings
 from support.sight.job_desk import Desk
 
@@ -39,6 +41,16 @@ def test_each_job_is_told_with_all_that_happened_to_it(desk: Desk) -> None:
         assert desk.run("status", "run", "--once").exit_code == 0
     why = desk.data("jobs", "why", desk.waiting)["why"]
     assert f"Job {desk.delayed} of the same key 'ada'" in why[0]
+
+
+def test_when_a_job_has_ended_is_known_from_the_ledger_as_well(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time at which its record was written is no answer: it may have waited for days."""
+    with_events = desk.data("jobs", "show", desk.done, "--topics")
+    monkeypatch.setattr(job_history, "entries_of_event", lambda _value: ())
+    without = desk.data("jobs", "show", desk.done, "--topics")
+    assert (without["known_from"], without["began"]) == ("ledger", None)
+    assert datetime.fromisoformat(without["changed"]) >= datetime.fromisoformat(with_events["began"])
+    assert "only the ledger has it" in without["why"][0]
 
 
 def test_lists_and_counts_come_from_the_index(desk: Desk) -> None:
