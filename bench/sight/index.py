@@ -26,6 +26,7 @@ from stoker.operations.job_index.index_writer import IndexWriter
 from stoker.operations.job_index.job_filter import JobFilter
 from stoker.operations.job_index.job_history import find_history
 from stoker.operations.job_index.states import State, step_of_record, step_of_state
+from stoker.topology import Pipeline
 from stoker.topology.declaration.topics import Role
 
 LIVE_BATCH: Final = 5_000
@@ -138,9 +139,11 @@ def questions(path: Path) -> dict[str, Question]:
     spread = ",".join(str(1 + at * newest // 500) for at in range(500))
     ids = [shown_id(key) for (key,) in connection.execute(f"SELECT id FROM jobs WHERE n IN ({spread})")]
     connection.close()
+    pipeline = Pipeline("shop")
+    declared = {name: pipeline.queue(name) for name in (f"queue-{number}" for number in range(QUEUES))}
     by_id: dict[str, Question] = {
         "by id": lambda reader, chance: reader.job(chance.choice(ids)),
-        "life": lambda reader, chance: find_history(reader, chance.choice(ids)),
+        "life": lambda reader, chance: find_history(reader, chance.choice(ids), declared, datetime.now(UTC)),
     }
     by_filter: dict[str, Question] = {name: _lists(given) for name, given in FILTERS.items()}
     counted: dict[str, Question] = {f"counts {name}": _counts(by, since) for name, (by, since) in COUNTS.items()}

@@ -89,7 +89,8 @@ def why(app: AppContext, *, job_id: str, index: str | None, from_topics: bool, a
     history, note = _find_history(app, job_id, index, from_topics=from_topics)
     sentences, owner = _why(app, history), owner_of(app.pipeline, history.job.job_type)
     if as_json:
-        answer = {"job_id": job_id, "state": history.job.state.word, "why": sentences}
+        behind = None if history.front is None else history.front.job_id
+        answer = {"job_id": job_id, "state": history.job.state.word, "behind": behind, "why": sentences}
         return print_json({**answer, **owner.document, "source": note})
     for sentence in filter(None, (*sentences, owner.sentence)):
         echo_line(sentence)
@@ -107,7 +108,7 @@ def _find_history(app: AppContext, job_id: str, index: str | None, *, from_topic
         try:
             with IndexReader(index_path(app.pipeline.namespace, index)) as reader:
                 state = reader.state()
-                found = find_history(reader, job_id)
+                found = find_history(reader, job_id, app.pipeline.queues, datetime.now(UTC))
         except IndexAbsent:
             note = "there is no index, so the topics were read: `stoker status run` keeps one"
         else:
@@ -132,9 +133,9 @@ def _why(app: AppContext, history: JobHistory) -> list[str]:
     """Why a job is not running, in sentences; how it ended, where it has."""
     from .reasons import Circumstances, reasons
 
-    if history.job.state.has_ended:
-        return reasons(history, Circumstances(), datetime.now(UTC))
-    return reasons(history, Circumstances.look(app.pipeline, app.cluster, history.job), datetime.now(UTC))
+    job = history.job
+    seen = Circumstances() if job.state.has_ended else Circumstances.look(app.pipeline, app.cluster, job)
+    return reasons(history, app.pipeline.queues.get(job.queue), seen, datetime.now(UTC))
 
 
 @jobs.command("list", short_help="List jobs, the newest first, or count them.")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from ..instants import rounded
+from ..job_index.jobs_ahead import waits_for_key
 from ..job_index.states import State
 
 if TYPE_CHECKING:
     from ...schemas.control_records import ControlOrder
     from ...topology import ClusterSettings, Pipeline, Queue
-    from ..cluster_view import ClusterView
     from ..job_index.job_history import JobHistory
     from ..job_index.listed_jobs import ListedJob
     from ..queue_status.blocker_reports import BlockerReport
@@ -26,14 +26,16 @@ class Circumstances:
     Attributes:
         orders: in words, those that hold it back or end it.
         report: its worker's word about it, if that is recent.
+        held_back: how many jobs of its queue the workers hold back at gates, in words; empty where none.
         workers: how many workers the queue has; None where that is not known.
-        fault: why some of this is not known; empty where all is.
+        faults: why some of this is not known, each in words.
     """
 
     orders: Sequence[str] = ()
     report: str = ""
+    held_back: str = ""
     workers: int | None = None
-    fault: str = ""
+    faults: Sequence[str] = ()
 
     @classmethod
     def look(cls, pipeline: Pipeline, cluster: ClusterSettings, job: ListedJob) -> Circumstances:
@@ -42,25 +44,33 @@ class Circumstances:
 
         from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
         from ..cluster_view import ClusterView
+        from ..queue_status.blocker_reports import read_blockers
         from ..queue_status.queue_orders import QueueOrders, order_lines
+        from ..queue_status.waiting_reports import sum_of
 
-        queue = pipeline.queues.get(job.queue)
+        queue, now = pipeline.queues.get(job.queue), datetime.now(UTC)
         if queue is None:
-            return cls(fault=f"this application does not declare the queue {job.queue}")
+            return cls(
+                faults=[f"this application does not declare the queue {job.queue}: whether it is held is not known"]
+            )
         try:
             view = ClusterView(cluster)
             orders = QueueOrders(pipeline, cluster)
             orders.look()
             found = [order for order in orders.of(queue.name) if concerns(order, job)]
-            workers = sum(len(group.members) for group in view.groups([queue.group]).values())
+            workers = {one.client_id for group in view.groups([queue.group]).values() for one in group.members}
+            reported = read_blockers(view, [queue], view.topics(), now)
+            waits = sum_of(reported.waiting, queue.name, workers)
+            about = [report for report in reported.reports if is_about(report, job, workers)]
             return cls(
                 orders=order_lines(found),
-                report=_report(view, queue, job.job_id),
-                workers=workers,
-                fault=orders.fault,
+                report=about[-1].sentence(now) if about else "",
+                held_back=", ".join(f"{count:,} {word}" for word, count in waits.gates.items()) if waits else "",
+                workers=len(workers),
+                faults=[fault for fault in (orders.fault, reported.fault) if fault],
             )
         except (ClusterUnreachable, NotAuthorized, KafkaException) as failure:
-            return cls(fault=f"orders and workers could not be looked at: {failure}")
+            return cls(faults=[f"orders and workers could not be looked at: {failure}"])
 
 
 def concerns(order: ControlOrder, job: ListedJob) -> bool:
@@ -76,22 +86,57 @@ def concerns(order: ControlOrder, job: ListedJob) -> bool:
     return is_of_place and is_in_time and all(wanted is None or wanted == has for wanted, has in named)
 
 
-def _report(view: ClusterView, queue: Queue, job_id: str) -> str:
-    from ..queue_status.blocker_reports import read_blockers
+def is_about(report: BlockerReport, job: ListedJob, workers: Collection[str]) -> bool:
+    """Whether a worker that is there reports a job as it is: not one of its earlier runs.
 
-    now = datetime.now(UTC)
-    found: list[BlockerReport] = [
-        report for report in read_blockers(view, [queue], view.topics(), now).reports if report.job_id == job_id
-    ]
-    return found[-1].sentence(now) if found else ""
+    A worker that has only the offset of a job at hand names its place alone.
+    """
+    topic, partition = report.partition
+    is_named = job.job_id == report.job_id or job.place == f"{topic}/{partition}/{report.offset}"
+    return is_named and report.worker in workers and report.at >= job.changed
 
 
-def reasons(history: JobHistory, seen: Circumstances, now: datetime) -> list[str]:
-    """Why the job is not running, the strongest reason first; how it ended, where it has."""
+def reasons(history: JobHistory, queue: Queue | None, seen: Circumstances, now: datetime) -> list[str]:
+    """Why the job is not running, the strongest reason first; how it ended, where it has.
+
+    Args:
+        queue: its queue; None where the application does not declare it.
+    """
     if history.job.state.has_ended:
         return [_ended(history, now)]
+    unknown = [*_not_shown(history, queue, seen, now), *map(_as_sentence, seen.faults)]
     found = [*_held(history, seen, now), *_in_order(history, seen, now)]
-    return [*(found or ["It is ready: it starts when a runner is free, or runs already."]), *filter(None, [seen.fault])]
+    return [*(found or [_is_ready(history.job, seen, now, is_all_known=not unknown)]), *unknown]
+
+
+def _is_ready(job: ListedJob, seen: Circumstances, now: datetime, *, is_all_known: bool) -> str:
+    due = "" if job.due is None else f" It was due {rounded(now - job.due)} ago."
+    held = f", unless it is one of the jobs of its queue that the workers hold back: {seen.held_back}"
+    unless = held if seen.held_back else ""
+    if not is_all_known:
+        return f"Nothing is known that holds it back{unless}.{due}"
+    return f"It is ready: it starts when a runner is free, or runs already{unless}.{due}"
+
+
+def _not_shown(history: JobHistory, queue: Queue | None, seen: Circumstances, now: datetime) -> Iterator[str]:
+    """What may hold it back and is not known of the jobs of its key; its worker knows it, where that reports it."""
+    job = history.job
+    if queue is None or history.front is not None or seen.report or not waits_for_key(job, queue, now):
+        return
+    if history.is_of_topics:
+        yield (
+            f"Whether it waits for an earlier job of its key {job.key!r}, the topics alone do not show: `stoker status "
+            "run` keeps an index, which does."
+        )
+    elif queue.priorities and seen.workers != 0:
+        yield (
+            f"Jobs of its key {job.key!r} run one at a time, whatever their priorities: the index does not show "
+            "whether another one runs now."
+        )
+
+
+def _as_sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}{'' if words.endswith('.') else '.'}"
 
 
 def _held(history: JobHistory, seen: Circumstances, now: datetime) -> Iterator[str]:
@@ -116,12 +161,20 @@ _WAITS: Final = {
 def _in_order(history: JobHistory, seen: Circumstances, now: datetime) -> Iterator[str]:
     front = history.front
     if front is not None:
-        yield (
-            f"Job {front.job_id} of the same key {front.key!r} was enqueued {rounded(now - front.enqueued)} ago and is "
-            f"{front.state.word}: jobs of a key run one after another."
-        )
+        ago = rounded(now - front.enqueued)
+        yield f"Job {front.job_id} of the same key {front.key!r}, enqueued {ago} ago, {_goes_first(front, now)}."
     if seen.workers == 0:
         yield f"No worker of the queue {history.job.queue} runs: `stoker worker` starts one."
+
+
+def _goes_first(front: ListedJob, now: datetime) -> str:
+    """What a job does for which others of its key wait, and why they do."""
+    if front.due is None or front.due <= now:
+        return "runs or waits to run, and comes first: jobs of a key run one after another"
+    return (
+        f"is {front.state.word} until {_at(front.due)}, in {rounded(front.due - now)}: the order of the queue is "
+        "strict, so later jobs of the key wait until that one has ended"
+    )
 
 
 def _ended(history: JobHistory, now: datetime) -> str:
@@ -135,14 +188,24 @@ def _ended(history: JobHistory, now: datetime) -> str:
     if job.state is State.DONE:
         return f"It is done: run {job.attempt} ended {ago}{_how_it_ran(job)}."
     if job.state is State.DEAD:
+        failure = f": {job.error_type}: {job.message}" if job.error_type else ""
         return (
-            f"It became a dead letter {ago}, after run {job.attempt}: {job.error_type}: {job.message}. `stoker "
-            f"dead show {job.queue} {job.job_id}` has its payload, `stoker dead replay` runs it again."
+            f"It became a dead letter {ago}, after run {job.attempt}{failure}. `stoker dead show {job.queue} "
+            f"{job.job_id}` has its payload, `stoker dead replay` runs it again."
         )
+    if job.known_from == "ledger":
+        return f"It ended {ago}: it was cancelled, has expired or discarded itself; only the ledger has it, not which."
     last = history.entries[-1] if history.entries else None
     message = last.message if last is not None and last.message else ""
-    word = "expired" if job.state is State.EXPIRED else f"was {job.state.word}"
-    return f"It {word} {ago}{': ' if message else ''}{message}."
+    return f"It {_ENDS[job.state]} {ago}{': ' if message else ''}{message}."
+
+
+_ENDS: Final = {
+    State.CANCELLED: "was cancelled",
+    State.EXPIRED: "expired",
+    State.DISCARDED: "discarded itself",
+    State.DROPPED: "was a dead letter, and an operator discarded it",
+}
 
 
 def _how_it_ran(job: ListedJob) -> str:

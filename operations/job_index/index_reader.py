@@ -12,13 +12,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .database import open_for_reading
 from .entries import stored_id
 from .job_filter import JobFilter, match_of
+from .jobs_ahead import is_ahead, main_place, waits_for_key
 from .listed_jobs import COLUMNS, JOINS, ListedHistoryEntry, ListedJob, instant_of, listed, listed_history_entry, ms_of
-from .states import ENDED, STEPS, State
+from .states import STEPS, State
+
+if TYPE_CHECKING:
+    from ...topology import Queue
 
 BUDGET_S: Final = 0.25
 FIRST_WINDOW_MS: Final = 1_000
@@ -122,14 +126,16 @@ class IndexReader:
         where = "j.key = ? AND j.enq < ? AND j.queue = (SELECT k FROM names WHERE name = ?) ORDER BY j.enq DESC LIMIT ?"
         return list(self._jobs(where, (key, bound, queue, most), "INDEXED BY jobs_by_key"))
 
-    def open_before(self, queue: str, key: str, enqueued: datetime) -> ListedJob | None:
-        """The oldest job of a key in a queue that was enqueued before and has not ended: the one in front."""
-        open_states = ",".join(str(int(state)) for state in State if state not in ENDED)
-        where = (
-            f"j.key = ? AND j.enq < ? AND j.state IN ({open_states}) AND "
-            "j.queue = (SELECT k FROM names WHERE name = ?) ORDER BY j.enq LIMIT 1"
+    def ahead_of(self, job: ListedJob, queue: Queue, now: datetime) -> ListedJob | None:
+        """The job of its key that it waits for, the first enqueued where it is several; see `jobs_ahead`."""
+        if not waits_for_key(job, queue, now):
+            return None
+        asked = (
+            f"SELECT {COLUMNS} FROM jobs b CROSS JOIN jobs j INDEXED BY jobs_by_key ON j.key = b.key {JOINS} WHERE "
+            f"b.id = :id AND j.n <> b.n AND j.queue = b.queue AND ({is_ahead(job, queue)}) ORDER BY j.enq LIMIT 1"
         )
-        return next(self._jobs(where, (key, ms_of(enqueued), queue), "INDEXED BY jobs_by_key"), None)
+        values = {"id": stored_id(job.job_id), "now": ms_of(now), "main": main_place(job, queue)}
+        return next(map(listed, self._connection.execute(asked, values)), None)
 
     def _jobs(self, where: str, values: tuple[Any, ...], by: str = "") -> Iterator[ListedJob]:
         for row in self._connection.execute(f"SELECT {COLUMNS} FROM jobs j {by} {JOINS} WHERE {where}", values):

@@ -5,7 +5,7 @@ It is put together from the index, or, where that is not at hand, from the topic
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -21,7 +21,7 @@ from .topic_reading import origins_of
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
-    from ...topology import ClusterSettings, Pipeline
+    from ...topology import ClusterSettings, Pipeline, Queue
 
 NEIGHBOURS: Final = 5
 
@@ -33,16 +33,18 @@ class JobHistory:
     Attributes:
         entries: all but its success, the first first.
         front: the job of its key that it waits for, if there is one.
+        is_of_topics: whether it was read from the topics, by which no job in front is found.
         neighbours: the newest other jobs of its key.
     """
 
     job: ListedJob
     entries: Sequence[ListedHistoryEntry]
     front: ListedJob | None = None
+    is_of_topics: bool = False
     neighbours: Sequence[ListedJob] = ()
 
 
-def find_history(reader: IndexReader, job_id: str) -> JobHistory | None:
+def find_history(reader: IndexReader, job_id: str, queues: Mapping[str, Queue], now: datetime) -> JobHistory | None:
     """The history of a job by the index; None where it has none of that id."""
     job = reader.job(job_id)
     if job is None:
@@ -50,8 +52,8 @@ def find_history(reader: IndexReader, job_id: str) -> JobHistory | None:
     front, neighbours = None, list[ListedJob]()
     if job.key is not None:
         neighbours = [one for one in reader.of_key(job.queue, job.key, NEIGHBOURS + 1) if one.job_id != job_id]
-        if not job.state.has_ended:
-            front = reader.open_before(job.queue, job.key, job.enqueued)
+        if job.queue in queues:
+            front = reader.ahead_of(job, queues[job.queue], now)
     return JobHistory(job=job, entries=reader.history(job_id), front=front, neighbours=neighbours[:NEIGHBOURS])
 
 
@@ -80,7 +82,7 @@ def read_history(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> J
     if is_committed and not latest.state.has_ended:
         latest = replace(latest, state=State.DONE, step=committed_step(latest.step), due_ms=0)
     history = sorted(_once(latest.history), key=lambda one: (one.life, one.at, one.attempt))
-    return JobHistory(job=listed_of(latest), entries=history)
+    return JobHistory(job=listed_of(latest), entries=history, is_of_topics=True)
 
 
 def _read(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> Iterator[JobEntry | DispositionEntry]:

@@ -14,6 +14,8 @@ from support.sight.job_desk import Desk
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.expected_errors("dead letter")]
 
+NO_WORKER = "No worker of the queue work runs: `stoker worker` starts one."
+
 
 @pytest.fixture
 def desk(cluster: ClusterSettings, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
@@ -39,8 +41,21 @@ def test_each_job_is_told_with_all_that_happened_to_it(desk: Desk) -> None:
         assert [(one["kind"], one["attempt"]) for one in document["history"]] == [("retried", 1), ("dead", 2)]
         assert all(one["began"] and one["worker"] and one["release"] == "v5" for one in document["history"])
         assert desk.run("status", "run", "--once").exit_code == 0
-    why = desk.data("jobs", "why", desk.waiting)["why"]
-    assert f"Job {desk.delayed} of the same key 'ada'" in why[0]
+
+
+def test_a_delayed_job_is_not_in_the_way_of_a_later_one_of_its_key(desk: Desk) -> None:
+    """The topics alone do not show which job is, and the answer says so; the index does."""
+    unknown = "Whether it waits for an earlier job of its key 'ada', the topics alone do not show"
+    assert any(sentence.startswith(unknown) for sentence in desk.data("jobs", "why", desk.waiting)["why"])
+    assert not any(sentence.startswith(unknown) for sentence in desk.data("jobs", "why", desk.delayed)["why"])
+    last = desk.enqueue("ada", 5)
+    assert desk.run("status", "run", "--once").exit_code == 0
+    answer = desk.data("jobs", "why", desk.waiting)
+    assert (answer["behind"], answer["why"]) == (None, [NO_WORKER])
+    answer = desk.data("jobs", "why", last)
+    assert answer["behind"] == desk.waiting
+    assert answer["why"][0].startswith(f"Job {desk.waiting} of the same key 'ada', enqueued")
+    assert answer["why"][1:] == [NO_WORKER]
 
 
 def test_when_a_job_has_ended_is_known_from_the_ledger_as_well(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

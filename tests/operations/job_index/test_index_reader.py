@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stoker.operations.job_index.entries import JobEntry
 from stoker.operations.job_index.index_reader import GROUPINGS, IndexReader
 from stoker.operations.job_index.job_filter import JobFilter
 from stoker.operations.job_index.states import State
+from stoker.topology import Pipeline, Queue
 from support.sight.index import ENQUEUED_MS, Index, an_id, done, enqueued, failed
 
 pytestmark = pytest.mark.timeout(60)
 
 SINCE = datetime.fromtimestamp(ENQUEUED_MS / 1e3, UTC)
+KEYED = Pipeline("shop").queue("mails")
+STRICT = Pipeline("shop").queue("mails", ordering="strict")
+FREE = Pipeline("shop").queue("mails", ordering="none")
+URGENT = Pipeline("shop").queue("mails", priorities={"high": 2, "normal": 1})
 PARTS: dict[str, Any] = {
     "queues": ("mails",),
     "types": ("send", "charge"),
@@ -65,7 +72,9 @@ def test_no_question_about_one_job_or_key_scans_the_jobs(reader: IndexReader, mo
     reader.job(an_id(1))
     reader.history(an_id(1))
     reader.of_key("mails", "k-1", 5)
-    reader.open_before("mails", "k-1", SINCE)
+    (job,) = reader.find(JobFilter(until=SINCE + timedelta(milliseconds=1)), 5, 10).jobs
+    for queue in (KEYED, STRICT, URGENT):
+        reader.ahead_of(replace(job, key="k-1"), queue, SINCE)
     reader.find(JobFilter(), 5)
     reader.counts(GROUPINGS, JobFilter(since=SINCE, error="Declined"))
     reader._connection.set_trace_callback(None)
@@ -138,12 +147,49 @@ def test_counts_come_by_each_grouping(reader: IndexReader) -> None:
     assert reader.counts(("state",), JobFilter(since=SINCE)) == [(("dead",), 10), (("done",), 10)]
 
 
-def test_the_job_in_front_is_the_oldest_open_one_of_its_key(tmp_path: Path) -> None:
-    """That is what the others of the key wait for."""
+def moved(number: int, state: State, due_ms: int, **named: Any) -> JobEntry:
+    """What the record in a tier or a delay topic says of a job that is due so many milliseconds after `SINCE`."""
+    given = {"topic": "shop.mails.away", "step": 10, "due_ms": ENQUEUED_MS + due_ms, "key": "k"}
+    return enqueued(number, **{**given, "state": state, **named})
+
+
+WAITS = enqueued(5, key="k")
+DUE_AT = 60_000
+BACK_SOON = moved(5, State.RETRYING, DUE_AT - 1)
+
+
+@pytest.mark.parametrize(
+    ("queue", "job", "others", "ahead"),
+    [
+        (KEYED, WAITS, [enqueued(3, key="k"), enqueued(4, key="k")], 3),
+        (KEYED, WAITS, [enqueued(6, key="k"), enqueued(3, key="other"), done(4, key="k")], None),
+        (KEYED, WAITS, [enqueued(6, key="k", offset=2)], 6),  # clocks of producers differ
+        (KEYED, WAITS, [moved(3, State.RETRYING, DUE_AT + 1), moved(4, State.DELAYED, DUE_AT + 1)], None),
+        (KEYED, WAITS, [moved(3, State.RETRYING, 4)], 3),
+        (KEYED, WAITS, [moved(3, State.RETRYING, 6)], None),  # it was due after this one had come
+        (KEYED, BACK_SOON, [enqueued(6, key="k"), moved(7, State.RETRYING, DUE_AT)], 6),
+        (KEYED, moved(5, State.DELAYED, DUE_AT + 1), [enqueued(3, key="k")], None),
+        (KEYED, enqueued(5, key="k", life=1, at_ms=ENQUEUED_MS + 9, offset=9), [enqueued(7, key="k")], 7),
+        (FREE, WAITS, [enqueued(3, key="k")], None),
+        (STRICT, WAITS, [enqueued(3, key="k")], 3),
+        (STRICT, WAITS, [moved(3, State.RETRYING, DUE_AT + 1)], 3),
+        (STRICT, WAITS, [moved(3, State.DELAYED, DUE_AT + 1)], 3),
+        (STRICT, WAITS, [enqueued(3, key="k", state=State.DELAYED, due_ms=ENQUEUED_MS + DUE_AT + 1)], 3),
+        (STRICT, WAITS, [enqueued(6, key="k", state=State.DELAYED, due_ms=ENQUEUED_MS + DUE_AT + 1)], None),
+        (STRICT, BACK_SOON, [enqueued(3, key="k"), moved(4, State.SNOOZED, DUE_AT)], None),
+        (STRICT, BACK_SOON, [moved(6, State.SNOOZED, DUE_AT - 2)], 6),
+        (URGENT, WAITS, [enqueued(3, key="k")], 3),
+        (URGENT, WAITS, [enqueued(3, key="k", topic="shop.mails.high"), moved(4, State.RETRYING, 4)], None),
+    ],
+)
+def test_a_job_is_ahead_where_the_ordering_lets_it_hold_up_another(
+    tmp_path: Path, queue: Queue, job: JobEntry, others: list[JobEntry], ahead: int | None
+) -> None:
+    """One that only waits to be due holds up none, unless the order is strict."""
     index = Index(tmp_path / "index.sqlite")
-    index.apply(done(1, key="k"), failed(2, key="k"), enqueued(3, key="k"), enqueued(4, key="k"))
+    index.apply(job, *others)
     with IndexReader(index.path) as reader:
-        front = reader.open_before("mails", "k", SINCE + timedelta(milliseconds=4))
-        assert front is not None
-        assert front.job_id == an_id(2)
-        assert reader.open_before("mails", "k", SINCE + timedelta(milliseconds=2)) is None
+        listed = reader.job(job.job_id)
+        assert listed is not None
+        found = reader.ahead_of(listed, queue, SINCE + timedelta(milliseconds=DUE_AT))
+    assert (None if found is None else found.job_id) == (None if ahead is None else an_id(ahead))

@@ -59,6 +59,12 @@ class Desk:
 
         return pipeline
 
+    def enqueue(self, customer: str, number: int) -> str:
+        """One more job, by its id."""
+        pipeline = self._pipeline(succeeds=True)
+        with Producer(pipeline, self._cluster) as producer:
+            return producer.enqueue(pipeline.find_job_type("act"), customer, number).job_id
+
     @contextmanager
     def working(self, *, succeeds: bool) -> Iterator[RunningWorker]:
         """A worker of the queue, in which the second job succeeds or fails."""
