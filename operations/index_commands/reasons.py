@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from ...topology.wire.orders import Verb
 from ..instants import rounded
 from ..job_index.jobs_ahead import waits_for_key
 from ..job_index.states import State
@@ -18,13 +19,20 @@ if TYPE_CHECKING:
     from ..job_index.listed_jobs import ListedJob
     from ..queue_status.blocker_reports import BlockerReport
 
+_FOLLOWS: Final[Mapping[str, str]] = {
+    Verb.PAUSE: "`stoker control resume` lifts it.",
+    Verb.BLOCK: "`stoker control unblock` lifts it.",
+    Verb.CANCEL: "The job ends without a run when a worker comes to it.",
+}
+"""{verb of an order: what can be done about it, or comes of it}."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
     """The cluster's side of a job that has not ended.
 
     Attributes:
-        orders: in words, those that hold it back or end it.
+        orders: in sentences, those that hold it back or end it, and how they can be lifted.
         report: its worker's word about it, if that is recent.
         held_back: how many jobs of its queue the workers hold back at gates, in words; empty where none.
         workers: how many workers the queue has; None where that is not known.
@@ -55,7 +63,7 @@ class Circumstances:
             )
         try:
             view = ClusterView(cluster)
-            orders = QueueOrders(pipeline, cluster)
+            orders = QueueOrders(pipeline, cluster, with_jobs=True)
             orders.look()
             found = [order for order in orders.of(queue.name) if concerns(order, job)]
             workers = {one.client_id for group in view.groups([queue.group]).values() for one in group.members}
@@ -63,7 +71,9 @@ class Circumstances:
             waits = sum_of(reported.waiting, queue.name, workers)
             about = [report for report in reported.reports if is_about(report, job, workers)]
             return cls(
-                orders=order_lines(found),
+                orders=[
+                    f"{line}. {_FOLLOWS[order.verb]}" for order, line in zip(found, order_lines(found), strict=True)
+                ],
                 report=about[-1].sentence(now) if about else "",
                 held_back=", ".join(f"{count:,} {word}" for word, count in waits.gates.items()) if waits else "",
                 workers=len(workers),
@@ -141,7 +151,7 @@ def _as_sentence(words: str) -> str:
 
 def _held(history: JobHistory, seen: Circumstances, now: datetime) -> Iterator[str]:
     job = history.job
-    yield from (f"An order stands: {line}." for line in seen.orders)
+    yield from (f"An order stands: {sentences}" for sentences in seen.orders)
     if seen.report:
         yield f"Its worker reports: {seen.report}."
     if job.due is not None and job.due > now:

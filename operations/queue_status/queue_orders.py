@@ -19,13 +19,16 @@ WORDS: Final[Mapping[str, str]] = {Verb.PAUSE: "paused", Verb.BLOCK: "blocked"}
 class QueueOrders:
     """Reads the control topic on from look to look.
 
+    Args:
+        with_jobs: whether cancels of single jobs are asked for: there may be a great many.
+
     Attributes:
         fault: why the orders are not known; empty where they are.
     """
 
-    def __init__(self, pipeline: Pipeline, cluster: ClusterSettings) -> None:
+    def __init__(self, pipeline: Pipeline, cluster: ClusterSettings, *, with_jobs: bool = False) -> None:
         self._pipeline = pipeline
-        self._standing = OrderBook(pipeline, cluster, (Verb.PAUSE, Verb.BLOCK, Verb.CANCEL))
+        self._standing = OrderBook(pipeline, cluster, (Verb.PAUSE, Verb.BLOCK, Verb.CANCEL), with_jobs=with_jobs)
         self._orders: list[ControlOrder] = []
         self.fault = ""
 

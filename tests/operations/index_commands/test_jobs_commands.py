@@ -58,6 +58,15 @@ def test_a_delayed_job_is_not_in_the_way_of_a_later_one_of_its_key(desk: Desk) -
     assert answer["why"][1:] == [NO_WORKER]
 
 
+def test_the_cancel_of_a_single_job_stands_in_why(desk: Desk) -> None:
+    """Until a worker comes to the job, nothing else has it."""
+    assert desk.bare("control", "cancel", desk.waiting, "--reason", "a mistake").exit_code == 0
+    first, *_ = desk.data("jobs", "why", desk.waiting)["why"]
+    assert first.startswith(f"An order stands: cancelled: job {desk.waiting}, since")
+    assert first.endswith("a mistake. The job ends without a run when a worker comes to it.")
+    assert "An order" not in desk.run("jobs", "why", desk.delayed).stdout
+
+
 def test_when_a_job_has_ended_is_known_from_the_ledger_as_well(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time at which its record was written is no answer: it may have waited for days."""
     with_events = desk.data("jobs", "show", desk.done, "--topics")
