@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..job_index.job_history import JobHistory
     from ..job_index.listed_jobs import ListedJob
     from ..queue_status.blocker_reports import BlockerReport
+    from ..queue_status.waiting_reports import WaitingSum
 
 _FOLLOWS: Final[Mapping[str, str]] = {
     Verb.PAUSE: "`stoker control resume` lifts it.",
@@ -53,7 +54,7 @@ class Circumstances:
         from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
         from ..cluster_view import ClusterView
         from ..queue_status.blocker_reports import read_blockers
-        from ..queue_status.queue_orders import QueueOrders, order_lines
+        from ..queue_status.queue_orders import QueueOrders
         from ..queue_status.waiting_reports import sum_of
 
         queue, now = pipeline.queues.get(job.queue), datetime.now(UTC)
@@ -65,22 +66,29 @@ class Circumstances:
             view = ClusterView(cluster)
             orders = QueueOrders(pipeline, cluster, with_jobs=True)
             orders.look()
-            found = [order for order in orders.of(queue.name) if concerns(order, job)]
             workers = {one.client_id for group in view.groups([queue.group]).values() for one in group.members}
             reported = read_blockers(view, [queue], view.topics(), now)
-            waits = sum_of(reported.waiting, queue.name, workers)
             about = [report for report in reported.reports if is_about(report, job, workers)]
             return cls(
-                orders=[
-                    f"{line}. {_FOLLOWS[order.verb]}" for order, line in zip(found, order_lines(found), strict=True)
-                ],
+                orders=_order_sentences([order for order in orders.of(queue.name) if concerns(order, job)]),
                 report=about[-1].sentence(now) if about else "",
-                held_back=", ".join(f"{count:,} {word}" for word, count in waits.gates.items()) if waits else "",
+                held_back=_at_gates(sum_of(reported.waiting, queue.name, workers)),
                 workers=len(workers),
                 faults=[fault for fault in (orders.fault, reported.fault) if fault],
             )
         except (ClusterUnreachable, NotAuthorized, KafkaException) as failure:
             return cls(faults=[f"orders and workers could not be looked at: {failure}"])
+
+
+def _order_sentences(orders: Sequence[ControlOrder]) -> list[str]:
+    from ..queue_status.queue_orders import order_lines
+
+    lines = order_lines(orders)
+    return [f"{line}. {_FOLLOWS[order.verb]}" for order, line in zip(orders, lines, strict=True)]
+
+
+def _at_gates(waits: WaitingSum | None) -> str:
+    return "" if waits is None else ", ".join(f"{count:,} {word}" for word, count in waits.gates.items())
 
 
 def concerns(order: ControlOrder, job: ListedJob) -> bool:
@@ -129,7 +137,7 @@ def _is_ready(job: ListedJob, seen: Circumstances, now: datetime, *, is_all_know
 
 
 def _not_shown(history: JobHistory, queue: Queue | None, seen: Circumstances, now: datetime) -> Iterator[str]:
-    """What may hold it back and is not known of the jobs of its key; its worker knows it, where that reports it."""
+    """Name what is not known of the jobs of its key; its worker knows it, where that reports the job."""
     job = history.job
     if queue is None or history.front is not None or seen.report or not waits_for_key(job, queue, now):
         return
@@ -178,7 +186,7 @@ def _in_order(history: JobHistory, seen: Circumstances, now: datetime) -> Iterat
 
 
 def _goes_first(front: ListedJob, now: datetime) -> str:
-    """What a job does for which others of its key wait, and why they do."""
+    """Tell what the job in front does, and why others of its key wait for it."""
     if front.due is None or front.due <= now:
         return "runs or waits to run, and comes first: jobs of a key run one after another"
     return (
