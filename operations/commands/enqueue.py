@@ -12,7 +12,7 @@ import click
 from ..cli.app import AppContext, pass_app
 from ..cli.exit_codes import ExitCode
 from ..cli.failures import CommandFailure
-from ..cli.output import echo_line, print_json
+from ..cli.output import counted, echo_line, print_json
 from ..cli.parameters import Duration, FromNow, instant_of
 
 if TYPE_CHECKING:
@@ -167,7 +167,8 @@ def _publish_lines(
     if as_json:
         print_json({**asdict(result), "refused_lines": refused})
     else:
-        echo_line(f"{result.confirmed:,} {job_type.name} jobs were published and confirmed")
+        published = counted(result.confirmed, f"{job_type.name} job")
+        echo_line(f"{published} {'was' if result.confirmed == 1 else 'were'} published and confirmed")
     if refused:
         raise CommandFailure(
             f"{len(refused):,} lines were refused and left out; fix and send those alone", ExitCode.FINDING

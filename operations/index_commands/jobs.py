@@ -10,7 +10,7 @@ import click
 
 from ..cli.app import AppContext, pass_app
 from ..cli.failures import CommandFailure
-from ..cli.output import age_since, echo_line, print_fitting_table, print_json, print_table
+from ..cli.output import age_since, counted, echo_line, print_fitting_table, print_json, print_table
 from ..cli.parameters import Options
 from .cancel import cancel
 from .options import AS_JSON, INDEX, filter_of, job_filters
@@ -218,9 +218,9 @@ def _print_list(found: Found, note: str) -> None:
         print_fitting_table(titles, [_row(job) for job in found.jobs])
     if found.more and found.searched_to is not None:
         until = found.searched_to.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        echo_line(f"{len(found.jobs):,} jobs, searched back to {until}; for more: --until {until}")
+        echo_line(f"{counted(len(found.jobs), 'job')}, searched back to {until}; for more: --until {until}")
     else:
-        echo_line(f"{len(found.jobs):,} jobs" if found.jobs else "no job is like that")
+        echo_line(counted(len(found.jobs), "job") if found.jobs else "no job is like that")
     echo_line(f"(index {note})")
 
 

@@ -17,7 +17,7 @@ from ...topology import format_duration
 from ..cli.app import AppContext, pass_app
 from ..cli.failures import CommandFailure
 from ..cli.logs import log_to_stderr
-from ..cli.output import Figure, echo_line, print_json, print_table
+from ..cli.output import Figure, counted, echo_line, print_json, print_table
 from ..cli.parameters import Duration
 from ..cli.process_end import stop_signals
 from .options import AS_JSON
@@ -141,7 +141,8 @@ def course_line(course: Course, rate: float) -> str:
         if number
     )
     partitions = ", ".join(map(str, course.partitions)) or "none"
-    return f"{course.jobs:,} jobs ({rate:,.0f}/s), {course.behind:,} events behind, partitions {partitions}{extra}"
+    done, behind = counted(course.jobs, "job"), counted(course.behind, "event")
+    return f"{done} ({rate:,.0f}/s), {behind} behind, partitions {partitions}{extra}"
 
 
 def course_document(course: Course, rate: float) -> dict[str, object]:

@@ -12,7 +12,7 @@ import click
 
 from ..cli.app import AppContext, pass_app
 from ..cli.logs import log_to_stderr
-from ..cli.output import echo_line, print_json, print_table
+from ..cli.output import counted, echo_line, print_json, print_table
 from ..cli.parameters import Duration, MetricsAddress, metrics_options
 from ..cli.process_end import stop_signals
 from .options import AS_JSON, INDEX
@@ -168,7 +168,7 @@ def show(app: AppContext, *, index: str | None, as_json: bool) -> None:
         )
     else:
         print_table(("QUEUE", "STATE", "JOBS"), [(*words, jobs) for words, jobs in counts])
-        echo_line(f"{state.jobs:,} jobs in {path} ({path.stat().st_size / 1e6:,.1f} MB)")
+        echo_line(f"{counted(state.jobs, 'job')} in {path} ({path.stat().st_size / 1e6:,.1f} MB)")
         echo_line(freshness(age_s, state.behind))
     if is_stale:
         raise SystemExit(1)
@@ -185,4 +185,4 @@ def freshness(age_s: float | None, behind: int | None) -> str:
     ago = f"written {age_s:,.0f} s ago"
     if age_s > STALE_AFTER_S:
         return f"stale: {ago}; is `stoker status run` running?"
-    return f"up to date, {ago}" if not behind else f"{behind:,} records behind, {ago}"
+    return f"up to date, {ago}" if not behind else f"{counted(behind, 'record')} behind, {ago}"

@@ -89,6 +89,9 @@ def test_lists_and_counts_come_from_the_index(desk: Desk) -> None:
     assert [job["state"] for job in listed] == ["waiting", "delayed", "dead", "done"]
     assert desk.dead in desk.run("jobs", "list", "--words", "declined", "--state", "dead").stdout
     assert "no job is like that" in desk.run("jobs", "list", "--tenant", "nobody").stdout
+    assert "\n1 job, searched back to" in desk.run("jobs", "list", "--limit", "1").stdout
+    assert "\n1 job\n" in desk.run("jobs", "list", "--state", "dead").stdout
+    assert "\n4 jobs\n" in desk.run("jobs", "list").stdout
     assert "for more: --until" in desk.run("jobs", "list", "--limit", "1").stdout
     counted = desk.data("jobs", "list", "--group-by", "state", "--since", "1h")
     assert counted == [{"state": "dead", "jobs": 1}, {"state": "done", "jobs": 1}]
