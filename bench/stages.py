@@ -19,6 +19,7 @@ from part import Part, Result, Say, only_queue
 
 from stoker.consumers.kafka.clients import settling_producer
 from stoker.consumers.ordering.key_lanes import KeyLanes
+from stoker.consumers.partitions.commits import count_complete
 from stoker.consumers.partitions.ledger import Ledger
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE
@@ -108,8 +109,9 @@ class Line:
         assert not left, "an outcome could not be written"
         with stage("complete"):
             for batch in self._settled:
-                for record in batch.done:
-                    record.assignment.progress.complete(record.offset)
+                for handful in batch.done:
+                    for assignment, records in handful.parts:
+                        count_complete(assignment, records)
             self._settled.clear()
 
     def _run(self, ready: list[Record]) -> None:

@@ -27,6 +27,7 @@ from ...producers.metrics.catalogue import (
 from ...producers.metrics.histogram import Histogram, bins_between, bins_of
 from ...producers.metrics.sample import Sample
 from ...topology.wire.headers import DUE, parse_instant
+from ..records.done_handful import records_of
 from ..records.ended_columns import Durations, Handful, handful_of
 from ..records.outcomes import (
     DONE,
@@ -149,14 +150,14 @@ class JobFigures:
 
     def fold(self, batch: SettlementBatch) -> None:
         """Count a batch that is settled; called by the settling thread."""
-        done = [*batch.done, *(item.record for item in batch.others if item.outcome is DONE)]
+        done = records_of(batch.done_with_records)
         if done:
             self._settled.fold(self._settled.durations(handful_of(done)))
         self.fold_others(batch)
 
     def fold_others(self, batch: SettlementBatch) -> None:
         """Count how long a batch took, and all of it but jobs that are done; called by the settling thread."""
-        first = batch.done[0] if batch.done else batch.others[0].record if batch.others else None
+        first = batch.done[0].records[0] if batch.done else batch.others[0].record if batch.others else None
         if first is not None and first.ended_at_s:
             self._settling.note(time.monotonic() - first.ended_at_s)
         for item in batch.others:

@@ -39,11 +39,12 @@ WARY_INTERVAL_S: Final = 0.05
 """Commits are more frequent while deaths are remembered: the next owner shall know well what was running."""
 
 
-def count_complete(settled: Iterable[Record]) -> None:
-    """Count settled records as complete, but for those of partitions that have gone: commits may pass them."""
-    for record in settled:
-        if record.assignment.is_active:
-            record.assignment.progress.complete(record.offset)
+def count_complete(assignment: Assignment, settled: Iterable[Record]) -> None:
+    """Count its settled records as complete: commits may pass them. Those of a partition that has gone do not count."""
+    if assignment.is_active:
+        complete = assignment.progress.complete
+        for record in settled:
+            complete(record.offset)
 
 
 class Commits:

@@ -117,6 +117,12 @@ class Backpressure:
         """Count records that were settled or taken back."""
         self._count(records, -1)
 
+    def end_part(self, assignment: Assignment, records: Sequence[Record]) -> None:
+        """Count records of one partition that were settled."""
+        assignment.in_flight -= len(records)
+        self.in_flight -= len(records)
+        self._bytes -= sum([record.size_bytes for record in records])
+
     def _count(self, records: Collection[Record], sign: int) -> int:
         """Add records to what is in flight, or take them out; gives their bytes."""
         size_bytes = 0

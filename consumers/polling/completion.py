@@ -27,10 +27,14 @@ class Completion:
     def note_settled(self) -> None:
         """Take what was settled since the last call."""
         for batch in self._settled.take():
-            self._backpressure.end(batch.records)
-            count_complete(batch.done)
-            if batch.others:
-                count_complete([item.record for item in batch.others if item.outcome is not INTERRUPTED])
+            for handful in batch.done:
+                for assignment, records in handful.parts:
+                    self._backpressure.end_part(assignment, records)
+                    count_complete(assignment, records)
+            self._backpressure.end([item.record for item in batch.others])
+            for item in batch.others:
+                if item.outcome is not INTERRUPTED:
+                    count_complete(item.record.assignment, [item.record])
             self._runners.note_settled()
             self._lanes.note_settled(batch.others)
             self.outcomes.update(batch.outcomes)

@@ -54,17 +54,15 @@ class EndedColumns:
         sort: those of one sort can be in one event.
         types, tenants: a single value where all have the same; no tenant where none has the header.
         numbers: {field of `JobsEnded`: its packed numbers}.
-        last: the last of the records, until all of them are found together again (`marked_columns`).
         durations: what metrics count of these jobs; the caller sets it.
     """
 
-    __slots__ = ("count", "durations", "ids", "keys", "last", "numbers", "replays", "sort", "tenants", "topic", "types")
+    __slots__ = ("count", "durations", "ids", "keys", "numbers", "replays", "sort", "tenants", "topic", "types")
 
     def __init__(self, handful: Handful, places: Sequence[Assignment], only_type: bytes | None) -> None:
         records, layout = handful.records, handful.layouts[0]
         self.count = len(records)
         self.durations: Sequence[Durations] = ()
-        self.last: Record | None = None
         self.topic = places[0].topic
         types = _occurring(records, layout.job_type_at) if only_type is None else [only_type]
         self.types = types or [b""]
@@ -118,31 +116,6 @@ def columns_by_sort(records: Sequence[Record], only_type: bytes | None) -> list[
     return [
         EndedColumns(handful_of(some), [record.assignment for record in some], only_type) for some in alike.values()
     ]
-
-
-def mark(records: Sequence[Record], columns: EndedColumns) -> None:
-    """Note at the first of these records that they have such columns."""
-    records[0].columns, columns.last = columns, records[-1]
-
-
-def marked_columns(records: Sequence[Record]) -> tuple[list[EndedColumns], list[Record]]:
-    """The columns that runners have made of these records, and the records that are not all of such columns.
-
-    The records of a handful stay in their order (`SettlementBatch.split`). So all of them are here where the last one
-    is as far from the first as it was when they were marked.
-    """
-    found, others, at = list[EndedColumns](), list[Record](), 0
-    while at < len(records):
-        columns = records[at].columns
-        last = at if columns is None else at + columns.count - 1
-        if columns is not None and last < len(records) and records[last] is columns.last:
-            columns.last = None
-            found.append(columns)
-            at = last + 1
-        else:
-            others.append(records[at])
-            at += 1
-    return found, others
 
 
 def event_of(

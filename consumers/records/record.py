@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from confluent_kafka import Message
 
@@ -26,9 +26,6 @@ from ...topology.wire.ledger_names import deduplication_id, name_of
 from .assignment import Assignment, Lane
 from .header_layout import LAYOUTS
 
-if TYPE_CHECKING:
-    from .ended_columns import EndedColumns
-
 LONGEST_PLACE_BYTES: Final = 300
 """A topic's name has 249 characters at the most, its partition and offset 10 and 19 digits."""
 MAX_ATTEMPT: Final = 1_000_000
@@ -48,10 +45,8 @@ class Record:
         lane: records of one lane run one at a time, in their order: those of a key, or else repetitions of one job. Of
             each priority but the normal one, a key has a lane of its own.
         began_at_s, ended_at_s: `time.monotonic()` at which its last run began and ended; 0 before, and where its job
-            ends without one. `began_at_s` is NaN where the run ended before a slot began it. Only these and `columns`
+            ends without one. `began_at_s` is NaN where the run ended before a slot began it. Only these
             change after the record was made: its runner sets them.
-        columns: of the handful with which its job was done, where its runner has made them and this is the first record
-            of the handful; else None.
     """
 
     __slots__ = (
@@ -59,7 +54,6 @@ class Record:
         "_odd_pairs",
         "assignment",
         "began_at_s",
-        "columns",
         "deduplication_id",
         "ended_at_s",
         "fault",
@@ -75,7 +69,6 @@ class Record:
 
     def __init__(self, message: Message, assignment: Assignment) -> None:
         self.began_at_s = self.ended_at_s = 0.0
-        self.columns: EndedColumns | None = None
         self.fault: str | None = None
         self._headers: HeaderMap | None = None
         self._odd_pairs: HeaderList | None = None

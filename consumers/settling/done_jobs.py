@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
 from ...schemas.jobs_ended import encode_jobs_ended
+from ..records.done_handful import DoneHandful, records_of
 from ..records.ended_columns import (
     Durations,
     EndedColumns,
@@ -21,8 +22,6 @@ from ..records.ended_columns import (
     columns_of_all,
     event_of,
     handful_of,
-    mark,
-    marked_columns,
 )
 from ..records.record import Record
 from .writes import utc
@@ -94,39 +93,44 @@ class DoneJobs:
         """Have all jobs counted, with an event or without; called before the first of them."""
         self._counts = counts
 
-    def make_columns(self, records: Sequence[Record]) -> None:
+    def make_columns(self, done: DoneHandful) -> None:
         """Make the columns of a handful that is done, where this pays; any thread may call it."""
-        if len(records) < LEAST_HANDFUL:
+        if len(done.records) < LEAST_HANDFUL:
             return
         try:
-            handful = handful_of(records)
+            handful = handful_of(done.records)
             columns = columns_of_all(handful, self._only_type)
             if columns is not None and self._counts is not None:
                 columns.durations = self._counts.durations(handful)
         except Exception:  # noqa: BLE001  # their event is made of the records, or given up there
             return
-        if columns is not None:
-            mark(records, columns)
+        done.columns = columns
 
-    def add(self, records: Sequence[Record]) -> None:
-        """Take jobs that are done and settled; nothing changes the sequence any more."""
-        columns, others = marked_columns(records)
+    def add(self, done: Sequence[DoneHandful]) -> None:
+        """Take jobs that are done and settled."""
+        jobs = sum([len(handful.records) for handful in done])
         with self._lock:
-            has_room = self._waiting + len(records) <= MOST_WAITING
+            has_room = self._waiting + jobs <= MOST_WAITING
             if has_room:
-                self._waiting += len(records)
-                self._columns += columns
-                self._records += others
+                self._waiting += jobs
+                self._take(done)
         if not has_room:
             if self._counts is not None:
-                self._counts.fold_given_up(self._counts.durations(handful_of(records)))
-            return self._give_up(len(records), NO_ROOM)
+                self._counts.fold_given_up(self._counts.durations(handful_of(records_of(done))))
+            return self._give_up(jobs, NO_ROOM)
         if self._thread is None and not self._is_closing.is_set():
             self._thread = threading.Thread(target=self._run, name=f"stoker-events-{self._queue}", daemon=True)
             self._thread.start()
         if not self._has_some.is_set():
             self._has_some.set()
         return None
+
+    def _take(self, done: Sequence[DoneHandful]) -> None:
+        for handful in done:
+            if handful.columns is None:
+                self._records += handful.records
+            else:
+                self._columns.append(handful.columns)
 
     def close(self) -> None:
         """Publish what has come, and end."""

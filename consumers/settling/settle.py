@@ -22,7 +22,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
@@ -33,6 +33,7 @@ from ...schemas.job_events import JobEvent
 from ...topology import Queue
 from ...topology.cluster.kafka_errors import as_error
 from .. import log_keys
+from ..records.done_handful import DoneHandful, records_of
 from ..records.outcomes import DONE, Done, Outcome
 from ..records.record import Record
 from .batch_writer import STILL_WAITING_S, BatchWriter, GaveUp, ProducerFactory
@@ -69,14 +70,14 @@ class SettledEvents:
 
     Attributes:
         publish: takes the event of one outcome.
-        publish_done: takes jobs that are done; None where they have no events.
+        publish_done: takes jobs that are done, by the handful; None where they have no events.
         make_columns: takes those of a handful before they are settled, in the thread that has run them.
         release: what the worker runs.
     """
 
     publish: Callable[[JobEvent], None]
-    publish_done: Callable[[Sequence[Record]], None] | None = None
-    make_columns: Callable[[Sequence[Record]], None] | None = None
+    publish_done: Callable[[Sequence[DoneHandful]], None] | None = None
+    make_columns: Callable[[DoneHandful], None] | None = None
     release: str = ""
 
 
@@ -110,14 +111,12 @@ class Settler:
         )
         self._lone = LoneRecords(queue, clients.make_lone, self._plan)
         self._repetitions = Repetitions()
-        self._done: deque[Record] = deque()
+        self._done: deque[DoneHandful] = deque()
         self._others: deque[tuple[Record, Outcome]] = deque()
         self._conditions = [writer.is_ready for writer in writers if writer.is_ready is not None]
         self._kept_back: list[tuple[Record, Outcome]] = []
         done_is_followed = any(Done in writer.follows for writer in writers)
-        self._take_done: Callable[[Iterable[Record]], None] = (
-            self._take_followed if done_is_followed else self._done.extend
-        )
+        self._take_done: Callable[[DoneHandful], None] = self._take_followed if done_is_followed else self._done.append
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._last_batch_at_s = 0.0
@@ -133,23 +132,23 @@ class Settler:
     def hand_in(self, record: Record, outcome: Outcome) -> None:
         """Take an outcome from a runner; never blocks."""
         if isinstance(outcome, Done):
-            self._take_done((record,))
+            self._take_done(DoneHandful([record]))
         else:
             self._others.append((record, outcome))
         if not self._wake.is_set():
             self._wake.set()
 
-    def hand_in_done(self, records: list[Record]) -> None:
+    def hand_in_done(self, handful: DoneHandful) -> None:
         """Take records whose jobs are done; never blocks."""
         if self._make_columns is not None:
-            self._make_columns(records)
-        self._take_done(records)
+            self._make_columns(handful)
+        self._take_done(handful)
         if not self._wake.is_set():
             self._wake.set()
 
-    def _take_followed(self, records: Iterable[Record]) -> None:
+    def _take_followed(self, handful: DoneHandful) -> None:
         """Take jobs that are done where records may follow that."""
-        self._others.extend((record, DONE) for record in records)
+        self._others.extend((record, DONE) for record in handful.records)
 
     def stop(self, within: timedelta) -> None:
         """Settle what was handed in, for so long at the most, and end; what is left will be delivered again."""
@@ -218,11 +217,20 @@ class Settler:
         return self._settle(failed)
 
     def _collect(self) -> SettlementBatch:
-        done = [self._done.popleft() for _ in range(min(len(self._done), BATCH_LIMIT))]
+        done = self._take_handfuls()
         planned = [self._plan(record, outcome) for record, outcome in self._take_others()]
-        done += [item.record for item in planned if _is_name_alone(item)]
+        named = [item.record for item in planned if _is_name_alone(item)]
+        if named:
+            done.append(DoneHandful(named))
         planned = [item for item in planned if not (_is_name_alone(item) or self._repetitions.holds(item))]
         return SettlementBatch(done, [*self._repetitions.take_released(), *planned])
+
+    def _take_handfuls(self) -> list[DoneHandful]:
+        taken, jobs = list[DoneHandful](), 0
+        while self._done and jobs < BATCH_LIMIT:
+            taken.append(self._done.popleft())
+            jobs += len(taken[-1].records)
+        return taken
 
     def _take_others(self) -> list[tuple[Record, Outcome]]:
         """Take outcomes, and keep back those whose further records cannot be planned yet."""
@@ -269,7 +277,7 @@ class Settler:
             self._batch_writer.write_records(batch.others)
             undone, why = self._batch_writer.write_ledger(batch)
         except KafkaException as failure:  # a fatal error of the client ends a flush in this way
-            undone, why = batch.done, as_error(failure)
+            undone, why = records_of(batch.done), as_error(failure)
             for item in batch.others:
                 item.refuse(why)
         return batch.split(undone, why)
@@ -280,7 +288,7 @@ class Settler:
         Jobs that are done are handed over by the batch.
         """
         if self._events.publish_done is not None:
-            done = [*settled.done, *(item.record for item in settled.others if item.outcome is DONE)]
+            done = settled.done_with_records
             if done:
                 self._events.publish_done(done)
         for item in settled.others:

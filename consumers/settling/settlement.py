@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError
 
 from ...topology.cluster.kafka_errors import is_fatal, needs_a_person
 from ..instruments.instruments import Instruments
+from ..records.done_handful import DoneHandful, records_of
 from ..records.outcomes import DONE, Done, Outcome
 from ..records.record import Record
 from .outgoing import OutgoingRecord
@@ -111,50 +112,62 @@ class SettlementBatch:
         done_error: why `done` could not be written, where this is a batch that failed.
     """
 
-    done: list[Record] = field(default_factory=list)
+    done: list[DoneHandful] = field(default_factory=list)
     others: list[Settlement] = field(default_factory=list)
     done_error: KafkaError | None = None
 
     def __len__(self) -> int:
-        return len(self.done) + len(self.others)
+        return self.done_count + len(self.others)
+
+    @property
+    def done_count(self) -> int:
+        """How many jobs are done."""
+        return sum([len(handful.records) for handful in self.done])
 
     def split(self, undone: list[Record], why: KafkaError | None) -> tuple[SettlementBatch, SettlementBatch]:
-        """Split it into what is settled, and what is not: `undone` of its done jobs, for this reason.
-
-        Both have their done jobs in the order of the batch: `marked_columns` relies on it.
-        """
-        done = self.done
+        """Split it into what is settled, and what is not: `undone` of its done jobs, for this reason."""
+        done, repeated = self.done, list[DoneHandful]()
         if undone:
-            repeated = set(undone)
-            undone = [record for record in done if record in repeated]
-            done = [record for record in done if record not in repeated]
+            others = set(undone)
+            halves = [handful.split(others) for handful in done]
+            done = [handful for settled, _ in halves for handful in settled]
+            repeated = [handful for _, failed in halves for handful in failed]
         settled = [item for item in self.others if item.stage is SETTLED]
         failed = [item for item in self.others if item.stage is not SETTLED]
-        return SettlementBatch(done, settled), SettlementBatch(undone, failed, why)
+        return SettlementBatch(done, settled), SettlementBatch(repeated, failed, why)
+
+    @property
+    def done_with_records(self) -> list[DoneHandful]:
+        """All jobs that are done, those with further records to be written too."""
+        others = [item.record for item in self.others if item.outcome is DONE]
+        return [*self.done, DoneHandful(others)] if others else self.done
 
     @property
     def records(self) -> list[Record]:
         """All of its records."""
-        return [*self.done, *(item.record for item in self.others)]
+        return [*records_of(self.done), *(item.record for item in self.others)]
 
     @property
     def ended(self) -> list[tuple[Record, Outcome]]:
         """All of its records, each with its outcome."""
-        return [*((record, DONE) for record in self.done), *((item.record, item.outcome) for item in self.others)]
+        return [
+            *((record, DONE) for record in records_of(self.done)),
+            *((item.record, item.outcome) for item in self.others),
+        ]
 
     @property
     def outcomes(self) -> Counter[str]:
         """{outcome's class name: how many}."""
         counts = Counter(type(item.outcome).__name__ for item in self.others)
         if self.done:
-            counts[Done.__name__] += len(self.done)
+            counts[Done.__name__] += self.done_count
         return counts
 
     @property
     def stranded(self) -> int:
         """How many of a batch that failed no waiting can help."""
         lost = sum(item.is_stranded for item in self.others)
-        return lost + (len(self.done) if self.done_error is not None and needs_a_person(self.done_error) else 0)
+        return lost + (self.done_count if self.done_error is not None and needs_a_person(self.done_error) else 0)
 
     @property
     def is_client_finished(self) -> bool:
@@ -172,7 +185,7 @@ class SettlementBatch:
         """
         first = next((item for item in self.others if item.is_stranded), None)
         if first is None and self.done and (self.stranded or not self.others):
-            return self.done[0], self.done_error, None
+            return self.done[0].records[0], self.done_error, None
         first = first or self.others[0]
         if not first.refusals:
             return first.record, None, None

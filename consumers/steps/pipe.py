@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from ..gates.gate_row import GateRow
 from ..job.run import Run
 from ..ordering.lanes import Lanes
 from ..partitions.ledger import Ledger, tried_name
+from ..records.done_handful import DoneHandful
 from ..records.outcomes import DONE, INTERRUPTED, Dead, Deferred, Outcome, Retried, Snoozed, is_lasting
 from ..records.record import Record
 from ..settling.excuse import Excuse
@@ -236,11 +237,12 @@ class SettleStep:
 
     def settle_done(self, records: list[Record]) -> None:
         """Settle several jobs that are done: each part is entered once for all of them."""
-        self._settler.hand_in_done(records)
-        for partition, names in _names_by_partition(records).items():
-            ledger = self._ledgers.get(partition)
+        handful = DoneHandful(records)
+        self._settler.hand_in_done(handful)
+        for assignment, some in handful.parts:
+            ledger = self._ledgers.get(assignment.partition)
             if ledger is not None:
-                ledger.add_jobs(names)
+                ledger.add_jobs([record.deduplication_id for record in some if record.deduplication_id is not None])
         if self._note_ended is not None:
             self._note_ended(records)
         self._lanes.release_all(records)
@@ -262,14 +264,6 @@ def _remember(record: Record, outcome: Outcome, ledger: Ledger) -> None:
             ledger.add_job(record.deduplication_id)
     elif isinstance(outcome, Retried | Dead) and record.assignment.is_active:
         ledger.add(tried_name(record))
-
-
-def _names_by_partition(records: list[Record]) -> dict[int, list[str]]:
-    found: defaultdict[int, list[str]] = defaultdict(list)
-    for record in records:
-        if record.deduplication_id is not None:
-            found[record.assignment.partition].append(record.deduplication_id)
-    return found
 
 
 def _note_times(record: Record, run: Run) -> None:

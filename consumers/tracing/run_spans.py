@@ -18,6 +18,7 @@ from ...topology.tracing.remote_context import context_of, is_unsampled, read_sp
 from ...topology.tracing.tracers import Attributes, Tracing, destination, note_error
 from ...topology.wire.headers import JOB_ID, REPLAY, TRACE_PARENT, format_instant
 from ..job.run import Run
+from ..records.done_handful import records_of
 from ..records.outcomes import DONE, Cancelled, Dead, Deferred, Delayed, Interrupted, Outcome, Retried, Snoozed
 from ..records.record import Record
 from ..settling.settlement import SettlementBatch
@@ -118,7 +119,9 @@ class RunSpans:
         settling = self._settling
         if not settling:
             return
-        for record in [record for record in batch.done if record in settling]:  # few of many under a low rate
+        for record in [
+            record for record in records_of(batch.done) if record in settling
+        ]:  # few of many under a low rate
             self._record_settling(record, "done")
         for item in batch.others:
             self._record_settling(item.record, _name_of(item.outcome))

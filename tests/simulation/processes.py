@@ -631,7 +631,8 @@ class SimProcess:
         """What has ended and was not settled."""
         settler = self.settler
         held = len(settler._lone) + len(settler._repetitions)
-        return len(settler._done) + len(settler._others) + held + len(self.failed)
+        done = sum(len(handful.records) for handful in settler._done)
+        return done + len(settler._others) + held + len(self.failed)
 
 
 def _held_back(task: DecodedJob) -> Ran | None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
+from stoker.consumers.records.done_handful import DoneHandful, records_of
 from stoker.consumers.records.ended_columns import Durations, Handful
 from stoker.consumers.records.record import Record
 from stoker.consumers.settling import done_jobs
@@ -44,7 +45,7 @@ def a_record(headers: Mapping[str, bytes] | None = None, *, key: bytes | None = 
 def told(records: Sequence[Record]) -> list[EndedJob]:
     """The jobs of their events."""
     scene = Gathering()
-    scene.jobs.add(records)
+    scene.add(records)
     scene.jobs.close()
     return scene.told
 
@@ -87,6 +88,10 @@ class Gathering:
         """Gather them for a queue."""
         self.jobs = DoneJobs("q", "w1", "", publish=self._publish, give_up=self._give_up)
 
+    def add(self, *parts: Sequence[Record]) -> None:
+        """Add jobs that came as such handfuls, without columns."""
+        self.jobs.add([DoneHandful(list(records)) for records in parts])
+
     def _publish(self, key: bytes, value: bytes, jobs: int) -> None:
         assert key == b"w1"
         event = decode_jobs_ended(value)
@@ -103,7 +108,7 @@ def test_batches_of_the_settler_are_told_together() -> None:
     """An event of each would cost more than a short job."""
     scene, record = Gathering(), a_record()
     for _ in range(50):
-        scene.jobs.add([record] * 10)
+        scene.add([record] * 10)
     wait_until(lambda: sum(scene.published) == 500, what="the events")
     assert len(scene.published) < 50
     scene.jobs.close()
@@ -113,7 +118,7 @@ def test_no_event_has_more_jobs_than_a_record_bears() -> None:
     """A record beyond a megabyte would be refused with all of its jobs."""
     scene, record = Gathering(), a_record()
     scene.jobs._is_closing.set()  # without the thread, so that they gather
-    scene.jobs.add([record] * (done_jobs.MOST_JOBS + 1))
+    scene.add([record] * (done_jobs.MOST_JOBS + 1))
     scene.jobs.close()
     assert scene.published == [done_jobs.MOST_JOBS, 1]
 
@@ -123,7 +128,7 @@ def test_what_has_no_room_is_given_up() -> None:
     scene, record = Gathering(), a_record()
     scene.jobs._is_closing.set()
     for _ in range(3):
-        scene.jobs.add([record] * (done_jobs.MOST_WAITING // 2))
+        scene.add([record] * (done_jobs.MOST_WAITING // 2))
     assert scene.given_up == done_jobs.MOST_WAITING // 2
     scene.jobs.close()
     assert sum(scene.published) == done_jobs.MOST_WAITING
@@ -154,13 +159,13 @@ def test_each_job_is_counted_once_with_or_without_an_event(monkeypatch: pytest.M
     scene.jobs.count_by(counts)
     scene.jobs._is_closing.set()  # without the thread, so that they gather
     handful = a_handful(scene, 0)
-    scene.jobs.add(handful)
-    scene.jobs.add([record] * (done_jobs.MOST_WAITING - len(handful)))
-    scene.jobs.add([record] * 3)
+    scene.jobs.add([handful])
+    scene.add([record] * (done_jobs.MOST_WAITING - len(handful.records)))
+    scene.add([record] * 3)
     assert (counts.published, counts.given_up) == ([], [3])
     monkeypatch.setattr(done_jobs, "encode_jobs_ended", lambda _event: 1 // 0)
     scene.jobs.close()
-    assert (counts.published[0], sum(counts.published)) == (len(handful), done_jobs.MOST_WAITING)
+    assert (counts.published[0], sum(counts.published)) == (len(handful.records), done_jobs.MOST_WAITING)
     assert counts.given_up == [3]
 
 
@@ -184,12 +189,14 @@ class Counts:
         self.given_up += [one.jobs for one in durations]
 
 
-def a_handful(scene: Gathering, first: int, **named: Any) -> list[Record]:
+def a_handful(scene: Gathering, first: int, **named: Any) -> DoneHandful:
     """Records of which a runner has had columns made."""
-    records = [a_record(offset=offset, **named) for offset in range(first, first + done_jobs.LEAST_HANDFUL)]
-    scene.jobs.make_columns(records)
-    assert records[0].columns is not None
-    return records
+    handful = DoneHandful(
+        [a_record(offset=offset, **named) for offset in range(first, first + done_jobs.LEAST_HANDFUL)]
+    )
+    scene.jobs.make_columns(handful)
+    assert handful.columns is not None
+    return handful
 
 
 def test_columns_of_handfuls_tell_of_the_same_jobs() -> None:
@@ -199,47 +206,39 @@ def test_columns_of_handfuls_tell_of_the_same_jobs() -> None:
     whole, cut = a_handful(scene, 0), a_handful(scene, 100, key=b"k")
     typed = a_handful(scene, 200, headers={wire.JOB_TYPE: b"mail", wire.TENANT: b"acme"})
     retried = a_handful(scene, 300, headers={wire.ATTEMPT: b"2"}, key=b"a\0b")
-    holed = a_handful(scene, 500)  # as when the ledger of one partition could not be written at first
-    few = [a_record(offset=400)]
+    few = DoneHandful([a_record(offset=400)])
     scene.jobs.make_columns(few)
-    assert few[0].columns is None
-    scene.jobs.add([*whole, *cut[:4]])
-    scene.jobs.add([*cut[4:], *typed, *holed[:3], *holed[4:], *few, *retried])
-    scene.jobs.add([holed[3]])
+    assert few.columns is None
+    begin, end = cut.split(cut.records[4:])  # as when the ledger of one partition could not be written at first
+    scene.jobs.add([whole, *begin])
+    scene.jobs.add([typed, few, retried, *end])
     scene.jobs.close()
     found = {job.offset: job for job in scene.told}
-    assert sorted(found) == sorted(record.offset for record in (*whole, *cut, *typed, *few, *retried, *holed))
+    assert sorted(found) == sorted(record.offset for record in records_of((whole, cut, typed, few, retried)))
     assert len(found) == len(scene.told)
     assert {offset: (job.job_type, job.tenant, job.key, job.attempt) for offset, job in found.items()} == {
-        **{record.offset: ("work", "", None, 1) for record in (*whole, *few, *holed)},
-        **{record.offset: ("work", "", b"k", 1) for record in cut},
-        **{record.offset: ("mail", "acme", None, 1) for record in typed},
-        **{record.offset: ("work", "", b"a\0b", 2) for record in retried},
+        **{record.offset: ("work", "", None, 1) for record in records_of((whole, few))},
+        **{record.offset: ("work", "", b"k", 1) for record in cut.records},
+        **{record.offset: ("mail", "acme", None, 1) for record in typed.records},
+        **{record.offset: ("work", "", b"a\0b", 2) for record in retried.records},
     }
 
 
-def test_a_handful_of_which_some_were_settled_before_is_told_job_by_job() -> None:
-    """The ledger of one partition was written, those of two others refused: the rest is repeated in its old order."""
+def test_a_handful_of_which_some_are_settled_later_is_told_job_by_job() -> None:
+    """The ledger of one partition was written, those of two others refused: the rest is repeated."""
     scene = Gathering()
     scene.jobs._is_closing.set()
-    first, second = a_handful(scene, 0), a_handful(scene, 100)
-    batch = SettlementBatch([*first, *second])
-    by_partition = [*first[:4], *second[:3], *first[7:], *second[3:]]  # as the writer reports what was refused
-    settled, failed = batch.split(by_partition, KafkaError(KafkaError._TIMED_OUT))
+    first, second, third = a_handful(scene, 0), a_handful(scene, 100), a_handful(scene, 200)
+    refused = [*third.records, *second.records[3:7], *first.records[4:]]
+    settled, failed = SettlementBatch([first, second, third]).split(refused, KafkaError(KafkaError._TIMED_OUT))
+    assert [len(handful.records) for handful in settled.done] == [4, 6]
+    assert [len(handful.records) for handful in failed.done] == [6, 4, 10]
+    assert failed.done[-1] is third
     scene.jobs.add(settled.done)
     scene.jobs.add(failed.done)
     scene.jobs.close()
-    assert sorted(job.offset for job in scene.told) == sorted(record.offset for record in (*first, *second))
-
-
-def test_a_handful_whose_end_is_settled_before_its_begin_is_told_job_by_job() -> None:
-    """Two batches had it, and both were refused: what is newer is tried again first."""
-    scene = Gathering()
-    scene.jobs._is_closing.set()
-    first, second = a_handful(scene, 0), a_handful(scene, 100)
-    scene.jobs.add([first[-1], *second[:8], first[0], *first[1:-1], *second[8:]])
-    scene.jobs.close()
-    assert sorted(job.offset for job in scene.told) == sorted(record.offset for record in (*first, *second))
+    offsets = sorted(record.offset for record in records_of((first, second, third)))
+    assert sorted(job.offset for job in scene.told) == offsets
 
 
 def test_a_mixed_handful_is_told_job_by_job() -> None:
@@ -247,12 +246,13 @@ def test_a_mixed_handful_is_told_job_by_job() -> None:
     scene = Gathering()
     scene.jobs._is_closing.set()
     alike = a_handful(scene, 0, headers={wire.JOB_TYPE: b"mail", wire.TENANT: b"acme"})
-    mixed = [
+    records = [
         a_record({wire.JOB_TYPE: b"type-%d" % (offset % 3), wire.TENANT: b"t-%d" % (offset % 2)}, offset=offset)
         for offset in range(100, 120)
     ]
+    mixed = DoneHandful(records)
     scene.jobs.make_columns(mixed)
-    scene.jobs.add([*alike, *mixed])
+    scene.jobs.add([alike, mixed])
     scene.jobs.close()
     assert scene.published == [30]
     assert [(job.job_type, job.tenant) for job in scene.told] == [
@@ -266,9 +266,9 @@ def test_an_event_that_cannot_be_made_ends_no_other(monkeypatch: pytest.MonkeyPa
     scene, record = Gathering(), a_record()
     with monkeypatch.context() as broken:
         broken.setattr(done_jobs, "encode_jobs_ended", lambda _event: 1 // 0)
-        scene.jobs.add([record] * 3)
+        scene.add([record] * 3)
         wait_until(lambda: scene.given_up == 3, what="three jobs to be given up")
-    scene.jobs.add([record])
+    scene.add([record])
     wait_until(lambda: scene.published == [1], what="the next event")
     scene.jobs.close()
 

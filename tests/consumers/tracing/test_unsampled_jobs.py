@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBased, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind
 
+from stoker.consumers.records.done_handful import DoneHandful
 from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.settling.settlement import SettlementBatch
@@ -73,7 +74,7 @@ def take_through(spans: RunSpans | None, job: Any, slot: Slot) -> None:
     assert run_sync(job, slot) is RETURNED_NOTHING
     if spans is not None:
         spans.end(job.record, DONE)
-        spans.settled(SettlementBatch(done=[job.record]))
+        spans.settled(SettlementBatch(done=[DoneHandful([job.record])]))
 
 
 def calls_in(act: Callable[[], None]) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from stoker.consumers import Worker, WorkerSettings, current_job
+from stoker.consumers.records.done_handful import DoneHandful
 from stoker.consumers.settling.settle import Settler
 from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
@@ -69,10 +70,10 @@ def die_in_settling(place: str) -> None:
     if place == "ended":
         hand_in_done = Settler.hand_in_done
 
-        def dying(self: Settler, records: list[Any]) -> None:
-            if any(record.deduplication_id == MARKED for record in records):
+        def dying(self: Settler, handful: DoneHandful) -> None:
+            if any(record.deduplication_id == MARKED for record in handful.records):
                 die()
-            hand_in_done(self, records)
+            hand_in_done(self, handful)
 
         Settler.hand_in_done = dying  # type: ignore[method-assign]  # the place of the kill
     elif place == "remembered":
@@ -85,7 +86,7 @@ def die_in_settling(place: str) -> None:
 
 
 def _die_with_marked(batch: SettlementBatch) -> None:
-    if any(record.deduplication_id == MARKED for record in batch.done):
+    if any(record.deduplication_id == MARKED for record in batch.records):
         die()
 
 
