@@ -7,6 +7,8 @@
     hand over  the lanes take all that is left, at the end of the batch
 
 `declared/intake_features.py` has the filters, claimants and ways of a queue.
+
+It is the first of the five files on the way of a job (docs/architecture.md); `steps/pipe.py` is the next.
 """
 
 from __future__ import annotations

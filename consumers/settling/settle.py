@@ -14,6 +14,8 @@ left.
 A record that no topic takes in its form, such as one that is too large, gets another form (`fitting.py`) and is written
 beside all batches (`lone_records.py`). The event of an outcome is handed over once it is settled, to a client of its
 own that the settler does not wait for.
+
+It is the fourth of the five files on the way of a job (docs/architecture.md); `partitions/commits.py` is the next.
 """
 
 from __future__ import annotations

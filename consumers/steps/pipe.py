@@ -1,4 +1,7 @@
-"""`Pipe`: claim → decode → run → decide → settle, written once for all kinds of runners."""
+"""`Pipe`: claim → decode → run → decide → settle, written once for all kinds of runners.
+
+It is the second of the five files on the way of a job (docs/architecture.md); `steps/steps.py` is the next.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 Each step takes one value and gives one, so that a test can call it alone. A step that finds the end of the way gives
 an `Outcome` in place of its usual result. Nothing here does I/O.
+
+It is the third of the five files on the way of a job (docs/architecture.md); `settling/settle.py` is the next.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from simulation.commands import Enqueue
 from simulation.play import Play
 from simulation.virtual_time import CLOCK, virtual_time
 from simulation.world import TIERS, Ending, Shape
+from stoker.consumers.records.done_handful import DoneHandful
 from stoker.consumers.records.record import Record
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
@@ -35,9 +36,9 @@ def section(title: str) -> str:
 
 
 def has_record(values: Iterable[object]) -> bool:
-    """Whether a record is among these, or the first one in a list among these."""
+    """Whether a record or a handful of them is among these, or is the first one in a list among these."""
     firsts = (value[0] if isinstance(value, list | tuple) and value else value for value in values)
-    return any(isinstance(first, Record) for first in firsts)
+    return any(isinstance(first, Record | DoneHandful) for first in firsts)
 
 
 class FilesPassed:
@@ -91,6 +92,17 @@ def test_the_page_names_each_file_that_a_job_passes_to_the_committed_offset_and_
     assert [path for path in passed if path in stops] == stops
     named = set(re.findall(r"`([\w/]+\.py)", way))
     assert not [path for path in passed if path not in named]
+
+
+def test_each_of_the_five_names_the_next() -> None:
+    """Who reads one of them in an editor finds the way on without the page."""
+    stops = re.findall(r"^\d\. \*\*`([\w/]+\.py)`\*\*", section("The way of one job"), re.MULTILINE)
+    heads = [(ROOT / "consumers" / stop).read_text(encoding="utf-8").split('"""')[1] for stop in stops]
+    said = [
+        re.findall(r"of the five files on the way of a job[^;.]*\.md\)(?:; `([\w/.]+)` is the next)?", head)
+        for head in heads
+    ]
+    assert said == [[following] for following in [*stops[1:], ""]]
 
 
 def test_the_page_names_each_file_that_a_job_passes_in_a_real_worker(cluster: ClusterSettings, namespace: str) -> None:
