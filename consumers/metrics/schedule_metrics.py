@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from ...producers.metrics import catalogue as metrics
 from ...producers.metrics.sample import Sample
-from ..schedules.schedule_thread import ScheduleFigures
+from ..schedules.fired_queue import ScheduleFigures
 
 OUTCOMES = ("fired", "missed_fired", "missed_left_out", "overlap")
 

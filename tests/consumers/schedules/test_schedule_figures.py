@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stoker.consumers.metrics.schedule_metrics import schedule_samples
-from stoker.consumers.schedules.schedule_thread import ScheduleFigures
+from stoker.consumers.schedules.fired_queue import ScheduleFigures
 from stoker.producers.metrics import catalogue as metrics
 from stoker.schemas.schedule_records import ScheduleRecord
 from support.scenes.simulated_schedules import QUEUE, ScheduleWorld, SimulatedWorker

@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 from confluent_kafka import KafkaError, Message
 
+from stoker.consumers.schedules.fired_queue import ScheduleFigures
 from stoker.consumers.schedules.jobs_of_instants import CannotFire
 from stoker.consumers.schedules.queue_schedules import FiringParts, QueueSchedules
-from stoker.consumers.schedules.schedule_thread import ScheduleFigures, ScheduleThread, ScheduleThreadParts
+from stoker.consumers.schedules.schedule_thread import ScheduleThread, ScheduleThreadParts
 from stoker.producers.schedules.templates import job_of
 from stoker.producers.transaction_writer import TransactionFailed, TransactionRecord
 from stoker.schemas.control_records import RecordPlace
