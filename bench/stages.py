@@ -108,10 +108,8 @@ class Line:
             left = self._settler.settle_next(SettlementBatch())
         assert not left, "an outcome could not be written"
         with stage("complete"):
-            for batch in self._settled:
-                for handful in batch.done:
-                    for assignment, records in handful.parts:
-                        count_complete(assignment, records)
+            for assignment, records in (part for batch in self._settled for part in batch.done_parts):
+                count_complete(assignment, records)
             self._settled.clear()
 
     def _run(self, ready: list[Record]) -> None:

@@ -27,10 +27,9 @@ class Completion:
     def note_settled(self) -> None:
         """Take what was settled since the last call."""
         for batch in self._settled.take():
-            for handful in batch.done:
-                for assignment, records in handful.parts:
-                    self._backpressure.end_part(assignment, records)
-                    count_complete(assignment, records)
+            for assignment, records in batch.done_parts:
+                self._backpressure.end_part(assignment, records)
+                count_complete(assignment, records)
             self._backpressure.end([item.record for item in batch.others])
             for item in batch.others:
                 if item.outcome is not INTERRUPTED:

@@ -19,7 +19,7 @@ from ...producers.delivery import why_unconfirmed
 from ...topology import Queue
 from ...topology.cluster.kafka_errors import Remedy, as_error, remedy_of
 from ..partitions.ledger_records import BATCH_NAMES, KeyAndValue, batch_record, entry_record
-from ..records.done_handful import DoneHandful
+from ..records.assignment import Assignment
 from ..records.record import Record
 from .outgoing import OutgoingRecord, produce
 from .settlement import LedgerToWrite, Settlement, SettlementBatch
@@ -100,7 +100,7 @@ class BatchWriter:
             KafkaException: the client is finished.
         """
         remembered = [item for item in batch.others if isinstance(item.stage, LedgerToWrite)]
-        failed = self._publish_names(batch.done)
+        failed = self._publish_names(batch.done_parts)
         self._publish_entries(remembered)
         self._wait_confirmed()
         for item in remembered:
@@ -114,12 +114,11 @@ class BatchWriter:
         if any(remedy_of(error) is Remedy.SHRINK for error in refusals):
             self._names_in_a_batch = max(1, self._names_in_a_batch // 2)
 
-    def _publish_names(self, done: Iterable[DoneHandful]) -> list[_FailedNames]:
+    def _publish_names(self, done: Iterable[tuple[Assignment, list[Record]]]) -> list[_FailedNames]:
         """Publish the names of done jobs; what cannot be written is in the list once all is confirmed or failed."""
         by_partition: defaultdict[int, list[Record]] = defaultdict(list)
-        for handful in done:
-            for assignment, records in handful.parts:
-                by_partition[assignment.partition] += records
+        for assignment, records in done:
+            by_partition[assignment.partition] += records
         failed: list[_FailedNames] = []
         for partition, records in by_partition.items():
             for some in self._batches(records):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError
 
 from ...topology.cluster.kafka_errors import is_fatal, needs_a_person
 from ..instruments.instruments import Instruments
+from ..records.assignment import Assignment
 from ..records.done_handful import DoneHandful, records_of
 from ..records.outcomes import DONE, Done, Outcome
 from ..records.record import Record
@@ -135,6 +136,11 @@ class SettlementBatch:
         settled = [item for item in self.others if item.stage is SETTLED]
         failed = [item for item in self.others if item.stage is not SETTLED]
         return SettlementBatch(done, settled), SettlementBatch(repeated, failed, why)
+
+    @property
+    def done_parts(self) -> Iterator[tuple[Assignment, list[Record]]]:
+        """The records of jobs that are done, by assignment."""
+        return (part for handful in self.done for part in handful.parts)
 
     @property
     def done_with_records(self) -> list[DoneHandful]:
