@@ -49,11 +49,11 @@ from .metrics.worker_metrics import WorkerMetrics
 from .poll_threads import PollThreads
 from .queue_controls import QueueControls
 from .queue_worker import QueueWorker
-from .records.cancels import Cancels
-from .records.reschedules import JobOrders, Reschedules
 from .schedules.schedule_thread import ScheduleThread
 from .settings import WorkerSettings
 from .standard_streams import fill_descriptors
+from .standing_orders.cancels import Cancels
+from .standing_orders.reschedules import JobOrders, Reschedules
 from .worker_failure import WorkerFailure
 from .worker_signals import WorkerSignals
 

@@ -8,8 +8,8 @@ from ...schemas import SchemaStore
 from ...topology import ClusterSettings, Pipeline, Queue
 from ..breakers.failure_watch import FailureWatch
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
-from ..records.reschedules import JobOrders
 from ..settings import WorkerSettings
+from ..standing_orders.reschedules import JobOrders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

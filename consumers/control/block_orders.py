@@ -8,7 +8,7 @@ from datetime import datetime
 from ...schemas.control_records import ControlOrder
 from ...topology.wire.orders import Verb
 from ..gates.pauses import Pauses
-from ..records.cancels import Cancels
+from ..standing_orders.cancels import Cancels
 from .cancel_orders import begin_filter
 from .order_takers import utc_now
 from .pause_orders import PauseOrders

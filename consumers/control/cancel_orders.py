@@ -10,9 +10,9 @@ from typing import Final
 
 from ...schemas.control_records import ControlOrder
 from ...topology.wire.orders import Verb, cancel_key, cancelled_by
-from ..records.cancel_filters import CancelFilter
 from ..records.cancellation import Cancellation
-from ..records.cancels import Cancels, name_of_job
+from ..standing_orders.cancel_filters import CancelFilter
+from ..standing_orders.cancels import Cancels, name_of_job
 from .order_forgetter import Forgetter
 from .order_takers import OrderTaker, utc_now
 from .worker_process import EndCancelled

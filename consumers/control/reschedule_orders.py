@@ -16,8 +16,8 @@ from ...topology.wire.orders import (
     reschedule_key,
     rescheduled_by,
 )
-from ..records.cancels import name_of_job
-from ..records.reschedules import Reschedules
+from ..standing_orders.cancels import name_of_job
+from ..standing_orders.reschedules import Reschedules
 from .order_forgetter import Forgetter
 from .order_takers import OrderTaker, utc_now
 

@@ -22,9 +22,9 @@ from ..inspection.snapshot import QueueSnapshot
 from ..limits.limits import Limits
 from ..limits.reports import as_data
 from ..machine import resident_bytes
-from ..records.cancels import Cancels
-from ..records.reschedules import Reschedules
 from ..settings import WorkerSettings
+from ..standing_orders.cancels import Cancels
+from ..standing_orders.reschedules import Reschedules
 
 EndCancelled = Callable[[bool], int]
 

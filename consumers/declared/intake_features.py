@@ -35,9 +35,9 @@ from ..partitions.assignments import Assignments
 from ..polling.backpressure import Backpressure
 from ..polling.calendar import Calendar
 from ..polling.rebalance import Rebalance
-from ..records.cancels import Cancels
 from ..records.record import Record
 from ..records.source import Carried, Delay, Main, Priority, Source, Tier, sources_of
+from ..standing_orders.cancels import Cancels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..gates.gate_row import GateRow
-from ..records.cancels import Cancels
 from ..runners.watchdog import Watchdog
+from ..standing_orders.cancels import Cancels
 
 
 class CancelledJobs:

@@ -9,8 +9,8 @@ from confluent_kafka import Message
 
 from ..polling.calendar import Calendar, Wanted
 from ..records.assignment import Assignment, Place
-from ..records.cancels import NO_CANCELS, Cancels
 from ..records.record import Record
+from ..standing_orders.cancels import NO_CANCELS, Cancels
 from .delay_sweep import DelaySweep
 from .reread_records import Requester, RereadBatch
 

@@ -9,7 +9,7 @@ from ..partitions.assignments import Assignments
 from ..polling.calendar import Calendar
 from ..records.assignment import Place
 from ..records.record import RecordAt
-from ..records.reschedules import RescheduledJob
+from ..standing_orders.reschedules import RescheduledJob
 from .look_pace import LookPace
 
 JOBS_A_LOOK: Final = 20

@@ -26,7 +26,7 @@ from confluent_kafka import Message
 from ...topology.wire.headers import HeaderList
 from ..records.assignment import Assignment, Lane, Place
 from ..records.record import Record
-from ..records.reschedules import NO_RESCHEDULES, RescheduledJob, Reschedules
+from ..standing_orders.reschedules import NO_RESCHEDULES, RescheduledJob, Reschedules
 from .days import OFFSET_BITS, OFFSET_MASK, SECOND_BITS, KnownOffsets
 from .due_times import pairs_of, wake_at_ms
 from .packed_records import packed_record, unpacked_record

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ..partitions.ledger import Ledger
-from ..records.cancels import NO_CANCELS, Cancels
 from ..records.outcomes import SKIPPED, Cancelled, Dead, Done, Outcome
 from ..records.record import Record
-from ..records.reschedules import Reschedules
+from ..standing_orders.cancels import NO_CANCELS, Cancels
+from ..standing_orders.reschedules import Reschedules
 from .settlement import SettlementBatch
 
 

@@ -31,7 +31,6 @@ from ..job.failure import make_failure
 from ..job.run import Run
 from ..partitions.ledger import Ledger
 from ..records.cancellation import Cancellation
-from ..records.cancels import NO_CANCELS, Cancels
 from ..records.outcomes import (
     DONE,
     INTERRUPTED,
@@ -47,7 +46,8 @@ from ..records.outcomes import (
     Snoozed,
 )
 from ..records.record import Record, attempt_of, first_failed
-from ..records.reschedules import NO_RESCHEDULES, Reschedules
+from ..standing_orders.cancels import NO_CANCELS, Cancels
+from ..standing_orders.reschedules import NO_RESCHEDULES, Reschedules
 from ..tracing.run_spans import RunSpans
 from ..unique.unique_jobs import UniqueJobs
 from .results import RETURNED_NOTHING, Answered, Decided, Raised, Ran, Result, Returned, answer_to

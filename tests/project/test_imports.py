@@ -94,6 +94,7 @@ FOLDERS = {
         *(
             "kafka",
             "records",
+            "standing_orders",
             "unique",
             "backlog",
             "ordering",

@@ -28,8 +28,8 @@ from stoker.consumers.gates.pauses import Pauses
 from stoker.consumers.limits.limits import Limits
 from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Record
-from stoker.consumers.records.reschedules import JobOrders
 from stoker.consumers.settling.writes import utc
+from stoker.consumers.standing_orders.reschedules import JobOrders
 from stoker.schemas.control_records import ControlOrder, RecordPlace, encode_order
 from stoker.topology import Queue
 from stoker.topology.wire.headers import JOB_ID, JOB_TYPE, TIME, parse_instant

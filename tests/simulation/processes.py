@@ -57,10 +57,8 @@ from stoker.consumers.polling.settled import SettledBatches
 from stoker.consumers.polling.side_readers import PriorityReaders, SideReader
 from stoker.consumers.polling.taking_back import TakingBack
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.cancels import Cancels
 from stoker.consumers.records.outcomes import DONE, Outcome
 from stoker.consumers.records.record import Record
-from stoker.consumers.records.reschedules import JobOrders, Reschedules
 from stoker.consumers.records.source import Priority, Reader
 from stoker.consumers.runners.kinds import Runners
 from stoker.consumers.runners.slots import RunInSlot
@@ -71,6 +69,8 @@ from stoker.consumers.settling.settle import SettledEvents, Settler, SettlingCli
 from stoker.consumers.settling.settlement import SettlementBatch, notify_instruments
 from stoker.consumers.settling.unique_records import writers_of
 from stoker.consumers.settling.writes import WRITERS, Writer
+from stoker.consumers.standing_orders.cancels import Cancels
+from stoker.consumers.standing_orders.reschedules import JobOrders, Reschedules
 from stoker.consumers.steps.last_look import hold_back
 from stoker.consumers.steps.results import Ran, Result
 from stoker.consumers.steps.schema_waits import AwaitedSchema, SchemaWaits

@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 
 from stoker.consumers.machine import resident_bytes
-from stoker.consumers.records.cancels import Cancels
+from stoker.consumers.standing_orders.cancels import Cancels
 from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.producers import Producer
 from stoker.producers.control import Control, OrderReceipt, OrderRefused, OrderUnconfirmed

@@ -18,7 +18,7 @@ from stoker.consumers.control.orders import Orders
 from stoker.consumers.control.pause_orders import PauseOrders
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.pauses import Pauses
-from stoker.consumers.records.cancels import Cancels, name_of_job
+from stoker.consumers.standing_orders.cancels import Cancels, name_of_job
 from stoker.producers.control.log_reader import LogReader
 from stoker.schemas.control_records import ControlOrder, encode_order
 from stoker.topology import ClusterSettings

@@ -17,9 +17,9 @@ from stoker.consumers.control.order_forgetter import Forgetter
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.pauses import Pauses
 from stoker.consumers.partitions.ledger import Ledger
-from stoker.consumers.records.cancels import Cancels
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Cancelled, Dead, Outcome, Retried
 from stoker.consumers.settling.ended_cancels import EndedCancels
+from stoker.consumers.standing_orders.cancels import Cancels
 from stoker.schemas.control_records import ControlOrder
 from stoker.topology import ClusterSettings
 from stoker.topology.declaration.queue import LedgerWindow

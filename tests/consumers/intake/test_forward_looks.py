@@ -17,8 +17,8 @@ from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.polling.calendar import Calendar
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
-from stoker.consumers.records.reschedules import Reschedules
 from stoker.consumers.records.source import Delay
+from stoker.consumers.standing_orders.reschedules import Reschedules
 from stoker.consumers.unique.unique_jobs import UniqueJobs
 from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.wire.headers import DUE, JOB_ID, format_instant

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from stoker.consumers import JobCancelled, Snooze, Worker, current_job
-from stoker.consumers.records.cancel_filters import CancelFilter
 from stoker.consumers.records.cancellation import Cancellation
-from stoker.consumers.records.cancels import Cancels
+from stoker.consumers.standing_orders.cancel_filters import CancelFilter
+from stoker.consumers.standing_orders.cancels import Cancels
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Pipeline, RetryPolicy
 from support.programs import isolated_jobs

@@ -12,7 +12,7 @@ import pytest
 
 from stoker.consumers.assembly import polling
 from stoker.consumers.polling.calendar import USUAL_BYTES, Calendar
-from stoker.consumers.records.reschedules import Reschedules
+from stoker.consumers.standing_orders.reschedules import Reschedules
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from stoker.topology.declaration.retries import RetryPolicy

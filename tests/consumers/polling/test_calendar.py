@@ -18,12 +18,12 @@ from stoker.consumers.intake.cancelled_delays import CancelledDelays
 from stoker.consumers.intake.delay_sweep import DelaySweep
 from stoker.consumers.polling.calendar import Calendar
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.cancel_filters import CancelFilter
 from stoker.consumers.records.cancellation import Cancellation
-from stoker.consumers.records.cancels import Cancels
 from stoker.consumers.records.record import Record
-from stoker.consumers.records.reschedules import Reschedules
 from stoker.consumers.records.source import Delay
+from stoker.consumers.standing_orders.cancel_filters import CancelFilter
+from stoker.consumers.standing_orders.cancels import Cancels
+from stoker.consumers.standing_orders.reschedules import Reschedules
 from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.wire.headers import DUE, format_instant
 from support.scenes.deliveries import NOW, NOW_S

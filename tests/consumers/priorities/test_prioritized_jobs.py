@@ -12,7 +12,7 @@ from consumers.priorities.test_priorities import record_at
 from stoker.consumers.control.order_forgetter import Forgetter
 from stoker.consumers.control.reschedule_orders import PriorityOrders
 from stoker.consumers.records.outcomes import DONE, SKIPPED
-from stoker.consumers.records.reschedules import COMMITTED_AFTER_S, Reschedules
+from stoker.consumers.standing_orders.reschedules import COMMITTED_AFTER_S, Reschedules
 from stoker.producers import Producer
 from stoker.producers.control import Control, OrderRefused
 from stoker.producers.control.place_search import is_complete_by

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from stoker.consumers.isolation.child_slot import ChildSlot
-from stoker.consumers.records.cancel_filters import CancelFilter
 from stoker.consumers.records.cancellation import Cancellation
-from stoker.consumers.records.cancels import Cancels
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Cancelled, Outcome
 from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.runners.slots import Slot
+from stoker.consumers.standing_orders.cancel_filters import CancelFilter
+from stoker.consumers.standing_orders.cancels import Cancels
 from stoker.consumers.steps.run_step import run_async, run_sync
 from stoker.consumers.steps.steps import DecodedJob, claim, decide, decode
 from support.programs import isolated_jobs

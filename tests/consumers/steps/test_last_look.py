@@ -12,10 +12,10 @@ from stoker.consumers.gates.pauses import Pause, Pauses
 from stoker.consumers.gates.taken_records import Beginning
 from stoker.consumers.job.signals import JobCancelled
 from stoker.consumers.records.cancellation import Cancellation
-from stoker.consumers.records.cancels import Cancels
 from stoker.consumers.records.outcomes import INTERRUPTED
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.slots import Slot
+from stoker.consumers.standing_orders.cancels import Cancels
 from stoker.consumers.steps.last_look import HeldBack, hold_back
 from stoker.consumers.steps.results import Decided, Raised
 from stoker.consumers.steps.steps import DecodedJob, decode

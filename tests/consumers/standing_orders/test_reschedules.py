@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Delayed, Outcome, Snoozed
-from stoker.consumers.records.reschedules import Reschedules
+from stoker.consumers.standing_orders.reschedules import Reschedules
 from stoker.consumers.steps.steps import DecodedJob, decode
 from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.wire.headers import DUE, EXPIRES, format_instant

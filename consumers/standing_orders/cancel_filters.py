@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ...topology.wire.headers import JOB_TYPE, REPLAY, TIME, parse_instant
-from .cancellation import Standing
-from .field_index import FieldIndex, Fields
-from .record import Record
+from ..records.cancellation import Standing
+from ..records.field_index import FieldIndex, Fields
+from ..records.record import Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,9 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from ...topology.wire.headers import JOB_ID
+from ..records.cancellation import Cancellation, Standing
+from ..records.record import Record
 from .cancel_filters import CancelFilter, CancelFilters
-from .cancellation import Cancellation, Standing
-from .record import Record
 
 NAME_BYTES: Final = 16
 """A job is known by a digest of its id: there may be a great many cancels, and ids of any length."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from ...topology.wire.headers import ATTEMPT, JOB_ID, HeaderList
+from ..records.outcomes import INTERRUPTED, SKIPPED, Cancelled, Dead, Delayed, Done, Outcome
+from ..records.record import Record, RecordAt, record_at
 from .cancels import NO_CANCELS, Cancels, name_of_job
-from .outcomes import INTERRUPTED, SKIPPED, Cancelled, Dead, Delayed, Done, Outcome
-from .record import Record, RecordAt, record_at
 
 COMMITTED_AFTER_S: Final = 60.0
 """Offsets are committed some times a second; what was settled before is committed, or its worker has died."""

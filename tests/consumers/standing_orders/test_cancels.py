@@ -10,10 +10,10 @@ from uuid import uuid4
 
 import pytest
 
-from stoker.consumers.records.cancel_filters import CancelFilter
 from stoker.consumers.records.cancellation import Cancellation
-from stoker.consumers.records.cancels import MOST_COUNTED, Cancels
 from stoker.consumers.records.record import Record
+from stoker.consumers.standing_orders.cancel_filters import CancelFilter
+from stoker.consumers.standing_orders.cancels import MOST_COUNTED, Cancels
 from stoker.topology.wire import headers as wire
 from support.scenes.deliveries import NOW, declare
 
