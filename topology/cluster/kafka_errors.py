@@ -294,7 +294,7 @@ def remedy_of(error: KafkaError) -> Remedy:
 
 
 def with_fix(error: KafkaError) -> str:
-    """What the brokers answered to a write, and what helps, where a person can help."""
+    """The brokers' answer to a write, and what helps, where a person can help."""
     fix = _FIXES.get(remedy_of(error))
     return error.str() if fix is None else f"{error.str()}; {fix}"
 
