@@ -6,50 +6,23 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from confluent_kafka import Producer
-
 from ...producers.control.log_reader import LogReader
 from ...topology.declaration.limits import shared_limits
 from ...topology.declaration.topics import reserves_limits
 from ..kafka.clients import make_reader, shares_producer
+from ..kafka.log_writer import LogWriter
 from ..limits.limits import LimitPeers, Limits, Startable
 from ..limits.turn_thread import TurnThread
-from ..reservations.clients import LevelLogReader, LevelLogWriter
+from ..reservations.clients import LevelLogReader
 from ..reservations.ports import ReservationParts
 from ..reservations.reservations import Reservations
-from ..shares.ports import OnWritten, SharesParts
+from ..shares.ports import SharesParts
 from ..shares.shares import Shares
 from .queue_context import QueueContext
 
 END_MS: Final = 250
-LAST_S: Final = 1.0
 
 MakeThread = Callable[[Limits], Startable]
-
-
-class ShareWriter:
-    """Writes to the topic of shares."""
-
-    def __init__(self, producer: Producer, topic: str) -> None:
-        self._producer, self._topic = producer, topic
-
-    def write(self, value: bytes, on_written: OnWritten | None) -> None:
-        """Write a record."""
-        try:
-            if on_written is None:
-                self._producer.produce(self._topic, value, partition=0)
-            else:
-                self._producer.produce(self._topic, value, partition=0, on_delivery=on_written)
-        except BufferError:  # the brokers are away: amounts count up, so that a later record has it all
-            self._producer.poll(0)
-
-    def poll(self) -> None:
-        """Serve what was written."""
-        self._producer.poll(0)
-
-    def close(self) -> None:
-        """Write the last ones."""
-        self._producer.flush(LAST_S)
 
 
 def make_limit_peers(
@@ -91,7 +64,7 @@ def _make_shares(
             client_id=f"{worker_id}-shares",
             options={"fetch.wait.max.ms": END_MS},
         ),
-        make_writer=lambda: ShareWriter(shares_producer(cluster, worker_id), pipeline.shares_topic),
+        make_writer=lambda: LogWriter(lambda: shares_producer(cluster, worker_id), pipeline.shares_topic),
     )
     return lambda limits: TurnThread(Shares(limits.sharing, parts), f"stoker-shares-{queue.name}", on_crash)
 
@@ -108,7 +81,7 @@ def _make_reservations(context: QueueContext, on_crash: Callable[[BaseException]
         make_reader=lambda: LevelLogReader(
             make_reader(cluster, queue, f"{worker_id}-limits", {"fetch.wait.max.ms": END_MS}), topic
         ),
-        make_writer=lambda: LevelLogWriter(shares_producer(cluster, worker_id), topic),
+        make_writer=lambda: LogWriter(lambda: shares_producer(cluster, worker_id), topic),
     )
     name = f"stoker-reservations-{queue.name}"
     return lambda limits: TurnThread(Reservations(limits.reservations, parts), name, on_crash)

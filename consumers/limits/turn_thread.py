@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from confluent_kafka import KafkaException
 
+from ...topology.cluster.kafka_errors import as_error, is_fatal
+
 _LOGGER = logging.getLogger("stoker.worker")
 
 AGAIN_S: Final = 1.0
+CALM_S: Final = 60.0
+"""An outage is over when no turn has failed for so long."""
 LAST_S: Final = 1.5
 
 
 class Driven(Protocol):
-    """One object that a thread of its own drives. Both methods are called in that thread alone."""
+    """One object that a thread of its own drives. All methods are called in that thread alone."""
 
     def turn(self) -> None:
         """Do what there is to do, or wait a moment for it."""
+
+    def drop_readers(self) -> None:
+        """Give up the readers, without a word to them: a client has failed for good, and the next turn makes others."""
 
     def close(self) -> None:
         """Write what is to be written last, and disconnect."""
@@ -37,6 +45,7 @@ class TurnThread:
         self._driven, self._name, self._on_crash = driven, name, on_crash
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+        self._failed_at_s = float("-inf")
 
     def start(self) -> None:
         """Start the thread."""
@@ -62,5 +71,18 @@ class TurnThread:
         try:
             self._driven.turn()
         except KafkaException as failed:
-            _LOGGER.debug("%s: %s", self._name, failed)
+            self._log(failed)
+            if is_fatal(as_error(failed)):
+                self._driven.drop_readers()
             self._stopped.wait(AGAIN_S)
+
+    def _log(self, failed: KafkaException) -> None:
+        """Log an outage once, by its first failure; the others are details."""
+        now_s = time.monotonic()
+        level = logging.WARNING if now_s - self._failed_at_s >= CALM_S else logging.DEBUG
+        self._failed_at_s = now_s
+        _LOGGER.log(
+            level,
+            "jobs may wait for their limits: the thread %s cannot read or write its topic (%s), and tries again each "
+            "%g s until it can", self._name, as_error(failed).str(), AGAIN_S,
+        )  # fmt: skip

@@ -1,16 +1,15 @@
-"""`LevelLogReader` and `LevelLogWriter`: the clients of the log of reservations."""
+"""`LevelLogReader`: the client that reads the log of reservations."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from ...topology.cluster.kafka_errors import is_fatal
 from ...topology.cluster.leaders import ask_leaders
-from .ports import OnWritten
 
 BATCH: Final = 1_000
-LAST_S: Final = 1.0
 
 
 class LevelLogReader:
@@ -45,37 +44,21 @@ class LevelLogReader:
             self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
 
     def read(self, timeout_s: float) -> list[Message]:
-        """Take what is there, or wait for the first record."""
+        """Take what is there, or wait for the first record.
+
+        Raises:
+            KafkaException: the client has failed for good.
+        """
         first = self._consumer.poll(timeout_s)
         if first is None:
             return []
         found = [first, *self._consumer.consume(BATCH, 0)]
+        for message in found:
+            error = message.error()
+            if is_fatal(error):
+                raise KafkaException(error)
         return [message for message in found if message.error() is None]
 
     def close(self) -> None:
         """Disconnect."""
         self._consumer.close()
-
-
-class LevelLogWriter:
-    """Writes to the log of reservations."""
-
-    def __init__(self, producer: Producer, topic: str) -> None:
-        self._producer, self._topic = producer, topic
-
-    def write(self, partition: int, value: bytes, on_written: OnWritten) -> None:
-        """Write a record."""
-        try:
-            self._producer.produce(
-                self._topic, value, partition=partition, on_delivery=lambda error, _message: on_written(error)
-            )
-        except BufferError:  # the brokers are away
-            on_written(KafkaError(KafkaError._QUEUE_FULL))
-
-    def poll(self) -> None:
-        """Serve what was written."""
-        self._producer.poll(0)
-
-    def close(self) -> None:
-        """Write the last ones."""
-        self._producer.flush(LAST_S)

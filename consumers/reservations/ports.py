@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import uuid4
 
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import Message
 
 from ...schemas.reservation_records import ReservationEntry
+from ..kafka.log_writer import OnWritten
 from .partition_log import FormerLevel, ScopeName
-
-OnWritten = Callable[[KafkaError | None], None]
 
 
 class LevelReader(Protocol):
@@ -36,10 +35,10 @@ class LevelReader(Protocol):
 
 
 class LevelWriter(Protocol):
-    """Writes to the log of reservations."""
+    """Writes to the log of reservations, as `LogWriter` does."""
 
-    def write(self, partition: int, value: bytes, on_written: OnWritten) -> None:
-        """Write a record."""
+    def write(self, value: bytes, on_written: OnWritten, partition: int) -> None:
+        """Write a record, which is answered in any case."""
 
     def poll(self) -> None:
         """Serve what was written."""

@@ -63,6 +63,13 @@ class Reservations:
         if self._reader is not None:
             self._reader.close()
 
+    def drop_readers(self) -> None:
+        """Give up the reader; its partitions are taken over once more, since the next one does not know them."""
+        self._reader = None
+        for ownership in self._owned.values():
+            if ownership.phase is not TakeoverPhase.RESTING:
+                self._begin_anew(ownership, AGAIN_S)
+
     def turn(self) -> None:
         """Follow the partitions as they come and go, read what has come, and write what is to be reserved."""
         reader, writer = self._clients()
@@ -135,12 +142,12 @@ class Reservations:
     ) -> None:
         session = ownership.log.own
 
-        def note(error: KafkaError | None) -> None:
+        def note(error: KafkaError | None, _message: Message | None) -> None:
             if error is not None and ownership.log.own == session:
                 self._begin_anew(ownership, AGAIN_S)
 
         record = ReservationRecord(kind=ReservationKind.TAKEOVER, session=session, since=ownership.since, detail=detail)
-        writer.write(partition, encode_reservation(record), note)
+        writer.write(encode_reservation(record), note, partition)
 
     def _begin_anew(self, ownership: Ownership, rest_s: float) -> None:
         """Take over once more, after a rest."""
@@ -204,7 +211,7 @@ class Reservations:
     ) -> None:
         number, session = self._number, ownership.log.own
 
-        def note(error: KafkaError | None) -> None:
+        def note(error: KafkaError | None, _message: Message | None) -> None:
             if error is not None and ownership.log.own == session:
                 ownership.renewal = None
                 self._limits.fail(partition, number)
@@ -218,7 +225,7 @@ class Reservations:
             since=ownership.since,
             entries=tuple(entries),
         )
-        writer.write(partition, encode_reservation(record), note)
+        writer.write(encode_reservation(record), note, partition)
 
     # ---- a log that is long is begun anew
 

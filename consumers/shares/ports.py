@@ -11,15 +11,15 @@ from confluent_kafka import KafkaError, Message
 
 from ...schemas.share_records import ShareEntry
 from ...topology.declaration.limits import Limit
+from ..kafka.log_writer import OnWritten
 from ..meters.limit_report import LimitReport
-
-OnWritten = Callable[[KafkaError | None, Message], None]
 
 
 class SharesReader(Protocol):
     """Reads the topic of shares, as `LogReader` does."""
 
     position: int
+    trouble: KafkaError | None
 
     def ask_end(self, timeout_s: float) -> tuple[int, int]:
         """The first offset, and the one behind the last record."""
@@ -38,10 +38,10 @@ class SharesReader(Protocol):
 
 
 class SharesWriter(Protocol):
-    """Writes to the topic of shares."""
+    """Writes to the topic of shares, as `LogWriter` does."""
 
     def write(self, value: bytes, on_written: OnWritten | None) -> None:
-        """Write a record."""
+        """Write a record, which is answered in any case."""
 
     def poll(self) -> None:
         """Serve what was written."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from confluent_kafka import Message
+from confluent_kafka import KafkaError, Message
 
 from stoker.consumers.reservations.partition_log import PartitionLog
 from stoker.schemas.reservation_records import ReservationEntry, ReservationKind, ReservationRecord, encode_reservation
@@ -239,3 +239,16 @@ def test_many_scopes_are_restored_and_forgotten() -> None:
     (keeper,) = world.owner.limits.reservations._keepers.values()
     keeper.forget_idle(world.clock())
     assert (len(keeper.scopes), len(keeper._former)) == (0, 0)
+
+
+def test_a_reader_that_failed_for_good_is_replaced() -> None:
+    """Its partitions are taken over once more, and what was used before counts."""
+    world = begun_world(WINDOW)
+    assert world.owner is not None
+    (reader,) = world.owner.readers
+    reader.fatal = KafkaError(KafkaError._FATAL, "fenced", fatal=True)
+    before = len(world.begun["acme"])
+    world.pass_s(40.0)
+    assert len(world.owner.readers) == 2
+    assert len(world.begun["acme"]) - before >= 0.9 * 2 * WINDOW.count - 1
+    check(world, WINDOW)

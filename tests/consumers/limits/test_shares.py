@@ -305,3 +305,35 @@ def test_a_scope_that_one_worker_closes_is_closed_for_all() -> None:
     assert len(world.begun) == begun
     world.pass_s(2.5)
     assert len(world.begun) >= begun + RATE.count
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["coordinator", "another"])
+def test_a_reader_that_failed_for_good_is_replaced(number: int) -> None:
+    """The next one goes on where it was, so the worker knows of each takeover, and the coordinator of each use."""
+    world = SharingWorld(RATE, seed=13, workers_count=2, backlog=3_000)
+    world.pass_s(2.0)
+    world.workers[number].readers[0].fail()
+    before = len(world.begun)
+    world.pass_s(20.0)
+    assert len(world.begun) - before >= 0.85 * 20 * RATE.count
+    check_rate(world, RATE)
+    assert len([reader for reader in world.workers[number].readers if reader.trouble is None]) == 1
+
+
+def test_a_reader_of_distant_limits_that_failed_for_good_lets_the_coordinator_begin_anew() -> None:
+    """What was read of them would be counted twice else; limits of a second are given all the while but a moment."""
+    hour = Rate(100, per=3_600 * SECOND, name="q.hour")
+    world = SharingWorld(RATE, seed=14, workers_count=2, backlog=3_000, beside={"q.hour": hour}, is_stuck=True)
+    world.pass_s(2.0)
+    owner = world.workers[0]
+    assert len(owner.readers) == 2
+    world.is_stuck = False
+    owner.readers[1].fail()
+    world.pass_s(3.0)
+    term = owner.shares._coordinator._term
+    assert term is not None
+    assert term.known == {"q.limit", "q.hour"}
+    before = len(world.begun)
+    world.pass_s(5.0)
+    assert len(world.begun) - before >= 0.9 * 5 * RATE.count
+    check_rate(world, RATE)

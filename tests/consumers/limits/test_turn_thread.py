@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 import pytest
@@ -19,6 +20,7 @@ class Scripted:
     def __init__(self, *ends: BaseException | None) -> None:
         self.ends = list(ends)
         self.turned, self.closed = threading.Semaphore(0), threading.Event()
+        self.dropped = 0
 
     def turn(self) -> None:
         """End as told; then like any other."""
@@ -26,6 +28,10 @@ class Scripted:
         end = self.ends.pop(0) if self.ends else None
         if end is not None:
             raise end
+
+    def drop_readers(self) -> None:
+        """Count it."""
+        self.dropped += 1
 
     def close(self) -> None:
         """Note it."""
@@ -55,3 +61,34 @@ def test_a_thread_that_is_stopped_closes_what_it_drives() -> None:
     thread.stop()
     assert driven.closed.is_set()
     assert not told
+
+
+def test_clients_that_failed_for_good_are_given_up_and_each_outage_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Readers are given up for a fatal error alone; of four failures in a row the first one is a warning."""
+    monkeypatch.setattr(turn_thread, "AGAIN_S", 0.001)
+    away, fatal = KafkaError(KafkaError._TRANSPORT), KafkaError(KafkaError._FATAL, "fenced", fatal=True)
+    driven = Scripted(*map(KafkaException, (away, fatal, away)), None, KafkaException(away), ZeroDivisionError())
+    with caplog.at_level(logging.WARNING, "stoker.worker"):
+        thread = TurnThread(driven, "stoker-unit", lambda _error: None)
+        thread.start()
+        assert driven.closed.wait(DEADLINE_S)
+        thread.stop()
+    (logged,) = [record.getMessage() for record in caplog.records]
+    assert "stoker-unit" in logged
+    assert driven.dropped == 1
+
+
+def test_the_next_outage_is_logged_as_well(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """One is over when no turn has failed for a while."""
+    monkeypatch.setattr(turn_thread, "AGAIN_S", 0.001)
+    monkeypatch.setattr(turn_thread, "CALM_S", 0.0)
+    away = KafkaException(KafkaError(KafkaError._TRANSPORT))
+    driven = Scripted(away, None, away, ZeroDivisionError())
+    with caplog.at_level(logging.WARNING, "stoker.worker"):
+        thread = TurnThread(driven, "stoker-unit", lambda _error: None)
+        thread.start()
+        assert driven.closed.wait(DEADLINE_S)
+        thread.stop()
+    assert len(caplog.records) == 2

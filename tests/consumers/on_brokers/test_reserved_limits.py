@@ -5,15 +5,17 @@ from __future__ import annotations
 import subprocess
 import time
 from collections import defaultdict
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from stoker.producers import Producer
-from stoker.topology import ClusterSettings
+from stoker.topology import ClusterSettings, Rate
+from support.kafka.finished_clients import fail_for_good
 from support.program import TESTS, program
 from support.programs.limited_worker import COUNT, PER_S, SESSION, declare
-from support.scenes.worker import create
+from support.scenes.worker import Journal, create, declare_queue, running_worker
 from support.waiting import wait_until
 
 BACK_S = SESSION.total_seconds() + 2.0
@@ -95,3 +97,27 @@ def test_a_limit_is_used_again_within_the_session_timeout_after_a_kill(
         in_order = sorted(begins)
         for number, at_s in enumerate(in_order[COUNT:], COUNT):
             assert at_s - in_order[number - COUNT] >= PER_S - LATE_S
+
+
+@pytest.mark.expected_errors("test_fatal_error: a test wants it")
+@pytest.mark.parametrize("name", ["-shares", "-limits"], ids=["writer", "reader"])
+def test_jobs_go_on_under_a_limit_by_tenant_whose_clients_failed_for_good(
+    cluster: ClusterSettings, namespace: str, name: str
+) -> None:
+    """The client that reserves is replaced, and the one that reads back what was reserved."""
+    journal = Journal()
+    limit = Rate(1_000, per=timedelta(seconds=3), by="tenant")
+    pipeline, queue = declare_queue(namespace, partitions=1, limits=[limit], route_by="tenant", ordering="none")
+
+    @pipeline.job(queue, tenant="customer")
+    def act(customer: str, number: int) -> None:
+        journal.note(number)
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer, running_worker(pipeline, cluster):
+        producer.enqueue(act, "acme", 0)
+        journal.wait(1)
+        assert fail_for_good(name) >= 1
+        for number in range(1, 4):
+            producer.enqueue(act, f"t{number}", number)
+            journal.wait(number + 1)

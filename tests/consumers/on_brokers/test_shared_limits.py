@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from datetime import timedelta
 
@@ -9,6 +10,7 @@ import pytest
 
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Concurrency, Rate
+from support.kafka.finished_clients import fail_for_good
 from support.scenes.worker import Journal, create, declare_queue, running_worker
 
 COUNT = 40
@@ -68,3 +70,30 @@ def test_a_job_that_outlives_its_worker_keeps_its_slot(cluster: ClusterSettings,
         began.wait(2)
         ended.wait(2)
     assert began.noted[1] >= ended.noted[0]
+
+
+@pytest.mark.expected_errors("test_fatal_error: a test wants it")
+def test_jobs_go_on_under_a_shared_limit_whose_clients_failed_for_good(
+    cluster: ClusterSettings, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The thread of shares has a producer and a consumer; both are replaced, and that is logged once."""
+    journal = Journal()
+    pipeline, queue = declare_queue(namespace, partitions=1, limits=[Rate(COUNT, per=timedelta(seconds=1))])
+
+    @pipeline.job(queue)
+    def act(number: int) -> None:
+        journal.note(number)
+
+    create(pipeline, cluster)
+    with (
+        caplog.at_level(logging.WARNING, "stoker.worker"),
+        Producer(pipeline, cluster) as producer,
+        running_worker(pipeline, cluster),
+    ):
+        producer.enqueue(act, 0)
+        journal.wait(1)
+        assert fail_for_good("-shares") >= 2
+        producer.enqueue(act, 1)
+        journal.wait(2)
+    logged = [record for record in caplog.records if "the thread stoker-shares-" in record.getMessage()]
+    assert len(logged) == 1

@@ -7,17 +7,19 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.taken_records import Beginning
+from stoker.consumers.kafka.log_writer import OnWritten
 from stoker.consumers.limits.limits import LimitPeers, Limits
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.records.record import Record
-from stoker.consumers.reservations.ports import OnWritten, ReservationParts
+from stoker.consumers.reservations.ports import ReservationParts
 from stoker.consumers.reservations.reservations import Reservations
 from stoker.topology import Pipeline
+from stoker.topology.cluster.kafka_errors import as_error, is_fatal
 from stoker.topology.declaration.limits import Limit
 from support.scenes.sharing import NOTICE_S, Log
 
@@ -30,6 +32,9 @@ class Reader:
 
     log: Log
     position: int | None = None
+    refusals: list[KafkaError | None] = field(default_factory=list)
+    """How the next calls of `start` end."""
+    fatal: KafkaError | None = None
 
     def ask_edges(self, partition: int, timeout_s: float) -> tuple[int, int]:
         """The whole log."""
@@ -37,6 +42,9 @@ class Reader:
 
     def start(self, partition: int, offset: int) -> None:
         """Read from there on."""
+        refusal = self.refusals.pop(0) if self.refusals else None
+        if refusal is not None:
+            raise KafkaException(refusal)
         self.position = max(offset, self.log.first)
 
     def end(self, partition: int) -> None:
@@ -45,6 +53,8 @@ class Reader:
 
     def read(self, timeout_s: float) -> list[Message]:
         """What is to be seen by now."""
+        if self.fatal is not None:
+            raise KafkaException(self.fatal)
         if self.position is None:
             return []
         begin, self.position = self.position, self.log.seen_to(self.position)
@@ -61,7 +71,7 @@ class Writer:
     log: Log
     on_its_way: list[tuple[bytes, OnWritten]] = field(default_factory=list)
 
-    def write(self, partition: int, value: bytes, on_written: OnWritten) -> None:
+    def write(self, value: bytes, on_written: OnWritten, partition: int) -> None:
         """Send it."""
         self.on_its_way.append((value, on_written))
 
@@ -69,7 +79,8 @@ class Writer:
         """It arrives, and is answered."""
         on_its_way, self.on_its_way = self.on_its_way, []
         for value, on_written in on_its_way:
-            on_written(KafkaError(KafkaError._MSG_TIMED_OUT) if self.log.append(value) is None else None)
+            message = self.log.append(value)
+            on_written(KafkaError(KafkaError._MSG_TIMED_OUT) if message is None else None, message)
 
     def close(self) -> None:
         """The last ones arrive."""
@@ -102,16 +113,21 @@ class ReservingWorker:
         )
         self.row.add([self.limits])
         self.row.start(self.make_ready)
-        self.writer = Writer(world.log)
+        self.writer, self.readers = Writer(world.log), list[Reader]()
         parts = ReservationParts(
             queue=world.queue.name,
             topic=world.queue.limits_topic,
-            make_reader=lambda: Reader(world.log),
+            make_reader=self.make_reader,
             make_writer=lambda: self.writer,
             clock=world.clock,
             make_session=world.make_session,
         )
         self.reservations = Reservations(self.limits.reservations, parts)
+
+    def make_reader(self) -> Reader:
+        """Another one, when the one before is given up."""
+        self.readers.append(Reader(self.world.log))
+        return self.readers[-1]
 
     def own(self) -> None:
         """The group gives it the partition."""
@@ -149,11 +165,19 @@ class ReservingWorker:
         if self.loses_at_s is not None and now_s >= self.loses_at_s:
             self.lose()
         if self.world.chance.random() < 0.5:  # its threads take turns as they like
-            self.reservations.turn()
+            self.reserve()
             self.run()
         else:
             self.run()
+            self.reserve()
+
+    def reserve(self) -> None:
+        """Take a turn, as a `TurnThread` does."""
+        try:
             self.reservations.turn()
+        except KafkaException as failed:
+            if is_fatal(as_error(failed)):
+                self.reservations.drop_readers()
 
     def run(self) -> None:
         """The poll thread looks, and runners begin what is ready; each run is over at once."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.taken_records import Beginning
@@ -18,12 +18,14 @@ from stoker.consumers.records.record import Record
 from stoker.consumers.shares.ports import SharesParts
 from stoker.consumers.shares.shares import Shares
 from stoker.topology import Pipeline
+from stoker.topology.cluster.kafka_errors import as_error, is_fatal
 from stoker.topology.declaration.limits import Limit
 from support.scenes.deliveries import record_of
 
 STEP_S = 0.01
 BROKERS_AHEAD_S = 1_000_000.0
 """The brokers' clock is another one."""
+FATAL = KafkaError(KafkaError._FATAL, "fenced", fatal=True)
 NOTICE_S = 2.0
 """A frozen owner that goes on takes so long to notice that another one has its partition."""
 
@@ -69,6 +71,7 @@ class Reader:
     log: Log
     position: int = 0
     is_stuck: bool = False
+    trouble: KafkaError | None = None
 
     def ask_end(self, timeout_s: float) -> tuple[int, int]:
         """The whole log."""
@@ -77,6 +80,10 @@ class Reader:
     def start(self, offset: int) -> None:
         """Read from there on."""
         self.position = offset
+
+    def fail(self) -> None:
+        """Fail for good: nothing is read any more."""
+        self.is_stuck, self.trouble = True, FATAL
 
     def start_at_time(self, at_s: float, timeout_s: float) -> None:
         """Read from that time of the brokers on."""
@@ -100,9 +107,18 @@ class Writer:
 
     log: Log
     on_its_way: list[tuple[bytes, Any]] = field(default_factory=list)
+    refusal: KafkaException | KafkaError | None = None
+    """The next record is refused, by raising or by an answer in the call."""
 
     def write(self, value: bytes, on_written: Any) -> None:
         """Send it."""
+        refusal, self.refusal = self.refusal, None
+        if isinstance(refusal, KafkaException):
+            raise refusal
+        if refusal is not None and on_written is not None:
+            on_written(refusal, None)
+        if refusal is not None:
+            return
         self.on_its_way.append((value, on_written))
 
     def poll(self) -> None:
@@ -135,6 +151,7 @@ class SharingWorker:
         """Put it together, and let a backlog wait."""
         log, queue = self.world.log, self.world.queue
         self.readers: list[Reader] = []
+        self.writer = Writer(log)
         self.row = GateRow(clock=self.world.clock)
         self.limits = Limits(
             self.row, queue, self.world.pipeline.job_types, clock=self.world.clock, epoch=self.world.clock
@@ -147,7 +164,7 @@ class SharingWorker:
             given={"q.limit": self.world.limit, **self.world.beside},
             owns_first=self.owns_first,
             make_reader=self.make_reader,
-            make_writer=lambda: Writer(log),
+            make_writer=lambda: self.writer,
             clock=self.world.clock,
         )
         self.shares = Shares(self.limits.sharing, parts)
@@ -184,7 +201,11 @@ class SharingWorker:
             return
         if self.notices_at_s is not None and now_s >= self.notices_at_s:
             self.notices_at_s = None
-        self.shares.turn()
+        try:
+            self.shares.turn()
+        except KafkaException as failed:  # as a `TurnThread` does
+            if is_fatal(as_error(failed)):
+                self.shares.drop_readers()
         self.row.ask_again()
         while self.ready and len(self.running) < self.slots:
             record = self.ready.pop(0)
