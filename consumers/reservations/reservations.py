@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from ...schemas.reservation_records import (
     UNKNOWN_MS,
@@ -20,6 +20,7 @@ from ...schemas.reservation_records import (
     ReservationRecord,
     encode_reservation,
 )
+from ...topology.cluster.kafka_errors import as_error, is_fatal
 from .. import log_keys
 from .ownership import FEW_ENTRIES, Ownership, Renewal, TakeoverPhase
 from .partition_log import PartitionLog
@@ -125,17 +126,33 @@ class Reservations:
         ownership.since = high
         if low < high:
             ownership.phase = TakeoverPhase.FINDING
-            reader.start(partition, high - 1)
+            self._start(reader, partition, ownership, high - 1)
         else:
             self._take_over(reader, writer, partition, ownership)
 
     def _take_over(self, reader: LevelReader, writer: LevelWriter, partition: int, ownership: Ownership) -> None:
         ownership.phase = TakeoverPhase.TAKING
-        reader.start(partition, ownership.since)
+        if not self._start(reader, partition, ownership, ownership.since):
+            return
         # Of an empty log, an owner of a release without reservations may have begun anything.
         detail = {} if ownership.since or ownership.log.records else {UNKNOWN_MS: "0"}
         ownership.log = PartitionLog(ownership.log.own)
         self._write_takeover(writer, partition, ownership, detail)
+
+    def _start(self, reader: LevelReader, partition: int, ownership: Ownership, offset: int) -> bool:
+        """Read from there on; where the client refuses that, take over once more. Returns whether it is read.
+
+        Raises:
+            KafkaException: the client has failed for good. Others lose nothing by a refusal: what is read goes on.
+        """
+        try:
+            reader.start(partition, offset)
+        except KafkaException as refusal:
+            self._begin_anew(ownership, AGAIN_S)
+            if is_fatal(as_error(refusal)):
+                raise
+            return False
+        return True
 
     def _write_takeover(
         self, writer: LevelWriter, partition: int, ownership: Ownership, detail: Mapping[str, str]

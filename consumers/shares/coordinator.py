@@ -26,6 +26,8 @@ from .share_book import SLOTS_VALID_S, ShareBook
 _LOGGER = logging.getLogger("stoker.limits")
 
 AGAIN_S: Final = 1.0
+REPLACED_REST_S: Final = 5.0
+"""A coordinator that was replaced on the log, and has the partition by its own word, waits so long for the group."""
 ASK_S: Final = 5.0
 NEAR_S: Final = 60.0
 """Limits of windows up to this are read back together: the log of a minute is read in some tenths of a second."""
@@ -112,7 +114,7 @@ class ShareCoordinator:
 
     def _take_over(self, writer: SharesWriter) -> None:
         self._stop_reading()
-        term = self._term = _Term(ShareBook(self._given))
+        term = _Term(ShareBook(self._given))
 
         def note(error: KafkaError | None, message: Message | None) -> None:
             if error is not None or message is None:
@@ -123,10 +125,13 @@ class ShareCoordinator:
 
         takeover = ShareRecord(kind=ShareKind.TAKEOVER, coordinator=self._parts.queue, sender=self._parts.worker_id)
         writer.write(encode_share(takeover), note)
+        self._term = term
 
     def _end(self, term: _Term, rest_s: float) -> None:
+        """Take over once more, after a rest."""
         term.is_over, self._rests_until_at_s = True, self._parts.clock() + rest_s
-        self._stop_reading()
+        if term is self._term:
+            self._stop_reading()
 
     # ---- what was granted and used before
 
@@ -200,7 +205,7 @@ class ShareCoordinator:
         if offset >= epoch:
             term.known |= term.near
         if offset > epoch:
-            self._end(term, ASK_S)
+            self._end(term, REPLACED_REST_S)
             _LOGGER.info("another worker gives shares of limits", extra={log_keys.QUEUE: self._parts.queue})
 
     # ---- what is given

@@ -16,6 +16,7 @@ SECOND = timedelta(seconds=1)
 WINDOW = Rate(100, per=20 * SECOND, by="tenant")
 FEW = Rate(6, per=20 * SECOND, by="tenant")
 BUCKET = Rate(60, per=20 * SECOND, by="tenant", burst=20)
+CONFLICT = KafkaError(KafkaError._CONFLICT)
 LIMITS = pytest.mark.parametrize("limit", [WINDOW, FEW, BUCKET], ids=["window", "few", "bucket"])
 
 
@@ -239,6 +240,29 @@ def test_many_scopes_are_restored_and_forgotten() -> None:
     (keeper,) = world.owner.limits.reservations._keepers.values()
     keeper.forget_idle(world.clock())
     assert (len(keeper.scopes), len(keeper._former)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("has_log", "refusals"),
+    [(False, [CONFLICT]), (True, [CONFLICT]), (True, [None, CONFLICT]), (True, [CONFLICT, None, CONFLICT])],
+    ids=["new", "at the end", "at the begin", "at both"],
+)
+def test_a_takeover_whose_reader_is_refused_is_tried_again(*, has_log: bool, refusals: list[KafkaError | None]) -> None:
+    """Wherever that was: at its last record, or where it is to be read from. Else no job begins, for ever."""
+    world = begun_world(WINDOW) if has_log else ReservingWorld(WINDOW)
+    world.enqueue(1_000)
+    other = world.workers[1]
+    reader = other.make_reader()
+    reader.refusals = list(refusals)
+    other.reservations._reader = reader
+    assert world.owner is not None
+    world.owner.lose()
+    world.give_to(other)
+    before = len(world.begun["acme"])
+    world.pass_s(45.0)
+    assert not reader.refusals
+    assert len(world.begun["acme"]) - before >= 0.9 * WINDOW.count
+    check(world, WINDOW)
 
 
 def test_a_reader_that_failed_for_good_is_replaced() -> None:

@@ -6,6 +6,7 @@ import logging
 from datetime import timedelta
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from stoker.consumers.limits.shared_keeper import SharedKeeper
 from stoker.consumers.shares.share_book import ShareBook
@@ -14,7 +15,7 @@ from stoker.schemas.share_records import ShareEntry, ShareKind, ShareRecord, dec
 from stoker.topology import Concurrency, Rate
 from stoker.topology.declaration.limits import Limit
 from support.scenes.deliveries import record_of
-from support.scenes.sharing import SharingWorld
+from support.scenes.sharing import STEP_S, Reader, SharingWorld
 
 SECOND = timedelta(seconds=1)
 RATE = Rate(100, per=SECOND, name="q.limit")
@@ -307,6 +308,22 @@ def test_a_scope_that_one_worker_closes_is_closed_for_all() -> None:
     assert len(world.begun) >= begun + RATE.count
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [KafkaException(KafkaError(KafkaError._UNKNOWN_TOPIC)), KafkaError(KafkaError._QUEUE_FULL)],
+    ids=["raised", "answered"],
+)
+def test_a_takeover_that_could_not_be_sent_is_tried_again(refusal: KafkaException | KafkaError) -> None:
+    """Else nobody gives shares as long as this worker has the partition, and the jobs of all wait."""
+    world = SharingWorld(RATE, seed=12, workers_count=2)
+    world.workers[0].writer.refusal = refusal
+    world.pass_s(2.0)
+    before = len(world.begun)
+    world.pass_s(5.0)
+    assert len(world.begun) - before >= 0.9 * 5 * RATE.count
+    check_rate(world, RATE)
+
+
 @pytest.mark.parametrize("number", [0, 1], ids=["coordinator", "another"])
 def test_a_reader_that_failed_for_good_is_replaced(number: int) -> None:
     """The next one goes on where it was, so the worker knows of each takeover, and the coordinator of each use."""
@@ -337,3 +354,21 @@ def test_a_reader_of_distant_limits_that_failed_for_good_lets_the_coordinator_be
     world.pass_s(5.0)
     assert len(world.begun) - before >= 0.9 * 5 * RATE.count
     check_rate(world, RATE)
+
+
+def test_the_late_failure_of_a_former_takeover_ends_nothing_of_the_next_one() -> None:
+    """The partition came back while the brokers had not answered; what is read for the present term goes on."""
+    hour = Rate(100, per=3_600 * SECOND, name="q.hour")
+    world = SharingWorld(RATE, seed=15, workers_count=1, beside={"q.hour": hour}, is_stuck=True)
+    owner = world.workers[0]
+    owner.shares._coordinator.turn(Reader(world.log), owner.writer)
+    ((_, on_written),) = owner.writer.on_its_way
+    owner.writer.on_its_way.clear()
+    world.owner = None
+    world.pass_s(STEP_S)
+    world.owner = owner
+    world.pass_s(2.0)
+    coordinator = owner.shares._coordinator
+    assert coordinator.is_reading_back
+    on_written(KafkaError(KafkaError._MSG_TIMED_OUT), None)
+    assert coordinator.is_reading_back
