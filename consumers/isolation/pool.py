@@ -57,7 +57,6 @@ class ChildCounts:
         busy, idle, starting: how many there are of each.
         ended: so many have ended since the worker's start, for whatever reason.
         trouble: why none can be started; None while they can.
-        trouble_in_words: that, and what it means for jobs; empty while they can.
     """
 
     busy: int = 0
@@ -68,6 +67,7 @@ class ChildCounts:
 
     @property
     def trouble_in_words(self) -> str:
+        """The trouble and its effect on jobs; empty where there is none."""
         if self.trouble is None:
             return ""
         if self.busy or self.idle:

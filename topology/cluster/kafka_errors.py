@@ -294,7 +294,7 @@ def remedy_of(error: KafkaError) -> Remedy:
 
 
 def with_fix(error: KafkaError) -> str:
-    """The brokers' answer to a write, and what helps, where a person can help."""
+    """The brokers' answer to a write, and the fix for it, where a person can do something."""
     fix = _FIXES.get(remedy_of(error))
     return error.str() if fix is None else f"{error.str()}; {fix}"
 
