@@ -39,9 +39,12 @@ class SettlingParts:
     late_notes: LateNotes
     settled: SettledBatches
     settler: Settler
+    spans: RunSpans | None
 
     def close_events(self, within_s: float) -> None:
-        """Publish the last events; they are confirmed in time, or given up."""
+        """Publish the last events; they are confirmed in time, or given up. End the last spans."""
+        if self.spans is not None:
+            self.spans.close()
         self.done_jobs.close()
         self.events.close(within_s)
 
@@ -66,6 +69,7 @@ def make_settling(context: QueueContext, assignments: Assignments, spans: RunSpa
         late_notes=LateNotes(pipeline, queue),
         settled=settled,
         settler=_make_settler(context, events, done_jobs, settled, writers),
+        spans=spans,
     )
 
 

@@ -27,12 +27,13 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Final
 
+from opentelemetry import context as trace_context
 from opentelemetry.trace import NonRecordingSpan
 
 from ...topology import RetryPolicy
 from ...topology.declaration.job_type import RunLimits
 from ...topology.own_loggers import keep_loggers_on
-from ...topology.tracing.remote_context import read_span_context
+from ...topology.tracing.remote_context import context_of, read_span_context, with_baggage
 from ..job.answers import Answer, answer_of
 from ..job.job_errors import is_kind_of, report_of
 from ..job.run import CurrentRun
@@ -181,7 +182,7 @@ class Child:
             deadline_at_s=time.monotonic() + timeout_s,
             limits=RunLimits(timeout_s, math.inf, timeout_s),
             heartbeats=PipedHeartbeats(self._pipe),
-            span=NonRecordingSpan(read_span_context(dict(message.trace))) if message.trace else None,
+            trace_context=_trace_context(message),
         )
 
     def _handler(self, address: HandlerAddress) -> Callable[..., object]:
@@ -202,6 +203,14 @@ class Child:
         self._canceller.watch(WatchedTask(task=task, loop=loop, holds_loop=lambda: slot.loop_state.inside is slot))
         turn_until(loop, task)
         return results[0] if results else Raised(asyncio.CancelledError("something that an earlier job left behind"))
+
+
+def _trace_context(message: RunJob) -> trace_context.Context | None:
+    """The context of the run's span, which the worker records; None where it does not."""
+    if not message.trace:
+        return None
+    span = NonRecordingSpan(read_span_context(dict(message.trace)))
+    return with_baggage(context_of(span), message.record.headers)
 
 
 def _call_sync(job: ChildJob, canceller: JobCanceller) -> Result:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from opentelemetry.trace import get_current_span
+
 from ...topology.tracing.remote_context import span_headers
 from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
@@ -278,6 +280,7 @@ class IsolatedRunners(Runners[Slot]):
 
 def _job_message(job: DecodedJob, arguments: bytes) -> RunJob:
     run = job.run
+    context = run.trace_context
     return RunJob(
         job_type=job.job_type.name,
         arguments=arguments,
@@ -285,7 +288,7 @@ def _job_message(job: DecodedJob, arguments: bytes) -> RunJob:
         attempt=run.attempt,
         attempts=run.attempts,
         record=ChildRecord.of(job.record),
-        trace=[] if run.span is None else span_headers(run.span.get_span_context()),
+        trace=[] if context is None else span_headers(get_current_span(context).get_span_context()),
     )
 
 

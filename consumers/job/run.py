@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from opentelemetry.trace import Span
+from opentelemetry.context import Context
 
 from ...schemas import wire_text
 from ...topology.declaration.job_type import NO_LIMITS, RunLimits
@@ -33,7 +33,7 @@ class CurrentRun:
             moved on by its heartbeats.
         limits: how long it may take; set when the run begins.
         interrupt_reason: why the worker ends the run, the first reason where there are several; None while it goes on.
-        span: of the run; None where no tracer records it.
+        trace_context: holds the span of the run; None where no tracer records it.
     """
 
     job_id: str
@@ -45,7 +45,7 @@ class CurrentRun:
     deadline_at_s: float = math.inf
     limits: RunLimits = NO_LIMITS
     interrupt_reason: InterruptReason | None = None
-    span: Span | None = None
+    trace_context: Context | None = None
     _inbox_blocks: dict[str, bool] = field(init=False, repr=False, compare=False)
     """Not set before the first block, because each job would pay for it."""
     _cancellation: Cancellation = field(init=False, repr=False, compare=False)

@@ -12,7 +12,7 @@ from typing import NoReturn, Protocol
 
 from opentelemetry import context as trace_context
 
-from ...topology.tracing.remote_context import RemoteContext, context_of, with_baggage
+from ...topology.tracing.remote_context import RemoteContext
 from ..job.context import enter_job
 from ..job.job_errors import is_kind_of
 from ..job.run import CurrentRun
@@ -65,7 +65,7 @@ def call_sync(job: CallableJob) -> Result:
     """Call a sync handler, in a context of its own that holds nothing but the job and its trace."""
     enter_job(job.run)
     try:
-        if job.record.layout.is_traced or job.run.span is not None:
+        if job.record.layout.is_traced or job.run.trace_context is not None:
             enter_trace(job)
         return check_returned(job.job_type.handler(*job.args, **job.kwargs), job.job_type)
     except JobInterrupted as interrupt:
@@ -78,7 +78,7 @@ async def call_async(job: CallableJob, loop_state: LoopState) -> Result:
     """Call and await an async handler; `resume_watched` gives it a context of its own."""
     enter_job(job.run)
     try:
-        if job.record.layout.is_traced or job.run.span is not None:
+        if job.record.layout.is_traced or job.run.trace_context is not None:
             enter_trace(job)
         returned = job.job_type.handler(*job.args, **job.kwargs)
         if inspect.isawaitable(returned):  # else a decorator around the `async def` has awaited it already
@@ -117,6 +117,5 @@ def enter_trace(job: CallableJob) -> None:
 
     It ends with the run's context.
     """
-    span, record = job.run.span, job.record
-    context = RemoteContext(record) if span is None else with_baggage(context_of(span), record.headers)
-    trace_context.attach(context)
+    context = job.run.trace_context
+    trace_context.attach(RemoteContext(job.record) if context is None else context)

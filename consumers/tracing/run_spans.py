@@ -2,19 +2,38 @@
 
 The run goes on with the enqueuer's trace, and so do all later ones of the job, from retry tiers and replays too: the
 headers travel along. A run whose trace is not sampled gets no span: that is seen in one byte of its headers.
+
+The span of a sampled run is started when its handler first looks for it, or when its job is settled: as one of many
+that are started one after another then, it costs the SDK half the time. It begins and ends with the run in any case.
 """
 
 from __future__ import annotations
 
+import contextvars
 import time
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, NonRecordingSpan, Span, SpanContext, SpanKind
+from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    get_current_span,
+)
 
 from ...topology import Queue
 from ...topology.tracing import attributes as names
-from ...topology.tracing.remote_context import context_of, is_unsampled, read_span_context
+from ...topology.tracing.remote_context import (
+    HasHeaders,
+    RemoteContext,
+    context_of,
+    is_unsampled,
+    read_span_context,
+)
 from ...topology.tracing.tracers import Attributes, Tracing, destination, note_error
 from ...topology.wire.headers import JOB_ID, REPLAY, TRACE_PARENT, format_instant
 from ..job.run import Run
@@ -28,24 +47,72 @@ ASK_EVERY_S: Final = 0.001
 _EMPTY: Final = Context()
 
 
-class _Settling(NamedTuple):
-    """A recorded run that is not durable yet."""
+class _LateSpan:
+    """The span of one run, started when it is first asked for.
 
-    context: Context
-    began_ns: int
+    Args:
+        start: starts it; called in an empty context, since a processor of spans may look into the current one.
+    """
+
+    __slots__ = ("_start", "_started")
+
+    def __init__(self, start: Callable[[], Span]) -> None:
+        self._start = start
+        self._started: list[Span] = []
+
+    def get(self) -> Span:
+        """The span; one that records nothing where the sampler drops it. Called from any thread."""
+        if (
+            not self._started
+        ):  # of two threads at once the first one counts: no lock, which an interrupt could leave held
+            self._started.append(contextvars.Context().run(self._start))
+        return self._started[0]
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it was asked for."""
+        return bool(self._started)
+
+
+class RunContext(RemoteContext):
+    """The context of a run that is recorded: its span, and the baggage of its job."""
+
+    __slots__ = ("_span",)
+
+    def __init__(self, record: HasHeaders, span: _LateSpan) -> None:
+        super().__init__(record)
+        self._span = span
+
+    def find_span(self, record: HasHeaders) -> Span:  # the span knows its record
+        """That of the run."""
+        return self._span.get()
+
+
+class _Settling(NamedTuple):
+    """A run that has ended, and is not durable yet."""
+
+    span: _LateSpan
+    ended_ns: int
+
+    def end_run(self) -> Span:
+        """End the span of the run, unless it has ended with it; a span that nobody has asked for is of a job done."""
+        span = self.span.get()
+        if span.is_recording():
+            _end(span, DONE, self.ended_ns)
+        return span
 
 
 class RunSpans:
     """The spans of one queue's runs; called by all runners, and by the settling thread.
 
     Attributes:
-        open: {record: span of its run}; only what is recorded, so it is nearly always empty under a low sampling rate.
+        open: {record: span of its run}; only what is sampled, so it is nearly always empty under a low sampling rate.
     """
 
     def __init__(self, tracing: Tracing, queue: Queue) -> None:
         self._tracing, self._queue = tracing, queue
         self._follows_parents = tracing.follows_parents
-        self.open: dict[Record, Span] = {}
+        self.open: dict[Record, _LateSpan] = {}
         self._settling: dict[Record, _Settling] = {}
         self._ask_again_at_s = 0.0
 
@@ -62,22 +129,35 @@ class RunSpans:
         elif time.monotonic() < self._ask_again_at_s:
             return
         own: Attributes = {names.JOB_TYPE: run.job_type, names.ATTEMPT: run.attempt, names.ATTEMPTS: run.attempts}
-        span = self._start(record, own)
-        if span.is_recording():
-            run.span = self.open[record] = span
-        elif at is None:
-            self._ask_again_at_s = time.monotonic() + ASK_EVERY_S
+        span = self._late(record, own)
+        is_undecided = at is None or not self._follows_parents
+        if is_undecided and not is_recorded(span.get()):
+            if at is None:
+                self._ask_again_at_s = time.monotonic() + ASK_EVERY_S
+            return
+        self.open[record] = span
+        run.trace_context = RunContext(record, span)
 
-    def _start(self, record: Record, own: Attributes) -> Span:
-        """Start the span of a run, with all that is known of it: each attribute that comes later costs the SDK more."""
+    def _late(self, record: Record, own: Attributes) -> _LateSpan:
+        began_ns = time.time_ns()
+        return _LateSpan(lambda: self._start(record, own, began_ns))
+
+    def _start(self, record: Record, own: Attributes, began_ns: int) -> Span:
+        """Start the span of a run, with all that is known of it: each attribute that comes later costs the SDK more.
+
+        Where the sampler drops it, spans of the job are children of the enqueue.
+        """
         creation = _creation_of(record)
-        return self._tracing.tracer.start_span(
+        enqueue = NonRecordingSpan(creation)
+        span = self._tracing.tracer.start_span(
             f"{names.PROCESS} {record.topic}",
-            context_of(NonRecordingSpan(creation)) if creation.is_valid else _EMPTY,
+            context_of(enqueue) if creation.is_valid else _EMPTY,
             SpanKind.CONSUMER,
             {**destination(names.PROCESS, record.topic), **self._place(record), **own},
             [Link(creation)] if creation.is_valid else [],
+            began_ns,
         )
+        return span if span.is_recording() else enqueue
 
     def _place(self, record: Record) -> Attributes:
         attributes: Attributes = {
@@ -93,21 +173,23 @@ class RunSpans:
         return attributes
 
     def end(self, record: Record, outcome: Outcome | None) -> None:
-        """End the span of a run, and note when its settling begins; None where the run ended without an outcome."""
+        """End the run of a record, and note when its settling begins; None where it ended without an outcome."""
         span = self.open.pop(record, None)
-        if span is None or outcome is None or not span.is_recording():
+        if span is None or outcome is None:
             return
-        _set_outcome(span, outcome)
         ended_ns = time.time_ns()
-        span.end(ended_ns)
-        self._settling[record] = _Settling(context_of(span), ended_ns)
+        if span.is_started or outcome is not DONE:
+            if not span.get().is_recording():  # it was dropped, or has ended with a crash
+                return
+            _end(span.get(), outcome, ended_ns)
+        self._settling[record] = _Settling(span, ended_ns)
 
     def note_unrun(self, record: Record, outcome: Outcome | None) -> None:
         """Make the span of a record that ended without a run, such as an undecodable one, if its trace is sampled."""
         parent = record.header(TRACE_PARENT)
         has_ended = outcome is not None and not isinstance(outcome, Interrupted)
         if has_ended and parent is not None and not is_unsampled(parent):
-            self.open[record] = self._start(record, {})
+            self.open[record] = self._late(record, {})
             self.end(record, outcome)
 
     def abandon(self, record: Record) -> None:
@@ -128,17 +210,24 @@ class RunSpans:
 
     def _record_settling(self, record: Record, outcome: str) -> None:
         settling = self._settling.pop(record, None)
-        if settling is not None:
-            attributes = destination(names.SETTLE, record.topic)
-            attributes[names.OUTCOME] = outcome
-            span = self._tracing.tracer.start_span(
-                f"{names.SETTLE} {record.topic}",
-                settling.context,
-                SpanKind.CLIENT,
-                attributes,
-                start_time=settling.began_ns,
-            )
-            span.end()
+        if settling is None or not is_recorded(settling.end_run()):
+            return
+        attributes = destination(names.SETTLE, record.topic)
+        attributes[names.OUTCOME] = outcome
+        span = self._tracing.tracer.start_span(
+            f"{names.SETTLE} {record.topic}",
+            context_of(settling.span.get()),
+            SpanKind.CLIENT,
+            attributes,
+            start_time=settling.ended_ns,
+        )
+        span.end()
+
+    def close(self) -> None:
+        """End the spans of runs that were not settled in time: the settling thread has ended."""
+        for settling in self._settling.values():
+            settling.end_run()
+        self._settling.clear()
 
 
 def _creation_of(record: Record) -> SpanContext:
@@ -148,6 +237,16 @@ def _creation_of(record: Record) -> SpanContext:
 
 def _name_of(outcome: Outcome) -> str:
     return type(outcome).__name__.lower()
+
+
+def is_recorded(span: Span) -> bool:
+    """Whether the sampler has not dropped it; it may have ended."""
+    return not isinstance(span, NonRecordingSpan)
+
+
+def _end(span: Span, outcome: Outcome, ended_ns: int) -> None:
+    _set_outcome(span, outcome)
+    span.end(ended_ns)
 
 
 def _set_outcome(span: Span, outcome: Outcome) -> None:
@@ -166,8 +265,8 @@ def _set_outcome(span: Span, outcome: Outcome) -> None:
 
 def note_crash(run: Run, why: str, crashes: int) -> None:
     """End the span of a run whose process has died: the job comes again, with a span of its own."""
-    span = run.span
-    if span is not None:
+    if run.trace_context is not None:
+        span = get_current_span(run.trace_context)
         note_error(span, "ChildDied", why)
         span.set_attributes({names.OUTCOME: "crashed", names.CRASHES: crashes})
         span.end()

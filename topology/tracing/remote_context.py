@@ -36,7 +36,8 @@ class HasHeaders(Protocol):
 class RemoteContext(Context):
     """The context that a record's headers carry: the span under which its job was enqueued, and baggage.
 
-    Each job with a trace has one, and most handlers never look into it. So it is empty until it is read.
+    Each job with a trace has one, and most handlers never look into it. So it is empty until it is read. A class
+    below it may have another span.
     """
 
     __slots__ = ("_record",)
@@ -48,9 +49,12 @@ class RemoteContext(Context):
         """Read the headers, unless that was done before; called from any thread."""
         record = self._record
         if record is not None:
-            span = trace.NonRecordingSpan(read_span_context(record.headers))
-            dict.update(self, with_baggage(context_of(span), record.headers))
+            dict.update(self, with_baggage(context_of(self.find_span(record)), record.headers))
             self._record = None
+
+    def find_span(self, record: HasHeaders) -> trace.Span:
+        """The span that is the current one in this context."""
+        return trace.NonRecordingSpan(read_span_context(record.headers))
 
 
 def _filled(name: str) -> Callable[..., Any]:
