@@ -157,7 +157,7 @@ def test_a_room_that_was_stopped_holds_nothing() -> None:
     """What waits is delivered again."""
     scene = Scene(OddGate(until_at_s=110.0))
     scene.take(1)
-    scene.row.room.stop()
+    scene.row.wait_set.stop()
     assert (scene.row.view.count, scene.row.next_at_s) == (0, None)
     scene.row.wait_set.release(ODD)
     assert scene.started == []
@@ -263,7 +263,7 @@ def test_lanes_aside_that_are_not_ours_any_more_are_forgotten() -> None:
     aside(scene, 9, 11)
     scene.row.aside.forget(lambda lane_hash: lane_hash in (hash_of(b"k5"), hash_of(b"k9")))
     assert taken_back(scene) == [7]
-    scene.row.room.stop()
+    scene.row.wait_set.stop()
     assert len(scene.row.aside) == 0
 
 

@@ -142,13 +142,13 @@ def test_jobs_whose_event_is_being_made_take_room_until_it_is_published() -> Non
     def publish(_key: bytes, _value: bytes, jobs: int) -> None:
         scene.published.append(jobs)
         if len(scene.published) == 1:
-            scene.jobs.add([record])
+            scene.add([record])
 
     scene.jobs._publish = publish
-    scene.jobs.add([record] * done_jobs.MOST_WAITING)
+    scene.add([record] * done_jobs.MOST_WAITING)
     scene.jobs.flush()
     assert (sum(scene.published), scene.given_up) == (done_jobs.MOST_WAITING, 1)
-    scene.jobs.add([record] * done_jobs.MOST_WAITING)  # all room is free again
+    scene.add([record] * done_jobs.MOST_WAITING)  # all room is free again
     assert scene.given_up == 1
 
 

@@ -8,6 +8,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from stoker.consumers.job.failure import describe_failure
+from stoker.consumers.records.done_handful import DoneHandful
 from stoker.consumers.records.outcomes import Retried
 from stoker.consumers.settling.outgoing import OutgoingRecord
 from stoker.consumers.settling.settlement import Refusal, Settlement, SettlementBatch
@@ -52,6 +53,6 @@ def test_the_outcome_that_needs_a_person_is_named_before_those_that_wait(caplog:
     stranded = refused(delivery, 2, "unit.q.dead", KafkaError.TOPIC_AUTHORIZATION_FAILED)
     TroubleLog(delivery.queue).note_failed(SettlementBatch(others=[waiting, stranded]))
     assert "unit.q.dead: Broker: Topic authorization failed; waiting does not help" in caplog.text
-    done, missing = [delivery.record(offset=3)], KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+    done, missing = [DoneHandful([delivery.record(offset=3)])], KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
     TroubleLog(delivery.queue).note_failed(SettlementBatch(done, [waiting], missing))
     assert "unit.q.ledger: Broker: Unknown topic or partition; waiting does not help" in caplog.text

@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerPro
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 from stoker.consumers.job.run import Run
+from stoker.consumers.records.done_handful import DoneHandful
 from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.consumers.tracing.run_spans import RunSpans
@@ -65,7 +66,7 @@ def test_a_span_that_nobody_looks_for_is_started_when_its_job_is_settled(noting:
     spans.end(run.record, DONE)
     ended_ns = time.time_ns()
     assert noting.started == 0
-    spans.settled(SettlementBatch(done=[run.record]))
+    spans.settled(SettlementBatch(done=[DoneHandful([run.record])]))
     of_run, of_settling = noting.ended
     assert of_run.start_time is not None
     assert of_run.end_time is not None
@@ -88,7 +89,7 @@ def test_a_handler_that_looks_for_its_span_finds_the_one_that_is_recorded(noting
     assert trace.get_current_span(run.trace_context) is found
     spans.end(run.record, DONE)
     assert not found.is_recording()
-    spans.settled(SettlementBatch(done=[run.record]))
+    spans.settled(SettlementBatch(done=[DoneHandful([run.record])]))
     assert noting.ended[0].context.span_id == found.get_span_context().span_id
     assert trace.get_current_span(run.trace_context) is found
     assert (noting.started, len(noting.ended)) == (2, 2)

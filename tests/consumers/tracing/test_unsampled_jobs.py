@@ -176,6 +176,6 @@ def test_a_sampler_knows_what_a_run_is_before_it_decides(monkeypatch: pytest.Mon
 
     set_up(monkeypatch, TracerProvider(sampler=ParentBased(ALWAYS_OFF, remote_parent_sampled=Looking())))
     delivery = declare()
-    carry(run_spans(delivery.queue), delivery.job(attempt=2, headers={TRACE_PARENT: SAMPLED}), Slot())
+    take_through(run_spans(delivery.queue), delivery.job(attempt=2, headers={TRACE_PARENT: SAMPLED}), Slot())
     (known,) = seen
     assert (known["stoker.job_type"], known["stoker.attempt"]) == ("work", 2)

@@ -126,7 +126,7 @@ def isolated(pipeline: Pipeline, queue: Queue, **settings: Any) -> Iterator[Isol
     try:
         yield Isolated(queue, step_context, assignment, runners, gates, outcomes)
     finally:
-        gates.room.stop()
+        gates.wait_set.stop()
         runners.interrupt()
         gates.stop()
     assert not crashes
