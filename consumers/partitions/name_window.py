@@ -1,8 +1,11 @@
 """`NameWindow`: names of the recent past, bounded by count and age, as hashes of 64 bits.
 
-The window is kept in generations: when the newest is full, the oldest is forgotten. So it holds between `window.jobs`
-and a quarter more. The newest is a set. Each older one is a sorted array, 8 bytes a name. A map of marks shows in one
-step of nearly every other name that it is in none of them.
+The window is kept in generations. A new one begins when the newest is full, or spans a quarter of the window's age. The
+oldest is forgotten when the others hold `window.jobs` names, or when all of it is older than the age: so no name is
+forgotten before so many have followed it, or so much time has passed, whichever comes first. The window holds a quarter
+more than `window.jobs` where names come evenly, and half more at the most. The newest generation is a set. Each older
+one is a sorted array, 8 bytes a name. A map of marks shows in one step of nearly every other name that it is in none
+of them.
 
 Two names of one hash count as one. In a window of 62,500 that happens to one name in 300 million million.
 """
@@ -20,7 +23,11 @@ from typing import Final, NamedTuple
 
 from ...topology.declaration.queue import LedgerWindow
 
-GENERATIONS: Final = 4
+PARTS: Final = 4
+"""A generation has so large a part of the window's names and age."""
+MOST_OLDER: Final = 2 * PARTS
+"""Older generations: of full ones, the oldest and fewer than a window of others; of those that time has ended, as many
+as the age has parts. Each has a bit in the map of marks, which are bytes."""
 SLOTS_A_NAME: Final = 8
 """In the map of marks, a byte each: a name that is in no generation meets the mark of one in forty times."""
 Clock = Callable[[], float]
@@ -51,7 +58,7 @@ class NameWindow:
     """
 
     def __init__(self, window: LedgerWindow, clock: Clock = time.time) -> None:
-        self._generation_size = max(1, window.jobs // GENERATIONS)
+        self._most_jobs, self._generation_size = window.jobs, -(-window.jobs // PARTS)
         self._last_slot = (1 << (SLOTS_A_NAME * window.jobs).bit_length()) - 1
         self._max_age_s = window.age / timedelta(seconds=1)
         self._clock = clock
@@ -127,14 +134,17 @@ class NameWindow:
     # ---- generations, the lock held
 
     def _begin_generation(self, now_s: float) -> None:
-        self._keep_older(self._older[: GENERATIONS - 1])
-        mark = next(1 << bit for bit in range(GENERATIONS) if all(1 << bit != older.mark for older in self._older))
+        self._forget_older_than(now_s)
+        self._keep_older(self._older[: MOST_OLDER - 1])  # there are more only where the clock was set back
+        mark = next(1 << bit for bit in range(MOST_OLDER) if all(1 << bit != older.mark for older in self._older))
         self._marks = self._marks or bytearray(self._last_slot + 1)
         marks, last_slot = self._marks, self._last_slot
         for hashed in self._newest:
             marks[hashed & last_slot] |= mark
         newest = _Generation(min(self._newest_at_s, now_s), mark, array("q", sorted(self._newest)))
         self._older = [newest, *self._older]
+        while sum(len(generation.hashes) for generation in self._older[:-1]) >= self._most_jobs:
+            self._keep_older(self._older[:-1])
         self._newest = set()
         self._newest_at_s = 0.0
         self._newest_began_at_s = now_s
@@ -146,11 +156,14 @@ class NameWindow:
             self._marks = self._marks.translate(bytes(byte & marks for byte in range(256))) if kept else bytearray()
             self._older = kept
 
+    def _forget_older_than(self, now_s: float) -> None:
+        self._keep_older([older for older in self._older if now_s - older.last_at_s < self._max_age_s])
+
     def forget_old(self) -> None:
         """Forget what is older than the window's age, a generation at a time; called every second or so."""
         now_s = self._clock()
         with self._lock:
-            if self._newest and now_s - self._newest_began_at_s >= self._max_age_s / GENERATIONS:
+            if self._newest and now_s - self._newest_began_at_s >= self._max_age_s / PARTS:
                 self._begin_generation(now_s)
-            self._keep_older([older for older in self._older if now_s - older.last_at_s < self._max_age_s])
+            self._forget_older_than(now_s)
             self.is_empty = not self._newest and not self._older

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.consumers.partitions.ledger import Ledger, moved_name, tried_name
-from stoker.consumers.partitions.name_window import NameWindow
+from stoker.consumers.partitions.name_window import MOST_OLDER, NameWindow
 from stoker.consumers.records.record import Record
 from stoker.topology.declaration.queue import LedgerWindow
 from support.scenes.deliveries import declare
@@ -39,13 +39,44 @@ def ledger(jobs: int = 100) -> Ledger:
 
 @given(st.integers(1, 50), st.integers(0, 300))
 def test_the_last_jobs_of_the_window_are_remembered_and_memory_is_bounded(jobs: int, completed: int) -> None:
-    """Of many completions the last `jobs` are all there, and a quarter more at the most (4 for tiny windows)."""
+    """Of many completions the last `jobs` are all there, and a quarter more at the most (5 for tiny windows)."""
     remembered = window(jobs)
     for number in range(completed):
         remembered.add(f"job-{number}")
-    for number in range(max(0, completed - jobs // 4 * 4), completed):
+    for number in range(max(0, completed - jobs), completed):
         assert f"job-{number}" in remembered
-    assert len(remembered) <= jobs + max(4, jobs // 4 + 1)
+    assert len(remembered) <= jobs + max(5, jobs // 4 + 4)
+
+
+@given(st.integers(1, 30), st.lists(st.tuples(st.integers(0, 40), st.integers(0, 60)), max_size=60))
+def test_a_name_is_forgotten_by_number_or_by_age_whichever_comes_first(jobs: int, steps: list[tuple[int, int]]) -> None:
+    """Of names that come in bursts and after quiet times: while an age of 100 s and the window's number allow it."""
+    clock, completed = Clock(), list[float]()
+    remembered = window(jobs, age_s=100, clock=clock)
+    for burst, quiet_s in steps:
+        for _ in range(burst):
+            remembered.add(f"job-{len(completed)}")
+            completed.append(clock.now_s)
+        clock.now_s += quiet_s
+        remembered.forget_old()
+        for number in range(max(0, len(completed) - jobs), len(completed)):
+            if clock.now_s - completed[number] < 100:
+                assert f"job-{number}" in remembered
+        assert len(remembered) <= jobs + max(8, jobs // 2 + 8)
+        assert len(remembered._older) <= MOST_OLDER
+
+
+def test_jobs_of_a_burst_outlive_a_quiet_night() -> None:
+    """An evening's burst, a job every six hours, a morning's burst: only a quarter of the number has followed."""
+    clock = Clock()
+    remembered = window(jobs=100, age_s=24 * 3_600, clock=clock)
+    remembered.add_all(f"evening-{number}" for number in range(25))
+    for hours in (6, 12, 18):
+        clock.now_s += 6 * 3_600
+        remembered.add(f"night-{hours}")
+        remembered.forget_old()
+    remembered.add_all(f"morning-{number}" for number in range(25))
+    assert "evening-0" in remembered
 
 
 def test_names_older_than_the_age_are_forgotten_and_younger_ones_are_not() -> None:
