@@ -60,7 +60,8 @@ def _progress(facts: Facts, queue: Queue) -> Iterator[Finding]:
             "P2",
             queue.name,
             f"the group's offset is past the end of {', '.join(beyond)}: the topic was made anew, or records were lost",
-            f"stop the workers and delete group {queue.group}, so that it starts at the beginning",
+            "start a worker if none runs: it goes on at the first record that is there, and with the next job this "
+            f"finding ends; leave group {queue.group} as it is, since without it the jobs of all partitions run again",
         )
     if not lost and not beyond:
         yield kept("P2", queue.name, "committed offsets lie within the log, and no job was deleted unrun")
@@ -241,7 +242,7 @@ def _strangers(facts: Facts, queue: Queue, pipeline: Pipeline) -> Iterator[Findi
             "P9",
             queue.name,
             f"jobs wait whose type this application does not know: {shown}",
-            "deploy workers that know them; until then they are put off from tier to tier",
+            "deploy workers that know them; until then they are deferred, and dead letters after 7 days",
         )
 
 

@@ -273,6 +273,21 @@ def test_a_wrong_fact_is_found(case: str) -> None:
     assert verdict in (Verdict.KEPT, Verdict.UNKNOWN) or found[0].fix
 
 
+FIXES = {
+    "offset past the end": "start a worker if none runs: it goes on at the first record that is there",
+    "unknown type": "until then they are deferred, and dead letters after 7 days",
+}
+
+
+@pytest.mark.parametrize("case", FIXES)
+def test_a_fix_follows_what_workers_do(case: str) -> None:
+    """It names what happens by itself, and asks for nothing that would run jobs of other partitions again."""
+    make, _, _, observed = CASES[case]
+    (found,) = [finding for finding in findings(make()) if observed in finding.observed]
+    assert FIXES[case] in found.fix
+    assert "delete" not in found.fix
+
+
 @pytest.mark.parametrize(
     ("options", "promise"),
     [({"acks": "1"}, "P1"), ({"enable.idempotence": False}, "P1"), ({"enable.auto.commit": "true"}, "P2")],
