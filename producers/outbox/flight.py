@@ -143,6 +143,9 @@ class Flight:
 
     def _offer(self, row: OutboxRow, key: Key, connection: Connection) -> bool:
         """Hand a row to a client; False where that has no room, or refuses it at once."""
+        if "\0" in row.topic:  # the client raises what no other row must see
+            self._note_fault(row.id, f"job {row.job_id}: the row's topic {row.topic!r} is no name of a topic")
+            return False
         try:
             record = self._record(row)
         except (ValueError, TypeError, AttributeError) as fault:  # another program's row
@@ -169,7 +172,7 @@ class Flight:
             self._note_refusal(row.id, row.topic, refusal, connection)
 
     def _record(self, row: OutboxRow) -> BuiltRecord:
-        headers = [(name, value.encode()) for name, value in json.loads(row.headers).items()]
+        headers = [(_checked(name), value.encode()) for name, value in json.loads(row.headers).items()]
         partition = ANY_PARTITION
         if row.partition_key is not None:
             partition = partition_of(row.partition_key, self._count_partitions(row.topic))
@@ -246,3 +249,13 @@ class Flight:
         """Give up on what is in flight: it stays in the table."""
         self._fast.abandon()
         self._careful.abandon()
+
+
+def _checked(name: str) -> str:
+    """Let a header's name pass if it can be written; on half a character, which JSON may hold, the client would crash.
+
+    Raises:
+        UnicodeEncodeError: it cannot.
+    """
+    name.encode()
+    return name

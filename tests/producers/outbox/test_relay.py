@@ -166,7 +166,7 @@ def test_a_row_that_is_too_large_holds_up_its_own_key_alone(
 
 
 @pytest.mark.expected_errors("rows have failed")
-@pytest.mark.parametrize("headers", ["[]", '"x"', '{"ce_id": 1}', '{"ce_id": null}'])
+@pytest.mark.parametrize("headers", ["[]", '"x"', '{"ce_id": 1}', '{"ce_id": null}', r'{"\ud800": "x"}'])
 def test_a_row_that_is_no_record_fails(
     shop: Shop, cluster: ClusterSettings, url: str, relaying: OutboxRelay, headers: str
 ) -> None:
@@ -185,6 +185,39 @@ def test_a_row_that_is_no_record_fails(
     assert (status.failed, status.first_failed[0].job_id) == (1, "bad")
     assert "JSON object of texts" in status.first_failed[0].reason
     assert ids_by_key(read_all(cluster, shop.mails)) == {b"bob": ["good", "good"]}
+
+
+@pytest.mark.expected_errors("rows have failed")
+def test_a_row_with_a_nul_in_its_topic_fails(shop: Shop, cluster: ClusterSettings, tmp_path: Path) -> None:
+    """Only SQLite takes such a text: the row has failed, and the relay publishes the next one."""
+    url = make_sqlite(tmp_path)
+    insert = (
+        "INSERT INTO stoker_outbox (job_id, job_type, topic, key, headers, value) VALUES (?, 'charge', ?, ?, '{}', ?)"
+    )
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as connection:
+        connection.execute(insert, ("bad", "a\0b", b"ada", b"x"))
+        connection.execute(insert, ("good", shop.mails.topic, b"bob", b"x"))
+    with OutboxRelay(shop.pipeline, url, cluster) as relay:
+        wait_until(lambda: relay.published == 1, DEADLINE_S, "the row behind it")
+        wait_until(lambda: outbox_status(url).failed == 1, DEADLINE_S, "the row to have failed")
+    assert "is no name of a topic" in outbox_status(url).first_failed[0].reason
+
+
+@pytest.mark.expected_errors("its relay has crashed")
+def test_a_relay_that_crashes_says_so(
+    shop: Shop, url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its thread ends, and the log has the reason: rows that stand still are not silent."""
+
+    def crash(_relay: OutboxRelay) -> None:
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr(OutboxRelay, "_turn", crash)
+    relay = OutboxRelay(shop.pipeline, url, ClusterSettings(bootstrap_servers="127.0.0.1:1", options={"log_level": 0}))
+    relay.start()
+    wait_until(lambda: "on purpose" in caplog.text, DEADLINE_S, "the log of the crash")
+    relay.stop()
+    wait_until(lambda: relay.has_ended, DEADLINE_S, "the thread to end")
 
 
 @pytest.mark.expected_errors("rows have failed")
