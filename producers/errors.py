@@ -13,7 +13,7 @@
     │   └── UnreachableAtStart    not even to verify the topology: nothing was sent
     ├── QueueFull                 as many jobs wait in the queue as it declares: nothing was sent
     ├── BufferFull                this producer's buffer stayed full: nothing was sent
-    ├── SpoolFull                 no broker answered, and the spool holds as much as it may: perhaps sent
+    ├── SpoolFull                 the job belongs in the spool, which holds as much as it may: perhaps sent
     ├── SpoolFailed               no broker answered, and the spool cannot be written: perhaps sent
     ├── RecordTooLarge            above the broker's or client's limit: nothing was sent
     ├── UnknownTopic              the topic or partition is gone: nothing was sent
@@ -208,15 +208,16 @@ UNREACHED: Final = (BrokerUnreachable, BufferFull)
 
 
 class SpoolFull(_OfJob):
-    """No broker has confirmed the job in time, and the producer's spool has no room for it."""
+    """No broker has confirmed the job in time, or earlier jobs are in the producer's spool; it has no room for it."""
 
     maybe_published = True
     is_temporary = True
 
     def __str__(self) -> str:
         return self._say(
-            "no broker answers and the spool is full, so the job was not kept. Bring the brokers back, or raise the "
-            "spool's max_jobs or max_bytes; then enqueue it again with the same job id"
+            "the spool is full, so the job was not kept. Bring the brokers back if they do not answer, prune what they "
+            "refuse with `stoker outbox prune`, or raise the spool's max_jobs or max_bytes; then enqueue it again with "
+            "the same job id"
         )
 
 

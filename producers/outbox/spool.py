@@ -117,7 +117,7 @@ class SpoolFile:
             return False
         with self._lock:
             try:
-                self._is_active = self._count() > 0
+                self._is_active = self._count_most() > 0
             except sqlite3.Error as fault:
                 raise SpoolFailed("", "", f"{self._path}: {fault}") from fault
             if self._is_active:
@@ -133,8 +133,7 @@ class SpoolFile:
         if not self.is_active():
             return 0
         with self._lock:
-            (count,) = self._opened().execute(f"SELECT count(*) FROM {DEFAULT_TABLE}").fetchone()
-            return int(count)
+            return self._count()
 
     def put_new(self, call: JobCall) -> SpooledReceipt:
         """Put a call behind those that are spooled; raises as `put`."""
@@ -218,11 +217,9 @@ class SpoolFile:
             self._opened().execute("ROLLBACK")
 
     def _check_room(self, row: NewRow, cause: Exception | None) -> None:
-        count, spool = self._count(), self._spool
-        if count >= spool.max_jobs:
-            raise SpoolFull(
-                row.job_id, row.topic, f"{self._path} holds {count:,} jobs of {spool.max_jobs:,}"
-            ) from cause
+        spool = self._spool
+        if self._count_most() >= spool.max_jobs and self._count() >= spool.max_jobs:
+            raise SpoolFull(row.job_id, row.topic, self._full()) from cause
         pages, free, size = map(self._pragma, ("page_count", "freelist_count", "page_size"))
         used = (pages - free) * size + len(row.value)
         if used > spool.max_bytes:
@@ -234,8 +231,18 @@ class SpoolFile:
     def _write(self, row: NewRow) -> None:
         self._opened().execute(insert_statement(DEFAULT_TABLE, "?", "sqlite"), row)
 
-    def _count(self) -> int:
-        """How many jobs there are at the most, without counting them: ids ascend."""
+    def _full(self) -> str:
+        """Describe how full the spool is, and how many of its jobs the brokers have refused."""
+        full = f"{self._path} holds {self._count():,} jobs of {self._spool.max_jobs:,}"
+        failed = self._count("WHERE tries > 0")
+        return f"{full}; the brokers have refused {failed:,} of them" if failed else full
+
+    def _count(self, where: str = "") -> int:
+        (count,) = self._opened().execute(f"SELECT count(*) FROM {DEFAULT_TABLE} {where}").fetchone()
+        return int(count)
+
+    def _count_most(self) -> int:
+        """How many jobs there are at the most, without counting them: ids ascend, and one that stays widens the gap."""
         first, last = self._opened().execute(f"SELECT min(id), max(id) FROM {DEFAULT_TABLE}").fetchone()
         return 0 if first is None else int(last - first + 1)
 
@@ -252,7 +259,7 @@ class SpoolFile:
         return self._connection
 
     def _start_relay(self) -> None:
-        if self._relay is None:
+        if self._relay is None or self._relay.has_ended:
             self._opened()
             url = f"sqlite:///{quote(str(self._path))}"
             self._relay = OutboxRelay(self._pipeline, url, self._cluster, store=self._store)

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -131,6 +132,21 @@ def test_a_spool_is_bounded(tmp_path: Path, shop: Shop, bounds: dict[str, int]) 
         assert kept >= 1
         assert full.value.is_temporary
     assert query(f"sqlite:///{tmp_path / 'spool'}", "SELECT count(*) FROM stoker_outbox") == [(kept,)]
+
+
+def test_a_job_that_stays_in_the_spool_takes_the_room_of_one(tmp_path: Path, shop: Shop) -> None:
+    """Thousands went out behind one that the brokers refuse: there is room for others, and the error names it."""
+    path = tmp_path / "spool"
+    with Producer(shop.pipeline, NOWHERE, spool=Spool(path, max_jobs=3), confirm_timeout=SOON) as producer:
+        producer.enqueue(shop.charge, "ada", 1)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("UPDATE stoker_outbox SET tries = 1, aside_at = 0, reason = 'too large'")
+            other.execute("UPDATE sqlite_sequence SET seq = 100000")
+        producer.enqueue(shop.charge, "ada", 2)
+        producer.enqueue(shop.charge, "ada", 3)
+        with pytest.raises(SpoolFull, match=r"3 jobs of 3; the brokers have refused 1 of them"):
+            producer.enqueue(shop.charge, "ada", 4)
+        assert producer.spooled == 3
 
 
 def test_a_bulk_that_fills_the_spool_says_what_it_holds(tmp_path: Path, shop: Shop) -> None:
