@@ -3,9 +3,9 @@
 The window is kept in generations. A new one begins when the newest is full, or spans a quarter of the window's age. The
 oldest is forgotten when the others hold `window.jobs` names, or when all of it is older than the age: so no name is
 forgotten before so many have followed it, or so much time has passed, whichever comes first. The window holds a quarter
-more than `window.jobs` where names come evenly, and half more at the most. The newest generation is a set. Each older
-one is a sorted array, 8 bytes a name. A map of marks shows in one step of nearly every other name that it is in none
-of them.
+more than `window.jobs` where names come evenly, half more at the most, and once as many that it took over from another
+window. The newest generation is a set. Each older one is a sorted array, 8 bytes a name. A map of marks shows in one
+step of nearly every other name that it is in none of them.
 
 Two names of one hash count as one. In a window of 62,500 that happens to one name in 300 million million.
 """
@@ -18,6 +18,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from itertools import islice
 from threading import Lock
 from typing import Final, NamedTuple
 
@@ -25,9 +26,8 @@ from ...topology.declaration.queue import LedgerWindow
 
 PARTS: Final = 4
 """A generation has so large a part of the window's names and age."""
-MOST_OLDER: Final = 2 * PARTS
-"""Older generations: of full ones, the oldest and fewer than a window of others; of those that time has ended, as many
-as the age has parts. Each has a bit in the map of marks, which are bytes."""
+MOST_OLDER: Final = 8
+"""Older generations, since each has a bit in the map of marks, which are bytes. More are joined."""
 SLOTS_A_NAME: Final = 8
 """In the map of marks, a byte each: a name that is in no generation meets the mark of one in forty times."""
 Clock = Callable[[], float]
@@ -38,11 +38,13 @@ class _Generation(NamedTuple):
 
     Attributes:
         last_at_s: when the youngest of them was settled.
+        counted: for how many names they count that have followed older ones.
         mark: the bit of this generation in the map of marks.
         hashes: of the names, ascending.
     """
 
     last_at_s: float
+    counted: int
     mark: int
     hashes: array[int]
 
@@ -84,7 +86,7 @@ class NameWindow:
 
     def _is_older(self, hashed: int, marks: int) -> bool:
         """Whether a hash is in one of the older generations that have these marks."""
-        for _, mark, hashes in self._older:
+        for _, _, mark, hashes in self._older:
             if mark & marks:
                 at = bisect_left(hashes, hashed)
                 if at < len(hashes) and hashes[at] == hashed:
@@ -114,11 +116,18 @@ class NameWindow:
             self._add(list(map(hash, names)), at_s)
 
     def absorb(self, other: NameWindow) -> None:
-        """Take over what is not here, as of this moment."""
+        """Take over what is not here, as of this moment: the latest names, as many as the window's number.
+
+        Most of them are older than what is here, so nothing here is forgotten for them.
+        """
         with other._lock:
-            hashes = [*(h for generation in reversed(other._older) for h in generation.hashes), *other._newest]
-        known = self._newest.union(*(generation.hashes for generation in self._older))
-        self._add([h for h in hashes if h not in known], math.inf)
+            theirs = [*other._newest, *(hashed for generation in other._older for hashed in generation.hashes)]
+        with self._lock:
+            known = self._newest.union(*(generation.hashes for generation in self._older))
+            hashes = set(islice((hashed for hashed in theirs if hashed not in known), self._most_jobs))
+            if hashes:
+                self._keep_generation(hashes, self._clock(), counted=0)
+                self.is_empty = False
 
     def _add(self, hashes: list[int], at_s: float) -> None:
         with self._lock:
@@ -135,19 +144,34 @@ class NameWindow:
 
     def _begin_generation(self, now_s: float) -> None:
         self._forget_older_than(now_s)
-        self._keep_older(self._older[: MOST_OLDER - 1])  # there are more only where the clock was set back
-        mark = next(1 << bit for bit in range(MOST_OLDER) if all(1 << bit != older.mark for older in self._older))
-        self._marks = self._marks or bytearray(self._last_slot + 1)
-        marks, last_slot = self._marks, self._last_slot
-        for hashed in self._newest:
-            marks[hashed & last_slot] |= mark
-        newest = _Generation(min(self._newest_at_s, now_s), mark, array("q", sorted(self._newest)))
-        self._older = [newest, *self._older]
-        while sum(len(generation.hashes) for generation in self._older[:-1]) >= self._most_jobs:
-            self._keep_older(self._older[:-1])
+        self._keep_generation(self._newest, min(self._newest_at_s, now_s), counted=len(self._newest))
         self._newest = set()
         self._newest_at_s = 0.0
         self._newest_began_at_s = now_s
+        while sum(generation.counted for generation in self._older[:-1]) >= self._most_jobs:
+            self._keep_older(self._older[:-1])
+
+    def _keep_generation(self, hashes: set[int], last_at_s: float, *, counted: int) -> None:
+        if len(self._older) == MOST_OLDER:
+            self._join_oldest()
+        mark = next(1 << bit for bit in range(MOST_OLDER) if all(1 << bit != older.mark for older in self._older))
+        self._marks = self._marks or bytearray(self._last_slot + 1)
+        marks, last_slot = self._marks, self._last_slot
+        for hashed in hashes:
+            marks[hashed & last_slot] |= mark
+        self._older = [_Generation(last_at_s, counted, mark, array("q", sorted(hashes))), *self._older]
+
+    def _join_oldest(self) -> None:
+        """Make one generation of the two oldest; a name of the oldest has the marks of both for a moment."""
+        *others, later, oldest = self._older
+        marks = self._marks
+        for hashed in oldest.hashes:
+            marks[hashed & self._last_slot] |= later.mark
+        hashes = array("q", sorted(later.hashes + oldest.hashes))
+        counted = later.counted + oldest.counted
+        joined = _Generation(max(later.last_at_s, oldest.last_at_s), counted, later.mark, hashes)
+        self._older = [*others, joined, oldest]
+        self._keep_older([*others, joined])
 
     def _keep_older(self, kept: list[_Generation]) -> None:
         """Forget all older generations but these."""

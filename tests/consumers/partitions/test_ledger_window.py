@@ -66,6 +66,38 @@ def test_a_name_is_forgotten_by_number_or_by_age_whichever_comes_first(jobs: int
         assert len(remembered._older) <= MOST_OLDER
 
 
+@given(st.integers(1, 40), st.integers(0, 120), st.integers(0, 120), st.integers(0, 60))
+def test_names_that_another_window_had_push_out_none_that_are_here(
+    jobs: int, before: int, since: int, unwritten: int
+) -> None:
+    """A partition comes back: its former window has older names than the topic gave, and some that nobody wrote."""
+    former, restored = window(jobs), window(jobs)
+    names = [f"job-{number}" for number in range(before + since)]
+    for name in names[:before]:
+        former.add(name)
+    for name in [f"unwritten-{number}" for number in range(unwritten)]:
+        former.add(name)
+    for name in names[-jobs:]:
+        restored.add(name)
+    restored.absorb(former)
+    assert all(name in restored for name in names[-jobs:])
+    if unwritten <= jobs // 4:  # the former window may hold so many older names in the same generation
+        assert all(f"unwritten-{number}" in restored for number in range(unwritten))
+
+
+def test_windows_that_are_taken_over_again_and_again_do_not_grow() -> None:
+    """A partition that moves to and fro, while jobs of it go on."""
+    here = window(jobs=100)
+    for number in range(60):
+        back = window(jobs=100)
+        for recent in range(max(0, number * 10 - 100), number * 10 + 10):
+            back.add(f"job-{recent}")
+        back.absorb(here)
+        here = back
+        assert len(here) <= 240
+        assert len(here._older) <= MOST_OLDER
+
+
 def test_jobs_of_a_burst_outlive_a_quiet_night() -> None:
     """An evening's burst, a job every six hours, a morning's burst: only a quarter of the number has followed."""
     clock = Clock()
