@@ -115,7 +115,8 @@ class ScheduleThread:
             self._end_reading()
             self._stopped.wait(LOOK_S)
             return
-        read = ReadSchedules(self._book, self._read(owned), self._position, self._is_caught_up)
+        changed = self._read(owned)  # before the book is looked at: a reader that begins has another one
+        read = ReadSchedules(self._book, changed, self._position, self._is_caught_up)
         for fired in owned:
             fired.serve(read, self._now())
 
