@@ -135,9 +135,14 @@ class FiredQueue:
         except TransactionFailed as failed:
             self.note_failure(failed)
             if self._due_at is None:
-                self._due_at = self._schedules.due_at_in(read.book, read.names_of(self.queue))
+                self._due_at = self._due_at_in(read)
         if self.phase is FiringPhase.ARMED:
             self._due_at = self._schedules.due_at
+        elif self._due_at is not None and read.changed:  # perhaps that of a schedule which is not there any more
+            self._due_at = self._due_at_in(read)
+
+    def _due_at_in(self, read: ReadSchedules) -> datetime | None:
+        return self._schedules.due_at_in(read.book, read.names_of(self.queue))
 
     def _fire(self, read: ReadSchedules, now: datetime) -> None:
         if read.changed:

@@ -87,6 +87,37 @@ def test_a_schedule_that_was_removed_is_not_overdue(world: ScheduleWorld) -> Non
     assert (shown.schedules, shown.overdue_s) == (1, 0)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_schedule_that_was_removed_under_another_owner_is_not_overdue(seed: int) -> None:
+    """A worker that gets the partition back knows of its schedules by the topic, and not by what it has read before."""
+    world = ScheduleWorld(seed, START)
+    world.is_calm = True
+    world.topics.put(schedule("a"))
+    worker = world.start_worker()
+    pass_time(world, worker, 0.5)
+    worker.owns_first = False
+    world.turn(worker)
+    world.topics.put("a")
+    world.topics.are_away = worker.owns_first = True
+    assert pass_time(world, worker, 5.0).overdue_s == 0
+
+
+def test_a_schedule_that_is_removed_while_none_can_fire_is_not_overdue(world: ScheduleWorld) -> None:
+    """Another one still is, and none when that is removed as well: nobody can fire what is not there."""
+    for name in ("a", "b"):
+        world.topics.put(schedule(name, every_ms=60_000 if name == "a" else 120_000))
+    worker = world.start_worker()
+    pass_time(world, worker, 0.5)
+    world.topics.are_away = True
+    assert pass_time(world, worker, 4.5).overdue_s == pytest.approx(240, abs=1)
+    world.topics.put("a")
+    assert pass_time(world, worker, 0.1).overdue_s == pytest.approx(186, abs=1)
+    world.topics.put("b")
+    assert pass_time(world, worker, 0.1).overdue_s == 0
+    world.topics.are_away = False
+    assert pass_time(world, worker, 1.0).overdue_s == 0
+
+
 @pytest.mark.parametrize("takes_over", ["before they are away", "while they are away"])
 def test_schedules_are_overdue_while_the_brokers_take_nothing(world: ScheduleWorld, takes_over: str) -> None:
     """Also on a worker that has never fired one; when the brokers answer, the instants are fired, or left out."""
