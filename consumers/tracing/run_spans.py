@@ -224,10 +224,12 @@ class RunSpans:
         span.end()
 
     def close(self) -> None:
-        """End the spans of runs that were not settled in time: the settling thread has ended."""
-        for settling in self._settling.values():
-            settling.end_run()
-        self._settling.clear()
+        """End the spans of runs that were not settled in time; a job that was left behind may end meanwhile."""
+        while self._settling:
+            for record in list(self._settling):
+                settling = self._settling.pop(record, None)
+                if settling is not None:
+                    settling.end_run()
 
 
 def _creation_of(record: Record) -> SpanContext:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 from opentelemetry import context, trace
@@ -28,11 +29,13 @@ class Noting(SpanProcessor):
     def __init__(self) -> None:
         self.started = 0
         self.ended: list[ReadableSpan] = []
+        self.on_started: Callable[[], None] = lambda: None
 
     def on_start(self, span: Span, parent_context: context.Context | None = None) -> None:
         """Count it."""
         assert trace.get_current_span() is trace.INVALID_SPAN
         self.started += 1
+        self.on_started()
 
     def on_end(self, span: ReadableSpan) -> None:
         """Keep it."""
@@ -102,3 +105,15 @@ def test_runs_that_were_not_settled_at_the_end_of_a_worker_have_their_spans(noti
     spans.close()
     (of_run,) = noting.ended
     assert of_run.name == f"process {run.record.topic}"
+
+
+def test_a_run_that_ends_while_a_worker_ends_its_last_spans_is_no_fault(noting: Noting) -> None:
+    """Such as one of a job that was stuck: it would fail the worker, which has ended in peace."""
+    delivery = declare()
+    spans, first = begun(delivery)
+    late = delivery.job(headers={TRACE_PARENT: SAMPLED}).run
+    spans.begin(late)
+    noting.on_started = lambda: spans.end(late.record, DONE)
+    spans.end(first.record, DONE)
+    spans.close()
+    assert len(noting.ended) == 2
