@@ -76,8 +76,8 @@ class Shutdown:
             self._partitions.begin_to_leave()
             self._await_running()
         finally:  # even if the consumer has failed: what has ended is settled
-            self._threads.stop_jobs(timedelta(0) if self._is_at_once else SETTLE_AT_STOP)
-            self._leave_in_time()
+            running = self._threads.stop_jobs(timedelta(0) if self._is_at_once else SETTLE_AT_STOP)
+            self._leave_in_time(running)
             self._close_events(0.0 if self._is_at_once else EVENTS_AT_STOP_S)
 
     @property
@@ -94,11 +94,15 @@ class Shutdown:
         """Whether there are jobs that may still end and be settled, without a person's help."""
         return self._partitions.in_flight > self._threads.stranded
 
-    def _leave_in_time(self) -> None:
-        """Commit and leave the group, but do not wait for brokers that do not answer: nothing is lost without it."""
+    def _leave_in_time(self, running: int) -> None:
+        """Commit and leave the group, but do not wait for brokers that do not answer: nothing is lost without it.
+
+        Args:
+            running: how many jobs went on when the others were settled.
+        """
         self._poll_state.end_grace()
         queue = self._partitions.queue_name
-        leaving = threading.Thread(target=self._leave, name=f"stoker-leave-{queue}", daemon=True)
+        leaving = threading.Thread(target=self._leave, args=(running,), name=f"stoker-leave-{queue}", daemon=True)
         leaving.start()
         within_s = LEAVE_NOW_S if self._is_at_once else LEAVE_S
         leaving.join(within_s)
@@ -109,7 +113,7 @@ class Shutdown:
                 extra={log_keys.QUEUE: queue},
             )  # fmt: skip
 
-    def _leave(self) -> None:
+    def _leave(self, running: int) -> None:
         queue = self._partitions.queue_name
         try:
             left = self._partitions.leave()
@@ -120,7 +124,7 @@ class Shutdown:
                 extra={log_keys.QUEUE: queue},
             )  # fmt: skip
             return
-        running = min(left, self._threads.running)
+        running = min(left, running)
         if running:
             self._report("%d jobs still run: %s; they cost no attempt and are delivered again", running, _WHY_RUNNING)
         if left > running:

@@ -57,11 +57,6 @@ class WorkerThreads:
         )
 
     @property
-    def running(self) -> int:
-        """How many jobs run, the stuck ones included."""
-        return self._jobs.running
-
-    @property
     def stranded(self) -> int:
         """How many outcomes cannot be written until a person fixes something."""
         return self._settler.stranded
@@ -76,12 +71,17 @@ class WorkerThreads:
         """Restore no more partitions."""
         self._restoring.stop()
 
-    def stop_jobs(self, settle_within: timedelta) -> None:
+    def stop_jobs(self, settle_within: timedelta) -> int:
         """Cut short what still runs, settle what has ended, and write the last followers of late jobs.
 
         The first is a part of the time for the second.
+
+        Returns:
+            How many jobs went on, the stuck ones included: an outcome of theirs comes too late.
         """
         began_at_s, within_s = time.monotonic(), settle_within.total_seconds()
         self._jobs.stop(within_s)
+        running = self._jobs.running
         self._settler.stop(timedelta(seconds=max(0.0, began_at_s + within_s - time.monotonic())))
         self._late.stop()
+        return running

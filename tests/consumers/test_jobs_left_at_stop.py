@@ -17,14 +17,15 @@ class Partitions:
     queue_name = "mails"
     in_flight = 0
 
-    def __init__(self, left: int) -> None:
-        self._left = left
+    def __init__(self, left: int, threads: Threads) -> None:
+        self._left, self._threads = left, threads
 
     def begin_to_leave(self) -> None:
         """Do nothing."""
 
     def leave(self) -> int:
-        """Give how many jobs are left."""
+        """Give how many jobs are left; those that run end meanwhile, too late to be settled."""
+        self._threads.running = 0
         return self._left
 
 
@@ -42,8 +43,9 @@ class Threads:
     def stop_restoring(self) -> None:
         """Do nothing."""
 
-    def stop_jobs(self, settle_within: timedelta) -> None:
-        """Do nothing."""
+    def stop_jobs(self, settle_within: timedelta) -> int:
+        """Give how many go on."""
+        return self.running
 
 
 def warnings_of(
@@ -55,7 +57,8 @@ def warnings_of(
     crashed: BaseException | None = None,
 ) -> list[str]:
     """What a shutdown logs."""
-    parts: dict[str, Any] = {"partitions": Partitions(left), "fetching": None, "threads": Threads(running, crashed)}
+    threads = Threads(running, crashed)
+    parts: dict[str, Any] = {"partitions": Partitions(left, threads), "fetching": None, "threads": threads}
     shutdown = Shutdown(
         PollThreadState(), timedelta(0), **parts, wake=lambda: None, close_events=lambda _within_s: None
     )
