@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from ..schemas import SchemaStore, StoreError
 from ..topology import Pipeline
 from ..topology.planning.contracts import ContractsRefused, refused_contracts
+from .guarded_thread import GuardedThread
 
 _LOGGER = logging.getLogger("stoker.worker")
 
@@ -56,8 +58,7 @@ class ContractCheck:
     ) -> None:
         """Go on asking beside the work, where the store did not answer before."""
         if not self.is_checked:
-            name, receivers = "stoker-contracts", (on_checked, on_refused, on_crash)
-            threading.Thread(target=self._run, args=receivers, name=name, daemon=True).start()
+            GuardedThread("stoker-contracts", partial(self._ask, on_checked, on_refused), on_crash).start()
 
     def stop(self) -> None:
         """Ask no more."""
@@ -68,17 +69,6 @@ class ContractCheck:
         if refusals:
             raise ContractsRefused(self._pipeline.namespace, refusals)
         self.is_checked = True
-
-    def _run(
-        self,
-        on_checked: Callable[[], None],
-        on_refused: Callable[[ContractsRefused], None],
-        on_crash: Callable[[BaseException], None],
-    ) -> None:
-        try:
-            self._ask(on_checked, on_refused)
-        except BaseException as error:  # noqa: BLE001  # a worker that compares its contracts no more must not look alive
-            on_crash(error)
 
     def _ask(self, on_checked: Callable[[], None], on_refused: Callable[[ContractsRefused], None]) -> None:
         while not self.is_checked and not self._stopping.wait(ASK_AGAIN_S):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
+from .guarded_thread import GuardedThread
 from .inspection.view import QueueView
 from .queue_worker import QueueWorker
 from .turns.poll_thread_watch import PollThreadWatch
@@ -28,21 +30,15 @@ class PollThreads:
         self._workers, self._views = workers, views
         self._watches = [PollThreadWatch(view.queue) for view in views]
         self._on_failure = on_failure
-        self._threads: list[threading.Thread] = []
+        self._threads: list[GuardedThread] = []
 
     def start(self, may_begin: threading.Event, *, daemon: bool) -> None:
         """Start them; jobs start once `may_begin` is set."""
         for worker in self._workers:
-            name = f"stoker-poll-{worker.queue}"
-            thread = threading.Thread(target=self._run, args=(worker, may_begin), name=name, daemon=daemon)
+            name, run, on_crash = f"stoker-poll-{worker.queue}", worker.run, partial(self._on_failure, worker.queue)
+            thread = GuardedThread(name, partial(run, may_begin), on_crash)
             self._threads.append(thread)
-            thread.start()
-
-    def _run(self, worker: QueueWorker, may_begin: threading.Event) -> None:
-        try:
-            worker.run(may_begin)
-        except BaseException as error:  # noqa: BLE001  # whatever ends a queue's thread ends the process, with its cause
-            self._on_failure(worker.queue, error)
+            thread.start(daemon=daemon)
 
     @property
     def are_started(self) -> bool:
@@ -52,7 +48,7 @@ class PollThreads:
     @property
     def are_alive(self) -> bool:
         """Whether any of them runs."""
-        return any(thread.is_alive() for thread in self._threads)
+        return any(thread.is_alive for thread in self._threads)
 
     def join(self, timeout_s: float) -> None:
         """Wait for their ends, for so long at the most."""
@@ -73,6 +69,6 @@ class PollThreads:
         """The queue of a thread that hangs for good; those that hang are logged, lest a queue stand still unnoticed."""
         now_s = time.monotonic()
         for view, thread, watch in zip(self._views, self._threads, self._watches, strict=True):
-            if watch.is_lost(view.last_turn_at_s, thread.ident or 0, now_s):
+            if watch.is_lost(view.last_turn_at_s, thread.ident, now_s):
                 return view.queue
         return None

@@ -19,6 +19,7 @@ from typing import Final
 from confluent_kafka import KafkaError
 
 from ...schemas.control_records import WorkerState, WorkerStatus
+from ..guarded_thread import GuardedThread
 from .order_feed import OrderFeed
 from .order_takers import OrderClient, OrderTaker
 from .orders import Orders
@@ -68,32 +69,27 @@ class ControlThread:
         self._on_crash = on_crash
         self._next_status_at_s = 0.0
         self._reports = _Reports()
-        self._thread: threading.Thread | None = None
+        self._thread = GuardedThread("stoker-control", self._run, on_crash)
         self.is_ready = threading.Event()
 
     def start(self, *, daemon: bool) -> None:
         """Start the thread."""
-        self._thread = threading.Thread(target=self._run, name="stoker-control", daemon=daemon)
-        self._thread.start()
+        self._thread.start(daemon=daemon)
 
     def join(self, timeout_s: float) -> None:
         """Wait for its end, for so long at the most."""
-        if self._thread is not None:
-            self._thread.join(timeout_s)
+        self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        try:
-            feed = self._make_feed(self._orders)
-            self._serve_or_report(feed)
-            self._leave(feed)
-        except BaseException as error:  # noqa: BLE001  # a worker that takes no orders must not look alive
-            self._on_crash(error)
+        feed = self._make_feed(self._orders)
+        self._serve_or_report(feed)
+        self._leave(feed)
 
     def _serve_or_report(self, feed: OrderFeed) -> None:
         """Serve; a crash is reported at once, since `_leave` waits for the end that follows from it."""
         try:
             self._serve(feed)
-        except BaseException as error:  # noqa: BLE001  # as in `_run`
+        except BaseException as error:  # noqa: BLE001  # a worker that takes no orders must not look alive
             self._on_crash(error)
 
     def _serve(self, feed: OrderFeed) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from ..errors import LoopLost, TooManyStuck
 from ..gates.gate_row import GateRow
+from ..guarded_thread import first_crash
 from ..runners.kinds import RunnerRow
 from ..runners.watchdog import Watchdog
 from ..steps.pipe import Pipe
@@ -52,7 +53,7 @@ class JobThreads:
     def crashed(self) -> BaseException | None:
         """Why jobs cannot go on; None while they can."""
         parts = self._watchdog, self._runners, self._deferral, self._gates
-        return self._failure.error or next((part.crashed for part in parts if part.crashed is not None), None)
+        return self._failure.error or first_crash(parts)
 
     @property
     def is_down_by_jobs(self) -> bool:

@@ -35,7 +35,7 @@ class SchemaDeferral:
     @property
     def crashed(self) -> BaseException | None:
         """Why it asks no more; None while it does."""
-        return self._waits.crashed
+        return self._waits.thread.crashed
 
     def defer(self, records: list[Record]) -> None:
         """Take these through the pipe without a runner: `decode` finds their schemas unknown still, or known by now."""

@@ -20,6 +20,7 @@ from ...producers.delivery import why_unconfirmed
 from ...topology import Queue
 from ...topology.cluster.kafka_errors import as_error
 from .. import log_keys
+from ..guarded_thread import GuardedThread
 from ..kafka.lazy_producer import LazyProducer
 from ..records.assignment import Place
 from ..records.record import Record
@@ -44,7 +45,7 @@ class LateJobs:
     """The thread of one queue's worker that writes the followers of late jobs.
 
     Attributes:
-        crashed: why the thread has ended; None while it goes on.
+        thread: what writes them; the worker stops where it crashes.
     """
 
     def __init__(
@@ -71,33 +72,27 @@ class LateJobs:
         self._under_way: dict[OutgoingRecord, None] = {}
         self._producer = LazyProducer(make_producer)
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"stoker-late-{queue.name}", daemon=True)
-        self.crashed: BaseException | None = None
+        self.thread = GuardedThread(f"stoker-late-{queue.name}", self._run)
 
     def start(self) -> None:
         """Begin to write followers, where any are declared."""
         if self._notes.is_declared:
-            self._thread.start()
+            self.thread.start()
 
     def stop(self) -> None:
         """Write what is left, for a moment at the most."""
         self._stopping.set()
         self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(AT_STOP_S)
+        self.thread.join(AT_STOP_S)
 
     def _run(self) -> None:
-        try:
-            while not self._stopping.is_set():
-                self._wake.wait(POLL_S if self._has_work else LOOK_S)
-                self._wake.clear()
-                self._look()
-                self._turn()
+        while not self._stopping.is_set():
+            self._wake.wait(POLL_S if self._has_work else LOOK_S)
+            self._wake.clear()
+            self._look()
             self._turn()
-            self._producer.flush(AT_STOP_S)
-        except BaseException as error:  # the worker must not live on without it, as without any other part
-            self.crashed = error
-            raise
+        self._turn()
+        self._producer.flush(AT_STOP_S)
 
     @property
     def _has_work(self) -> bool:

@@ -18,6 +18,7 @@ from ...producers.readiness import ClusterCheck
 from ...schemas import IncompatibleSchema, SchemaStore, StoreError
 from ...topology import AnyJobType, Pipeline, Queue
 from .. import log_keys
+from ..guarded_thread import GuardedThread
 
 _LOGGER = logging.getLogger("stoker.followers")
 
@@ -38,7 +39,7 @@ class FollowerReadiness:
 
     Attributes:
         partitions: {topic: partitions it has} of those that are ready.
-        crashed: why the thread has ended; None while it goes on.
+        thread: what prepares them; the worker stops where it crashes: failed jobs would never be settled.
     """
 
     def __init__(self, pipeline: Pipeline, queue: Queue, store: SchemaStore, check: ClusterCheck) -> None:
@@ -50,7 +51,7 @@ class FollowerReadiness:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self.partitions: dict[str, int] = {}
-        self.crashed: BaseException | None = None
+        self.thread = GuardedThread(f"stoker-followers-{self._queue}", self._run)
 
     def covers(self, follower: AnyJobType) -> bool:
         """Whether records of it can be made; if not, it is prepared."""
@@ -63,7 +64,7 @@ class FollowerReadiness:
     def start(self) -> None:
         """Begin to prepare them, where the pipeline has any."""
         if self._has_any:
-            threading.Thread(target=self._run, name=f"stoker-followers-{self._queue}", daemon=True).start()
+            self.thread.start()
 
     def stop(self) -> None:
         """Prepare no more."""
@@ -72,20 +73,16 @@ class FollowerReadiness:
 
     def _run(self) -> None:
         attempts = Counter[str]()
-        try:
-            while not self._stopping.is_set():
-                self._wake.clear()
-                missing = [found for name, found in list(self._wanted.items()) if name not in self._ready]
-                for follower in missing:
-                    self._prepare(follower, is_logged=attempts[follower.name] % LOGGED_EVERY == 0)
-                    attempts[follower.name] += 1
-                if self._wanted.keys() <= self._ready:
-                    self._wake.wait()
-                else:
-                    self._stopping.wait(ASK_AGAIN_S)
-        except BaseException as error:  # the worker must not live on without it: failed jobs would never be settled
-            self.crashed = error
-            raise
+        while not self._stopping.is_set():
+            self._wake.clear()
+            missing = [found for name, found in list(self._wanted.items()) if name not in self._ready]
+            for follower in missing:
+                self._prepare(follower, is_logged=attempts[follower.name] % LOGGED_EVERY == 0)
+                attempts[follower.name] += 1
+            if self._wanted.keys() <= self._ready:
+                self._wake.wait()
+            else:
+                self._stopping.wait(ASK_AGAIN_S)
 
     def _prepare(self, follower: AnyJobType, *, is_logged: bool) -> None:
         topic = follower.queue.topic

@@ -22,6 +22,7 @@ from ...topology.tracing.remote_context import span_headers
 from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
 from ..gates.gate import Wait
+from ..guarded_thread import first_crash
 from ..records.assignment import Assignment
 from ..records.crash_history import CrashHistory
 from ..records.job_fields import job_fields
@@ -93,7 +94,6 @@ class IsolatedRunners(Runners[Slot]):
             make_setup(step_context, self.addresses),
             size=size,
             recycling=Recycling(after_jobs=settings.recycle_after_jobs, above_bytes=settings.recycle_above_bytes),
-            on_crash=self._note_crash,
         )
         self._threads = ThreadRunners(
             size,
@@ -106,13 +106,12 @@ class IsolatedRunners(Runners[Slot]):
         self._lock = threading.Lock()
         self._is_started = False
         self._is_stopping = False
-        self._failure: BaseException | None = None
         self._deaths: dict[RecordAt, _Deaths] = {}
 
     @property
     def crashed(self) -> BaseException | None:
         """Why isolated jobs cannot go on; None while they can."""
-        return self._failure or self._threads.crashed
+        return first_crash((self._pool.thread, self._threads))
 
     @property
     def slots(self) -> list[Slot]:
@@ -236,9 +235,6 @@ class IsolatedRunners(Runners[Slot]):
             job.gates.taken.note_ended(job.record, INTERRUPTED)  # it was counted a while ago, and is counted again
 
     # ---- crashes
-
-    def _note_crash(self, error: BaseException) -> None:
-        self._failure = error
 
     def _after_crash(self, job: DecodedJob, died: ChildDied) -> Outcome | None:
         record, limit = job.record, self._step_context.queue.crash_limit

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .. import log_keys
+from ..guarded_thread import GuardedThread
 from ..machine import describe_exit
 from .child_process import ChildProcess, ChildState
 from .messages import Setup, Started, StartFailed
@@ -76,7 +77,11 @@ class ChildCounts:
 
 
 class ChildPool:
-    """Up to `size` children at work at once, and `spares` more."""
+    """Up to `size` children at work at once, and `spares` more.
+
+    Attributes:
+        thread: what starts them; the worker stops where it crashes, since the pool would stand still, and look alive.
+    """
 
     def __init__(
         self,
@@ -85,13 +90,11 @@ class ChildPool:
         size: int,
         spares: int = 1,
         recycling: Recycling = Recycling(),
-        on_crash: Callable[[BaseException], None] = lambda _error: None,
     ) -> None:
         self._setup = setup
         self._size = size
         self._spares = spares
         self._recycling = recycling
-        self._on_crash = on_crash
         self._changed = threading.Condition()
         self._children: list[ChildProcess] = []
         self._fresh_wanted = 0
@@ -100,19 +103,18 @@ class ChildPool:
         self._start_pause_s = 0.0
         self._next_start_at_s = 0.0
         self._is_stopping = False
-        self._thread = threading.Thread(target=self._keep, name=f"stoker-children-{setup.queue}", daemon=True)
+        self.thread = GuardedThread(f"stoker-children-{setup.queue}", self._keep)
 
     def start(self) -> None:
         """Begin to start children."""
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """Kill those that are at work, and let the others leave."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify_all()
-        if self._thread.ident is not None:
-            self._thread.join(LEAVE_AT_STOP_S + START_AND_REAP_S)
+        self.thread.join(LEAVE_AT_STOP_S + START_AND_REAP_S)
 
     @property
     def is_stopping(self) -> bool:
@@ -185,16 +187,12 @@ class ChildPool:
     # ---- keeping
 
     def _keep(self) -> None:
-        try:
-            while not self._is_stopping:
-                missing = self._look_after()
-                while missing and self._start_one():
-                    missing -= 1
-                self._rest()
-            self._end_all()
-        except BaseException as error:  # without its thread the pool would stand still, and look alive
-            self._on_crash(error)
-            raise
+        while not self._is_stopping:
+            missing = self._look_after()
+            while missing and self._start_one():
+                missing -= 1
+            self._rest()
+        self._end_all()
 
     def _rest(self) -> None:
         with self._changed:

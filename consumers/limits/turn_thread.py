@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from confluent_kafka import KafkaException
 
 from ...topology.cluster.kafka_errors import as_error, is_fatal
+from ..guarded_thread import GuardedThread
 
 _LOGGER = logging.getLogger("stoker.worker")
 
@@ -42,30 +43,23 @@ class TurnThread:
     """
 
     def __init__(self, driven: Driven, name: str, on_crash: Callable[[BaseException], None]) -> None:
-        self._driven, self._name, self._on_crash = driven, name, on_crash
+        self._driven, self._name = driven, name
         self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = GuardedThread(name, self._run, on_crash, at_end=driven.close)
         self._failed_at_s = float("-inf")
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """End it, and wait a moment for its last words. Called from any other thread."""
         self._stopped.set()
-        if self._thread is not None:
-            self._thread.join(LAST_S)
+        self._thread.join(LAST_S)
 
     def _run(self) -> None:
-        try:
-            while not self._stopped.is_set():
-                self._turn_or_rest()
-        except BaseException as error:  # noqa: BLE001  # the owner decides what a crash of this thread means
-            self._on_crash(error)
-        finally:
-            self._driven.close()
+        while not self._stopped.is_set():
+            self._turn_or_rest()
 
     def _turn_or_rest(self) -> None:
         try:

@@ -6,10 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from typing import Final
 
 from ...topology import ClusterSettings, Queue
 from .. import log_keys
+from ..guarded_thread import GuardedThread, first_crash
 from ..kafka.log_tail import Unrestorable
 from ..records.assignment import Assignment
 from .counterparts import CounterpartsMissing
@@ -46,35 +48,30 @@ class Restoring:
         self._on_restored = on_restored
         self._on_trouble = on_trouble
         self._stopping = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self.crashed: BaseException | None = None
+        self._threads: list[GuardedThread] = []
 
     def begin(self, added: Collection[Assignment]) -> None:
         """Restore these; `on_restored` is called by another thread."""
-        thread = threading.Thread(
-            target=self._restore_until_done, args=(added,), name=f"stoker-restore-{self._queue.name}", daemon=True
-        )
-        self._threads = [former for former in self._threads if former.is_alive()]
+        thread = GuardedThread(f"stoker-restore-{self._queue.name}", partial(self._restore_until_done, added))
+        self._threads = [former for former in self._threads if former.is_alive or former.crashed is not None]
         self._threads.append(thread)
         thread.start()
 
     @property
+    def crashed(self) -> BaseException | None:
+        """What partitions rest for without an end, as in an idle queue: the worker stops; None where all is well."""
+        return first_crash(self._threads)
+
+    @property
     def is_busy(self) -> bool:
         """Whether something is being restored."""
-        return any(thread.is_alive() for thread in self._threads)
+        return any(thread.is_alive for thread in self._threads)
 
     def stop(self) -> None:
         """Begin nothing more, and give up what is under way."""
         self._stopping.set()
 
     def _restore_until_done(self, added: Collection[Assignment]) -> None:
-        try:
-            self._try_to_restore(added)
-        except BaseException as error:  # partitions that rest for ever would look like an idle queue: the worker stops
-            self.crashed = error
-            raise
-
-    def _try_to_restore(self, added: Collection[Assignment]) -> None:
         obstacles = _ObstacleLog(self._queue.name)
         waiting = list(added)
         while not self._is_pointless(waiting):

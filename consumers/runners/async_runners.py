@@ -16,6 +16,7 @@ from typing import Final
 from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
 from ..errors import LoopLost, TooManyStuck
+from ..guarded_thread import first_crash
 from ..records.assignment import Assignment
 from ..records.record import Record
 from .async_slots import AsyncSlot
@@ -80,7 +81,7 @@ class AsyncRunners(Runners[AsyncSlot]):
     @property
     def crashed(self) -> BaseException | None:
         """Why async jobs cannot go on; None while they can."""
-        return self._failure or next((loop.crashed for loop in self._loops if loop.crashed is not None), None)
+        return self._failure or first_crash(self._loops)
 
     @property
     def slots(self) -> list[AsyncSlot]:

@@ -13,6 +13,7 @@ from itertools import count
 from types import FrameType
 from typing import Final
 
+from ..guarded_thread import GuardedThread
 from ..records.job_fields import job_fields
 from ..records.record import Record
 from .async_slots import AsyncSlot, LoopState
@@ -48,7 +49,6 @@ class RunnerLoop:
         name: its thread's.
         blocked_s: for how long it has not turned, as the watchdog saw it last; 0 while it does.
         is_stopping: whether it takes nothing more, and ends with the last job that runs.
-        crashed: why it has ended without being asked to.
     """
 
     def __init__(self, size: int, ready: Ready, run_one: RunOneAsync, name: str, settle_done: SettleDone) -> None:
@@ -65,13 +65,13 @@ class RunnerLoop:
         self._loop = make_loop()
         self._runners: dict[asyncio.Task[None], AsyncSlot] = {}
         self._ended = self._loop.create_future()
-        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._thread = GuardedThread(name, self._serve, at_end=self._close)
         self._asked_s: float | None = None
         self._has_answered = False
         self._blocking_slot: AsyncSlot | None = None
         self.blocked_s = 0.0
         self.is_stopping = False
-        self.crashed: BaseException | None = None
+        self._task_failure: BaseException | None = None
 
     def start(self) -> None:
         """Start the loop's thread."""
@@ -111,7 +111,12 @@ class RunnerLoop:
     @property
     def is_alive(self) -> bool:
         """Whether the thread has not ended."""
-        return self._thread.is_alive()
+        return self._thread.is_alive
+
+    @property
+    def crashed(self) -> BaseException | None:
+        """Why it has ended, or a task of it, without being asked to: its queue would stand still."""
+        return self._task_failure or self._thread.crashed
 
     @property
     def slots(self) -> list[AsyncSlot]:
@@ -191,14 +196,11 @@ class RunnerLoop:
         self._state.thread_id = threading.get_ident()
         asyncio.set_event_loop(self._loop)
         self._fill()
-        try:
-            turn_until(self._loop, self._ended)
-        except BaseException as error:  # whatever ends a loop unasked ends the worker, or its queue would stand still
-            self.crashed = error
-            raise
-        finally:
-            self.settle_done()
-            self._loop.close()
+        turn_until(self._loop, self._ended)
+
+    def _close(self) -> None:
+        self.settle_done()
+        self._loop.close()
 
     def _add_replacement(self) -> None:
         self._fill()
@@ -224,7 +226,7 @@ class RunnerLoop:
                     "another one takes its place", slot.name,
                 )  # fmt: skip
         elif (error := task.exception()) is not None:
-            self.crashed = error
+            self._task_failure = error
         if not self.is_stopping and self.crashed is None:
             self._fill()
         if not self._runners and not self._ended.done():

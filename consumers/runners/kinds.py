@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from ..guarded_thread import first_crash
 from ..priorities.ready import PriorityReady
 from ..records.assignment import Assignment
 from ..records.record import Record, copied, take_out
@@ -110,7 +111,7 @@ class RunnerRow:
     @property
     def crashed(self) -> BaseException | None:
         """Why jobs cannot go on; None while they can."""
-        return next((runners.crashed for runners in self._kinds if runners.crashed is not None), None)
+        return first_crash(self._kinds)
 
     @property
     def ready(self) -> int:

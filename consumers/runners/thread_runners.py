@@ -13,9 +13,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from typing import Final
 
+from ..guarded_thread import GuardedThread, first_crash
 from ..records.assignment import Assignment
 from ..records.record import Record, copied, take_out
 from .kinds import Ready, Runners, drop_ready, in_ready
@@ -37,7 +39,6 @@ class ThreadRunners(Runners[Slot]):
     """
 
     word = "threads"
-    crashed: BaseException | None = None
 
     def __init__(
         self,
@@ -68,13 +69,21 @@ class ThreadRunners(Runners[Slot]):
         self._is_stopping = False
         self._has_work = threading.Event()
         self._threads = [self._make_runner() for _ in range(size)]
-        self._threads.append(threading.Thread(target=self._spread, name=f"stoker-spread-{name}", daemon=True))
+        self._threads.append(GuardedThread(f"stoker-spread-{name}", self._spread))
 
-    def _make_runner(self) -> threading.Thread:
+    def _make_runner(self) -> GuardedThread:
         name = f"stoker-run-{self._name}-{next(self._numbers)}"
         slot, mine = self._make_slot(name), deque[Record]()
         self._taken[slot] = mine
-        return threading.Thread(target=self._run, args=(slot, mine), name=name, daemon=True)
+        return GuardedThread(name, partial(self._run, slot, mine))
+
+    @property
+    def crashed(self) -> BaseException | None:
+        """Why jobs cannot go on; None while they can.
+
+        Without the spreading thread, runners that rest would sleep for good. Each runner that fails is one less.
+        """
+        return first_crash(list(self._threads))
 
     @property
     def slots(self) -> list[Slot]:
@@ -141,8 +150,7 @@ class ThreadRunners(Runners[Slot]):
     def wait_ended(self, give_up_at_s: float) -> None:
         """Wait for the end of the threads: each ends when the outcome of its last job was handed over."""
         for thread in list(self._threads):
-            if thread.is_alive():
-                thread.join(max(0.0, give_up_at_s - time.monotonic()))
+            thread.join(max(0.0, give_up_at_s - time.monotonic()))
 
     def stop(self) -> None:
         """Start no further record; jobs that run go on until they end."""
@@ -157,13 +165,6 @@ class ThreadRunners(Runners[Slot]):
             self._settle_done(slot.done)
 
     def _spread(self) -> None:
-        try:
-            self._spread_until_stopped()
-        except BaseException as error:  # runners that rest would sleep for good, and the worker look alive
-            self.crashed = error
-            raise
-
-    def _spread_until_stopped(self) -> None:
         """Every few milliseconds while there is work, wake idle runners or let busy ones rest.
 
         A runner whose jobs wait or compute is nearly always found inside of one. One with short jobs is found before
@@ -229,13 +230,6 @@ class ThreadRunners(Runners[Slot]):
             self._condition.notify(min(self._idle, waiting))
 
     def _run(self, slot: Slot, mine: deque[Record]) -> None:
-        try:
-            self._run_until_stopped(slot, mine)
-        except BaseException as error:  # a runner less each time, until the queue stands still and looks alive
-            self.crashed = error
-            raise
-
-    def _run_until_stopped(self, slot: Slot, mine: deque[Record]) -> None:
         run_one, settle_done, done, ticks = self._run_one, self._settle_done, slot.done, 0
         while self._take(slot, mine):
             while True:
@@ -269,7 +263,7 @@ class ThreadRunners(Runners[Slot]):
             del self._taken[slot]
             self._next_of.pop(slot, None)
             self._replaced -= 1
-            self._threads.remove(threading.current_thread())
+            self._threads = [thread for thread in self._threads if not thread.is_current]
 
     def _may_rest(self) -> bool:
         """Whether the runner that asks is not needed: others are at work, and have short jobs."""

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, Final, Protocol, TypeVar
 
 from ..errors import TooManyStuck
+from ..guarded_thread import GuardedThread
 from ..job.heartbeats import JobProgress
 from ..job.run import Run
 from ..job.signals import InterruptReason
@@ -86,8 +87,8 @@ class Watchdog:
         self._on_progress = on_progress
         self._monotonic = monotonic
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"stoker-watchdog-{queue}", daemon=True)
-        self.crashed: BaseException | None = None
+        self._thread = GuardedThread(f"stoker-watchdog-{queue}", self._run)
+        self._given_up: TooManyStuck | None = None
 
     def start(self) -> None:
         """Begin to watch."""
@@ -97,6 +98,11 @@ class Watchdog:
         """End; jobs that still run have no timeout any more."""
         self._stopping.set()
         self._thread.join()
+
+    @property
+    def crashed(self) -> BaseException | None:
+        """Why the worker stops: too many jobs are stuck, or none has a timeout any more; None while all is well."""
+        return self._given_up or self._thread.crashed
 
     def interrupt_all(self, reason: InterruptReason) -> None:
         """Interrupt all runs; those that resist go on."""
@@ -134,12 +140,8 @@ class Watchdog:
         return {run.shown_id: latest for run in runs if run is not None and (latest := run.latest_progress) is not None}
 
     def _run(self) -> None:
-        try:
-            while not self._stopping.wait(TICK_S):
-                self._look()
-        except BaseException as error:  # jobs without timeouts would stop the queue one by one: the worker stops
-            self.crashed = error
-            raise
+        while not self._stopping.wait(TICK_S):
+            self._look()
 
     def _look(self) -> None:
         now_s = self._monotonic()
@@ -173,7 +175,7 @@ class Watchdog:
             if runners.replace(slot):
                 then = "another runner takes its place until it ends, and its key waits"
             elif self.crashed is None:
-                self.crashed = TooManyStuck(self._queue, self.stuck)
+                self._given_up = TooManyStuck(self._queue, self.stuck)
         finally:
             report_stuck(run, slot, past_deadline_s, then)
 

@@ -18,6 +18,7 @@ from typing import Final, Protocol
 from confluent_kafka import KafkaException, Message
 
 from ...producers.schedules.book import ScheduleBook
+from ..guarded_thread import GuardedThread
 from .fired_queue import AGAIN_S, FiredQueue, ReadSchedules, ScheduleFigures
 from .queue_schedules import QueueSchedules
 
@@ -71,7 +72,6 @@ class ScheduleThread:
 
     def __init__(self, parts: ScheduleThreadParts, *, on_crash: Callable[[BaseException], None]) -> None:
         self._parts = parts
-        self._on_crash = on_crash
         self._fired_queues = [
             FiredQueue(queue, schedules, parts.monotonic) for queue, schedules in parts.schedules.items()
         ]
@@ -79,12 +79,11 @@ class ScheduleThread:
         self._reader: SchedulesReader | None = None
         self._book = ScheduleBook()
         self._end_at_start: int | None = None
-        self._thread: threading.Thread | None = None
+        self._thread = GuardedThread("stoker-schedules", self._run, on_crash, at_end=self._end_reading)
 
     def start(self, *, daemon: bool) -> None:
         """Start the thread."""
-        self._thread = threading.Thread(target=self._run, name="stoker-schedules", daemon=daemon)
-        self._thread.start()
+        self._thread.start(daemon=daemon)
 
     def stop(self) -> None:
         """Begin to end; called from any thread."""
@@ -92,17 +91,11 @@ class ScheduleThread:
 
     def join(self, timeout_s: float) -> None:
         """Wait for its end, for so long at the most."""
-        if self._thread is not None:
-            self._thread.join(timeout_s)
+        self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        try:
-            while not self._stopped.is_set():
-                self.turn()
-        except BaseException as error:  # noqa: BLE001  # a worker whose schedules stand still must not look alive
-            self._on_crash(error)
-        finally:
-            self._end_reading()
+        while not self._stopped.is_set():
+            self.turn()
 
     def figures(self) -> list[ScheduleFigures]:
         """The figures of each queue at this moment; called by any thread."""

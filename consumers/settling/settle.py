@@ -35,6 +35,7 @@ from ...schemas.job_events import JobEvent
 from ...topology import Queue
 from ...topology.cluster.kafka_errors import as_error
 from .. import log_keys
+from ..guarded_thread import GuardedThread
 from ..records.done_handful import DoneHandful, records_of
 from ..records.outcomes import DONE, Done, Outcome
 from ..records.record import Record
@@ -86,7 +87,9 @@ class SettledEvents:
 class Settler:
     """The settling thread of one queue.
 
-    `stranded` counts the outcomes that cannot be written until a person fixes something: a shutdown waits for none.
+    Attributes:
+        stranded: how many outcomes cannot be written until a person fixes something: a shutdown waits for none.
+        thread: what settles; the worker stops where it crashes.
     """
 
     def __init__(
@@ -124,12 +127,11 @@ class Settler:
         self._last_batch_at_s = 0.0
         self._repeat_at_s = 0.0
         self.stranded = 0
-        self._thread = threading.Thread(target=self._run, name=f"stoker-settle-{queue.name}", daemon=True)
-        self.crashed: BaseException | None = None
+        self.thread = GuardedThread(f"stoker-settle-{queue.name}", self._run)
 
     def start(self) -> None:
         """Begin to settle."""
-        self._thread.start()
+        self.thread.start()
 
     def hand_in(self, record: Record, outcome: Outcome) -> None:
         """Take an outcome from a runner; never blocks."""
@@ -157,7 +159,7 @@ class Settler:
         self._batch_writer.give_up_after(within.total_seconds())
         self._stopping.set()
         self._wake.set()
-        self._thread.join(within.total_seconds() + END_WITHIN_S)
+        self.thread.join(within.total_seconds() + END_WITHIN_S)
 
     @property
     def producer(self) -> Producer:
@@ -181,9 +183,6 @@ class Settler:
                     self._wake.set()
         except GaveUp as end:
             _LOGGER.error("%s", end, extra={log_keys.QUEUE: self._queue.name})
-        except BaseException as error:  # the worker must not live on without its settling: it sees this and stops
-            self.crashed = error
-            raise
 
     def _pause_s(self, failed: SettlementBatch) -> float | None:
         """How long to wait for new outcomes; without an end where there is nothing else to do."""

@@ -18,6 +18,7 @@ from ...schemas import SchemaStore, StoreError
 from .. import log_keys
 from ..gates.gate import Wait
 from ..gates.gate_row import GateRow
+from ..guarded_thread import GuardedThread
 from ..records.record import Record
 
 _LOGGER = logging.getLogger("stoker.worker")
@@ -68,7 +69,7 @@ class SchemaWaits:
     """Asks for one queue; its records wait in `gates`. Safe to call from several threads.
 
     Attributes:
-        crashed: what its thread failed with; None while all is well.
+        thread: what asks; the worker stops where it crashes, or records would wait for ever.
     """
 
     def __init__(
@@ -81,8 +82,7 @@ class SchemaWaits:
         self._logged_at_s = float("-inf")
         self._is_stopping = False
         self._defer: Receive = lambda _records: None
-        self._thread = threading.Thread(target=self._run, name=f"stoker-schemas-{queue}", daemon=True)
-        self.crashed: BaseException | None = None
+        self.thread = GuardedThread(f"stoker-schemas-{queue}", self._run)
 
     @property
     def trouble(self) -> str | None:
@@ -93,7 +93,7 @@ class SchemaWaits:
     def start(self, defer: Receive) -> None:
         """Begin to ask; `defer` is given the records of unknown schemas."""
         self._defer = defer
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """End; what waits is left to be delivered again."""
@@ -138,9 +138,9 @@ class SchemaWaits:
                 else:
                     self._rest(pause_s)
                     pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
-        except BaseException as error:  # noqa: BLE001  # else records wait for ever: the worker stops, with this cause
-            if not self._is_stopping:
-                self.crashed = error
+        except Exception:
+            if not self._is_stopping:  # else its store may be closed already
+                raise
 
     def _next_frames(self) -> list[FrameId]:
         """Wait for something to ask for; empty at the end."""

@@ -9,6 +9,7 @@ from ..dispatch.job_threads import JobThreads
 from ..followers.late_jobs import LateJobs
 from ..followers.readiness import FollowerReadiness
 from ..group.rights_watch import RightsWatch
+from ..guarded_thread import first_crash
 from ..partitions.restore_thread import Restoring
 from ..settling.settle import Settler
 
@@ -48,13 +49,8 @@ class WorkerThreads:
     @property
     def crashed(self) -> BaseException | None:
         """Why one of them has ended; None while all go on."""
-        return (
-            self._jobs.crashed
-            or self._settler.crashed
-            or self._restoring.crashed
-            or self._followers.crashed
-            or self._late.crashed
-        )
+        threads = self._settler.thread, self._followers.thread, self._late.thread
+        return first_crash((self._jobs, self._restoring, *threads))
 
     @property
     def stranded(self) -> int:

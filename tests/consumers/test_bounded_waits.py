@@ -124,7 +124,7 @@ class SilentConsumer:
 def test_a_poll_is_short_while_partitions_are_restored(parts: QueueParts, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is restored does not end a poll, and its jobs wait; with nothing to begin, a poll takes its time."""
     restored, consumer = threading.Event(), SilentConsumer()
-    monkeypatch.setattr(parts.group.restoring, "_try_to_restore", lambda _added: restored.wait(60))
+    monkeypatch.setattr(parts.group.restoring, "_restore_until_done", lambda _added: restored.wait(60))
     monkeypatch.setattr(parts.group.member, "consumer", consumer)
     fetching = parts.worker._fetching
     fetching.turn()

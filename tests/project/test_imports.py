@@ -84,6 +84,7 @@ FOLDERS = {
         *(
             "errors",
             "log_keys",
+            "guarded_thread",
             "machine",
             "standard_streams",
             "inbox",

@@ -385,9 +385,9 @@ def test_isolated_runners_fail_with_their_threads() -> None:
         declare_delivery().step_context, WorkerSettings(), lambda *_: None, deque[Record].clear, hold=lambda *_: False
     )
     assert runners.crashed is None
-    runners._threads.crashed = of_threads
+    runners._threads._threads[0].crashed = of_threads
     assert runners.crashed is of_threads
-    runners._note_crash(of_children)
+    runners._pool.thread.crashed = of_children
     assert runners.crashed is of_children
 
 

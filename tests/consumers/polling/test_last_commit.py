@@ -56,7 +56,7 @@ class Scene:
         self.parts.worker._shutdown.run()
 
     def _stop_jobs(self, _settle_within: timedelta) -> None:
-        self.running.watchdog.crashed = self.within_grace
+        self.running.watchdog._thread.crashed = self.within_grace
 
     def _note(self, _consumer: object, leaving: Collection[Assignment]) -> None:
         states = [self.commits._last_state(assignment) for assignment in leaving]
@@ -89,7 +89,7 @@ def test_what_happens_within_the_grace_of_a_rebalance_counts(
     """The partition is given away before the worker ends."""
 
     def wait_ended(_leaving: list[Assignment]) -> None:
-        scene.running.watchdog.crashed = cause
+        scene.running.watchdog._thread.crashed = cause
 
     scene.rebalance.revoke(scene.member.consumer, [PLACE], wait_ended)
     assert scene.last == [is_open]
@@ -104,6 +104,6 @@ def test_a_worker_that_fails_at_a_record_closes_nothing(scene: Scene) -> None:
 
 def test_a_worker_that_ends_for_another_reason_closes_what_it_has(scene: Scene) -> None:
     """No job that ran beside it shall be suspected."""
-    scene.parts.gating.waits.crashed = ValueError("of the thread that asks for schemas")
+    scene.parts.gating.waits.thread.crashed = ValueError("of the thread that asks for schemas")
     scene.shut_down()
     assert scene.last == [False]

@@ -69,7 +69,7 @@ def threads(size: int, runs: Runs) -> Iterator[ThreadRunners]:
     runners.stop()
     for thread in runners._threads:
         thread.join(60)
-        assert not thread.is_alive()
+        assert not thread.is_alive
 
 
 @contextmanager
@@ -477,7 +477,6 @@ def test_a_runner_that_ends_while_the_spreading_thread_looks_is_forgotten() -> N
         done.clear()
         (slot,) = runners.slots
         slot.is_replaced = True
-        runners._threads.append(threading.current_thread())
         runners._retire(slot)
 
     runners = ThreadRunners(1, lambda _record, _slot: None, "test", settle_done=end)
@@ -552,7 +551,7 @@ def test_runners_that_replace_stuck_ones_are_waited_for_too() -> None:
         runs.gates[1].set()
         waiting.join(60)
         assert runs.handed == [0, 1]
-        assert not any(thread.is_alive() for thread in runners._threads)
+        assert not any(thread.is_alive for thread in runners._threads)
 
 
 def test_runners_that_never_started_are_not_waited_for() -> None:

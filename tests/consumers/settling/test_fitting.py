@@ -138,7 +138,7 @@ def settling(delivery: Delivery, judge: Verdict) -> Iterator[Settling]:
     made.settler.start()
     yield made
     made.settler.stop(timedelta(seconds=5))
-    assert made.settler.crashed is None
+    assert made.settler.thread.crashed is None
 
 
 def at_most(size_bytes: int, *topics: str) -> Verdict:

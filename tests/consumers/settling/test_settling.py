@@ -114,7 +114,7 @@ def settling(delivery: Delivery, refused: set[str], writers: Sequence[Writer] = 
     made.settler.start()
     yield made
     made.settler.stop(timedelta(seconds=5))
-    assert made.settler.crashed is None
+    assert made.settler.thread.crashed is None
 
 
 def test_nothing_is_settled_before_it_is_confirmed() -> None:
@@ -230,7 +230,7 @@ def test_a_stop_gives_up_in_time_where_the_brokers_do_not_answer(monkeypatch: py
         began_at_s = time.monotonic()
         scene.settler.stop(timedelta(seconds=0.1))
         assert time.monotonic() - began_at_s < 2
-        assert not scene.settler._thread.is_alive()
+        assert not scene.settler.thread.is_alive
     assert scene.settled == []
 
 

@@ -93,8 +93,8 @@ def scene() -> Iterator[Scene]:
     yield scene
     scene.store.may_answer.set()
     scene.waits.stop()
-    scene.waits._thread.join(30)
-    assert scene.waits.crashed is None
+    scene.waits.thread.join(30)
+    assert scene.waits.thread.crashed is None
 
 
 def test_known_and_unknown_schemas_are_released_with_one_question(scene: Scene) -> None:
@@ -179,10 +179,11 @@ def test_a_flood_of_schemas_that_nobody_knows_is_deferred_unasked(scene: Scene) 
     assert not scene.is_unknown(MAX_SCHEMAS)
 
 
-def test_a_fault_of_its_own_is_reported_so_that_the_worker_stops() -> None:
+def test_a_fault_of_its_own_is_reported_so_that_the_worker_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else its records would wait for ever, in silence."""
+    monkeypatch.setattr(threading, "excepthook", lambda _args: None)
     scene = Scene()
     scene.store.failure = ValueError("a bug")  # type: ignore[assignment]
     scene.waits.start(scene.deferred.extend)
     scene.hold(1)
-    wait_until(lambda: isinstance(scene.waits.crashed, ValueError))
+    wait_until(lambda: isinstance(scene.waits.thread.crashed, ValueError))
