@@ -115,7 +115,8 @@ def disconnect(producer: Producer, within_s: float) -> None:
     with suppress(KafkaException):
         producer.flush(within_s)
     producer.purge()
-    producer.poll(0)
+    with suppress(KafkaException):
+        producer.poll(0)
 
 
 class LogRelay:

@@ -90,7 +90,7 @@ class Carrier:
         self._ages = clients.ages
         self._clock = clock
         self._retention_s = queue.retention.total_seconds()
-        self._producer = LazyProducer(clients.make_producer)
+        self._producer = LazyProducer(clients.make_producer, self._doubt_written)
         self._next_look_at_s = 0.0
         self._is_asking = False
         self._old: dict[Assignment, int] = {}
@@ -218,8 +218,7 @@ class Carrier:
         self._written.discard(place)
         self._unanswered.discard(place)
         _note(self._doubtful, place)
-        if self._producer.drop_if_fatal(error):
-            self._doubt_written()
+        self._producer.drop_if_fatal(error)
         now_s = self._clock()
         if now_s >= self._log_at_s:
             self._log_at_s = now_s + LOG_AGAIN_S
@@ -229,7 +228,7 @@ class Carrier:
                 self._queue.carried_topic, error.str(), self._queue.retention, extra={log_keys.QUEUE: self._queue.name},
             )  # fmt: skip
 
-    def _doubt_written(self) -> None:
+    def _doubt_written(self, _error: KafkaError) -> None:
         """Treat all unanswered copies as doubtful, since their client has failed for good."""
         for place in self._written:
             _note(self._doubtful, place)

@@ -36,8 +36,9 @@ class Forgetter:
 
     def __init__(self, cluster: ClusterSettings, topic: str, worker_id: str) -> None:
         self._cluster, self._topic, self._worker_id = cluster, topic, worker_id
-        self._producer = LazyProducer(self._connect)
+        self._producer = LazyProducer(self._connect, self._note_finished)
         self._pending: dict[bytes, str] = {}
+        self._unanswered: dict[bytes, str] = {}
         self._next_at_s = 0.0
         self._was_logged = False
 
@@ -48,6 +49,7 @@ class Forgetter:
     def note_lifted(self, key: bytes) -> None:
         """Note that it is removed."""
         self._pending.pop(key, None)
+        self._unanswered.pop(key, None)
 
     def turn(self) -> None:
         """Write what is to be removed, and take the brokers' answers."""
@@ -65,7 +67,7 @@ class Forgetter:
             for key, reason in some:
                 headers: list[tuple[str, str | bytes | None]] = [(wire.ORDER, self._lifting(key, reason))]
                 producer.produce(self._topic, None, key, PARTITION, headers=headers, on_delivery=self._note)
-                del self._pending[key]
+                self._unanswered[key] = self._pending.pop(key)
         except (BufferError, KafkaException) as error:
             self._note_trouble(as_error(error))
 
@@ -88,11 +90,19 @@ class Forgetter:
         return connect(config, outage)
 
     def _note(self, error: KafkaError | None, message: Message) -> None:
+        name = message.key()
+        key = name.encode() if isinstance(name, str) else name or b""
+        reason = self._unanswered.pop(key, "it has nothing left to do")
         if error is None:
             self._was_logged = False
             return
-        key = message.key()
-        self._pending.setdefault(key.encode() if isinstance(key, str) else key or b"", "it has nothing left to do")
+        self._pending.setdefault(key, reason)
+        self._note_trouble(error)
+
+    def _note_finished(self, error: KafkaError) -> None:
+        """Write again what a finished client has not answered, since it answers no more."""
+        self._pending = self._unanswered | self._pending
+        self._unanswered = {}
         self._note_trouble(error)
 
     def _note_trouble(self, error: KafkaError) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -51,7 +50,7 @@ class OwnOrders:
 
     def __init__(self, cluster: ClusterSettings, pipeline: Pipeline, worker_id: str) -> None:
         self._cluster, self._pipeline, self._worker_id = cluster, pipeline, worker_id
-        self._producer = LazyProducer(self._connect)
+        self._producer = LazyProducer(self._connect, self._fail_unanswered)
         self._unanswered: dict[int, OwnOrder] = {}
         self._was_logged = False
 
@@ -80,8 +79,7 @@ class OwnOrders:
 
     def close(self, within_s: float) -> None:
         """Let what was written be confirmed, for so long at the most."""
-        with suppress(KafkaException):
-            self._producer.flush(within_s / 2)  # the audit record follows the order
+        self._producer.flush(within_s / 2)  # the audit record follows the order
         self._producer.close(within_s / 2)
 
     def _connect(self) -> Producer:
@@ -124,13 +122,16 @@ class OwnOrders:
         )  # fmt: skip
 
     def _note_failed(self, own: OwnOrder, error: KafkaError) -> None:
-        failed = [own]
-        if self._producer.drop_if_fatal(error):
-            failed += self._unanswered.values()
-            self._unanswered.clear()
+        self._producer.drop_if_fatal(error)
         self._log_unwritten(error)
-        for each in failed:
-            each.on_answer(error)
+        own.on_answer(error)
+
+    def _fail_unanswered(self, error: KafkaError) -> None:
+        """Treat the orders that a finished client has not answered as not written: it answers no more."""
+        unanswered, self._unanswered = self._unanswered, {}
+        for own in unanswered.values():
+            self._log_unwritten(error)
+            own.on_answer(error)
 
     def _log_unwritten(self, error: KafkaError) -> None:
         if not self._was_logged:

@@ -32,7 +32,7 @@ class StatusWriter:
 
     def __init__(self, cluster: ClusterSettings, topic: str, worker_id: str) -> None:
         self._cluster, self._topic, self._worker_id = cluster, topic, worker_id
-        self._producer = LazyProducer(self._connect)
+        self._producer = LazyProducer(self._connect, self._note_trouble)
         self.trouble: KafkaError | None = None
         self._written = 0
 

@@ -70,7 +70,7 @@ class LateJobs:
         self._known: dict[str, None] = {}
         self._unconfirmed: deque[OutgoingRecord] = deque()
         self._under_way: dict[OutgoingRecord, None] = {}
-        self._producer = LazyProducer(make_producer)
+        self._producer = LazyProducer(make_producer, self._write_again)
         self._stopping = threading.Event()
         self.thread = GuardedThread(f"stoker-late-{queue.name}", self._run)
 
@@ -151,7 +151,7 @@ class LateJobs:
             produce(producer, written, partial(self._note_answer, written))
         except (BufferError, KafkaException) as refusal:
             self._unconfirmed.append(written)
-            self._renew_if_finished(as_error(refusal))
+            self._producer.drop_if_fatal(as_error(refusal))
         else:
             self._under_way[written] = None
 
@@ -166,10 +166,9 @@ class LateJobs:
                 fault.str(), extra={log_keys.QUEUE: self._queue},
             )  # fmt: skip
             self._unconfirmed.append(written)
-            self._renew_if_finished(fault)
+            self._producer.drop_if_fatal(fault)
 
-    def _renew_if_finished(self, fault: KafkaError) -> None:
-        """Have another client write what this one has not confirmed, if it has failed for good: it answers no more."""
-        if self._producer.drop_if_fatal(fault):
-            self._unconfirmed.extend(self._under_way)
-            self._under_way.clear()
+    def _write_again(self, _error: KafkaError) -> None:
+        """Have another client write what a finished one has not confirmed: it answers no more."""
+        self._unconfirmed.extend(self._under_way)
+        self._under_way.clear()

@@ -22,7 +22,7 @@ class LogWriter:
 
     def __init__(self, make_producer: Callable[[], Producer], topic: str) -> None:
         self._topic = topic
-        self._producer = LazyProducer(make_producer)
+        self._producer = LazyProducer(make_producer, self._note_finished)
         self._unanswered: dict[int, OnWritten] = {}
         self._number = 0
         self._fatal: KafkaError | None = None
@@ -51,10 +51,7 @@ class LogWriter:
         Raises:
             KafkaException: the client has failed for good. All that it had not answered has failed.
         """
-        try:
-            self._producer.poll()
-        except KafkaException as failed:
-            self._drop_if_fatal(as_error(failed))
+        self._producer.poll()
         fatal, self._fatal = self._fatal, None
         if fatal is not None:
             raise KafkaException(fatal)
@@ -68,11 +65,10 @@ class LogWriter:
         if on_written is not None:
             on_written(error, message)
         if error is not None:
-            self._drop_if_fatal(error)
+            self._producer.drop_if_fatal(error)
 
-    def _drop_if_fatal(self, error: KafkaError) -> None:
-        if self._producer.drop_if_fatal(error):
-            self._fatal = error
-            unanswered, self._unanswered = self._unanswered, {}
-            for on_written in unanswered.values():
-                on_written(error, None)
+    def _note_finished(self, error: KafkaError) -> None:
+        self._fatal = error
+        unanswered, self._unanswered = self._unanswered, {}
+        for on_written in unanswered.values():
+            on_written(error, None)

@@ -55,7 +55,7 @@ class Spill:
     ) -> None:
         self._queue = queue
         self._make_epoch = make_epoch
-        self._producer = LazyProducer(make_producer)
+        self._producer = LazyProducer(make_producer, self._note_finished)
         self._chunks: dict[Assignment, SpilledChunks] = {}
         self._unanswered = 0
         self._ends: defaultdict[int, int] = defaultdict(int)
@@ -191,12 +191,15 @@ class Spill:
 
     # ---- when it fails
 
+    def _note_finished(self, _error: KafkaError) -> None:
+        """Write again what a finished client has not answered, since it answers no more."""
+        self._unanswered = 0
+        for chunks in self._chunks.values():
+            chunks.note_all_failed()
+
     def _log_failure(self, assignment: Assignment, cause: KafkaError) -> None:
         """Log what it means; commits go on without, or with what was spilled before."""
-        if self._producer.drop_if_fatal(cause):
-            self._unanswered = 0
-            for chunks in self._chunks.values():
-                chunks.note_all_failed()
+        self._producer.drop_if_fatal(cause)
         is_new = time.monotonic() >= self._rest_ends_at_s
         self._rest_ends_at_s = time.monotonic() + REST_S
         if is_new:

@@ -61,6 +61,7 @@ class EventPublisher:
             if producer is not None:
                 self._offer(producer, key, value, self._note)
         except _GIVEN_UP as failure:
+            self._replace_if_finished(failure)
             self.given_up.count(key, failure)
 
     def publish_many(self, key: bytes, value: bytes, jobs: int) -> None:
@@ -70,22 +71,23 @@ class EventPublisher:
             if producer is not None:
                 self._offer(producer, key, value, partial(self._note_done, jobs))
         except _GIVEN_UP as failure:
+            self._replace_if_finished(failure)
             self.given_up.count_done(jobs, failure)
 
     def poll(self) -> None:
         """Take the brokers' answers, so that what is confirmed makes room; to be called every second or so."""
         producer = self._producer
         if producer is not None:
-            producer.poll(0)
+            _take_answers(producer.poll, 0.0)
         self.given_up.report_if_due()
 
     def close(self, within_s: float) -> None:
         """Let what was sent be confirmed, for so long at the most, and give up the rest."""
         with self._lock:
             producer, self._producer, self._is_closed = self._producer, None, True
-        if producer is not None and producer.flush(within_s):
+        if producer is not None and _take_answers(producer.flush, within_s):
             producer.purge()
-            producer.flush(ANSWERS_S)
+            _take_answers(producer.flush, ANSWERS_S)
         self.given_up.report()
 
     def _connected(self) -> Producer | None:
@@ -111,9 +113,21 @@ class EventPublisher:
             self._replace_if_fatal(error)
             self.given_up.count_done(jobs, error)
 
+    def _replace_if_finished(self, failure: Exception) -> None:
+        if isinstance(failure, KafkaException):
+            self._replace_if_fatal(as_error(failure))
+
     def _replace_if_fatal(self, error: KafkaError) -> None:
         if is_fatal(error):
             self._producer = None  # of no more use: the next event gets another one
+
+
+def _take_answers(take: Callable[[float], int], within_s: float) -> int:
+    """Take the answers of a client; one that has failed for good raises that once, and its next answers have it."""
+    try:
+        return take(within_s)
+    except KafkaException:
+        return 1
 
 
 class GivenUp:

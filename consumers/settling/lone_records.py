@@ -83,12 +83,20 @@ class LoneRecords:
             The items whose records are confirmed, which only the ledger lacks; none failed.
         """
         if self._producer is not None:
-            self._producer.poll(0)
+            self._take_answers(self._producer)
         self._replace_if_finished()
         while self._to_write and self._write(*self._to_write[0]):
             self._to_write.popleft()
         confirmed, self._confirmed = self._confirmed, []
         return SettlementBatch(others=confirmed)
+
+    def _take_answers(self, producer: Producer) -> None:
+        try:
+            producer.poll(0)
+        except KafkaException as failure:  # the client raises a fatal error once; the answers that it owes follow
+            if not is_fatal(as_error(failure)):
+                raise
+            self._is_finished = True
 
     def take_failed(self) -> SettlementBatch:
         """The items that could not be written since the last call, in no form."""

@@ -13,7 +13,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Messag
 from ...topology.cluster.clients import make_client
 from ...topology.cluster.forgotten_brokers import LastingConsumer, lasting
 from ...topology.cluster.handshake import unreachable
-from ...topology.cluster.kafka_errors import FORBIDDEN
+from ...topology.cluster.kafka_errors import FORBIDDEN, is_fatal
 from ...topology.cluster.leaders import ask_leaders
 from ...topology.cluster.settings import ANY_SIZE_BYTES, ClusterSettings, NotAuthorized, Option
 from ...topology.wire.names import reader_group
@@ -42,6 +42,8 @@ def _pass_over(_error: KafkaError) -> None:
 
 class LogReader:
     """Reads partition 0 of a topic; only records of committed transactions. Not thread-safe.
+
+    Another client goes on where one was that has failed for good.
 
     Attributes:
         position: the offset of the next record to read, as far as it is known.
@@ -74,15 +76,18 @@ class LogReader:
             "group.id": reader_group(topic),
             **(options or {}),
         }
-        relay = LogRelay(config, logger)
-        self._consumer = make_client(
-            partial(lasting, LastingConsumer), {**config, "error_cb": on_error, "logger": relay}
-        )
+        self._config = {**config, "error_cb": on_error, "logger": LogRelay(config, logger)}
+        self._consumer = self._connect()
+        self._began_at = OFFSET_BEGINNING
+        self._is_finished = False
+
+    def _connect(self) -> LastingConsumer:
+        return make_client(partial(lasting, LastingConsumer), self._config)
 
     def start(self, offset: int = OFFSET_BEGINNING) -> None:
         """Read from this offset on; where it is gone, from the beginning."""
         self.is_at_end = False
-        self.position = max(0, offset)
+        self.position, self._began_at = max(0, offset), offset
         self._consumer.assign([TopicPartition(self.topic, PARTITION, offset)])
 
     def start_at_time(self, at_s: float, timeout_s: float) -> None:
@@ -119,7 +124,15 @@ class LogReader:
         if first is None:
             return []
         found = [first, *self._consumer.consume(BATCH, 0)]
-        return [message for message in found if self._is_record(message)]
+        records = [message for message in found if self._is_record(message)]
+        if self._is_finished:
+            self._replace_client()
+        return records
+
+    def _replace_client(self) -> None:
+        """Go on with another client; the finished one is not closed, as it would wait for what never ends."""
+        self._consumer, self._is_finished = self._connect(), False
+        self.start(self.position or self._began_at)
 
     def read_to_end(self, timeout_s: float) -> Iterator[Message]:
         """Yield the records up to the present end of the topic.
@@ -150,7 +163,7 @@ class LogReader:
         if error.code() == KafkaError._PARTITION_EOF:
             self.position, self.is_at_end, self.trouble = offset or 0, True, None
         elif error.code() not in _GROUPLESS:
-            self.trouble = error
+            self.trouble, self._is_finished = error, self._is_finished or is_fatal(error)
         return False
 
 

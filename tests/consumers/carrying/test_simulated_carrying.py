@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import cast
 
 import pytest
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from simulation.play import Play, begin
 from simulation.processes import SimProcess
@@ -27,10 +27,14 @@ def carried(play: Play) -> list[str]:
     return [dict(record.headers() or [])[JOB_ID].decode() for record in records]  # type: ignore[union-attr]
 
 
-class FailedClient:
-    """A client that fails for good: it says so of the first record, and of the others nothing any more."""
+FENCED = KafkaError(KafkaError._FATAL, "fenced", fatal=True)
 
-    def __init__(self) -> None:
+
+class FailedClient:
+    """A client that fails for good: it raises that, or answers the first record with it, and no other any more."""
+
+    def __init__(self, *, raises: bool) -> None:
+        self._raises = raises
         self.answers: list[Callable[[KafkaError, Message | None], None]] = []
 
     def produce(self, *_: object, on_delivery: Callable[[KafkaError, Message | None], None], **__: object) -> None:
@@ -38,10 +42,12 @@ class FailedClient:
         self.answers.append(on_delivery)
 
     def poll(self, _timeout_s: float) -> int:
-        """Give the answer."""
+        """Give the answer, or raise it."""
+        if self._raises:
+            raise KafkaException(FENCED)
         answers, self.answers = self.answers, []
         for answer in answers[:1]:
-            answer(KafkaError(KafkaError._FATAL, "fenced", fatal=True), None)
+            answer(FENCED, None)
         return len(answers)
 
 
@@ -194,11 +200,12 @@ def test_a_partition_whose_offsets_go_back_is_read_when_the_copies_on_their_way_
 
 
 @pytest.mark.expected_errors("cannot be carried forward")
-def test_what_a_client_has_not_written_that_failed_for_good_is_carried_by_the_next_one() -> None:
+@pytest.mark.parametrize("raises", [True, False])
+def test_what_a_client_has_not_written_that_failed_for_good_is_carried_by_the_next_one(*, raises: bool) -> None:
     """It never answers for the other records; they would be too old one day, and deleted."""
     play, process = begin(Shape(is_short_lived=True), 3)
-    clients = [cast(Producer, FailedClient()), process._carrying_producer()]
-    process.carrier._producer = LazyProducer(lambda: clients.pop(0))
+    clients = [cast(Producer, FailedClient(raises=raises)), process._carrying_producer()]
+    process.carrier._producer = LazyProducer(lambda: clients.pop(0), process.carrier._doubt_written)
     CLOCK.advance(OLD_S)
     for _ in range(3):
         play.turn(process)

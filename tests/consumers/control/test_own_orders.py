@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from stoker.consumers.control import own_orders
 from stoker.consumers.control.own_orders import OwnOrder, OwnOrders
@@ -28,6 +28,7 @@ class Client:
         self.topics: list[str] = []
         self.reports: list[Callable[..., None]] = []
         self.errors: list[KafkaError | None] = []
+        self.failure: KafkaException | None = None
 
     def produce(self, topic: str, *_values: Any, on_delivery: Callable[..., None], **_named: Any) -> None:
         """Take a record."""
@@ -35,9 +36,16 @@ class Client:
         self.reports.append(on_delivery)
 
     def poll(self, _timeout_s: float) -> None:
-        """Report on the first ones."""
+        """Report on the first ones, or fail."""
+        if self.failure is not None:
+            raise self.failure
         while self.errors:
             self.reports.pop(0)(self.errors.pop(0), Message(topic=self.topics.pop(0), partition=0, offset=7))
+
+    def flush(self, timeout_s: float) -> int:
+        """As a poll."""
+        self.poll(timeout_s)
+        return 0
 
 
 def order_of(job_type: str, on_answer: Callable[[KafkaError | None], None], *, is_audited: bool = False) -> OwnOrder:
@@ -62,9 +70,25 @@ def test_orders_that_a_client_had_when_it_failed_for_good_are_answered_once(monk
         own.write(order_of(name, lambda error, name=name: answers.append((name, error))))  # type: ignore[misc]
     client.errors = [None, FATAL]
     own.turn()
-    assert answers == [("a", None), ("b", FATAL), ("c", FATAL)]
+    assert (len(answers), dict(answers)) == (3, {"a": None, "b": FATAL, "c": FATAL})
     client.reports.pop()(None, None)  # it answers after all
     assert len(answers) == 3
+
+
+@pytest.mark.parametrize("way", ["turn", "close"])
+def test_orders_are_answered_also_where_the_client_itself_raises_that_it_has_failed(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does so once, from whatever is called next; the thread of orders goes on."""
+    client, answers = Client(), list[KafkaError | None]()
+    own = orders_through(client, monkeypatch)
+    own.write(order_of("a", answers.append))
+    client.failure = KafkaException(FATAL)
+    if way == "turn":
+        own.turn()
+    else:
+        own.close(1.0)
+    assert answers == [FATAL]
 
 
 def test_an_order_that_stands_without_its_audit_entry_is_logged_as_such(

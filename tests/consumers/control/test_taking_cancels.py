@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError, KafkaException, Message
 
-from stoker.consumers.control import cancel_orders
+from stoker.consumers.control import cancel_orders, order_forgetter
 from stoker.consumers.control.block_orders import BlockOrders
 from stoker.consumers.control.cancel_orders import CancelOrders
 from stoker.consumers.control.order_forgetter import Forgetter
@@ -215,6 +215,42 @@ def test_what_could_not_be_removed_is_tried_again_later(caplog: pytest.LogCaptur
     forgetter.note_lifted(b"cancel/job/a")
     assert list(forgetter._pending) == [b"cancel/job/b"]
     forgetter.close(0.0)
+
+
+def test_what_a_finished_client_did_not_answer_is_removed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It raises once that it has failed for good, from whatever is called next, and answers no more."""
+    clients = [FinishedClient(), FinishedClient()]
+    monkeypatch.setattr(order_forgetter, "connect", lambda _config, _outage: clients.pop(0))
+    monkeypatch.setattr(order_forgetter, "AFTER_FAILURE_S", 0.0)
+    first, second = clients
+    forgetter = Forgetter(ClusterSettings(bootstrap_servers="localhost:1"), "shop.control", "w1")
+    for key in (b"cancel/job/a", b"cancel/job/b"):
+        forgetter.forget(key, "its job has ended")
+    forgetter.turn()
+    forgetter.note_lifted(b"cancel/job/a")
+    forgetter.turn()
+    assert (first.keys, second.keys) == ([b"cancel/job/a", b"cancel/job/b"], [])
+    forgetter.turn()
+    assert second.keys == [b"cancel/job/b"]
+
+
+class FinishedClient:
+    """Takes records, and fails for good when it is polled for the second time."""
+
+    def __init__(self) -> None:
+        self.keys: list[bytes] = []
+        self._polls = 0
+
+    def produce(self, _topic: str, _value: None, key: bytes, _partition: int, **_named: object) -> None:
+        """Take one."""
+        self.keys.append(key)
+
+    def poll(self, _timeout_s: float) -> int:
+        """Answer nothing."""
+        self._polls += 1
+        if self._polls == 2:
+            raise KafkaException(KafkaError(KafkaError._FATAL, "fenced", fatal=True))
+        return 0
 
 
 def test_no_right_is_asked_for_where_an_order_could_not_be_removed_for_another_reason(

@@ -25,6 +25,7 @@ class Client:
 
     def __init__(self) -> None:
         self.given: list[bytes] = []
+        self.failure: KafkaException | None = None
         self.answers: deque[Callable[[], None]] = deque()
 
     def produce(self, _topic: str, *, value: bytes, on_delivery: Callable[..., None], **_named: Any) -> None:
@@ -32,8 +33,14 @@ class Client:
         self.given.append(value)
         self.on_delivery = on_delivery
 
+    def flush(self, timeout_s: float) -> None:
+        """As a poll."""
+        self.poll(timeout_s)
+
     def poll(self, _timeout_s: float) -> None:
-        """Give the answers that are there."""
+        """Give the answers that are there, or fail."""
+        if self.failure is not None:
+            raise self.failure
         while self.answers:
             self.answers.popleft()()
 
@@ -90,6 +97,21 @@ def test_what_a_client_had_that_failed_for_good_is_written_by_another(is_flagged
     late._turn()
     assert sorted(clients[1].given) == [b"1", b"2"]
     assert late._has_work
+
+
+@pytest.mark.parametrize("way", ["poll", "flush"])
+def test_a_client_that_raises_that_it_has_failed_for_good_ends_no_thread(way: str) -> None:
+    """It raises that once, from whatever is called next: another client writes what it has not confirmed."""
+    clients = [Client(), Client()]
+    late = late_jobs(*clients)
+    late._turn()
+    clients[0].failure = KafkaException(KafkaError(KafkaError._FATAL, "fenced", fatal=True))
+    if way == "poll":
+        late._turn()
+    else:
+        late._producer.flush(1.0)
+    late._turn()
+    assert sorted(clients[1].given) == [b"1", b"2"]
 
 
 class FinishedClient(Client):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from stoker.consumers.kafka.lazy_producer import LazyProducer
 
@@ -15,9 +15,16 @@ class Client:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.failure: KafkaException | None = None
 
     def __getattr__(self, name: str) -> Any:
-        return lambda *_values: self.calls.append(name)
+        return lambda *_values: self.note(name)
+
+    def note(self, name: str) -> None:
+        """Note a call, and fail if it is told so."""
+        self.calls.append(name)
+        if self.failure is not None and name != "purge":
+            raise self.failure
 
 
 class Clients:
@@ -25,7 +32,8 @@ class Clients:
 
     def __init__(self) -> None:
         self.made: list[Client] = []
-        self.producer = LazyProducer(self.make)
+        self.finished: list[KafkaError] = []
+        self.producer = LazyProducer(self.make, self.finished.append)
 
     def make(self) -> Producer:
         """Another one."""
@@ -53,6 +61,39 @@ def test_only_a_fatal_error_ends_a_client(is_flagged: bool) -> None:
     assert clients.producer.client() is first
     assert clients.producer.drop_if_fatal(KafkaError(KafkaError._FATAL, "fenced", fatal=is_flagged))
     assert clients.producer.client() is not first
+
+
+@pytest.mark.parametrize("way", ["poll", "flush", "report"])
+def test_the_owner_learns_once_that_a_client_has_failed_for_good(way: str) -> None:
+    """The client raises the error from whatever is called next, or an answer has it; other errors are the caller's."""
+    fatal = KafkaError(KafkaError._FATAL, "fenced", fatal=True)
+    clients = Clients()
+    clients.producer.client()
+    (client,) = clients.made
+    client.failure = KafkaException(KafkaError(KafkaError._INVALID_ARG))
+    for call in (clients.producer.poll, clients.producer.flush):
+        with pytest.raises(KafkaException):
+            call(0.0)
+    assert (bool(clients.producer), clients.finished) == (True, [])
+    client.failure = KafkaException(fatal)
+    if way == "poll":
+        clients.producer.poll()
+    elif way == "flush":
+        clients.producer.flush(1.0)
+    else:
+        clients.producer.drop_if_fatal(fatal)
+    assert (bool(clients.producer), clients.finished) == (False, [fatal])
+    clients.producer.drop_if_fatal(fatal)
+    assert clients.finished == [fatal], "another answer of the same client"
+
+
+def test_a_client_that_fails_as_it_is_closed_is_given_up() -> None:
+    """Nothing more is wanted of it."""
+    clients = Clients()
+    clients.producer.client()
+    clients.made[0].failure = KafkaException(KafkaError(KafkaError._FATAL, "fenced", fatal=True))
+    clients.producer.close(1.0)
+    assert (clients.made[0].calls, bool(clients.producer)) == (["flush", "purge", "poll"], False)
 
 
 def test_a_closed_client_has_time_for_its_answers_and_gives_up_on_the_rest() -> None:

@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stoker.consumers.partitions import spill as spilling
 from stoker.consumers.partitions import spilled_chunks
@@ -29,6 +29,7 @@ class Answering:
 
     def __init__(self, error: KafkaError | None = None) -> None:
         self.error = error
+        self.failure: KafkaException | None = None
         self.written: list[tuple[ChunkKey, bytes | None]] = []
         self._asked: list[tuple[int, Callable[[KafkaError | None, Message], None]]] = []
         self._places = count(FIRST_AT)
@@ -49,7 +50,9 @@ class Answering:
         self._asked.append((next(self._places), on_delivery))
 
     def poll(self, _timeout_s: float) -> int:
-        """Answer all."""
+        """Answer all, or fail."""
+        if self.failure is not None:
+            raise self.failure
         asked, self._asked = self._asked, []
         for at, answer in asked:
             answer(self.error, Message(topic="t", offset=at))
@@ -225,6 +228,18 @@ def test_what_could_not_be_written_is_written_again_by_a_client_that_can() -> No
     spill = spill_by(broken, sound)
     offer(spill, place)
     assert place.commit_state.spilled_at is None
+    offer(spill, place)
+    assert (broken.take_numbers(), sound.take_numbers()) == ([0, 1], [0, 1])
+    assert place.commit_state.spilled_at == SpilledAt(1, FIRST_AT)
+
+
+def test_what_a_client_had_that_raises_that_it_has_failed_for_good_is_written_by_another() -> None:
+    """It raises that once, from whatever is called next: the poll thread goes on."""
+    broken, sound = Answering(), Answering()
+    broken.failure = KafkaException(KafkaError(KafkaError._FATAL, "fenced", fatal=True))
+    place = taken(2 * CHUNK)
+    spill = spill_by(broken, sound)
+    offer(spill, place)
     offer(spill, place)
     assert (broken.take_numbers(), sound.take_numbers()) == ([0, 1], [0, 1])
     assert place.commit_state.spilled_at == SpilledAt(1, FIRST_AT)

@@ -26,6 +26,7 @@ class SilentProducer:
     def __init__(self, room: int = 2) -> None:
         self.room = room
         self.refusal: KafkaException | None = None
+        self.failure: KafkaException | None = None
         self.taken: list[tuple[bytes, Any]] = []
         self.confirms = False
         self.waits_s: list[float] = []
@@ -46,6 +47,7 @@ class SilentProducer:
     def poll(self, timeout_s: float) -> int:
         """Tell what is confirmed."""
         assert timeout_s == 0
+        self._fail_once()
         while self.confirms and self.taken:
             self.answer(None)
         return 0
@@ -53,7 +55,14 @@ class SilentProducer:
     def flush(self, timeout_s: float) -> int:
         """In vain."""
         self.waits_s.append(timeout_s)
+        self._fail_once()
         return len(self.taken)
+
+    def _fail_once(self) -> None:
+        """As a client does that has failed for good: whatever is called next raises that."""
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            raise failure
 
     def purge(self) -> None:
         """Give all of it up."""
@@ -186,6 +195,21 @@ def test_a_client_that_failed_for_good_is_replaced() -> None:
     scene.made[0].answer(KafkaError(KafkaError._FATAL, fatal=True))
     scene.publish(1)
     assert [len(client.taken) for client in scene.made] == [0, 1]
+
+
+def test_a_client_that_failed_for_good_ends_no_caller_and_is_replaced() -> None:
+    """It raises that once, from whatever is called next, and refuses each further event."""
+    scene, fatal = Publishing(), KafkaException(KafkaError(KafkaError._FATAL, "fenced", fatal=True))
+    scene.publish(1)
+    scene.made[0].failure = fatal
+    scene.publisher.poll()
+    scene.made[0].refusal = fatal
+    scene.publish(3)
+    assert [len(client.taken) for client in scene.made] == [1, 2]
+    assert scene.publisher.given_up.total == 1
+    scene.made[1].failure = fatal
+    scene.publisher.close(1.0)
+    assert scene.publisher.given_up.total == 3
 
 
 def test_a_refused_event_does_not_reach_the_settler() -> None:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stoker.consumers.job.failure import make_failure
 from stoker.consumers.ordering.strict_lanes import StrictLanes
@@ -65,6 +65,7 @@ class PickyProducer:
 
     def __init__(self, name: str, judge: Verdict, *, in_company: bool) -> None:
         self.name, self._judge, self._in_company = name, judge, in_company
+        self.failure: KafkaException | None = None
         self.tried: list[Written] = []
         self.confirmed: list[Written] = []
         self._pending: list[tuple[Written, Any]] = []
@@ -83,7 +84,10 @@ class PickyProducer:
         self._pending.append((Written(topic, key, value, headers or [], self.name), on_delivery))
 
     def poll(self, _timeout_s: float) -> int:
-        """Confirm or refuse all."""
+        """Confirm or refuse all, or fail once."""
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            raise failure
         return self.flush(_timeout_s)
 
     def flush(self, _timeout_s: float) -> int:
@@ -106,17 +110,20 @@ class Settling:
     def __init__(self, delivery: Delivery, judge: Verdict) -> None:
         self.shared = PickyProducer("shared", judge, in_company=True)
         self.lone = PickyProducer("lone", judge, in_company=False)
+        self.made_lone = 0
         self.settled: list[Record] = []
         self.items: list[Settlement] = []
         self.settler = Settler(
             delivery.queue,
-            SettlingClients(
-                make_shared=lambda: cast(Producer, self.shared), make_lone=lambda: cast(Producer, self.lone)
-            ),
+            SettlingClients(make_shared=lambda: cast(Producer, self.shared), make_lone=self._make_lone),
             worker_id="w1",
             events=SettledEvents(publish=lambda _event: None),
             on_settled=self._note,
         )
+
+    def _make_lone(self) -> Producer:
+        self.made_lone += 1
+        return cast(Producer, self.lone)
 
     def _note(self, batch: SettlementBatch) -> None:
         self.settled += batch.records
@@ -167,6 +174,17 @@ def test_one_that_is_too_large_takes_nobody_along() -> None:
         assert (dead_letter.value, dead_letter.named[wire.ERROR_STACK]) == (record.value, FAILURE.stack.encode())
         assert wire.TRUNCATED_FROM not in dead_letter.named
     assert letters[b"large"].named[wire.TRUNCATED_FROM] == b"unit.q/0/1"
+
+
+def test_a_lone_client_that_failed_for_good_ends_no_settler() -> None:
+    """It raises that once, and what it owes is answered by and by; another one takes its place."""
+    delivery = declare()
+    large = delivery.record({"ce_id": b"large"}, value=b"x" * 50_000, offset=1)
+    with settling(delivery, at_most(20_000, DEAD_TOPIC)) as scene:
+        scene.lone.failure = KafkaException(KafkaError(KafkaError._FATAL, "fenced", fatal=True))
+        scene.settler.hand_in(large, DEAD)
+        scene.wait_settled(large)
+    assert scene.made_lone > 1
 
 
 @pytest.mark.parametrize("outcome", [DEAD, RETRIED])
