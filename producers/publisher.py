@@ -81,6 +81,7 @@ class Publisher:
         self._beside: list[Connection] = []
         self._lent: WeakSet[Connection] = WeakSet()
         self._reader: threading.Thread | None = None
+        self._next_idle_at_s = 0.0
         self._pid: int | None = None
         self._published = 0
 
@@ -228,14 +229,20 @@ class Publisher:
         atexit.register(self._close_at_exit)
 
     def _read_reports(self) -> None:
-        next_idle = 0.0
         while not self._stopped.is_set():
-            connection = self._connection
-            if connection is not None:
-                connection.poll(_POLL_S)
-            if time.monotonic() >= next_idle:
-                next_idle = time.monotonic() + _IDLE_POLL_S
-                self._read_beside()
+            try:
+                self._read_some()
+            except Exception:  # noqa: BLE001  # without this thread each later call would wait in vain for its confirmation
+                logger.exception("the producer failed at a report of the brokers, and goes on with the next one")
+                self._stopped.wait(_POLL_S)
+
+    def _read_some(self) -> None:
+        connection = self._connection
+        if connection is not None:
+            connection.poll(_POLL_S)
+        if time.monotonic() >= self._next_idle_at_s:
+            self._next_idle_at_s = time.monotonic() + _IDLE_POLL_S
+            self._read_beside()
 
     def _read_beside(self) -> None:
         """Serve the logs of idle bulk connections, and the last reports of broken ones until there are none."""

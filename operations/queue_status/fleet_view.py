@@ -17,7 +17,6 @@ from rich.table import Table
 from rich.text import Text
 
 from ...topology import Queue
-from ...topology.cluster.settings import ClusterUnreachable
 from ..cluster_view import ClusterView
 from ..views.live_view import REDRAWS_PER_S, plain
 from .queues import OffsetReading, QueueStatus, inspect_queues, read_offsets
@@ -44,13 +43,13 @@ class FleetView:
         self._running = len(process_ids)
 
     def refresh(self) -> None:
-        """Look once; an unreachable cluster is noted, and looked at again the next time."""
+        """Look once; what keeps the view from that is shown, and it looks again the next time."""
         try:
             now = read_offsets(self._view, self._queues)
             self._statuses = inspect_queues(self._view, self._queues, now, self._before)
             self._before, self._note = now, ""
-        except ClusterUnreachable as error:
-            self._note = str(error)
+        except Exception as error:  # noqa: BLE001  # else the table would keep the figures of this moment for ever
+            self._note = str(error) or repr(error)
 
     def table(self) -> Table:
         """The table of the last reading."""

@@ -136,11 +136,7 @@ class Admission:
 
     def give_up(self, queue: Queue) -> None:
         """Admit the jobs of a queue until a reading comes: none has come in time."""
-        with self._read:
-            is_first = self._doors[queue.name].note_failed()
-            self._read.notify_all()
-        if is_first:
-            _log_blind(queue, "no answer within a second")
+        self._note_unread(queue, "no answer within a second")
 
     def full_error(self, call: JobCall, full: Full, waited_s: float) -> QueueFull:
         """The error for a call that finds no room."""
@@ -195,17 +191,24 @@ class Admission:
                 readers[name] = self._make_reader(queue)
             depth = readers[name].read()
         except UNREADABLE as failure:
-            with self._read:
-                is_first = door.note_failed()
-                self._read.notify_all()
-            if is_first:
-                _log_blind(queue, str(failure))
+            self._note_unread(queue, str(failure))
+            return
+        except Exception as failure:  # without this thread each later call would wait in vain for a reading
+            logger.exception("queue %r: the producer failed as it counted the waiting jobs, and goes on", queue.name)
+            self._note_unread(queue, repr(failure))
             return
         with self._read:
             is_back = door.note_read(depth, time.monotonic())
             self._read.notify_all()
         if is_back:
             logger.info("queue %r: how many jobs wait is known again; max_waiting holds", queue.name)
+
+    def _note_unread(self, queue: Queue, cause: str) -> None:
+        with self._read:
+            is_first = self._doors[queue.name].note_failed()
+            self._read.notify_all()
+        if is_first:
+            _log_blind(queue, cause)
 
     def close(self) -> None:
         """End what waits, with `ProducerClosed`, and the thread. Harmless when repeated."""

@@ -118,14 +118,19 @@ class OutboxRelay:
         self._thread.start()
 
     def _run_in_thread(self) -> None:
-        """Wait for a table that is not there yet as well, since its thread cannot raise to the caller."""
+        """Wait for a table that is not there yet as well, and begin anew after a fault, since no caller sees that."""
         while True:
             try:
                 return self.run()
             except OutboxTableMissing as missing:
                 _LOGGER.error("outbox %s: nothing is published, since %s", self._name, missing)
-                if self._stopped.wait(_TABLE_S):
-                    return None
+            except Exception:
+                _LOGGER.exception(
+                    "outbox %s: the relay failed, and begins anew in %g s. Rows wait until then; report this with the "
+                    "traceback", self._name, _TABLE_S,
+                )  # fmt: skip
+            if self._stopped.wait(_TABLE_S):
+                return None
             except Exception:  # the thread ends, and a process whose rows stand still must not be silent
                 _LOGGER.exception("outbox %s: its relay has crashed, and its rows wait for another", self._name)
                 self._stopped.wait(_TABLE_S)  # a spool starts another at once, which may crash as well

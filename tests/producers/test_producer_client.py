@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError
 
 from stoker.producers import Producer, ProducerSettings
 from stoker.producers.client import LogRelay, Outage, connect, producer_config
+from stoker.producers.connection import Connection
 from stoker.producers.delivery import delivery_error
 from stoker.producers.errors import (
     BrokerUnreachable,
@@ -23,6 +24,7 @@ from stoker.producers.errors import (
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.cluster.settings import Option
 from support.scenes.shop import Shop
+from support.waiting import wait_until
 
 
 def cluster_with(**options: Option) -> ClusterSettings:
@@ -161,3 +163,21 @@ def test_settings_that_cannot_be_are_refused_together() -> None:
         ProducerSettings(
             confirm_timeout=timedelta(0), room_wait=timedelta(-1), max_buffered_jobs=0, max_buffered_bytes=5
         )
+
+
+@pytest.mark.expected_errors("the producer failed at a report of the brokers")
+def test_the_thread_that_reads_reports_outlives_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else no later call would learn that its job is confirmed."""
+    polls = 0
+
+    def poll(_connection: Connection, _timeout_s: float) -> None:
+        nonlocal polls
+        polls += 1
+        if polls == 1:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(Connection, "poll", poll)
+    producer = Producer(Pipeline("shop"), cluster_with())
+    producer._publisher._replace_connection()
+    wait_until(lambda: polls > 1, what="the next report")
+    producer.close()

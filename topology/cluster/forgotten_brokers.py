@@ -88,8 +88,13 @@ class _Reminder:
 
     def _run(self) -> None:
         pause = threading.Event()
-        while not pause.wait(REMIND_EVERY_S) and self._has_any():
-            self._remind_all()
+        try:
+            while not pause.wait(REMIND_EVERY_S) and self._has_any():
+                self._remind_all()
+        except BaseException:  # the next client that is made has another thread take its place
+            with self._lock:
+                self._has_thread = False
+            raise
 
     def _remind_all(self) -> None:
         for client in self._all():

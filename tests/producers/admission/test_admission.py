@@ -179,6 +179,25 @@ def test_jobs_are_admitted_while_the_brokers_do_not_answer(
     assert len([line for line in lines if "all are admitted until it is" in line]) == 1
 
 
+@pytest.mark.expected_errors("the producer failed as it counted the waiting jobs")
+def test_a_fault_in_a_reading_ends_neither_the_thread_nor_the_bound(
+    admissions: Make, reading: Reading, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else each later call would wait for a reading in vain, and be admitted, whatever waits."""
+    caplog.set_level(logging.INFO, "stoker.producers")
+    reading.waiting = 3
+    reading.ask = lambda: 1 / 0  # type: ignore[assignment]
+    call = declare("refuse")
+    admission = admissions(call)
+    admission.admit(call)
+    wait_until(lambda: "is not known (ZeroDivisionError" in caplog.text)
+    reading.ask = lambda: None
+    admission.admit(call)
+    wait_until(lambda: "max_waiting holds" in caplog.text)
+    with pytest.raises(QueueFull):
+        admission.admit(call)
+
+
 def test_jobs_are_admitted_where_an_answer_takes_too_long(
     admissions: Make, reading: Reading, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

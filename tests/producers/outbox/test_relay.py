@@ -391,3 +391,21 @@ def test_a_missing_table_is_an_error_at_the_start(shop: Shop, cluster: ClusterSe
     """And is explained."""
     with pytest.raises(OutboxTableMissing, match="stoker outbox create"):
         OutboxRelay(shop.pipeline, postgres.create_database(), cluster).run()
+
+
+@pytest.mark.expected_errors("outbox stoker_outbox: the relay failed, and begins anew")
+def test_a_relay_that_fails_begins_anew(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread has no caller that would see the error, and rows would wait for ever."""
+    monkeypatch.setattr(relay, "_TABLE_S", 0.01)
+    turns = 0
+
+    def turn(_relay: OutboxRelay) -> None:
+        nonlocal turns
+        turns += 1
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(OutboxRelay, "_turn", turn)
+    nobody = ClusterSettings(bootstrap_servers="localhost:1")
+    with OutboxRelay(shop.pipeline, make_sqlite(tmp_path), nobody) as started:
+        wait_until(lambda: turns > 1, DEADLINE_S, "another turn")
+    assert not started.is_leading

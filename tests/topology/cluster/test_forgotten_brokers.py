@@ -4,7 +4,9 @@ say that no broker is up; that a real outage is outlived is shown in tests/consu
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from threading import Semaphore
 
 import pytest
 
@@ -89,3 +91,16 @@ def test_a_client_that_was_closed_is_left_alone(
     reminded.clear()
     wait_until(lambda: kept in reminded, 30, "the client that was not closed")
     assert closed not in reminded
+
+
+def test_a_thread_that_reminds_and_fails_is_followed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a client that is made later would forget its brokers for good."""
+    ended = Semaphore(0)
+    monkeypatch.setattr(threading, "excepthook", lambda _args: ended.release())
+    monkeypatch.setattr(forgotten_brokers, "REMIND_EVERY_S", 0.01)
+    monkeypatch.setattr(forgotten_brokers, "_remind", lambda *_: 1 / 0)
+    reminder = forgotten_brokers._Reminder()
+    clients = [LastingProducer({"bootstrap.servers": "localhost:1", "log_level": 0}) for _ in range(2)]
+    for client in clients:
+        reminder.remember(client, {})
+        assert ended.acquire(timeout=60)
