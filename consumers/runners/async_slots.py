@@ -51,7 +51,7 @@ class LoopState:
 class AsyncSlot(RunInSlot):
     """One task's slot: the task begins and ends jobs in it, other threads interrupt them.
 
-    Attributes: as those of `Slot`, and
+    Attributes: as those of `RunInSlot`, and
         has_record: whether a record is on its way here: prepared, run or settled.
     """
 
@@ -62,17 +62,13 @@ class AsyncSlot(RunInSlot):
         "_is_cancelled",
         "_is_raised",
         "has_record",
-        "is_replaced",
         "is_targeted",
         "loop_state",
-        "name",
-        "reported",
         "task",
     )
 
     def __init__(self, name: str, loop_state: LoopState, call_on_loop: Callable[[Callable[[], None]], object]) -> None:
-        super().__init__()
-        self.name = name
+        super().__init__(name)
         self.loop_state = loop_state
         self._call_on_loop = call_on_loop
         self._has_pending_interrupt = False
@@ -82,8 +78,6 @@ class AsyncSlot(RunInSlot):
         self.is_targeted = False
         self.task: asyncio.Task[None] | None = None
         self.has_record = False
-        self.reported: Run | None = None
-        self.is_replaced = False
 
     @property
     def is_self_cancelled(self) -> bool:

@@ -33,14 +33,20 @@ class RunInSlot:
     """A slot of any kind: a run, and the lock under which it is interrupted or withdrawn.
 
     Attributes:
+        name: for people.
         run: the job that runs; None between two.
+        reported: the job that was reported as stuck; it may have ended since.
+        is_replaced: whether another runner works in its place, so that its own ends when the job does.
     """
 
-    __slots__ = ("_lock", "run")
+    __slots__ = ("_lock", "is_replaced", "name", "reported", "run")
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         self._lock = threading.Lock()
+        self.name = name
         self.run: Run | None = None
+        self.reported: Run | None = None
+        self.is_replaced = False
 
     def ask_or_withdraw(self, run: Run, ask: Callable[[Record], Beginning]) -> Beginning | InterruptReason:
         """Ask whether a run may enter its job, and end it where it may not; no interrupt comes in between.
@@ -60,33 +66,19 @@ class RunInSlot:
 class Slot(RunInSlot):
     """One runner's slot: the runner begins and ends jobs in it, other threads interrupt them.
 
-    Attributes:
-        name: for people.
-        reported: the job that was reported as stuck; it may have ended since.
-        is_replaced: whether another thread works in its place, so that its own ends when the job does.
+    Attributes: as those of `RunInSlot`, and
         generation: that of the process in which it was made.
         done: records whose jobs ended well here, and that were not handed over yet.
     """
 
-    __slots__ = (
-        "_is_targeted",
-        "done",
-        "generation",
-        "is_replaced",
-        "name",
-        "reported",
-        "thread_id",
-    )
+    __slots__ = ("_is_targeted", "done", "generation", "thread_id")
 
     def __init__(self, name: str = "thread") -> None:
-        super().__init__()
+        super().__init__(name)
         self._is_targeted = False
         self.generation = PROCESS.generation
-        self.name = name
         self.done: deque[Record] = deque()
         self.thread_id = 0
-        self.reported: Run | None = None
-        self.is_replaced = False
 
     def begin(self, run: Run, limits: RunLimits) -> None:
         """Note that the job runs in the calling thread from now on."""

@@ -639,7 +639,7 @@ def _held_back(task: DecodedJob) -> Ran | None:
     """What the runners find when a run is in its slot: it is cancelled, or a gate has closed."""
     if not (task.cancels.stands or task.gates.taking):
         return None
-    return hold_back(task, RunInSlot())
+    return hold_back(task, RunInSlot("simulated"))
 
 
 @types.coroutine
