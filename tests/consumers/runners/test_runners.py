@@ -4,9 +4,11 @@ taken back."""
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -16,12 +18,13 @@ import pytest
 
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
-from stoker.consumers.runners import thread_runners
+from stoker.consumers.runners import spreading
 from stoker.consumers.runners.async_runners import AsyncRunners
 from stoker.consumers.runners.async_slots import AsyncSlot
 from stoker.consumers.runners.event_loop import RunnerLoop
 from stoker.consumers.runners.slots import Slot
-from stoker.consumers.runners.thread_runners import MAX_HANDFUL, ThreadRunners
+from stoker.consumers.runners.thread_runner import MAX_HANDFUL
+from stoker.consumers.runners.thread_runners import ThreadRunners
 from support.scenes.deliveries import plain_record
 from support.scenes.watched_runners import Order, loops
 from support.waiting import wait_until
@@ -147,7 +150,7 @@ class Inside(Runs):
 
 def test_an_idle_runner_takes_over_what_a_busy_one_has_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     """At once: not only when nothing has moved for a while, which frees it in any case."""
-    monkeypatch.setattr(thread_runners, "STALLED_AFTER_S", math.inf)
+    monkeypatch.setattr(spreading, "STALLED_AFTER_S", math.inf)
     runs = Inside(gates=[0])
     with threads(2, runs) as runners:
         runners.make_ready([plain_record(n) for n in range(10)])
@@ -438,7 +441,7 @@ def test_the_last_of_a_handful_is_handed_over_at_once() -> None:
     """Not by the thread that looks every 2 ms."""
     runs = Handing()
     with runs.by(1) as runners:
-        runners._settle_behind_slow = lambda: None  # type: ignore[method-assign]
+        runners._spreader._settle_behind_slow = lambda: None  # type: ignore[method-assign]
         for number in range(20):
             runners.make_ready([plain_record(number)])
             wait_until(lambda: len(runs.handed) == number + 1)  # noqa: B023
@@ -448,7 +451,7 @@ def test_what_is_done_is_handed_over_at_the_stop() -> None:
     """A slow job that goes on then keeps back nothing."""
     runs = Handing(gates=[1])
     with runs.by(1) as runners:
-        runners._settle_behind_slow = lambda: None  # type: ignore[method-assign]
+        runners._spreader._settle_behind_slow = lambda: None  # type: ignore[method-assign]
         runners.make_ready([plain_record(0), plain_record(1)])
         wait_until(lambda: runs.begun == [0, 1])
         runners.stop()
@@ -467,11 +470,14 @@ def test_a_runner_may_hand_over_what_is_done_while_the_spreading_thread_looks() 
 
     runners = ThreadRunners(1, lambda _record, _slot: None, "test")
     runners.slots[0].done = Emptied()
-    runners._settle_behind_slow()
+    runners._spreader._settle_behind_slow()
 
 
 def test_a_runner_that_ends_while_the_spreading_thread_looks_is_forgotten() -> None:
     """Its job was stuck, and has ended after all: nothing keeps its slot, and the record that was done in it."""
+
+    class KnownSlot(Slot):
+        """Tells when nothing keeps it any more."""
 
     def end(done: deque[Record]) -> None:
         done.clear()
@@ -479,12 +485,14 @@ def test_a_runner_that_ends_while_the_spreading_thread_looks_is_forgotten() -> N
         slot.is_replaced = True
         runners._retire(slot)
 
-    runners = ThreadRunners(1, lambda _record, _slot: None, "test", settle_done=end)
+    runners = ThreadRunners(1, lambda _record, _slot: None, "test", KnownSlot, settle_done=end)
+    kept = weakref.ref(runners.slots[0])
     runners.slots[0].done.append(plain_record(0))
     while runners.slots:
-        runners._settle_behind_slow()
-    runners._settle_behind_slow()
-    assert not runners._first_done
+        runners._spreader._settle_behind_slow()
+    runners._spreader._settle_behind_slow()
+    gc.collect()
+    assert kept() is None
 
 
 def test_a_spreading_thread_that_fails_stops_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -494,7 +502,7 @@ def test_a_spreading_thread_that_fails_stops_the_worker(monkeypatch: pytest.Monk
     runs = Runs()
     with threads(1, runs) as runners:
         assert runners.crashed is None
-        monkeypatch.setattr(runners, "_wake_idle", lambda: 1 / 0)
+        monkeypatch.setattr(runners._spreader, "_wake_idle", lambda: 1 / 0)
         runners.make_ready([plain_record(0)])
         assert failed.wait(60)
         assert isinstance(runners.crashed, ZeroDivisionError)
