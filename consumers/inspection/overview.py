@@ -22,8 +22,8 @@ from ..polling.backpressure import Backpressure
 from ..polling.calendar import Calendar
 from ..records.assignment import Assignment
 from ..runners.async_runners import AsyncRunners
-from ..runners.event_loop import LoopInspection
 from ..runners.kinds import RunnerRow
+from ..runners.loop_watch import LoopInspection
 from ..runners.stacks import innermost, thread_frames
 from ..runners.watchdog import Watchdog
 from ..steps.schema_waits import AwaitedSchema
@@ -149,7 +149,7 @@ class Overview:
     def _loops(self) -> tuple[LoopInspection, ...]:
         """The event loops, and whether they turn."""
         runners = self._runners.of(AsyncRunners)
-        return () if runners is None else tuple(loop.inspect() for loop in runners.loops)
+        return () if runners is None else tuple(loop.watch.inspect() for loop in runners.loops)
 
     def _in_order(self) -> list[Assignment]:
         return sorted(self._assignments.all(), key=lambda found: (found.topic, found.partition))

@@ -13,7 +13,7 @@ from typing import Final, Literal
 from ...schemas import wire_text
 from ..isolation.child_slot import ChildSlot
 from ..isolation.pool import ChildCounts
-from ..runners.event_loop import LoopInspection
+from ..runners.loop_watch import LoopInspection
 from ..runners.stacks import INNERMOST, innermost
 from ..runners.watchdog import RunnerSlot, is_stuck
 

@@ -146,14 +146,14 @@ class AsyncRunners(Runners[AsyncSlot]):
         """Check whether the loops turn; start a replacement where none does, and stop one that is surplus."""
         for loop in self._loops:
             loop.check(now_s)
-            if loop.blocked_s and self._failure is None:
+            if loop.watch.blocked_s and self._failure is None:
                 self._failure = self._why_lost(loop, now_s)
         if not self._is_stopping:
             self._balance()
 
     def _balance(self) -> None:
         alive = [loop for loop in self._loops if loop.is_alive or not loop.is_stopping]
-        turning = [loop for loop in alive if not loop.is_stopping and loop.blocked_s < REPLACE_AFTER_S]
+        turning = [loop for loop in alive if not loop.is_stopping and loop.watch.blocked_s < REPLACE_AFTER_S]
         for surplus in turning[1:]:
             surplus.stop()
         if not turning:
@@ -167,7 +167,7 @@ class AsyncRunners(Runners[AsyncSlot]):
             return []
         _LOGGER.error(
             "the event loop has not turned for %.1f s; another one takes the async jobs that have not begun",
-            alive[-1].blocked_s, extra={log_keys.QUEUE: self._name},
+            alive[-1].watch.blocked_s, extra={log_keys.QUEUE: self._name},
         )  # fmt: skip
         replacement = self._make_loop()
         replacement.start()
@@ -175,8 +175,8 @@ class AsyncRunners(Runners[AsyncSlot]):
 
     def _why_lost(self, loop: RunnerLoop, now_s: float) -> LoopLost | None:
         """Why the jobs that are suspended on a blocked loop would wait for ever, if they would."""
-        blocking_slot = loop.blocking_slot
+        blocking_slot, blocked_s = loop.watch.blocking_slot, loop.watch.blocked_s
         run = blocking_slot.run if blocking_slot is not None else None
-        is_lost = loop.blocked_s > UNKNOWN_LOST_AFTER_S if run is None else now_s > run.deadline_at_s + LOST_AFTER_S
+        is_lost = blocked_s > UNKNOWN_LOST_AFTER_S if run is None else now_s > run.deadline_at_s + LOST_AFTER_S
         suspended = sum(slot.has_record and slot is not blocking_slot for slot in loop.slots) if is_lost else 0
         return LoopLost(self._name, run.shown_id if run else None, suspended) if suspended else None

@@ -8,24 +8,18 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import count
-from types import FrameType
 from typing import Final
 
 from ..guarded_thread import GuardedThread
-from ..records.job_fields import job_fields
 from ..records.record import Record
 from .async_slots import AsyncSlot, LoopState
 from .kinds import Ready
 from .loop_turns import make_loop, turn_until
+from .loop_watch import LoopWatch
 from .slots import SettleDone
-from .stacks import describe_frames, innermost, thread_frames
 
 _LOGGER = logging.getLogger("stoker.timeouts")
-
-BLOCKED_AFTER_S: Final = 1.0
-"""An event loop that has not turned for so long is reported, with the job that holds it."""
 
 JOBS_A_TURN: Final = 10
 """A task lets the others go on after so many, since jobs that never suspend would else hold the loop together."""
@@ -33,21 +27,12 @@ JOBS_A_TURN: Final = 10
 RunOneAsync = Callable[[Record, AsyncSlot], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopInspection:
-    """One event loop, and for how long it has not turned."""
-
-    name: str
-    blocked_s: float
-    stack: tuple[str, ...]
-
-
 class RunnerLoop:
     """At most `size` async jobs at once; `run_one` must not raise anything but `CancelledError`.
 
     Attributes:
         name: its thread's.
-        blocked_s: for how long it has not turned, as the watchdog saw it last; 0 while it does.
+        watch: knows whether it turns.
         is_stopping: whether it takes nothing more, and ends with the last job that runs.
     """
 
@@ -66,10 +51,7 @@ class RunnerLoop:
         self._runners: dict[asyncio.Task[None], AsyncSlot] = {}
         self._ended = self._loop.create_future()
         self._thread = GuardedThread(name, self._serve, at_end=self._close)
-        self._asked_s: float | None = None
-        self._has_answered = False
-        self._blocking_slot: AsyncSlot | None = None
-        self.blocked_s = 0.0
+        self.watch = LoopWatch(name, self._state)
         self.is_stopping = False
         self._task_failure: BaseException | None = None
 
@@ -123,20 +105,6 @@ class RunnerLoop:
         """All slots, also those of stuck jobs; called from any thread."""
         return list(self._runners.values())
 
-    @property
-    def blocking_slot(self) -> AsyncSlot | None:
-        """The slot whose job holds the loop, where that is known: tasks that a job has started have no slot."""
-        return self._state.inside if self.blocked_s else None
-
-    def frames(self) -> list[FrameType]:
-        """Where the thread is, the innermost last."""
-        return thread_frames(self._state.thread_id)
-
-    def inspect(self) -> LoopInspection:
-        """Whether it turns, and where it is if it does not."""
-        stack = innermost(self.frames()) if self.blocked_s > BLOCKED_AFTER_S else ()
-        return LoopInspection(name=self.name, blocked_s=self.blocked_s, stack=stack)
-
     def replace(self, slot: AsyncSlot) -> bool:
         """Start another task in place of one whose job is stuck; False where as many as may be were."""
         if sum(found.is_replaced for found in self.slots) >= self._size:
@@ -145,52 +113,25 @@ class RunnerLoop:
         self._call_on_loop(self._add_replacement)
         return True
 
-    # ---- does it turn? Called by the watchdog
-
     def check(self, now_s: float) -> None:
-        """Ask the loop to answer, and see for how long it has not."""
-        if self._asked_s is None:
-            if self._ready or self._state.done or any(slot.has_record for slot in self.slots):
-                self._asked_s, self._has_answered = now_s, False
-                self._call_on_loop(self._answer)
-        elif self._has_answered:
-            self._note_turned(self._asked_s)
-        else:
-            self.blocked_s = now_s - self._asked_s
-            self.settle_done()
-            if self.blocked_s > BLOCKED_AFTER_S and not self._state.is_blocked:
-                self._state.is_blocked = True
-                self._blocking_slot = self._state.inside
-                self._report_blocked()
-
-    def _note_turned(self, asked_at_s: float) -> None:
-        """The loop turns again: the jobs that it has held up get the lost time back."""
-        if self._state.is_blocked:
-            for slot in self.slots:
-                run = slot.run
-                if run is not None and slot is not self._blocking_slot and run.began_at_s < asked_at_s:
-                    run.give_back(self.blocked_s)
-        self._asked_s, self._blocking_slot = None, None
-        self.blocked_s, self._state.is_blocked = 0.0, False
-
-    def _answer(self) -> None:
-        self._has_answered = True
-        self._wake()  # a record that came while this loop was being started or replaced may have woken no task
-
-    def _report_blocked(self) -> None:
-        run = self._blocking_slot.run if self._blocking_slot is not None else None
-        who = f"job {run.shown_id} ({run.job_type})" if run is not None else "something that a job started"
-        extra = job_fields(run.record, run.queue) if run is not None else {}
-        _LOGGER.warning(
-            "%s has held the event loop for %.1f s, so that no other async job goes on; it should await, or run as a "
-            "sync job\n%s", who, self.blocked_s, describe_frames(self.frames()), extra=extra,
-        )  # fmt: skip
+        """Ask the loop to answer, or see for how long it has not; called by the watchdog."""
+        if self.watch.is_asked:
+            self.watch.look(now_s, self.slots)
+            if self.watch.blocked_s:
+                self.settle_done()
+        elif self._ready or self._state.done or any(slot.has_record for slot in self.slots):
+            self.watch.note_asked(now_s)
+            self._call_on_loop(self._answer)
 
     # ---- on the loop
 
     def _call_on_loop(self, what: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop has ended: nothing is left to wake
             self._loop.call_soon_threadsafe(what)
+
+    def _answer(self) -> None:
+        self.watch.note_answer()
+        self._wake()  # a record that came while this loop was being started or replaced may have woken no task
 
     def _serve(self) -> None:
         self._state.thread_id = threading.get_ident()

@@ -220,7 +220,7 @@ def test_while_a_job_holds_the_loop_others_run_on_another_one(
     let_go = threading.Event()
     with loops(2) as shift:
         shift.hand_in(Order(handler=holds(let_go)))
-        wait_until(lambda: shift.runners.loops[0].blocked_s > 0.2, what="the loop to be seen as blocked")
+        wait_until(lambda: shift.runners.loops[0].watch.blocked_s > 0.2, what="the loop to be seen as blocked")
         shift.hand_in(*[Order(handler=do_nothing)] * 10)
         shift.wait_ended(*range(1, 11))
         let_go.set()
@@ -249,7 +249,7 @@ def test_a_job_is_not_blamed_for_the_time_that_another_held_the_loop(monkeypatch
         shift.hand_in(Order(handler=sleep_a_little, timeout_s=1.0))
         assert slept.wait(60)
         shift.hand_in(Order(handler=holds(let_go)))
-        wait_until(lambda: shift.runners.loops[0].blocked_s > 1.5, what="the sleeper's timeout to pass")
+        wait_until(lambda: shift.runners.loops[0].watch.blocked_s > 1.5, what="the sleeper's timeout to pass")
         let_go.set()
         shift.wait_ended(0, 1)
     assert shift.has_returned(0)

@@ -15,7 +15,7 @@ import pytest
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Record
-from stoker.consumers.runners import async_runners, event_loop, watchdog
+from stoker.consumers.runners import async_runners, loop_watch, watchdog
 from stoker.consumers.runners.async_runners import AsyncRunners
 from stoker.consumers.runners.async_slots import AsyncSlot
 from stoker.consumers.runners.slots import Slot
@@ -143,7 +143,7 @@ def _watched(shift: Shift) -> Iterator[None]:
 def hurry(monkeypatch: pytest.MonkeyPatch, *, lost_after_s: float = 60.0) -> None:
     """Let what takes seconds take tenths of them."""
     monkeypatch.setattr(watchdog, "STUCK_AFTER_S", 0.2)
-    monkeypatch.setattr(event_loop, "BLOCKED_AFTER_S", 0.2)
+    monkeypatch.setattr(loop_watch, "BLOCKED_AFTER_S", 0.2)
     monkeypatch.setattr(async_runners, "REPLACE_AFTER_S", 0.5)
     monkeypatch.setattr(async_runners, "LOST_AFTER_S", lost_after_s)
     monkeypatch.setattr(async_runners, "UNKNOWN_LOST_AFTER_S", lost_after_s)
