@@ -117,7 +117,7 @@ class Limits(Gate):
             if closed is None:
                 return START
             if closed.asks_at_s == math.inf or not closed.is_waited_for:  # all that waited may have been released
-                closed.is_waited_for = True
+                closed.note_waiting()
                 self._scopes.look_at(closed, self._clock())
             return Wait(until_at_s=None, why=closed.why)
 

@@ -70,7 +70,7 @@ class Scope:
     """Guarded by the lock of `Scopes`; but for `why`, which never changes.
 
     Records begin in the order in which they came: while some wait, no later one passes them. A *released* record may
-    pass, once.
+    pass, once. The methods below alone change the attributes; they are attributes since each record asks for them.
 
     Attributes:
         why: why its records wait.
@@ -148,6 +148,49 @@ class Scope:
             self.pending = max(0, self.pending - self._released.pop(record, 0))
             self._patience_s = PATIENCE_S
 
+    # ---- records that wait, and the looks that release them
+
+    def begin_to_hold(self, cost: int) -> None:
+        """Hold all records from now on, since one of this cost has found no room; it is the first where none waits."""
+        if not self.is_closed:
+            self.is_closed, self.least = True, cost
+        self.is_waited_for = True
+
+    def note_waiting(self) -> None:
+        """Note that a record is about to wait, so that the next look is to release it."""
+        self.is_waited_for = True
+
+    def plan_look(self, at_s: float) -> bool:
+        """Plan a look for this time; False where an earlier one is planned."""
+        is_first = at_s < self.asks_at_s
+        if is_first:
+            self.asks_at_s = at_s
+        return is_first
+
+    def end_look(self, at_s: float) -> bool:
+        """Take the look that was planned for this time; False where another one has come in its stead."""
+        is_planned = self.asks_at_s == at_s
+        if is_planned:
+            self.asks_at_s = math.inf
+        return is_planned
+
+    def note_looked(self, cost: int, now_s: float, *, is_waited_for: bool) -> float:
+        """Note what a look has left: whether records wait, and the cost of the first. Open where nothing is to come.
+
+        Returns:
+            When the next look is due; `math.inf` where an event causes it.
+        """
+        self.least, self.is_waited_for = cost, is_waited_for
+        if is_waited_for:
+            return now_s + self.next_look_s(cost, now_s)
+        if self.credits:  # there is room, and nothing to release: a look at once would be one of very many
+            return now_s + self.patience_left_s(now_s)
+        if self.asks_at_s == math.inf:  # else a record is about to wait
+            self.is_closed = False
+        return math.inf
+
+    # ---- jobs that are refused by the other side
+
     def close(self, until_at_s: float) -> None:
         """Let nothing begin until then, and report that to the workers that share the limit."""
         self.note_closed(until_at_s)
@@ -161,6 +204,8 @@ class Scope:
         """For how long the other workers are to close the scope; returned once, 0 where there is nothing to report."""
         is_closing, self._is_closing = self._is_closing, False
         return max(0, math.ceil((self.closed_until_at_s - now_s) * 1_000)) if is_closing else 0
+
+    # ---- room
 
     def budget(self, now_s: float) -> int:
         """How much cost may be released: the room, less the released records that have not begun."""

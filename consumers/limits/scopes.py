@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Callable, Mapping
 from itertools import count
 from threading import Lock
@@ -58,16 +57,14 @@ class Scopes:
 
     def close(self, scope: Scope, cost: int, now_s: float) -> Wait:
         """Close a scope that has no room for a record of this cost: its records wait from now on."""
-        scope.is_closed, scope.least = True, scope.least if scope.is_closed else cost
-        scope.is_waited_for = True
+        scope.begin_to_hold(cost)
         self._closed.add(scope)
         self.look_at(scope, now_s + scope.next_look_s(cost, now_s))
         return Wait(until_at_s=None, why=scope.why)
 
     def look_at(self, scope: Scope, at_s: float) -> None:
         """Plan a look at a scope for this time, unless an earlier one is planned."""
-        if at_s < scope.asks_at_s:
-            scope.asks_at_s = at_s
+        if scope.plan_look(at_s):
             heapq.heappush(self._looks, (at_s, next(self._numbers), scope))
 
     # ---- the end of a wait
@@ -92,8 +89,7 @@ class Scopes:
             now_s = self.clock()
             while self._looks and self._looks[0][0] <= now_s:
                 at_s, _, scope = heapq.heappop(self._looks)
-                if scope.asks_at_s == at_s:
-                    scope.asks_at_s = math.inf
+                if scope.end_look(at_s):
                     due.append(scope)
         return due
 
@@ -126,14 +122,10 @@ class Scopes:
         is_waited_for = self._row.view.count_waiting(scope.why) > 0
         with self.lock:
             now_s = self.clock()
-            scope.least = cost
-            scope.is_waited_for = is_waited_for
-            if is_waited_for:
-                self.look_at(scope, now_s + scope.next_look_s(cost, now_s))
-            elif scope.credits:  # there is room, and nothing to release: a look at once would be one of very many
-                self.look_at(scope, now_s + scope.patience_left_s(now_s))
-            elif scope.asks_at_s == math.inf:  # else a record is about to wait
-                scope.is_closed = False
+            next_at_s = scope.note_looked(cost, now_s, is_waited_for=is_waited_for)
+            if next_at_s < scope.asks_at_s:
+                self.look_at(scope, next_at_s)
+            elif not scope.is_closed:
                 self._closed.discard(scope)
         if not self._closed:
             self._row.note_resting()
