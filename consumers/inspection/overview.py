@@ -156,11 +156,12 @@ class Overview:
 
     def _partition(self, assignment: Assignment, now_s: float) -> PartitionInspection:
         offset, since_at_s = self.lowest.get(assignment, (None, now_s))
+        sent = assignment.commit_state.sent
         return PartitionInspection(
             topic=assignment.topic,
             partition=assignment.partition,
             state=_state_of(assignment),
-            committed=assignment.commit_state.sent[0] if assignment.commit_state.sent is not None else None,
+            committed=None if sent is None else sent.offset,
             lowest=offset,
             lowest_for_s=now_s - since_at_s,
             incomplete=assignment.progress.incomplete,

@@ -16,7 +16,8 @@ from confluent_kafka import Message, TopicPartition
 
 from ...topology import Queue
 from ...topology.wire.commit_metadata import CommitMetadata
-from ..records.assignment import Assignment, AssignmentState, CommitState
+from ..records.assignment import Assignment, AssignmentState
+from ..records.commit_state import CommitState
 from ..records.offset_set import OffsetSet
 from ..records.priorities import Priorities
 from ..records.source import ReaderOf, sources_of
@@ -178,7 +179,7 @@ class Assignments:
         return found[0] if all(a is not None and a.is_running for a in found) else None
 
     def _begin(self, assignment: Assignment, start: StartPosition) -> None:
-        commit_state = CommitState(spilled_at=start.spilled_at, former_chunks=list(start.former_chunks))
+        commit_state = CommitState(spilled_at=start.spilled_at, former_chunks=start.former_chunks)
         assignment.note_restored(start.state, start.incomplete, commit_state=commit_state, awaited=start.awaited)
         if start.unique:
             self.unique[assignment.partition].restore_waiting(start.unique)

@@ -24,6 +24,7 @@ from ...topology.wire.commit_metadata import MAX_CHARACTERS, CommitMetadata, Spi
 from .. import log_keys
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..records.assignment import Assignment
+from ..records.commit_state import SentCommit
 from ..records.record import Record
 from .assignments import Assignments
 from .spill import Spill
@@ -204,12 +205,10 @@ class Commits:
             return
         state = assignment.commit_state
         if is_refused:
-            state.sent = None
-        elif state.sent == (partition.offset, partition.metadata or ""):
-            state.taken = partition.offset, state.sent_spilled_at
-            if assignment in self._opening:
-                self._opening.discard(assignment)
-                self._opened.append(assignment)
+            state.note_refused()
+        elif state.note_taken(partition.offset, partition.metadata or "") and assignment in self._opening:
+            self._opening.discard(assignment)
+            self._opened.append(assignment)
 
     def _take_refusal(self, refusal: KafkaError, refused: Collection[TopicPartition]) -> None:
         if _is_too_large(refusal):
@@ -254,11 +253,10 @@ class Commits:
             state = state_of(assignment)
             if state is None:
                 continue
-            text, spilled_at = self._metadata(assignment, state)
-            wanted = state.committed_offset, text
+            wanted = SentCommit(state.committed_offset, *self._metadata(assignment, state))
             if wanted != assignment.commit_state.sent:
-                assignment.commit_state.sent, assignment.commit_state.sent_spilled_at = wanted, spilled_at
-                changed.append(TopicPartition(assignment.topic, assignment.partition, *wanted))
+                assignment.commit_state.note_sent(wanted)
+                changed.append(TopicPartition(assignment.topic, assignment.partition, wanted.offset, wanted.text))
         return changed
 
     def _metadata(self, assignment: Assignment, state: CommitMetadata) -> tuple[str, SpilledAt | None]:

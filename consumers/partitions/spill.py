@@ -27,7 +27,6 @@ from ...topology.cluster.kafka_errors import as_error
 from .. import log_keys
 from ..kafka.lazy_producer import LazyProducer
 from ..records.assignment import Assignment
-from ..records.offset_set import chunk_of
 from .chunk_records import encode_chunk
 from .spilled_chunks import Mark, SpilledChunks
 
@@ -142,27 +141,25 @@ class Spill:
         chunks.note_confirmed(number, offset)
         self._ends[assignment.partition] = max(self._ends[assignment.partition], offset + 1)
         if not chunks.is_under_way and (spilled_at := chunks.spilled_at) is not None:
-            assignment.commit_state.spilled_at = spilled_at
+            assignment.commit_state.note_spilled(spilled_at)
 
     # ---- what is needed no more
 
     def clean(self, assignment: Assignment) -> None:
         """Delete the chunks that the commit which the brokers have taken last needs no more."""
-        state, chunks = assignment.commit_state, self._chunks.get(assignment)
-        if state.taken is None:
+        taken, chunks = assignment.commit_state.taken, self._chunks.get(assignment)
+        if taken is None:
             return
-        committed, spilled_at = state.taken
         if chunks is not None:
-            self._delete_own(assignment, chunks, committed)
-        if state.former_chunks:
-            is_own = spilled_at is not None and chunks is not None and spilled_at.epoch == chunks.epoch
-            self._delete_former(assignment, None if is_own else committed)
+            self._delete_own(assignment, chunks, taken.offset)
+        is_own = chunks is not None and taken.spilled_at is not None and taken.spilled_at.epoch == chunks.epoch
+        self._delete_former(assignment, None if is_own else taken.offset)
 
     def clean_last(self, assignment: Assignment) -> None:
         """Delete the chunks that an assignment's last commit does not refer to; the brokers have taken it."""
         self.clean(assignment)
-        state, chunks = assignment.commit_state, self._chunks.get(assignment)
-        spilled_at = state.taken[1] if state.taken is not None else None
+        taken, chunks = assignment.commit_state.taken, self._chunks.get(assignment)
+        spilled_at = None if taken is None else taken.spilled_at
         if spilled_at is None:
             self._delete_former(assignment, None)
         if chunks is not None and (spilled_at is None or spilled_at.epoch != chunks.epoch):
@@ -174,11 +171,7 @@ class Spill:
 
     def _delete_former(self, assignment: Assignment, committed: int | None) -> None:
         """Delete what former owners have written of chunks below the committed offset, or all of it."""
-        former = assignment.commit_state.former_chunks
-        kept = [] if committed is None else [found for found in former if found[0] >= chunk_of(committed)]
-        if len(kept) < len(former):
-            assignment.commit_state.former_chunks = kept
-            self._delete_keys(assignment, [found[1] for found in former if found not in kept])
+        self._delete_keys(assignment, assignment.commit_state.take_former_chunks(committed))
 
     def _delete_keys(self, assignment: Assignment, keys: list[bytes]) -> None:
         """Have them deleted, if all goes well; those that stay do no harm."""

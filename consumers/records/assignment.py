@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
-from ...topology.wire.commit_metadata import CommitMetadata, SpilledAt
+from ...topology.wire.commit_metadata import CommitMetadata
+from .commit_state import CommitState
 from .crash_history import CrashHistory
 from .offset_set import OffsetSet
 from .partition_progress import PartitionProgress
@@ -64,27 +64,6 @@ class ForbiddenTransition(Exception):
             f"{assignment.state.value}. The worker stops, and no job is lost. This is a fault of the worker: report it"
         )
         self.state, self.to = assignment.state, to
-
-
-@dataclass(slots=True)
-class CommitState:
-    """The progress of one assignment that the brokers keep, as far as this worker knows.
-
-    Attributes:
-        sent: the offset and metadata that were committed last, answered or on their way; None before the first commit,
-            and where the last one was refused.
-        spilled_at: where on the progress topic its incomplete offsets were last confirmed, by this assignment or by the
-            one before; None where they were not.
-        sent_spilled_at: what of this the last commit referred to.
-        taken: the offset that the brokers have taken last, and what that commit referred to; None before the first.
-        former_chunks: the keys of chunks on the progress topic that owners before have left, by the chunk's number.
-    """
-
-    sent: tuple[int, str] | None = None
-    spilled_at: SpilledAt | None = None
-    sent_spilled_at: SpilledAt | None = None
-    taken: tuple[int, SpilledAt | None] | None = None
-    former_chunks: list[tuple[int, bytes]] = field(default_factory=list)
 
 
 class Assignment:
@@ -214,7 +193,7 @@ class Assignment:
         former._be_replaced()
         self._replaced = former
         self.crash_history = former.crash_history
-        self.commit_state.former_chunks = former.commit_state.former_chunks
+        self.commit_state.take_over(former.commit_state)
 
     def _be_replaced(self) -> None:
         """Start no more records; what runs ends and is settled, until the assignment in its place ends."""

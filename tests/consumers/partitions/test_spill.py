@@ -15,6 +15,7 @@ from stoker.consumers.partitions.chunk_records import ChunkKey, decode_chunk
 from stoker.consumers.partitions.spill import INTERVAL_S as SPILL_INTERVAL_S
 from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.commit_state import CommitState, SentCommit
 from stoker.topology.wire.commit_metadata import SpilledAt
 from support.scenes.deliveries import declare
 from support.small_chunks import small_chunks
@@ -105,7 +106,9 @@ def offer(spill: Spill, place: Assignment) -> None:
 
 def note_committed(spill: Spill, place: Assignment, committed: int, spilled_at: SpilledAt | None) -> None:
     """The brokers have taken a commit."""
-    place.commit_state.taken = committed, spilled_at
+    text = "" if spilled_at is None else f"{spilled_at}"
+    place.commit_state.note_sent(SentCommit(committed, text, spilled_at))
+    assert place.commit_state.note_taken(committed, text)
     spill.clean(place)
 
 
@@ -142,7 +145,8 @@ def test_a_commit_refers_to_chunks_when_all_that_it_needs_are_there(monkeypatch:
     monkeypatch.setattr(spilling, "WRITE_S", -1.0)
     monkeypatch.setattr(spilling, "INTERVAL_S", 60.0)
     producer, place = Answering(), taken(3 * CHUNK)
-    former = place.commit_state.spilled_at = SpilledAt(9, 1)
+    former = SpilledAt(9, 1)
+    place.commit_state = CommitState(former)
     spill = spill_by(producer)
     for number in (0, 1):
         offer(spill, place)
@@ -208,8 +212,8 @@ def test_what_a_commit_needs_no_more_is_deleted() -> None:
 def test_what_a_former_owner_wrote_is_deleted_when_a_commit_refers_to_what_is_new() -> None:
     """Not before: until then it is all that a new owner would know."""
     producer, place = Answering(), taken(2 * CHUNK)
-    former = place.commit_state.spilled_at = SpilledAt(9, 1)
-    place.commit_state.former_chunks = [(number, ChunkKey("unit.q", 0, 9, number).encode()) for number in range(3)]
+    former, keys = SpilledAt(9, 1), [(number, ChunkKey("unit.q", 0, 9, number).encode()) for number in range(3)]
+    place.commit_state = CommitState(former, keys)
     spill = spill_by(producer)
     note_committed(spill, place, 0, former)
     offer(spill, place)
