@@ -25,7 +25,7 @@ class HolderPhase(Enum):
 
 @dataclass(slots=True, kw_only=True)
 class Holder:
-    """The job that holds an identity. Mutable: there is one for each identity, changed with each of its records.
+    """The job that holds an identity. There is one for each identity; its methods change it with each of its records.
 
     Attributes:
         arrival: when it came.
@@ -71,9 +71,29 @@ class Holder:
         """Whether a new job came too soon after this one."""
         return newcomer.at_ms < self.arrival.at_ms + rule.within_ms
 
+    def take_over(self, due_ms: int | None, first_ms: int) -> None:
+        """Take over the due time of the jobs that this one replaces, and the instant when the first of them came."""
+        self.kept_due_ms, self.first_ms = due_ms, first_ms
+
+    def note_first(self, first_ms: int) -> None:
+        """Note when the first job came that this one puts off, as its own record has it."""
+        self.first_ms = first_ms
+
+    def claim(self, now_ms: int) -> None:
+        """Note that its turn has come; it may have had others before."""
+        self.phase, self.claimed_ms, self.ended_ms = HolderPhase.RUNNING, now_ms, None
+
+    def wait_until(self, due_ms: int) -> None:
+        """Note that it waits in a retry tier or a delay topic."""
+        self.phase, self.due_ms = HolderPhase.WAITING, due_ms
+
+    def note_place(self, place: Place) -> None:
+        """Note where it waits."""
+        self.place = place
+
     def note_run(self, now_ms: int) -> None:
-        """Note that its run has ended."""
-        self.began_ms, self.stopped_ms = self.claimed_ms, now_ms
+        """Note that its run has ended; one that ends late may have had its turn in an earlier assignment."""
+        self.began_ms, self.stopped_ms = self.claimed_ms or self.arrival.at_ms, now_ms
 
     def end(self, now_ms: int) -> None:
         """Note that its job has ended."""

@@ -116,7 +116,7 @@ class UniqueJobs:
         with self._lock:
             holder = self._holders.get(identity)
             if holder is not None and holder.arrival == arrival:
-                holder.place = record.assignment, record.offset
+                holder.note_place((record.assignment, record.offset))
             return holder is not None and holder.arrival > arrival
 
     def note_gone(self) -> None:
@@ -145,8 +145,8 @@ class UniqueJobs:
             return _duplicate(own, winner, identity)
         holder = self._become_holder(record, rule, identity, own)
         due_ms = None if is_accepted(record) else self._due_ms(record, rule, holder)
-        now_ms = holder.claimed_ms = self._now_ms()
-        holder.phase = HolderPhase.RUNNING
+        now_ms = self._now_ms()
+        holder.claim(now_ms)
         if due_ms is None or due_ms <= now_ms:
             return None
         return Delayed(due=utc_of(due_ms), delay=delay_class(timedelta(milliseconds=due_ms - now_ms)))
@@ -190,7 +190,6 @@ class UniqueJobs:
     def _become_holder(self, record: Record, rule: Unique, identity: Identity, own: Arrival) -> Holder:
         former = self._holders.get(identity)
         if former is not None and former.arrival == own:
-            former.ended_ms = None
             return former
         holder = Holder(arrival=own, first_ms=own.at_ms)
         if former is not None and former.arrival > own:
@@ -198,12 +197,14 @@ class UniqueJobs:
         self._holders[identity] = holder
         heir = self._heirs.pop(identity, None)
         if former is not None and former.phase is HolderPhase.WAITING and rule.replaces:
-            holder.kept_due_ms, holder.first_ms = former.due_ms, _put_off_since(former, own)
+            holder.take_over(former.due_ms, _put_off_since(former, own))
             self._to_come.setdefault(identity, set()).add(former.arrival)
             self._bring_forward(former)
         if heir is not None and heir.arrival == own:
-            holder.kept_due_ms, holder.first_ms = heir.due_ms, heir.first_ms
-        holder.first_ms = instant_ms(record.header(wire.PUT_OFF_SINCE), holder.first_ms)
+            holder.take_over(heir.due_ms, heir.first_ms)
+        put_off_since = record.header(wire.PUT_OFF_SINCE)
+        if put_off_since is not None:
+            holder.note_first(instant_ms(put_off_since, holder.first_ms))
         return holder
 
     def _bring_forward(self, former: Holder) -> None:
@@ -264,7 +265,6 @@ class UniqueJobs:
         if holder is None or holder.arrival < own:
             holder = self._holders[identity] = Holder(arrival=own, first_ms=own.at_ms)
         if holder.arrival == own:
-            holder.claimed_ms = holder.claimed_ms or own.at_ms
             holder.note_run(self._now_ms())
             self._end(record, identity, holder)
 
@@ -273,7 +273,7 @@ class UniqueJobs:
         if holder.phase is HolderPhase.RUNNING and _has_run(outcome):
             holder.note_run(now_ms)
         if isinstance(outcome, _Waits):
-            holder.phase, holder.due_ms = HolderPhase.WAITING, round(outcome.due.timestamp() * 1_000)
+            holder.wait_until(round(outcome.due.timestamp() * 1_000))
         elif isinstance(outcome, Done | Dead | Cancelled):
             self._end(record, identity, holder)
 
