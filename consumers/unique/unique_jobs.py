@@ -140,7 +140,13 @@ class UniqueJobs:
 
     def _admit(self, record: Record, rule: Unique, identity: Identity, own: Arrival) -> Cancelled | Delayed | None:
         self._forget_latest(identity, own)
-        winner = self._winner_over(record, rule, identity, own)
+        winner = self._present_winner(record, rule, identity, own)
+        later = self._latest.get(identity)
+        if winner is None and later is not None:
+            heir = self._heir_of(record, rule, identity, own, later)
+            if heir is not None:
+                self._heirs[identity] = heir
+                winner = heir.arrival
         if winner is not None:
             return _duplicate(own, winner, identity)
         holder = self._become_holder(record, rule, identity, own)
@@ -156,29 +162,23 @@ class UniqueJobs:
         if latest is not None and latest <= own:
             del self._latest[identity]
 
-    def _winner_over(self, record: Record, rule: Unique, identity: Identity, own: Arrival) -> Arrival | None:
-        """The job that a job loses to; None where it goes on."""
+    def _present_winner(self, record: Record, rule: Unique, identity: Identity, own: Arrival) -> Arrival | None:
+        """The holder that a job loses to; None where it does not lose to the holder."""
         holder, heir = self._holders.get(identity), self._heirs.get(identity)
-        is_holder = holder is not None and holder.arrival == own
-        if holder is not None and not is_holder and not (heir is not None and heir.arrival == own):
-            is_replaced = rule.replaces and holder.arrival > own  # perhaps before a restart
-            if is_replaced or (not is_accepted(record) and holder.is_in_the_way_of(own, rule)):
-                return holder.arrival
-        return self._successor(record, rule, identity, own)
+        if holder is None or holder.arrival == own or (heir is not None and heir.arrival == own):
+            return None
+        is_replaced = rule.replaces and holder.arrival > own  # perhaps before a restart
+        if is_replaced or (not is_accepted(record) and holder.is_in_the_way_of(own, rule)):
+            return holder.arrival
+        return None
 
-    def _successor(self, record: Record, rule: Unique, identity: Identity, own: Arrival) -> Arrival | None:
-        """The job that takes the place of one whose turn has come, since it has been read by now."""
-        later, holder = self._latest.get(identity), self._holders.get(identity)
-        if later is None or not rule.replaces:
+    def _heir_of(self, record: Record, rule: Unique, identity: Identity, own: Arrival, later: Arrival) -> Heir | None:
+        """A later job that has been read takes over what one whose turn has come has, and has taken over itself."""
+        heir, holder = self._heirs.get(identity), self._holders.get(identity)
+        if not rule.replaces:
             return None
         if holder is not None and holder.arrival == own and holder.is_in_the_way_of(later, rule):
             return None
-        self._heirs[identity] = self._heir(record, identity, own, later)
-        return later
-
-    def _heir(self, record: Record, identity: Identity, own: Arrival, later: Arrival) -> Heir:
-        """The later job takes over what the earlier one has, and has taken over itself."""
-        heir, holder = self._heirs.get(identity), self._holders.get(identity)
         due_ms, first_ms = None, own.at_ms
         if heir is not None:
             due_ms, first_ms = heir.due_ms, min(first_ms, heir.first_ms)
