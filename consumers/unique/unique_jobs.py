@@ -307,9 +307,10 @@ class UniqueJobs:
         if found is None:
             return []
         _, identity, own = found
-        holder = self._holders.get(identity)
-        is_put_off = holder is not None and holder.arrival == own and holder.first_ms != own.at_ms
-        return time_headers(own, holder.first_ms if holder is not None and is_put_off else None)
+        with self._lock:
+            holder = self._holders.get(identity)
+            first_ms = holder.first_ms if holder is not None and holder.arrival == own else own.at_ms
+        return time_headers(own, first_ms if first_ms != own.at_ms else None)
 
     # ---- restoring, forgetting
 
