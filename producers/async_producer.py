@@ -215,7 +215,7 @@ class AsyncProducer:
         else:
             await self._in_thread(settle)
         finally:
-            self._publisher.return_bulk_connection(connection)
+            self._publisher.connections.take_back(connection)
         return run.result()
 
     async def _spool_bulk(self, spool: SpoolFile, calls: AnyCalls, in_flight: int) -> BulkResult:

@@ -168,7 +168,7 @@ class BulkRun:
             self.wait_room()
         self.settle(0)
         if not self.unreached:
-            self._publisher.return_bulk_connection(self._connection)
+            self._publisher.connections.take_back(self._connection)
 
     @property
     def confirmed(self) -> int:
@@ -229,7 +229,7 @@ def run_bulk(publisher: Publisher, calls: Iterable[JobCall], max_in_flight: int)
     else:
         run.settle(publisher.settings.report_wait_s)
     finally:
-        publisher.return_bulk_connection(connection)
+        publisher.connections.take_back(connection)
     return run.result()
 
 

@@ -1,19 +1,27 @@
-"""One librdkafka producer: takes records while it has room, and calls back with what became of each."""
+"""`Connection`, one librdkafka producer that calls back with what became of each record, and those of a `Publisher`."""
 
 from __future__ import annotations
 
+import atexit
+import threading
+import time
 from collections.abc import Callable, Mapping
+from typing import Final
+from weakref import WeakSet
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from ..topology.cluster.settings import Option, principal_of
-from .client import Outage, connect
+from .client import Outage, connect, logger
 from .delivery import delivery_error, start_error
 from .errors import UnreachableAtStart
 from .record import BuiltRecord
 
 OnDelivery = Callable[[KafkaError | None, Message], None]
 """librdkafka's callback."""
+_JOIN_S: Final = 5.0
+_POLL_S: Final = 0.1
+_IDLE_POLL_S: Final = 1.0
 
 
 class Connection:
@@ -111,3 +119,123 @@ class Connection:
         """Give up on what is unconfirmed; each record's callback is called with an error before this returns."""
         self._client.purge()
         self._client.flush(1.0)
+
+
+class Connections:
+    """The connections of one producer, and the thread that reads the brokers' answers on them.
+
+    Single jobs go over the live one. Each bulk is lent one of its own, whose answers the bulk reads. The thread starts
+    with the first connection.
+
+    Args:
+        config: librdkafka's options of the live connection, of `producer_config`; `bulk_config` of the lent ones.
+        at_exit: is called when the program ends before `end`.
+    """
+
+    def __init__(
+        self, config: Mapping[str, Option], bulk_config: Mapping[str, Option], at_exit: Callable[[], None]
+    ) -> None:
+        self._config, self._bulk_config, self._at_exit = config, bulk_config, at_exit
+        self._lock: Final = threading.Lock()
+        self._live: Connection | None = None
+        self._beside: list[Connection] = []
+        self._lent: WeakSet[Connection] = WeakSet()
+        self._reader: threading.Thread | None = None
+        self._next_idle_at_s = 0.0
+        self._is_ended = False
+
+    @property
+    def is_reader(self) -> bool:
+        """Whether the calling thread is the one that reads the answers."""
+        return threading.current_thread() is self._reader
+
+    def live(self) -> Connection:
+        """The connection for single jobs."""
+        connection = self._live
+        return connection if connection is not None and not connection.is_broken else self._replace()
+
+    def _replace(self) -> Connection:
+        """Connect for the first time, or anew after librdkafka gave up on the client; the reader drains the old one."""
+        with self._lock:
+            old = self._live
+            if old is not None and not old.is_broken:
+                return old
+            if old is not None:
+                logger.warning("kafka client gave up (%s); connecting anew", old.outage.fatal)
+                self._beside.append(old)
+            self._live = Connection(self._config)
+            if self._reader is None:
+                self._start_reader()
+            return self._live
+
+    def _start_reader(self) -> None:
+        self._reader = threading.Thread(target=self._read, name="stoker-producer", daemon=True)
+        self._reader.start()
+        atexit.register(self._at_exit)
+
+    def _read(self) -> None:
+        while not self._is_ended:
+            try:
+                self._read_some()
+            except Exception:  # noqa: BLE001  # without this thread each later call would wait in vain for its confirmation
+                logger.exception("the producer failed at a report of the brokers, and goes on with the next one")
+                time.sleep(_POLL_S)
+
+    def _read_some(self) -> None:
+        connection = self._live
+        if connection is not None:
+            connection.poll(_POLL_S)
+        if time.monotonic() >= self._next_idle_at_s:
+            self._next_idle_at_s = time.monotonic() + _IDLE_POLL_S
+            self._read_beside()
+
+    def _read_beside(self) -> None:
+        """Serve the logs of idle bulk connections, and the last reports of broken ones until there are none."""
+        with self._lock:
+            beside = tuple(self._beside)
+        for connection in beside:  # outside the lock, since a report may end in a caller that publishes
+            connection.poll(0)
+        with self._lock:
+            self._beside = [known for known in self._beside if not known.is_broken or known.in_flight]
+
+    def lend(self) -> Connection:
+        """Lend a connection for one bulk, batched for throughput; it reports failures only. Take it back after."""
+        with self._lock:
+            sound = [connection for connection in self._beside if not connection.is_broken]
+            if sound:
+                self._beside.remove(sound[0])
+                self._lent.add(sound[0])
+                return sound[0]
+        self.live()  # starts the reader, which serves the lent connection's logs when it is back
+        lent = Connection(self._bulk_config)
+        with self._lock:
+            self._lent.add(lent)
+        return lent
+
+    def take_back(self, connection: Connection) -> None:
+        """Keep a lent connection, empty or nearly so, for the next bulk; one is enough."""
+        with self._lock:
+            self._lent.discard(connection)
+            if not connection.is_broken and not any(not known.is_broken for known in self._beside):
+                self._beside.append(connection)
+
+    def bulks_in_flight(self) -> int:
+        """How many records are in flight on all but the live connection."""
+        with self._lock:
+            used = [*self._beside, *self._lent]
+        return sum(connection.in_flight for connection in used)
+
+    def flush(self, timeout_s: float) -> int:
+        """Wait until all single jobs are reported; the number of those that are not when the time is over."""
+        connection = self._live
+        return 0 if connection is None else connection.flush(timeout_s)
+
+    def end(self) -> None:
+        """Give up on what is unconfirmed, and end the thread."""
+        self._is_ended = True
+        atexit.unregister(self._at_exit)
+        for connection in (self._live, *self._beside):
+            if connection is not None and connection.in_flight:
+                connection.abandon()
+        if self._reader is not None and not self.is_reader:
+            self._reader.join(_JOIN_S)

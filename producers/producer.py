@@ -126,7 +126,7 @@ class Producer:
 
     def send(self, call: JobCall) -> Receipt:
         """Publish one bound call, as `enqueue` does."""
-        if self._publisher.is_reader:
+        if self._publisher.connections.is_reader:
             raise WouldDeadlock
         if self._spool is not None:
             self._publisher.check_usable()
@@ -177,7 +177,7 @@ class Producer:
         admission = self._publisher.admission
         if admission is None:
             return self._hand_over(call, settle)
-        admission.admit(call, may_wait=not self._publisher.is_reader)
+        admission.admit(call, may_wait=not self._publisher.connections.is_reader)
         try:
             return self._hand_over(call, settle)
         except BaseException:
@@ -210,7 +210,7 @@ class Producer:
         Raises:
             BulkFailed: some calls failed; it lists which, and how many are confirmed.
         """
-        if self._publisher.is_reader:
+        if self._publisher.connections.is_reader:
             raise WouldDeadlock
         in_flight = self._settings.in_flight(max_in_flight)
         self._publisher.check_usable()

@@ -1,17 +1,14 @@
-"""`Publisher`, shared by producers: the connection, the thread that reads its delivery reports, and the end of both."""
+"""`Publisher`, shared by producers: it builds the records of jobs, hands them over, and settles each."""
 
 from __future__ import annotations
 
-import atexit
 import os
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Final
-from weakref import WeakSet
 
 from confluent_kafka import KafkaError, Message
 
@@ -23,7 +20,7 @@ from ..topology.declaration.pipeline import Pipeline
 from ..topology.planning.schema_store import schema_store
 from .admission.admission import Admission, bounded, depth_readers
 from .client import logger, producer_config
-from .connection import Connection
+from .connection import Connection, Connections
 from .delivery import Outcome, Receipt, Settle, delivery_error, receipt_of, why_unconfirmed
 from .errors import BufferFull, EnqueueError, ProducerClosed, ProducerForked, SettingRefused, Unconfirmed
 from .instrument_row import NO_INSTRUMENTS, ProducerInstruments
@@ -36,22 +33,21 @@ from .tracing.spans import EnqueueSpans, SpannedRecord, end_sent
 
 _BULK: Final[dict[str, Option]] = {"linger_ms": 5, "compression_type": "lz4"}
 """Batches of a few milliseconds cost the brokers a tenth of single records."""
-_JOIN_S: Final = 5.0
-_POLL_S: Final = 0.1
-_IDLE_POLL_S: Final = 1.0
 _REPORTS_EVERY: Final = 64
 
 
 class Publisher:
     """Publishes records and settles each with its outcome.
 
-    A thread reads the delivery reports. It needs Python's lock for each, and a caller that computes without a pause
-    leaves it to others rarely, so those who publish read reports as well, after every 64th record.
+    A thread of its connections reads the delivery reports. It needs Python's lock for each, and a caller that computes
+    without a pause leaves it to others rarely, so those who publish read reports as well, after every 64th record.
 
     Attributes:
+        connections: all of its connections, with the thread that reads the brokers' answers.
         admission: admits jobs to queues that bound what waits; None where no queue does.
         figures: count what is sent and what fails; None without metrics.
         spans: makes the spans of jobs; those of the SDK that is set up when the producer is used first.
+        is_closed: whether `close` was called.
     """
 
     def __init__(
@@ -66,8 +62,11 @@ class Publisher:
         self.figures: ProducerFigures | None = None
         self._pipeline = pipeline
         self._topics = tuple(queue.topic for queue in pipeline.queues.values())
-        self._config = producer_config(cluster, **_bounds(settings), linger_ms=0)
-        self._bulk_config = producer_config(cluster, **_bounds(settings), **_BULK)
+        self.connections = Connections(
+            producer_config(cluster, **_bounds(settings), linger_ms=0),
+            producer_config(cluster, **_bounds(settings), **_BULK),
+            self._close_at_exit,
+        )
         self._own_store = store is None
         self._store = store or _open_store(pipeline, cluster)
         self.readiness = Readiness(pipeline, self._store, KafkaCheck(pipeline, cluster, settings.confirm_s))
@@ -75,25 +74,15 @@ class Publisher:
         source = default_source() if settings.source is None else settings.source
         self._builder = RecordBuilder(self._store, source, self.readiness.partitions, baggage=settings.baggage)
         self.spans = EnqueueSpans(None)
-        self._lock: Final = threading.Lock()
-        self._stopped = threading.Event()
-        self._connection: Connection | None = None
-        self._beside: list[Connection] = []
-        self._lent: WeakSet[Connection] = WeakSet()
-        self._reader: threading.Thread | None = None
-        self._next_idle_at_s = 0.0
+        self.is_closed = False
         self._pid: int | None = None
         self._published = 0
 
     def _admission(self, pipeline: Pipeline, cluster: ClusterSettings) -> Admission | None:
         queues = bounded(pipeline.queues.values())
         readers = depth_readers(cluster, self.readiness.partitions.get)
-        return Admission(queues, readers, self._bulks_in_flight, self.settings.full_wait_s) if queues else None
-
-    def _bulks_in_flight(self) -> int:
-        with self._lock:
-            used = [*self._beside, *self._lent]
-        return sum(connection.in_flight for connection in used)
+        in_flight = self.connections.bulks_in_flight
+        return Admission(queues, readers, in_flight, self.settings.full_wait_s) if queues else None
 
     def check_usable(self) -> None:
         """Refuse to work after `close`, and in a child of the process that started.
@@ -101,23 +90,13 @@ class Publisher:
         Raises:
             ProducerClosed, ProducerForked: it is so.
         """
-        if self._stopped.is_set():
+        if self.is_closed:
             raise ProducerClosed
         if self._pid is None:
             self._pid = os.getpid()
             self.spans = EnqueueSpans.find()
         elif self._pid != os.getpid():
             raise ProducerForked
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._stopped.is_set()
-
-    @property
-    def is_reader(self) -> bool:
-        """Whether the calling thread is the one that reads the reports."""
-        return threading.current_thread() is self._reader
 
     def build(self, call: JobCall) -> BuiltRecord:
         """Make the record of a call; its job type must be prepared."""
@@ -137,7 +116,7 @@ class Publisher:
         """Ask whether the brokers can take jobs at this moment; raises as `Producer.check`."""
         self.check_usable()
         self.readiness.verify(asked_at_s)
-        connection = self._live_connection()
+        connection = self.connections.live()
         give_up = time.monotonic() + timeout_s
         for topic in tuple(self.readiness.partitions) or self._topics[:1]:
             connection.ask(topic, max(0.1, give_up - time.monotonic()))
@@ -153,7 +132,7 @@ class Publisher:
         while not self.offer(record, settle):
             if time.monotonic() >= give_up:
                 raise self.full(record)
-            self._live_connection().poll(0.02)
+            self.connections.live().poll(0.02)
 
     def watched(self, call: JobCall, record: BuiltRecord, settle: Settle) -> Settle:
         """`settle`, with the instruments called before it, and the due time of a delayed job in its receipt."""
@@ -185,7 +164,7 @@ class Publisher:
     def offer(self, record: BuiltRecord, settle: Settle) -> bool:
         """Hand a record over, unless the buffer is full; then False."""
         self.check_usable()
-        connection = self._live_connection()
+        connection = self.connections.live()
         try:
             taken = connection.offer(record, partial(_report, connection, record.job_id, record.topic, settle))
         except EnqueueError as refusal:
@@ -199,81 +178,16 @@ class Publisher:
 
     def full(self, record: BuiltRecord) -> BufferFull:
         """The error for a record that found no room."""
-        waiting = f"{self._live_connection().in_flight:,} jobs unconfirmed after {self.settings.room_wait_s:g} s"
+        waiting = f"{self.connections.live().in_flight:,} jobs unconfirmed after {self.settings.room_wait_s:g} s"
         error = BufferFull(record.job_id, record.topic, waiting)
         if isinstance(record, SpannedRecord):
             end_sent(record, error)
         return error
 
-    def _live_connection(self) -> Connection:
-        connection = self._connection
-        return connection if connection is not None and not connection.is_broken else self._replace_connection()
-
-    def _replace_connection(self) -> Connection:
-        """Connect for the first time, or anew after librdkafka gave up on the client; the reader drains the old one."""
-        with self._lock:
-            old = self._connection
-            if old is not None and not old.is_broken:
-                return old
-            if old is not None:
-                logger.warning("kafka client gave up (%s); connecting anew", old.outage.fatal)
-                self._beside.append(old)
-            self._connection = Connection(self._config)
-            if self._reader is None:
-                self._start_reader()
-            return self._connection
-
-    def _start_reader(self) -> None:
-        self._reader = threading.Thread(target=self._read_reports, name="stoker-producer", daemon=True)
-        self._reader.start()
-        atexit.register(self._close_at_exit)
-
-    def _read_reports(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                self._read_some()
-            except Exception:  # noqa: BLE001  # without this thread each later call would wait in vain for its confirmation
-                logger.exception("the producer failed at a report of the brokers, and goes on with the next one")
-                self._stopped.wait(_POLL_S)
-
-    def _read_some(self) -> None:
-        connection = self._connection
-        if connection is not None:
-            connection.poll(_POLL_S)
-        if time.monotonic() >= self._next_idle_at_s:
-            self._next_idle_at_s = time.monotonic() + _IDLE_POLL_S
-            self._read_beside()
-
-    def _read_beside(self) -> None:
-        """Serve the logs of idle bulk connections, and the last reports of broken ones until there are none."""
-        with self._lock:
-            beside = tuple(self._beside)
-        for connection in beside:  # outside the lock, since a report may end in a caller that publishes
-            connection.poll(0)
-        with self._lock:
-            self._beside = [known for known in self._beside if not known.is_broken or known.in_flight]
-
     def take_bulk_connection(self) -> Connection:
-        """Lend a connection for one bulk, batched for throughput; it reports failures only. Give it back after."""
+        """Lend a connection for one bulk; `connections.take_back` takes it back."""
         self.check_usable()
-        with self._lock:
-            sound = [connection for connection in self._beside if not connection.is_broken]
-            if sound:
-                self._beside.remove(sound[0])
-                self._lent.add(sound[0])
-                return sound[0]
-        self._live_connection()  # starts the reader, which serves the lent connection's logs when it is back
-        lent = Connection(self._bulk_config)
-        with self._lock:
-            self._lent.add(lent)
-        return lent
-
-    def return_bulk_connection(self, connection: Connection) -> None:
-        """Keep a lent connection, empty or nearly so, for the next bulk; one is enough."""
-        with self._lock:
-            self._lent.discard(connection)
-            if not connection.is_broken and not any(not known.is_broken for known in self._beside):
-                self._beside.append(connection)
+        return self.connections.lend()
 
     def flush(self, timeout_s: float) -> None:
         """Wait until all is confirmed.
@@ -281,8 +195,7 @@ class Publisher:
         Raises:
             Unconfirmed: it was not in time.
         """
-        connection = self._connection
-        left = connection.flush(timeout_s) if connection is not None and self._pid == os.getpid() else 0
+        left = self.connections.flush(timeout_s) if self._pid == os.getpid() else 0
         if left:
             raise Unconfirmed(left, timeout_s)
 
@@ -292,24 +205,19 @@ class Publisher:
         Raises:
             Unconfirmed: it was not in time; each job's future has an error then.
         """
-        if self._stopped.is_set():
+        if self.is_closed:
             return
         if self.admission is not None:
             self.admission.close()
         try:
             self.flush(timeout_s)
         finally:
-            self._stopped.set()
+            self.is_closed = True
             if self._pid in {None, os.getpid()}:
                 self._end()
 
     def _end(self) -> None:
-        atexit.unregister(self._close_at_exit)
-        for connection in (self._connection, *self._beside):
-            if connection is not None and connection.in_flight:
-                connection.abandon()
-        if self._reader is not None and not self.is_reader:
-            self._reader.join(_JOIN_S)
+        self.connections.end()
         if self._own_store:
             self._store.close()
 

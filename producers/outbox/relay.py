@@ -131,15 +131,6 @@ class OutboxRelay:
                 )  # fmt: skip
             if self._stopped.wait(_TABLE_S):
                 return None
-            except Exception:  # the thread ends, and a process whose rows stand still must not be silent
-                _LOGGER.exception("outbox %s: its relay has crashed, and its rows wait for another", self._name)
-                self._stopped.wait(_TABLE_S)  # a spool starts another at once, which may crash as well
-                return None
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether its thread has come to its end, by itself or after `stop`."""
-        return self._thread is not None and not self._thread.is_alive()
 
     def stop(self) -> None:
         """Have `run` end; what is in flight is confirmed first, for some seconds at the most."""

@@ -259,7 +259,7 @@ class SpoolFile:
         return self._connection
 
     def _start_relay(self) -> None:
-        if self._relay is None or self._relay.has_ended:
+        if self._relay is None:
             self._opened()
             url = f"sqlite:///{quote(str(self._path))}"
             self._relay = OutboxRelay(self._pipeline, url, self._cluster, store=self._store)

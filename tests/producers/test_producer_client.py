@@ -149,12 +149,12 @@ def test_a_timeout_under_refused_credentials_is_about_the_credentials() -> None:
 def test_a_client_that_gave_up_is_replaced(producer: Producer, shop: Shop) -> None:
     """A fatal error of librdkafka ends its client, not the producer: the next job goes through a new one."""
     producer.enqueue(shop.send_receipt, 1, "a")
-    broken = producer._publisher._connection
+    broken = producer._publisher.connections._live
     assert broken is not None
     # librdkafka raises it after rare faults of brokers which cannot be brought about from outside.
     broken.outage.note(KafkaError(KafkaError._FATAL, "out of order sequence", fatal=True))
     assert producer.enqueue(shop.send_receipt, 2, "a").offset >= 0
-    assert producer._publisher._connection is not broken
+    assert producer._publisher.connections._live is not broken
 
 
 def test_settings_that_cannot_be_are_refused_together() -> None:

@@ -203,23 +203,6 @@ def test_a_row_with_a_nul_in_its_topic_fails(shop: Shop, cluster: ClusterSetting
     assert "is no name of a topic" in outbox_status(url).first_failed[0].reason
 
 
-@pytest.mark.expected_errors("its relay has crashed")
-def test_a_relay_that_crashes_says_so(
-    shop: Shop, url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Its thread ends, and the log has the reason: rows that stand still are not silent."""
-
-    def crash(_relay: OutboxRelay) -> None:
-        raise RuntimeError("on purpose")
-
-    monkeypatch.setattr(OutboxRelay, "_turn", crash)
-    relay = OutboxRelay(shop.pipeline, url, ClusterSettings(bootstrap_servers="127.0.0.1:1", options={"log_level": 0}))
-    relay.start()
-    wait_until(lambda: "on purpose" in caplog.text, DEADLINE_S, "the log of the crash")
-    relay.stop()
-    wait_until(lambda: relay.has_ended, DEADLINE_S, "the thread to end")
-
-
 @pytest.mark.expected_errors("rows have failed")
 def test_rows_of_a_topic_that_is_gone_fail_until_it_is_there(
     shop: Shop, cluster: ClusterSettings, url: str, relaying: OutboxRelay, namespace: str
