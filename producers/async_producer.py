@@ -203,8 +203,7 @@ class AsyncProducer:
             return await self._run_bulk(calls, in_flight)
 
     async def _run_bulk(self, calls: AnyCalls, in_flight: int) -> BulkResult:
-        connection = await self._in_thread(self._publisher.take_bulk_connection)
-        run = BulkRun(self._publisher, connection, in_flight)
+        run = await self._in_thread(partial(BulkRun, self._publisher, in_flight))
         settle = partial(run.settle, self._settings.report_wait_s)
         try:
             await self._take_all(run, calls)
@@ -212,10 +211,7 @@ class AsyncProducer:
             await asyncio.shield(self._in_thread(settle))
             run.note_on(error)
             raise
-        else:
-            await self._in_thread(settle)
-        finally:
-            self._publisher.connections.take_back(connection)
+        await self._in_thread(settle)
         return run.result()
 
     async def _spool_bulk(self, spool: SpoolFile, calls: AnyCalls, in_flight: int) -> BulkResult:
@@ -246,7 +242,7 @@ class AsyncProducer:
         if await self._is_spooling(spool):
             await self._in_thread(partial(bulk.put, part))
             return
-        run = BulkRun(self._publisher, await self._in_thread(self._publisher.take_bulk_connection), in_flight)
+        run = await self._in_thread(partial(BulkRun, self._publisher, in_flight))
         silence: Exception | None = None
         try:
             await self._take_all(run, part)

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, Message
 
 from ..topology.declaration.job_type import AnyJobType, JobCall
 from .admission.admission import Admission
-from .connection import Connection, OnDelivery
+from .connection import OnDelivery
 from .delivery import BulkResult, delivery_error, receipt_of, why_unconfirmed
 from .errors import UNREACHED, BulkFailed, CallRefused, EnqueueError, FailedCall, QueueFull
 from .publisher import Publisher
@@ -31,15 +31,17 @@ _GIVEN_UP: Final = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGH
 class BulkRun:
     """The state of one bulk. Calls are taken until one fails for the cluster's sake, or too many for their own.
 
-    A record that is no longer in flight and was not reported as failed is confirmed.
+    A record that is no longer in flight and was not reported as failed is confirmed. To make a run blocks: it borrows a
+    connection of the publisher. `settle` gives it back, and so does `settle_or_give_up` where all was answered.
 
     Attributes:
         unreached: places of the failures that are no fault of the call: no broker has answered in time.
     """
 
-    def __init__(self, publisher: Publisher, connection: Connection, max_in_flight: int) -> None:
-        self._publisher, self._connection = publisher, connection
-        self._max_in_flight = max_in_flight
+    def __init__(self, publisher: Publisher, max_in_flight: int) -> None:
+        publisher.check_usable()
+        self._publisher, self._max_in_flight = publisher, max_in_flight
+        self._connection = publisher.connections.lend()
         self._instruments, self._figures = publisher.instruments, publisher.figures
         self._covers = publisher.readiness.covers
         self._room = 0
@@ -155,18 +157,24 @@ class BulkRun:
 
     def settle(self, timeout_s: float) -> None:
         """Wait until every record has been confirmed or reported; what is neither by then counts as failed."""
+        try:
+            self._flush(timeout_s)
+        finally:
+            self._publisher.connections.take_back(self._connection)
+
+    def _flush(self, timeout_s: float) -> None:
         if self._connection.flush(timeout_s):
             self._connection.abandon()
 
     def settle_or_give_up(self, timeout_s: float) -> None:
         """Wait as `settle`, but give up on all that is in flight as soon as the brokers have left one unanswered.
 
-        So none is confirmed after an earlier one of its key has failed. Returns the connection to the publisher.
+        So none is confirmed after an earlier one of its key has failed.
         """
         give_up_at_s = time.monotonic() + timeout_s
         while self._connection.in_flight and not self.unreached and time.monotonic() < give_up_at_s:
             self.wait_room()
-        self.settle(0)
+        self._flush(0)
         if not self.unreached:
             self._publisher.connections.take_back(self._connection)
 
@@ -218,18 +226,14 @@ def run_bulk(publisher: Publisher, calls: Iterable[JobCall], max_in_flight: int)
     Raises:
         BulkFailed: some failed; the others that were taken are confirmed.
     """
-    connection = publisher.take_bulk_connection()
-    run = BulkRun(publisher, connection, max_in_flight)
+    run = BulkRun(publisher, max_in_flight)
     try:
         take_all(run, publisher, calls)
     except BaseException as error:  # the iterable's own error, or Ctrl-C: settle what was published, then pass it on
         run.settle(publisher.settings.report_wait_s)
         run.note_on(error)
         raise
-    else:
-        run.settle(publisher.settings.report_wait_s)
-    finally:
-        publisher.connections.take_back(connection)
+    run.settle(publisher.settings.report_wait_s)
     return run.result()
 
 

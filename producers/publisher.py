@@ -184,11 +184,6 @@ class Publisher:
             end_sent(record, error)
         return error
 
-    def take_bulk_connection(self) -> Connection:
-        """Lend a connection for one bulk; `connections.take_back` takes it back."""
-        self.check_usable()
-        return self.connections.lend()
-
     def flush(self, timeout_s: float) -> None:
         """Wait until all is confirmed.
 

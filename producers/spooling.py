@@ -168,7 +168,7 @@ def _send_part(
     if spool.is_active():
         bulk.put(part)
         return
-    run = BulkRun(publisher, publisher.take_bulk_connection(), max_in_flight)
+    run = BulkRun(publisher, max_in_flight)
     silence: Exception | None = None
     try:
         take_all(run, publisher, part)

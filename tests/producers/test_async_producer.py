@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from stoker.producers import AsyncProducer
+from stoker.producers.connection import Connection
 from stoker.producers.errors import BulkFailed, PayloadRefused, ProducerClosed, TopologyNotReady
 from stoker.topology import ClusterSettings
 from stoker.topology.declaration.job_type import JobCall
@@ -171,3 +172,35 @@ def test_a_cancelled_bulk_settles_what_it_published(shop: Shop, cluster: Cluster
     published = sum(end_offsets(cluster, shop.mails))
     assert f"{published:,} jobs of the bulk were confirmed" in note
     assert taken - 1 <= published <= taken, "the last one taken may have waited for room"
+
+
+def test_the_connection_of_a_bulk_cancelled_at_its_end_is_lent_on_when_that_is_settled(
+    shop: Shop, cluster: ClusterSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next bulk does not share a connection with records that may still be given up as a whole."""
+    is_settling, may_settle = threading.Event(), threading.Event()
+    flush = Connection.flush
+
+    def flush_later(connection: Connection, timeout_s: float) -> int:
+        is_settling.set()
+        assert may_settle.wait(30)
+        return flush(connection, timeout_s)
+
+    async def cancel_one() -> tuple[bool, bool]:
+        async with AsyncProducer(shop.pipeline, cluster) as producer:
+            connections = producer._publisher.connections
+            monkeypatch.setattr(Connection, "flush", flush_later)
+            bulk = asyncio.create_task(producer.enqueue_many([shop.charge.call("one", 1)]))
+            assert await asyncio.to_thread(is_settling.wait, 30)
+            [lent] = connections._lent
+            bulk.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await bulk
+            before = lent in connections._beside
+            may_settle.set()
+            async with asyncio.timeout(30):
+                while lent not in connections._beside:
+                    await asyncio.sleep(0)
+            return before, connections.bulks_in_flight() == 0
+
+    assert asyncio.run(cancel_one()) == (False, True)
