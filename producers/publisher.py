@@ -29,7 +29,7 @@ from .metrics.sample import SampleSource
 from .readiness import KafkaCheck, Readiness
 from .record import BuiltRecord, RecordBuilder
 from .settings import ProducerSettings, default_source
-from .tracing.spans import EnqueueSpans, SpannedRecord, end_sent
+from .tracing.spans import EnqueueSpans, SpannedRecord
 
 _BULK: Final[dict[str, Option]] = {"linger_ms": 5, "compression_type": "lz4"}
 """Batches of a few milliseconds cost the brokers a tenth of single records."""
@@ -139,7 +139,7 @@ class Publisher:
         watched = partial(self._settle_watched, call, settle) if self.instruments else settle
         if self.figures is not None:
             watched = self.figures.watching(call, watched)
-        if isinstance(record, SpannedRecord):
+        if isinstance(record, SpannedRecord):  # the others are spared a call
             watched = partial(_settle_spanned, record, watched)
         if self.admission is not None:
             watched = self.admission.reporting(call, watched)
@@ -168,8 +168,7 @@ class Publisher:
         try:
             taken = connection.offer(record, partial(_report, connection, record.job_id, record.topic, settle))
         except EnqueueError as refusal:
-            if isinstance(record, SpannedRecord):
-                end_sent(record, refusal)
+            record.ended(refusal)
             raise
         self._published += 1  # threads may lose a count; it only paces the reading of reports
         if not self._published % _REPORTS_EVERY:
@@ -180,8 +179,7 @@ class Publisher:
         """The error for a record that found no room."""
         waiting = f"{self.connections.live().in_flight:,} jobs unconfirmed after {self.settings.room_wait_s:g} s"
         error = BufferFull(record.job_id, record.topic, waiting)
-        if isinstance(record, SpannedRecord):
-            end_sent(record, error)
+        record.ended(error)
         return error
 
     def flush(self, timeout_s: float) -> None:
@@ -224,7 +222,7 @@ class Publisher:
 
 
 def _settle_spanned(record: SpannedRecord, settle: Settle, outcome: Outcome) -> None:
-    end_sent(record, outcome)
+    record.ended(outcome)
     settle(outcome)
 
 

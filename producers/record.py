@@ -28,6 +28,7 @@ from .call_options import (
     expiry,
     limit_headers,
 )
+from .delivery import Outcome
 from .errors import OptionRefused, PayloadRefused, PayloadTooLarge
 from .trace import TracedHeaders, TraceHeaders
 
@@ -58,6 +59,9 @@ class BuiltRecord(NamedTuple):
         """Before which instant the job must not start, by its header."""
         due = dict(self.headers).get(wire.DUE)
         return None if due is None else wire.parse_instant(due)
+
+    def ended(self, outcome: Outcome) -> None:
+        """Take the brokers' answer, or the error that the caller gets; a record without a span makes nothing of it."""
 
 
 class RecordBuilder:

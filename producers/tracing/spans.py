@@ -28,6 +28,14 @@ class SpannedRecord(BuiltRecord):
 
     span: Span
 
+    def ended(self, outcome: Outcome) -> None:
+        """End the span."""
+        if isinstance(outcome, Receipt):
+            self.span.set_attributes({names.PARTITION: str(outcome.partition), names.OFFSET: outcome.offset})
+        else:
+            note_error(self.span, type(outcome).__name__, str(outcome))
+        self.span.end()
+
 
 class EnqueueSpans:
     """Makes the spans of one producer; its jobs are children of the caller's span, if there is one.
@@ -101,16 +109,6 @@ def _named(operation: str, topic: str, job_type: str, queue: str) -> tuple[str, 
     """Name and attributes of the spans of a job type, made once: the SDK wants them of each job that it drops, too."""
     attributes = {**destination(operation, topic), names.JOB_TYPE: job_type, names.QUEUE: queue}
     return f"{operation} {topic}", MappingProxyType(attributes)
-
-
-def end_sent(record: SpannedRecord, outcome: Outcome) -> None:
-    """End the span of a job with the brokers' answer, or with the error that its caller gets."""
-    span = record.span
-    if isinstance(outcome, Receipt):
-        span.set_attributes({names.PARTITION: str(outcome.partition), names.OFFSET: outcome.offset})
-    else:
-        note_error(span, type(outcome).__name__, str(outcome))
-    span.end()
 
 
 def _built(span: Span, call: JobCall, build: Build) -> BuiltRecord:
