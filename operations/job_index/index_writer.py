@@ -116,15 +116,19 @@ class IndexWriter:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._is_building = is_building(connection)
-        self._names = _Names(connection)
-        self._places: dict[Partition, int] = {}
-        self._groups: dict[tuple[int, str, int], int] = {
-            (kind, fingerprint, error): g
-            for kind, fingerprint, error, g in connection.execute("SELECT type, fingerprint, error, g FROM failures")
-        }
-        self._next_n: int = connection.execute("SELECT coalesce(max(n), 0) + 1 FROM jobs").fetchone()[0]
         self._counts: Counter[tuple[int, int, int, int]] = Counter()
         self._minutes: Counter[tuple[int, int, int, int, int]] = Counter()
+        self._load()
+
+    def _load(self) -> None:
+        """Read the names, groups and numbers that the file has."""
+        self._names = _Names(self._connection)
+        self._places: dict[Partition, int] = {}
+        known = self._connection.execute("SELECT type, fingerprint, error, g FROM failures")
+        self._groups: dict[tuple[int, str, int], int] = {
+            (kind, fingerprint, error): g for kind, fingerprint, error, g in known
+        }
+        self._next_n: int = self._connection.execute("SELECT coalesce(max(n), 0) + 1 FROM jobs").fetchone()[0]
 
     def offsets(self) -> dict[Partition, int]:
         """{(topic, partition): next offset to read}."""
@@ -202,7 +206,7 @@ class IndexWriter:
             self._minutes.clear()
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            self.__init__(self._connection)  # type: ignore[misc]  # names and groups of the lost transaction are gone
+            self._load()  # without the names and groups of the lost transaction
             raise
 
     def _keep_offsets(self, offsets: Mapping[Partition, int]) -> None:
