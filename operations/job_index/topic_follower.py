@@ -1,8 +1,7 @@
 """`TopicFollower`: reads the topics of a pipeline into its index, from where the index has got to, until it is stopped.
 
 Job topics and events are read as they come; where there is very much of it, by `BulkFill` first. The ledger is read
-behind them, once they are read to their ends and with a delay: by then the events of nearly all jobs have come, and
-what the ledger has beyond that is taken over.
+behind them, once they are read to their ends (`LedgerBacklog`).
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -27,8 +26,7 @@ from .bulk_fill import BulkFill
 from .committed_jobs import CommittedJobs
 from .database import begin_building, is_building, open_for_writing, take_lock
 from .index_writer import IndexWriter, Partition
-from .ledger_names import ended_by
-from .states import State
+from .ledger_backlog import LedgerBacklog
 from .topic_reading import REQUEST_S, Reading, lag_of, make_reader, origins_of, partitions_of, starts_of
 
 _LOGGER = logging.getLogger("stoker.status")
@@ -37,13 +35,8 @@ BATCH: Final = 5_000
 WRITE_AT: Final = 20_000
 """Entries of one transaction: an event may be of a thousand jobs."""
 GATHER_S: Final = 0.5
-RECONCILE_AFTER_S: Final = 15.0
-"""How far behind the clock the ledger is read: events are given up by their workers after 30 s at most, and rarely."""
-RECONCILE_AT_ONCE: Final = 5_000
 RECONCILE_FOR_S: Final = 0.2
 """How long one turn reconciles, so that what comes in meanwhile does not wait for it."""
-MOST_LEDGER: Final = 400_000
-"""Names of the ledger that wait in memory; then its partitions are paused."""
 FAR_BEHIND: Final = 1_000_000
 """Records that are still to be read, if they are more than the index has jobs: then the file is finished anew."""
 TOPICS_INTERVAL_S: Final = 30.0
@@ -78,14 +71,6 @@ class Progress:
     is_settled: bool = False
 
 
-@dataclass(slots=True)
-class _LedgerNames:
-    place: Partition
-    offset: int
-    at_ms: int
-    ended: list[tuple[str, State]] = field(default_factory=list)
-
-
 class TopicFollower:
     """Keeps one index; all calls come from one thread.
 
@@ -101,18 +86,15 @@ class TopicFollower:
         self._client_errors: deque[str] = deque(maxlen=LAST_CLIENT_ERRORS)
         self._consumer = self._connect()
         self._origins = origins_of(pipeline, with_events=True)
-        self._ledgers = {spec.name for spec in declared_topics(pipeline) if spec.role is Role.LEDGER}
+        ledgers = (spec.name for spec in declared_topics(pipeline) if spec.role is Role.LEDGER)
+        self._ledgers = LedgerBacklog(self._consumer, ledgers)
         self._reading = Reading(self._origins)
         self._bulk_fill: BulkFill | None = None
         self._has_begun = False
         self._assigned: set[Partition] = set()
         self._open: set[Partition] = set()
-        """Partitions that were not read to their end yet; of ledgers, `_unread_ledgers`."""
-        self._unread_ledgers: set[Partition] = set()
+        """Partitions of job topics and events that were not read to their end yet."""
         self._committed = CommittedJobs(pipeline, cluster)
-        self._waiting: deque[_LedgerNames] = deque()
-        self._waiting_names = 0
-        self._is_ledger_paused = True
         self._next_topics_at_s = self._next_forget_at_s = self._next_lags_at_s = 0.0
         self._forget_after_n = 0
         self.progress = Progress()
@@ -157,7 +139,7 @@ class TopicFollower:
                 self._assign_new()
                 self._next_topics_at_s = now_s + TOPICS_INTERVAL_S
             self._take(self._consumer.consume(BATCH, GATHER_S))
-            self._reconcile_for(RECONCILE_FOR_S)
+            self._reconcile()
             if self.progress.is_caught_up:
                 self.progress.committed += self._committed.turn(self._writer, now_s)
         self._do_housekeeping(now_s)
@@ -215,7 +197,7 @@ class TopicFollower:
     def _assign_new(self) -> None:
         """Take on partitions that have come since; while the brokers are away, those that are known go on."""
         try:
-            found = partitions_of(self._consumer, (*self._origins, *self._ledgers))
+            found = partitions_of(self._consumer, (*self._origins, *self._ledgers.topics))
         except KafkaException as failed:
             if not self._assigned:
                 raise
@@ -227,12 +209,9 @@ class TopicFollower:
         starts = starts_of(self._consumer, new, self._writer.offsets(), self._keep.total_seconds())
         self._consumer.incremental_assign([TopicPartition(*place, offset) for place, offset in starts.items()])
         self._assigned |= set(new)
-        ledgers = [TopicPartition(*place) for place in new if place[0] in self._ledgers]
-        self._open |= {place for place in new if place[0] not in self._ledgers}
-        self._unread_ledgers |= {place for place in new if place[0] in self._ledgers}
-        if ledgers:
-            self._is_ledger_paused = True
-            self._consumer.pause(ledgers)
+        ledgers = {place for place in new if place[0] in self._ledgers.topics}
+        self._open |= set(new) - ledgers
+        self._ledgers.add(ledgers)
 
     # ---- batches
 
@@ -242,8 +221,8 @@ class TopicFollower:
             place = (message.topic() or "", message.partition() or 0)
             if message.error() is not None:
                 self._note_error(place, message)
-            elif place[0] in self._ledgers:
-                self._take_ledger(place, message)
+            elif place[0] in self._ledgers.topics:
+                self._ledgers.take(place, message)
             else:
                 reading.take(place, message)
                 if len(reading) >= WRITE_AT:
@@ -262,50 +241,20 @@ class TopicFollower:
             _LOGGER.warning("%s/%d cannot be read at the moment: %s", *place, error.str())
 
     def _note_end(self, place: Partition, offset: int) -> None:
-        if place[0] in self._ledgers:
-            self._unread_ledgers.discard(place)
+        if place[0] in self._ledgers.topics:
+            self._ledgers.note_end(place)
             return
         self._reading.note_end(place, offset)
         self._open.discard(place)
-        if not self._open and not self.progress.is_caught_up:
+        if not self._open:
             self.progress.is_caught_up = True
-            self._is_ledger_paused = False
-            self._consumer.resume(self._ledger_places())
 
-    def _ledger_places(self) -> list[TopicPartition]:
-        return [TopicPartition(*place) for place in self._assigned if place[0] in self._ledgers]
-
-    def _take_ledger(self, place: Partition, message: Message) -> None:
-        names = list(ended_by(message))
-        self._waiting.append(_LedgerNames(place, (message.offset() or 0) + 1, message.timestamp()[1], names))
-        self._waiting_names += len(names)
-        if self._waiting_names > MOST_LEDGER and not self._is_ledger_paused:
-            self._consumer.pause(self._ledger_places())
-            self._is_ledger_paused = True
-
-    def _reconcile_for(self, seconds: float) -> None:
-        """Reconcile with what the ledger has had for a while, once the events are read to their end."""
-        give_up_at_s, due_ms = time.monotonic() + seconds, (time.time() - RECONCILE_AFTER_S) * 1e3
-        while is_due := self._reconcile(due_ms):
-            if time.monotonic() >= give_up_at_s:
-                break
-        is_read = not self._unread_ledgers and not is_due and self.progress.is_caught_up
-        self.progress.is_settled = is_read and self._committed.rounds > 0
-        if self._is_ledger_paused and not self._open and not self._waiting:
-            self._consumer.resume(self._ledger_places())
-            self._is_ledger_paused = False
-
-    def _reconcile(self, due_ms: float) -> bool:
-        ended: dict[str, tuple[State, int]] = {}
-        offsets: dict[Partition, int] = {}
-        while self._waiting and self._waiting[0].at_ms < due_ms and len(ended) < RECONCILE_AT_ONCE:
-            names = self._waiting.popleft()
-            self._waiting_names -= len(names.ended)
-            ended.update((name, (state, names.at_ms)) for name, state in names.ended)
-            offsets[names.place] = names.offset
-        if offsets:
-            self.progress.reconciled += self._writer.reconcile(ended, offsets)
-        return bool(offsets)
+    def _reconcile(self) -> None:
+        """Reconcile with the ledger, which is read once job topics and events are read to their ends."""
+        self.progress.reconciled += self._ledgers.reconcile_for(RECONCILE_FOR_S, self._writer)
+        self.progress.is_settled = self.progress.is_caught_up and self._ledgers.is_done and self._committed.rounds > 0
+        if not self._open:
+            self._ledgers.resume()
 
     # ---- housekeeping
 
@@ -325,4 +274,4 @@ class TopicFollower:
         known = self._writer.offsets()
         if self._bulk_fill is not None:
             return self._bulk_fill.behind(known)
-        return lag_of(self._consumer, (place for place in self._assigned if place[0] not in self._ledgers), known)
+        return lag_of(self._consumer, self._assigned - self._ledgers.places, known)

@@ -29,8 +29,8 @@ pytestmark = [pytest.mark.timeout(240), pytest.mark.expected_errors("dead letter
 
 IMPATIENT: Final = """
 import sys
-from stoker.operations.job_index import committed_jobs, topic_follower
-topic_follower.RECONCILE_AFTER_S, committed_jobs.INTERVAL_S = 1.0, 2.0
+from stoker.operations.job_index import committed_jobs, ledger_backlog
+ledger_backlog.RECONCILE_AFTER_S, committed_jobs.INTERVAL_S = 1.0, 2.0
 from stoker.operations.cli.__main__ import main
 sys.exit(main())
 """

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stoker.consumers import Worker, WorkerSettings
-from stoker.operations.job_index import topic_follower
+from stoker.operations.job_index import ledger_backlog
 from stoker.operations.job_index.index_reader import IndexReader
 from stoker.operations.job_index.job_filter import JobFilter
 from stoker.operations.job_index.topic_follower import TopicFollower
@@ -49,7 +49,7 @@ def test_the_index_has_all_jobs_although_events_were_refused_for_a_while(
     cluster: ClusterSettings, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broker refuses each record of events; when it takes them again, so does the client that was refused."""
-    monkeypatch.setattr(topic_follower, "RECONCILE_AFTER_S", 0.0)
+    monkeypatch.setattr(ledger_backlog, "RECONCILE_AFTER_S", 0.0)
     pipeline, queue = declare_queue(namespace)
 
     @pipeline.job(queue, retry=RetryPolicy(attempts=1))

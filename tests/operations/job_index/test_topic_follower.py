@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from stoker.consumers import Discard, Snooze
-from stoker.operations.job_index import topic_follower, topic_reading
+from stoker.operations.job_index import ledger_backlog, topic_follower, topic_reading
 from stoker.operations.job_index.database import index_path
 from stoker.operations.job_index.index_reader import IndexReader
 from stoker.operations.job_index.job_filter import JobFilter
@@ -119,7 +119,7 @@ def test_without_events_the_topics_tell_the_same(
     cluster: ClusterSettings, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All events are lost: what waits and what is dead is on topics, and what is done in the ledger."""
-    monkeypatch.setattr(topic_follower, "RECONCILE_AFTER_S", 0.0)
+    monkeypatch.setattr(ledger_backlog, "RECONCILE_AFTER_S", 0.0)
     monkeypatch.setattr(topic_reading, "entries_of_event", lambda _value: ())
     pipeline, expected = fleet(cluster, namespace)
     path = tmp_path / "index.sqlite"
