@@ -11,6 +11,7 @@
 | `has_copies`     | no          | no         | no              | yes        | known before others of its partition   |
 | `priority`       | normal      | which      | -               | -          | of its records; `-`: by their header   |
 | `detail`         | -           | which      | which of them   | -          | where a job waits, in blocker events   |
+| `title`          | main        | which      | which of them   | carried    | its part in its queue, for people      |
 
 A new kind of source is a class here that answers these questions, and a line in `sources_of`.
 """
@@ -51,6 +52,7 @@ class Main:
     has_copies: ClassVar = False
     priority: ClassVar[str | None] = NORMAL
     detail: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    title: ClassVar = "main"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,11 @@ class Priority:
         """The priority, as in the name of its topic."""
         return {"priority": self.priority}
 
+    @property
+    def title(self) -> str:
+        """Its part in its queue, for people."""
+        return f"priority {self.priority}"
+
 
 @dataclass(frozen=True, slots=True)
 class Tier:
@@ -93,6 +100,11 @@ class Tier:
     def detail(self) -> Mapping[str, str]:
         """The tier, as in the name of its topic."""
         return {"tier": format_duration(self.delay)}
+
+    @property
+    def title(self) -> str:
+        """Its part in its queue, for people."""
+        return f"retry {format_duration(self.delay)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +126,11 @@ class Delay:
         """The class of delay, as in the name of its topic."""
         return {"delay": self.delay_class.value}
 
+    @property
+    def title(self) -> str:
+        """Its part in its queue, for people."""
+        return f"delay {self.delay_class.value}"
+
 
 @dataclass(frozen=True, slots=True)
 class Carried:
@@ -128,6 +145,7 @@ class Carried:
     has_copies: ClassVar = True
     priority: ClassVar[str | None] = None
     detail: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    title: ClassVar = "carried"
 
 
 Waiting = Tier | Delay

@@ -249,7 +249,7 @@ def _queue_row(status: QueueStatus) -> Sequence[object]:
 
 
 def _backlog_row(backlog: Backlog) -> Sequence[object]:
-    return (f"  {backlog.title}", backlog.waiting, age_since(backlog.oldest), "", "", "", "")
+    return (f"  {backlog.source.title}", backlog.waiting, age_since(backlog.oldest), "", "", "", "")
 
 
 def queue_data(status: QueueStatus) -> dict[str, object]:
@@ -321,9 +321,9 @@ def blocker_data(report: BlockerReport) -> dict[str, object]:
 def _backlog_data(backlog: Backlog) -> dict[str, object]:
     return {
         "topic": backlog.topic,
-        "priority": backlog.priority,
-        "tier_s": None if backlog.tier is None else backlog.tier.total_seconds(),
-        "delay": backlog.delay_class,
+        "priority": backlog.source.detail.get("priority"),
+        "tier_s": backlog.source.delay.total_seconds() or None,
+        "delay": backlog.source.detail.get("delay"),
         "exists": backlog.exists,
         "waiting": backlog.waiting,
         "oldest": backlog.oldest,

@@ -15,10 +15,9 @@ from typing import Final
 
 from confluent_kafka import TopicPartition
 
-from ...consumers.records.source import CARRIED, Carried, Delay, Priority, Source, Tier, sources_of
+from ...consumers.records.source import CARRIED, Source, sources_of
 from ...schemas.control_records import ControlOrder
 from ...topology import ClusterSettings, Queue, format_duration
-from ...topology.declaration.delays import DelayClass
 from ...topology.wire import headers as wire
 from ..cluster_view import ClusterView, ConsumerGroup, Partition, partitions_of
 from ..instants import rounded
@@ -60,36 +59,6 @@ class Backlog:
     waiting: int
     oldest: datetime | None
     due: datetime | None
-
-    @property
-    def tier(self) -> timedelta | None:
-        """The delay of a retry tier; None for any other topic."""
-        return self.source.delay if isinstance(self.source, Tier) else None
-
-    @property
-    def delay_class(self) -> DelayClass | None:
-        """The class of a delay topic; None for any other topic."""
-        return self.source.delay_class if isinstance(self.source, Delay) else None
-
-    @property
-    def priority(self) -> str | None:
-        """The priority whose topic it is; None for any topic that is no priority's alone."""
-        return self.source.priority if isinstance(self.source, Priority) else None
-
-    @property
-    def title(self) -> str:
-        """The topic's part in its queue, for people."""
-        match self.source:
-            case Tier(delay):
-                return f"retry {format_duration(delay)}"
-            case Delay(delay_class):
-                return f"delay {delay_class.value}"
-            case Priority(name):
-                return f"priority {name}"
-            case Carried():
-                return "carried"
-            case _:
-                return "main"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,7 +92,7 @@ def test_without_a_commit_everything_waits(cluster: ClusterSettings, view: Clust
     write(cluster, mails.retry_topics[timedelta(minutes=1)], 1)
     found = status(view, mails)
     assert (found.waiting, found.lag) == (6, 5)
-    assert [(backlog.title, backlog.waiting) for backlog in found.backlogs] == [
+    assert [(backlog.source.title, backlog.waiting) for backlog in found.backlogs] == [
         ("main", 5),
         ("retry 1s", 0),
         ("retry 1m", 1),
