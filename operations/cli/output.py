@@ -72,18 +72,6 @@ def _plain(value: Any) -> object:
     return value.value if isinstance(value, Enum) else str(value)
 
 
-def counted(count: int, noun: str) -> str:
-    """How many there are of something, for people.
-
-    Args:
-        noun: its singular, which an s makes plural.
-
-    >>> counted(1, "job"), counted(1_200, "dead letter")
-    ('1 job', '1,200 dead letters')
-    """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows under titles; numbers and ages stand to the right, and nothing is ever cut off."""
     for line in table_lines(titles, rows):

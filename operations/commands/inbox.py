@@ -13,6 +13,7 @@ from ..cli.exit_codes import ExitCode
 from ..cli.failures import CommandFailure
 from ..cli.output import age_since, echo_line, echo_lines, format_age, print_json, print_table
 from ..cli.parameters import Duration, TableOptions, ddl_options, dialect_given
+from ..views.counts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,9 +116,8 @@ def prune(
     if as_json:
         print_json({"table": table, "before": before, "dry_run": dry_run, "jobs": count})
     else:
-        echo_line(
-            f"{count:,} jobs {'would be' if dry_run else 'are'} forgotten, done before {before:%Y-%m-%d %H:%M} UTC"
-        )
+        verb = "to be forgotten" if dry_run else "forgotten"
+        echo_line(f"{counted(count, 'job')} {verb}, done before {before:%Y-%m-%d %H:%M} UTC")
 
 
 def _check_age(app: AppContext, older_than: timedelta) -> None:
@@ -138,5 +138,5 @@ def _prune(opened: InboxTable, prune: Prune, note_done: Callable[[int], None]) -
     for batch in opened.prune(prune.older_than):
         deleted += batch
         note_done(batch)
-        echo_line(f"{deleted:,} of {prune.rows:,} jobs forgotten", err=True)
+        echo_line(f"{deleted:,} of {counted(prune.rows, 'job')} forgotten", err=True)
     return deleted

@@ -16,6 +16,7 @@ from ..cli.logs import log_to_stderr
 from ..cli.output import age_since, echo_line, echo_lines, print_json, print_table
 from ..cli.parameters import Duration, MetricsAddress, TableOptions, ddl_options, dialect_given, metrics_options
 from ..cli.process_end import stop_signals
+from ..views.counts import counted
 
 if TYPE_CHECKING:
     from ...databases.outbox.rows import OutboxStatus
@@ -114,7 +115,9 @@ def _print_status(table: str, found: OutboxStatus, *, is_working: bool) -> None:
         echo_line(f"No relay works{last}: start `stoker outbox relay`.")
     else:
         beat = found.beat
-        echo_line(f"Relay {beat.holder}: {beat.published:,} rows published, {beat.rate_per_s:,.0f} a second of late.")
+        echo_line(
+            f"Relay {beat.holder}: {counted(beat.published, 'row')} published, {beat.rate_per_s:,.0f} a second of late."
+        )
         if beat.trouble:
             echo_line(f"It cannot publish now: {beat.trouble}")
     if found.first_failed:
@@ -138,7 +141,7 @@ def retry(url: str | None, table: str, as_json: bool) -> None:
     if as_json:
         print_json({"table": table, "rows": count})
     else:
-        echo_line(f"{_rows(count)} tried again")
+        echo_line(f"{counted(count, 'row')} tried again")
 
 
 @outbox.command(short_help="Delete rows that cannot be published.")
@@ -185,8 +188,4 @@ def prune(
         print_json({"table": table, "before": before, "dry_run": dry_run, "rows": count})
     else:
         verb = "to be deleted" if dry_run else "deleted"
-        echo_line(f"{_rows(count)} {verb}, enqueued before {before:%Y-%m-%d %H:%M} UTC")
-
-
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"
+        echo_line(f"{counted(count, 'row')} {verb}, enqueued before {before:%Y-%m-%d %H:%M} UTC")

@@ -9,6 +9,7 @@ from typing import Final
 from ...databases import DatabaseError, OutboxTableMissing
 from ...databases.outbox.rows import Beat, OutboxStatus
 from ..outbox import is_relay_working, outbox_status
+from ..views.counts import counted, counted_doing
 from .findings import Finding, at_risk, broken, kept, unknown
 
 PROMISE: Final = "P16"
@@ -35,11 +36,11 @@ def check_outbox(place: str, status: OutboxStatus, now: datetime) -> Iterator[Fi
     rows = status.waiting + status.behind + status.failed
     if status.failed:
         first = status.first_failed[0]
-        observed = f"{status.failed:,} rows cannot be published, and {status.behind:,} wait behind them: {first.reason}"
+        observed = f"{counted(status.failed, 'row')} cannot be published, with {status.behind:,} behind: {first.reason}"
         yield broken(PROMISE, place, observed, "fix that; or give these jobs up with `stoker outbox prune`")
     if not is_relay_working(status, now):
         finding = broken if rows else at_risk
-        yield finding(PROMISE, place, f"no relay works, and {rows:,} rows wait", _START)
+        yield finding(PROMISE, place, f"no relay works, and {counted_doing(rows, 'row', 'wait')}", _START)
         return
     if status.beat is not None:
         yield from _check_pace(place, status, status.beat, age)
@@ -47,7 +48,7 @@ def check_outbox(place: str, status: OutboxStatus, now: datetime) -> Iterator[Fi
 
 def _check_pace(place: str, status: OutboxStatus, beat: Beat, age: timedelta) -> Iterator[Finding]:
     if beat.trouble or (status.waiting and not status.failed and age > OLD):
-        observed = f"{status.waiting:,} rows wait, the oldest for {age.total_seconds():.0f} s"
+        observed = f"{counted_doing(status.waiting, 'row', 'wait')}, the oldest for {age.total_seconds():.0f} s"
         why = "" if beat.trouble is None else f"; {beat.trouble}"
         yield broken(PROMISE, place, f"{observed}{why}", "see the relay's log")
     elif not status.failed:

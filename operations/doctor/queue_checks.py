@@ -11,6 +11,7 @@ from ..instants import rounded
 from ..queue_status.queues import due_of
 from ..queue_status.standstill import unexplained
 from ..stored_jobs.dead_letter_counts import RecentDeadLetters
+from ..views.counts import counted, counted_doing
 from .facts import Facts
 from .findings import Finding, at_risk, broken, kept, unknown
 
@@ -52,7 +53,7 @@ def _progress(facts: Facts, queue: Queue) -> Iterator[Finding]:
         yield broken(
             "P1",
             queue.name,
-            f"up to {lost:,} jobs were deleted by retention before they were run",
+            f"retention has deleted up to {counted(lost, 'job')} unrun",
             f"run workers, and raise the queue's retention above {format_duration(queue.retention)}",
         )
     if beyond:
@@ -161,23 +162,23 @@ def _partitions(facts: Facts, queue: Queue) -> Finding:
             "run `stoker topology plan`, then `stoker topology apply`",
         )
     return kept(
-        "P4", queue.name, f"its topics, dead letters included, have {next(iter(counts.values()))} partitions each"
+        "P4",
+        queue.name,
+        f"its topics, dead letters included, have {counted(next(iter(counts.values())), 'partition')} each",
     )
 
 
 def _workers(facts: Facts, queue: Queue) -> Finding:
     group, waiting = facts.groups[queue.group], facts.waiting(queue)
     if group.members:
-        count = len(group.members)
-        return kept(
-            "P10", queue.name, f"{count} worker{'s' * (count > 1)} (group {group.state}), {waiting:,} jobs wait"
-        )
+        workers, jobs = counted(len(group.members), "worker"), counted_doing(waiting, "job", "wait")
+        return kept("P10", queue.name, f"{workers} (group {group.state}), {jobs}")
     if not waiting:
         return kept("P10", queue.name, "no worker runs, and no job waits")
     return broken(
         "P10",
         queue.name,
-        f"{waiting:,} jobs wait and no worker runs: the queue stands still",
+        f"{counted_doing(waiting, 'job', 'wait')} and no worker runs: the queue stands still",
         f"start one with `stoker worker --queue {queue.name}`",
     )
 

@@ -11,6 +11,7 @@ from ...producers.admission.depth import unfinished
 from ...topology import Queue
 from ...topology.declaration.queue import WhenFull
 from ..cluster_view import Partition
+from ..views.counts import counted_doing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,8 @@ class Fill:
         if not self.is_full:
             return f"room: {self.counted:,} of at most {self.max_waiting:,} jobs wait"
         meet = "refused" if self.when_full == "refuse" else "made to wait"
-        return f"full: {self.counted:,} jobs wait, and max_waiting is {self.max_waiting:,}; producers are {meet}"
+        waiting = counted_doing(self.counted, "job", "wait")
+        return f"full: {waiting}, and max_waiting is {self.max_waiting:,}; producers are {meet}"
 
 
 def fill_of(queue: Queue, counts: Mapping[Partition, int]) -> Fill | None:

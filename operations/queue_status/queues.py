@@ -24,6 +24,7 @@ from ..instants import rounded
 from ..stored_jobs.dead_letters import DeadLetterReader
 from ..stored_jobs.selection import Selection
 from ..stored_jobs.stored_job import StoredJob
+from ..views.counts import counted, counted_doing
 from .blocker_reports import BlockerReport, BlockerReports, read_blockers
 from .fill import Fill, count_unfinished, fill_of
 from .queue_heads import read_heads
@@ -266,11 +267,11 @@ def _standstill(status: QueueStatus, found: Sequence[BlockerReport], fault: str,
     shown = [report for report in found if stands or report.state not in USUAL]
     yield from (report.sentence(now) for report in shown[:MOST_SHOWN])
     if len(shown) > MOST_SHOWN:
-        yield f"{len(shown) - MOST_SHOWN} more jobs hold up others: see --json"
+        yield f"{counted_doing(len(shown) - MOST_SHOWN, 'more job', 'hold')} up others: see --json"
     if stands and not shown:
-        count = len(status.group.members)
+        workers = counted(len(status.group.members), "worker")
         reports = fault or "no worker has reported why so far"
-        yield f"{count} worker{'s' * (count > 1)} and no progress between two readings; {reports}; look again in 10 s"
+        yield f"{workers} and no progress between two readings; {reports}; look again in 10 s"
 
 
 def _status(

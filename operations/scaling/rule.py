@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from ...topology import format_duration
+from ..views.counts import counted, counted_doing
 from .capacity import BUSY, IDLE, Capacity, capacity_of, run_of
 from .load import LIMITED, QueueLoad, ScalingPolicy
 
@@ -135,7 +136,8 @@ def _idle(load: QueueLoad, policy: ScalingPolicy) -> Recommendation | None:
         return None
     if policy.minimum == 0 and not load.later:
         return Recommendation(load=load, wanted=0, bound_by=Bound.NOTHING, reason="no job waits, and none comes")
-    later = f"only {load.later:,} jobs wait, for their time" if load.later else "no job waits, and none comes"
+    waiting = counted_doing(load.later, "job", "wait")
+    later = f"only {waiting} to be due" if load.later else "no job waits, and none comes"
     wanted, _ = bounded(1, load, policy)
     return Recommendation(load=load, wanted=wanted, bound_by=Bound.NOTHING, reason=later)
 
@@ -151,9 +153,10 @@ def _held(load: QueueLoad) -> Recommendation | None:
     if not gates or is_busy or 2 * sum(gates.values()) < load.ready:
         return None
     why, count = max(gates.items(), key=lambda one: one[1])
+    waiting = counted_doing(count, "job", "wait")
     if why == Bound.KEY:
-        return _kept(load, Bound.KEY, f"{count:,} jobs wait for earlier ones of their key, whoever runs these")
-    return _kept(load, Bound.HELD, f"{count:,} jobs wait at a gate ({why}), which further workers would not open")
+        return _kept(load, Bound.KEY, f"{waiting} for earlier ones of the same key, whoever runs these")
+    return _kept(load, Bound.HELD, f"{waiting} at a gate ({why}), which further workers would not open")
 
 
 def _kept(load: QueueLoad, bound: Bound, reason: str, *, is_known: bool = True) -> Recommendation:
@@ -164,7 +167,8 @@ def _without_workers(load: QueueLoad, policy: ScalingPolicy, capacity: Capacity 
     if load.workers or capacity is not None:
         return None
     wanted, _ = bounded(1, load, policy)
-    reason = f"{load.waiting:,} jobs wait and no worker runs: the first one shows how fast they go"
+    waiting = counted_doing(load.waiting or 0, "job", "wait")
+    reason = f"{waiting} and no worker runs: the first one shows how fast they go"
     return Recommendation(load=load, wanted=wanted, bound_by=Bound.RUNNERS, reason=reason)
 
 
@@ -231,9 +235,10 @@ def _reason(load: QueueLoad, policy: ScalingPolicy, capacity: Capacity, bound: B
         facts += f"; {load.ready:,} wait, to be gone in {format_duration(policy.catch_up)}"
     match bound:
         case Bound.PARTITIONS:
-            return f"{facts}; that takes {raw:,} workers, and {load.partitions} partitions employ no more"
+            most = counted_doing(load.partitions, "partition", "employ")
+            return f"{facts}; that takes {counted(raw, 'worker')}, and {most} no more"
         case Bound.MAXIMUM:
-            return f"{facts}; that takes {raw:,} workers, and the maximum is {policy.maximum}"
+            return f"{facts}; that takes {counted(raw, 'worker')}, and the maximum is {policy.maximum}"
         case Bound.LIMIT:
             return f"{facts}; {f'limit {limit}' if limit else 'a limit'} lets no more through, however many workers run"
         case _:

@@ -11,6 +11,7 @@ from typing import Final
 from ...producers.metrics.catalogue import BACKLOG_ETA, WORKERS_WANTED
 from ...producers.metrics.sample import Sample
 from ..cli.output import Figure, format_age, table_lines
+from ..views.counts import counted
 from .load import ScalingPolicy
 from .rule import Recommendation
 
@@ -48,9 +49,9 @@ def _length(seconds: float) -> Figure:
 def _sentence(one: Recommendation, policy: ScalingPolicy) -> str:
     if one.wanted is None or one.wanted == one.load.workers or one.eta_wanted_s is None or not one.is_behind:
         return one.reason
-    with_wanted = f"with {one.wanted} workers it is gone in {eta_word(one.eta_wanted_s)}"
+    with_wanted = f"with {counted(one.wanted, 'worker')} it is gone in {eta_word(one.eta_wanted_s)}"
     if math.isinf(one.eta_wanted_s):
-        with_wanted = f"with {one.wanted} workers it still does not shrink"
+        with_wanted = f"with {counted(one.wanted, 'worker')} it still does not shrink"
     start = f", {_length(policy.start.total_seconds())} of it until new ones run" if _starts(one) else ""
     return f"{one.reason}; {with_wanted}{start}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ..views.counts import counted
 from .histograms import LengthHistogram
 from .reading import Freshness, Statistics, TypeStatistics
 
@@ -48,7 +49,7 @@ def freshness_line(found: Statistics) -> str:
         return "there are no statistics: `stoker statistics run` keeps them"
     if found.freshness is Freshness.STALE:
         return f"{stale_line(found)} The figures are of the time before"
-    behind = f", {found.behind:,} events behind" if found.behind else ""
+    behind = f", {counted(found.behind, 'event')} behind" if found.behind else ""
     processes = "1 process" if len(found.processes) == 1 else f"{len(found.processes)} processes"
     return f"from {found.since:%H:%M:%S} to {found.at:%H:%M:%S} UTC, counted by {processes}{behind}"
 

@@ -162,7 +162,7 @@ CASES: dict[str, tuple[Callable[[], Facts], Verdict, str, str]] = {
         "P4",
         "differ in partitions",
     ),
-    "no worker": (lambda: without_workers({MAIN: job()}), Verdict.BROKEN, "P10", "1 jobs wait and no worker runs"),
+    "no worker": (lambda: without_workers({MAIN: job()}), Verdict.BROKEN, "P10", "1 job waits and no worker runs"),
     "no worker, no job": (without_workers, Verdict.KEPT, "P10", "no worker runs, and no job waits"),
     "overdue": (
         lambda: facts({RETRY: job(stoker_due=format_instant(NOW - timedelta(minutes=3)))}),
@@ -321,7 +321,7 @@ def test_a_real_cluster_is_reported_as_it_is(
     result = shop.stoker("doctor")
     assert result.exit_code == ExitCode.FINDING
     lines = result.stdout.splitlines()
-    at = next(number for number, line in enumerate(lines) if "1 jobs wait" in line)
+    at = next(number for number, line in enumerate(lines) if "1 job waits" in line)
     assert mark_of(lines[at]) == "✗"
     assert "stoker worker --queue mails" in lines[at + 1]
     assert [line for line in lines if mark_of(line) == "✗"] == [lines[at]]

@@ -26,7 +26,11 @@ ROW = FailedRow(id=1, job_id="j1", job_type="send", topic="shop.mails", reason="
     ("change", "verdict", "words"),
     [
         ({}, Verdict.KEPT, "a relay publishes"),
-        ({"failed": 1, "behind": 3, "first_failed": (ROW,)}, Verdict.BROKEN, "too large"),
+        (
+            {"failed": 1, "behind": 3, "first_failed": (ROW,)},
+            Verdict.BROKEN,
+            "1 row cannot be published, with 3 behind: too large",
+        ),
         ({"beat_at": NOW - timedelta(minutes=1)}, Verdict.BROKEN, "no relay works, and 2 rows wait"),
         ({"beat": None, "beat_at": None, "waiting": 0, "oldest_at": None}, Verdict.AT_RISK, "no relay works"),
         ({"oldest_at": NOW - timedelta(minutes=5)}, Verdict.BROKEN, "the oldest for 300 s"),
