@@ -320,8 +320,7 @@ class Calendar:
         """
         wanted, self._again = self._again, {}
         while self._known and (second := self._known.open()) is not None and (room := self._room(second)) > 0:
-            if not self.coming:
-                self._first_coming = second
+            self._first_coming = min(self._first_coming, second) if self.coming else second
             for assignment, offsets in self._known.take(second, room):
                 self.coming += len(offsets)
                 self._coming.setdefault(assignment, set()).update(offsets)

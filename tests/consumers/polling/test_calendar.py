@@ -288,6 +288,20 @@ def test_it_is_behind_only_while_records_are_read_again_that_are_due_soon() -> N
     assert not log.calendar.is_behind
 
 
+def test_it_is_behind_with_records_that_are_wanted_after_others_and_due_before_them() -> None:
+    """Some far off are being read again, and memory is full when sooner ones come: these are read in haste as well."""
+    log = Log(budget_bytes=4 * RECORD_BYTES)
+    log.write(*([1.0] * 5), *([600.0] * 4))
+    log.calendar.pop_due(NOW_S + 4, 9)
+    assert log.calendar.take_wanted()
+    log.write(*([10.0] * 5), 60.0)
+    assert len(log.calendar.pop_due(NOW_S + 45, 9)) == 5
+    assert not log.calendar.is_behind
+    assert log.calendar.take_wanted() == {log.place: [14]}
+    assert log.calendar.is_behind
+    assert log.calendar.next_wake_at_s == pytest.approx(NOW_S + 60, abs=SECOND_S)
+
+
 def test_a_record_that_comes_within_its_second_takes_its_place_among_those_that_have_come() -> None:
     """Of three in one second, the one in the middle is read when that second has begun."""
     log = Log()
