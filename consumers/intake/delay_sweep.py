@@ -7,7 +7,8 @@ from typing import Final
 
 from confluent_kafka import Message
 
-from ..polling.calendar import Calendar, Wanted
+from ..polling.calendar import Calendar
+from ..polling.coming_offsets import Wanted
 from ..records.assignment import Assignment
 from ..records.record import Record
 

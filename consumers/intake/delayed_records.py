@@ -9,7 +9,8 @@ from typing import Final
 from confluent_kafka import Message
 
 from ..polling.backpressure import Backpressure
-from ..polling.calendar import Calendar, Wanted
+from ..polling.calendar import Calendar
+from ..polling.coming_offsets import Wanted
 from ..records.assignment import Assignment, Place
 from ..records.record import Record
 from .reread_records import Requester, RereadBatch

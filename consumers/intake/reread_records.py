@@ -12,7 +12,7 @@ from confluent_kafka import Message
 
 from .. import log_keys
 from ..backlog.rereader import READS_A_TURN, Rereader
-from ..polling.calendar import Wanted
+from ..polling.coming_offsets import Wanted
 from ..polling.rebalance import Rebalance
 from ..records.assignment import Assignment, Place
 from ..records.record import Record

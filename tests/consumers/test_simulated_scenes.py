@@ -295,7 +295,7 @@ def test_a_strict_key_goes_on_where_its_retry_is_deleted_while_it_waits() -> Non
     assert ready(process) == []
     del play.world.brokers.logs[tier].records[offset], play.world.account.written[tier][offset]
     process.calendar.drop([assignment])
-    process.calendar._coming[assignment], process.calendar.coming = {offset}, 1
+    process.calendar._coming.add(assignment, [offset], 0)
     process.reread_records._note_gone([(assignment, offset)])
     for _ in range(3):
         play.turn(process)

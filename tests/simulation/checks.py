@@ -29,7 +29,9 @@ def check_counts(process: SimProcess) -> None:
     places = list(calendar.places())
     assert all(assignment.is_current for assignment, _ in places), "held, and not ours any more"
     assert len(places) == len(set(places)) == len(calendar), "delayed records are counted wrong"
-    assert (calendar.in_memory == 0) == (calendar._used_bytes == 0), "the bytes of delayed records are counted wrong"
+    assert (calendar.in_memory == 0) == (calendar._memory.used_bytes == 0), (
+        "the bytes of delayed records are counted wrong"
+    )
 
 
 def check_probes(processes: Sequence[SimProcess]) -> None:

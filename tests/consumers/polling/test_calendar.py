@@ -103,7 +103,7 @@ def test_everything_comes_out_once_in_time_and_never_early(due_ms: list[int], re
     assert sorted(offsets(record for _, record in came)) == list(range(len(due_s)))
     for at_s, record in came:
         assert due_in_s(record) <= at_s < due_in_s(record) + step_s + SECOND_S
-    assert (len(log.calendar), log.calendar.in_memory, log.calendar._used_bytes) == (0, 0, 0)
+    assert (len(log.calendar), log.calendar.in_memory, log.calendar._memory.used_bytes) == (0, 0, 0)
 
 
 def test_records_come_out_in_the_order_of_their_due_times() -> None:
@@ -266,7 +266,7 @@ def test_a_record_that_is_known_by_its_offset_takes_few_bytes() -> None:
     gc.collect()
     tracemalloc.start()
     for offset, wake_ms in enumerate(wakes):
-        log.calendar._known.note(log.place, offset, wake_ms, log.calendar._now_ms)
+        log.calendar._known.note(log.place, offset, wake_ms, log.calendar._memory.now_ms)
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert taken / count < 16, message

@@ -1,0 +1,227 @@
+"""`RecordsInMemory`: the packed records of a calendar that are due next, by the seconds in which they are due.
+
+seconds     {second: packed records} of those that have not come
+come        the records of seconds that have come, in one list, the next to be due at its end
+come since  a heap of those that were kept when their second had come
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Collection, Iterator
+from operator import itemgetter
+from typing import Final
+
+from ..records.assignment import Assignment, Lane, Place
+from ..records.record import Record
+from .days import OFFSET_BITS, OFFSET_MASK, SECOND_BITS
+from .packed_records import unpacked_record
+
+EVICTED_TO: Final = 0.75
+"""Where memory has become too small, so much of it is left: each record that is packed in vain costs time."""
+ENTRY_BYTES: Final = 165
+"""The memory of a packed record beside its bytes."""
+USUAL_BYTES: Final = 500
+"""The assumed size of a record before any was seen."""
+Evict = Callable[[Assignment, int, int, int], None]
+"""Takes what is forgotten for want of room: assignment, offset, its wake time and the present one in epoch ms."""
+_Entry = tuple[int, int, bytes]
+"""Wake time in epoch milliseconds and offset, in one number; assignment number, the packed record."""
+_WAKES: Final = itemgetter(0)
+
+
+class RecordsInMemory:
+    """Packed records within a budget; owned by the poll thread. Where they exceed it, the last seconds are evicted.
+
+    Attributes:
+        count: how many there are.
+        used_bytes: what they take.
+        now_ms: the latest epoch time that was given; the seconds up to it have come.
+    """
+
+    def __init__(self, budget_bytes: int, evict: Evict) -> None:
+        self._budget_bytes = budget_bytes
+        self._evict = evict
+        self._assignments: dict[int, Assignment] = {}
+        self._seconds: dict[int, list[_Entry]] = {}
+        self._first: list[int] = []
+        self._last: list[int] = []
+        self._come: list[_Entry] = []
+        self._come_since: list[_Entry] = []
+        self.count = self.used_bytes = self.now_ms = 0
+
+    # ---- what is kept
+
+    def keep(self, wake_ms: int, offset: int, assignment: Assignment, packed: bytes) -> None:
+        """Keep a record until this epoch time; evict those of later seconds, if it takes the memory of these."""
+        second = wake_ms >> SECOND_BITS
+        entry = wake_ms << OFFSET_BITS | offset, assignment.number, packed
+        self._assignments[assignment.number] = assignment
+        self.count += 1
+        self.used_bytes += len(packed) + ENTRY_BYTES
+        if second <= self.now_ms >> SECOND_BITS:
+            heapq.heappush(self._come_since, entry)
+        else:
+            self._put_to_second(second, entry)
+        if self.used_bytes > self._budget_bytes:
+            self._evict_beyond(second)
+
+    def _put_to_second(self, second: int, entry: _Entry) -> None:
+        entries = self._seconds.get(second)
+        if entries is None:
+            entries = self._seconds[second] = []
+            heapq.heappush(self._first, second)
+            heapq.heappush(self._last, -second)
+        entries.append(entry)
+
+    def _evict_beyond(self, second: int) -> None:
+        """Evict the records of later seconds, the last ones first, until there is some room."""
+        enough_bytes = self._budget_bytes * EVICTED_TO
+        while self.used_bytes > enough_bytes and (last := self._last_second()) > second:
+            for wakes, number, packed in self._seconds.pop(last):
+                self._let_go(packed)
+                self._evict(self._assignments[number], wakes & OFFSET_MASK, wakes >> OFFSET_BITS, self.now_ms)
+
+    def is_full_before(self, second: int) -> bool:
+        """Whether the budget is used up, and nothing is due after this second that could be evicted."""
+        return self.used_bytes >= self._budget_bytes and second >= self._last_second()
+
+    def _last_second(self) -> int:
+        """The last second of those that have not come; 0 where there is none."""
+        while self._last and -self._last[0] not in self._seconds:
+            heapq.heappop(self._last)
+        return -self._last[0] if self._last else 0
+
+    @property
+    def usual_bytes(self) -> float:
+        """What a record takes on average."""
+        return self.used_bytes / self.count if self.count else USUAL_BYTES
+
+    # ---- what is due
+
+    def pop_due(self, now_ms: int, limit: int) -> list[Record]:
+        """Take out at most `limit` records whose time has come, the earliest first."""
+        self.now_ms = max(self.now_ms, now_ms)
+        if self._first and self._first[0] <= self.now_ms >> SECOND_BITS:
+            self._sort_come()
+        due: list[Record] = []
+        assignments, end = self._assignments, (self.now_ms + 1) << OFFSET_BITS
+        while self.count and len(due) < limit and (entry := self._pop_before(end)) is not None:
+            _, number, packed = entry
+            self._let_go(packed)
+            due.append(unpacked_record(packed, assignments[number]))
+        return due
+
+    def _sort_come(self) -> None:
+        """Sort in the seconds that have come."""
+        added: list[_Entry] = []
+        while self._first and self._first[0] <= self.now_ms >> SECOND_BITS:
+            added += self._seconds.pop(heapq.heappop(self._first), ())
+        if added:
+            added += reversed(self._come)
+            added.sort(key=_WAKES)
+            added.reverse()
+            self._come = added
+
+    def _pop_before(self, end: int) -> _Entry | None:
+        come, since = self._come, self._come_since
+        if since and (not come or since[0] < come[-1]):
+            return heapq.heappop(since) if since[0][0] < end else None
+        return come.pop() if come and come[-1][0] < end else None
+
+    @property
+    def next_due_at_s(self) -> float | None:
+        """The epoch time at which `pop_due` is to be called again, if nothing comes meanwhile."""
+        if self._come or self._come_since:
+            soonest = min((*self._come[-1:], *self._come_since[:1]), key=_WAKES)
+            return (soonest[0] >> OFFSET_BITS) / 1_000
+        while self._first and self._first[0] not in self._seconds:
+            heapq.heappop(self._first)
+        return (self._first[0] << SECOND_BITS) / 1_000 if self._first else None
+
+    # ---- what is let go before its time
+
+    @property
+    def seconds(self) -> list[int]:
+        """The seconds of the records that have not come."""
+        return list(self._seconds)
+
+    def take_out(self, second: int, is_wanted: Callable[[Record], bool], most: int) -> tuple[list[Record], int]:
+        """Take records of a second out that are wanted before they are due; and how many there were."""
+        entries = self._seconds.pop(second, [])
+        taken: list[Record] = []
+        left: list[_Entry] = []
+        for entry in entries:
+            record = unpacked_record(entry[2], self._assignments[entry[1]])
+            if len(taken) < most and is_wanted(record):
+                taken.append(record)
+                self._let_go(entry[2])
+            else:
+                left.append(entry)
+        if left:
+            self._seconds[second] = left
+        return taken, len(entries)
+
+    def forget(self, places: Collection[Place]) -> set[Place]:
+        """Forget the records of these places; gives those that were here."""
+        found: set[Place] = set()
+        offsets = {offset for _, offset in places}
+        for entries in self._lists():
+            if len(found) == len(places):
+                break
+            at_place = [at for at, entry in enumerate(entries) if entry[0] & OFFSET_MASK in offsets]
+            hits = {at: place for at in at_place if (place := self._place_of(entries[at])) in places}
+            if hits:
+                found.update(hits.values())
+                for at in hits:
+                    self._let_go(entries[at][2])
+                entries[:] = [entry for at, entry in enumerate(entries) if at not in hits]
+        heapq.heapify(self._come_since)
+        return found
+
+    def drop(self, assignments: Collection[Assignment]) -> None:
+        """Forget the records of partitions that are no longer ours."""
+        numbers = {assignment.number for assignment in assignments}
+        for entries in self._lists():
+            for _, number, packed in entries:
+                if number in numbers:
+                    self._let_go(packed)
+            entries[:] = [entry for entry in entries if entry[1] not in numbers]
+        heapq.heapify(self._come_since)
+        self._seconds = {second: entries for second, entries in self._seconds.items() if entries}
+        for number in numbers:
+            self._assignments.pop(number, None)
+
+    def _let_go(self, packed: bytes) -> None:
+        self.count -= 1
+        self.used_bytes -= len(packed) + ENTRY_BYTES
+
+    # ---- all of them
+
+    def naming(self, job_ids: Collection[bytes]) -> list[Place]:
+        """The places of records that have one of these ids somewhere in their bytes."""
+        return [self._place_of(entry) for entry in self._entries() for job_id in job_ids if job_id in entry[2]]
+
+    def find(self, lane: Lane) -> tuple[Record, float] | None:
+        """A record of a lane, and the epoch time at which it wakes."""
+        key = lane if isinstance(lane, bytes) else lane.encode()
+        for wakes, number, packed in self._entries():
+            if key in packed and (record := unpacked_record(packed, self._assignments[number])).lane == lane:
+                return record, (wakes >> OFFSET_BITS) / 1_000
+        return None
+
+    def __iter__(self) -> Iterator[Place]:
+        """The places of all, in no order."""
+        return map(self._place_of, self._entries())
+
+    def _place_of(self, entry: _Entry) -> Place:
+        return self._assignments[entry[1]], entry[0] & OFFSET_MASK
+
+    def _entries(self) -> Iterator[_Entry]:
+        for entries in self._lists():
+            yield from entries
+
+    def _lists(self) -> Iterator[list[_Entry]]:
+        yield self._come
+        yield self._come_since
+        yield from self._seconds.values()
