@@ -7,13 +7,12 @@ from typing import Final
 
 from confluent_kafka import Message
 
+from ..backlog.requester import Requester, RereadBatch, Wanted
 from ..polling.calendar import Calendar
-from ..polling.coming_offsets import Wanted
 from ..records.assignment import Assignment, Place
 from ..records.record import Record
 from ..standing_orders.cancels import NO_CANCELS, Cancels
 from .delay_sweep import DelaySweep
-from .reread_records import Requester, RereadBatch
 
 LOOKED_AT: Final = 1_000
 """Records in a turn of the poll thread; some 6 ms."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from confluent_kafka import Message
 
+from ..backlog.requester import Requester, RereadBatch
 from ..carrying.carrier import Carrier
 from ..carrying.restored_jobs import RestoredJobs
 from ..partitions.assignments import Assignments
@@ -13,7 +14,6 @@ from ..records.assignment import Assignment, Place
 from ..records.record import Record
 from .handover import Handover
 from .intake import each_let_go
-from .reread_records import Requester, RereadBatch
 
 
 class CarriedRecords(Requester):

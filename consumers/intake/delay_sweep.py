@@ -7,8 +7,8 @@ from typing import Final
 
 from confluent_kafka import Message
 
+from ..backlog.requester import Wanted
 from ..polling.calendar import Calendar
-from ..polling.coming_offsets import Wanted
 from ..records.assignment import Assignment
 from ..records.record import Record
 

@@ -8,12 +8,11 @@ from typing import Final
 
 from confluent_kafka import Message
 
+from ..backlog.requester import Requester, RereadBatch, Wanted
 from ..polling.backpressure import Backpressure
 from ..polling.calendar import Calendar
-from ..polling.coming_offsets import Wanted
 from ..records.assignment import Assignment, Place
 from ..records.record import Record
-from .reread_records import Requester, RereadBatch
 
 DUE_AT_ONCE: Final = 1_000
 """Jobs due at one moment that are taken at a time: the first ones run while the poll thread takes the others."""

@@ -7,6 +7,7 @@ from typing import Final
 
 from confluent_kafka import Message
 
+from ..backlog.requester import Requester, RereadBatch
 from ..backlog.rereader import Rereader
 from ..fairness.fair_runners import FairRunners
 from ..fairness.read_ahead import ReadAhead
@@ -16,7 +17,6 @@ from ..records.assignment import Assignment
 from ..records.record import Record
 from .handover import Handover
 from .intake import ALWAYS, Claimant, Filter
-from .reread_records import Requester, RereadBatch
 
 ROOM_PART: Final = 2
 """Where tenants share the runners, jobs that are due leave half of the room for all others."""

@@ -7,15 +7,14 @@ from collections.abc import Collection, Sequence
 from confluent_kafka import Message
 
 from ..backlog.lane_backlog import LAST_MARK, offsets_by_assignment
+from ..backlog.requester import Requester, RereadBatch, Wanted
 from ..dispatch.unbegun_records import UnbegunRecords
 from ..ordering.lanes import Lanes
 from ..polling.backpressure import Backpressure
-from ..polling.coming_offsets import Wanted
 from ..records.assignment import Assignment, Place
 from ..records.record import Record
 from .handover import Handover
 from .intake import Claimant
-from .reread_records import Requester, RereadBatch
 
 
 class LaneRecords(Claimant, Requester):

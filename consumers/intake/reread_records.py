@@ -5,17 +5,13 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Protocol
-
-from confluent_kafka import Message
+from typing import Final
 
 from .. import log_keys
+from ..backlog.requester import Requester, RereadBatch
 from ..backlog.rereader import READS_A_TURN, Rereader
-from ..polling.coming_offsets import Wanted
 from ..polling.rebalance import Rebalance
-from ..records.assignment import Assignment, Place
-from ..records.record import Record
+from ..records.assignment import Place
 from .handover import Handover
 
 _LOGGER = logging.getLogger("stoker.worker")
@@ -26,52 +22,6 @@ Move = Callable[[], None]
 """Moves lanes out of memory, or wants the next records of others."""
 NoteLost = Callable[[Collection[Place]], None]
 """Takes the places of waiting records that were deleted from their topics, before they count as complete."""
-
-
-@dataclass(slots=True)
-class RereadBatch:
-    """The records that one turn has read again. A requester takes its own, and leaves the others to the next one.
-
-    Attributes:
-        left: the records that no requester has taken yet, each with the assignment that it was read for.
-        looked_at: the places of those that were read for a look alone, as far as known.
-    """
-
-    left: list[tuple[Assignment, Message]]
-    looked_at: set[Place] = field(default_factory=set)
-
-
-class Requester(Protocol):
-    """Wants records read again, and takes them back; owned by the poll thread.
-
-    A record is read once, however many requesters want it: one that needs no more than a look leaves it in its place.
-    """
-
-    @property
-    def has_wanted(self) -> bool:
-        """Whether something is wanted that cannot wait until fetching has waited for records."""
-        return False
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether more is to be read in a turn than usual: what is read may be late, or others wait behind it."""
-        return False
-
-    def take_wanted(self) -> Wanted:
-        """The records to be read again by now: {assignment: offsets}, each given once."""
-        return {}
-
-    def take_reread(self, found: RereadBatch) -> Sequence[Record]:
-        """Take what was wanted here; gives the records that are to go to their lanes by that, before others do."""
-        return ()
-
-    def end_reread(self) -> None:
-        """Note that all requesters have taken theirs."""
-        return
-
-    def note_gone(self, gone: Collection[Place]) -> Collection[Place]:
-        """Follow the deletion of these places; return the ones whose jobs waited here, and so are lost."""
-        return ()
 
 
 class RereadRecords:

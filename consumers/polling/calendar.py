@@ -22,10 +22,11 @@ from typing import Final
 from confluent_kafka import Message
 
 from ...topology.wire.headers import HeaderList
+from ..backlog.requester import Wanted
 from ..records.assignment import Assignment, Lane, Place
 from ..records.record import Record
 from ..standing_orders.reschedules import NO_RESCHEDULES, RescheduledJob, Reschedules
-from .coming_offsets import ComingOffsets, Wanted
+from .coming_offsets import ComingOffsets
 from .days import SECOND_BITS, KnownOffsets
 from .due_times import pairs_of, wake_at_ms
 from .packed_records import packed_record

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from ..backlog.requester import Wanted
 from ..records.assignment import Assignment, Place
-
-Wanted = dict[Assignment, list[int]]
 
 
 class ComingOffsets:
