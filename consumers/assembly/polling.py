@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..delays.calendar import Calendar
+from ..delays.due_times import longest_wait_s
 from ..partitions.assignments import Assignments
 from ..polling.backpressure import Backpressure
-from ..polling.calendar import Calendar
 from ..polling.completion import Completion
-from ..polling.due_times import longest_wait_s
 from ..polling.poll_thread_state import PollThreadState
 from ..polling.settled import SettledBatches
 from .queue_context import QueueContext

@@ -13,12 +13,14 @@ from typing import assert_never
 from ..backlog.rereader import Rereader
 from ..carrying.carrier import Carrier
 from ..carrying.restored_jobs import RestoredJobs
+from ..delays.calendar import Calendar
+from ..delays.cancelled_delays import CancelledDelays
+from ..delays.rescheduled_delays import RescheduledDelays
 from ..dispatch.unbegun_records import UnbegunRecords
 from ..fairness.fair_runners import FairRunners
 from ..fairness.read_ahead import ReadAhead
 from ..gates.gate_row import GateRow
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
-from ..intake.cancelled_delays import CancelledDelays
 from ..intake.carried_records import CarriedRecords
 from ..intake.completed_records import CompletedRecords
 from ..intake.delayed_records import DelayedRecords
@@ -28,12 +30,10 @@ from ..intake.heavy_tenants import ROOM_PART, HeavyTenants
 from ..intake.intake import Arrivals, Intake, OnError, Way
 from ..intake.lane_records import LaneRecords
 from ..intake.reread_records import RereadRecords
-from ..intake.rescheduled_delays import RescheduledDelays
 from ..intake.unique_arrivals import UniqueArrivals
 from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
 from ..polling.backpressure import Backpressure
-from ..polling.calendar import Calendar
 from ..polling.rebalance import Rebalance
 from ..records.record import Record
 from ..records.source import Carried, Delay, Main, Priority, Source, Tier, sources_of

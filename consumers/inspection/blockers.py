@@ -18,12 +18,12 @@ from ...schemas import wire_text
 from ...schemas.job_events import EventSubject, JobBlocking
 from ...topology import Queue
 from ...topology.wire.headers import JOB_ID
+from ..delays.calendar import Calendar
 from ..dispatch.unbegun_records import UnbegunRecords
 from ..gates.gate import Wait
 from ..gates.gate_row import GateRow
 from ..job.run import Run
 from ..ordering.lanes import Lanes
-from ..polling.calendar import Calendar
 from ..records.assignment import Assignment, Lane, Place
 from ..records.record import Record
 from ..runners.watchdog import Watchdog, is_stuck

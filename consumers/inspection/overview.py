@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from ...topology import Queue
+from ..delays.calendar import Calendar
 from ..dispatch.unbegun_counts import UnbegunCounts
 from ..dispatch.unbegun_records import TENANTS_TURN
 from ..gates.gate_row import GateRow
@@ -19,7 +20,6 @@ from ..isolation.isolated_runners import IsolatedRunners
 from ..isolation.pool import ChildCounts
 from ..partitions.assignments import Assignments
 from ..polling.backpressure import Backpressure
-from ..polling.calendar import Calendar
 from ..records.assignment import Assignment
 from ..runners.async_runners import AsyncRunners
 from ..runners.kinds import RunnerRow

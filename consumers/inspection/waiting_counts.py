@@ -8,10 +8,10 @@ from typing import Final
 
 from ...schemas.job_events import EventSubject, JobsWaiting
 from ...topology import Queue
+from ..delays.calendar import Calendar
 from ..dispatch.unbegun_counts import UnbegunCounts
 from ..dispatch.unbegun_records import TENANTS_TURN
 from ..gates.gate_row import GateRow
-from ..polling.calendar import Calendar
 from ..settling.event_publisher import EventPublisher
 from ..settling.writes import utc
 

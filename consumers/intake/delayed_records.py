@@ -9,8 +9,8 @@ from typing import Final
 from confluent_kafka import Message
 
 from ..backlog.requester import Requester, RereadBatch, Wanted
+from ..delays.calendar import Calendar
 from ..polling.backpressure import Backpressure
-from ..polling.calendar import Calendar
 from ..records.assignment import Assignment, Place
 from ..records.record import Record
 

@@ -8,13 +8,13 @@ from typing import Final
 
 from confluent_kafka import KafkaError, Message
 
+from ..delays.calendar import Calendar
+from ..delays.look_pace import LookPace
 from ..partitions.assignments import Assignments
-from ..polling.calendar import Calendar
 from ..records.assignment import Assignment, Place
 from ..records.record import Record
 from ..unique.unique_jobs import UniqueJobs
 from .intake import Filter
-from .look_pace import LookPace
 
 END_MARGIN_MS: Final = 5_000
 """A record that arrives after the end of the log was seen is later by this than one before, by the brokers' clock."""

@@ -1,1 +1,1 @@
-"""The poll thread's parts: delayed records, bounds on those in memory, settled batches, partitions that come and go."""
+"""The poll thread's parts: bounds on records in memory, settled batches, partitions that come and go."""

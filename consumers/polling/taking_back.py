@@ -5,10 +5,10 @@ from __future__ import annotations
 from ..backlog.rereader import Rereader
 from ..carrying.carrier import Carrier
 from ..carrying.restored_jobs import RestoredJobs
+from ..delays.calendar import Calendar
 from ..dispatch.unbegun_records import UnbegunRecords
 from ..records.assignment import Assignment
 from .backpressure import Backpressure
-from .calendar import Calendar
 
 
 class TakingBack:

@@ -6,9 +6,9 @@ import time
 from typing import Final
 
 from ..backlog.lane_backlog import LaneBacklog
+from ..delays.calendar import Calendar
 from ..gates.gate_row import GateRow
 from ..intake.reread_records import RereadRecords
-from ..polling.calendar import Calendar
 from ..polling.rebalance import Rebalance
 
 POLL_TIMEOUT_S: Final = 0.1

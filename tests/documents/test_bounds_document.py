@@ -10,9 +10,9 @@ import pytest
 
 from stoker.consumers.backlog.rereader import READS_A_TURN, SWEEP_OPTIONS
 from stoker.consumers.carrying import carrier
+from stoker.consumers.delays.calendar import BUDGET_BYTES
 from stoker.consumers.intake.reread_records import READS_BEHIND
 from stoker.consumers.kafka import clients
-from stoker.consumers.polling.calendar import BUDGET_BYTES
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.done_jobs import MOST_WAITING
 from stoker.consumers.settling.event_publisher import MOST_EVENTS, MOST_EVENTS_KBYTES

@@ -114,6 +114,7 @@ FOLDERS = {
             "followers",
             "tracing",
             "carrying",
+            "delays",
             "steps",
             "fairness",
         ),

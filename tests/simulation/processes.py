@@ -29,6 +29,8 @@ from stoker.consumers.carrying.copies_aside import CopiesAside
 from stoker.consumers.carrying.restored_jobs import RestoredJobs
 from stoker.consumers.declared.intake_features import IntakeParts, make_intake
 from stoker.consumers.declared.runner_parts import RunnerParts
+from stoker.consumers.delays.calendar import Calendar
+from stoker.consumers.delays.due_times import longest_wait_s
 from stoker.consumers.fairness.fair_runners import FairRunners
 from stoker.consumers.fairness.read_ahead import ReadAhead
 from stoker.consumers.gates.gate import Closed
@@ -48,9 +50,7 @@ from stoker.consumers.partitions.restore_thread import Restoring
 from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.partitions.start_positions import StartPosition
 from stoker.consumers.polling.backpressure import Backpressure
-from stoker.consumers.polling.calendar import Calendar
 from stoker.consumers.polling.completion import Completion
-from stoker.consumers.polling.due_times import longest_wait_s
 from stoker.consumers.polling.partition_reading import PartitionReading
 from stoker.consumers.polling.rebalance import Rebalance
 from stoker.consumers.polling.settled import SettledBatches

@@ -10,11 +10,12 @@ from typing import Final
 import pytest
 from confluent_kafka import Message
 
-from stoker.consumers.intake import look_pace, rescheduled_delays, unique_arrivals
-from stoker.consumers.intake.rescheduled_delays import RescheduledDelays
+from stoker.consumers.delays import look_pace, rescheduled_delays
+from stoker.consumers.delays.calendar import Calendar
+from stoker.consumers.delays.rescheduled_delays import RescheduledDelays
+from stoker.consumers.intake import unique_arrivals
 from stoker.consumers.intake.unique_arrivals import UniqueArrivals
 from stoker.consumers.partitions.assignments import Assignments
-from stoker.consumers.polling.calendar import Calendar
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
 from stoker.consumers.records.source import Delay

@@ -11,8 +11,8 @@ from functools import partial
 import pytest
 
 from stoker.consumers.assembly import polling
-from stoker.consumers.polling.calendar import Calendar
-from stoker.consumers.polling.records_in_memory import USUAL_BYTES
+from stoker.consumers.delays.calendar import Calendar
+from stoker.consumers.delays.records_in_memory import USUAL_BYTES
 from stoker.consumers.standing_orders.reschedules import Reschedules
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings

@@ -8,10 +8,10 @@ from typing import Final
 from confluent_kafka import Message
 
 from ..backlog.requester import Requester, RereadBatch, Wanted
-from ..polling.calendar import Calendar
 from ..records.assignment import Assignment, Place
 from ..records.record import Record
 from ..standing_orders.cancels import NO_CANCELS, Cancels
+from .calendar import Calendar
 from .delay_sweep import DelaySweep
 
 LOOKED_AT: Final = 1_000

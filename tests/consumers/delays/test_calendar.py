@@ -14,9 +14,9 @@ from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.consumers.intake.cancelled_delays import CancelledDelays
-from stoker.consumers.intake.delay_sweep import DelaySweep
-from stoker.consumers.polling.calendar import Calendar
+from stoker.consumers.delays.calendar import Calendar
+from stoker.consumers.delays.cancelled_delays import CancelledDelays
+from stoker.consumers.delays.delay_sweep import DelaySweep
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.cancellation import Cancellation
 from stoker.consumers.records.record import Record

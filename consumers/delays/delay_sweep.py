@@ -8,9 +8,9 @@ from typing import Final
 from confluent_kafka import Message
 
 from ..backlog.requester import Wanted
-from ..polling.calendar import Calendar
 from ..records.assignment import Assignment
 from ..records.record import Record
+from .calendar import Calendar
 
 AT_ONCE: Final = 5_000
 """Records that are read, and held where they are cancelled, at a time: some megabytes."""

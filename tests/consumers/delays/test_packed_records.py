@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import Message
 
-from stoker.consumers.polling import packed_records
-from stoker.consumers.polling.packed_records import packed_record, unpacked_record
+from stoker.consumers.delays import packed_records
+from stoker.consumers.delays.packed_records import packed_record, unpacked_record
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
 from stoker.topology.wire.headers import HeaderList

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.consumers.polling.due_times import longest_wait_s, wake_at_ms
+from stoker.consumers.delays.due_times import longest_wait_s, wake_at_ms
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
 from stoker.consumers.records.source import Delay, Tier

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from ..partitions.assignments import Assignments
-from ..polling.calendar import Calendar
 from ..records.assignment import Place
 from ..records.record import RecordAt
 from ..standing_orders.reschedules import RescheduledJob
+from .calendar import Calendar
 from .look_pace import LookPace
 
 JOBS_A_LOOK: Final = 20
