@@ -483,6 +483,7 @@ def test_a_runner_that_ends_while_the_spreading_thread_looks_is_forgotten() -> N
         done.clear()
         (slot,) = runners.slots
         slot.is_replaced = True
+        runners._threads = []  # as if its own thread retired it
         runners._retire(slot)
 
     runners = ThreadRunners(1, lambda _record, _slot: None, "test", KnownSlot, settle_done=end)
