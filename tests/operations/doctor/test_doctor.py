@@ -123,7 +123,7 @@ CASES: dict[str, tuple[Callable[[], Facts], Verdict, str, str]] = {
         lambda: with_reading(committed={MAIN: 3}, starts=dict.fromkeys(facts().reading.starts, 5)),
         Verdict.BROKEN,
         "P1",
-        "up to 2 jobs were deleted",
+        "retention has deleted up to 2 jobs unrun",
     ),
     "offset past the end": (
         lambda: with_reading(committed={MAIN: 11}),
