@@ -79,7 +79,7 @@ class Priority:
 
     @property
     def title(self) -> str:
-        """Its part in its queue, for people."""
+        """The part of the topic in its queue, for people."""
         return f"priority {self.priority}"
 
 
@@ -103,7 +103,7 @@ class Tier:
 
     @property
     def title(self) -> str:
-        """Its part in its queue, for people."""
+        """The part of the topic in its queue, for people."""
         return f"retry {format_duration(self.delay)}"
 
 
@@ -128,7 +128,7 @@ class Delay:
 
     @property
     def title(self) -> str:
-        """Its part in its queue, for people."""
+        """The part of the topic in its queue, for people."""
         return f"delay {self.delay_class.value}"
 
 
