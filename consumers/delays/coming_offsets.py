@@ -9,7 +9,7 @@ from ..records.assignment import Assignment, Place
 
 
 class ComingOffsets:
-    """What is to come again, each until it has come or is gone; owned by the poll thread.
+    """Records that are to come again, each until it has come or is gone; owned by the poll thread.
 
     Attributes:
         count: how many there are.

@@ -94,7 +94,7 @@ class RecordsInMemory:
 
     @property
     def usual_bytes(self) -> float:
-        """What a record takes on average."""
+        """The size of a record on average."""
         return self.used_bytes / self.count if self.count else USUAL_BYTES
 
     # ---- what is due
