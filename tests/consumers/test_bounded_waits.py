@@ -54,9 +54,9 @@ def test_a_worker_leaves_without_brokers_that_do_not_answer(
     assert module.LEAVE_S == 10
     monkeypatch.setattr(module, "LEAVE_S", 0.2)
     shutdown = parts.worker._shutdown
-    monkeypatch.setattr(shutdown, "_leave", answered.wait)
+    monkeypatch.setattr(shutdown, "_leave", lambda _running: answered.wait())
     began_at_s = time.monotonic()
-    shutdown._leave_in_time()
+    shutdown._leave_in_time(0)
     assert time.monotonic() - began_at_s < 30
     answered.set()
     assert "the brokers did not answer within 0.2 s" in caplog.text

@@ -55,8 +55,9 @@ class Scene:
         """As the poll thread does it, when it turns no more."""
         self.parts.worker._shutdown.run()
 
-    def _stop_jobs(self, _settle_within: timedelta) -> None:
+    def _stop_jobs(self, _settle_within: timedelta) -> int:
         self.running.watchdog._thread.crashed = self.within_grace
+        return 0
 
     def _note(self, _consumer: object, leaving: Collection[Assignment]) -> None:
         states = [self.commits._last_state(assignment) for assignment in leaving]
