@@ -178,6 +178,6 @@ def test_the_thread_that_reads_reports_outlives_a_fault(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Connection, "poll", poll)
     producer = Producer(Pipeline("shop"), cluster_with())
-    producer._publisher._replace_connection()
+    producer._publisher.connections.live()
     wait_until(lambda: polls > 1, what="the next report")
     producer.close()
