@@ -59,7 +59,7 @@ class Restoring:
 
     @property
     def crashed(self) -> BaseException | None:
-        """What partitions rest for without an end, as in an idle queue: the worker stops; None where all is well."""
+        """Why partitions would rest without an end, as in an idle queue: the worker stops; None where all is well."""
         return first_crash(self._threads)
 
     @property

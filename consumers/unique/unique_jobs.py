@@ -202,9 +202,7 @@ class UniqueJobs:
             self._bring_forward(former)
         if heir is not None and heir.arrival == own:
             holder.take_over(heir.due_ms, heir.first_ms)
-        put_off_since = record.header(wire.PUT_OFF_SINCE)
-        if put_off_since is not None:
-            holder.note_first(instant_ms(put_off_since, holder.first_ms))
+        holder.note_first(instant_ms(record.header(wire.PUT_OFF_SINCE), holder.first_ms))
         return holder
 
     def _bring_forward(self, former: Holder) -> None:
