@@ -243,8 +243,9 @@ def replay_dead_letters(
     from ...topology.planning.access import require_rights
     from ...topology.planning.rights import Duty
     from ...topology.planning.schema_store import schema_store
-    from ..replay.dead_letter_replay import DeadLetterManager, Replaying, Request, new_action_id
+    from ..replay.dead_letter_replay import DeadLetterManager, Replaying, Request
     from ..replay.payloads import PayloadEditor
+    from ..replay.republishing import new_action_id
     from ..stored_jobs.originals import Originals
 
     queue = app.pipeline.find_queue(queue_name)

@@ -13,24 +13,22 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, Protocol, assert_never
 
-import uuid_utils
-
 from ...topology import ClusterSettings, Pipeline, Queue
 from ...topology.actor import Actor
 from ...topology.wire import headers as wire
-from ...topology.wire.headers import RETRY_HEADERS
 from ..stored_jobs.dead_letters import DeadLetterReader, DeadLetterView
 from ..stored_jobs.dispositions import Disposition, DispositionVerdict
 from ..stored_jobs.errors import EditsRefused, RefusedEdit
 from ..stored_jobs.originals import Originals
 from ..stored_jobs.selection import Selection
-from ..stored_jobs.stored_job import RawHeaders, Ref, StoredJob
+from ..stored_jobs.stored_job import Ref, StoredJob
 from ..stored_jobs.tally import GroupTally
 from ..stored_jobs.topic_reader import ReadProgress, require_topics
 from .audit import Action, AuditTrail
 from .corrections import Correction
 from .pacing import Published, ReplayPace, publish_paced
 from .payloads import LeftOut, PayloadEditor, Prepared, ReadyPayload
+from .republishing import new_action_id, republished_headers
 from .transactions import TransactionalPublisher
 from .units import Outgoing, Unit
 
@@ -43,17 +41,6 @@ ORIGINAL_GONE: Final = (
 MAX_REASONS: Final = 100
 OTHER_REASONS: Final = "(other reasons)"
 """Where dead letters are counted once there are `MAX_REASONS` reasons to leave dead letters out."""
-
-
-def new_action_id() -> str:
-    """A fresh id of a replay or discard: a UUIDv7, so that ids sort by the time of their start."""
-    return str(uuid_utils.uuid7())
-
-
-def republished_headers(record: StoredJob, replay_id: str, *, keep_expiry: bool = True) -> RawHeaders:
-    """The headers of a job that goes back to its queue: attempts start anew, the replay is named, the rest stays."""
-    dropped = RETRY_HEADERS | {wire.REPLAY} | (frozenset() if keep_expiry else {wire.EXPIRES})
-    return [pair for pair in record.raw_headers if pair[0] not in dropped] + [(wire.REPLAY, replay_id.encode())]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

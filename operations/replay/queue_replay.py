@@ -26,8 +26,8 @@ from ..stored_jobs.stored_job import StoredJob, record_of
 from ..stored_jobs.tally import GroupTally
 from ..stored_jobs.topic_reader import REQUEST_TIMEOUT_S, ReadProgress, Span, TopicReader, require_topics
 from .audit import Action, AuditTrail
-from .dead_letter_replay import new_action_id, republished_headers
 from .pacing import Published, ReplayPace, publish_paced
+from .republishing import new_action_id, republished_headers
 from .transactions import TransactionalPublisher
 from .units import Bookmark, Outgoing, Unit
 
