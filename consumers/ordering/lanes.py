@@ -240,6 +240,25 @@ class Lanes(ABC):
         with self._lock:
             return self.backlog.take_wanted()
 
+    def aside(self, places: Collection[Place]) -> dict[Place, int]:
+        """The places among these whose records wait aside, each with the hash of its lane.
+
+        It looks at all that is aside, a million records in a second or two, in parts: others need the lock meanwhile.
+        """
+        found: dict[Place, int] = {}
+        for part in self.backlog.parts if self.backlog and places else ():
+            with self._lock:
+                found.update((place, lane_hash) for place, lane_hash in self.backlog.part(part) if place in places)
+        return found
+
+    @abstractmethod
+    def parked_records(self) -> list[Record]:
+        """The records in memory that wait behind others of their lane."""
+
+    @abstractmethod
+    def awaited_source(self, record: Record) -> Source | None:
+        """Where the record waits that must come before this one may start; None if there is none."""
+
     # ---- for the lanes of either kind; the caller holds the lock
 
     def _put_aside(self, lane: Lane, record: Record) -> None:
@@ -260,22 +279,3 @@ class Lanes(ABC):
             room = self.parking.room(behind, self.backlog.coming)
             if room > 0 or not behind:
                 self.backlog.want(lane_hash, max(1, room))
-
-    def aside(self, places: Collection[Place]) -> dict[Place, int]:
-        """The places among these whose records wait aside, each with the hash of its lane.
-
-        It looks at all that is aside, a million records in a second or two, in parts: others need the lock meanwhile.
-        """
-        found: dict[Place, int] = {}
-        for part in self.backlog.parts if self.backlog and places else ():
-            with self._lock:
-                found.update((place, lane_hash) for place, lane_hash in self.backlog.part(part) if place in places)
-        return found
-
-    @abstractmethod
-    def parked_records(self) -> list[Record]:
-        """The records in memory that wait behind others of their lane."""
-
-    @abstractmethod
-    def awaited_source(self, record: Record) -> Source | None:
-        """Where the record waits that must come before this one may start; None if there is none."""

@@ -32,9 +32,9 @@ class AssignmentState(Enum):
     | RESTORING, OPENING, RUNNING, REPLACED, LEAVING | `leave`         | LEAVING  |
     | LEAVING, REPLACED                              | `end`           | ENDED    |
 
-    `Assignments` makes all of them, but `note_running`, which `Rebalance` makes when the first commit is answered, or
-    when a consumer reads on from where the replacement begins. An assignment may leave twice: first a shutdown begins,
-    then the consumer gives the partition back to the group.
+    `Assignments` makes all of them, but `note_running`, which `PartitionReading` makes when the first commit is
+    answered, or when a consumer reads on from where the replacement begins. An assignment may leave twice: first a
+    shutdown begins, then the consumer gives the partition back to the group.
     """
 
     RESTORING = "restoring"

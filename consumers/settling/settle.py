@@ -215,6 +215,8 @@ class Settler:
         if not failed or time.monotonic() < self._repeat_at_s:
             return failed
         self._repeat_at_s = time.monotonic() + RETRY_PAUSE_S
+        for item in failed.others:
+            item.drop_late_writes()
         return self._settle(failed)
 
     def _collect(self) -> SettlementBatch:

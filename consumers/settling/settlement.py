@@ -12,10 +12,10 @@ from ...topology.cluster.kafka_errors import is_fatal, needs_a_person
 from ..instruments.instruments import Instruments
 from ..records.assignment import Assignment
 from ..records.done_handful import DoneHandful, records_of
-from ..records.outcomes import DONE, Done, Outcome
+from ..records.outcomes import DONE, Done, Outcome, is_lasting
 from ..records.record import Record
 from .outgoing import OutgoingRecord
-from .writes import Writes
+from .writes import NOTHING, Writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,12 @@ class Settlement:
     def rewrite(self, forms: Mapping[OutgoingRecord, OutgoingRecord]) -> None:
         """Write records in other forms from now on."""
         self.stage = _stage_of(tuple(forms.get(record, record) for record in self.unconfirmed))
+
+    def drop_late_writes(self) -> None:
+        """Write nothing where the partition was revoked meanwhile, unless it is true for any owner or has begun."""
+        is_late = not self.record.assignment.is_active and not is_lasting(self.outcome)
+        if is_late and self.unconfirmed == self.writes.records:
+            self.writes, self.stage = NOTHING, LEDGER_TO_WRITE
 
     def finish(self) -> None:
         """Note that all of it is durable."""

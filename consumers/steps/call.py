@@ -1,6 +1,6 @@
 """The handler's edge, where whatever a handler raises becomes a value: the worker calls it here, and so does a child.
 
-Nothing here knows of slots and interrupts, which are the worker's: `run.py` has those.
+Nothing here knows of slots and interrupts, which are the worker's: `run_step.py` has those.
 """
 
 from __future__ import annotations

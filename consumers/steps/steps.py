@@ -1,6 +1,6 @@
-"""The steps of one record that decide about it: claim, decode, decide. `run.py` has the one between, the run itself.
+"""The steps of one record that decide about it: claim, decode, decide. `run_step.py` has the one between.
 
-Each step takes one value and gives one, so that a test can call it alone. A step that finds the end of the way gives
+Each step takes values and gives one, so that a test can call it alone. A step that finds the end of the way gives
 an `Outcome` in place of its usual result. Nothing here does I/O.
 
 It is the third of the five files on the way of a job (docs/architecture.md); `settling/settle.py` is the next.
@@ -128,7 +128,11 @@ def claim(record: Record, step_context: StepContext) -> Outcome | None:
     return None if by is None else _cancelled(by, "before it ran")
 
 
-def decode(record: Record, step_context: StepContext) -> DecodedJob | Wait | Outcome:
+Decoded = DecodedJob | Wait | Outcome
+"""A job that may begin; or why its record waits, or what becomes of it."""
+
+
+def decode(record: Record, step_context: StepContext) -> Decoded:
     """Read headers and payload; what cannot be read is dead, what may be readable elsewhere is deferred.
 
     A record whose schema is not at hand is neither before the store was asked for it.
@@ -149,7 +153,15 @@ def decode(record: Record, step_context: StepContext) -> DecodedJob | Wait | Out
     if job_type is None:
         return _defer(record, step_context, "unknown-type", f"no handler for job type {wire_text(name)!r}")
     run = Run(job_id, job_type.name, step_context.queue.name, conditions.attempt, job_type.retry.attempts, record)
-    return _decode_payload(record, job_type, run, step_context)
+    decoded = _decode_payload(record, job_type, run, step_context)
+    return decoded if conditions is _FIRST_RUN else _noted(decoded, conditions, step_context)
+
+
+def _noted(decoded: Decoded, conditions: _Conditions, step_context: StepContext) -> Decoded:
+    """Note that a job begins whose time an operator has set; not one that waits or ends here."""
+    if conditions.is_rescheduled and isinstance(decoded, DecodedJob):
+        step_context.reschedules.note_begun(decoded.record)
+    return decoded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,8 +212,6 @@ def _not_now(record: Record, conditions: _Conditions, step_context: StepContext)
         return Cancelled(reason="expired", detail=f"it could not start before {expires.isoformat()}")
     if due is not None and due > now:
         return Delayed(due=due, delay=delay_class(due - now))
-    if conditions.is_rescheduled:
-        step_context.reschedules.note_begun(record)
     return None
 
 
@@ -209,9 +219,7 @@ def _refuse(name: str) -> Never:
     raise ValueError(f"{name} is empty")
 
 
-def _decode_payload(
-    record: Record, job_type: AnyJobType, run: Run, step_context: StepContext
-) -> DecodedJob | Wait | Outcome:
+def _decode_payload(record: Record, job_type: AnyJobType, run: Run, step_context: StepContext) -> Decoded:
     try:
         args, kwargs = job_type.contract.arguments(step_context.decoder.decode(job_type.contract, record.value))
     except SchemaAwaited as awaited:

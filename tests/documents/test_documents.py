@@ -202,6 +202,11 @@ def test_the_architecture_names_files_and_functions_that_exist() -> None:
     assert named
     assert not [name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in files)]
     code = "".join((ROOT / path).read_text(encoding="utf-8") for path in files)
+    for path, name in re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.py): (\w+)`", text):
+        bodies = [(ROOT / each).read_text(encoding="utf-8") for each in files if f"/{each}".endswith(f"/{path}")]
+        assert any(re.search(rf"\b(?:def|class) {name}\b|^ *{name}\b.*[:=]", body, re.MULTILINE) for body in bodies), (
+            f"{path} has no {name}"
+        )
     functions = {name.rpartition(".")[2] for name in re.findall(r"`((?:[A-Z]\w+\.|_)\w+)`", text)} - {"py"}
     assert not [
         name for name in functions if not re.search(rf"\b(?:def|class) {name}\b|^    {name}:", code, re.MULTILINE)

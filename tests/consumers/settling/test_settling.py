@@ -26,6 +26,7 @@ from stoker.schemas.job_events import JobEvent
 from support.scenes.deliveries import NOW, TIERS, Delivery, declare
 from support.waiting import wait_until
 
+DEAD = Dead(reason="permanent", failure=describe_failure("work", ValueError("x")))
 RETRIED = Retried(
     due=NOW + timedelta(seconds=1), tier=TIERS[0], next_attempt=2, failure=describe_failure("work", ValueError("x"))
 )
@@ -314,3 +315,20 @@ def test_a_skipped_twin_waits_until_what_follows_its_attempt_is_written(outcome:
         assert again not in scene.settled
         scene.producer.refused.clear()
         wait_until(lambda: {failing, again, other} <= set(scene.settled))
+
+
+@pytest.mark.expected_errors("cannot be written")
+@pytest.mark.parametrize(("outcome", "topic"), [(RETRIED, "unit.q.retry.1s"), (DEAD, "unit.q.dead")])
+def test_what_was_refused_is_not_written_once_the_partition_is_another_workers(outcome: Outcome, topic: str) -> None:
+    """The next owner runs the job again: its dead letter, or a second retry, would be of a job that may succeed."""
+    delivery = declare()
+    scene, record = Settling(delivery, {topic}, WRITERS), delivery.record()
+    scene.settler.start()
+    scene.hand_in(record, outcome)
+    wait_until(lambda: scene.producer.refusals >= 1)
+    record.assignment.leave()
+    record.assignment.end()
+    scene.producer.refused.clear()
+    wait_until(lambda: scene.settled == [record])
+    scene.settler.stop(timedelta(seconds=2))
+    assert scene.producer.confirmed == []

@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Delayed, Outcome, Snoozed
+from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Deferred, Delayed, Outcome, Snoozed
 from stoker.consumers.standing_orders.reschedules import Reschedules
 from stoker.consumers.steps.steps import DecodedJob, decode
 from stoker.topology.declaration.delays import DelayClass
-from stoker.topology.wire.headers import DUE, EXPIRES, format_instant
+from stoker.topology.wire.headers import DUE, EXPIRES, JOB_TYPE, format_instant
 from support.scenes.deliveries import NOW, NOW_S, declare
 
 LATER = Delayed(due=NOW + timedelta(minutes=5), delay=DelayClass.SHORT)
@@ -42,6 +42,15 @@ def test_a_job_that_is_to_start_now_does_not_wait_for_its_own_time() -> None:
     assert isinstance(decoded(reschedules, HOUR, offset=8), Delayed)
     reschedules.begin("job-1", NOW_S, NOW_S + 900)
     assert isinstance(decoded(reschedules, HOUR, offset=8), DecodedJob)
+
+
+def test_a_job_that_is_deferred_has_not_begun() -> None:
+    """Of a type that no worker knows yet, it comes again, and still needs the other time."""
+    reschedules = Reschedules()
+    reschedules.begin("job-1", NOW_S, NOW_S + 900)
+    outcome = decoded(reschedules, {**HOUR, JOB_TYPE: b"nobody"})
+    assert isinstance(outcome, Deferred)
+    assert ended(reschedules, outcome) == []
 
 
 def test_an_expired_job_does_not_start_at_another_time() -> None:
