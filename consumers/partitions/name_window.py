@@ -3,7 +3,7 @@
 The window is kept in generations. A new one begins when the newest is full, or spans a quarter of the window's age. The
 oldest is forgotten when the others hold `window.jobs` names, or when all of it is older than the age: so no name is
 forgotten before so many have followed it, or so much time has passed, whichever comes first. The window holds a quarter
-more than `window.jobs` where names come evenly, half more at the most, and once as many that it took over from another
+more than `window.jobs` where names come evenly, and half more at the most, beside those that it took over from another
 window. The newest generation is a set. Each older one is a sorted array, 8 bytes a name. A map of marks shows in one
 step of nearly every other name that it is in none of them.
 
@@ -49,6 +49,33 @@ class _Generation(NamedTuple):
     hashes: array[int]
 
 
+class _Past(NamedTuple):
+    """The older generations, and the map of marks; replaced together, since readers take no lock.
+
+    Attributes:
+        marks: a byte for each slot, with the marks of the generations that have a name there. Marks are added in place
+            before their generation is there, and are removed from a copy.
+        generations: the latest first.
+    """
+
+    marks: bytearray
+    generations: list[_Generation]
+
+
+def _without(marks: bytearray, gone: int) -> bytearray:
+    return marks.translate(bytes(byte & ~gone for byte in range(256)))
+
+
+def _is_in(generations: Iterable[_Generation], hashed: int, marks: int) -> bool:
+    """Whether a hash is in one of the generations that have these marks."""
+    for _, _, mark, hashes in generations:
+        if mark & marks:
+            at = bisect_left(hashes, hashed)
+            if at < len(hashes) and hashes[at] == hashed:
+                return True
+    return False
+
+
 class NameWindow:
     """Remembers names; safe to call from all threads.
 
@@ -68,8 +95,7 @@ class NameWindow:
         self._newest: set[int] = set()
         self._newest_at_s = 0.0  # infinite: now, as long as names are added as they are settled
         self._newest_began_at_s = clock()
-        self._older: list[_Generation] = []
-        self._marks = bytearray()
+        self._past = _Past(bytearray(), [])
         self.is_empty = True  # no property, since each job asks
 
     def holds(self, name: str | None) -> bool:
@@ -77,21 +103,16 @@ class NameWindow:
         hashed = hash(name)
         if hashed in self._newest:  # first, since `_begin_generation` empties it last
             return True
-        all_marks = self._marks
-        marks = all_marks[hashed & self._last_slot] if all_marks else 0
-        return marks != 0 and self._is_older(hashed, marks)
+        all_marks, older = self._past
+        marks = all_marks[hashed & self._last_slot] if older else 0
+        return marks != 0 and _is_in(older, hashed, marks)
 
     def __contains__(self, name: str | None) -> bool:
         return self.holds(name)  # which is faster where it is called by itself
 
-    def _is_older(self, hashed: int, marks: int) -> bool:
-        """Whether a hash is in one of the older generations that have these marks."""
-        for _, _, mark, hashes in self._older:
-            if mark & marks:
-                at = bisect_left(hashes, hashed)
-                if at < len(hashes) and hashes[at] == hashed:
-                    return True
-        return False
+    @property
+    def _older(self) -> list[_Generation]:
+        return self._past.generations
 
     def __len__(self) -> int:
         return len(self._newest) + sum(len(generation.hashes) for generation in self._older)
@@ -126,6 +147,8 @@ class NameWindow:
             known = self._newest.union(*(generation.hashes for generation in self._older))
             hashes = set(islice((hashed for hashed in theirs if hashed not in known), self._most_jobs))
             if hashes:
+                if self._newest:  # else its older names would count as followers of these
+                    self._begin_generation(self._clock())
                 self._keep_generation(hashes, self._clock(), counted=0)
                 self.is_empty = False
 
@@ -155,30 +178,34 @@ class NameWindow:
         if len(self._older) == MOST_OLDER:
             self._join_oldest()
         mark = next(1 << bit for bit in range(MOST_OLDER) if all(1 << bit != older.mark for older in self._older))
-        self._marks = self._marks or bytearray(self._last_slot + 1)
-        marks, last_slot = self._marks, self._last_slot
+        marks = self._past.marks or bytearray(self._last_slot + 1)
+        self._mark(marks, hashes, mark)
+        kept = _Generation(last_at_s, counted, mark, array("q", sorted(hashes)))
+        self._past = _Past(marks, [kept, *self._older])
+
+    def _mark(self, marks: bytearray, hashes: Iterable[int], mark: int) -> None:
+        last_slot = self._last_slot
         for hashed in hashes:
             marks[hashed & last_slot] |= mark
-        self._older = [_Generation(last_at_s, counted, mark, array("q", sorted(hashes))), *self._older]
 
     def _join_oldest(self) -> None:
-        """Make one generation of the two oldest; a name of the oldest has the marks of both for a moment."""
+        """Make one generation of the two oldest, with the mark of the later one."""
         *others, later, oldest = self._older
-        marks = self._marks
-        for hashed in oldest.hashes:
-            marks[hashed & self._last_slot] |= later.mark
-        hashes = array("q", sorted(later.hashes + oldest.hashes))
-        counted = later.counted + oldest.counted
-        joined = _Generation(max(later.last_at_s, oldest.last_at_s), counted, later.mark, hashes)
-        self._older = [*others, joined, oldest]
-        self._keep_older([*others, joined])
+        marks = _without(self._past.marks, oldest.mark)
+        self._mark(marks, oldest.hashes, later.mark)
+        joined = _Generation(
+            max(later.last_at_s, oldest.last_at_s),
+            later.counted + oldest.counted,
+            later.mark,
+            array("q", sorted(later.hashes + oldest.hashes)),
+        )
+        self._past = _Past(marks, [*others, joined])
 
     def _keep_older(self, kept: list[_Generation]) -> None:
         """Forget all older generations but these."""
         if len(kept) < len(self._older):
-            marks = sum(generation.mark for generation in kept)
-            self._marks = self._marks.translate(bytes(byte & marks for byte in range(256))) if kept else bytearray()
-            self._older = kept
+            gone = sum(generation.mark for generation in self._older) - sum(generation.mark for generation in kept)
+            self._past = _Past(_without(self._past.marks, gone) if kept else bytearray(), kept)
 
     def _forget_older_than(self, now_s: float) -> None:
         self._keep_older([older for older in self._older if now_s - older.last_at_s < self._max_age_s])

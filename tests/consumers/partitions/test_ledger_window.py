@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import tracemalloc
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stoker.consumers.partitions import name_window
 from stoker.consumers.partitions.ledger import Ledger, moved_name, tried_name
 from stoker.consumers.partitions.name_window import MOST_OLDER, NameWindow
 from stoker.consumers.records.record import Record
@@ -83,6 +85,40 @@ def test_names_that_another_window_had_push_out_none_that_are_here(
     assert all(name in restored for name in names[-jobs:])
     if unwritten <= jobs // 4:  # the former window may hold so many older names in the same generation
         assert all(f"unwritten-{number}" in restored for number in range(unwritten))
+
+
+def test_a_name_is_found_while_generations_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look of a runner that has read the marks of a name, and reads the generations after another thread's change."""
+    here = window(jobs=40)
+    for number in range(MOST_OLDER):
+        former = window(jobs=40)
+        former.add(f"former-{number}")
+        here.absorb(former)
+    look = name_window._is_in
+
+    def look_late(*seen: Any) -> bool:
+        monkeypatch.setattr(name_window, "_is_in", look)
+        former = window(jobs=40)
+        former.add("one more")
+        here.absorb(former)
+        return look(*seen)
+
+    for number in range(MOST_OLDER):
+        monkeypatch.setattr(name_window, "_is_in", look_late)
+        assert f"former-{number}" in here
+        assert f"former-{number}" in here
+
+
+def test_what_is_taken_over_is_followed_by_later_names_alone() -> None:
+    """Names that were here before count for none of those that came to it."""
+    here, former = window(jobs=100), window(jobs=100)
+    for number in range(24):
+        here.add(f"before-{number}")
+    former.add("taken over")
+    here.absorb(former)
+    for number in range(99):
+        here.add(f"after-{number}")
+        assert "taken over" in here
 
 
 def test_windows_that_are_taken_over_again_and_again_do_not_grow() -> None:
