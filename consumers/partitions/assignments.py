@@ -151,6 +151,16 @@ class Assignments:
         ]
         return [a for a in begun if self._may_be_fetched(a)]
 
+    def joined(self, added: Collection[Assignment]) -> list[Assignment]:
+        """One of each partition number that has others here already, where order is strict.
+
+        Keys must know what waits in all tiers when the ledger was read last. So these are to be restored together.
+        """
+        if self._queue.ordering != "strict":
+            return []
+        numbers = {a.partition for a in self._by_partition.values() if a not in added}
+        return list({a.partition: a for a in added if a.partition in numbers}.values())
+
     def _may_be_fetched(self, assignment: Assignment) -> bool:
         if assignment.source.is_entry:
             needs_whole = self._queue.ordering == "strict" or bool(self._queue.unique)

@@ -68,11 +68,12 @@ def read_left_behind(
     ledgers: dict[int, Ledger] = {}
     handed_over_at_s = time.monotonic()
     for number in positions.numbers:
-        # First how far the owner before came, then its ledger: what is not complete by the one is in the other.
+        # First how far the owner before came, then its ledger: what is not complete by the one is in the other. Then
+        # what waits in tiers: what the ledger names as moved is there already.
         of_number = positions.of(number)
         since_at_s = needed_since_at_s(consumer, queue, of_number, should_stop) if queue.unique else None
         ledgers[number] = read_ledger(consumer, queue, number, _complete_by(of_number), should_stop, since_at_s)
-        start_positions |= of_number
+        start_positions |= positions.with_waiting(of_number)
         if time.monotonic() - handed_over_at_s >= HAND_OVER_S:
             yield Restored(ledgers=ledgers, start_positions=start_positions)
             ledgers, start_positions, handed_over_at_s = {}, {}, time.monotonic()

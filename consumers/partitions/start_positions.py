@@ -62,7 +62,7 @@ class StartPosition:
 
 
 class StartPositions:
-    """Knows what the group has committed for some assignments, and where their partitions begin and end; see `of`."""
+    """Knows what the group has committed for some assignments, and where their partitions begin and end."""
 
     def __init__(
         self, consumer: Consumer, queue: Queue, assignments: Collection[Assignment], should_stop: ShouldStop
@@ -91,6 +91,8 @@ class StartPositions:
     def of(self, number: int) -> dict[Assignment, StartPosition]:
         """Read on where the assignments of a partition number begin: its main topic's, tiers' and delays'.
 
+        What waits in tiers and delays is not among it: see `with_waiting`.
+
         Raises:
             Unrestorable, KafkaException: the brokers do not answer.
         """
@@ -101,6 +103,33 @@ class StartPositions:
         at = assignment.topic, assignment.partition
         high = self._highs[at]
         found = _Former(consumer, queue, self._committed[at], should_stop).start_position(self._lows[at], high)
+        if assignment.source.has_copies and found.state.committed_offset <= high:
+            stretch = found.state.committed_offset, high
+            carried = read_carried(consumer, assignment, queue, stretch, found.is_complete, should_stop)
+            found = replace(found, carried=carried)
+        return found
+
+    def with_waiting(self, found: Mapping[Assignment, StartPosition]) -> dict[Assignment, StartPosition]:
+        """Add what waits in tiers and delays for later jobs of its keys or identities, up to their present ends.
+
+        It is called when the ledger has been read: an owner that was cut off goes on until it notices that. Of a job
+        that it has moved, and that is skipped for its name in the ledger, the next record must be known.
+
+        Raises:
+            Unrestorable, KafkaException: the brokers do not answer.
+        """
+        delayed = [assignment for assignment in found if self._has_waiting(assignment)]
+        if not delayed:
+            return dict(found)
+        highs = _edges(self._consumer, [(assignment.topic, assignment.partition) for assignment in delayed], LATEST)
+        return {**found, **{a: self._add_waiting(a, found[a], highs[a.topic, a.partition]) for a in delayed}}
+
+    def _has_waiting(self, assignment: Assignment) -> bool:
+        source, queue = assignment.source, self._queue
+        return (queue.ordering == "strict" and source.goes_ahead) or (bool(queue.unique) and source.is_delayed)
+
+    def _add_waiting(self, assignment: Assignment, found: StartPosition, high: int) -> StartPosition:
+        consumer, queue, should_stop = self._consumer, self._queue, self._should_stop
         stretch = found.state.committed_offset, high
         if queue.ordering == "strict" and assignment.source.goes_ahead:
             awaited = read_awaited(consumer, assignment, stretch, found.is_complete, should_stop)
@@ -108,9 +137,6 @@ class StartPositions:
         if queue.unique and assignment.source.is_delayed:
             unique = read_waiting(consumer, assignment, stretch, found.is_complete, should_stop)
             found = replace(found, unique=unique)
-        if assignment.source.has_copies and found.state.committed_offset <= high:
-            carried = read_carried(consumer, assignment, queue, stretch, found.is_complete, should_stop)
-            found = replace(found, carried=carried)
         return found
 
 

@@ -74,9 +74,20 @@ class Rebalance:
         self.changes = Counter(assigned=0, revoked=0, lost=0)
 
     def take(self, given: list[TopicPartition]) -> None:
-        """Begin to restore what the group has assigned."""
+        """Begin to restore what the group has assigned.
+
+        In strict order a partition that joins others of its number is restored together with them: what was read of
+        their tiers may be older than the ledger that is read with this one.
+        """
         self.changes["assigned"] += 1
-        self._restoring.begin(self._assignments.add(given))
+        added = self._assignments.add(given)
+        joined = self._assignments.joined(added)
+        numbers = {assignment.partition for assignment in joined}
+        alone = [assignment for assignment in added if assignment.partition not in numbers]
+        if alone:
+            self._restoring.begin(alone)
+        for assignment in joined:
+            self.restore_anew(assignment)
 
     @property
     def is_beginning(self) -> bool:
@@ -102,7 +113,7 @@ class Rebalance:
         """Have the group's consumer read from where these begin, as far as it reads elsewhere."""
         if self._sought:
             seek(consumer, [assignment for assignment in opened if assignment in self._sought])
-            self._sought = {a for a in self._sought.difference(opened) if a.is_current}
+            self._sought = {a for a in self._sought.difference(opened) if a.is_active}
 
     def begin_anew(self, former: Assignment, cause: OffsetsWentBack) -> None:
         """Replace the assignment of a partition whose offsets went back; the jobs that run of it may end.
@@ -141,6 +152,7 @@ class Rebalance:
         """
         topics = self._assignments.queue.job_topics
         leaving = self._leave([TopicPartition(topic, assignment.partition) for topic in topics])
+        self._retakes = [retake for retake in self._retakes if retake.leaving[0].partition != assignment.partition]
         self._retakes.append(_Retake(leaving, time.monotonic() + RETAKE_WITHIN_S))
 
     def _retake_due(self, consumer: Consumer) -> None:
@@ -157,8 +169,12 @@ class Rebalance:
                 self.commit_last(consumer, leaving)
                 self._assignments.end(leaving)
                 added = self._assignments.add(partitions_of(leaving))
-                self._sought.update(added)
+                self._sought.update(new for new, former in zip(added, leaving, strict=True) if self._has_read(former))
                 self._restoring.begin(added)
+
+    def _has_read(self, former: Assignment) -> bool:
+        """Whether the consumer may read elsewhere than where a partition begins; the client seeks none that is new."""
+        return former in self._sought or former.progress.committable() is not None
 
     def revoke(
         self, consumer: Consumer, taken: list[TopicPartition], wait_ended: Callable[[list[Assignment]], None]

@@ -61,7 +61,7 @@ def test_a_strict_partition_flows_only_when_its_tiers_have_shown_which_keys_wait
     play.world.expire(former)
     process = play.world.join(0.0)
     play.world.assign(process, 0, in_parts=True)
-    for _ in range(len(process.unrestored)):
+    for _ in range(len(play.world.topics)):
         play.world.restore(process)
         process.begin_restored()
         process.commit()
@@ -70,6 +70,47 @@ def test_a_strict_partition_flows_only_when_its_tiers_have_shown_which_keys_wait
         process.begin_restored()
         process.fetch(20)
         assert ready(process) == []
+    assert process.parts.lanes.parked_records() != []
+    play.finish()
+
+
+def take_over_while_one_fails(play: Play, former: SimProcess, *, in_parts: bool) -> SimProcess:
+    """The first job has failed in a process that the group takes for dead, and is not settled; another takes over."""
+    play.world.start(former, 0)
+    play.world.end(former, 0, "fail", is_kept=True)
+    play.world.expire(former)
+    process = play.world.join(0.0)
+    play.world.assign(process, 0, in_parts=in_parts)
+    return process
+
+
+@pytest.mark.parametrize("asked", range(5))
+def test_a_retry_that_is_written_while_its_partition_is_restored_goes_ahead_of_its_key(asked: int) -> None:
+    """By a process that was cut off: where the ledger names the attempt before, the tier has shown the retry."""
+    play, former = begin(STRICT, 2)
+    process = take_over_while_one_fails(play, former, in_parts=False)
+    questions: list[None] = []
+
+    def settle_once() -> None:
+        questions.append(None)
+        if len(questions) == asked + 1:
+            play.world.settle(former, [], lambda: None)
+
+    play.world.restore(process, settle_once)
+    assert asked < len(questions)
+    play.finish()
+
+
+@pytest.mark.parametrize("restored", range(7))
+def test_a_retry_that_is_written_between_the_parts_of_a_partition_goes_ahead_of_its_key(restored: int) -> None:
+    """The main topic and its tiers come one by one, and what one of them shows of the ledger is newer than a tier that
+    was read before."""
+    play, former = begin(STRICT, 2)
+    process = take_over_while_one_fails(play, former, in_parts=True)
+    for _ in range(restored):
+        play.world.restore(process)
+        process.begin_restored()
+    play.world.settle(former, [], lambda: None)
     play.finish()
 
 

@@ -122,6 +122,7 @@ class SimConsumer:
 
     def get_watermark_offsets(self, at: TopicPartition, timeout: float = 0.0, cached: bool = False) -> tuple[int, int]:
         """Where a partition begins and ends."""
+        self._while_reading()
         log = self._brokers.logs[at.topic, at.partition]
         return log.low, log.end
 

@@ -56,7 +56,8 @@ def test_a_job_that_moves_to_a_tier_meanwhile_is_awaited_or_not_yet_done(
     consumer = make_reader(cluster, queue, "test", {})
     try:
         asked = Interrupted(consumer, question, lambda: move_to_tier(cluster, queue))
-        found = StartPositions(cast(Consumer, asked), queue, [main, tier], lambda: False).of(0)
+        positions = StartPositions(cast(Consumer, asked), queue, [main, tier], lambda: False)
+        found = positions.with_waiting(positions.of(0))
     finally:
         consumer.close()
     is_done = found[main].state.committed_offset == 1
