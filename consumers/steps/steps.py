@@ -153,15 +153,7 @@ def decode(record: Record, step_context: StepContext) -> Decoded:
     if job_type is None:
         return _defer(record, step_context, "unknown-type", f"no handler for job type {wire_text(name)!r}")
     run = Run(job_id, job_type.name, step_context.queue.name, conditions.attempt, job_type.retry.attempts, record)
-    decoded = _decode_payload(record, job_type, run, step_context)
-    return decoded if conditions is _FIRST_RUN else _noted(decoded, conditions, step_context)
-
-
-def _noted(decoded: Decoded, conditions: _Conditions, step_context: StepContext) -> Decoded:
-    """Note that a job begins whose time an operator has set; not one that waits or ends here."""
-    if conditions.is_rescheduled and isinstance(decoded, DecodedJob):
-        step_context.reschedules.note_begun(decoded.record)
-    return decoded
+    return _decode_payload(record, job_type, run, conditions, step_context)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +211,9 @@ def _refuse(name: str) -> Never:
     raise ValueError(f"{name} is empty")
 
 
-def _decode_payload(record: Record, job_type: AnyJobType, run: Run, step_context: StepContext) -> Decoded:
+def _decode_payload(
+    record: Record, job_type: AnyJobType, run: Run, conditions: _Conditions, step_context: StepContext
+) -> Decoded:
     try:
         args, kwargs = job_type.contract.arguments(step_context.decoder.decode(job_type.contract, record.value))
     except SchemaAwaited as awaited:
@@ -232,6 +226,8 @@ def _decode_payload(record: Record, job_type: AnyJobType, run: Run, step_context
         return _unreadable(record, "schema-mismatch", str(error))
     except (Undecodable, PayloadRefused) as error:
         return _unreadable(record, "undecodable", str(error))
+    if conditions.is_rescheduled:
+        step_context.reschedules.note_begun(record)
     if step_context.dependencies is not None:
         run.use_dependencies(step_context.dependencies(record, job_type.retry))
     return DecodedJob(record, job_type, args, kwargs, run, step_context.cancels, step_context.gates)
