@@ -119,18 +119,17 @@ class LogReader:
 
     def read(self, timeout_s: float) -> list[Message]:
         """Take what is there, or wait for the first record."""
+        if self._is_finished:  # here, as it may fail: the records of the read before are returned by now
+            self._replace_client()
         self.is_at_end = False
         first = self._consumer.poll(timeout_s)
         if first is None:
             return []
         found = [first, *self._consumer.consume(BATCH, 0)]
-        records = [message for message in found if self._is_record(message)]
-        if self._is_finished:
-            self._replace_client()
-        return records
+        return [message for message in found if self._is_record(message)]
 
     def _replace_client(self) -> None:
-        """Go on with another client; the finished one is not closed, as it would wait for what never ends."""
+        """Go on with another client; the finished one is not closed, as in `close`."""
         self._consumer, self._is_finished = self._connect(), False
         self.start(self.position or self._began_at)
 
@@ -152,8 +151,9 @@ class LogReader:
                 raise KafkaException(self.trouble or KafkaError(KafkaError._TIMED_OUT))
 
     def close(self) -> None:
-        """Disconnect."""
-        self._consumer.close()
+        """Disconnect; a client that has failed for good is not closed, as it would wait for what never ends."""
+        if not self._is_finished:
+            self._consumer.close()
 
     def _is_record(self, message: Message) -> bool:
         error, offset = message.error(), message.offset()
