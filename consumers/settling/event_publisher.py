@@ -49,29 +49,32 @@ class EventPublisher:
         self._make_producer = make_producer
         self._lock = threading.Lock()
         self._producer: Producer | None = None
+        self._finished: list[Producer] = []  # they have failed for good, and have not answered everything yet
         self._is_closed = False
         self.given_up = GivenUp(topic, queue)
 
     def publish(self, event: JobEvent) -> None:
         """Send an event, or give it up; never raises, and never waits for a broker."""
         key = event.subject.job_id.encode("utf-8", "backslashreplace")
+        producer: Producer | None = None
         try:
             value = encode_event(event)
             producer = self._connected()
             if producer is not None:
-                self._offer(producer, key, value, self._note)
+                self._offer(producer, key, value, partial(self._note, producer))
         except _GIVEN_UP as failure:
-            self._replace_if_finished(failure)
+            self._replace_if_finished(producer, failure)
             self.given_up.count(key, failure)
 
     def publish_many(self, key: bytes, value: bytes, jobs: int) -> None:
         """Send an encoded event of jobs that are done, or give it up; never raises, and never waits for a broker."""
+        producer: Producer | None = None
         try:
             producer = self._connected()
             if producer is not None:
-                self._offer(producer, key, value, partial(self._note_done, jobs))
+                self._offer(producer, key, value, partial(self._note_done, producer, jobs))
         except _GIVEN_UP as failure:
-            self._replace_if_finished(failure)
+            self._replace_if_finished(producer, failure)
             self.given_up.count_done(jobs, failure)
 
     def poll(self) -> None:
@@ -79,16 +82,29 @@ class EventPublisher:
         producer = self._producer
         if producer is not None:
             _take_answers(producer.poll, 0.0)
+        self._serve_finished()
         self.given_up.report_if_due()
 
     def close(self, within_s: float) -> None:
         """Let what was sent be confirmed, for so long at the most, and give up the rest."""
         with self._lock:
             producer, self._producer, self._is_closed = self._producer, None, True
+        self._serve_finished()
+        left, self._finished = self._finished, []
         if producer is not None and _take_answers(producer.flush, within_s):
-            producer.purge()
-            _take_answers(producer.flush, ANSWERS_S)
+            left.append(producer)
+        for client in left:
+            client.purge()
+        for client in left:
+            _take_answers(client.flush, ANSWERS_S / len(left))
         self.given_up.report()
+
+    def _serve_finished(self) -> None:
+        """Take what finished clients answer, until they have answered everything: it is counted as given up."""
+        for client in tuple(self._finished):
+            _take_answers(client.poll, 0.0)
+        with self._lock:
+            self._finished = [client for client in self._finished if len(client)]
 
     def _connected(self) -> Producer | None:
         with self._lock:
@@ -103,23 +119,28 @@ class EventPublisher:
             producer.poll(0)
             producer.produce(self._topic, key=key, value=value, on_delivery=note)
 
-    def _note(self, error: KafkaError | None, message: Message) -> None:
+    def _note(self, producer: Producer, error: KafkaError | None, message: Message) -> None:
         if error is not None:
-            self._replace_if_fatal(error)
+            self._replace_if_fatal(producer, error)
             self.given_up.count(message.key(), error)
 
-    def _note_done(self, jobs: int, error: KafkaError | None, _message: Message) -> None:
+    def _note_done(self, producer: Producer, jobs: int, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
-            self._replace_if_fatal(error)
+            self._replace_if_fatal(producer, error)
             self.given_up.count_done(jobs, error)
 
-    def _replace_if_finished(self, failure: Exception) -> None:
-        if isinstance(failure, KafkaException):
-            self._replace_if_fatal(as_error(failure))
+    def _replace_if_finished(self, producer: Producer | None, failure: Exception) -> None:
+        if producer is not None and isinstance(failure, KafkaException):
+            self._replace_if_fatal(producer, as_error(failure))
 
-    def _replace_if_fatal(self, error: KafkaError) -> None:
-        if is_fatal(error):
-            self._producer = None  # of no more use: the next event gets another one
+    def _replace_if_fatal(self, producer: Producer, error: KafkaError) -> None:
+        """Give a client up that is of no more use: the next event gets another one."""
+        if not is_fatal(error):
+            return
+        with self._lock:
+            if self._producer is producer:  # else another thread has replaced it, and the present one is sound
+                self._producer = None
+                self._finished.append(producer)
 
 
 def _take_answers(take: Callable[[float], int], within_s: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -29,12 +30,16 @@ class SilentProducer:
         self.failure: KafkaException | None = None
         self.taken: list[tuple[bytes, Any]] = []
         self.confirms = False
+        self.verdict: KafkaError | None = None
+        self.before_refusal: Callable[[], None] = lambda: None
         self.waits_s: list[float] = []
 
     def produce(self, _topic: str, *, key: bytes, value: bytes, on_delivery: Any) -> None:
         """Take it, while there is room."""
-        if self.refusal is not None:
-            raise self.refusal
+        refusal = self.refusal
+        if refusal is not None:
+            self.before_refusal()
+            raise refusal
         if len(self.taken) >= self.room:
             raise BufferError("the queue is full")
         self.taken.append((key, on_delivery))
@@ -44,12 +49,15 @@ class SilentProducer:
         key, on_delivery = self.taken.pop(0)
         on_delivery(error, Message(topic="unit.events", key=key))
 
+    def __len__(self) -> int:
+        return len(self.taken)
+
     def poll(self, timeout_s: float) -> int:
-        """Tell what is confirmed."""
+        """Tell what is confirmed, or given up."""
         assert timeout_s == 0
         self._fail_once()
-        while self.confirms and self.taken:
-            self.answer(None)
+        while (self.confirms or self.verdict is not None) and self.taken:
+            self.answer(self.verdict)
         return 0
 
     def flush(self, timeout_s: float) -> int:
@@ -209,7 +217,51 @@ def test_a_client_that_failed_for_good_ends_no_caller_and_is_replaced() -> None:
     assert scene.publisher.given_up.total == 1
     scene.made[1].failure = fatal
     scene.publisher.close(1.0)
+    assert scene.publisher.given_up.total == 4, (
+        "the refused one, what the first client had, and what the second one had"
+    )
+
+
+@pytest.mark.parametrize("way", ["answer", "refusal"])
+def test_a_late_word_of_a_finished_client_does_not_end_the_sound_one(way: str) -> None:
+    """A thread may learn from the finished client after another thread has replaced it."""
+    scene, fatal = Publishing(), KafkaError(KafkaError._FATAL, "fenced", fatal=True)
+    scene.publish(2)
+    first = scene.made[0]
+
+    def replace_client() -> None:
+        first.before_refusal, first.refusal = lambda: None, None
+        first.answer(fatal)
+        scene.publish(1)
+
+    if way == "answer":
+        replace_client()
+        first.answer(fatal)
+    else:
+        first.refusal, first.before_refusal = KafkaException(fatal), replace_client
+        scene.publish(1)
+    scene.publish(1)
+    assert [len(client.taken) for client in scene.made[1:]] == [2]
+    assert scene.publisher.given_up.total == 2
+
+
+@pytest.mark.parametrize("way", ["poll", "close"])
+def test_what_a_finished_client_had_is_counted_as_given_up(way: str) -> None:
+    """It answers that only when it is polled after the error, and at the end it is asked as well."""
+    scene, fatal = Publishing(), KafkaError(KafkaError._FATAL, "fenced", fatal=True)
+    scene.publish(2)
+    (first,) = scene.made
+    first.refusal = KafkaException(fatal)
+    scene.publish(1)
+    scene.publisher.poll()
+    assert scene.publisher.given_up.total == 1, "it has not answered yet"
+    if way == "poll":
+        first.verdict = fatal
+        scene.publisher.poll()
+    else:
+        scene.publisher.close(1.0)
     assert scene.publisher.given_up.total == 3
+    assert scene.publisher._finished == []
 
 
 def test_a_refused_event_does_not_reach_the_settler() -> None:
