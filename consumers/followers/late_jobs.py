@@ -32,6 +32,8 @@ _LOGGER = logging.getLogger("stoker.followers")
 
 POLL_S: Final = 0.1
 AT_STOP_S: Final = 2.0
+REST_S: Final = 5.0
+"""How long nothing is written after a client has failed for good: the next one may fail as soon."""
 MOST_KNOWN: Final = 50_000
 """Late jobs of which the process remembers that they have a follower; the ledger knows it of the others."""
 
@@ -66,7 +68,7 @@ class LateJobs:
         self._notes, self._waiting, self._wake = notes, notes.waiting, notes.wake
         self._find_waiting = find_waiting
         self._found: set[Place] = set()
-        self._next_look_at_s = 0.0
+        self._next_look_at_s = self._rest_ends_at_s = 0.0
         self._known: dict[str, None] = {}
         self._unconfirmed: deque[OutgoingRecord] = deque()
         self._under_way: dict[OutgoingRecord, None] = {}
@@ -116,7 +118,7 @@ class LateJobs:
 
     def _turn(self) -> None:
         self._plan()
-        if self._unconfirmed:
+        if self._unconfirmed and (self._stopping.is_set() or time.monotonic() >= self._rest_ends_at_s):
             self._write_all(self._producer.client())
         self._producer.poll()
         lost = self._notes.take_lost()
@@ -144,7 +146,7 @@ class LateJobs:
         for _ in range(len(self._unconfirmed)):
             self._write(producer, self._unconfirmed.popleft())
             if not self._producer:
-                return  # it has failed for good: the next turn has another one
+                return  # it has failed for good: a later turn has another one
 
     def _write(self, producer: Producer, written: OutgoingRecord) -> None:
         try:
@@ -168,7 +170,13 @@ class LateJobs:
             self._unconfirmed.append(written)
             self._producer.drop_if_fatal(fault)
 
-    def _write_again(self, _error: KafkaError) -> None:
-        """Have another client write what a finished one has not confirmed: it answers no more."""
+    def _write_again(self, error: KafkaError) -> None:
+        """Have another client write what a finished one has not confirmed, after a rest: it answers no more."""
         self._unconfirmed.extend(self._under_way)
         self._under_way.clear()
+        self._rest_ends_at_s = time.monotonic() + REST_S
+        _LOGGER.error(
+            "the client that writes the followers of late jobs of queue %s has failed for good (%s): another one is "
+            "made in %g s, and what was not confirmed is written again", self._queue, error.str(), REST_S,
+            extra={log_keys.QUEUE: self._queue},
+        )  # fmt: skip

@@ -184,18 +184,22 @@ class Spill:
 
     # ---- when it fails
 
-    def _note_finished(self, _error: KafkaError) -> None:
-        """Write again what a finished client has not answered, since it answers no more."""
+    def _note_finished(self, error: KafkaError) -> None:
+        """Write again what a finished client has not answered, since it answers no more; after a rest."""
         self._unanswered = 0
         for chunks in self._chunks.values():
             chunks.note_all_failed()
+        if self._begin_rest():
+            _LOGGER.error(
+                "progress cannot be written to %s: its client has failed for good (%s). Jobs go on, and offsets are "
+                "committed without what is complete beyond them: if this process is killed, jobs that are out of the "
+                "ledger's window by then run again. Another client is made; it is tried again every %g s",
+                self._queue.progress_topic, error, REST_S, extra={log_keys.QUEUE: self._queue.name},
+            )  # fmt: skip
 
     def _log_failure(self, assignment: Assignment, cause: KafkaError) -> None:
         """Log what it means; commits go on without, or with what was spilled before."""
-        self._producer.drop_if_fatal(cause)
-        is_new = time.monotonic() >= self._rest_ends_at_s
-        self._rest_ends_at_s = time.monotonic() + REST_S
-        if is_new:
+        if self._begin_rest():
             _LOGGER.error(
                 "progress cannot be written to %s (%s). Jobs go on, and offsets are committed without what is complete "
                 "beyond them: if this process is killed, jobs of %s/%d that are out of the ledger's window by then run "
@@ -203,3 +207,10 @@ class Spill:
                 self._queue.progress_topic, cause, assignment.topic, assignment.partition, REST_S,
                 extra={log_keys.QUEUE: self._queue.name, log_keys.PARTITIONS: [assignment.partition]},
             )  # fmt: skip
+        self._producer.drop_if_fatal(cause)
+
+    def _begin_rest(self) -> bool:
+        """Write nothing for a while. Returns whether this is to be logged: no rest was under way."""
+        now_s = time.monotonic()
+        is_new, self._rest_ends_at_s = now_s >= self._rest_ends_at_s, now_s + REST_S
+        return is_new

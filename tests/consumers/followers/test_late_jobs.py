@@ -14,10 +14,19 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from stoker.consumers.followers import late_jobs as followers
 from stoker.consumers.followers.late_jobs import LateJobs
 from stoker.consumers.records.record import Record
 from stoker.consumers.settling.outgoing import OutgoingRecord
 from support.scenes.deliveries import declare
+
+pytestmark = pytest.mark.expected_errors("has failed for good (fenced)")
+
+
+@pytest.fixture(autouse=True)
+def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another client is made at once."""
+    monkeypatch.setattr(followers, "REST_S", 0.0)
 
 
 class Client:
@@ -129,3 +138,26 @@ def test_a_client_that_takes_no_record_any_more_is_replaced() -> None:
     for _ in range(3):
         late._turn()
     assert sorted(other.given) == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("way", ["rest is over", "worker ends"])
+def test_a_client_that_has_failed_for_good_is_replaced_after_a_rest(
+    way: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A lasting cause makes a client now and then, and one line for each; what is left at the end is tried at once."""
+    monkeypatch.setattr(followers, "REST_S", 1_000.0)
+    first, second = Client(), Client()
+    late = late_jobs(first, second)
+    late._turn()
+    first.failure = KafkaException(KafkaError(KafkaError._FATAL, "fenced", fatal=True))
+    for _ in range(3):
+        late._turn()
+    assert second.given == []
+    (line,) = caplog.records
+    assert "another one is made in 1000 s" in line.getMessage()
+    if way == "rest is over":
+        late._rest_ends_at_s = 0.0
+    else:
+        late._stopping.set()
+    late._turn()
+    assert sorted(second.given) == [b"1", b"2"]

@@ -237,6 +237,7 @@ def test_what_could_not_be_written_is_written_again_by_a_client_that_can() -> No
     assert place.commit_state.spilled_at == SpilledAt(1, FIRST_AT)
 
 
+@pytest.mark.expected_errors("progress cannot be written")
 def test_what_a_client_had_that_raises_that_it_has_failed_for_good_is_written_by_another() -> None:
     """It raises that once, from whatever is called next: the poll thread goes on."""
     broken, sound = Answering(), Answering()
@@ -247,6 +248,28 @@ def test_what_a_client_had_that_raises_that_it_has_failed_for_good_is_written_by
     offer(spill, place)
     assert (broken.take_numbers(), sound.take_numbers()) == ([0, 1], [0, 1])
     assert place.commit_state.spilled_at == SpilledAt(1, FIRST_AT)
+
+
+@pytest.mark.expected_errors("progress cannot be written")
+@pytest.mark.parametrize("way", ["poll", "answer"])
+def test_a_client_that_has_failed_for_good_is_replaced_after_a_rest(
+    way: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A lasting cause makes a client now and then, and one line in the log for each, however the error comes."""
+    monkeypatch.setattr(spilling, "REST_S", 1_000.0)
+    fatal = KafkaError(KafkaError._FATAL, "fenced", fatal=True)
+    broken, sound = Answering(fatal if way == "answer" else None), Answering()
+    broken.failure = KafkaException(fatal) if way == "poll" else None
+    place = taken(2 * CHUNK)
+    spill = spill_by(broken, sound)
+    for _ in range(3):
+        offer(spill, place)
+    assert sound.take_numbers() == []
+    (line,) = caplog.records
+    assert "fenced" in line.getMessage()
+    spill._rest_ends_at_s = 0.0
+    offer(spill, place)
+    assert sound.take_numbers() == [0, 1]
 
 
 @pytest.mark.expected_errors("progress cannot be written")
