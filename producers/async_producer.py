@@ -211,7 +211,7 @@ class AsyncProducer:
             await asyncio.shield(self._in_thread(settle))
             run.note_on(error)
             raise
-        await self._in_thread(settle)
+        await asyncio.shield(self._in_thread(settle))  # a run that no thread settles is collected with its records
         return run.result()
 
     async def _spool_bulk(self, spool: SpoolFile, calls: AnyCalls, in_flight: int) -> BulkResult:

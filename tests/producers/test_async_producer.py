@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from stoker.producers import AsyncProducer
+from stoker.producers.bulk import BulkRun
 from stoker.producers.connection import Connection
 from stoker.producers.errors import BulkFailed, PayloadRefused, ProducerClosed, TopologyNotReady
 from stoker.topology import ClusterSettings
@@ -204,3 +206,45 @@ def test_the_connection_of_a_bulk_cancelled_at_its_end_is_lent_on_when_that_is_s
             return before, connections.bulks_in_flight() == 0
 
     assert asyncio.run(cancel_one()) == (False, True)
+
+
+def test_a_bulk_cancelled_while_its_end_waits_for_a_thread_is_settled_all_the_same(
+    shop: Shop, cluster: ClusterSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All calls are taken, and the threads are busy until after the cancel."""
+    are_busy, are_free, is_settled = asyncio.Event(), threading.Event(), threading.Event()
+    settle = BulkRun.settle
+
+    def note_settled(run: BulkRun, timeout_s: float) -> None:
+        settle(run, timeout_s)
+        is_settled.set()
+
+    async def one_and_busy_threads(threads: ThreadPoolExecutor) -> AsyncIterator[JobCall]:
+        yield shop.charge.call("one", 1)
+        for _ in range(threads._max_workers):
+            threads.submit(are_free.wait, 60)
+        while threads._work_queue.qsize():
+            await asyncio.sleep(0)
+        are_busy.set()
+
+    async def cancel_one() -> tuple[bool, int]:
+        async with AsyncProducer(shop.pipeline, cluster) as producer:
+            threads, connections = producer._blocking, producer._publisher.connections
+            bulk = asyncio.create_task(producer.enqueue_many(one_and_busy_threads(threads)))
+            async with asyncio.timeout(30):
+                await are_busy.wait()
+                while not threads._work_queue.qsize():
+                    await asyncio.sleep(0)
+            bulk.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await bulk
+            assert not is_settled.is_set()
+            are_free.set()
+            return await asyncio.to_thread(is_settled.wait, 30), len(connections._lent)
+
+    monkeypatch.setattr(BulkRun, "settle", note_settled)
+    try:
+        assert asyncio.run(cancel_one()) == (True, 0)
+    finally:
+        are_free.set()
+    assert sum(end_offsets(cluster, shop.mails)) == 1
