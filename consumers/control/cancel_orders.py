@@ -64,6 +64,8 @@ class CancelOrders(OrderTaker):
             self.lift(key)
             self._note_over(key)
             return
+        self._over.discard(key)
+        self._forgetter.note_lifted(key)  # else the order that stood before is removed, and this one with it
         self._has_new = True
         if order.job_id is None:
             self._has_new_filter = True

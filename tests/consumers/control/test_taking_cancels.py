@@ -124,6 +124,20 @@ def test_a_cancel_is_over_at_its_time() -> None:
     assert later.noted.removed == {key_of(one): "its time is over"}
 
 
+def test_a_job_that_is_cancelled_anew_stays_cancelled_while_the_former_order_is_still_to_be_removed() -> None:
+    """Its job had ended, or its time was over; the removal would take the new order, which has the same key."""
+    scene, until = Scene(), NOW - timedelta(minutes=5)
+    ended, over = order(job_id="ended"), order(job_id="over", until=until)
+    scene.take(ended, over)
+    scene.cancels.note_ended(declare().record(headers={wire.JOB_ID: b"ended"}))
+    scene.take()
+    assert list(scene.noted.removed) == [key_of(ended)]
+    scene.take(replace(ended, order_id="2"), replace(over, order_id="3", until=None))
+    scene.taker._remove_over_at_s = 0.0
+    scene.take()
+    assert (scene.noted.removed, len(scene.cancels)) == ({}, 2)
+
+
 def test_what_was_lifted_unseen_is_let_go_of_when_all_is_read_again() -> None:
     """Jobs and filters; what still stands is not interrupted."""
     scene = Scene()
