@@ -123,7 +123,7 @@ def _arrivals(parts: IntakeParts, features: _Features) -> Arrivals:
     return Arrivals(
         in_step=features.carried.in_step,
         filters=(CompletedRecords(parts.assignments), *features.unique, *features.heavy_tenants),
-        claimants=(*features.heavy_tenants, features.lanes),
+        diverters=(*features.heavy_tenants, features.lanes),
         ways=_ways(parts, features),
     )
 
@@ -133,7 +133,7 @@ def _ways(parts: IntakeParts, features: _Features) -> Mapping[str, Way]:
 
 
 def _way_of(source: Source, features: _Features) -> Way:
-    """Find the function that takes the records of a source; of the main topic, it takes those that no claimant does."""
+    """Find the function that takes the records of a source; of the main topic, it takes those that no diverter does."""
     match source:
         case Main() | Priority():
             return Record

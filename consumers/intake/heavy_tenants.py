@@ -16,13 +16,13 @@ from ..partitions.assignments import Assignments
 from ..records.assignment import Assignment
 from ..records.record import Record
 from .handover import Handover
-from .intake import ALWAYS, Claimant, Filter
+from .intake import ALWAYS, Diverter, Filter
 
 ROOM_PART: Final = 2
 """Where tenants share the runners, jobs that are due leave half of the room for all others."""
 
 
-class HeavyTenants(Filter, Claimant, Requester):
+class HeavyTenants(Filter, Diverter, Requester):
     """The heavy tenants of one queue at its intake, where tenants share its runners; owned by the poll thread."""
 
     asked_while = ALWAYS
@@ -76,7 +76,7 @@ class HeavyTenants(Filter, Claimant, Requester):
         """Take the records of tenants that have others aside, and yield the rest."""
         return self._ahead.past_heavy_tenants(messages, self._assignments.find_running)
 
-    def claims(self, message: Message, assignment: Assignment) -> bool:
+    def diverts(self, message: Message, assignment: Assignment) -> bool:
         """Put a record aside if its tenant has more in memory than its portion."""
         return self._ahead.leaves_out(message, assignment)
 

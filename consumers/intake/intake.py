@@ -1,12 +1,12 @@
-"""`Intake`: makes records of what the poll thread has fetched, and gives each to its lane, or to who claims it.
+"""`Intake`: makes records of what the poll thread has fetched, and gives each to its lane, or to a diverter.
 
     filter     features look at the messages first, and may keep some
     note       the offset of each message is incomplete from now on
-    claim      a record of the main topic is claimed unread, or goes to its lane; one of another topic goes the way of
-               its source
+    divert     a record of the main topic is taken unread by a diverter, or goes to its lane; one of another topic goes
+               the way of its source
     hand over  the lanes take all that is left, at the end of the batch
 
-`declared/intake_features.py` has the filters, claimants and ways of a queue.
+`declared/intake_features.py` has the filters, diverters and ways of a queue.
 
 It is the first of the five files on the way of a job (docs/architecture.md); `steps/pipe.py` is the next.
 """
@@ -50,7 +50,7 @@ class Filter(Protocol):
         ...
 
 
-class Claimant(Protocol):
+class Diverter(Protocol):
     """May take records of the main topic before they go to their lanes, unread: nothing is made of them.
 
     Attributes:
@@ -59,8 +59,8 @@ class Claimant(Protocol):
 
     asked_while: Sized
 
-    def claims(self, message: Message, assignment: Assignment) -> bool:
-        """Take a record whose offset is noted already; return False to let it go on to the next taker."""
+    def diverts(self, message: Message, assignment: Assignment) -> bool:
+        """Take a record whose offset is noted already; return False to let it go on to the next diverter."""
         ...
 
     def end_batch(self) -> None:
@@ -68,7 +68,7 @@ class Claimant(Protocol):
         return
 
     def forget_replaced(self) -> None:
-        """Forget the claimed records of this batch whose assignments have ended meanwhile."""
+        """Forget the diverted records of this batch whose assignments have ended meanwhile."""
         return
 
 
@@ -79,13 +79,13 @@ class Arrivals:
     Attributes:
         in_step: splits what was fetched before anybody looks at it.
         filters: each lets pass what it gets of the one before.
-        claimants: asked in their order, until one claims the record; at least one.
+        diverters: asked in their order, until one takes the record; at least one.
         ways: {topic: the way of its records}, for all topics but the main one.
     """
 
     in_step: InStep
     filters: Sequence[Filter]
-    claimants: Sequence[Claimant]
+    diverters: Sequence[Diverter]
     ways: Mapping[str, Way]
 
 
@@ -106,20 +106,20 @@ class Intake:
         self._on_error = on_error
         self._in_step = arrivals.in_step
         self._filters = tuple(arrivals.filters)
-        self._claimants = tuple(arrivals.claimants)
+        self._diverters = tuple(arrivals.diverters)
         self._ways = arrivals.ways
-        self._asked_while, self._claims = self._one_claim()
+        self._asked_while, self._diverts = self._diverting()
         self.fetched, self.times = 0, EnqueueTimes()
 
-    def _one_claim(self) -> tuple[Sized, Callable[[Message, Assignment], bool]]:
-        """When claimants are asked, and by what: a single one is asked without a step between."""
-        if len(self._claimants) == 1:
-            return self._claimants[0].asked_while, self._claimants[0].claims
-        return ALWAYS, self._is_claimed
+    def _diverting(self) -> tuple[Sized, Callable[[Message, Assignment], bool]]:
+        """When diverters are asked, and by what: a single one is asked without a step between."""
+        if len(self._diverters) == 1:
+            return self._diverters[0].asked_while, self._diverters[0].diverts
+        return ALWAYS, self._is_diverted
 
-    def _is_claimed(self, message: Message, assignment: Assignment) -> bool:
-        for claimant in self._claimants:  # noqa: SIM110  # `any` would make a generator for each record
-            if claimant.asked_while and claimant.claims(message, assignment):
+    def _is_diverted(self, message: Message, assignment: Assignment) -> bool:
+        for diverter in self._diverters:  # noqa: SIM110  # `any` would make a generator for each record
+            if diverter.asked_while and diverter.diverts(message, assignment):
                 return True
         return False
 
@@ -134,7 +134,7 @@ class Intake:
     def _take(self, batch: list[Message]) -> None:
         runnable: list[Record] = []
         find_running, ways = self._assignments.find_running, self._ways
-        asked_while, claims = self._asked_while, self._claims
+        asked_while, diverts = self._asked_while, self._diverts
         for message in self._filtered(batch):
             if message.error() is not None:
                 self._note_event(message)
@@ -151,7 +151,7 @@ class Intake:
                 record = ways[assignment.topic](message, assignment)
                 if record is not None:
                     runnable.append(record)
-            elif not asked_while or not claims(message, assignment):
+            elif not asked_while or not diverts(message, assignment):
                 runnable.append(Record(message, assignment))
         self._hand_over(runnable)
 
@@ -166,13 +166,13 @@ class Intake:
     def _begin_anew(self, former: Assignment, cause: OffsetsWentBack, taken: list[Record]) -> list[Record]:
         """Replace an assignment whose offsets went back; gives what was taken of others: the rest comes again."""
         self._rebalance.begin_anew(former, cause)
-        for claimant in self._claimants:
-            claimant.forget_replaced()
+        for diverter in self._diverters:
+            diverter.forget_replaced()
         return [record for record in taken if record.assignment.is_current]
 
     def _hand_over(self, records: list[Record]) -> None:
-        for claimant in self._claimants:
-            claimant.end_batch()
+        for diverter in self._diverters:
+            diverter.end_batch()
         self._handover.start(records)
 
     def _note_event(self, message: Message) -> None:

@@ -14,10 +14,10 @@ from ..polling.backpressure import Backpressure
 from ..records.assignment import Assignment, Place
 from ..records.record import Record
 from .handover import Handover
-from .intake import Claimant
+from .intake import Diverter
 
 
-class LaneRecords(Claimant, Requester):
+class LaneRecords(Diverter, Requester):
     """The lanes of one queue at its intake; owned by the poll thread."""
 
     def __init__(self, lanes: Lanes, unbegun: UnbegunRecords, backpressure: Backpressure, handover: Handover) -> None:
@@ -27,7 +27,7 @@ class LaneRecords(Claimant, Requester):
         self._marks, self._add_unread = lanes.backlog.marks, lanes.add_unread
         self.asked_while = lanes.backlog.slots
 
-    def claims(self, message: Message, assignment: Assignment) -> bool:
+    def diverts(self, message: Message, assignment: Assignment) -> bool:
         """Put a record aside, unread, where others of its key are: so a long backlog of one key costs little."""
         key = message.key()
         if key is None or not self._marks[hash(key) & LAST_MARK]:
