@@ -31,7 +31,7 @@ class UnbegunRecords:
         parked = self._lanes.drop(assignments)
         ready = self._runners.drop(assignments) + self._gates.wait_set.drop(assignments)
         for record in ready:
-            self._lanes.release(record)
+            self._lanes.free(record)
         if self._gates.aside:
             self._gates.aside.forget(lambda lane_hash: not self._lanes.holds(lane_hash))
         return parked + ready

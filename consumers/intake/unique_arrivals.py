@@ -51,7 +51,7 @@ class UniqueArrivals(Filter):
             unique.complete_times_of(assignment.source).note_read(offset + 1, message.timestamp()[1])
         if self._reads_jobs:
             record = Record(message, assignment)
-            if not self._assignments.ledgers[assignment.partition].is_settled(record):
+            if not self._assignments.ledgers[assignment.partition].remembers(record):
                 unique.note_arrival(record)
 
     # ---- what waits until it is due

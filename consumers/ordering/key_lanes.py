@@ -32,7 +32,7 @@ class KeyLanes(Lanes):
         """No lane waits for the records of tiers and delays."""
 
     def add(self, records: Iterable[Record]) -> list[Record]:
-        """Make the first record of each idle lane ready, and park the others; gives those that were put aside."""
+        """Make the first record of each lane without records ready, park the others; gives those put aside."""
         ready: list[Record] = []
         aside: list[Record] = []
         with self._lock:
@@ -113,16 +113,16 @@ class KeyLanes(Lanes):
 
     def finish(self, record: Record, outcome: Outcome) -> None:
         """Make the next record of the lane ready, whatever the outcome."""
-        self.release(record)
+        self.free(record)
 
     def note_settled(self, settled: Iterable[SettledRecord]) -> None:
         """No lane waits until outcomes are durable."""
 
-    def release(self, record: Record) -> None:
+    def free(self, record: Record) -> None:
         """Make the next record of the lane ready; an empty lane is forgotten."""
-        self.release_all((record,))
+        self.free_all((record,))
 
-    def release_all(self, records: Iterable[Record]) -> None:
+    def free_all(self, records: Iterable[Record]) -> None:
         """Do so for several, of different lanes."""
         following: list[Record] = []
         with self._lock:

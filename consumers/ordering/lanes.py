@@ -5,8 +5,8 @@
 | `ordering="key"`, `"none"` | `KeyLanes`    | when the one before has run                             |
 | `ordering="strict"`        | `StrictLanes` | when the job before is done, cancelled or a dead letter |
 
-The first record of an idle lane is *ready*. So whatever is ready at a time belongs to different lanes, and runners may
-take ready records in any order, and from each other, without a lock per key.
+The first record that comes to a lane without records is *ready*. So whatever is ready at a time belongs to different
+lanes, and runners may take ready records in any order, and from each other, without a lock per key.
 
 The others *park* behind it: a few in memory, all further ones *aside*, by their offset (`backlog/`). When half of those
 in memory have run, the lane wants the next ones; the poll thread reads them again, and `readd` brings them back, in
@@ -75,7 +75,7 @@ class Lanes(ABC):
 
     @abstractmethod
     def add(self, records: Iterable[Record]) -> list[Record]:
-        """Take records in the order of delivery; the first of each idle lane becomes ready.
+        """Take records in the order of delivery; the first of each lane without records becomes ready.
 
         Those returned are aside: they are not in memory any more as soon as the caller lets them go.
         """
@@ -123,7 +123,7 @@ class Lanes(ABC):
 
     @abstractmethod
     def exchange(self, record: Record, copy: Record) -> None:
-        """Know the first record of a lane by its copy from now on; neither is released meanwhile."""
+        """Know the first record of a lane by its copy from now on; neither is freed meanwhile."""
 
     def wake(self, lane_hashes: Iterable[int]) -> None:
         """Have the first record of each of these lanes read again; a lane without records aside is passed over."""
@@ -212,13 +212,13 @@ class Lanes(ABC):
         """Note what has another outcome than success, and is durable by now."""
 
     @abstractmethod
-    def release(self, record: Record) -> None:
-        """Note that a ready record does not run here; the next one of its lane becomes ready."""
+    def free(self, record: Record) -> None:
+        """Let the lane of a ready record go on, since it has run or does not run here: the next one becomes ready."""
 
-    def release_all(self, records: Iterable[Record]) -> None:
-        """Note that the jobs of several ready records are done."""
+    def free_all(self, records: Iterable[Record]) -> None:
+        """Do so for several ready records, of different lanes."""
         for record in records:
-            self.release(record)
+            self.free(record)
 
     @abstractmethod
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:

@@ -187,7 +187,7 @@ class StrictLanes(Lanes):
         for item in settled:
             if item.instead_of is not None and item.record.assignment.is_active:
                 self._expect_no_more(item.record, item.instead_of)
-            self.release(item.record)
+            self.free(item.record)
 
     def _expect_no_more(self, record: Record, outcome: Outcome) -> None:
         awaited = awaited_after(record, outcome)
@@ -206,9 +206,9 @@ class StrictLanes(Lanes):
         a dead letter lost in a crash, its job would run again after the next one of its key.
         """
         if outcome is DONE or outcome is SKIPPED or awaited_after(record, outcome) is not None:
-            self.release(record)
+            self.free(record)
 
-    def release(self, record: Record) -> None:
+    def free(self, record: Record) -> None:
         """Note that a record in hand was settled, or will not run here; the next one of its lane becomes ready."""
         if record.lane is None:
             return

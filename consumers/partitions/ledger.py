@@ -85,8 +85,11 @@ class Ledger:
             "q", sorted(islice(chain(hashes, self._complete_before), self._most_complete_before))
         )
 
-    def is_settled(self, record: Record) -> bool:
-        """Whether the record's job is completed, this attempt of it has failed, or the record itself has moved on."""
+    def remembers(self, record: Record) -> bool:
+        """Whether it has a name for the record: its job is completed, this attempt failed, or the record has moved on.
+
+        Names are added when a job has ended, so what it remembers may not be durable yet.
+        """
         if self._jobs.holds(record.deduplication_id):
             return True
         moved = self._moved

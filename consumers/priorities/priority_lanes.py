@@ -18,11 +18,11 @@ class PriorityLanes(KeyLanes):
         super().__init__(make_ready, limits)
         self._holds = holds
 
-    def release_all(self, records: Iterable[Record]) -> None:
+    def free_all(self, records: Iterable[Record]) -> None:
         """End the holds of these as well."""
         ended = list(records)
         freed = self._holds.end(ended)
-        super().release_all(ended)
+        super().free_all(ended)
         if freed:
             self._make_ready(freed)
 

@@ -248,7 +248,7 @@ class SettleStep:
                 ledger.add_jobs([record.deduplication_id for record in some if record.deduplication_id is not None])
         if self._note_ended is not None:
             self._note_ended(records)
-        self._lanes.release_all(records)
+        self._lanes.free_all(records)
 
     def _note(self, record: Record, outcome: Outcome, unique: UniqueJobs | None, ledger: Ledger | None) -> None:
         """Note what became of a unique job, before the settler writes it, and the next of the lane has its turn."""

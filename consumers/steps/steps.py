@@ -121,7 +121,7 @@ def claim(record: Record, step_context: StepContext) -> Outcome | None:
     if not record.assignment.is_current:
         return INTERRUPTED
     ledger = step_context.ledgers.get(record.assignment.partition)
-    if ledger is not None and ledger.is_settled(record):
+    if ledger is not None and ledger.remembers(record):
         return SKIPPED
     cancels = step_context.cancels
     by = cancels.of(record, step_context.queue.name) if cancels.stands else None

@@ -63,7 +63,7 @@ def test_a_line_and_a_lane_of_one_backlog_are_told_apart(scene: Scene) -> None:
     scene.lanes.set_parked_aside(lambda _record: True)
     scene.lines.put(LINE, scene.assignment, [2])
     assert (LINE in scene.lines, hash_of(b"a") in scene.lines) == (True, False)
-    scene.lanes.release(scene.ready.pop())
+    scene.lanes.free(scene.ready.pop())
     scene.lines.want(LINE, 1, 1)
     assert [offset for _, offset in scene.lanes.take_wanted()] == [1, 2]
     assert (scene.come_back(1), [record.offset for record in scene.ready]) == ([], [1])

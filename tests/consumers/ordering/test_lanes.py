@@ -47,7 +47,7 @@ class LanesMachine(RuleBasedStateMachine):
         record = self.ready.pop(choice % len(self.ready))
         lane = record.lane if record.lane is not None else record.offset
         assert self.expected[lane].pop(0) == record.offset
-        self.lanes.release(record)
+        self.lanes.free(record)
 
     @rule(place=st.integers(0, 1))
     def revoke(self, place: int) -> None:
@@ -60,7 +60,7 @@ class LanesMachine(RuleBasedStateMachine):
             self.expected[lane].remove(record.offset)
         self.ready[:] = [record for record in self.ready if record.assignment is not leaving]
         for record in ready:
-            self.lanes.release(record)
+            self.lanes.free(record)
         self.places[place] = Assignment(leaving.number + 2, "t", place)
 
     @invariant()
@@ -87,7 +87,7 @@ def test_repetitions_of_a_job_without_key_share_a_lane() -> None:
     first, twin = delivery.record(offset=1), delivery.record(offset=2)
     lanes.add([first, twin, delivery.record({"ce_id": b"another"}, offset=3)])
     assert [record.offset for record in ready] == [1, 3]
-    lanes.release(first)
+    lanes.free(first)
     assert [record.offset for record in ready] == [1, 3, 2]
 
 
@@ -107,4 +107,4 @@ def test_a_record_with_neither_key_nor_id_waits_for_nobody() -> None:
     lanes.add(records)
     assert len(ready) == 3
     for record in records:
-        lanes.release(record)
+        lanes.free(record)

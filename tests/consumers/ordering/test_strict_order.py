@@ -97,7 +97,7 @@ def test_a_key_goes_on_after_a_dead_letter_only_when_that_is_durable(outcome: Ou
     scene.lanes.add([first, second])
     scene.finish(first, outcome)
     assert scene.offsets() == [0]
-    scene.lanes.release(first)
+    scene.lanes.free(first)
     assert scene.offsets() == [0, 1]
 
 
@@ -309,5 +309,5 @@ def test_nothing_is_left_of_lanes_whose_partition_went_away() -> None:
     scene.finish(first, failed())
     scene.lanes.drop([scene.main, scene.tier])
     for record in scene.ready:
-        scene.lanes.release(record)
+        scene.lanes.free(record)
     assert (scene.lanes._lanes, scene.lanes._awaited) == ({}, {})

@@ -86,7 +86,7 @@ def test_a_tier_that_comes_later_brings_what_its_owner_has_settled_meanwhile() -
     assignments.receive_restored(Restored(ledgers={0: later}, start_positions=start_positions))
     assignments.take_restored()
     mine = declare().record({"ce_id": b"mine"})
-    assert all(assignments.ledgers[0].is_settled(record) for record in (*names, mine))
+    assert all(assignments.ledgers[0].remembers(record) for record in (*names, mine))
 
 
 def test_a_ledger_that_came_with_all_tiers_is_put_to_use_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,4 +247,4 @@ def test_completed_jobs_of_a_partition_that_went_away_are_known_for_two_minutes(
     start_positions = {again: StartPosition(state=CommitMetadata(committed_offset=0, position=0))}
     assignments.receive_restored(Restored(ledgers={0: Ledger(declare().queue.ledger)}, start_positions=start_positions))
     assert assignments.take_restored() == [again]
-    assert assignments.ledgers[0].is_settled(declare().record({"ce_id": b"job-1"})) == is_known
+    assert assignments.ledgers[0].remembers(declare().record({"ce_id": b"job-1"})) == is_known

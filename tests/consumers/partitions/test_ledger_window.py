@@ -207,8 +207,8 @@ def test_a_record_that_moved_on_is_settled_but_its_job_is_not() -> None:
     delivery, remembered = declare(), ledger()
     source = delivery.record(offset=7)
     remembered.add(moved_name(source))
-    assert remembered.is_settled(source)
-    assert not remembered.is_settled(delivery.record(offset=8))
+    assert remembered.remembers(source)
+    assert not remembered.remembers(delivery.record(offset=8))
 
 
 def test_the_twin_of_a_failed_attempt_is_settled_and_the_next_attempt_is_not() -> None:
@@ -217,17 +217,17 @@ def test_the_twin_of_a_failed_attempt_is_settled_and_the_next_attempt_is_not() -
     origin = {"stoker-origin": b"unit.q/0/7"}
     tried = declare().record({**origin, "stoker-attempt": b"2"}, offset=1)
     remembered.add(tried_name(tried))
-    assert remembered.is_settled(declare().record({**origin, "stoker-attempt": b"2"}, offset=2))
-    assert not remembered.is_settled(declare().record({**origin, "stoker-attempt": b"3"}, offset=3))
-    assert not remembered.is_settled(declare().record({"stoker-origin": b"unit.q/0/8", "stoker-attempt": b"2"}))
+    assert remembered.remembers(declare().record({**origin, "stoker-attempt": b"2"}, offset=2))
+    assert not remembered.remembers(declare().record({**origin, "stoker-attempt": b"3"}, offset=3))
+    assert not remembered.remembers(declare().record({"stoker-origin": b"unit.q/0/8", "stoker-attempt": b"2"}))
 
 
 def test_an_empty_origin_does_not_make_records_without_an_id_alike() -> None:
     """A foreign publisher may send both: the second such record is no twin of the first, and a dead letter as well."""
     nameless, remembered = {"ce_id": b"", "stoker-origin": b""}, ledger()
     remembered.add(tried_name(declare().record(nameless, offset=1)))
-    assert remembered.is_settled(declare().record(nameless, offset=1))
-    assert not remembered.is_settled(declare().record(nameless, offset=2))
+    assert remembered.remembers(declare().record(nameless, offset=1))
+    assert not remembered.remembers(declare().record(nameless, offset=2))
 
 
 def test_a_partition_that_comes_back_takes_over_completed_jobs_but_not_moved_records() -> None:
@@ -237,8 +237,8 @@ def test_a_partition_that_comes_back_takes_over_completed_jobs_but_not_moved_rec
     former.add("job-1")
     former.add(tried_name(retried))
     restored.absorb_jobs(former)
-    assert restored.is_settled(declare().record())
-    assert not restored.is_settled(retried)
+    assert restored.remembers(declare().record())
+    assert not restored.remembers(retried)
 
 
 def test_many_retries_do_not_push_completed_jobs_out() -> None:
@@ -247,14 +247,14 @@ def test_many_retries_do_not_push_completed_jobs_out() -> None:
     remembered.add("job-1")
     for offset in range(1_000):
         remembered.add(moved_name(declare().record(offset=offset)))
-    assert remembered.is_settled(declare().record())
+    assert remembered.remembers(declare().record())
 
 
 def test_a_topic_made_anew_does_not_confuse_its_offsets() -> None:
     """The same offset of another job is another record."""
     delivery, remembered = declare(), ledger()
     remembered.add(moved_name(delivery.record(offset=7)))
-    assert not remembered.is_settled(delivery.record({"ce_id": b"another"}, offset=7))
+    assert not remembered.remembers(delivery.record({"ce_id": b"another"}, offset=7))
 
 
 def _named(**headers: bytes) -> Record:
@@ -280,7 +280,7 @@ def test_a_record_is_named_by_idempotency_key_else_id_under_its_replay(record: R
 
 def test_a_record_without_a_name_is_never_settled() -> None:
     """It has nothing to be recognised by, so it runs each time."""
-    assert not ledger().is_settled(declare().record({"ce_id": b""}))
+    assert not ledger().remembers(declare().record({"ce_id": b""}))
 
 
 def test_names_take_little_memory() -> None:

@@ -126,7 +126,7 @@ def test_batches_of_the_ledger_that_cannot_be_read_are_reported(caplog: pytest.L
         brokers.append(queue.ledger_topic, 0, *record, [])
     restored, _ = left_behind(brokers, queue)
     names = ("first", "batch: a job's own name", "last", "lost", key.decode())
-    known = [n for n in names if restored.ledgers[0].is_settled(delivery.record({"ce_id": n.encode()}))]
+    known = [n for n in names if restored.ledgers[0].remembers(delivery.record({"ce_id": n.encode()}))]
     assert known == ["first", "batch: a job's own name", "last"]
     (warning,) = warnings(caplog)
     assert f"{queue.ledger_topic}/0: 2 batches cannot be read, the first at offset 1" in warning.getMessage()
@@ -146,7 +146,7 @@ def test_a_ledger_is_read_back_until_its_window_is_full(window: int, others: int
         brokers.append(delivery.queue.ledger_topic, 0, *entry_record(f"moved:{number}@t/0/1", "moved", NOW), [])
     restored, _ = left_behind(brokers, delivery.queue)
     oldest = 3_000 - read
-    known = restored.ledgers[0].is_settled(delivery.record({"ce_id": b"job-%d" % (2_999 - others)}))
+    known = restored.ledgers[0].remembers(delivery.record({"ce_id": b"job-%d" % (2_999 - others)}))
     assert known
     assert restored.ledgers[0].jobs >= min(window, read - others)
     consumed = brokers.read_from[delivery.queue.ledger_topic, 0]
@@ -183,9 +183,9 @@ def test_names_of_records_that_are_complete_take_no_memory() -> None:
     brokers.append(queue.ledger_topic, 0, *batch_record(names, NOW), [])
     restored, assignment = left_behind(brokers, queue)
     ledger = restored.ledgers[0]
-    assert [ledger.is_settled(record) for record in (moved, left, twin)] == [False, True, True]
+    assert [ledger.remembers(record) for record in (moved, left, twin)] == [False, True, True]
     assignment.note_restored(STATE)
     anew = Assignment(2, queue.topic, 0)
     anew.replace(assignment)
     again = [delivery.record({"ce_id": b"%d" % offset}, offset=offset, assignment=anew) for offset in (6, 8)]
-    assert [ledger.is_settled(record) for record in again] == [True, False]
+    assert [ledger.remembers(record) for record in again] == [True, False]

@@ -75,7 +75,7 @@ def test_only_one_record_of_a_key_is_in_hand() -> None:
     with pytest.raises(IndexError):
         ready.popleft()
     assert [str(record) for record in lanes.parked_records()] == ["t.normal/0/1", "t.high/0/1", "t.high/0/0"]
-    lanes.release(first)
+    lanes.free(first)
     third = ready.popleft()
     assert (third.priority, third.offset) == ("high", 0)
 
@@ -107,7 +107,7 @@ def test_a_turn_that_is_taken_again_before_it_is_given_back_stays() -> None:
     lanes.add([record_at(0, "high", "k")])
     with pytest.raises(IndexError):
         ready.popleft()
-    lanes.release(held)
+    lanes.free(held)
     assert ready.popleft().priority == "high"
 
 
@@ -174,7 +174,7 @@ class PrioritiesMachine(RuleBasedStateMachine):
             self.ready[record.offset % 2].extendleft([record])
         else:
             self.expected[record.priority, record.key].pop(0)
-            self.lanes.release(record)
+            self.lanes.free(record)
 
     @rule(choice=st.integers(0, 10))
     def hold(self, choice: int) -> None:
@@ -199,7 +199,7 @@ class PrioritiesMachine(RuleBasedStateMachine):
         ready += [record for record in self.at_gate if record.assignment is leaving]
         self.at_gate = [record for record in self.at_gate if record.assignment is not leaving]
         for record in ready:
-            self.lanes.release(record)
+            self.lanes.free(record)
         for record in (*gone, *ready):
             self.expected[record.priority, record.key].remove(record.offset)
 

@@ -173,7 +173,7 @@ def test_a_job_that_waits_behind_a_backlog_runs_soon_and_once(
         receipt.wait(timedelta(seconds=60))
         wait_until(lambda: running.worker.snapshot()[0].in_flight == 63, what="all records to be taken")
         for ledger in running.worker._parts[0].partitions.assignments.ledgers.values():
-            monkeypatch.setattr(ledger, "is_settled", lambda _record: False)  # it has forgotten all
+            monkeypatch.setattr(ledger, "remembers", lambda _record: False)  # it has forgotten all
         gate.open()
         said = journal.wait(62)
         running.wait_outcomes(Done=62, Skipped=1)

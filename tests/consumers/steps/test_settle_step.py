@@ -39,11 +39,11 @@ def test_the_settler_has_an_outcome_before_a_twin_of_its_record_can_be_skipped_f
 
         def hand_in(self, record: Record, _outcome: Outcome) -> None:
             """Look."""
-            self.known = ledger.is_settled(record)
+            self.known = ledger.remembers(record)
 
     settler, lanes = Asking(), KeyLanes(lambda _records: None)
     lanes.add([record])
     settle_step = SettleStep(delivery.step_context, lanes, cast(Settler, settler), Excuse(delivery.queue))
     settle_step.settle(record, outcome)
     assert settler.known is False
-    assert ledger.is_settled(record)
+    assert ledger.remembers(record)
