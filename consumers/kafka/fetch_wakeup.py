@@ -17,10 +17,10 @@ ANSWER_WITHIN_S: Final = 0.1
 """Sending the question is enough: where brokers do not answer, nothing can be fetched either."""
 
 
-def wake_fetchers(consumer: Consumer, begun: Iterable[TopicPartition]) -> None:
+def wake_fetchers(consumer: Consumer, begun: Iterable[TopicPartition], within_s: float = ANSWER_WITHIN_S) -> None:
     """Ask the leaders of partitions where these end, in one request to each broker; the answer is of no use."""
     asked = [TopicPartition(at.topic, at.partition, OFFSET_END) for at in begun]
     try:
-        consumer.offsets_for_times(asked, timeout=ANSWER_WITHIN_S)
+        consumer.offsets_for_times(asked, timeout=within_s)
     except KafkaException:
         return  # the client logs what is wrong with its brokers, and fetches within a second anyway

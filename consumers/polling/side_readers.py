@@ -19,6 +19,8 @@ from ..records.assignment import Assignment
 from ..records.source import Priority, ReaderOf
 
 BATCH: Final = 1_000
+BEGIN_WITHIN_S: Final = 1.0
+"""Brokers that are busy may take as long to answer: the client logs a question that it gives up on as a warning."""
 PRIORITIES_INTERVAL_S: Final = 0.004
 """How often the consumers of priorities are asked: each call gives up the interpreter, and may get it back late."""
 
@@ -37,7 +39,7 @@ class SideReader:
             self._reading |= {(partition.topic, partition.partition) for partition in given}
             self.consumer.incremental_assign(given)
             self.consumer.resume(given)  # the client remembers a pause beyond the assignment that it was made in
-            wake_fetchers(self.consumer, given)
+            wake_fetchers(self.consumer, given, BEGIN_WITHIN_S)
 
     def end(self, partitions: Collection[TopicPartition]) -> None:
         """Read these no more, as far as they are read."""

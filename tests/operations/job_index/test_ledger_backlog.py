@@ -15,7 +15,6 @@ from stoker.operations.job_index.index_writer import IndexWriter, Partition
 from stoker.operations.job_index.ledger_backlog import LedgerBacklog
 
 MAILS, INVOICES = ("shop.mails.ledger", 0), ("shop.invoices.ledger", 0)
-NOW = datetime.now(UTC)
 
 
 class Reader:
@@ -50,7 +49,9 @@ def backlog(reader: Reader) -> LedgerBacklog:
     return found
 
 
-def take(backlog: LedgerBacklog, *names: str, at: datetime = NOW) -> None:
+def take(backlog: LedgerBacklog, *names: str, at: datetime | None = None) -> None:
+    """Names of this moment, unless another is given."""
+    at = datetime.now(UTC) if at is None else at
     key, value = batch_record(names, at)
     timestamp = (2, int(at.timestamp() * 1e3))
     backlog.take(MAILS, Message(topic=MAILS[0], partition=0, offset=0, key=key, value=value, timestamp=timestamp))

@@ -51,7 +51,9 @@ class RealCluster:
         self._protocol = protocol
         self._queue = declare_queue(namespace, session_timeout=SESSION)[1]
         self._admin = AdminClient(settings.client_config())
-        self._producer = Producer(settings.client_config())
+        self._producer = Producer(
+            {**settings.client_config(), "enable.idempotence": True}
+        )  # else a retry changes the order
         self._consumers: list[Consumer] = []
         self._watch = self.reader()
         wait_coordinated(settings, self._queue.group)
