@@ -1,4 +1,4 @@
-"""The file of the index: its tables, how it is opened, and when it is thrown away. All of it can be built again."""
+"""The file of the index: its tables, how it is opened, and when it is emptied. All of it can be built again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Final
 
 FORM: Final = 3
-"""The form of the tables; a file of another one is thrown away and built again."""
+"""The form of the tables; a file of another one is emptied and built again."""
 BUILDING: Final = -FORM
 """The form of a file that has no indexes yet."""
 CACHE_KIB: Final = 65_536
@@ -79,7 +79,7 @@ def index_path(namespace: str, given: str | None = None, environ: Mapping[str, s
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
-    """Open the file for its one writer; an old or damaged one is thrown away.
+    """Open the file for its one writer; what another version wrote is emptied, a damaged file is thrown away.
 
     A new one lacks most indexes and the words of messages, until `steps_to_finish` were taken.
 
@@ -88,17 +88,39 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        connection = _connect(path)
-        if abs(_form_of(connection)) == FORM:
-            return connection
-        connection.close()
+        return _open_in_this_form(path)
     except sqlite3.DatabaseError as damaged:
         if isinstance(damaged, sqlite3.OperationalError):
             raise
     throw_away(path)
+    return _open_in_this_form(path)
+
+
+def _open_in_this_form(path: Path) -> sqlite3.Connection:
+    """Open the file, and have it in this form: emptied in place where it has another, as readers may have it open.
+
+    A file that were deleted under a reader would share its `-wal` and `-shm` with the new one: both fail by that.
+    """
     connection = _connect(path)
-    connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {BUILDING}; COMMIT;")
+    try:
+        if abs(_form_of(connection)) != FORM:
+            emptied = "".join(f"DROP TABLE IF EXISTS {name};" for name in _tables_of(connection))
+            connection.executescript(f"BEGIN IMMEDIATE; {emptied} {_TABLES} PRAGMA user_version = {BUILDING}; COMMIT;")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
+
+
+def _tables_of(connection: sqlite3.Connection) -> list[str]:
+    """Its tables, quoted; virtual ones come first, as some of the others go with them."""
+    return [
+        '"' + name.replace('"', '""') + '"'
+        for (name,) in connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'"
+            " ORDER BY sql NOT LIKE 'CREATE VIRTUAL %'"
+        )
+    ]
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -172,6 +172,22 @@ def test_an_index_that_cannot_be_read_is_built_again(tmp_path: Path) -> None:
     assert Index(path).states() == {}
 
 
+@pytest.mark.parametrize("form", [0, 99])
+def test_a_file_is_made_anew_while_readers_have_it_open(tmp_path: Path, form: int) -> None:
+    """The writer and the readers go on: SQLite fails in both where the file is replaced under a reader."""
+    path = tmp_path / "index.sqlite"
+    Index(path).apply(enqueued(1))
+    reader = sqlite3.connect(path)
+    reader.execute(f"PRAGMA user_version = {form}")
+    file = path.stat().st_ino
+    index = Index(path)
+    assert index.states() == {}
+    index.apply(enqueued(2))
+    assert path.stat().st_ino == file
+    assert reader.execute("SELECT count(*) FROM jobs").fetchone() == (1,)
+    reader.close()
+
+
 def test_a_file_under_construction_goes_on_after_a_kill_at_any_step(tmp_path: Path) -> None:
     """Readers hear how far it is; in the end it has all indexes, and the words of what came before."""
     path = tmp_path / "index.sqlite"
