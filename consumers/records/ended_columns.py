@@ -7,7 +7,7 @@ itself is put together from the columns of many handfuls, by appending.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -59,11 +59,11 @@ class EndedColumns:
 
     __slots__ = ("count", "durations", "ids", "keys", "numbers", "replays", "sort", "tenants", "topic", "types")
 
-    def __init__(self, handful: Handful, places: Sequence[Assignment], only_type: bytes | None) -> None:
+    def __init__(self, handful: Handful, partitions: bytes, only_type: bytes | None) -> None:
         records, layout = handful.records, handful.layouts[0]
         self.count = len(records)
         self.durations: Sequence[Durations] = ()
-        self.topic = places[0].topic
+        self.topic = records[0].topic
         types = _occurring(records, layout.job_type_at) if only_type is None else [only_type]
         self.types = types or [b""]
         self.tenants = _occurring(records, layout.tenant_at)
@@ -72,7 +72,7 @@ class EndedColumns:
         self.keys, key_sizes = joined_keys([record.key for record in records])
         self.numbers = {
             "id_sizes": id_sizes,
-            "partitions": _partitions(places),
+            "partitions": partitions,
             "offsets": packed("q", [record.offset for record in records]),
             "key_sizes": key_sizes,
             "attempts": b"" if layout.is_of_first_run else packed("I", list(map(_attempt, records))),
@@ -93,29 +93,34 @@ def handful_of(records: Sequence[Record]) -> Handful:
     )
 
 
-def columns_of_all(handful: Handful, only_type: bytes | None) -> EndedColumns | None:
+def columns_of_all(
+    handful: Handful, assignments: Collection[Assignment], only_type: bytes | None
+) -> EndedColumns | None:
     """The columns of records, None where they are not alike: such would take one event for each sort.
 
     Args:
+        assignments: those of the records, each once; most often there is but one.
         only_type: of all jobs, where there is but one: then no record is asked for its own.
     """
-    places = [record.assignment for record in handful.records]
-    if not handful.are_alike or len({place.topic for place in set(places)}) > 1:
+    if not handful.are_alike or len({assignment.topic for assignment in assignments}) > 1:
         return None
-    return EndedColumns(handful, places, only_type)
+    return EndedColumns(handful, _partitions(handful.records, assignments), only_type)
 
 
 def columns_by_sort(records: Sequence[Record], only_type: bytes | None) -> list[EndedColumns]:
     """The columns of records of any sorts; there is at least one record."""
-    columns = columns_of_all(handful_of(records), only_type)
+    columns = _columns_of_some(records, only_type)
     if columns is not None:
         return [columns]
     alike: dict[tuple[object, str], list[Record]] = {}
     for record in records:
         alike.setdefault((record.layout, record.topic), []).append(record)
-    return [
-        EndedColumns(handful_of(some), [record.assignment for record in some], only_type) for some in alike.values()
-    ]
+    found = [_columns_of_some(some, only_type) for some in alike.values()]
+    return [columns for columns in found if columns is not None]
+
+
+def _columns_of_some(records: Sequence[Record], only_type: bytes | None) -> EndedColumns | None:
+    return columns_of_all(handful_of(records), {record.assignment for record in records}, only_type)
 
 
 def event_of(
@@ -187,11 +192,11 @@ def _shown(records: Sequence[Record], at: int | None) -> list[str]:
     return [] if at is None else [wire_text(record.values[at]) for record in records]
 
 
-def _partitions(places: Sequence[Assignment]) -> bytes:
+def _partitions(records: Sequence[Record], assignments: Collection[Assignment]) -> bytes:
     """The numbers of partitions; those of a handful are most often the same."""
-    if places.count(places[0]) == len(places):
-        return packed("i", [places[0].partition]) * len(places)
-    return packed("i", [place.partition for place in places])
+    if len(assignments) == 1:
+        return packed("i", [records[0].partition]) * len(records)
+    return packed("i", [record.partition for record in records])
 
 
 def _attempt(record: Record) -> int:

@@ -99,7 +99,7 @@ class DoneJobs:
             return
         try:
             handful = handful_of(done.records)
-            columns = columns_of_all(handful, self._only_type)
+            columns = columns_of_all(handful, [assignment for assignment, _ in done.parts], self._only_type)
             if columns is not None and self._counts is not None:
                 columns.durations = self._counts.durations(handful)
         except Exception:  # noqa: BLE001  # their event is made of the records, or given up there
