@@ -45,14 +45,14 @@ class BreakerGate(Gate):
     def _wait(self, state: BreakerState) -> Wait:
         return Wait(until_at_s=None, why=self._breakers.why(state))
 
-    def take(self, record: Record, now_s: float) -> Start | Wait:
+    def acquire(self, record: Record, now_s: float) -> Start | Wait:
         """Let a record begin with all of its breakers, or with none."""
         needed = self._needed.get(record.header(JOB_TYPE) or b"")
         if needed is None:
             return START
         taken: list[tuple[BreakerState, int]] = []
         for state in needed:
-            began = state.take(record)
+            began = state.acquire(record)
             if began is None:
                 _give_back(record, taken)
                 return self._wait(state)

@@ -118,7 +118,7 @@ class BreakerState:
             return False
         return self._probe is not None or not opening.is_over(self._clock())
 
-    def take(self, job: Hashable) -> int | None:
+    def acquire(self, job: Hashable) -> int | None:
         """Let this job begin, as the probe where the breaker is half-open.
 
         Returns:
@@ -146,7 +146,7 @@ class BreakerState:
         """Take the end of a run, or of a block.
 
         Args:
-            began: what `take` has given.
+            began: what `acquire` has given.
             failed: None where it does not count.
             why: of a failure.
         """

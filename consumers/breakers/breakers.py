@@ -48,7 +48,7 @@ class BegunJob:
     """A job that runs.
 
     Attributes:
-        taken: its breakers, with what `BreakerState.take` has given of each.
+        taken: its breakers, with what `BreakerState.acquire` has given of each.
         reported: those about which blocks of the job report.
     """
 

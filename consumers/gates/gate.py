@@ -70,8 +70,8 @@ class Gate(Protocol):
 
     A gate that opens calls `WaitSet.release` with the reason, after it has begun to answer `START`.
 
-    A gate with *hooks* counts runs: `take` is called for a record whose handler is about to be called, then exactly one
-    of `give_back` and `ended`. It sets `has_hooks`; a row without such gates calls none of these.
+    A gate with *hooks* counts runs: `acquire` is called for a record whose handler is about to be called, then exactly
+    one of `give_back` and `ended`. It sets `has_hooks`; a row without such gates calls none of these.
     """
 
     @property
@@ -84,23 +84,23 @@ class Gate(Protocol):
 
     @property
     def has_hooks(self) -> bool:
-        """Whether it overrides `take`, `give_back` or `ended`; always the same, whether the gate rests or not."""
+        """Whether it overrides `acquire`, `give_back` or `ended`; always the same, whether the gate rests or not."""
         return False
 
     @abstractmethod
     def may_start(self, record: Record, now_s: float) -> Start | Wait:
         """Decide whether this record may start at the epoch time `now_s`; without effect, as it may be asked again."""
 
-    def take(self, record: Record, now_s: float) -> Start | Wait:
+    def acquire(self, record: Record, now_s: float) -> Start | Wait:
         """Decide for the last time, and count the record if it starts: its handler is called next."""
         return self.may_start(record, now_s)
 
     def give_back(self, record: Record) -> None:
-        """Uncount a taken record: a later gate holds it back, so it does not start."""
+        """Uncount a record: a later gate holds it back, so it does not start."""
         return
 
     def ended(self, record: Record, outcome: Outcome) -> None:
-        """Follow the end of a taken record's run, with any outcome; `Interrupted` where its child died."""
+        """Follow the end of a counted record's run, with any outcome; `Interrupted` where its child died."""
         return
 
     def close(self, record: Record, until_at_s: float) -> None:

@@ -10,9 +10,9 @@ from typing import Final
 from ..records.assignment import Assignment
 from ..records.record import Record
 from .aside_at_gates import AsideAtGates
+from .counted_records import Beginning, CountedRecords
 from .gate import Gate, Wait
 from .leaving_records import NO_BOUND, MemoryBound
-from .taken_records import Beginning, TakenRecords
 from .wait_set import Receive, WaitSet
 from .waiting import Waiting
 from .waiting_view import WaitingView
@@ -26,7 +26,7 @@ class GateRow:
     Attributes:
         asked: the gates that do not rest: those to be asked.
         taking: those that `begin` asks: also those with hooks that rest.
-        taken: the records that `begin` has let go, where gates have hooks.
+        counted: the records that `begin` has let go, where gates have hooks.
         wait_set: the records that wait in memory; gates and steps release them.
         aside: those that have left the memory with their lanes.
         view: what waits, for those who only look.
@@ -53,7 +53,7 @@ class GateRow:
         self._gates: tuple[Gate, ...] = ()
         self.asked: tuple[Gate, ...] = ()
         self.taking: tuple[Gate, ...] = ()
-        self.taken = TakenRecords()
+        self.counted = CountedRecords()
         self.crashed: BaseException | None = None
         waiting = Waiting(bound)
         self.wait_set = WaitSet(waiting, is_cancelled)
@@ -69,7 +69,7 @@ class GateRow:
     def add(self, gates: Iterable[Gate]) -> None:
         """Add gates behind those that are here; before `start`. They are made after the row, which they call."""
         self._gates += tuple(gates)
-        self.taken = TakenRecords(gate for gate in self._gates if gate.has_hooks)
+        self.counted = CountedRecords(gate for gate in self._gates if gate.has_hooks)
         self.note_resting()
 
     def note_resting(self) -> None:
@@ -120,7 +120,7 @@ class GateRow:
         """
         while True:
             openings = self.wait_set.openings
-            wait = self.taken.take(record, self.taking, self._clock())
+            wait = self.counted.acquire(record, self.taking, self._clock())
             if wait is None:
                 return Beginning.BEGINS
             if self._is_cancelled(record):
@@ -146,7 +146,7 @@ class GateRow:
 
     def begin_assignment(self, assignment: Assignment) -> None:
         """Note that a partition is this worker's from now on."""
-        for gate in self.taken.hooked:
+        for gate in self.counted.hooked:
             gate.begin_assignment(assignment)
 
     @property
@@ -157,13 +157,13 @@ class GateRow:
     @property
     def _opens_at_s(self) -> float | None:
         """The epoch time at which a gate with hooks has something to release."""
-        opens_in_s = [gate.opens_in_s for gate in self.taken.hooked]
+        opens_in_s = [gate.opens_in_s for gate in self.counted.hooked]
         known = [in_s for in_s in opens_in_s if in_s is not None]
         return self._clock() + min(known) if known else None
 
     def ask_again(self) -> None:
         """Make the records ready whose time has come; the poll thread calls it in each turn."""
-        for gate in self.taken.hooked:
+        for gate in self.counted.hooked:
             gate.turn()
         self.wait_set.release_due(self._clock())
 

@@ -214,7 +214,7 @@ class IsolatedRunners(Runners[Slot]):
         job_type, assignment = job.job_type, job.record.assignment
         has_crashed = job.record.offset in assignment.crash_history.crashes
         while True:
-            child = self._pool.take(lambda: assignment.is_current, fresh=has_crashed)
+            child = self._pool.acquire(lambda: assignment.is_current, fresh=has_crashed)
             if child is None:
                 return Decided(INTERRUPTED)
             if isinstance(slot, ChildSlot):
@@ -232,7 +232,7 @@ class IsolatedRunners(Runners[Slot]):
                 self._pool.give_back(child)
             if not isinstance(ending, NotBegun):
                 return ending
-            job.gates.taken.note_ended(job.record, INTERRUPTED)  # it was counted a while ago, and is counted again
+            job.gates.counted.note_ended(job.record, INTERRUPTED)  # it was counted a while ago, and is counted again
 
     # ---- crashes
 
@@ -250,7 +250,7 @@ class IsolatedRunners(Runners[Slot]):
             self._forget_deaths_of(record)
             return quarantine(job.run.job_type, crashes, deaths)
         note_crash(job.run, str(died), crashes)
-        job.gates.taken.note_ended(record, INTERRUPTED)  # before it may be taken anew
+        job.gates.counted.note_ended(record, INTERRUPTED)  # before it may be taken anew
         if self._hold(record, self._pause_after(crashes)):
             return None
         if not record.assignment.is_staying:

@@ -139,7 +139,7 @@ class ChildPool:
 
     # ---- lending
 
-    def take(self, is_wanted: Callable[[], bool], *, fresh: bool = False) -> ChildProcess | None:
+    def acquire(self, is_wanted: Callable[[], bool], *, fresh: bool = False) -> ChildProcess | None:
         """Wait for a child; None once the caller wants it no more, or the pool stops.
 
         Args:

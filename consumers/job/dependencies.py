@@ -143,7 +143,7 @@ class RunDependencies(Dependencies):
         state = self._breakers.states.get(Target("dependency", name))
         if state is None:
             raise UnknownDependency(name, self._breakers.dependencies)
-        began = state.take(self._record)
+        began = state.acquire(self._record)
         if began is None:
             raise _down(name, state)
         self._began[name] = state, began

@@ -121,7 +121,7 @@ class Limits(Gate):
                 self._scopes.look_at(closed, self._clock())
             return Wait(until_at_s=None, why=closed.why)
 
-    def take(self, record: Record, now_s: float) -> Start | Wait:
+    def acquire(self, record: Record, now_s: float) -> Start | Wait:
         """Count the record in all of its scopes, or in none."""
         if self._closed_types.until_at_s and (wait := self._closed_types.wait(record, now_s)) is not None:
             return wait
@@ -143,7 +143,7 @@ class Limits(Gate):
             if scope.wait_s(record, cost, now_s) > 0.0:
                 return self._scopes.close(scope, cost, now_s)
         for scope, cost in account.uses:
-            scope.take(record, cost, now_s)
+            scope.acquire(record, cost, now_s)
         return None
 
     def give_back(self, record: Record) -> None:

@@ -141,9 +141,9 @@ class Scope:
             return max(self.meter.wait_s(cost, now_s), self.closed_until_at_s - now_s, math.ulp(0.0))
         return max(self.meter.wait_s(cost, now_s), self.closed_until_at_s - now_s, 0.0)
 
-    def take(self, record: Record, cost: int, now_s: float) -> None:
+    def acquire(self, record: Record, cost: int, now_s: float) -> None:
         """Count a record that begins."""
-        self.meter.take(cost, now_s)
+        self.meter.acquire(cost, now_s)
         if self._released:
             self.pending = max(0, self.pending - self._released.pop(record, 0))
             self._patience_s = PATIENCE_S

@@ -32,14 +32,14 @@ class Meter(Protocol):
         """How much fits now."""
 
     @abstractmethod
-    def take(self, cost: int, now_s: float) -> None:
+    def acquire(self, cost: int, now_s: float) -> None:
         """Count a job that begins."""
 
     def takes(self, cost: int, now_s: float) -> bool:
         """Count a job that begins, if it fits now."""
         if self.wait_s(cost, now_s) > 0.0:
             return False
-        self.take(cost, now_s)
+        self.acquire(cost, now_s)
         return True
 
     @abstractmethod
@@ -81,7 +81,7 @@ class Meter(Protocol):
 
     def fill(self, now_s: float) -> None:
         """Take all that is left, for what may have begun elsewhere up to then."""
-        self.take(max(0, self.room(now_s)), now_s)
+        self.acquire(max(0, self.room(now_s)), now_s)
 
     def clipped(self, cost: int) -> int:
         """Return the cost that a job is counted with: one above the limit could never begin, so it takes all of it."""

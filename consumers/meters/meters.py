@@ -72,10 +72,10 @@ class SlidingWindow(Meter):
         self._forget(now_s)
         if self._used + cost > self.count:
             return False
-        self.take(cost, now_s)
+        self.acquire(cost, now_s)
         return True
 
-    def take(self, cost: int, now_s: float) -> None:
+    def acquire(self, cost: int, now_s: float) -> None:
         begin_s = now_s // self._slice_s * self._slice_s
         if self._slices and self._slices[-1][0] >= begin_s:
             self._slices[-1][1] += cost
@@ -169,7 +169,7 @@ class TokenBucket(Meter):
         self._level -= cost
         return True
 
-    def take(self, cost: int, now_s: float) -> None:
+    def acquire(self, cost: int, now_s: float) -> None:
         self._fill_up(now_s)
         self._level -= cost
 
@@ -186,7 +186,7 @@ class TokenBucket(Meter):
 
     def restore(self, level: Level) -> None:
         if level.tokens is None:  # it was a window
-            self.take(max(0, self.room(level.at_s)), level.at_s)
+            self.acquire(max(0, self.room(level.at_s)), level.at_s)
             return
         # A reservation that is used at its end leaves the bucket emptier than one used at once, which may fill it up.
         gain = (level.reserved_until_at_s - level.at_s) / self._per_token_s if level.reserved else 0.0
@@ -223,7 +223,7 @@ class Permits(Meter):
         self._used += cost
         return True
 
-    def take(self, cost: int, now_s: float) -> None:
+    def acquire(self, cost: int, now_s: float) -> None:
         self._used += cost
 
     def give_back(self, cost: int, now_s: float) -> None:

@@ -125,9 +125,9 @@ class ReservedMeter(Meter):
             return True
         return super().takes(cost, now_s)
 
-    def take(self, cost: int, now_s: float) -> None:
+    def acquire(self, cost: int, now_s: float) -> None:
         """Where the limit is lifted, a job may take more than is reserved."""
-        self._inner.take(cost, now_s)
+        self._inner.acquire(cost, now_s)
         self._measure_speed(cost, now_s)
         left = self._left_at(now_s) - cost
         if left < 0:

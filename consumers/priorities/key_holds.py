@@ -27,7 +27,7 @@ class KeyHolds:
         self._held: dict[Lane, list[Record]] = {}
         self._freed: set[Record] = set()
 
-    def take(self, record: Record) -> bool:
+    def acquire(self, record: Record) -> bool:
         """Take hold of a record's key; False where another has it: the record is held back until that ends.
 
         A record may take hold of its key a second time before it is noted that it waited at a gate meanwhile: it has it

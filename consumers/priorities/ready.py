@@ -83,7 +83,7 @@ class PriorityReady:
                 if record in self._in_turn:
                     self._in_turn.discard(record)
                     return record
-                if self._holds.take(record):
+                if self._holds.acquire(record):
                     return record
         raise IndexError("nothing is ready")
 

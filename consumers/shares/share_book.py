@@ -99,7 +99,7 @@ class _SharedScope:
 
     def use(self, amount: int, at_s: float) -> None:
         if self.counts_use:
-            self.meter.take(amount, at_s)
+            self.meter.acquire(amount, at_s)
 
     def note_request(self, entry: ShareEntry, number: int, at_s: float) -> None:
         share = self.shares.get(entry.worker)

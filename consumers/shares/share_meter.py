@@ -98,7 +98,7 @@ class ShareMeter(Meter):
         self._expire(now_s)
         return self.held
 
-    def take(self, cost: int, now_s: float) -> None:
+    def acquire(self, cost: int, now_s: float) -> None:
         self._last_use_at_s = now_s
         self._begun += cost
         if self._has_permits:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from ..gates.taken_records import Beginning
+from ..gates.counted_records import Beginning
 from ..job.signals import INTERRUPTS, JobCancelled
 from ..records.outcomes import INTERRUPTED
 from ..runners.slots import RunInSlot
@@ -40,7 +40,7 @@ def _ask_gates(job: DecodedJob, slot: RunInSlot) -> HeldBack | None:
         case Beginning.ENDS:
             return Raised(JobCancelled()) if _is_cancelled(job) else Decided(INTERRUPTED)
         case "timeout" | "cancel" | "shutdown":  # it is interrupted already, and no gate has counted it
-            return Raised(INTERRUPTS[answer]()) if job.gates.taken.hooked else None
+            return Raised(INTERRUPTS[answer]()) if job.gates.counted.hooked else None
         case _:
             assert_never(answer)
 

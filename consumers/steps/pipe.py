@@ -164,8 +164,8 @@ class Pipe:
             return
         if outcome is not DONE:
             self._close_limited(record, outcome)  # before its slots are free
-        if self._gates.taken.hooked:  # before the lane's next record asks the gates
-            self._gates.taken.note_ended(record, outcome)
+        if self._gates.counted.hooked:  # before the lane's next record asks the gates
+            self._gates.counted.note_ended(record, outcome)
         if self._has_instruments:
             self._instruments.decided(record, outcome)
         if outcome is DONE and done is not None and not self._settles_each:

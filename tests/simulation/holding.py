@@ -87,7 +87,7 @@ class SimGate(Gate):
             return START
         return Wait(until_at_s=until_at_s, why=reason(record.key))
 
-    def take(self, record: Record, now_s: float) -> Start | Wait:
+    def acquire(self, record: Record, now_s: float) -> Start | Wait:
         """Count it."""
         assert record not in self.taken, f"{record} is taken twice"
         answer = self.may_start(record, now_s)

@@ -535,7 +535,7 @@ class SimProcess:
     def _has_turn(self, record: Record) -> bool:
         """Whether a runner may take a record: with priorities, once nothing else of its key is in hand."""
         holds = None if self.parts.ready is None or record in self.taken else self.parts.ready.holds
-        return holds is None or (holds.holder_of(record) in (None, record) and holds.take(record))
+        return holds is None or (holds.holder_of(record) in (None, record) and holds.acquire(record))
 
     def start(self, record: Record) -> DecodedJob | Outcome | None:
         """Begin with a ready record: it runs, or has an outcome without; or it waits for its schema."""

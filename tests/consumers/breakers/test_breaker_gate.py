@@ -14,8 +14,8 @@ from stoker.consumers import DependencyDown, Discard, RateLimited, Retry, Snooze
 from stoker.consumers.breakers.breaker_gate import BreakerGate
 from stoker.consumers.breakers.breakers import Breakers
 from stoker.consumers.breakers.opening import Target
+from stoker.consumers.gates.counted_records import Beginning
 from stoker.consumers.gates.gate_row import GateRow
-from stoker.consumers.gates.taken_records import Beginning
 from stoker.consumers.job.dependencies import make_dependencies
 from stoker.consumers.records.outcomes import (
     DONE,
@@ -91,7 +91,7 @@ class Scene:
         for outcome in outcomes:
             record = self.record()
             assert self.row.begin(record) is Beginning.BEGINS
-            self.row.taken.note_ended(record, outcome)
+            self.row.counted.note_ended(record, outcome)
 
     def run(self) -> Outcome | None:
         """Carry a record through the pipe; None where it waits at the gates."""
@@ -168,7 +168,7 @@ def test_one_record_is_let_go_as_the_probe() -> None:
     assert scene.row.begin(records[0]) is Beginning.BEGINS
     assert scene.row.begin(records[0]) is Beginning.BEGINS  # as after a child that did not begin
     assert not scene.row.admits(scene.record())
-    scene.row.taken.note_ended(records[0], DONE)
+    scene.row.counted.note_ended(records[0], DONE)
     assert len(scene.ready) == 6
     assert scene.stripe.phase == "closed"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from stoker.consumers.gates.taken_records import Beginning
+from stoker.consumers.gates.counted_records import Beginning
 from stoker.consumers.limits.scope import PATIENCE_S
 from stoker.consumers.records.assignment import Assignment
 from stoker.topology import Concurrency, Rate
@@ -228,7 +228,7 @@ def test_idle_scopes_are_forgotten() -> None:
 def test_a_queue_without_limits_pays_nothing() -> None:
     """No gate is asked, at the first look or at the last."""
     scene = Scene([])
-    assert (scene.row.asked, scene.row.taking, scene.row.taken.hooked) == ((), (), ())
+    assert (scene.row.asked, scene.row.taking, scene.row.counted.hooked) == ((), (), ())
 
 
 def test_a_job_that_was_refused_closes_the_scopes_of_its_type_for_so_long() -> None:

@@ -40,7 +40,7 @@ class Begins:
             self.now_s += wait_s
             while self.meter.wait_s(cost, self.now_s) > 0.0:
                 self.now_s = math.nextafter(self.now_s, math.inf)  # rounding
-            self.meter.take(cost, self.now_s)
+            self.meter.acquire(cost, self.now_s)
             self.begun.append((self.now_s, cost))
 
     def most_in(self, length_s: float) -> int:
@@ -73,7 +73,7 @@ def test_a_window_is_used_nearly_whole(count: int) -> None:
     meter, now_s, begun = SlidingWindow(count, per_s=PER_S), 0.0, 0
     while now_s < 10 * PER_S:
         if meter.wait_s(1, now_s) <= 0.0:
-            meter.take(1, now_s)
+            meter.acquire(1, now_s)
             begun += 1
         else:
             now_s += meter.wait_s(1, now_s) + 1e-9
@@ -99,7 +99,7 @@ def test_a_job_is_taken_at_once_where_it_fits(make: Callable[[], Meter], steps: 
         fits = other.wait_s(clipped, now_s) <= 0.0
         assert meter.takes(clipped, now_s) == fits
         if fits:
-            other.take(clipped, now_s)
+            other.acquire(clipped, now_s)
         if fits and not stays:
             meter.end(clipped)
             other.end(clipped)
@@ -115,9 +115,9 @@ def test_what_is_given_back_was_never_taken(steps: list[tuple[float, int, bool]]
         now_s += later_s
         if meter.wait_s(cost, now_s) > 0.0:
             continue
-        meter.take(cost, now_s)
+        meter.acquire(cost, now_s)
         if stays:
-            other.take(cost, now_s)
+            other.acquire(cost, now_s)
         else:
             meter.give_back(cost, now_s)
         assert meter.room(now_s) == other.room(now_s)
@@ -135,8 +135,8 @@ def test_slots_count_what_runs() -> None:
     """Whatever a job costs, it has one of them."""
     permits = Permits(2)
     assert permits.clipped(7) == 1
-    permits.take(1, 0.0)
-    permits.take(1, 0.0)
+    permits.acquire(1, 0.0)
+    permits.acquire(1, 0.0)
     assert (permits.wait_s(1, 0.0), permits.room(0.0)) == (math.inf, 0)
     assert permits.end(1)
     assert permits.wait_s(1, 0.0) == 0.0

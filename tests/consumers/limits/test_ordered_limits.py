@@ -163,7 +163,7 @@ def test_no_window_from_the_order_on_holds_too_many(
             meter.change(Rate(after, per=timedelta(seconds=per_s)), now_s)
             is_changed = True
         while meter.wait_s(1, now_s) == 0.0:
-            meter.take(1, now_s)
+            meter.acquire(1, now_s)
             begun.append(now_s)
             if is_changed:
                 remembered_s = min(per_s, max(1.0, now_s - 1_000.0 - at_s))
@@ -181,7 +181,7 @@ def test_a_bucket_never_has_more_after_an_order_than_before_it(orders: list[tupl
         room = meter.room(now_s)
         meter.change(Rate(count, per=SECOND, burst=burst), now_s)
         assert meter.room(now_s) <= min(room, burst)
-        meter.take(max(0, meter.room(now_s) - count % 3), now_s)
+        meter.acquire(max(0, meter.room(now_s) - count % 3), now_s)
 
 
 def test_the_order_is_taken_and_ends() -> None:

@@ -232,7 +232,7 @@ def test_the_last_report_keeps_the_slots_of_jobs_that_run() -> None:
     meter = ShareMeter(PERMITS, "session")
     meter.note_grant(ShareEntry(worker="session", limit="q.limit", value=None, granted=4, most=10), 0.0, 0.0)
     for _ in range(3):
-        meter.take(1, 0.1)
+        meter.acquire(1, 0.1)
     meter.end(1)
     assert meter.close() == (0, 2, 4)
     assert not meter.end(1), "the permit of a job that ends later is not used again"

@@ -244,7 +244,7 @@ def test_partitions_may_go_while_records_become_ready() -> None:
     """The poll thread takes holds back in a rebalance, and runners ask at the same time: none of them fails."""
     holds = KeyHolds()
     first, second, third = (record_at(offset, "normal", "key") for offset in range(3))
-    assert [holds.take(record) for record in (first, second, third)] == [True, False, False]
+    assert [holds.acquire(record) for record in (first, second, third)] == [True, False, False]
     assert holds.end([first]) == [second, third]
     leaving = InDrop(holds, second)
     assert holds.drop(leaving) == []

@@ -183,7 +183,7 @@ class SimWorker(SimControlThread):
     def begin(self, job: Hashable | None = None) -> Hashable | None:
         """Let a job begin; it waits where it may not."""
         job = f"{self.name}-{next(self._numbers)}" if job is None else job
-        began = self.state.take(job)
+        began = self.state.acquire(job)
         if began is None:
             self.holder.jobs.append(job)
             return None

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 from confluent_kafka import Message
 
+from stoker.consumers.gates.counted_records import Beginning
 from stoker.consumers.gates.gate_row import GateRow
-from stoker.consumers.gates.taken_records import Beginning
 from stoker.consumers.limits.limits import Limits
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE
@@ -95,4 +95,4 @@ class LimitedScene:
     def end(self, *offsets: int) -> None:
         """Runs end."""
         for offset in offsets:
-            self.row.taken.note_ended(self.records[offset], DONE)
+            self.row.counted.note_ended(self.records[offset], DONE)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
+from stoker.consumers.gates.counted_records import Beginning
 from stoker.consumers.gates.gate_row import GateRow
-from stoker.consumers.gates.taken_records import Beginning
 from stoker.consumers.kafka.log_writer import OnWritten
 from stoker.consumers.limits.limits import LimitPeers, Limits
 from stoker.consumers.records.assignment import Assignment
@@ -186,7 +186,7 @@ class ReservingWorker:
             record = self.ready.pop(0)
             if record.assignment.is_current and self.row.begin(record) is Beginning.BEGINS:
                 self.world.note(record, self)
-                self.row.taken.note_ended(record, DONE)
+                self.row.counted.note_ended(record, DONE)
 
 
 @dataclass

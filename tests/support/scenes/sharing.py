@@ -9,8 +9,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
+from stoker.consumers.gates.counted_records import Beginning
 from stoker.consumers.gates.gate_row import GateRow
-from stoker.consumers.gates.taken_records import Beginning
 from stoker.consumers.limits.limits import Limits
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE
@@ -217,7 +217,7 @@ class SharingWorker:
     def _end_jobs(self, now_s: float) -> None:
         for record in [record for record, end_s in self.running.items() if end_s <= now_s]:
             del self.running[record]
-            self.row.taken.note_ended(record, DONE)
+            self.row.counted.note_ended(record, DONE)
 
     def stop(self, runs_on_s: float) -> None:
         """Stop it in order; its jobs go on for so long."""

@@ -1,4 +1,4 @@
-"""`TakenRecords`: the records that gates with hooks have counted, from the last look to the end of the run."""
+"""`CountedRecords`: the records that gates with hooks have counted, from the last look to the end of the run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Beginning(Enum):
     """A gate would hold it back, but its job is cancelled, or its partition is given away."""
 
 
-class TakenRecords:
+class CountedRecords:
     """Empty where no gate has hooks. Safe to call from all threads.
 
     Attributes:
@@ -38,10 +38,10 @@ class TakenRecords:
     def __contains__(self, record: Record) -> bool:
         return record in self._records
 
-    def take(self, record: Record, gates: Sequence[Gate], now_s: float) -> Wait | None:
+    def acquire(self, record: Record, gates: Sequence[Gate], now_s: float) -> Wait | None:
         """Have all gates count a record. If one of them holds it back, no gate counts it, and its wait is returned."""
         for gate in gates:
-            answer = gate.take(record, now_s)
+            answer = gate.acquire(record, now_s)
             if isinstance(answer, Wait):
                 for earlier in gates[: gates.index(gate)]:
                     earlier.give_back(record)
@@ -51,7 +51,7 @@ class TakenRecords:
         return None
 
     def note_ended(self, record: Record, outcome: Outcome) -> None:
-        """Note that the run of a record is over, if it was taken."""
+        """Note that the run of a record is over, if it was counted."""
         if record in self._records:
             self._records.discard(record)
             for gate in self.hooked:
