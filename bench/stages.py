@@ -98,7 +98,7 @@ class Line:
         messages.clear()
         with stage("lanes"):
             for record in records:
-                record.assignment.progress.take(record.offset)
+                record.assignment.progress.note_delivered(record.offset)
             self._lanes.add(records)
         while self._ready:  # those of one key come one after another
             ready = self._ready.copy()

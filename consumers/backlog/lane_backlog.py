@@ -121,7 +121,7 @@ class LaneBacklog:
 
     def want_more(self, lane_hash: int, limit: int) -> None:
         """Have the next records of a lane read again, behind those of it that are being read."""
-        numbers = self._aside.take(lane_hash, limit)
+        numbers = self._aside.pop(lane_hash, limit)
         if numbers:
             places = [(self._assignments[number >> _OFFSET_BITS], number & _OFFSET_MASK) for number in numbers]
             self._coming.add(lane_hash, places)

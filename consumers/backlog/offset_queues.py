@@ -66,12 +66,12 @@ class OffsetQueues:
 
     def popleft(self, lane: int) -> int | None:
         """Take out the first number of a lane; None where it has no queue."""
-        taken = self.take(lane, 1)
+        taken = self.pop(lane, 1)
         return taken[0] if taken else None
 
-    def take(self, lane: int, limit: int) -> list[int]:
+    def pop(self, lane: int, limit: int) -> list[int]:
         """Take out the first numbers of a lane, `limit` at the most."""
-        taken = self._shards[lane % SHARDS].take(lane, limit)
+        taken = self._shards[lane % SHARDS].pop(lane, limit)
         self._count -= len(taken)
         return taken
 
@@ -185,7 +185,7 @@ class _Shard:
         else:
             self._add_lane(lane & _HASH_BITS, entry, entry)
 
-    def take(self, lane: int, limit: int) -> list[int]:
+    def pop(self, lane: int, limit: int) -> list[int]:
         """Take out the first numbers of a lane."""
         taken: list[int] = []
         at = self.find(lane)

@@ -111,7 +111,7 @@ class Carrier:
         if self._old:
             self._read_on()
         elif self._is_asking:
-            return self._begin(self._ages.take())
+            return self._begin(self._ages.pop())
         elif self._clock() >= self._next_look_at_s:
             self._look()
         return []

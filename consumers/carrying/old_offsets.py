@@ -27,7 +27,7 @@ class AgeSource(Protocol):
     def ask(self, assignments: Collection[Assignment], before_ms: int) -> None:
         """Begin to find the records that the brokers took before this epoch time; one question at a time."""
 
-    def take(self) -> Offsets | None:
+    def pop(self) -> Offsets | None:
         """Return the answer, once; None while there is none. Partitions without an answer are left out."""
 
 
@@ -46,7 +46,7 @@ class OldOffsets:
         )
         asking.start()
 
-    def take(self) -> Offsets | None:
+    def pop(self) -> Offsets | None:
         """The answer, given once."""
         answer, self._answer = self._answer, None
         return answer

@@ -114,7 +114,7 @@ class ControlThread:
         while not feed.is_caught_up:
             if self._is_over():
                 return False
-            if not feed.take(READ_S):
+            if not feed.read(READ_S):
                 self._reports.waits("has not read the control topic to its end", feed.trouble)
         return True
 
@@ -122,7 +122,7 @@ class ControlThread:
         return self._process.is_stopping() or self._process.has_ended()
 
     def _turn(self, feed: OrderFeed) -> None:
-        has_taken = feed.take(READ_S)
+        has_taken = feed.read(READ_S)
         self._orders.carry_out()
         if has_taken or time.monotonic() >= self._next_status_at_s:
             self._write_status(feed)

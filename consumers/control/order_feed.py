@@ -49,8 +49,8 @@ class OrderFeed:
         """For how long it is not known whether there are more orders."""
         return self._clock() - self._known_at_s
 
-    def take(self, timeout_s: float) -> bool:
-        """Take the orders that are there, or wait for one; whether any came."""
+    def read(self, timeout_s: float) -> bool:
+        """Read the orders that are there, or wait for one; whether any came."""
         if not self._has_begun and not self._begin():
             return False
         expected = self._reader.position

@@ -185,7 +185,7 @@ class Calendar:
         """
         wanted = self._coming.take_again() if self._coming.again else {}
         while self._known and (second := self._known.open()) is not None and (room := self._room(second)) > 0:
-            for assignment, offsets in self._known.take(second, room):
+            for assignment, offsets in self._known.pop(second, room):
                 self._coming.add(assignment, offsets, second)
                 wanted.setdefault(assignment, []).extend(offsets)
         return wanted

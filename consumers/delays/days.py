@@ -45,7 +45,7 @@ class Days:
             self._spans.pop(heapq.heappop(self._order), None)
         return self._order[0] if self._order else None
 
-    def take(self, span: int, limit: int) -> list[tuple[Assignment, array[int]]]:
+    def pop(self, span: int, limit: int) -> list[tuple[Assignment, array[int]]]:
         """Take at most so many numbers out of a span, those of each assignment in the order in which they came."""
         taken, numbers = [], self._spans[span]
         for assignment in list(numbers):
@@ -132,15 +132,15 @@ class KnownOffsets:
         far, near = self._far.first, self._near.first
         if far is None or (near is not None and near < far << (HOUR_BITS - SECOND_BITS)):
             return True
-        for assignment, numbers in self._far.take(far, OPENED_AT_ONCE):
+        for assignment, numbers in self._far.pop(far, OPENED_AT_ONCE):
             for number in numbers:
                 wake_ms = far << HOUR_BITS | number >> OFFSET_BITS
                 self._near.put(wake_ms >> SECOND_BITS, assignment, number)
         return self._far.first != far
 
-    def take(self, second: int, limit: int) -> list[tuple[Assignment, list[int]]]:
+    def pop(self, second: int, limit: int) -> list[tuple[Assignment, list[int]]]:
         """Take at most so many offsets of the earliest second."""
-        taken = [(a, [number & OFFSET_MASK for number in numbers]) for a, numbers in self._near.take(second, limit)]
+        taken = [(a, [number & OFFSET_MASK for number in numbers]) for a, numbers in self._near.pop(second, limit)]
         self._count -= sum(len(offsets) for _, offsets in taken)
         return taken
 

@@ -123,7 +123,7 @@ class FairQueue:
             heapq.heapify(self._heap)
         heapq.heappush(self._heap, (line.busy / line.weight, line.turn, next(self._numbers), line, line.stamp))
 
-    def take(self, most: int) -> list[tuple[Record, Line]]:
+    def pop(self, most: int) -> list[tuple[Record, Line]]:
         """Take the next records, for the runners."""
         taken: list[tuple[Record, Line]] = []
         active = self._active

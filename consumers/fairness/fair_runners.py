@@ -58,10 +58,10 @@ class _Feed:
             self._measured_at_s, self._ended = now_s, 0
             self._window = self._new_window()
 
-    def take(self) -> list[tuple[Record, Line]]:
+    def pop(self) -> list[tuple[Record, Line]]:
         """Take what the runners have room for."""
         room = (self._held_window or self._window) - self.queue.busy
-        return self.queue.take(room) if room > 0 and self.queue.ready else []
+        return self.queue.pop(room) if room > 0 and self.queue.ready else []
 
     def hand_over(self, records: list[Record]) -> None:
         """Give records to the runners."""
@@ -125,7 +125,7 @@ class FairRunners(RunnerRow):
             feed.hand_over(taken)
 
     def _taken_from(self, feed: _Feed) -> list[Record]:
-        taken, with_runners = feed.take(), self._with_runners
+        taken, with_runners = feed.pop(), self._with_runners
         for record, line in taken:
             if record in with_runners:  # a gate has held it back and let it go, and its end is not noted yet
                 self._again[record] += 1

@@ -67,7 +67,7 @@ class Looks:
         self._wanted = {(assignment, offset) for assignment, offsets in found.items() for offset in offsets}
         return found
 
-    def take(self, place: Place) -> bool:
+    def pop_wanted(self, place: Place) -> bool:
         """Whether a record that was read again was wanted here; once, and perhaps it was wanted elsewhere as well."""
         is_wanted = place in self._wanted
         self._wanted.discard(place)

@@ -150,7 +150,7 @@ class ReadAhead:
 
     def looks_at(self, message: Message, assignment: Assignment) -> bool:
         """Look at a record that was read again, where that was wanted here; perhaps it was wanted elsewhere as well."""
-        is_looked_at = self._looks.take((assignment, message.offset() or 0))
+        is_looked_at = self._looks.pop_wanted((assignment, message.offset() or 0))
         if is_looked_at:
             self._looks.note(self._tenant_of(message))
         return is_looked_at
@@ -207,11 +207,11 @@ class ReadAhead:
             if assignment is None or assignment.source is not MAIN:
                 return False
             put_aside = self._offsets_aside(self._aside[tenant], assignment).append
-            self._way = place, assignment.progress.take, put_aside
-        _, take, put_aside = self._way
+            self._way = place, assignment.progress.note_delivered, put_aside
+        _, note_delivered, put_aside = self._way
         offset = message.offset() or 0
         try:
-            take(offset)
+            note_delivered(offset)
         except OffsetsWentBack:
             return False
         put_aside(offset)

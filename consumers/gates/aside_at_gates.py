@@ -35,7 +35,7 @@ class AsideAtGates:
         if not self._leaving:
             return []
         with self._lock:
-            left = self._leaving.take(may_leave)
+            left = self._leaving.pop(may_leave)
             for _, lane, wait in left:
                 self._lanes.add(wait.why, wait.until_at_s, hash_of(lane))
         return [record for record, _, _ in left]
@@ -93,7 +93,7 @@ class AsideAtGates:
     def take_opened(self, limit: int) -> list[int]:
         """Take the hashes of opened lanes, the first ones first."""
         with self._lock:
-            return self._lanes.take(limit)
+            return self._lanes.pop(limit)
 
     def __len__(self) -> int:
         """How many lanes wait aside, or are to be taken back."""

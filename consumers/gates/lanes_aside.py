@@ -18,7 +18,7 @@ Bucket = tuple[Why, int | None]
 class LanesAside:
     """Lanes, by their hashes, in the order in which they left the memory; guarded by the lock of `Waiting`.
 
-    A lane is *opened* when its reason is released, or its time comes. `take` gives opened lanes, some at a time.
+    A lane is *opened* when its reason is released, or its time comes. `pop` gives opened lanes, some at a time.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class LanesAside:
 
     @property
     def opened(self) -> int:
-        """How many lanes `take` has to give."""
+        """How many lanes `pop` has to give."""
         return sum(map(len, self._opened)) - self._taken
 
     @property
@@ -90,7 +90,7 @@ class LanesAside:
             if bucket in self._closed:  # else it was released before
                 self._opened.append(self._closed.pop(bucket))
 
-    def take(self, limit: int) -> list[int]:
+    def pop(self, limit: int) -> list[int]:
         """Take opened lanes, the first ones first."""
         taken: list[int] = []
         while self._opened and len(taken) < limit:
@@ -105,7 +105,7 @@ class LanesAside:
 
     def discard(self, is_gone: Callable[[int], bool]) -> None:
         """Forget the lanes for which this is true."""
-        opened = self.take(self.opened)
+        opened = self.pop(self.opened)
         for bucket, lanes in list(self._closed.items()):
             self._closed[bucket] = array("q", (lane for lane in lanes if not is_gone(lane)))
             if not self._closed[bucket]:

@@ -63,7 +63,7 @@ class LeavingRecords:
             else:
                 self._due.append((record, wait))
 
-    def take(self, may_leave: Callable[[Record], bool]) -> list[tuple[Record, Lane, Wait]]:
+    def pop(self, may_leave: Callable[[Record], bool]) -> list[tuple[Record, Lane, Wait]]:
         """Take out the records that leave now, each with its lane and its wait; one that may not leave yet stays."""
         beyond, self._beyond = self._beyond if self._is_beyond else [], []
         due, self._due = self._due, []

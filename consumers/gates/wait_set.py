@@ -69,7 +69,7 @@ class WaitSet:
         with self._lock:  # at once: a record that is put aside in between would stay there
             self.openings += 1
             self._lanes.open(why)
-            released = self._records.take([why])
+            released = self._records.pop([why])
         self.make_ready(released)
 
     def release_first(self, why: Why) -> None:
@@ -111,10 +111,10 @@ class WaitSet:
 
     # ---- in two steps: take records out, then make them ready
 
-    def take(self, whys: Iterable[Why]) -> list[Record]:
+    def pop(self, whys: Iterable[Why]) -> list[Record]:
         """Take out the records in memory that wait for these reasons."""
         with self._lock:
-            return self._records.take(whys)
+            return self._records.pop(whys)
 
     def take_while(self, why: Why, fits: Callable[[Record], bool]) -> list[Record]:
         """Take out the first ones that wait for this reason in memory, up to one that does not fit.

@@ -59,7 +59,7 @@ class WaitingRecords:
 
     # ---- taking out
 
-    def take(self, whys: Iterable[Why]) -> list[Record]:
+    def pop(self, whys: Iterable[Why]) -> list[Record]:
         """Take out the records that wait for these reasons."""
         waits = {record: wait for why in whys for record, wait in self._by_why.pop(why, {}).items()}
         self.count -= len(waits)

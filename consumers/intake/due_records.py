@@ -31,7 +31,7 @@ class DueRecords:
         self._forward = tuple(forward)
         self._releases = tuple(releases)
 
-    def take(self) -> None:
+    def start_due(self) -> None:
         """Take the delayed records whose time has come, or that are cancelled; ask again for those at the gates."""
         self._gates.ask_again()
         for bring_forward in self._forward:

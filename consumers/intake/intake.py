@@ -143,7 +143,7 @@ class Intake:
             if assignment is None:
                 continue  # it was fetched before the partition went away, perhaps to come back: it comes again
             try:
-                assignment.progress.take(message.offset())  # type: ignore[arg-type]  # a consumed one has it
+                assignment.progress.note_delivered(message.offset())  # type: ignore[arg-type]  # a consumed one has it
             except OffsetsWentBack as cause:
                 runnable = self._begin_anew(assignment, cause, runnable)
                 continue  # it comes again

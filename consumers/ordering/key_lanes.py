@@ -48,7 +48,7 @@ class KeyLanes(Lanes):
                 elif lane not in waiting:
                     waiting[lane] = None
                     ready.append(record)
-                elif self.parking.take(record, waiting[lane] or ()):
+                elif self.parking.park(record, waiting[lane] or ()):
                     self._put_behind(lane, record)
                 else:
                     self._put_aside(lane, record)

@@ -71,7 +71,7 @@ class Parking:
         """Whether nothing more may park in memory."""
         return self.count >= self.limits.records or self._bytes >= self.limits.size_bytes
 
-    def take(self, record: Record, behind: Collection[Record]) -> bool:
+    def park(self, record: Record, behind: Collection[Record]) -> bool:
         """Count a record that is to park behind these of its lane; False where there is no room for it.
 
         One call and no more, since nearly each record of a backlog comes by here.

@@ -120,7 +120,7 @@ class StrictLanes(Lanes):
     def _park(self, key: Lane, record: Record, behind: Collection[Record]) -> bool:
         """Count a record as parked behind these of its lane; False if it was put aside instead."""
         backlog = self.backlog
-        if (backlog.may_hold(key) and backlog.holds(hash_of(key))) or not self.parking.take(record, behind):
+        if (backlog.may_hold(key) and backlog.holds(hash_of(key))) or not self.parking.park(record, behind):
             self._put_aside(key, record)
             return False
         return True

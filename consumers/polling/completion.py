@@ -26,7 +26,7 @@ class Completion:
 
     def note_settled(self) -> None:
         """Take what was settled since the last call."""
-        for batch in self._settled.take():
+        for batch in self._settled.drain():
             for assignment, records in batch.done_parts:
                 self._backpressure.end_part(assignment, records)
                 count_complete(assignment, records)

@@ -39,7 +39,7 @@ class SettledBatches:
         self._batches.append(batch)
         self._changed.set()
 
-    def take(self) -> Iterator[SettlementBatch]:
+    def drain(self) -> Iterator[SettlementBatch]:
         """Take out what is there, the oldest first."""
         while self._batches:
             yield self._batches.popleft()

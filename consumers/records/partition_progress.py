@@ -107,7 +107,7 @@ class PartitionProgress:
     def pass_over(self, offset: int) -> bool:
         """Ask of a delivered record whether it was complete before this assignment; if so, it needs nothing more.
 
-        One that lies further back than it may was not: `take` raises the reason.
+        One that lies further back than it may was not: `note_delivered` raises the reason.
         """
         if offset > self._catching_up_at:
             self._pass_to(offset)
@@ -123,7 +123,7 @@ class PartitionProgress:
             self._expected -= self._older.clear(self._catching_up_at, end)
             self._catching_up_at = end
 
-    def take(self, offset: int) -> None:
+    def note_delivered(self, offset: int) -> None:
         """Note a delivered record; offsets arrive ascending.
 
         Raises:

@@ -166,7 +166,7 @@ class SchemaWaits:
         unknown = [frame_id for frame_id in unknown if self._store.writer_schema(frame_id) is None]
         self._note_answer(unknown)
         self._defer(
-            self._gates.wait_set.take(map(AwaitedSchema, unknown))
+            self._gates.wait_set.pop(map(AwaitedSchema, unknown))
         )  # at once: a runner may be free only when the answer holds no more
         self._let_go(frames)
         return True

@@ -46,9 +46,9 @@ class Fetching:
         self._next_tiers_at_s = 0.0
 
     def turn(self) -> None:
-        """Take what is due, then what can be fetched; wait a moment where there is neither."""
+        """Start what is due, then take what can be fetched; wait a moment where there is neither."""
         self._take_priorities()
-        self._due.take()
+        self._due.start_due()
         self._reread.turn()
         self._take_priorities()  # again: what was read above may have taken a while
         has_more = self._take_delayed()

@@ -113,7 +113,7 @@ def _open_in_this_form(path: Path) -> sqlite3.Connection:
 
 
 def _tables_of(connection: sqlite3.Connection) -> list[str]:
-    """Its tables, quoted; virtual ones come first, as some of the others go with them."""
+    """The tables that it has, quoted; virtual ones come first, as some of the others go with them."""
     return [
         '"' + name.replace('"', '""') + '"'
         for (name,) in connection.execute(

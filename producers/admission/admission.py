@@ -110,7 +110,7 @@ class Admission:
         """How many readings of the queue's depth there have been."""
         return self._doors[queue.name].number
 
-    def take(self, queue: Queue, *, is_waiting: bool, in_bulk: bool) -> Obstacle | None:
+    def try_admit(self, queue: Queue, *, is_waiting: bool, in_bulk: bool) -> Obstacle | None:
         """Admit one job of a queue now, or give what is in the way.
 
         Raises:
@@ -122,7 +122,7 @@ class Admission:
         with self._read:
             if self._thread is None:
                 self._start()
-            obstacle = door.take(time.monotonic(), in_bulk=in_bulk)
+            obstacle = door.try_admit(time.monotonic(), in_bulk=in_bulk)
             if isinstance(obstacle, Full) and is_waiting:
                 door.note_waiting()
         if isinstance(obstacle, Unread) or (obstacle is not None and is_waiting):
@@ -243,7 +243,7 @@ class WaitingCall:
             QueueFull: there is no room, and the call waits no longer.
             ProducerClosed: `close` was called.
         """
-        obstacle = self._admission.take(self.queue, is_waiting=self._wait_s > 0, in_bulk=self._in_bulk)
+        obstacle = self._admission.try_admit(self.queue, is_waiting=self._wait_s > 0, in_bulk=self._in_bulk)
         if obstacle is None:
             return True
         now_s, number = time.monotonic(), self._admission.number(self.queue)

@@ -61,7 +61,7 @@ class Door:
         self.is_blind = False
         self.number = 0
 
-    def take(self, now_s: float, *, in_bulk: bool = False) -> Obstacle | None:
+    def try_admit(self, now_s: float, *, in_bulk: bool = False) -> Obstacle | None:
         """Admit one job, or give what is in the way."""
         self._used_at_s = now_s
         age_s = now_s - self._read_at_s

@@ -305,7 +305,7 @@ class SimAges(AgeSource):
         records = self.brokers.logs[assignment.topic, assignment.partition].records
         return min((o for o, record in records.items() if record.timestamp()[1] >= before_ms), default=ALL)
 
-    def take(self) -> Offsets | None:
+    def pop(self) -> Offsets | None:
         """The answer."""
         answer, self.answer = self.answer, None
         return answer

@@ -452,7 +452,7 @@ class SimProcess:
 
     def take_due(self) -> None:
         """Take held records that are due."""
-        self.due_records.take()
+        self.due_records.start_due()
 
     def reread(self) -> None:
         """Bring back records that lanes want."""

@@ -39,7 +39,7 @@ def test_it_behaves_as_a_dict_of_deques(seed: int) -> None:
                 model.setdefault(lane, deque()).extend(more)
             case 4:
                 expected = model.setdefault(lane, deque())
-                assert queues.take(lane, 2) == [expected.popleft() for _ in range(min(2, len(expected)))]
+                assert queues.pop(lane, 2) == [expected.popleft() for _ in range(min(2, len(expected)))]
             case 8 if chance.random() < 0.005:
                 left_over = chance.randrange(2, 5)
                 queues.discard(partial(_is_multiple, left_over))
@@ -50,7 +50,7 @@ def test_it_behaves_as_a_dict_of_deques(seed: int) -> None:
         assert (lane in queues) == bool(model.get(lane))
     assert len(queues) == sum(map(len, model.values()))
     assert queues.lanes == sum(map(bool, model.values()))
-    assert {lane: queues.take(lane, 30_000) for lane in lanes} == {lane: list(model.get(lane, ())) for lane in lanes}
+    assert {lane: queues.pop(lane, 30_000) for lane in lanes} == {lane: list(model.get(lane, ())) for lane in lanes}
     assert len(queues) == queues.lanes == 0
 
 
@@ -77,7 +77,7 @@ def test_memory_is_let_go_when_all_is_taken() -> None:
         for offset in range(100_000):
             queues.append(hash(b"%d" % (offset % 1_000)), offset)
         for lane in range(1_000):
-            queues.take(hash(b"%d" % lane), 1_000)
+            queues.pop(hash(b"%d" % lane), 1_000)
         left, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -102,7 +102,7 @@ def test_a_number_is_replaced_in_its_place(seed: int) -> None:
             model[lane][model[lane].index(number)] = 10_000 + number
         if chance.random() < 0.3:
             assert queues.popleft(lane) == (model[lane].pop(0) if model[lane] else None)
-    assert {lane: queues.take(lane, 1_000) for lane in lanes} == model
+    assert {lane: queues.pop(lane, 1_000) for lane in lanes} == model
 
 
 def test_a_number_that_was_taken_is_not_found_again() -> None:
@@ -111,7 +111,7 @@ def test_a_number_that_was_taken_is_not_found_again() -> None:
     for number in range(200):
         queues.append(1, number)
     assert queues.has(1, 150)
-    queues.take(1, 151)
+    queues.pop(1, 151)
     assert not queues.has(1, 150)
     queues.append(65, 150)
     assert not queues.has(1, 150)

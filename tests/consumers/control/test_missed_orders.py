@@ -69,24 +69,24 @@ class Absence:
     """Keeps the workers of this process from the control topic, as where its thread is frozen."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._may_take = threading.Event()
-        self._may_take.set()
-        take = OrderFeed.take
+        self._may_read = threading.Event()
+        self._may_read.set()
+        read = OrderFeed.read
 
-        def take_if_there(feed: OrderFeed, timeout_s: float) -> bool:
-            assert self._may_take.wait(60)
-            return take(feed, timeout_s)
+        def read_if_there(feed: OrderFeed, timeout_s: float) -> bool:
+            assert self._may_read.wait(60)
+            return read(feed, timeout_s)
 
-        monkeypatch.setattr(OrderFeed, "take", take_if_there)
+        monkeypatch.setattr(OrderFeed, "read", read_if_there)
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
         """They are away."""
-        self._may_take.clear()
+        self._may_read.clear()
         try:
             yield
         finally:
-            self._may_take.set()
+            self._may_read.set()
 
 
 def compact(cluster: ClusterSettings, topic: str, control: Control) -> None:

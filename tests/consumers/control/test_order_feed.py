@@ -121,7 +121,7 @@ class Scene:
     def read(self, times: int = 5) -> None:
         """Take what there is."""
         for _ in range(times):
-            self.feed.take(0.0)
+            self.feed.read(0.0)
 
 
 def test_an_empty_topic_is_known_at_once() -> None:
@@ -257,4 +257,4 @@ def read_on(log: Log, feed: OrderFeed, times: int = 200) -> None:
     reader = cast(Log, feed._reader)
     reader.records, reader.end = log.records, log.end
     for _ in range(times):
-        feed.take(0.0)
+        feed.read(0.0)

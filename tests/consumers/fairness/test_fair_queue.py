@@ -41,16 +41,16 @@ def test_a_new_tenant_is_next_whatever_waits_ahead() -> None:
     """A thousand records of a heavy tenant wait, and as many are with the runners: the one of another goes first."""
     queue = even()
     queue.put(records(b"flood", 2_000))
-    queue.take(1_000)
+    queue.pop(1_000)
     queue.put(records(b"small", 1))
-    assert tenants(queue.take(3)) == [b"small", b"flood", b"flood"]
+    assert tenants(queue.pop(3)) == [b"small", b"flood", b"flood"]
 
 
 def test_a_tenant_alone_has_all_runners_in_the_order_of_its_records() -> None:
     """Nothing is kept for others that have no work."""
     queue = even()
     queue.put(made := records(b"flood", 100))
-    assert [record for record, _ in queue.take(100)] == made
+    assert [record for record, _ in queue.pop(100)] == made
     assert (queue.ready, queue.busy) == (0, 100)
 
 
@@ -58,19 +58,19 @@ def test_runners_are_shared_by_weights() -> None:
     """Of eight runners, one of weight 3 has six, and one of weight 1 two."""
     queue = FairQueue(FairBy(weights={"acme": 3}).weight_of)
     queue.put(records(b"small", 50) + records(b"acme", 50))
-    assert Counter(tenants(queue.take(8))) == {b"acme": 6, b"small": 2}
+    assert Counter(tenants(queue.pop(8))) == {b"acme": 6, b"small": 2}
 
 
 def test_a_tenant_with_long_jobs_has_no_more_runners_than_others() -> None:
     """Its two jobs do not end; of each other one that ends, the next one is not its own."""
     queue = even()
     queue.put(records(b"long", 50) + records(b"short", 50))
-    running = queue.take(4)
+    running = queue.pop(4)
     for _ in range(20):
         ended = next(entry for entry in running if entry[0].tenant == b"short")
         running.remove(ended)
         queue.end(ended[1])
-        running += queue.take(1)
+        running += queue.pop(1)
     assert Counter(tenants(running)) == {b"long": 2, b"short": 2}
 
 
@@ -83,7 +83,7 @@ def test_equals_have_their_turns_one_after_the_other() -> None:
     for turn in range(12):
         if turn == 6:
             queue.put(records(None, 20))
-        ((record, line),) = queue.take(1)
+        ((record, line),) = queue.pop(1)
         queue.end(line)
         order.append(record.tenant)
     assert Counter(order[:6]) == {b"a": 3, b"b": 3}
@@ -96,7 +96,7 @@ def test_what_leaves_with_its_partition_is_taken_out() -> None:
     queue.put(records(b"a", 2) + records(b"a", 3, OTHER) + records(b"b", 1, OTHER))
     assert len(queue.drop([OTHER])) == 4
     assert (queue.ready, queue.active) == (2, 1)
-    assert tenants(queue.take(9)) == [b"a", b"a"]
+    assert tenants(queue.pop(9)) == [b"a", b"a"]
 
 
 @given(st.lists(st.tuples(st.sampled_from("pte"), st.integers(0, 3), st.integers(1, 6)), max_size=60))
@@ -109,7 +109,7 @@ def test_no_record_is_lost_or_given_twice(steps: list[tuple[str, int, int]]) -> 
             queue.put(records(name, number))
             put[name] += number
         elif what == "t":
-            taken = queue.take(number)
+            taken = queue.pop(number)
             running += taken
             came += [record for record, _ in taken]
         else:
@@ -118,7 +118,7 @@ def test_no_record_is_lost_or_given_twice(steps: list[tuple[str, int, int]]) -> 
             del running[:number]
         assert queue.ready == sum(put.values()) - len(came)
         assert queue.busy == len(running)
-    came += [record for record, _ in queue.take(1_000)]
+    came += [record for record, _ in queue.pop(1_000)]
     assert Counter(record.tenant for record in came) == put
     for name in put:
         mine = [record.number for record in came if record.tenant == name]  # type: ignore[attr-defined]  # of `records`

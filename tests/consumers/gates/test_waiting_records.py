@@ -19,7 +19,7 @@ def test_a_record_that_has_left_before_its_time_takes_no_memory(is_resumed: bool
     for number in range(JOBS):
         waiting.add(plain_record(number), Wait(until_at_s=7_200.0 + number, why=PAUSED))
     if is_resumed:
-        waiting.take([PAUSED])
+        waiting.pop([PAUSED])
     else:
         for record in list(waiting.all()):
             waiting.remove(record, PAUSED)

@@ -61,7 +61,7 @@ def test_a_queue_that_declares_nothing_calls_no_feature_for_a_record() -> None:
     assert {name for name in for_each if name.startswith("intake/")} == set()
     assert {name: many[name] - few[name] for name in for_each} == {
         "partitions/assignments.py: find_running": 20,
-        "records/partition_progress.py: take": 20,
+        "records/partition_progress.py: note_delivered": 20,
         "records/record.py: __init__": 20,
     }
 

@@ -158,7 +158,7 @@ def test_crashes_of_jobs_that_have_ended_are_forgotten() -> None:
     """Else a worker that lives for long would remember all that ever crashed."""
     ours = Assignment(1, "unit.q", 0)
     for offset in (0, 1):
-        ours.progress.take(offset)
+        ours.progress.note_delivered(offset)
         ours.crash_history.crashes[offset] = 1
     ours.progress.complete(0)
     ours.crash_history.forget_past(ours.progress)

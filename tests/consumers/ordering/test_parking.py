@@ -46,9 +46,9 @@ def test_a_single_lane_is_waited_for_where_it_has_nearly_used_up_its_share(share
     """
     scene = Scene(400)
     lane = scene.records[:400]
-    assert scene.parking.take(scene.records[-1], lane[:374])
+    assert scene.parking.park(scene.records[-1], lane[:374])
     assert not scene.parking.is_draining()
-    assert scene.parking.take(scene.records[-1], lane)
+    assert scene.parking.park(scene.records[-1], lane)
     assert scene.parking.is_draining()
     scene.go_on(int(share * FAST_PER_S * 0.05), 0.05)
     assert scene.parking.is_draining() is is_draining
@@ -60,7 +60,7 @@ def test_a_lane_that_became_short_is_waited_for_no_longer() -> None:
     """Then fetching goes on at once."""
     scene = Scene(400)
     lane = scene.records[:400]
-    assert scene.parking.take(scene.records[-1], lane)
+    assert scene.parking.park(scene.records[-1], lane)
     assert scene.parking.is_draining()
     del lane[300:]
     assert not scene.parking.is_draining()

@@ -48,7 +48,7 @@ def message(offset: int) -> Message:
 def test_what_is_left_out_while_a_partition_goes_away_is_not_committed_past() -> None:
     """5 and 7 are complete, 6 is not: it is left out, since the partition is being given away, and stays incomplete."""
     assignments, assignment = restored(CommitMetadata(committed_offset=4, position=8, incomplete=((4, 5), (6, 7))))
-    assignment.progress.take(4)
+    assignment.progress.note_delivered(4)
     assignment.progress.complete(4)
     assignments.leave([MAIN])
     for _delivered in assignments.without_complete([message(5), message(6), message(7)]):
@@ -138,10 +138,10 @@ def test_a_partition_whose_metadata_alone_is_refused_is_committed_with_less() ->
     assignments = Assignments(queue)
     large, small = assignments.add([MAIN, TopicPartition(MAIN.topic, 1)])
     for offset in range(2_000):
-        large.progress.take(offset)
+        large.progress.note_delivered(offset)
     for offset in range(1, 2_000, 2):
         large.progress.complete(offset)
-    small.progress.take(0)
+    small.progress.note_delivered(0)
     commits = Commits(assignments, Spill(queue, cast(Any, None)), WorkerSettings().commit_interval)
     coordinator = OldCoordinator(600)
     commits._spill = cast(Any, NoSpill())
@@ -175,7 +175,7 @@ def test_a_commit_waits_for_the_answer_to_the_one_before() -> None:
     commits = Commits(assignments, Spill(declare().queue, cast(Any, None)), timedelta(0))
     coordinator = SlowCoordinator()
     for offset in range(3):
-        assignment.progress.take(offset)
+        assignment.progress.note_delivered(offset)
         assignment.progress.complete(offset)
         commits.commit_if_due(cast(Consumer, coordinator))
     assert coordinator.offsets == [1]

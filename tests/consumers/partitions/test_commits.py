@@ -59,7 +59,7 @@ class Scene:
 
     def complete(self, offset: int) -> None:
         """A job is done, and the poll thread turns."""
-        self.assignment.progress.take(offset)
+        self.assignment.progress.note_delivered(offset)
         self.assignment.progress.complete(offset)
         self.turn()
 
@@ -125,14 +125,14 @@ def test_a_worker_that_ends_well_closes_its_partitions_also_where_a_job_is_left_
 ) -> None:
     """It lives to settle it as late, so nobody has died."""
     scene = Scene(monkeypatch)
-    scene.assignment.progress.take(0)
+    scene.assignment.progress.note_delivered(0)
     assert scene.last() == CommitMetadata(committed_offset=0, position=1, incomplete=((0, 1),), is_open=False)
 
 
 def test_a_worker_that_fails_over_its_jobs_closes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a job which ends one worker after the other comes to be suspected."""
     scene = Scene(monkeypatch)
-    scene.assignment.progress.take(0)
+    scene.assignment.progress.note_delivered(0)
     scene.commits.note_crash()
     assert scene.last().is_open
 
@@ -161,8 +161,8 @@ def test_a_crash_that_was_noted_is_kept_until_its_job_has_ended(monkeypatch: pyt
     """The next owner goes on counting; of a job that is done, it would count against nobody."""
     scene = Scene(monkeypatch)
     running: Assignment = scene.assignment
-    running.progress.take(0)
-    running.progress.take(1)
+    running.progress.note_delivered(0)
+    running.progress.note_delivered(1)
     running.crash_history.crashes.update({0: 2, 1: 1})
     running.progress.complete(1)
     assert scene.last().crashes == {0: 2}

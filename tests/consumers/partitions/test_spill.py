@@ -95,7 +95,7 @@ def taken(offsets: int, number: int = 1) -> Assignment:
 def take(place: Assignment, offsets: range) -> None:
     """More of them."""
     for offset in offsets:
-        place.progress.take(offset)
+        place.progress.note_delivered(offset)
 
 
 def offer(spill: Spill, place: Assignment) -> None:

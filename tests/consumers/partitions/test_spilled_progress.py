@@ -80,7 +80,7 @@ def test_a_million_waiting_among_ten_million_come_back(cluster: ClusterSettings,
     create(pipeline, cluster)
     place, end = Assignment(1, queue.topic, 0), 10_000_000
     for offset in range(0, end, 10):
-        place.progress.take(offset)
+        place.progress.note_delivered(offset)
     place.progress.pass_gap(end)
     spill = Spill(queue, lambda: spilling_producer(cluster, "test"), lambda: 5)
     spill.offer_last(place)

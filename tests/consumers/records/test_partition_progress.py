@@ -45,7 +45,7 @@ def test_the_committable_offset_agrees_with_a_naive_model(delivery: tuple[list[i
     offsets, completions = delivery
     progress, taken, complete = PartitionProgress(), list[int](), set[int]()
     for offset in offsets:
-        progress.take(offset)
+        progress.note_delivered(offset)
         taken.append(offset)
         assert progress.committable() == naive_committable(taken, complete, None)
     for offset in completions:
@@ -61,7 +61,7 @@ def test_taking_and_completing_may_alternate(delivery: tuple[list[int], list[int
     offsets, completions = delivery
     progress, taken, complete = PartitionProgress(), list[int](), set[int]()
     for offset in offsets:
-        progress.take(offset)
+        progress.note_delivered(offset)
         taken.append(offset)
         for done in [ready for ready in completions if ready in taken and ready not in complete][:1]:
             progress.complete(done)
@@ -77,8 +77,8 @@ def test_nothing_is_committed_before_anything_is_known() -> None:
 def test_the_end_of_a_partition_is_committed_past_a_gap() -> None:
     """Offsets 4 and 5, then a transaction's marker at 6: the end is 7, and so is the commit once both are complete."""
     progress = PartitionProgress()
-    progress.take(4)
-    progress.take(5)
+    progress.note_delivered(4)
+    progress.note_delivered(5)
     progress.pass_gap(7)
     assert progress.committable() == 4
     progress.complete(4)
@@ -89,7 +89,7 @@ def test_the_end_of_a_partition_is_committed_past_a_gap() -> None:
 def test_an_end_that_lies_behind_moves_nothing_back() -> None:
     """The end of the partition is reported late, after more was delivered: the commit does not go back."""
     progress = PartitionProgress()
-    progress.take(9)
+    progress.note_delivered(9)
     progress.complete(9)
     progress.pass_gap(5)
     assert progress.committable() == 10
@@ -100,7 +100,7 @@ def test_completing_what_was_not_taken_is_an_error(offsets: tuple[int, ...]) -> 
     """A caller that counts wrong gets an error, instead of committing past a job."""
     progress = PartitionProgress()
     for offset in offsets:
-        progress.take(offset)
+        progress.note_delivered(offset)
         progress.complete(offset)
     with pytest.raises(KeyError):
         progress.complete(3)
@@ -131,7 +131,7 @@ def test_successive_owners_run_each_offset_until_it_is_complete_and_then_no_more
             is_passed = progress.pass_over(offset) if progress.is_catching_up else False
             assert is_passed is (offset in complete)
             if not is_passed:
-                progress.take(offset)
+                progress.note_delivered(offset)
                 taken.append(offset)
             for done in [o for o in taken if o not in complete and data.draw(st.booleans())]:
                 progress.complete(done)
@@ -164,7 +164,7 @@ def test_offsets_that_are_not_there_any_more_are_not_waited_for() -> None:
     assert progress.pass_over(4)
     assert (progress.committable(), progress.left_before(12)) == (5, 4)
     assert not progress.pass_over(5)
-    progress.take(5)
+    progress.note_delivered(5)
     progress.complete(5)
     assert (progress.committable(), progress.position) == (9, 9)
 
@@ -173,9 +173,9 @@ def test_offsets_that_are_not_there_any_more_are_not_waited_for() -> None:
 def test_an_offset_that_went_back_is_reported_at_once(offset: int) -> None:
     """What was known of the partition is void, so nothing more may be counted on it."""
     progress = PartitionProgress()
-    progress.take(7)
+    progress.note_delivered(7)
     with pytest.raises(OffsetsWentBack) as told:
-        progress.take(offset)
+        progress.note_delivered(offset)
     assert (told.value.offset, told.value.expected) == (offset, 8)
     assert not progress.pass_over(offset)
     assert progress.incomplete_runs() == [(7, 8)]
@@ -187,7 +187,7 @@ def test_what_a_former_owner_left_cannot_be_completed_before_it_is_delivered() -
     progress.begin(CommitMetadata(committed_offset=3, position=9, incomplete=((3, 4), (5, 6))))
     with pytest.raises(KeyError):
         progress.complete(5)
-    progress.take(3)
+    progress.note_delivered(3)
     progress.complete(3)
     assert (progress.committable(), progress.incomplete) == (5, 0)
 
@@ -198,7 +198,7 @@ def test_incomplete_offsets_are_counted_and_listed_as_they_are(delivery: tuple[l
     offsets, completions = delivery
     progress = PartitionProgress()
     for offset in offsets:
-        progress.take(offset)
+        progress.note_delivered(offset)
     for number, offset in enumerate(completions):
         progress.complete(offset)
         left = set(offsets) - set(completions[: number + 1])
@@ -218,7 +218,7 @@ def test_what_is_known_as_a_whole_is_not_to_be_delivered() -> None:
     progress.begin_known(9, OffsetSet([(3, 4), (7, 8)]))
     assert (progress.committable(), progress.fetched_from, progress.incomplete) == (3, 9, 2)
     progress.complete(3)
-    progress.take(9)
+    progress.note_delivered(9)
     assert progress.incomplete_runs() == [(7, 8), (9, 10)]
     assert progress.incomplete_between(0, 10, 1) == [7]
     assert progress.incomplete_between(8, 10, 5) == [9]

@@ -13,7 +13,7 @@ def test_a_million_incomplete_offsets_take_little_memory() -> None:
     try:
         progress = PartitionProgress()
         for offset in range(0, 2_000_000, 2):
-            progress.take(offset)
+            progress.note_delivered(offset)
         assert progress.incomplete == 1_000_000
         assert tracemalloc.get_traced_memory()[0] < 1_000_000
     finally:
@@ -24,7 +24,7 @@ def test_what_has_not_changed_is_not_looked_at_again() -> None:
     """Of 31 chunks one has changed: the runs of the others are the very lists that were made before."""
     progress = PartitionProgress()
     for offset in range(0, 2_000_000, 2):
-        progress.take(offset)
+        progress.note_delivered(offset)
     found = progress.incomplete_set()
     before = {number: chunk.runs for number, chunk in found._chunks.items()}
     progress.complete(70_000)

@@ -33,7 +33,7 @@ def test_nothing_is_known_at_first() -> None:
     """The first job waits for the first reading, which is due at once."""
     door = Door(max_waiting=3)
     assert door.due_at_s() is None
-    assert door.take(NOW_S) == Unread(number=0)
+    assert door.try_admit(NOW_S) == Unread(number=0)
     due_at_s = door.due_at_s()
     assert due_at_s is not None
     assert due_at_s <= NOW_S
@@ -43,7 +43,7 @@ def test_a_reading_allows_as_many_jobs_as_there_is_room_for() -> None:
     """8 of 10 wait: two more are admitted, and the third asks for another reading, soon."""
     door = Door(max_waiting=10)
     read(door, 8)
-    assert [door.take(NOW_S) for _ in range(3)] == [None, None, Unread(number=1)]
+    assert [door.try_admit(NOW_S) for _ in range(3)] == [None, None, Unread(number=1)]
     assert door.due_at_s() == NOW_S + ASK_AGAIN_S
 
 
@@ -51,10 +51,10 @@ def test_a_queue_is_full_by_what_the_brokers_answer_alone() -> None:
     """What this producer has sent makes the queue full for nobody: another reading decides."""
     door = Door(max_waiting=1)
     read(door, 0)
-    door.take(NOW_S)
-    assert isinstance(door.take(NOW_S), Unread)
+    door.try_admit(NOW_S)
+    assert isinstance(door.try_admit(NOW_S), Unread)
     read(door, 1)
-    found = door.take(NOW_S + 0.25)
+    found = door.try_admit(NOW_S + 0.25)
     assert found == Full(depth=Depth(waiting=1), measured_ago=timedelta(seconds=0.25))
 
 
@@ -62,10 +62,10 @@ def test_a_figure_counts_for_a_second() -> None:
     """An older one neither admits nor refuses."""
     door = Door(max_waiting=5)
     read(door, 0)
-    assert door.take(NOW_S + FRESH_S) is None
-    assert isinstance(door.take(NOW_S + FRESH_S + 0.01), Unread)
+    assert door.try_admit(NOW_S + FRESH_S) is None
+    assert isinstance(door.try_admit(NOW_S + FRESH_S + 0.01), Unread)
     read(door, 9)
-    assert isinstance(door.take(NOW_S + FRESH_S + 0.01), Unread)
+    assert isinstance(door.try_admit(NOW_S + FRESH_S + 0.01), Unread)
 
 
 def test_jobs_on_their_way_count_until_they_are_confirmed() -> None:
@@ -73,37 +73,37 @@ def test_jobs_on_their_way_count_until_they_are_confirmed() -> None:
     is asked; two that end make room."""
     door = Door(max_waiting=10)
     read(door, 0)
-    assert [door.take(NOW_S) for _ in range(4)] == [None] * 4
+    assert [door.try_admit(NOW_S) for _ in range(4)] == [None] * 4
     for _ in range(5):
         read(door, 0)
     door.note_ended()
     door.note_ended()
     read(door, 2)
-    assert [door.take(NOW_S) for _ in range(7)] == [*[None] * 6, Unread(number=7)]
+    assert [door.try_admit(NOW_S) for _ in range(7)] == [*[None] * 6, Unread(number=7)]
 
 
 def test_jobs_of_a_bulk_count_as_long_as_bulks_have_so_many_on_their_way() -> None:
     """Four of a bulk are admitted: three readings later they may still be on their way, if any are."""
     door = Door(max_waiting=10)
     read(door, 0)
-    assert [door.take(NOW_S, in_bulk=True) for _ in range(4)] == [None] * 4
+    assert [door.try_admit(NOW_S, in_bulk=True) for _ in range(4)] == [None] * 4
     for _ in range(3):
         read(door, 0, bulks_in_flight=500)
-    assert [door.take(NOW_S, in_bulk=True) for _ in range(7)] == [*[None] * 6, Unread(number=4)]
+    assert [door.try_admit(NOW_S, in_bulk=True) for _ in range(7)] == [*[None] * 6, Unread(number=4)]
     read(door, 10, bulks_in_flight=0)
     read(door, 0, bulks_in_flight=0)
-    assert [door.take(NOW_S) for _ in range(10)] == [None] * 10
+    assert [door.try_admit(NOW_S) for _ in range(10)] == [None] * 10
 
 
 def test_bulks_to_other_queues_close_no_door() -> None:
     """500 of bulks are in flight: of this queue no more can be than bulks were admitted to it."""
     door = Door(max_waiting=10)
     read(door, 0, bulks_in_flight=500)
-    assert [door.take(NOW_S) for _ in range(10)] == [None] * 10
+    assert [door.try_admit(NOW_S) for _ in range(10)] == [None] * 10
     for _ in range(10):
         door.note_ended()
     read(door, 0, bulks_in_flight=500)
-    assert door.take(NOW_S) is None
+    assert door.try_admit(NOW_S) is None
 
 
 def test_a_failure_admits_all_and_a_reading_ends_that() -> None:
@@ -112,23 +112,23 @@ def test_a_failure_admits_all_and_a_reading_ends_that() -> None:
     read(door, 1)
     assert door.note_failed()
     assert not door.note_failed()
-    assert [door.take(NOW_S) for _ in range(3)] == [None] * 3
+    assert [door.try_admit(NOW_S) for _ in range(3)] == [None] * 3
     assert door.note_read(Depth(waiting=1), NOW_S)
-    assert isinstance(door.take(NOW_S), Full)
+    assert isinstance(door.try_admit(NOW_S), Full)
     assert not door.note_read(Depth(waiting=1), NOW_S)
 
 
 def test_a_queue_that_gets_no_jobs_is_not_asked_about() -> None:
     """Twice a second while it gets jobs, more often while a call waits, and not at all a while after the last one."""
     door = Door(max_waiting=1)
-    door.take(NOW_S)
+    door.try_admit(NOW_S)
     read(door, 1)
     assert door.due_at_s() == NOW_S + ASK_EVERY_S
     door.note_waiting()
     assert door.due_at_s() == NOW_S + ASK_FULL_S
     read(door, 1, NOW_S + REST_AFTER_S + 1)
     assert door.due_at_s() is None
-    door.take(NOW_S + REST_AFTER_S + 5)
+    door.try_admit(NOW_S + REST_AFTER_S + 5)
     assert door.due_at_s() is not None
 
 
@@ -150,7 +150,7 @@ def test_a_sole_producer_never_passes_the_bound(max_waiting: int, rounds: list[t
                 door.note_ended()
         waiting -= min(waiting, ended)
         read(door, waiting, now_s, bulks_in_flight=on_its_way[True])
-        on_its_way[in_bulk] += sum(door.take(now_s, in_bulk=in_bulk) is None for _ in range(wished))
+        on_its_way[in_bulk] += sum(door.try_admit(now_s, in_bulk=in_bulk) is None for _ in range(wished))
         assert waiting + sum(on_its_way.values()) <= max_waiting
         now_s += 0.02
 
@@ -162,7 +162,7 @@ def test_a_queue_with_room_always_opens_in_the_end(bulks_in_flight: int) -> None
     admitted = 0
     for step in range(9):
         read(door, 0, NOW_S + step, bulks_in_flight=bulks_in_flight)
-        if door.take(NOW_S + step) is None:
+        if door.try_admit(NOW_S + step) is None:
             admitted += 1
             door.note_ended()
     assert admitted == 9
