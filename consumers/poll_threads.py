@@ -9,8 +9,8 @@ from functools import partial
 
 from .guarded_thread import GuardedThread
 from .inspection.view import QueueView
+from .poll_loop.poll_thread_watch import PollThreadWatch
 from .queue_worker import QueueWorker
-from .turns.poll_thread_watch import PollThreadWatch
 
 
 class PollThreads:

@@ -10,12 +10,12 @@ import threading
 from typing import Final
 
 from .errors import WorkerCrashed
-from .polling.poll_thread_state import PollThreadState
-from .turns.fetching import Fetching
-from .turns.housekeeping import Housekeeping
-from .turns.owned_partitions import OwnedPartitions
-from .turns.shutdown import Shutdown
-from .turns.worker_threads import WorkerThreads
+from .poll_loop.fetching import Fetching
+from .poll_loop.housekeeping import Housekeeping
+from .poll_loop.owned_partitions import OwnedPartitions
+from .poll_loop.shutdown import Shutdown
+from .poll_loop.worker_threads import WorkerThreads
+from .poll_thread.poll_thread_state import PollThreadState
 
 WAIT_TURN_S: Final = 0.1
 """How often a poll thread turns that waits until jobs may begin."""

@@ -18,11 +18,11 @@ from ..kafka.clients import carrying_producer, longest_callback_s, make_reader
 from ..partitions.assignments import Assignments
 from ..partitions.counterparts import find_missing
 from ..partitions.restore_thread import Restoring
-from ..polling.grace import Grace
-from ..polling.partition_reading import PartitionReading
-from ..polling.rebalance import Rebalance
-from ..polling.side_readers import PriorityReaders, SideReader
-from ..polling.taking_back import TakingBack
+from ..poll_thread.side_readers import PriorityReaders, SideReader
+from ..rebalance.grace import Grace
+from ..rebalance.partition_reading import PartitionReading
+from ..rebalance.rebalance import Rebalance
+from ..rebalance.taking_back import TakingBack
 from ..records.source import Priority
 from ..settling.settle import Settler
 from .partitions import PartitionParts

@@ -12,12 +12,12 @@ from ...topology.declaration.topics import reserves_limits
 from ..kafka.clients import make_reader, shares_producer
 from ..kafka.log_writer import LogWriter
 from ..limits.limits import LimitPeers, Limits, Startable
-from ..limits.turn_thread import TurnThread
 from ..reservations.clients import LevelLogReader
 from ..reservations.ports import ReservationParts
 from ..reservations.reservations import Reservations
 from ..shares.ports import SharesParts
 from ..shares.shares import Shares
+from ..turn_thread import TurnThread
 from .queue_context import QueueContext
 
 END_MS: Final = 250

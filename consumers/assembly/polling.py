@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from ..delays.calendar import Calendar
 from ..delays.due_times import longest_wait_s
 from ..partitions.assignments import Assignments
-from ..polling.backpressure import Backpressure
-from ..polling.completion import Completion
-from ..polling.poll_thread_state import PollThreadState
-from ..polling.settled import SettledBatches
+from ..poll_thread.backpressure import Backpressure
+from ..poll_thread.completion import Completion
+from ..poll_thread.poll_thread_state import PollThreadState
+from ..poll_thread.settled import SettledBatches
 from .queue_context import QueueContext
 from .running import RunningParts
 

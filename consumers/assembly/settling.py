@@ -14,7 +14,7 @@ from ..followers.readiness import FollowerReadiness
 from ..followers.story_records import StoryRecords
 from ..kafka.clients import events_producer, lone_producer, settling_producer
 from ..partitions.assignments import Assignments
-from ..polling.settled import SettledBatches
+from ..poll_thread.settled import SettledBatches
 from ..settling.done_jobs import DoneJobs
 from ..settling.ended_cancels import EndedCancels, note_ended_orders
 from ..settling.event_publisher import MOST_EVENTS, MOST_EVENTS_KBYTES, EventPublisher

@@ -33,8 +33,8 @@ from ..intake.reread_records import RereadRecords
 from ..intake.unique_arrivals import UniqueArrivals
 from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
-from ..polling.backpressure import Backpressure
-from ..polling.rebalance import Rebalance
+from ..poll_thread.backpressure import Backpressure
+from ..rebalance.rebalance import Rebalance
 from ..records.record import Record
 from ..records.source import Carried, Delay, Main, Priority, Source, Tier, sources_of
 from ..standing_orders.cancels import Cancels

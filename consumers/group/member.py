@@ -22,9 +22,9 @@ from ..kafka.group_protocol import (
     refuses_consumer_protocol,
 )
 from ..partitions.assignments import Assignments
-from ..polling.backpressure import partitions_of
-from ..polling.grace import Grace
-from ..polling.rebalance import Rebalance
+from ..poll_thread.backpressure import partitions_of
+from ..rebalance.grace import Grace
+from ..rebalance.rebalance import Rebalance
 from ..records.source import sources_of
 from .connection import GroupConnection
 from .membership import Membership

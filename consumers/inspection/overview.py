@@ -19,7 +19,7 @@ from ..isolation.crashes import CrashPause
 from ..isolation.isolated_runners import IsolatedRunners
 from ..isolation.pool import ChildCounts
 from ..partitions.assignments import Assignments
-from ..polling.backpressure import Backpressure
+from ..poll_thread.backpressure import Backpressure
 from ..records.assignment import Assignment
 from ..runners.async_runners import AsyncRunners
 from ..runners.kinds import RunnerRow

@@ -14,8 +14,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from ..group.member import GroupMember
 from ..partitions.assignments import Assignments
-from ..polling.backpressure import Backpressure
-from ..polling.side_readers import PriorityReaders, SideReader
+from ..poll_thread.backpressure import Backpressure
+from ..poll_thread.side_readers import PriorityReaders, SideReader
 from ..records.assignment import Assignment
 from ..records.source import MAIN, Reader, ReaderOf
 

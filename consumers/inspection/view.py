@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ...producers.metrics.histogram import Histogram
-from ..polling.completion import Completion
-from ..polling.poll_thread_state import PollThreadState
+from ..poll_thread.completion import Completion
+from ..poll_thread.poll_thread_state import PollThreadState
 from .overview import Overview
 from .queue_inspection import QueueInspection
 from .snapshot import QueueSnapshot

@@ -10,7 +10,7 @@ from confluent_kafka import Message
 
 from ..backlog.requester import Requester, RereadBatch, Wanted
 from ..delays.calendar import Calendar
-from ..polling.backpressure import Backpressure
+from ..poll_thread.backpressure import Backpressure
 from ..records.assignment import Assignment, Place
 from ..records.record import Record
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..ordering.lanes import Lanes
-from ..polling.backpressure import Backpressure
+from ..poll_thread.backpressure import Backpressure
 from ..records.record import Record
 
 

@@ -22,7 +22,7 @@ from confluent_kafka import KafkaError, Message
 
 from ..partitions.assignments import Assignments
 from ..partitions.enqueue_times import EnqueueTimes
-from ..polling.rebalance import Rebalance
+from ..rebalance.rebalance import Rebalance
 from ..records.assignment import Assignment
 from ..records.partition_progress import OffsetsWentBack
 from ..records.record import Record

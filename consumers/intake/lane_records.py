@@ -10,7 +10,7 @@ from ..backlog.lane_backlog import LAST_MARK, offsets_by_assignment
 from ..backlog.requester import Requester, RereadBatch, Wanted
 from ..dispatch.unbegun_records import UnbegunRecords
 from ..ordering.lanes import Lanes
-from ..polling.backpressure import Backpressure
+from ..poll_thread.backpressure import Backpressure
 from ..records.assignment import Assignment, Place
 from ..records.record import Record
 from .handover import Handover

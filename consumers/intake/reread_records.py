@@ -10,7 +10,7 @@ from typing import Final
 from .. import log_keys
 from ..backlog.requester import Requester, RereadBatch
 from ..backlog.rereader import READS_A_TURN, Rereader
-from ..polling.rebalance import Rebalance
+from ..rebalance.rebalance import Rebalance
 from ..records.assignment import Place
 from .handover import Handover
 

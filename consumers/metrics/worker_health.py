@@ -9,7 +9,7 @@ from typing import Final
 from ...producers.metrics.health import HealthReport
 from ..inspection.queue_inspection import PartitionInspection
 from ..inspection.view import QueueView
-from ..turns.poll_thread_watch import STUCK_AFTER_S
+from ..poll_loop.poll_thread_watch import STUCK_AFTER_S
 
 RESTORING: Final = "restoring"
 

@@ -13,13 +13,13 @@ from confluent_kafka import Message, TopicPartition
 from stoker.consumers.assembly.queue_context import QueueContext
 from stoker.consumers.assembly.queue_parts import QueueParts, make_queue
 from stoker.consumers.kafka.clients import longest_callback_s
+from stoker.consumers.poll_loop import shutdown as module
+from stoker.consumers.poll_loop.poll_timeout import POLL_TIMEOUT_S, SHORT_POLL_TIMEOUT_S
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.thread_runners import ThreadRunners
 from stoker.consumers.settings import WorkerSettings
-from stoker.consumers.turns import shutdown as module
-from stoker.consumers.turns.poll_timeout import POLL_TIMEOUT_S, SHORT_POLL_TIMEOUT_S
 from stoker.topology import ClusterSettings
 from support.scenes.deliveries import EmptyStore, declare, plain_record
 from support.waiting import wait_until

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from stoker.consumers.polling.poll_thread_state import PollThreadState
-from stoker.consumers.turns.shutdown import Shutdown
+from stoker.consumers.poll_loop.shutdown import Shutdown
+from stoker.consumers.poll_thread.poll_thread_state import PollThreadState
 
 
 class Partitions:

@@ -15,7 +15,7 @@ from simulation.play import KEYED, Play, begin
 from simulation.processes import SimProcess
 from simulation.virtual_time import CLOCK
 from simulation.world import Ending, Shape
-from stoker.consumers.polling.rebalance import RETAKE_WITHIN_S
+from stoker.consumers.rebalance.rebalance import RETAKE_WITHIN_S
 from stoker.consumers.records.source import MAIN, Delay
 from stoker.consumers.steps.schema_waits import AwaitedSchema
 from stoker.topology.declaration.delays import DelayClass

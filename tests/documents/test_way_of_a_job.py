@@ -143,7 +143,7 @@ def test_the_page_names_each_file_that_a_retry_passes_on_its_way_back() -> None:
         play.finish()
     named = set(re.findall(r"`([\w/]+\.py)", section("The way of one job")))
     assert "intake/handover.py" in passed
-    assert {"polling/side_readers.py", "delays/calendar.py"} <= named  # no record is made there yet
+    assert {"poll_thread/side_readers.py", "delays/calendar.py"} <= named  # no record is made there yet
     assert not [path for path in passed if path not in named]
 
 

@@ -49,13 +49,13 @@ from stoker.consumers.partitions.restore import read_left_behind
 from stoker.consumers.partitions.restore_thread import Restoring
 from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.partitions.start_positions import StartPosition
-from stoker.consumers.polling.backpressure import Backpressure
-from stoker.consumers.polling.completion import Completion
-from stoker.consumers.polling.partition_reading import PartitionReading
-from stoker.consumers.polling.rebalance import Rebalance
-from stoker.consumers.polling.settled import SettledBatches
-from stoker.consumers.polling.side_readers import PriorityReaders, SideReader
-from stoker.consumers.polling.taking_back import TakingBack
+from stoker.consumers.poll_thread.backpressure import Backpressure
+from stoker.consumers.poll_thread.completion import Completion
+from stoker.consumers.poll_thread.settled import SettledBatches
+from stoker.consumers.poll_thread.side_readers import PriorityReaders, SideReader
+from stoker.consumers.rebalance.partition_reading import PartitionReading
+from stoker.consumers.rebalance.rebalance import Rebalance
+from stoker.consumers.rebalance.taking_back import TakingBack
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, Outcome
 from stoker.consumers.records.record import Record

@@ -18,9 +18,9 @@ from stoker.consumers.inspection.queue_inspection import (
     RunInspection,
 )
 from stoker.consumers.isolation.pool import ChildCounts
+from stoker.consumers.poll_loop import poll_thread_watch
+from stoker.consumers.poll_loop.housekeeping import Housekeeping
 from stoker.consumers.runners.loop_watch import LoopInspection
-from stoker.consumers.turns import poll_thread_watch
-from stoker.consumers.turns.housekeeping import Housekeeping
 from stoker.operations.views.inspection_output import json_printer, text_printer
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings

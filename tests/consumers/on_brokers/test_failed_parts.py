@@ -10,8 +10,8 @@ from stoker.consumers import Worker, WorkerSettings, contract_check
 from stoker.consumers.contract_check import ContractCheck
 from stoker.consumers.control.control_thread import ControlThread
 from stoker.consumers.errors import WorkerCrashed
+from stoker.consumers.poll_loop.fetching import Fetching
 from stoker.consumers.schedules.schedule_thread import ScheduleThread
-from stoker.consumers.turns.fetching import Fetching
 from stoker.operations.cli.exit_codes import ExitCode
 from stoker.operations.cli.failures import as_failure
 from stoker.schemas import StoreError

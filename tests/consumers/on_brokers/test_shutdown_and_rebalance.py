@@ -10,7 +10,7 @@ import pytest
 
 from stoker.consumers import Discard, Snooze, WorkerShutdown, current_job
 from stoker.consumers.assembly.group import GroupParts
-from stoker.consumers.polling.rebalance import Rebalance
+from stoker.consumers.rebalance.rebalance import Rebalance
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from support.scenes.worker import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from stoker.consumers.partitions.assignments import Assignments
-from stoker.consumers.polling.backpressure import Backpressure
-from stoker.consumers.polling.settled import SettledBatches
+from stoker.consumers.poll_thread.backpressure import Backpressure
+from stoker.consumers.poll_thread.settled import SettledBatches
 from stoker.consumers.settings import WorkerSettings
 from stoker.topology import Queue
 from support.scenes.deliveries import plain_record

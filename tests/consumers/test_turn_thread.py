@@ -8,8 +8,8 @@ import threading
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from stoker.consumers.limits import turn_thread
-from stoker.consumers.limits.turn_thread import TurnThread
+from stoker.consumers import turn_thread
+from stoker.consumers.turn_thread import TurnThread
 
 DEADLINE_S = 10.0
 

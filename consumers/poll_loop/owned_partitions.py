@@ -7,9 +7,9 @@ from collections.abc import Callable
 from ..group.member import GroupMember
 from ..partitions.assignments import Assignments
 from ..partitions.commits import Commits
-from ..polling.backpressure import Backpressure
-from ..polling.completion import Completion
-from ..polling.rebalance import Rebalance
+from ..poll_thread.backpressure import Backpressure
+from ..poll_thread.completion import Completion
+from ..rebalance.rebalance import Rebalance
 
 
 class OwnedPartitions:

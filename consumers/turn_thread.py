@@ -10,8 +10,8 @@ from typing import Final, Protocol
 
 from confluent_kafka import KafkaException
 
-from ...topology.cluster.kafka_errors import as_error, is_fatal
-from ..guarded_thread import GuardedThread
+from ..topology.cluster.kafka_errors import as_error, is_fatal
+from .guarded_thread import GuardedThread
 
 _LOGGER = logging.getLogger("stoker.worker")
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Final
 
 from .. import log_keys
-from ..polling.poll_thread_state import PollThreadState
+from ..poll_thread.poll_thread_state import PollThreadState
 from .fetching import Fetching
 from .owned_partitions import OwnedPartitions
 from .worker_threads import WorkerThreads

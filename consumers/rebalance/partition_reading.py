@@ -10,10 +10,10 @@ from ..carrying.restored_jobs import RestoredJobs
 from ..dispatch.unbegun_records import UnbegunRecords
 from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
+from ..poll_thread.backpressure import Backpressure
+from ..poll_thread.side_readers import PriorityReaders, SideReader, starts
 from ..records.assignment import Assignment
 from ..records.source import Reader
-from .backpressure import Backpressure
-from .side_readers import PriorityReaders, SideReader, starts
 
 
 class PartitionReading:

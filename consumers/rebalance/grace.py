@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 
+from ..poll_thread.completion import Completion
+from ..poll_thread.poll_thread_state import PollThreadState
+from ..poll_thread.settled import SettledBatches
 from ..records.assignment import Assignment
-from .completion import Completion
-from .poll_thread_state import PollThreadState
-from .settled import SettledBatches
 
 
 class Grace:

@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from stoker.consumers.partitions.assignments import Assignments
-from stoker.consumers.polling.backpressure import PAUSE_AFTER_S, Backpressure
-from stoker.consumers.polling.settled import SettledBatches
+from stoker.consumers.poll_thread.backpressure import PAUSE_AFTER_S, Backpressure
+from stoker.consumers.poll_thread.settled import SettledBatches
 from stoker.consumers.records.record import Record
 from stoker.consumers.settings import WorkerSettings
 from support.scenes.deliveries import declare

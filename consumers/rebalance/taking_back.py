@@ -7,8 +7,8 @@ from ..carrying.carrier import Carrier
 from ..carrying.restored_jobs import RestoredJobs
 from ..delays.calendar import Calendar
 from ..dispatch.unbegun_records import UnbegunRecords
+from ..poll_thread.backpressure import Backpressure
 from ..records.assignment import Assignment
-from .backpressure import Backpressure
 
 
 class TakingBack:

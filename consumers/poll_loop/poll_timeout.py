@@ -9,7 +9,7 @@ from ..backlog.lane_backlog import LaneBacklog
 from ..delays.calendar import Calendar
 from ..gates.gate_row import GateRow
 from ..intake.reread_records import RereadRecords
-from ..polling.rebalance import Rebalance
+from ..rebalance.rebalance import Rebalance
 
 POLL_TIMEOUT_S: Final = 0.1
 SHORT_POLL_TIMEOUT_S: Final = 0.02

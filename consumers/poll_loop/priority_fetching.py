@@ -6,8 +6,8 @@ import time
 
 from confluent_kafka import Message
 
-from ..polling.backpressure import Backpressure
-from ..polling.side_readers import PriorityReaders
+from ..poll_thread.backpressure import Backpressure
+from ..poll_thread.side_readers import PriorityReaders
 from ..priorities.ready import ReadyRecords
 
 

@@ -17,10 +17,10 @@ from ..dispatch.job_threads import JobThreads
 from ..partitions.assignments import Assignments
 from ..partitions.commits import Commits
 from ..partitions.restore_thread import Restoring
+from ..poll_thread.backpressure import partitions_of
 from ..records.assignment import Assignment
 from ..records.partition_progress import OffsetsWentBack
 from ..records.source import Reader
-from .backpressure import partitions_of
 from .partition_reading import PartitionReading, seek
 from .taking_back import TakingBack
 
