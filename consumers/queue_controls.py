@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..schemas import Contract, Decoder
-from ..schemas.job_events import JobEvent
+from ..schemas.own_records.job_events import JobEvent
 from .dispatch.cancelled_jobs import CancelledJobs
 from .gates.pauses import Pause, Pauses
 from .limits.limits import Limits

@@ -15,7 +15,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from ..schemas.control_records import RecordPlace
+from ..schemas.own_records.control_records import RecordPlace
 from ..topology import ClusterSettings
 from ..topology.cluster.kafka_errors import FENCED, FORBIDDEN, RECORD_FAULTS
 from ..topology.wire.headers import HeaderList

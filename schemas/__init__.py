@@ -21,7 +21,7 @@ from .errors import (
     UnknownSchema,
 )
 from .files import SchemaFileBroken, SchemaFinding, compare, export, load
-from .own import decode_own, encode_own, is_own, own_schema
+from .own_records.own import decode_own, encode_own, is_own, own_schema
 from .shapes.annotations import Alias, Digits
 from .stores.memory_store import MemorySchemaStore
 from .stores.registry_store import RegistrySchemaStore

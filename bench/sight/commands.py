@@ -22,7 +22,7 @@ from sight.index import TYPES, build
 from stoker.operations.job_index.database import throw_away
 from stoker.operations.job_index.entries import shown_id
 from stoker.operations.job_index.states import State
-from stoker.schemas.control_records import ControlOrder, encode_order
+from stoker.schemas.own_records.control_records import ControlOrder, encode_order
 from stoker.topology import Pipeline
 
 TURNS: Final = 20

@@ -11,8 +11,8 @@ from part import Result
 
 from sight.in_turn import drained_in_turn, values
 from stoker.operations.stored_jobs.topic_reader import TopicReader
-from stoker.schemas.jobs_ended import decode_jobs_ended
-from stoker.schemas.own import is_own
+from stoker.schemas.own_records.jobs_ended import decode_jobs_ended
+from stoker.schemas.own_records.own import is_own
 from stoker.topology import ClusterSettings, Pipeline
 
 LEAST_RATIO: Final = 0.95

@@ -17,7 +17,7 @@ from figures import Figure, Measure, Sizes, Values, at_least
 
 from stoker.operations.statistics.messages import ProcessSettings
 from stoker.operations.statistics.supervising import Supervisor
-from stoker.schemas.jobs_ended import JobsEnded, encode_jobs_ended, packed
+from stoker.schemas.own_records.jobs_ended import JobsEnded, encode_jobs_ended, packed
 from stoker.topology import Pipeline
 
 AN_EVENT: Final = 100

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
-from ...schemas.control_records import ControlOrder
+from ...schemas.own_records.control_records import ControlOrder
 from ...topology.wire.orders import DEPENDENCY, OVER, PROBER, SINCE, TRIPS, Verb
 
 LONGEST_REASON: Final = 1_000

@@ -18,7 +18,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError
 
-from ...schemas.control_records import WorkerState, WorkerStatus
+from ...schemas.own_records.control_records import WorkerState, WorkerStatus
 from ..guarded_thread import GuardedThread
 from .order_feed import OrderFeed
 from .order_takers import OrderClient, OrderTaker

@@ -15,8 +15,8 @@ from typing import Final
 
 from confluent_kafka import KafkaError
 
-from ...schemas.control_records import ControlOrder
-from ...schemas.job_events import EventSubject, JobEvent, WorkerDecided
+from ...schemas.own_records.control_records import ControlOrder
+from ...schemas.own_records.job_events import EventSubject, JobEvent, WorkerDecided
 from ...topology.wire.orders import Verb, order_key
 from .. import log_keys
 from ..breakers.dead_guards import DeadGuards, TooManyDead

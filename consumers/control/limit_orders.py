@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
-from ...schemas.control_records import ControlOrder
+from ...schemas.own_records.control_records import ControlOrder
 from ...topology.declaration.limits import changed
 from ...topology.wire.orders import LIMIT, LimitChange, Verb, order_key
 from .. import log_keys

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ...producers.client import Outage, connect, producer_config
 from ...producers.control.log_reader import PARTITION
-from ...schemas.control_records import encode_order
+from ...schemas.own_records.control_records import encode_order
 from ...topology import ClusterSettings
 from ...topology.cluster.kafka_errors import as_error, with_fix
 from ...topology.wire import headers as wire

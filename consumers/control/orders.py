@@ -9,7 +9,7 @@ from typing import Final
 from confluent_kafka import Message
 
 from ...schemas import Undecodable, UnknownSchema, wire_text
-from ...schemas.control_records import MOST_IDS, ControlOrder, decode_order, unread_order
+from ...schemas.own_records.control_records import MOST_IDS, ControlOrder, decode_order, unread_order
 from ...topology.wire.orders import verb_of
 from .. import log_keys
 from .order_takers import OrderTaker

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from ...schemas import wire_text
-from ...schemas.control_records import ControlOrder
+from ...schemas.own_records.control_records import ControlOrder
 from ...topology.wire.orders import LIFTS, Verb
 from ..gates.pauses import Ordered, Pause, Pauses
 from .order_takers import StandingOrders, utc_now

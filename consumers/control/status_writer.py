@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ...producers.client import Outage, connect, producer_config
 from ...producers.control.log_reader import PARTITION
-from ...schemas.control_records import WorkerStatus, encode_status
+from ...schemas.own_records.control_records import WorkerStatus, encode_status
 from ...topology import ClusterSettings
 from ...topology.cluster.kafka_errors import as_error
 from ..kafka.lazy_producer import LazyProducer

@@ -11,7 +11,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError
 
-from ...schemas.control_records import ControlOrder
+from ...schemas.own_records.control_records import ControlOrder
 from ...topology.cluster.kafka_errors import Remedy, remedy_of
 from ...topology.wire.orders import ONCE, Verb
 from .. import log_keys

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-from ...schemas.control_records import BREAKERS, ENDED, LIMITS, QueueShare, WorkerState, WorkerStatus
-from ...schemas.job_events import JobEvent
+from ...schemas.own_records.control_records import BREAKERS, ENDED, LIMITS, QueueShare, WorkerState, WorkerStatus
+from ...schemas.own_records.job_events import JobEvent
 from ...topology import Pipeline, Queue
 from ..breakers.breakers import NO_BREAKERS, Breakers
 from ..breakers.dead_guards import NO_GUARDS, DeadGuards

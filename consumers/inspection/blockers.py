@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from ...schemas import wire_text
-from ...schemas.job_events import EventSubject, JobBlocking
+from ...schemas.own_records.job_events import EventSubject, JobBlocking
 from ...topology import Queue
 from ...topology.wire.headers import JOB_ID
 from ..delays.calendar import Calendar

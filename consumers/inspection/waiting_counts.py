@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from typing import Final
 
-from ...schemas.job_events import EventSubject, JobsWaiting
+from ...schemas.own_records.job_events import EventSubject, JobsWaiting
 from ...topology import Queue
 from ..delays.calendar import Calendar
 from ..dispatch.unbegun_counts import UnbegunCounts

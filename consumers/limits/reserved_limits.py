@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ...schemas.reservation_records import ReservationEntry
+from ...schemas.own_records.reservation_records import ReservationEntry
 from ..meters.reserved_meter import ReservedMeter
 from ..records.assignment import Assignment
 from ..reservations.partition_log import FormerLevel, ScopeName, entry_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from ...schemas.share_records import ShareEntry
+from ...schemas.own_records.share_records import ShareEntry
 from ...topology.declaration.limits import Limit
 from ..meters.limit_report import LimitReport
 from ..shares.share_meter import ShareMeter

@@ -1,1 +1,1 @@
-"""The poll loop: what each turn of the poll thread does for partitions, records and figures, and those of a shutdown."""
+"""The poll loop: what each turn of the poll thread does for partitions, records and figures, and at a shutdown."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ...producers.metrics.histogram import Bins
 from ...schemas import wire_text
-from ...schemas.jobs_ended import BETWEEN, JobsEnded, are_timed, indexed, joined, joined_keys, packed
+from ...schemas.own_records.jobs_ended import BETWEEN, JobsEnded, are_timed, indexed, joined, joined_keys, packed
 from ...topology.wire.headers import JOB_ID, REPLAY
 from .assignment import Assignment
 from .header_layout import HeaderLayout

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
 
 from ...schemas import Undecodable, UnknownSchema
-from ...schemas.reservation_records import (
+from ...schemas.own_records.reservation_records import (
     UNKNOWN_MS,
     ReservationEntry,
     ReservationKind,

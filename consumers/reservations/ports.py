@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from confluent_kafka import Message
 
-from ...schemas.reservation_records import ReservationEntry
+from ...schemas.own_records.reservation_records import ReservationEntry
 from ..kafka.log_writer import OnWritten
 from .partition_log import FormerLevel, ScopeName
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from ...schemas.reservation_records import (
+from ...schemas.own_records.reservation_records import (
     UNKNOWN_MS,
     ReservationEntry,
     ReservationKind,

@@ -13,7 +13,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from ...schemas.control_records import RecordPlace
+from ...schemas.own_records.control_records import RecordPlace
 from ...topology import Queue
 from ...topology.wire.commit_metadata import CommitMetadata
 from ...topology.wire.headers import JOB_ID, SCHEDULE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
-from ...schemas.schedule_records import ScheduleRecord
+from ...schemas.own_records.schedule_records import ScheduleRecord
 from .pending import Pending, is_missed
 
 

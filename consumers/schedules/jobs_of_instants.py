@@ -10,7 +10,7 @@ from ...producers.record import RecordBuilder
 from ...producers.schedules.templates import job_of, made_job
 from ...producers.tracing.spans import EnqueueSpans
 from ...producers.transaction_writer import TransactionRecord
-from ...schemas.schedule_records import ScheduleRecord
+from ...schemas.own_records.schedule_records import ScheduleRecord
 from ...topology.declaration.job_type import AnyJobType
 from ...topology.declaration.pipeline import Pipeline
 from ...topology.declaration.queue import Queue

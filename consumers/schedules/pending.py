@@ -9,7 +9,7 @@ from itertools import islice, takewhile
 from typing import Final
 
 from ...producers.schedules.instants import due_at, instants_after, instants_between
-from ...schemas.schedule_records import FiringOutcome, ScheduleRecord
+from ...schemas.own_records.schedule_records import FiringOutcome, ScheduleRecord
 from ...topology.declaration.timing import SHORTEST_INTERVAL
 
 MOST_AT_ONCE: Final = 500

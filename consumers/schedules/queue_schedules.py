@@ -19,8 +19,8 @@ from confluent_kafka import KafkaException
 
 from ...producers.schedules.book import ScheduleBook
 from ...producers.transaction_writer import TransactionFailed, TransactionRecord
-from ...schemas.control_records import RecordPlace
-from ...schemas.schedule_records import (
+from ...schemas.own_records.control_records import RecordPlace
+from ...schemas.own_records.schedule_records import (
     FiringOutcome,
     LastFiring,
     ScheduleOwner,

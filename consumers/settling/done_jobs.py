@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
-from ...schemas.jobs_ended import encode_jobs_ended
+from ...schemas.own_records.jobs_ended import encode_jobs_ended
 from ..records.done_handful import DoneHandful, records_of
 from ..records.ended_columns import (
     Durations,

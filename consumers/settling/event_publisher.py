@@ -17,7 +17,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ...producers.errors import SettingRefused
-from ...schemas.job_events import JobEvent, encode_event
+from ...schemas.own_records.job_events import JobEvent, encode_event
 from ...topology.cluster.kafka_errors import as_error, is_fatal, with_fix
 from .. import log_keys
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TypedDict, assert_never
 
 from ...schemas import LONGEST_DETAIL, wire_text
-from ...schemas.job_events import (
+from ...schemas.own_records.job_events import (
     EventSubject,
     JobDeadLettered,
     JobDeferred,

@@ -31,7 +31,7 @@ from typing import Final
 
 from confluent_kafka import KafkaException, Producer
 
-from ...schemas.job_events import JobEvent
+from ...schemas.own_records.job_events import JobEvent
 from ...topology import Queue
 from ...topology.cluster.kafka_errors import as_error
 from .. import log_keys

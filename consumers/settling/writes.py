@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, assert_never
 
-from ...schemas.job_events import JobEvent
+from ...schemas.own_records.job_events import JobEvent
 from ...topology import Queue
 from ..partitions.ledger import moved_name, tried_name
 from ..records.outcomes import (

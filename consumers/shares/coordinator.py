@@ -15,7 +15,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from ...schemas import Undecodable, UnknownSchema
-from ...schemas.share_records import ShareKind, ShareRecord, decode_share, encode_share
+from ...schemas.own_records.share_records import ShareKind, ShareRecord, decode_share, encode_share
 from ...topology.cluster.kafka_errors import is_fatal
 from ...topology.declaration.limits import Limit, Rate
 from .. import log_keys

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from confluent_kafka import KafkaError, Message
 
-from ...schemas.share_records import ShareEntry
+from ...schemas.own_records.share_records import ShareEntry
 from ...topology.declaration.limits import Limit
 from ..kafka.log_writer import OnWritten
 from ..meters.limit_report import LimitReport

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ...schemas.share_records import ShareEntry, ShareRecord
+from ...schemas.own_records.share_records import ShareEntry, ShareRecord
 from ...topology.declaration.limits import Concurrency, Limit
 from ..meters.limit_report import LimitReport, ScopeReport, kept_limit
 from ..meters.meter import Meter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final, TypeAlias
 
-from ...schemas.share_records import ShareEntry
+from ...schemas.own_records.share_records import ShareEntry
 from ...topology.declaration.limits import Concurrency, Limit
 from ..meters.meter import Meter
 from ..meters.meters import make_meter

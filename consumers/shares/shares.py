@@ -14,7 +14,7 @@ from typing import Final
 from confluent_kafka import Message
 
 from ...schemas import Undecodable, UnknownSchema
-from ...schemas.share_records import ShareEntry, ShareKind, ShareRecord, decode_share, encode_share
+from ...schemas.own_records.share_records import ShareEntry, ShareKind, ShareRecord, decode_share, encode_share
 from .. import log_keys
 from .coordinator import ASK_S, ShareCoordinator, raise_if_finished
 from .ports import SharedLimits, SharesParts, SharesReader, SharesWriter

@@ -15,9 +15,9 @@ from ...producers.control.log_reader import read_log
 from ...producers.control.standing import read_standing_orders
 from ...producers.schedules.audit_records import AFTER, BEFORE
 from ...schemas import Undecodable, UnknownSchema
-from ...schemas.audit_entries import AuditEntry, Phase, decode_audit_entry
-from ...schemas.control_records import ControlOrder, decode_order
-from ...schemas.own import is_own
+from ...schemas.own_records.audit_entries import AuditEntry, Phase, decode_audit_entry
+from ...schemas.own_records.control_records import ControlOrder, decode_order
+from ...schemas.own_records.own import is_own
 from ...topology import ClusterSettings, Pipeline
 from ...topology.planning.contract_records import CONTRACTS_REGISTERED
 from ...topology.planning.recording import TOPOLOGY_APPLIED

@@ -65,7 +65,7 @@ def recorded_prune(
     if cluster is None:
         yield lambda _: None
         return
-    from ...schemas.audit_entries import Phase
+    from ...schemas.own_records.audit_entries import Phase
     from ...topology.cluster.audit_writer import AuditUnwritable, AuditWriter
     from ...topology.planning.recording import ActionRecord, Recording, begun_entry
 

@@ -16,7 +16,7 @@ from .order_output import BLOCKED, DISCARD, GIVING, UNTIL, Giving, give, giving_
 
 if TYPE_CHECKING:
     from ...producers.control import Control, OrderReceipt
-    from ...schemas.control_records import ControlOrder
+    from ...schemas.own_records.control_records import ControlOrder
 
 
 @click.command(short_help="Switch a job type, tenant or key off.")

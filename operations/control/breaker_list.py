@@ -13,7 +13,7 @@ from ...topology.wire.orders import Verb
 from ..cli.output import Figure, format_age
 
 if TYPE_CHECKING:
-    from ...schemas.control_records import ControlOrder, WorkerStatus
+    from ...schemas.own_records.control_records import ControlOrder, WorkerStatus
     from ...topology import Breaker, DeadGuard, Pipeline
 
 BREAKER_TITLES: Final = ("BREAKER", "STATE", "SINCE", "NEXT", "HELD", "BY", "WHY", "OPENS")

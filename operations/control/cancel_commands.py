@@ -18,7 +18,7 @@ from .order_output import GIVING, NOTHING_LIFTED, Giving, give, giving_of, until
 
 if TYPE_CHECKING:
     from ...producers.control import Control, OrderReceipt
-    from ...schemas.control_records import ControlOrder
+    from ...schemas.own_records.control_records import ControlOrder
 
 _IDS: Final = click.option(
     "--ids-from", type=click.File("r"), metavar="FILE", help="Read ids from this file too, one a line; - reads stdin."

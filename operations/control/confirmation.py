@@ -15,7 +15,7 @@ from ..cli.publishing import Printer, confirm, shown_reading, some
 from .order_output import described, order_document
 
 if TYPE_CHECKING:
-    from ...schemas.control_records import ControlOrder
+    from ...schemas.own_records.control_records import ControlOrder
     from ..queue_status.waiting_jobs import WaitingJobs
 
 ASKING: Final = (

@@ -16,7 +16,7 @@ from .order_output import order_document
 
 if TYPE_CHECKING:
     from ...producers.control.answers import LastStatus
-    from ...schemas.control_records import ControlOrder
+    from ...schemas.own_records.control_records import ControlOrder
     from ...topology import Pipeline
     from ...topology.declaration.limits import DeclaredLimit, Limit
 

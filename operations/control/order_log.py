@@ -14,7 +14,7 @@ from .order_output import described, order_document
 if TYPE_CHECKING:
     from ...producers.control.answers import Answers, StatusBook
     from ...producers.control.standing import GivenOrder
-    from ...schemas.control_records import ControlOrder
+    from ...schemas.own_records.control_records import ControlOrder
 
 LOG_TITLES: Final = ("AT", "BY", "TAKEN", "ENDED", "ORDER", "REASON")
 STANDING_TITLES: Final = ("ORDER", "SINCE", "BY", "REASON")

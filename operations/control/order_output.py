@@ -17,7 +17,7 @@ from ..cli.parameters import Duration, FromNow, Option, Options, instant_of
 
 if TYPE_CHECKING:
     from ...producers.control import Answer, Answers, Control, OrderReceipt
-    from ...schemas.control_records import ControlOrder
+    from ...schemas.own_records.control_records import ControlOrder
 
 NOTHING_LIFTED: Final = "no such order stands, so this one lifts nothing: `stoker control list` shows those that do"
 

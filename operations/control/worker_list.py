@@ -11,7 +11,7 @@ from ..cli.output import Figure, format_age
 
 if TYPE_CHECKING:
     from ...producers.control.answers import LastStatus
-    from ...schemas.control_records import QueueShare
+    from ...schemas.own_records.control_records import QueueShare
 
 TITLES: Final = ("WORKER", "HOST", "STATE", "QUEUES", "BUSY", "MEMORY", "UP", "STATUS AGE", "ORDERS", "VERSION")
 STALE_S: Final = 15.0
@@ -48,7 +48,7 @@ def worker_document(seen: LastStatus, now_s: float) -> dict[str, object]:
 
 def state_of(seen: LastStatus, now_s: float) -> str:
     """The state of a worker; `silent` where its last status is so old that it does not count any more."""
-    from ...schemas.control_records import WorkerState
+    from ...schemas.own_records.control_records import WorkerState
 
     if seen.status.state != WorkerState.GONE and not seen.is_living(now_s):
         return "silent"

@@ -10,7 +10,7 @@ from typing import Self
 from ...producers.control.answers import LastStatus
 from ...producers.control.errors import ControlNotReady
 from ...producers.control.standing import STANDING, OrderBook, read_workers
-from ...schemas.control_records import WorkerState
+from ...schemas.own_records.control_records import WorkerState
 from ...topology import ClusterSettings, NotAuthorized, Pipeline, Queue
 from ...topology.cluster.settings import ClusterUnreachable
 from ...topology.wire.orders import UNAUDITED, Verb

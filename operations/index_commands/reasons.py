@@ -13,7 +13,7 @@ from ..job_index.jobs_ahead import waits_for_key
 from ..job_index.states import State
 
 if TYPE_CHECKING:
-    from ...schemas.control_records import ControlOrder
+    from ...schemas.own_records.control_records import ControlOrder
     from ...topology import ClusterSettings, Pipeline, Queue
     from ..job_index.job_history import JobHistory
     from ..job_index.listed_jobs import ListedJob

@@ -18,7 +18,7 @@ from .retry_plan import RetryPlan, plan_lines, plan_retry
 
 if TYPE_CHECKING:
     from ...producers.control import Control
-    from ...schemas.control_records import ControlOrder, RecordPlace
+    from ...schemas.own_records.control_records import ControlOrder, RecordPlace
     from ...topology import Pipeline
     from ..job_index.listed_jobs import ListedJob
 
@@ -169,7 +169,7 @@ def _order(control: Control, pipeline: Pipeline, job: ListedJob, reason: str) ->
 
 def place_of(pipeline: Pipeline, job: ListedJob) -> RecordPlace | None:
     """Where a job waits for its time; None where what is known of it is the record of its last run."""
-    from ...schemas.control_records import RecordPlace
+    from ...schemas.own_records.control_records import RecordPlace
 
     topic, partition, offset = job.place.rsplit("/", 2)
     queue = pipeline.queues.get(job.queue)

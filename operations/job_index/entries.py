@@ -17,8 +17,8 @@ from typing import Any, Final
 from confluent_kafka import Message
 
 from ...schemas import Undecodable, UnknownSchema, decode_own, wire_text
-from ...schemas.jobs_ended import columns_of, decode_jobs_ended
-from ...schemas.own import is_own
+from ...schemas.own_records.jobs_ended import columns_of, decode_jobs_ended
+from ...schemas.own_records.own import is_own
 from ...topology.declaration.topics import Role
 from ...topology.wire import headers as wire
 from .states import ENDED_STEP, EVENT_STATES, REASON_STATES, STEPS, State, step_of_record, step_of_state

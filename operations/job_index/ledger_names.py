@@ -8,7 +8,7 @@ from confluent_kafka import Message
 
 from ...consumers.partitions.ledger_records import names_of
 from ...schemas import Undecodable, UnknownSchema, decode_own
-from ...schemas.own import is_own
+from ...schemas.own_records.own import is_own
 from ...topology.wire.ledger_names import MOVED
 from .states import State
 

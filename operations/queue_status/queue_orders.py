@@ -9,7 +9,7 @@ from typing import Final
 from ...producers.control.cancelling import STANDS_FOR
 from ...producers.control.errors import ControlNotReady
 from ...producers.control.standing import OrderBook
-from ...schemas.control_records import ControlOrder
+from ...schemas.own_records.control_records import ControlOrder
 from ...topology import ClusterSettings, NotAuthorized, Pipeline
 from ...topology.wire.orders import Verb, in_words
 

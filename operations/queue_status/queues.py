@@ -16,7 +16,7 @@ from typing import Final
 from confluent_kafka import TopicPartition
 
 from ...consumers.records.source import CARRIED, Source, sources_of
-from ...schemas.control_records import ControlOrder
+from ...schemas.own_records.control_records import ControlOrder
 from ...topology import ClusterSettings, Queue, format_duration
 from ...topology.wire import headers as wire
 from ..cluster_view import ClusterView, ConsumerGroup, Partition, partitions_of

@@ -15,7 +15,7 @@ from confluent_kafka import TopicPartition
 
 from ...consumers.records.offset_set import OffsetSet
 from ...consumers.records.source import Source, Tier, sources_of
-from ...schemas.control_records import ControlOrder
+from ...schemas.own_records.control_records import ControlOrder
 from ...topology import Pipeline, Queue
 from ...topology.wire.commit_metadata import CommitMetadata
 from ..cluster_view import ClusterView, Partition, partitions_of

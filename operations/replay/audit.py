@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from ...schemas.audit_entries import AuditEntry, Phase, encode_audit_entry
+from ...schemas.own_records.audit_entries import AuditEntry, Phase, encode_audit_entry
 from ...topology import Pipeline, Queue
 from ...topology.actor import Actor
 from .corrections import Correction

@@ -13,7 +13,7 @@ from ...consumers.dispatch.unbegun_records import TENANTS_TURN
 from ...producers.admission.depth import unfinished
 from ...producers.control.answers import LastStatus
 from ...producers.control.standing import read_standing_orders, read_workers
-from ...schemas.control_records import QueueShare
+from ...schemas.own_records.control_records import QueueShare
 from ...topology import ClusterSettings, Pipeline, Queue
 from ...topology.declaration.limits import Rate
 from ...topology.wire.orders import Verb

@@ -21,7 +21,7 @@ from typing import Any, Final, cast
 import faust
 from faust.types import TP, EventT, StreamT
 
-from ...schemas.statistics_records import StatisticsPosition, encode_position
+from ...schemas.own_records.statistics_records import StatisticsPosition, encode_position
 from ..views.logging_json import JsonFormatter
 from ..views.text_log import TextFormatter
 from .broker_options import broker_access

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from struct import pack, unpack
 from typing import Final
 
-from ...schemas.jobs_ended import packed, unpacked
+from ...schemas.own_records.jobs_ended import packed, unpacked
 
 _DROPPED_BITS: Final = 19
 _HALF_BITS: Final = 16

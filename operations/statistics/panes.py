@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from ...schemas import Undecodable, UnknownSchema, decode_own
-from ...schemas.jobs_ended import decode_jobs_ended
-from ...schemas.own import is_own
-from ...schemas.statistics_records import PANE_S, StatisticsPane, decode_pane, encode_pane
+from ...schemas.own_records.jobs_ended import decode_jobs_ended
+from ...schemas.own_records.own import is_own
+from ...schemas.own_records.statistics_records import PANE_S, StatisticsPane, decode_pane, encode_pane
 from .tallies import OUTCOMES, Tally, tally_ended, tally_event, without_causes
 
 KEEP_S: Final = 3_660.0

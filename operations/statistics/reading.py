@@ -13,7 +13,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 
 from ...schemas import Undecodable, UnknownSchema
-from ...schemas.statistics_records import PANE_S, FailureCount, StatisticsPane, decode_pane
+from ...schemas.own_records.statistics_records import PANE_S, FailureCount, StatisticsPane, decode_pane
 from ...topology import ClusterSettings, NotAuthorized, Pipeline
 from ...topology.cluster.settings import ClusterUnreachable
 from ..stored_jobs.errors import StoredJobsError

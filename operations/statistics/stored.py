@@ -10,7 +10,7 @@ from typing import Final
 from confluent_kafka import Message
 
 from ...schemas import Undecodable, UnknownSchema
-from ...schemas.statistics_records import StatisticsPosition, decode_position, is_pane, is_position
+from ...schemas.own_records.statistics_records import StatisticsPosition, decode_position, is_pane, is_position
 from ...topology import ClusterSettings
 from ..stored_jobs.topic_reader import Span, TopicReader
 from .panes import PaneName

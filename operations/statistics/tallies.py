@@ -9,8 +9,8 @@ from datetime import datetime
 from itertools import repeat
 from typing import Any, Final
 
-from ...schemas.jobs_ended import JobsEnded, began_before_s_of, enqueued_ms_of, packed, took_s_of, unpacked
-from ...schemas.statistics_records import FailureCount, TypeCounts
+from ...schemas.own_records.jobs_ended import JobsEnded, began_before_s_of, enqueued_ms_of, packed, took_s_of, unpacked
+from ...schemas.own_records.statistics_records import FailureCount, TypeCounts
 from .histograms import LengthHistogram, halves_of
 
 DONE: Final = "done"

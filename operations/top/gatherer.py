@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException
 
 from ...producers.control.answers import StatusBook
 from ...producers.control.log_reader import READ_WITHIN_S, LogReader, asking
-from ...schemas.control_records import WorkerState
+from ...schemas.own_records.control_records import WorkerState
 from ...topology import ClusterSettings, Pipeline
 from ...topology.cluster.settings import ClusterUnreachable
 from ..cluster_view import ClusterView

@@ -9,7 +9,7 @@ from typing import Final
 from confluent_kafka import Message
 
 from ...schemas import Undecodable, UnknownSchema
-from ...schemas.control_records import WorkerState, WorkerStatus, decode_status, unread_order
+from ...schemas.own_records.control_records import WorkerState, WorkerStatus, decode_status, unread_order
 
 LIVING_S: Final = 60.0
 """A worker that was silent for longer does not count as living; it writes its status every 5 s."""

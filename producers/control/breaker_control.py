@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from datetime import datetime
 
-from ...schemas.control_records import ControlOrder
+from ...schemas.own_records.control_records import ControlOrder
 from ...topology import Pipeline, UnknownName
 from ...topology.wire.orders import DEPENDENCY, Verb
 from .errors import OrderRefused

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final
 
-from ...schemas.control_records import ControlOrder
+from ...schemas.own_records.control_records import ControlOrder
 from ...topology import Pipeline
 from ...topology.wire.orders import FILTER_ORDER, Verb
 from .errors import OrderRefused

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Final, Self
 
-from ...schemas.control_records import ControlOrder
+from ...schemas.own_records.control_records import ControlOrder
 from ...topology import ClusterSettings, Pipeline
 from ...topology.actor import Actor
 from ...topology.cluster.admin import Administration

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from ...schemas.control_records import ControlOrder
+from ...schemas.own_records.control_records import ControlOrder
 from ...topology import Pipeline, UnknownName
 from ...topology.declaration.limits import Limit, changed, declared_limits
 from ...topology.wire.orders import LIMIT, LimitChange, Verb

@@ -13,7 +13,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, TopicPartition
 
-from ...schemas.control_records import ControlOrder, RecordPlace, encode_order
+from ...schemas.own_records.control_records import ControlOrder, RecordPlace, encode_order
 from ...topology import ClusterSettings, NotAuthorized, Pipeline
 from ...topology.actor import Actor
 from ...topology.cluster.stable_ends import StableEnds

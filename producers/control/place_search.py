@@ -9,7 +9,7 @@ from typing import Final, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from ...schemas.control_records import RecordPlace
+from ...schemas.own_records.control_records import RecordPlace
 from ...topology import ClusterSettings, Queue
 from ...topology.cluster.clients import make_client
 from ...topology.cluster.committed_offsets import committed_places

@@ -8,7 +8,7 @@ from typing import cast
 
 from confluent_kafka import Message
 
-from ...schemas.control_records import ControlOrder, RecordPlace
+from ...schemas.own_records.control_records import ControlOrder, RecordPlace
 from ...topology import Pipeline, Queue
 from ...topology.declaration.priorities import NORMAL
 from ...topology.wire import headers as wire

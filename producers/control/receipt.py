@@ -10,7 +10,7 @@ from typing import Final
 
 from confluent_kafka import KafkaException
 
-from ...schemas.control_records import ControlOrder
+from ...schemas.own_records.control_records import ControlOrder
 from ...topology import ClusterSettings
 from ...topology.cluster.handshake import unreachable
 from .answers import LIVING_S, Answers, StatusBook

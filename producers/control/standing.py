@@ -10,7 +10,7 @@ from typing import Final, cast
 from confluent_kafka import Message
 
 from ...schemas import Undecodable, UnknownSchema
-from ...schemas.control_records import ControlOrder, decode_order
+from ...schemas.own_records.control_records import ControlOrder, decode_order
 from ...topology import ClusterSettings, Pipeline
 from ...topology.wire.headers import ORDER_OFFSET, HeaderList, header_map
 from ...topology.wire.orders import LIFTS, ONCE, Verb, cancelled_by

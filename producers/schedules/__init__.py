@@ -1,6 +1,6 @@
 """Schedules: jobs that are enqueued again and again, made and changed at run time."""
 
-from ...schemas.schedule_records import LastFiring, ScheduleRecord
+from ...schemas.own_records.schedule_records import LastFiring, ScheduleRecord
 from .errors import (
     NoSuchSchedule,
     ScheduleError,

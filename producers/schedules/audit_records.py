@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Final
 from zlib import crc32
 
-from ...schemas.control_records import ControlOrder, encode_order
-from ...schemas.schedule_records import ScheduleRecord
+from ...schemas.own_records.control_records import ControlOrder, encode_order
+from ...schemas.own_records.schedule_records import ScheduleRecord
 from ...topology import Pipeline
 from ...topology.actor import Actor
 from ...topology.wire.headers import actor_headers

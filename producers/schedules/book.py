@@ -10,7 +10,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from ...schemas import Undecodable, UnknownSchema
-from ...schemas.schedule_records import (
+from ...schemas.own_records.schedule_records import (
     LastFiring,
     ScheduleOwner,
     ScheduleRecord,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from confluent_kafka import TopicPartition
 
-from ...schemas.control_records import RecordPlace
+from ...schemas.own_records.control_records import RecordPlace
 from ...topology import ClusterSettings, NotAuthorized, Pipeline
 from ...topology.cluster.stable_ends import StableEnds
 from ..client import Outage

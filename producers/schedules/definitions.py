@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, cast
 
-from ...schemas.schedule_records import ScheduleRecord
+from ...schemas.own_records.schedule_records import ScheduleRecord
 from ...topology.declaration.schedule import Missed, Overlap, Schedule, ScheduleOptions
 from ...topology.declaration.timing import Cron
 from .templates import Template

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from itertools import takewhile
 from typing import Final
 
-from ...schemas.schedule_records import ScheduleRecord
+from ...schemas.own_records.schedule_records import ScheduleRecord
 from ...topology.declaration.timing import EPOCH, Cron, Every, Timing
 from ...topology.wire.schedules import instant_text
 

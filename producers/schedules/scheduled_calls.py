@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from ...schemas import SchemaStore
-from ...schemas.schedule_records import ScheduleRecord
+from ...schemas.own_records.schedule_records import ScheduleRecord
 from ...schemas.stores.memory_store import MemorySchemaStore
 from ...topology import ClusterSettings, Pipeline
 from ...topology.declaration.job_type import JobCall

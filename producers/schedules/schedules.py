@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Final, Self, Unpack
 
 from ...schemas import SchemaStore
-from ...schemas.control_records import RecordPlace
-from ...schemas.schedule_records import ScheduleRecord, encode_schedule
+from ...schemas.own_records.control_records import RecordPlace
+from ...schemas.own_records.schedule_records import ScheduleRecord, encode_schedule
 from ...topology import ClusterSettings, Pipeline
 from ...topology.actor import Actor
 from ...topology.cluster.admin import Administration

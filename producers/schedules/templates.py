@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from ...schemas.schedule_records import ScheduleRecord
+from ...schemas.own_records.schedule_records import ScheduleRecord
 from ...topology.declaration.job_type import JobCall
 from ...topology.declaration.queue import Queue
 from ...topology.wire import headers as wire

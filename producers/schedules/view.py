@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
-from ...schemas.schedule_records import LastFiring, ScheduleRecord
+from ...schemas.own_records.schedule_records import LastFiring, ScheduleRecord
 from ...topology.declaration.timing import InvalidTiming
 from .book import ScheduleBook
 from .instants import instants_after, timing_of

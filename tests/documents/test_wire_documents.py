@@ -17,7 +17,7 @@ from stoker.consumers.settling.event_publisher import MOST_EVENTS, MOST_EVENTS_K
 from stoker.operations.broker.errors import BrokerError
 from stoker.operations.broker.java import find_jars
 from stoker.schemas import Contract
-from stoker.schemas.own import OwnName, is_own
+from stoker.schemas.own_records.own import OwnName, is_own
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.wire import headers as wire
 from support.code_blocks import CodeBlock, code_blocks

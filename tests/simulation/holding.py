@@ -30,7 +30,7 @@ from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Record
 from stoker.consumers.settling.writes import utc
 from stoker.consumers.standing_orders.reschedules import JobOrders
-from stoker.schemas.control_records import ControlOrder, RecordPlace, encode_order
+from stoker.schemas.own_records.control_records import ControlOrder, RecordPlace, encode_order
 from stoker.topology import Queue
 from stoker.topology.wire.headers import JOB_ID, JOB_TYPE, TIME, parse_instant
 from stoker.topology.wire.orders import Verb, order_key, verb_of

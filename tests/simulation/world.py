@@ -30,7 +30,7 @@ from stoker.consumers.settling.writes import WRITERS, utc
 from stoker.consumers.steps.results import RETURNED_NOTHING, Raised, Result
 from stoker.consumers.steps.steps import DecodedJob
 from stoker.schemas import Contract
-from stoker.schemas.control_records import RecordPlace
+from stoker.schemas.own_records.control_records import RecordPlace
 from stoker.topology import Queue, RetryPolicy
 from stoker.topology.declaration.priorities import NORMAL
 from stoker.topology.declaration.queue import LedgerWindow, Ordering

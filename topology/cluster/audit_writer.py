@@ -8,7 +8,7 @@ from typing import Final, Self
 
 from confluent_kafka import KafkaError, Producer
 
-from ...schemas.audit_entries import AuditEntry, encode_audit_entry
+from ...schemas.own_records.audit_entries import AuditEntry, encode_audit_entry
 from .clients import make_client
 from .kafka_errors import FORBIDDEN
 from .settings import ClusterSettings, NotAuthorized, Option

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
-from ...schemas.audit_entries import Phase
+from ...schemas.own_records.audit_entries import Phase
 from ..cluster.admin import Administration
 from ..cluster.audit_writer import AuditUnwritable
 from ..cluster.settings import ClusterSettings

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Final
 
 from ...schemas import Contract, StoredSchema
-from ...schemas.audit_entries import AuditEntry, Phase
 from ...schemas.codec.schema import Schema, is_record_schema
+from ...schemas.own_records.audit_entries import AuditEntry, Phase
 from ...schemas.stores.store import Recorded
 from ..cluster.audit_writer import AuditUnwritable, AuditWriter
 from ..cluster.settings import ClusterSettings

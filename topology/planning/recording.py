@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from ...schemas.audit_entries import AuditEntry, Phase
+from ...schemas.own_records.audit_entries import AuditEntry, Phase
 from ..actor import Actor
 from ..cluster.audit_writer import AuditUnwritable, AuditWriter
 from ..cluster.settings import ClusterSettings

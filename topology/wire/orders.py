@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import quote, unquote
 
-from ...schemas.control_records import ControlOrder
+from ...schemas.own_records.control_records import ControlOrder
 from ..durations import format_duration
 
 

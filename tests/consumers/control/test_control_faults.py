@@ -11,7 +11,7 @@ import pytest
 
 from stoker.producers.control import Control
 from stoker.producers.control.standing import read_workers
-from stoker.schemas.control_records import WorkerState
+from stoker.schemas.own_records.control_records import WorkerState
 from stoker.topology import ClusterSettings, Pipeline
 from support.scenes.ordered_workers import DEADLINE_S, WAIT, enqueue, scene_of, workers_of
 from support.scenes.worker import wait_all_committed

@@ -22,7 +22,7 @@ from stoker.producers.control.standing import (
     read_workers,
 )
 from stoker.producers.transaction_writer import TransactionRecord, TransactionWriter
-from stoker.schemas.control_records import ControlOrder, RecordPlace
+from stoker.schemas.own_records.control_records import ControlOrder, RecordPlace
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.cluster.admin import Administration
 from stoker.topology.declaration.topics import pipeline_topics

@@ -20,7 +20,7 @@ from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.pauses import Pauses
 from stoker.consumers.standing_orders.cancels import Cancels, name_of_job
 from stoker.producers.control.log_reader import LogReader
-from stoker.schemas.control_records import ControlOrder, encode_order
+from stoker.schemas.own_records.control_records import ControlOrder, encode_order
 from stoker.topology import ClusterSettings
 from stoker.topology.wire.orders import Verb, order_key
 

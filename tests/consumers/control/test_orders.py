@@ -25,7 +25,7 @@ from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.pauses import Pauses
 from stoker.consumers.standing_orders.cancels import Cancels
 from stoker.consumers.standing_orders.reschedules import Reschedules
-from stoker.schemas.control_records import MOST_IDS, ControlOrder, decode_status, encode_order
+from stoker.schemas.own_records.control_records import MOST_IDS, ControlOrder, decode_status, encode_order
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.wire.orders import Verb, order_key
 

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 from stoker.consumers.control import own_orders
 from stoker.consumers.control.own_orders import OwnOrder, OwnOrders
-from stoker.schemas.control_records import ControlOrder
+from stoker.schemas.own_records.control_records import ControlOrder
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.wire.orders import Verb
 

@@ -20,7 +20,7 @@ from stoker.consumers.partitions.ledger import Ledger
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Cancelled, Dead, Outcome, Retried
 from stoker.consumers.settling.ended_cancels import EndedCancels
 from stoker.consumers.standing_orders.cancels import Cancels
-from stoker.schemas.control_records import ControlOrder
+from stoker.schemas.own_records.control_records import ControlOrder
 from stoker.topology import ClusterSettings
 from stoker.topology.declaration.queue import LedgerWindow
 from stoker.topology.wire import headers as wire

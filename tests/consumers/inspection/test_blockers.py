@@ -23,7 +23,7 @@ from stoker.consumers.records.record import Record
 from stoker.consumers.records.source import Tier
 from stoker.consumers.steps.schema_waits import AwaitedSchema
 from stoker.schemas import decode_own
-from stoker.schemas.job_events import JobBlocking, encode_event
+from stoker.schemas.own_records.job_events import JobBlocking, encode_event
 from stoker.topology.declaration.job_type import RunLimits
 from support.scenes.deliveries import NOW, TIERS, Delivery, declare
 

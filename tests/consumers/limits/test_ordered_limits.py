@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from stoker.consumers.control.limit_orders import LimitOrders
 from stoker.consumers.control.orders import Orders
 from stoker.consumers.meters.meters import make_meter
-from stoker.schemas.control_records import ControlOrder
+from stoker.schemas.own_records.control_records import ControlOrder
 from stoker.topology import Concurrency, Rate
 from stoker.topology.declaration.limits import Limit, changed
 from stoker.topology.wire.orders import LIMIT, LimitChange, Verb, in_words, order_key

@@ -8,7 +8,12 @@ import pytest
 from confluent_kafka import KafkaError, Message
 
 from stoker.consumers.reservations.partition_log import PartitionLog
-from stoker.schemas.reservation_records import ReservationEntry, ReservationKind, ReservationRecord, encode_reservation
+from stoker.schemas.own_records.reservation_records import (
+    ReservationEntry,
+    ReservationKind,
+    ReservationRecord,
+    encode_reservation,
+)
 from stoker.topology import Rate
 from support.scenes.reserving import STEP_S, ReservingWorld
 

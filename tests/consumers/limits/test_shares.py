@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 from stoker.consumers.limits.shared_keeper import SharedKeeper
 from stoker.consumers.shares.share_book import ShareBook
 from stoker.consumers.shares.share_meter import ShareMeter
-from stoker.schemas.share_records import ShareEntry, ShareKind, ShareRecord, decode_share, encode_share
+from stoker.schemas.own_records.share_records import ShareEntry, ShareKind, ShareRecord, decode_share, encode_share
 from stoker.topology import Concurrency, Rate
 from stoker.topology.declaration.limits import Limit
 from support.scenes.deliveries import record_of

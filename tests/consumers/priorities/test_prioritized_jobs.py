@@ -17,7 +17,7 @@ from stoker.producers import Producer
 from stoker.producers.control import Control, OrderRefused
 from stoker.producers.control.place_search import is_complete_by
 from stoker.producers.control.prioritizing import prioritized, queues_with
-from stoker.schemas.control_records import ControlOrder, RecordPlace
+from stoker.schemas.own_records.control_records import ControlOrder, RecordPlace
 from stoker.topology import ClusterSettings, Pipeline, Queue
 from stoker.topology.wire import headers as wire
 from stoker.topology.wire.commit_metadata import CommitMetadata

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from stoker.consumers.schedules.ended_jobs import FRESH_S, EndedJobs
-from stoker.schemas.control_records import RecordPlace
+from stoker.schemas.own_records.control_records import RecordPlace
 from stoker.topology import Pipeline
 from stoker.topology.wire import headers as wire
 from stoker.topology.wire.commit_metadata import CommitMetadata, SpilledAt

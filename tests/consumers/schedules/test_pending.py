@@ -10,7 +10,7 @@ import pytest
 from stoker.consumers.schedules.ended_jobs import is_complete
 from stoker.consumers.schedules.pending import MOST_AT_ONCE, Upcoming
 from stoker.producers.schedules.instants import due_at
-from stoker.schemas.schedule_records import ScheduleRecord
+from stoker.schemas.own_records.schedule_records import ScheduleRecord
 from stoker.topology.wire.commit_metadata import CommitMetadata, SpilledAt
 
 NOON = datetime(2026, 5, 5, 12, tzinfo=UTC)

@@ -10,7 +10,7 @@ import pytest
 from stoker.consumers.metrics.schedule_metrics import schedule_samples
 from stoker.consumers.schedules.fired_queue import ScheduleFigures
 from stoker.producers.metrics import catalogue as metrics
-from stoker.schemas.schedule_records import ScheduleRecord
+from stoker.schemas.own_records.schedule_records import ScheduleRecord
 from support.scenes.simulated_schedules import QUEUE, ScheduleWorld, SimulatedWorker
 
 START = datetime(2026, 5, 5, 12, 0, 0, tzinfo=UTC)

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from stoker.producers.schedules.instants import instants_after
-from stoker.schemas.schedule_records import ScheduleRecord
+from stoker.schemas.own_records.schedule_records import ScheduleRecord
 from support.scenes.simulated_schedules import QUEUE, ScheduleWorld
 
 DAYLIGHT = {

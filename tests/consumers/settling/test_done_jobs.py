@@ -20,7 +20,7 @@ from stoker.consumers.settling.done_jobs import DoneJobs
 from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.producers import Producer
 from stoker.producers.metrics.histogram import Bins
-from stoker.schemas.jobs_ended import EndedJob, decode_jobs_ended, jobs_of
+from stoker.schemas.own_records.jobs_ended import EndedJob, decode_jobs_ended, jobs_of
 from stoker.topology import ClusterSettings, RetryPolicy
 from stoker.topology.wire import headers as wire
 from support.scenes.deliveries import declare

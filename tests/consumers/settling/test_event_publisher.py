@@ -16,7 +16,7 @@ from stoker.consumers.records.outcomes import Snoozed
 from stoker.consumers.settling.event_publisher import ANSWERS_S, EventPublisher
 from stoker.consumers.settling.writes import plan_writes
 from stoker.producers.errors import SettingRefused
-from stoker.schemas.job_events import JobEvent
+from stoker.schemas.own_records.job_events import JobEvent
 from stoker.topology.declaration.delays import DelayClass
 from support.scenes.deliveries import NOW, declare
 

@@ -22,7 +22,7 @@ from stoker.consumers.settling.outgoing import OutgoingRecord
 from stoker.consumers.settling.settle import SettledEvents, Settler, SettlingClients
 from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.consumers.settling.writes import WRITERS, Writer
-from stoker.schemas.job_events import JobEvent
+from stoker.schemas.own_records.job_events import JobEvent
 from support.scenes.deliveries import NOW, TIERS, Delivery, declare
 from support.waiting import wait_until
 

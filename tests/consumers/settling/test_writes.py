@@ -26,7 +26,7 @@ from stoker.consumers.records.source import Tier
 from stoker.consumers.settling.next_records import FIRST_ERROR_BYTES
 from stoker.consumers.settling.outgoing import OutgoingRecord
 from stoker.consumers.settling.writes import Writes, plan_writes
-from stoker.schemas.job_events import encode_event
+from stoker.schemas.own_records.job_events import encode_event
 from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.wire import headers as wire
 from stoker.topology.wire.ledger_names import MOVED

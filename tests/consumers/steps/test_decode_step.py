@@ -15,7 +15,7 @@ from stoker.consumers.records.outcomes import INTERRUPTED, SKIPPED, Cancelled, D
 from stoker.consumers.settling.setbacks import log_setback
 from stoker.consumers.settling.writes import plan_writes
 from stoker.consumers.steps.steps import DEFER_LIMIT, DecodedJob, claim, decode
-from stoker.schemas.job_events import encode_event
+from stoker.schemas.own_records.job_events import encode_event
 from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.wire.headers import ATTEMPT, DUE, EXPIRES, FIRST_FAILED, REASON, format_instant, parse_instant
 from support.scenes.deliveries import NOW, NOW_S, declare, record_of

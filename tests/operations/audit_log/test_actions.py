@@ -22,8 +22,8 @@ from stoker.operations.audit_log.actions import (
 )
 from stoker.operations.audit_log.exports import output, write_csv, write_jsonl
 from stoker.operations.audit_log.filters import ActionFilter, as_shown
-from stoker.schemas.audit_entries import AuditEntry, decode_audit_entry, encode_audit_entry
-from stoker.schemas.control_records import ControlOrder
+from stoker.schemas.own_records.audit_entries import AuditEntry, decode_audit_entry, encode_audit_entry
+from stoker.schemas.own_records.control_records import ControlOrder
 from stoker.topology.wire.orders import UNAUDITED
 
 AT = datetime(2013, 1, 1, 5, 17, tzinfo=UTC)

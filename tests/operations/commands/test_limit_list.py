@@ -9,7 +9,7 @@ from typing import Any
 
 from stoker.operations.control.limit_list import limit_document, limit_lines, seen_limits
 from stoker.producers.control.answers import LastStatus
-from stoker.schemas.control_records import ControlOrder, WorkerStatus
+from stoker.schemas.own_records.control_records import ControlOrder, WorkerStatus
 from stoker.topology import Concurrency, Pipeline, Rate
 
 NOW = datetime(2013, 1, 31, 12, tzinfo=UTC)

@@ -12,7 +12,7 @@ from stoker.operations.cluster_view import ConsumerGroup, Member
 from stoker.operations.doctor.control_checks import check_workers
 from stoker.operations.doctor.findings import Verdict
 from stoker.producers.control.answers import LastStatus
-from stoker.schemas.control_records import QueueShare, WorkerState, WorkerStatus
+from stoker.schemas.own_records.control_records import QueueShare, WorkerState, WorkerStatus
 from stoker.topology import Pipeline
 
 NOW_S = 1_000_000.0

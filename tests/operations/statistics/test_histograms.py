@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.operations.statistics.histograms import HIGHEST, LOWEST, LengthHistogram, bucket_of, halves_of, middle_s
-from stoker.schemas.jobs_ended import packed
+from stoker.schemas.own_records.jobs_ended import packed
 
 LENGTHS = st.floats(min_value=2.0**-20, max_value=2.0**25, width=32)
 

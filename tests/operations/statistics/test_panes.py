@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from stoker.operations.statistics.panes import KEEP_S, FoldCounts, PaneName, PartitionFold
 from stoker.operations.statistics.tallies import MOST_FAILURES, Tally, tally_ended, tally_event
-from stoker.schemas.job_events import encode_event
-from stoker.schemas.jobs_ended import encode_jobs_ended, packed
-from stoker.schemas.statistics_records import StatisticsPane, decode_pane
+from stoker.schemas.own_records.job_events import encode_event
+from stoker.schemas.own_records.jobs_ended import encode_jobs_ended, packed
+from stoker.schemas.own_records.statistics_records import StatisticsPane, decode_pane
 from support.sight.statistics import AT, ended, retried, retried_datum
 
 NOW_S = AT.timestamp() + 1

@@ -18,8 +18,8 @@ from stoker.consumers.breakers.opening import Target
 from stoker.consumers.control.breaker_orders import BreakerOrders
 from stoker.consumers.control.own_orders import OwnOrder, OwnOrders
 from stoker.consumers.gates.gate_row import GateRow
-from stoker.schemas.control_records import ControlOrder, decode_order, encode_order
-from stoker.schemas.job_events import JobEvent
+from stoker.schemas.own_records.control_records import ControlOrder, decode_order, encode_order
+from stoker.schemas.own_records.job_events import JobEvent
 from stoker.topology import AnyJobType, Breaker
 from stoker.topology.wire.orders import LIFTS, order_key
 

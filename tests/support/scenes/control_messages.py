@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from confluent_kafka import Message
 
-from stoker.schemas.control_records import ControlOrder, encode_order
+from stoker.schemas.own_records.control_records import ControlOrder, encode_order
 from stoker.topology.wire.orders import order_key
 
 

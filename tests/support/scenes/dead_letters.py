@@ -18,8 +18,8 @@ from stoker.operations.stored_jobs.originals import Originals
 from stoker.operations.stored_jobs.stored_job import StoredJob, record_of
 from stoker.operations.stored_jobs.topic_reader import TopicReader
 from stoker.schemas import MemorySchemaStore
-from stoker.schemas.audit_entries import AuditEntry, decode_audit_entry
-from stoker.schemas.own import is_own
+from stoker.schemas.own_records.audit_entries import AuditEntry, decode_audit_entry
+from stoker.schemas.own_records.own import is_own
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.planning.recording import TOPOLOGY_APPLIED
 from stoker.topology.wire import headers as wire

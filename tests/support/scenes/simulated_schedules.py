@@ -15,8 +15,8 @@ from stoker.consumers.schedules.queue_schedules import FiringParts, QueueSchedul
 from stoker.consumers.schedules.schedule_thread import ScheduleThread, ScheduleThreadParts
 from stoker.producers.schedules.templates import job_of
 from stoker.producers.transaction_writer import TransactionFailed, TransactionRecord
-from stoker.schemas.control_records import RecordPlace
-from stoker.schemas.schedule_records import ScheduleRecord, encode_schedule
+from stoker.schemas.own_records.control_records import RecordPlace
+from stoker.schemas.own_records.schedule_records import ScheduleRecord, encode_schedule
 from stoker.topology import Pipeline
 from stoker.topology.wire import headers as wire
 from stoker.topology.wire.schedules import ScheduleKey

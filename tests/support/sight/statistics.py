@@ -15,8 +15,8 @@ from stoker.operations.statistics.messages import ProcessSettings
 from stoker.operations.statistics.reading import Statistics, read_statistics
 from stoker.operations.statistics.supervising import Course, Supervisor
 from stoker.schemas import decode_own
-from stoker.schemas.job_events import EventSubject, JobRetried, encode_event
-from stoker.schemas.jobs_ended import JobsEnded, encode_jobs_ended, packed
+from stoker.schemas.own_records.job_events import EventSubject, JobRetried, encode_event
+from stoker.schemas.own_records.jobs_ended import JobsEnded, encode_jobs_ended, packed
 from stoker.topology import ClusterSettings, Pipeline
 
 CLOCK_S = 1_000.0

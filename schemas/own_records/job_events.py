@@ -1,6 +1,6 @@
 """`JobEvent`: the union of the classes of events on `<namespace>.events`, one frozen class for each kind.
 
-A field that a class has beside those of all events is one of `events/JobEvent.avsc`, under the same name. What is known
+A field that a class has beside those of all events is one of `JobEvent.avsc`, under the same name. What is known
 of one kind only goes into `detail`, a map of texts.
 """
 

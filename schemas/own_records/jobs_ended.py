@@ -17,8 +17,8 @@ from operator import sub
 from struct import Struct
 from typing import Any, Final, TypeVar
 
+from ..wire_text import wire_text
 from .own import decode_own, encode_own
-from .wire_text import wire_text
 
 _TEXT_BYTES: Final = 36
 _STEP: Final = _TEXT_BYTES + 1
@@ -40,7 +40,7 @@ HashableT = TypeVar("HashableT", bound=Hashable)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobsEnded:
-    """Jobs that one worker has done, as columns; `events/JobsEnded.avsc` has the meaning and unit of each field."""
+    """Jobs that one worker has done, as columns; `JobsEnded.avsc` has the meaning and unit of each field."""
 
     queue: str
     worker: str

@@ -8,9 +8,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from .codec.codec import FINGERPRINT_BYTES, SINGLE_OBJECT, Codec
-from .codec.schema import RecordSchema
-from .errors import Undecodable, UnknownSchema
+from ..codec.codec import FINGERPRINT_BYTES, SINGLE_OBJECT, Codec
+from ..codec.schema import RecordSchema
+from ..errors import Undecodable, UnknownSchema
 
 OwnName = Literal[
     "LedgerEntry",
@@ -36,7 +36,7 @@ _HEADER_BYTES = len(SINGLE_OBJECT) + FINGERPRINT_BYTES
 @cache
 def own_schema(name: OwnName) -> RecordSchema:
     """Return the Avro schema of one of Stoker's own records, as plain JSON data."""
-    text = files(__package__).joinpath("events", f"{name}.avsc").read_text("utf-8")
+    text = files(__package__).joinpath(f"{name}.avsc").read_text("utf-8")
     schema: RecordSchema = json.loads(text)
     return schema
 

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 
 from stoker.schemas import decode_own, own_schema
-from stoker.schemas.job_events import (
+from stoker.schemas.own_records.job_events import (
     OWN_FIELDS,
     EventSubject,
     JobBlocking,

@@ -25,7 +25,7 @@ class FailureCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypeCounts:
-    """The figures of one job type in a pane; `events/StatisticsPane.avsc` has the meaning of each field."""
+    """The figures of one job type in a pane; `StatisticsPane.avsc` has the meaning of each field."""
 
     job_type: str
     counts: Mapping[str, int]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.schemas import own_schema, wire_text
-from stoker.schemas.jobs_ended import (
+from stoker.schemas.own_records.jobs_ended import (
     JobsEnded,
     are_timed,
     columns_of,
