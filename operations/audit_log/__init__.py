@@ -1,1 +1,1 @@
-"""`stoker audit-log`: who did what to a pipeline, when, why, from where, and what was there before and after."""
+"""The audit log: who did what to a pipeline, when, why, from where, and what was there before and after."""

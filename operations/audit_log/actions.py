@@ -23,7 +23,7 @@ from ...topology.planning.contract_records import CONTRACTS_REGISTERED
 from ...topology.planning.recording import TOPOLOGY_APPLIED
 from ...topology.wire.headers import COMMAND, VERSION, HeaderList, header_map
 from ...topology.wire.orders import LIFTS, ONCE, UNAUDITED, in_words
-from ..control.order_output import described
+from ..control.orders_shown import described
 from ..replay.audit import Action
 from .prunes import INBOX_PRUNED, OUTBOX_PRUNED
 

@@ -46,14 +46,8 @@ COMMANDS: Final = {
 }
 """{command: its one line}; a module of `operations/commands/`, or of its folder in `_ELSEWHERE`, has it."""
 _ELSEWHERE: Final = {
-    "status": "index_commands",
-    "catalogue": "index_commands",
-    "jobs": "index_commands",
-    "audit-log": "audit_log",
-    "statistics": "index_commands",
-    "top": "top",
-    "monitoring": "monitoring",
-    "scale": "scaling",
+    **dict.fromkeys(("jobs", "status", "catalogue", "statistics"), "index_commands"),
+    **dict.fromkeys(("control", "workers", "limits", "breakers"), "control_commands"),
 }
 """{command: its folder in `operations/`}, of those that are not in `commands`."""
 

@@ -1,1 +1,1 @@
-"""The commands of `stoker` that need no folder of their own, one module each."""
+"""All commands of `stoker`, one module each, but those of `control_commands/` and `index_commands/`."""

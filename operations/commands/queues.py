@@ -254,7 +254,7 @@ def _backlog_row(backlog: Backlog) -> Sequence[object]:
 
 def queue_data(status: QueueStatus) -> dict[str, object]:
     """One queue for `--json`."""
-    from ..control.order_output import order_document
+    from ..control.orders_shown import order_document
 
     now = datetime.now(UTC)
     return {

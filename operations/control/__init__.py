@@ -1,1 +1,1 @@
-"""Control at the terminal: how orders are given, and how orders and workers are shown."""
+"""Control seen from outside: the orders that were given, and lists of workers, limits and breakers."""

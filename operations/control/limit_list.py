@@ -12,7 +12,7 @@ from ...topology.declaration.limits import Rate, changed, declared_limits, is_sh
 from ...topology.durations import format_duration
 from ...topology.wire.orders import LIMIT, LimitChange
 from ..cli.output import Figure, age_since, format_age, table_lines
-from .order_output import order_document
+from .orders_shown import order_document
 
 if TYPE_CHECKING:
     from ...producers.control.answers import LastStatus

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...topology.wire.orders import Verb
 from ..cli.output import Figure, age_since
-from .order_output import described, order_document
+from .orders_shown import described, order_document
 
 if TYPE_CHECKING:
     from ...producers.control.answers import Answers, StatusBook

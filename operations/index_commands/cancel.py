@@ -11,7 +11,7 @@ from ..cli.app import AppContext, pass_app
 from ..cli.exit_codes import ExitCode
 from ..cli.parameters import with_all
 from ..cli.publishing import Printer, confirm, some
-from ..control.order_output import GIVING, give, giving_of
+from ..control_commands.giving import GIVING, give, giving_of
 from ..job_index.states import State
 from .job_choice import MOST, Chosen, choose
 from .options import INDEX, job_filters

@@ -1,1 +1,1 @@
-"""`stoker top`: queues, job types, workers, slow jobs and failures on one live screen."""
+"""The live screen of `stoker top`: queues, job types, workers, slow jobs and failures."""

@@ -10,7 +10,7 @@ import pytest
 
 from stoker.consumers.control import control_thread
 from stoker.operations.cli.exit_codes import ExitCode
-from stoker.operations.control import ended_watch
+from stoker.operations.control_commands import ended_watch
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from support.scenes.shop_application import Shop, make_shop, open_shop

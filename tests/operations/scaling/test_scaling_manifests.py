@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stoker.operations.scaling.scale import scale
+from stoker.operations.commands.scale import scale
 from stoker.producers.metrics.catalogue import PIPELINE, WORKERS_WANTED
 
 pytestmark = pytest.mark.timeout(60)

@@ -18,9 +18,9 @@ from ..cli.process_end import stop_signals
 
 if TYPE_CHECKING:
     from ...topology import Queue
-    from .load import QueueLoad, ScalingPolicy
-    from .load_reader import LoadReader
-    from .rule import Recommendation
+    from ..scaling.load import QueueLoad, ScalingPolicy
+    from ..scaling.load_reader import LoadReader
+    from ..scaling.rule import Recommendation
 
 LEAST_SAMPLE: Final = timedelta(milliseconds=200)
 STALE_S: Final = 60.0
@@ -113,7 +113,7 @@ def scale(
     """
     from ...topology.planning.access import require_rights
     from ...topology.planning.rights import Duty
-    from .load_reader import LoadReader
+    from ..scaling.load_reader import LoadReader
 
     at = MetricsAddress.given(metrics_number, metrics_host)
     if at is not None and not watch:
@@ -134,7 +134,7 @@ def scale(
 
 def _policy_of(queue: Queue, given: Options) -> ScalingPolicy:
     """The policy of the options, and of what the queue declares."""
-    from .load import ScalingPolicy, target_wait_of
+    from ..scaling.load import ScalingPolicy, target_wait_of
 
     wait = target_wait_of(queue) if given["target_wait"] is None else given["target_wait"]
     try:
@@ -144,7 +144,7 @@ def _policy_of(queue: Queue, given: Options) -> ScalingPolicy:
 
 
 def _once(reader: LoadReader, policies: Sequence[ScalingPolicy], sample: timedelta) -> list[Recommendation]:
-    from .scaler import recommend_once
+    from ..scaling.scaler import recommend_once
 
     reader.begin()
     time.sleep(sample.total_seconds())
@@ -159,7 +159,7 @@ def _watch(
     showing: _Showing,
 ) -> None:
     """Look until SIGTERM, also over a restart of the brokers; only the first reading must succeed."""
-    from .scale_health import Watching
+    from ..scaling.scale_health import Watching
 
     watching = Watching(policies, max(STALE_S, 3 * sample.total_seconds()))
     with ExitStack() as stack:
@@ -198,7 +198,7 @@ def _read(reader: LoadReader) -> tuple[list[QueueLoad], str]:
 
 
 def _show(found: Sequence[Recommendation], policies: Sequence[ScalingPolicy], showing: _Showing) -> None:
-    from .text import scale_document, scale_lines
+    from ..scaling.text import scale_document, scale_lines
 
     if showing.as_json:
         data = [scale_document(one, policy) for one, policy in zip(found, policies, strict=True)]

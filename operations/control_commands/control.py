@@ -12,12 +12,12 @@ import click
 from ..cli.app import AppContext, pass_app
 from ..cli.output import echo_line, print_fitting_table, print_json_line, print_table
 from ..cli.parameters import INSTANT
-from ..control.block_command import block
-from ..control.cancel_commands import cancel, uncancel
-from ..control.order_commands import ABOUT_JOBS, add_commands
-from ..control.prioritize_command import prioritize
-from ..control.reschedule_command import reschedule
-from ..control.worker_commands import worker
+from .block_command import block
+from .cancel_commands import cancel, uncancel
+from .order_commands import ABOUT_JOBS, add_commands
+from .prioritize_command import prioritize
+from .reschedule_command import reschedule
+from .worker_commands import worker
 
 RECENT_S: Final = 3_600.0
 SHOWN_ORDERS: Final = 50

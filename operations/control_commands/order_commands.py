@@ -10,7 +10,7 @@ import click
 
 from ..cli.app import AppContext, pass_app
 from ..cli.parameters import Option, Options, with_options
-from .order_output import (
+from .giving import (
     BLOCKED,
     BREAKERS,
     CHANGES,

@@ -14,8 +14,8 @@ from ..cli.exit_codes import ExitCode
 from ..cli.failures import CommandFailure
 from ..cli.output import echo_line, print_json
 from ..cli.parameters import Duration, Options, with_all
+from .giving import WORKERS
 from .order_commands import ABOUT_WORKERS, add_commands
-from .order_output import WORKERS
 
 if TYPE_CHECKING:
     from ...producers.control import Answers

@@ -6,9 +6,9 @@ import click
 
 from ..cli.app import AppContext, pass_app
 from ..cli.output import echo_lines, print_json
-from .dashboards import DASHBOARDS
-from .grafana import grafana_document
-from .rules import RUNBOOKS
+from ..monitoring.dashboards import DASHBOARDS
+from ..monitoring.grafana import grafana_document
+from ..monitoring.rules import RUNBOOKS
 
 
 @click.group()
@@ -44,7 +44,7 @@ def rules(app: AppContext, *, runbooks: str, owner: str, as_json: bool) -> None:
 
     Exit codes: 0; 2 when the application cannot be loaded.
     """
-    from .rules import all_rules, yaml_text
+    from ..monitoring.rules import all_rules, yaml_text
 
     groups = all_rules(app.pipeline if app.application else None, runbooks=runbooks, owner=owner)
     if as_json:

@@ -12,7 +12,7 @@ from ..cli.parameters import Options, with_all
 from ..cli.publishing import Printer
 from .confirmation import ASKING, Asking, asking_of, show_meant
 from .ended_watch import watch_ended
-from .order_output import BLOCKED, DISCARD, GIVING, UNTIL, Giving, give, giving_of, without_reason
+from .giving import BLOCKED, DISCARD, GIVING, UNTIL, Giving, give, giving_of, without_reason
 
 if TYPE_CHECKING:
     from ...producers.control import Control, OrderReceipt

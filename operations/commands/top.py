@@ -18,8 +18,8 @@ from ..cli.parameters import Duration
 from ..index_commands.options import INDEX
 
 if TYPE_CHECKING:
-    from .gatherer import Gatherer
-    from .picture import Picture
+    from ..top.gatherer import Gatherer
+    from ..top.picture import Picture
 
 SHORTEST_S: Final = 0.5
 _KEY_S: Final = 0.1
@@ -58,7 +58,7 @@ def top(app: AppContext, *, interval: timedelta, once: bool, as_json: bool, inde
     from ...topology.planning.access import require_rights
     from ...topology.planning.rights import Duty
     from ..job_index.database import index_path
-    from .gatherer import Gatherer
+    from ..top.gatherer import Gatherer
 
     require_rights(Duty.QUEUES, app.pipeline, app.cluster)
     every_s = max(interval.total_seconds(), SHORTEST_S)
@@ -71,9 +71,9 @@ def top(app: AppContext, *, interval: timedelta, once: bool, as_json: bool, inde
 
 def _print(gatherer: Gatherer, every_s: float, *, once: bool, as_json: bool) -> None:
     """Print frames; the first one after an interval, so that it has rates."""
-    from .frames import frame
-    from .gatherer import PASSING
-    from .picture import picture_document
+    from ..top.frames import frame
+    from ..top.gatherer import PASSING
+    from ..top.picture import picture_document
 
     gatherer.picture()
     while True:
@@ -107,7 +107,7 @@ class _Looking(threading.Thread):
 
     def run(self) -> None:
         """Look until a signal ends it, or until something fails that no waiting fixes."""
-        from .gatherer import PASSING, after
+        from ..top.gatherer import PASSING, after
 
         while not self.ending.is_set():
             try:
@@ -124,7 +124,7 @@ class _Looking(threading.Thread):
 
 def _show(gatherer: Gatherer, every_s: float) -> None:
     """Draw each new picture, and at once when the window has another size."""
-    from .screen import Screen
+    from ..top.screen import Screen
 
     looking = _Looking(gatherer, every_s)
     looking.start()
@@ -139,8 +139,8 @@ def _show(gatherer: Gatherer, every_s: float) -> None:
 
 
 def _draw(looking: _Looking, screen: object) -> None:
-    from .frames import frame
-    from .screen import Screen
+    from ..top.frames import frame
+    from ..top.screen import Screen
 
     assert isinstance(screen, Screen)
     drawn: tuple[Picture | None, tuple[int, int]] | None = None

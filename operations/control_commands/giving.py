@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, timedelta
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -14,10 +14,10 @@ from ..cli.exit_codes import ExitCode
 from ..cli.failures import CommandFailure
 from ..cli.output import echo_line, print_json_line
 from ..cli.parameters import Duration, FromNow, Option, Options, instant_of
+from ..control.orders_shown import described, order_document
 
 if TYPE_CHECKING:
     from ...producers.control import Answer, Answers, Control, OrderReceipt
-    from ...schemas.own_records.control_records import ControlOrder
 
 NOTHING_LIFTED: Final = "no such order stands, so this one lifts nothing: `stoker control list` shows those that do"
 
@@ -178,27 +178,6 @@ def _print_receipt(receipt: OrderReceipt, answers: Answers | None) -> None:
         echo_line("taken by the one worker that runs" if count == 1 else f"taken by all {count} workers")
 
 
-def described(order: ControlOrder, count: int = 1) -> str:
-    """An order in words, of which there may be many: `pause queue mails until 2013-01-01 05:17:00Z`."""
-    from ...topology.wire.orders import in_words
-
-    discard = " and discard" if order.discard else ""
-    due = "" if order.due_at is None else f" to {order.due_at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
-    return f"{order.verb}{discard} {in_words(order) if count == 1 else f'{count:,} jobs'}{due}{_until(order)}"
-
-
-def _until(order: ControlOrder) -> str:
-    """When it is over, where that is worth a word."""
-    from ...producers.control.cancelling import STANDS_FOR
-    from ...topology.wire.orders import ONCE, Verb
-
-    if order.until is None or order.verb in ONCE:
-        return ""
-    if order.verb in (Verb.CANCEL, Verb.RESCHEDULE) and order.until - order.at >= STANDS_FOR:
-        return ""
-    return f" until {order.until.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
-
-
 def _missing(receipt: OrderReceipt, answers: Answers, timeout: timedelta) -> str:
     ordered = described(receipt.order, receipt.count)
     listed = "".join(f"\n  - {_excuse(answer)}" for answer in answers.missing)
@@ -222,58 +201,6 @@ def receipt_document(receipt: OrderReceipt, answers: Answers | None) -> dict[str
         "offset": receipt.offset,
         "taken_by_all": None if answers is None else answers.is_taken_by_all,
         "answers": None if answers is None else [_answer_document(answer) for answer in answers.answers],
-    }
-
-
-def order_document(order: ControlOrder, count: int = 1) -> dict[str, object]:
-    """An order for programs; of many jobs their number."""
-    from ...schemas import wire_text
-    from ...topology.wire.orders import DEPENDENCY, FILTER_ORDER, LIMIT
-
-    target = {
-        "queue": order.queue,
-        "job_type": order.job_type,
-        "key": None if order.key is None else wire_text(order.key),
-        "dependency": order.detail.get(DEPENDENCY),
-        "limit": order.detail.get(LIMIT),
-        "tenant": order.tenant,
-        "partition": order.partition,
-        "job_id": order.job_id if count == 1 else None,
-        "job_count": None if count == 1 else count,
-        "before": order.before,
-        "discard": order.discard or None,
-        "order_id": order.detail.get(FILTER_ORDER),
-        "worker": order.worker,
-        "host": order.worker_host,
-    }
-    return {
-        "order_id": order.order_id,
-        "verb": order.verb,
-        "target": {name: value for name, value in target.items() if value is not None},
-        "operator": order.operator,
-        "host": order.host,
-        "reason": order.reason,
-        "at": order.at,
-        "due_at": order.due_at,
-        "place": None if order.place is None else asdict(order.place),
-        "until": order.until,
-        **_limit_document(order),
-    }
-
-
-def _limit_document(order: ControlOrder) -> dict[str, object]:
-    from ...topology.wire.orders import LimitChange, Verb
-
-    if order.verb != Verb.LIMIT:
-        return {}
-    change = LimitChange.of_order(order)
-    return {
-        "change": {
-            "count": change.count,
-            "per_s": None if change.per is None else change.per.total_seconds(),
-            "burst": change.burst,
-            "is_lifted": change.is_lifted,
-        }
     }
 
 

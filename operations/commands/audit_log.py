@@ -17,8 +17,8 @@ from ..cli.parameters import FromNow, Options
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
-    from .actions import ActionReader, AuditedAction
-    from .filters import ActionFilter
+    from ..audit_log.actions import ActionReader, AuditedAction
+    from ..audit_log.filters import ActionFilter
 
 SHOWN: Final = 50
 TITLES: Final = ("AT", "BY", "ACTION", "ABOUT", "OUTCOME", "REASON")
@@ -87,7 +87,7 @@ def audit_log(
 
     Exit codes: 0; 3 when Kafka cannot be reached or the audit topic is missing.
     """
-    from .actions import as_done, read_actions
+    from ..audit_log.actions import as_done, read_actions
 
     wanted = filter_of(options)
     _check_readable(app)
@@ -113,7 +113,7 @@ def _check_readable(app: AppContext) -> None:
 
 def filter_of(options: Options, now: datetime | None = None) -> ActionFilter:
     """The filter that the options ask for."""
-    from .filters import ActionFilter
+    from ..audit_log.filters import ActionFilter
 
     at = now or datetime.now(UTC)
     since, until = (_instant(options.pop(name), at) for name in ("since", "until"))
@@ -128,7 +128,7 @@ def _instant(given: timedelta | datetime | None, now: datetime) -> datetime | No
 
 
 def _export(actions: Sequence[AuditedAction], kind: str, path: str) -> None:
-    from .exports import output, write_csv, write_jsonl
+    from ..audit_log.exports import output, write_csv, write_jsonl
 
     with output(path) as to:
         count = (write_csv if kind == "csv" else write_jsonl)(actions, to)
@@ -137,14 +137,14 @@ def _export(actions: Sequence[AuditedAction], kind: str, path: str) -> None:
 
 
 def _print_json(actions: Iterable[AuditedAction]) -> None:
-    from .exports import action_document
+    from ..audit_log.exports import action_document
 
     for action in actions:
         print_json_line(action_document(action))
 
 
 def _print(actions: Sequence[AuditedAction], limit: int, *, changes: bool, namespace: str) -> None:
-    from .filters import as_shown
+    from ..audit_log.filters import as_shown
 
     shown = list(as_shown(actions))[::-1]
     if not shown:
@@ -198,7 +198,7 @@ def _time(at: datetime) -> str:
 def _follow(app: AppContext, wanted: ActionFilter, *, changes: bool, as_json: bool) -> None:
     """Print what is done from now on, or since --since, each entry as it comes."""
     from ...producers.control.log_reader import READ_WITHIN_S, LogReader, asking
-    from .actions import ActionReader
+    from ..audit_log.actions import ActionReader
 
     topic, since_ms = app.pipeline.audit_topic, (wanted.since or datetime.now(UTC)).timestamp() * 1_000
     actions, reader = ActionReader(), LogReader(app.cluster, topic, client_id="stoker-audit-log")

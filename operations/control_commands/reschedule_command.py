@@ -11,7 +11,7 @@ from ..cli.app import AppContext, pass_app
 from ..cli.output import echo_line
 from ..cli.parameters import FromNow, instant_of, with_all
 from ..cli.publishing import shown_reading
-from .order_output import GIVING, give, giving_of, until_option
+from .giving import GIVING, give, giving_of, until_option
 
 if TYPE_CHECKING:
     from ...producers.control import Control, OrderReceipt

@@ -14,7 +14,7 @@ from ..cli.parameters import FromNow, with_all
 from ..cli.publishing import Printer
 from .confirmation import ASKING, Asking, asking_of, show_meant
 from .ended_watch import watch_ended
-from .order_output import GIVING, NOTHING_LIFTED, Giving, give, giving_of, until_option, without_reason
+from .giving import GIVING, NOTHING_LIFTED, Giving, give, giving_of, until_option, without_reason
 
 if TYPE_CHECKING:
     from ...producers.control import Control, OrderReceipt

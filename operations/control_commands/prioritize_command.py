@@ -10,7 +10,7 @@ from ..cli.app import AppContext, pass_app
 from ..cli.output import echo_line
 from ..cli.parameters import with_all
 from ..cli.publishing import shown_reading
-from .order_output import GIVING, give, giving_of
+from .giving import GIVING, give, giving_of
 
 if TYPE_CHECKING:
     from ...producers.control import Control, OrderReceipt

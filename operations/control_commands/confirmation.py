@@ -12,7 +12,7 @@ from ..cli.app import AppContext
 from ..cli.filter_options import stored_job_failures
 from ..cli.parameters import Options
 from ..cli.publishing import Printer, confirm, shown_reading, some
-from .order_output import described, order_document
+from ..control.orders_shown import described, order_document
 
 if TYPE_CHECKING:
     from ...schemas.own_records.control_records import ControlOrder
