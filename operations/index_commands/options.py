@@ -23,7 +23,7 @@ INDEX: Final = click.option(
 AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 STATES: Final = (
     *("waiting", "delayed", "retrying", "snoozed", "deferred"),
-    *("done", "dead", "cancelled", "expired", "discarded", "dropped"),
+    *("done", "dead", "cancelled", "expired", "discarded", "dead-discarded"),
 )
 _FILTERS: Final = (
     click.option("--queue", "queues", multiple=True, metavar="QUEUE", help="Of this queue; repeatable."),

@@ -222,7 +222,7 @@ _ENDS: Final = {
     State.CANCELLED: "was cancelled",
     State.EXPIRED: "expired",
     State.DISCARDED: "discarded itself",
-    State.DROPPED: "was a dead letter, and an operator discarded it",
+    State.DEAD_DISCARDED: "was a dead letter, and an operator discarded it",
 }
 
 

@@ -35,7 +35,7 @@ _WAYS: Final = {
 _WHY_NOT: Final = {
     State.WAITING: "it waits for its turn already, or runs: `stoker jobs why` shows for what",
     State.DONE: "it is done: `stoker replay` runs a stretch of a queue again, whatever became of it",
-    State.DROPPED: "somebody has discarded its dead letter: `stoker dead replay --again` replays it all the same",
+    State.DEAD_DISCARDED: "its dead letter was discarded: `stoker dead replay --again` replays it all the same",
     State.CANCELLED: "it was cancelled, and is on no topic any more: enqueue it again",
     State.EXPIRED: "it has expired, and is on no topic any more: enqueue it again",
     State.DISCARDED: "it has discarded itself, and is on no topic any more: enqueue it again",

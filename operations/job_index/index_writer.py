@@ -313,7 +313,7 @@ class IndexWriter:
             (place, disposition.offset),
         ).fetchone()
         if found is not None:
-            self._end(_Row(*found), State.DROPPED, disposition.at_ms, ENDED_STEP)
+            self._end(_Row(*found), State.DEAD_DISCARDED, disposition.at_ms, ENDED_STEP)
 
     def _open_rows(self, names: Iterable[str]) -> dict[str, _Row]:
         """The rows of these names in the ledger whose jobs have not ended, as far as the index knows."""

@@ -120,7 +120,7 @@ def _ended(job: JobEntry, dispositions: Iterable[DispositionEntry], named: tuple
     place = (job.topic, job.partition, job.offset)
     dropped = next((one for one in dispositions if (one.topic, one.partition, one.offset) == place), None)
     if job.state is State.DEAD and dropped is not None:
-        return replace(job, state=State.DROPPED, at_ms=dropped.at_ms)
+        return replace(job, state=State.DEAD_DISCARDED, at_ms=dropped.at_ms)
     if named is None:
         return job
     state, at_ms = named

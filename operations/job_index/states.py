@@ -21,12 +21,12 @@ class State(IntEnum):
     DISCARDED = 7
     DEFERRED = 8
     SNOOZED = 9
-    DROPPED = 10
+    DEAD_DISCARDED = 10
 
     @property
     def word(self) -> str:
-        """The state as people write it."""
-        return self.name.lower()
+        """The state as people write it: `dead-discarded`."""
+        return self.name.lower().replace("_", "-")
 
     @property
     def has_ended(self) -> bool:
@@ -35,7 +35,7 @@ class State(IntEnum):
 
 
 ENDED: Final = frozenset(
-    {State.DONE, State.DEAD, State.CANCELLED, State.EXPIRED, State.DISCARDED, State.DROPPED},
+    {State.DONE, State.DEAD, State.CANCELLED, State.EXPIRED, State.DISCARDED, State.DEAD_DISCARDED},
 )
 STATE_WORDS: Final = {state.word: state for state in State}
 EVENT_STATES: Final = {

@@ -123,7 +123,7 @@ def test_a_report_counts_while_its_worker_and_the_record_are_there(changed: dict
         (State.CANCELLED, "It was cancelled 5m ago."),
         (State.EXPIRED, "It expired 5m ago."),
         (State.DISCARDED, "It discarded itself 5m ago."),
-        (State.DROPPED, "It was a dead letter, and an operator discarded it 5m ago."),
+        (State.DEAD_DISCARDED, "It was a dead letter, and an operator discarded it 5m ago."),
     ],
 )
 def test_each_end_has_its_sentence(state: State, sentence: str) -> None:

@@ -112,7 +112,7 @@ def test_a_discarded_dead_letter_is_dropped(index: Index) -> None:
     index.apply(
         dispositions=[DispositionEntry(topic="shop.mails.dead", partition=0, offset=5, at_ms=ENQUEUED_MS + 9_000)]
     )
-    assert index.states() == {an_id(1): "dropped"}
+    assert index.states() == {an_id(1): "dead-discarded"}
     check_counts(index.connection)
 
 

@@ -24,7 +24,7 @@ FATES: Final[Mapping[str, str]] = {
     "again": "done",
     "snoozes": "done",
     "dead": "dead",
-    "dropped": "dropped",
+    "dropped": "dead-discarded",
     "replayed": "done",
     "discards": "discarded",
     "expires": "expired",
