@@ -27,11 +27,12 @@ class TakeoverPhase(Enum):
 
 @dataclass(slots=True)
 class Ownership:
-    """One partition, while it is this process's.
+    """One partition, while it is this process's. Its methods alone change its phase.
 
     Attributes:
         number: of the ownership, as `LimitReservations` counts them.
         waits_since_at_s: since when an answer of the log is awaited; None where none is.
+        rests_until_at_s: when the next takeover may begin.
         since: the offset from which on the next owner is to read.
         began_at_s: when the log was begun anew, or taken over.
         most_entries: with more since then, it is begun anew.
@@ -48,6 +49,34 @@ class Ownership:
     most_entries: int = FEW_ENTRIES
     confirmed: int = -1
     renewal: Renewal | None = None
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether no takeover has begun."""
+        return self.phase is TakeoverPhase.RESTING
+
+    @property
+    def is_keeping(self) -> bool:
+        """Whether its reservations are written."""
+        return self.phase is TakeoverPhase.KEEPING
+
+    def find_last(self) -> None:
+        """Note that the last record of the log is being read."""
+        self.phase = TakeoverPhase.FINDING
+
+    def take_over(self) -> None:
+        """Note that the takeover is written next, and the log read up to it."""
+        self.phase = TakeoverPhase.TAKING
+
+    def keep(self, now_s: float) -> None:
+        """Note that the levels are restored: reservations are written from now on."""
+        self.phase, self.waits_since_at_s = TakeoverPhase.KEEPING, None
+        self.began_at_s, self.most_entries = now_s, FEW_ENTRIES
+
+    def begin_anew(self, session: str, at_s: float) -> None:
+        """Take over once more at this time, as another session: what the present one still writes does not count."""
+        self.phase, self.rests_until_at_s = TakeoverPhase.RESTING, at_s
+        self.log, self.renewal, self.confirmed = PartitionLog(session), None, -1
 
 
 @dataclass(slots=True)

@@ -68,7 +68,7 @@ class Reservations:
         """Give up the reader; its partitions are taken over once more, since the next one does not know them."""
         self._reader = None
         for ownership in self._owned.values():
-            if ownership.phase is not TakeoverPhase.RESTING:
+            if not ownership.is_resting:
                 self._begin_anew(ownership, AGAIN_S)
 
     def turn(self) -> None:
@@ -77,13 +77,13 @@ class Reservations:
         self._follow_owned(reader, writer)
         now_s = self._parts.clock()
         for partition, ownership in self._owned.items():
-            if ownership.phase is TakeoverPhase.RESTING and now_s >= ownership.rests_until_at_s:
+            if ownership.is_resting and now_s >= ownership.rests_until_at_s:
                 self._begin(reader, writer, partition, ownership)
         for message in reader.read(ACTIVE_READ_S if now_s < self._active_until_at_s else IDLE_READ_S):
             self._take(reader, writer, message)
         self._reserve(writer)
         for partition, ownership in self._owned.items():
-            if ownership.phase is TakeoverPhase.KEEPING:
+            if ownership.is_keeping:
                 self._renew(writer, partition, ownership)
         writer.poll()
         self._report_silence()
@@ -112,7 +112,7 @@ class Reservations:
         """Write the exact levels of a partition, for its next owner."""
         ownership = self._owned.pop(partition)
         entries = self._limits.close(partition)
-        if ownership.phase is TakeoverPhase.KEEPING:
+        if ownership.is_keeping:
             for first in range(0, len(entries), MOST_ENTRIES):
                 self._number += 1
                 self._write_reservations(writer, partition, ownership, entries[first : first + MOST_ENTRIES])
@@ -125,13 +125,13 @@ class Reservations:
         low, high = reader.ask_edges(partition, ASK_S)
         ownership.since = high
         if low < high:
-            ownership.phase = TakeoverPhase.FINDING
+            ownership.find_last()
             self._start(reader, partition, ownership, high - 1)
         else:
             self._take_over(reader, writer, partition, ownership)
 
     def _take_over(self, reader: LevelReader, writer: LevelWriter, partition: int, ownership: Ownership) -> None:
-        ownership.phase = TakeoverPhase.TAKING
+        ownership.take_over()
         if not self._start(reader, partition, ownership, ownership.since):
             return
         # Of an empty log, an owner of a release without reservations may have begun anything.
@@ -168,16 +168,14 @@ class Reservations:
 
     def _begin_anew(self, ownership: Ownership, rest_s: float) -> None:
         """Take over once more, after a rest."""
-        ownership.phase, ownership.rests_until_at_s = TakeoverPhase.RESTING, self._parts.clock() + rest_s
-        ownership.log, ownership.renewal = PartitionLog(self._parts.make_session()), None
-        ownership.confirmed = -1
+        ownership.begin_anew(self._parts.make_session(), self._parts.clock() + rest_s)
 
     # ---- what the log holds
 
     def _take(self, reader: LevelReader, writer: LevelWriter, message: Message) -> None:
         partition = message.partition()
         ownership = None if partition is None else self._owned.get(partition)
-        if partition is None or ownership is None or ownership.phase is TakeoverPhase.RESTING:
+        if partition is None or ownership is None or ownership.is_resting:
             return
         record = ownership.log.note(message)
         if ownership.phase is TakeoverPhase.FINDING:
@@ -191,8 +189,7 @@ class Reservations:
 
     def _restore(self, partition: int, ownership: Ownership) -> None:
         now_s, log = self._parts.clock(), ownership.log
-        ownership.phase, ownership.waits_since_at_s = TakeoverPhase.KEEPING, None
-        ownership.began_at_s, ownership.most_entries = now_s, FEW_ENTRIES
+        ownership.keep(now_s)
         self._limits.restore(partition, log.take_levels(now_s), log.unknown_at_s(now_s))
 
     def _take_kept(self, partition: int, ownership: Ownership, record: ReservationRecord, offset: int) -> None:
@@ -218,7 +215,7 @@ class Reservations:
         for partition, entries in self._limits.collect(self._number).items():
             ownership = self._owned.get(partition)
             self._active_until_at_s = self._parts.clock() + ACTIVE_FOR_S
-            if ownership is None or ownership.phase is not TakeoverPhase.KEEPING:
+            if ownership is None or not ownership.is_keeping:
                 self._limits.fail(partition, self._number)
             else:
                 self._write_reservations(writer, partition, ownership, entries)
