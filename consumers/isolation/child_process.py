@@ -77,6 +77,7 @@ class ChildProcess:
     """One child. All but `kill`, `stack` and the attributes belongs to one thread at a time.
 
     Attributes:
+        state: its own methods alone change it.
         jobs: how many it has been given.
         resident: its memory in bytes, as last seen.
         is_due_to_recycle: whether it shall go as soon as another one can take its place.
@@ -232,6 +233,18 @@ class ChildProcess:
         self._stacks_read = os.fstat(self._stacks.fileno()).st_size
         return written.decode("utf-8", "replace")
 
+    def lend(self) -> None:
+        """Keep it for one job: no other one may have it until it is free."""
+        self.state = ChildState.BUSY
+
+    def free(self) -> None:
+        """Let any job have it: it has started, or its last job has ended."""
+        self.state = ChildState.IDLE
+
+    def note_gone(self) -> None:
+        """Let no job have it any more: it was killed or has died, and its end is awaited."""
+        self.state = ChildState.GONE
+
     def leave(self, within_s: float) -> None:
         """Ask it to end as a program does; `ended` is true when it has."""
         self.state = ChildState.LEAVING
@@ -283,7 +296,7 @@ class ChildProcess:
         """Free what belongs to it here; it has ended, or will soon."""
         if not self.ended():
             self.kill()
-        self.state = ChildState.GONE
+        self.note_gone()
         self._pipe.close()
         self._stacks.close()
 

@@ -157,7 +157,7 @@ class ChildPool:
         while not self._is_stopping and is_wanted():
             child = self._pick(fresh)
             if child is not None:
-                child.state = ChildState.BUSY
+                child.lend()
                 return child
             self._changed.notify_all()  # the pool's thread among others: a runner waits
             self._changed.wait(WAIT_TURN_S)
@@ -177,7 +177,10 @@ class ChildPool:
             if self._is_stopping:
                 child.close()
                 return
-            child.state = ChildState.GONE if has_ended else ChildState.IDLE
+            if has_ended:
+                child.note_gone()
+            else:
+                child.free()
             child.is_due_to_recycle = child.is_due_to_recycle or self._recycling.is_due(child)
             if has_ended or child.is_due_to_recycle or self._fresh_wanted:
                 self._changed.notify_all()
@@ -243,7 +246,7 @@ class ChildPool:
     def _look_at_starting(self, child: ChildProcess) -> None:
         answer = child.read_answer()
         if isinstance(answer, Started):
-            child.state = ChildState.IDLE
+            child.free()
             self._trouble, self._start_pause_s = None, 0.0
             self._changed.notify_all()
         elif isinstance(answer, StartFailed):
@@ -255,7 +258,7 @@ class ChildPool:
 
     def _give_up_start(self, child: ChildProcess, why: str) -> None:
         child.kill()
-        child.state = ChildState.GONE
+        child.note_gone()
         self._postpone(f"child process {child.pid}", why)
 
     def _postpone(self, what: str, why: str) -> None:
