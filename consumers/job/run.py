@@ -29,9 +29,9 @@ class CurrentRun:
 
     Attributes:
         job_id, job_type, queue, attempt, attempts, record: as `JobContext` has them.
-        deadline_at_s: `time.monotonic()` at which the run is interrupted for its limits; set when the run begins, and
-            moved on by its heartbeats.
-        limits: how long it may take; set when the run begins.
+        deadline_at_s: `time.monotonic()` at which the run is interrupted for its limits; moved on by its heartbeats.
+        limits: how long it may take. The slot of the run sets both when the run begins, as fields: a method here would
+            cost each job a call.
         interrupt_reason: why the worker ends the run, the first reason where there are several; None while it goes on.
         trace_context: holds the span of the run; None where no tracer records it.
     """

@@ -46,7 +46,7 @@ class Record:
             each priority but the normal one, a key has a lane of its own.
         began_at_s, ended_at_s: `time.monotonic()` at which its last run began and ended; 0 before, and where its job
             ends without one. `began_at_s` is NaN where the run ended before a slot began it. Only these
-            change after the record was made: its runner sets them.
+            change after the record was made. `Pipe` sets them, as fields: a method here would cost each job a call.
     """
 
     __slots__ = (
