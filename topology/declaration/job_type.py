@@ -15,8 +15,9 @@ from typing import Any, Final, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVa
 
 from ...schemas import Compatibility, Contract
 from ...schemas.shapes.signature import annotated_function
-from ..ownership.slo import Slo, ownership_faults
-from ..ownership.story import Follower, follower_faults, lateness_faults, promised_wait
+from ..ownership.owned import late_after_s, ownership_faults
+from ..ownership.slo import Slo
+from ..ownership.story import Follower
 from .breakers import Breaker, DeadGuard
 from .isolation import Isolation, isolation_faults
 from .labels import LabelDeclaration, LabelFunction, LabelPath, label_faults, made_label
@@ -207,7 +208,7 @@ class JobType(Generic[P, R]):
         unknown = unknown_priority(self.own_priority, self.queue.priorities, self.queue.name)
         faults += [] if unknown is None else [f"priority {unknown}"]
         faults += isolation_faults(self.handler, self.isolation, self.memory_limit_bytes)
-        faults += self._breaker_faults() + self._ownership_faults()
+        faults += self._breaker_faults() + ownership_faults(self)
         if faults:
             raise InvalidDeclaration(f"job type {self.name!r}", faults)
         for name in WRAPPER_ASSIGNMENTS:
@@ -217,11 +218,6 @@ class JobType(Generic[P, R]):
     def _breaker_faults(self) -> list[str]:
         declared = [rule for rule in (self.breaker, self.own_dead_guard) if rule is not None]
         return [fault for rule in declared for fault in rule.faults()]
-
-    def _ownership_faults(self) -> list[str]:
-        found = ownership_faults(owner=self.owner, runbook=self.runbook, escalation=self.escalation, slo=self.slo)
-        found += follower_faults("on_dead", self.on_dead) + follower_faults("on_late", self.on_late)
-        return found + lateness_faults(self.on_late, self.late_after, promised_wait(self.slo))
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the handler here and now."""
@@ -297,8 +293,7 @@ class JobType(Generic[P, R]):
     @cached_property
     def late_s(self) -> float | None:
         """After how many seconds of waiting a job is late; None where nothing follows that."""
-        wait = self.late_after or promised_wait(self.slo)
-        return None if self.on_late is None or wait is None else wait.total_seconds()
+        return late_after_s(self)
 
     @cached_property
     def is_async(self) -> bool:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
-from ..ownership.slo import Slo, ownership_faults
-from ..ownership.story import Follower, follower_faults, lateness_faults, promised_wait
+from ..ownership.owned import late_after_s, ownership_faults
+from ..ownership.slo import Slo
+from ..ownership.story import Follower
 from ..wire import names
 from .breakers import DeadGuard
 from .delays import DelayClass
@@ -186,8 +187,7 @@ class Queue:
     @property
     def late_s(self) -> float | None:
         """After how many seconds of waiting a job of no declared type is late; None where nothing follows that."""
-        wait = self.late_after or promised_wait(self.slo)
-        return None if self.on_late is None or wait is None else wait.total_seconds()
+        return late_after_s(self)
 
     @property
     def admission_topics(self) -> list[str]:
@@ -226,13 +226,8 @@ class Queue:
         found += _admission_faults(self.max_waiting, self.when_full)
         found += self.dead_guard.faults() if self.dead_guard is not None else []
         found += priority_faults(self.priorities, is_strict=self.ordering == "strict")
-        found += self._ownership_faults()
+        found += ownership_faults(self)
         return [*found, *self._shape_faults(), *self._window_faults(), *limit_faults(self.name, self.limits, self)]
-
-    def _ownership_faults(self) -> list[str]:
-        found = ownership_faults(owner=self.owner, runbook=self.runbook, escalation=self.escalation, slo=self.slo)
-        found += follower_faults("on_dead", self.on_dead) + follower_faults("on_late", self.on_late)
-        return found + lateness_faults(self.on_late, self.late_after, promised_wait(self.slo))
 
     def _shape_faults(self) -> list[str]:
         found = []

@@ -1,4 +1,4 @@
-"""`Slo`: what the owner of jobs promises of them. `ownership_faults`: what is wrong with a declared owner."""
+"""`Slo`: what the owner of jobs promises of them. `owner_faults`: what is wrong with a declared owner."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Slo:
         return ", ".join(words)
 
 
-def ownership_faults(*, owner: object, runbook: object, escalation: object, slo: object) -> list[str]:
+def owner_faults(*, owner: object, runbook: object, escalation: object, slo: object) -> list[str]:
     """List what is wrong with what a queue or job type declares of its owner; empty when all is well."""
     found = []
     for name, value in (("owner", owner), ("runbook", runbook), ("escalation", escalation)):
