@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePath
 from typing import Final
@@ -20,7 +21,7 @@ class Actor:
 
     Attributes:
         command: the command, such as `stoker dead replay`, or the program, without arguments.
-        version: of Stoker; empty where it is not installed as a package.
+        version: of Stoker; empty where it is not installed as a distribution.
     """
 
     operator: str
@@ -35,7 +36,7 @@ class Actor:
             operator=operator or operator_of_environment(),
             host=this_host(),
             command=command or PurePath(sys.argv[0] if sys.argv else "").name or "python",
-            version=_version(),
+            version=stoker_version(),
         )
 
     def __str__(self) -> str:
@@ -59,7 +60,9 @@ def this_host() -> str:
     return socket.gethostname() or "localhost"
 
 
-def _version() -> str:
+@cache
+def stoker_version() -> str:
+    """The version of Stoker; empty where it is not installed as a distribution."""
     try:
         return version("stoker")
     except PackageNotFoundError:

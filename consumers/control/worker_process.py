@@ -8,12 +8,11 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 
 from ...schemas.own_records.control_records import BREAKERS, ENDED, LIMITS, QueueShare, WorkerState, WorkerStatus
 from ...schemas.own_records.job_events import JobEvent
 from ...topology import Pipeline, Queue
+from ...topology.actor import stoker_version
 from ..breakers.breakers import NO_BREAKERS, Breakers
 from ..breakers.dead_guards import NO_GUARDS, DeadGuards
 from ..gates.pauses import Pauses
@@ -98,15 +97,6 @@ class WorkerProcess:
             busy=found.running,
             runners=self.runners[found.queue],
         )
-
-
-@cache
-def stoker_version() -> str:
-    """The version of Stoker; empty where it is not installed as a distribution."""
-    try:
-        return version("stoker")
-    except PackageNotFoundError:
-        return ""
 
 
 def count_runners(pipeline: Pipeline, queue: Queue, settings: WorkerSettings) -> int:

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from ...producers.metrics import catalogue as metrics
 from ...producers.metrics.health import Health
 from ...producers.metrics.sample import Sample
+from ...topology.actor import stoker_version
 from ..breakers.breakers import Breakers
-from ..control.worker_process import stoker_version
 from ..machine import resident_bytes
 from ..schedules.schedule_thread import ScheduleThread
 from ..settings import WorkerSettings
