@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ...topology.declaration.limits import BY_KEY, Limit, is_reserved
 from ..meters.level import Level
 from ..meters.meter import Meter
-from ..meters.meters import lasts_s, make_meter
+from ..meters.meter_kinds import lasts_s, make_meter
 from ..meters.reserved_meter import ReservedMeter
 from ..records.record import Record
 from ..reservations.partition_log import FormerLevel

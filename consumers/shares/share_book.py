@@ -17,7 +17,7 @@ from ...schemas.own_records.share_records import ShareEntry, ShareRecord
 from ...topology.declaration.limits import Concurrency, Limit
 from ..meters.limit_report import LimitReport, ScopeReport, kept_limit
 from ..meters.meter import Meter
-from ..meters.meters import make_meter
+from ..meters.meter_kinds import make_meter
 
 RATE_VALID_S: Final = 1.0
 SLOTS_VALID_S: Final = 6.0

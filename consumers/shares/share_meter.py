@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from ...schemas.own_records.share_records import ShareEntry
 from ...topology.declaration.limits import Concurrency, Limit
 from ..meters.meter import Meter
-from ..meters.meters import make_meter
+from ..meters.meter_kinds import make_meter
 from .share_book import RENEWALS, valid_s
 
 IDLE_S: Final = 0.2

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.consumers.meters.meter import Meter, margin_s
-from stoker.consumers.meters.meters import Permits, SlidingWindow, TokenBucket
+from stoker.consumers.meters.meter_kinds import Permits, SlidingWindow, TokenBucket
 
 PER_S = 10.0
 ROUNDING_S = 1e-6

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stoker.consumers.control.limit_orders import LimitOrders
 from stoker.consumers.control.orders import Orders
-from stoker.consumers.meters.meters import make_meter
+from stoker.consumers.meters.meter_kinds import make_meter
 from stoker.schemas.own_records.control_records import ControlOrder
 from stoker.topology import Concurrency, Rate
 from stoker.topology.declaration.limits import Limit, changed
