@@ -9,7 +9,7 @@ from ...topology.declaration.job_type import AnyJobType
 from ...topology.declaration.limits import BY_KEY
 from ...topology.wire.headers import COST, JOB_TYPE
 from ..records.record import Record
-from .keepers import Keepers
+from .queue_keepers import Keepers
 from .scope import Scope
 
 LONGEST_COST: Final = 9

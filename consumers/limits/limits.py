@@ -23,7 +23,7 @@ from ..records.outcomes import Outcome
 from ..records.record import Record
 from .accounts import Account, Accounts
 from .closed_types import ClosedTypes
-from .keepers import Keepers
+from .queue_keepers import Keepers
 from .reports import LimitReports
 from .reserved_limits import LimitReservations
 from .scopes import Scopes

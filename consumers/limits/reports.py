@@ -9,8 +9,8 @@ from typing import Final
 
 from ..gates.waiting_view import WaitingView
 from ..meters.limit_report import LimitReport, ScopeReport, first_of, kept_limit
-from .keeper import Keeper
-from .keepers import AnyKeeper
+from .partition_keeper import Keeper
+from .queue_keepers import AnyKeeper
 from .scope import Limited, Scope
 from .scopes import Scopes
 from .shared_keeper import SharedKeeper

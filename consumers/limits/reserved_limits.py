@@ -8,7 +8,7 @@ from ...schemas.own_records.reservation_records import ReservationEntry
 from ..meters.reserved_meter import ReservedMeter
 from ..records.assignment import Assignment
 from ..reservations.partition_log import FormerLevel, ScopeName, entry_of
-from .keeper import Keeper
+from .partition_keeper import Keeper
 from .scope import Scope
 from .scopes import Scopes
 

@@ -12,7 +12,7 @@ from ..gates.gate import Wait
 from ..gates.gate_row import GateRow
 from ..records.record import Record
 from .accounts import Accounts
-from .keepers import AnyKeeper
+from .queue_keepers import AnyKeeper
 from .scope import Scope
 
 FEW_SCOPES: Final = 1_000

@@ -8,7 +8,7 @@ from ...topology.declaration.job_type import AnyJobType
 from ...topology.declaration.limits import Limit, is_shared, named_limits
 from ...topology.declaration.queue import Queue
 from ..meters.reserved_meter import ReservedMeter
-from .keeper import Keeper
+from .partition_keeper import Keeper
 from .shared_keeper import SharedKeeper
 
 AnyKeeper = Keeper | SharedKeeper
