@@ -1,4 +1,4 @@
-"""`Opening`: a breaker that is not closed, as an order of the control topic has it."""
+"""`Opening`: a breaker that is not closed, as an order of the control topic has it. `Target`: which breaker it is."""
 
 from __future__ import annotations
 
