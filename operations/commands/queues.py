@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ..cluster_view import ClusterView
     from ..queue_status.blocker_reports import BlockerReport
     from ..queue_status.fill import Fill
-    from ..queue_status.queues import Backlog, OffsetReading, QueueStatus
+    from ..queue_status.offset_reading import OffsetReading
+    from ..queue_status.queues import Backlog, QueueStatus
     from ..queue_status.waiting_reports import WaitingSum
     from ..statistics.reading import Statistics
 
@@ -110,7 +111,7 @@ def _completing(app: AppContext, count_dead: Callable[[QueueStatus], int | None]
 
 
 def _once(view: ClusterView, chosen: Sequence[Queue], sample: timedelta, complete: Complete) -> list[QueueStatus]:
-    from ..queue_status.queues import read_offsets
+    from ..queue_status.offset_reading import read_offsets
 
     reading, before = read_offsets(view, chosen), None
     if sample:
@@ -138,7 +139,7 @@ def _watch(
     from confluent_kafka import KafkaException
 
     from ...topology.cluster.settings import ClusterUnreachable
-    from ..queue_status.queues import read_offsets
+    from ..queue_status.offset_reading import read_offsets
     from ..stored_jobs.errors import ReadStalled
 
     before: OffsetReading | None = None

@@ -14,8 +14,9 @@ from ...topology import Pipeline, Queue
 from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from ..cluster_view import ClusterView, ConsumerGroup, Partition, partitions_of
 from ..queue_status.blocker_reports import NO_BLOCKERS, BlockerReports, read_blockers
+from ..queue_status.offset_reading import Heads, OffsetReading, read_offsets, waiting_heads
 from ..queue_status.queue_heads import read_heads
-from ..queue_status.queues import Heads, OffsetReading, read_offsets, still_partitions, waiting_heads
+from ..queue_status.queues import still_partitions
 from ..queue_status.standstill import Standstill
 from ..stored_jobs.dead_letter_counts import RecentDeadLetters, count_recent
 from ..stored_jobs.stored_job import StoredJob

@@ -19,7 +19,8 @@ from rich.text import Text
 from ...topology import Queue
 from ..cluster_view import ClusterView
 from ..views.live_view import REDRAWS_PER_S, plain
-from .queues import OffsetReading, QueueStatus, inspect_queues, read_offsets
+from .offset_reading import OffsetReading, read_offsets
+from .queues import QueueStatus, inspect_queues
 
 LOOK_INTERVAL_S: Final = 1.0
 _LAST_LINES_S: Final = 2.0

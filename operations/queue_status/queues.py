@@ -7,27 +7,24 @@ up to its bound of jobs in flight may be done already. Markers of transactions b
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
-
-from confluent_kafka import TopicPartition
 
 from ...consumers.records.source import CARRIED, Source, sources_of
 from ...schemas.own_records.control_records import ControlOrder
 from ...topology import ClusterSettings, Queue, format_duration
 from ...topology.wire import headers as wire
-from ..cluster_view import ClusterView, ConsumerGroup, Partition, partitions_of
+from ..cluster_view import ClusterView, ConsumerGroup, partitions_of
 from ..instants import rounded
 from ..stored_jobs.dead_letters import DeadLetterReader
 from ..stored_jobs.selection import Selection
 from ..stored_jobs.stored_job import StoredJob
 from ..views.counts import counted, counted_doing
 from .blocker_reports import BlockerReport, BlockerReports, read_blockers
-from .fill import Fill, count_unfinished, fill_of
-from .queue_heads import read_heads
+from .fill import Fill, fill_of
+from .offset_reading import Heads, OffsetReading, waiting_heads
 from .standstill import Standstill, standstills, unexplained
 from .waiting_reports import WaitingSum, sum_of
 
@@ -37,8 +34,6 @@ MOST_SHOWN: Final = 5
 NEAR_ALONE: Final = 0.5
 NEAR_AT_WORK: Final = 0.8
 """Shares of the retention from which a record is near its end; workers carry what waits forward at three quarters."""
-
-Heads = Mapping[Partition, StoredJob | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,73 +110,6 @@ class QueueStatus:
         """When the oldest job was published that is to run as soon as it may; tiers and delays wait by intent."""
         known = (backlog.oldest for backlog in self.backlogs if not backlog.source.is_delayed)
         return min(filter(None, known), default=None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OffsetReading:
-    """The offsets of some queues at one moment.
-
-    Attributes:
-        taken_s: a monotonic clock's reading.
-        counts: {topic: partitions} of the cluster.
-        unfinished: {partition: jobs without an outcome} of the queues that bound them.
-        places: {partition: the group's commit}, with its metadata.
-    """
-
-    taken_s: float
-    counts: Mapping[str, int]
-    starts: Mapping[Partition, int]
-    ends: Mapping[Partition, int]
-    committed: Mapping[Partition, int]
-    unfinished: Mapping[Partition, int] = field(default_factory=dict)
-    places: Mapping[Partition, TopicPartition] = field(default_factory=dict)
-
-    def position(self, partition: Partition) -> int:
-        """Where the group stands."""
-        return max(self.committed.get(partition, 0), self.starts[partition])
-
-    def lag(self, partition: Partition) -> int:
-        """Records between the group and the end."""
-        return max(self.ends[partition] - self.position(partition), 0)
-
-
-def read_offsets(
-    view: ClusterView, queues: Sequence[Queue], clock: Callable[[], float] = time.monotonic
-) -> OffsetReading:
-    """Ask for the offsets of the queues.
-
-    Raises:
-        ClusterUnreachable: no answer in time.
-    """
-    counts = view.topics()
-    topics = [topic for queue in queues for topic in (*queue.job_topics, queue.dead_topic)]
-    partitions = partitions_of(topics, counts)
-    places: dict[Partition, TopicPartition] = {}
-    for queue in queues:
-        places |= view.committed_places(queue.group, partitions_of(queue.job_topics, counts))
-    ends = view.end_offsets(partitions)  # after the commits, so that no commit is beyond the end it is compared with
-    starts = view.start_offsets(partitions)
-    unfinished: dict[Partition, int] = {}
-    for queue in queues:
-        unfinished |= count_unfinished(queue, places, starts, ends)
-    committed = {partition: place.offset for partition, place in places.items()}
-    return OffsetReading(
-        taken_s=clock(),
-        counts=counts,
-        starts=starts,
-        ends=ends,
-        committed=committed,
-        unfinished=unfinished,
-        places=places,
-    )
-
-
-def waiting_heads(view: ClusterView, queues: Sequence[Queue], reading: OffsetReading) -> Heads:
-    """Read the record at which each partition stands, where one waits."""
-    topics = [topic for queue in queues for topic in queue.job_topics]
-    stands = [partition for partition in partitions_of(topics, reading.counts) if reading.lag(partition)]
-    positions = {partition: reading.position(partition) for partition in stands}
-    return read_heads(view.cluster, positions, timeout_s=view.timeout_s)
 
 
 def inspect_queues(

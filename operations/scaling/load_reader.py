@@ -19,7 +19,8 @@ from ...topology.declaration.limits import Rate
 from ...topology.wire.orders import Verb
 from ..cluster_view import ClusterView, partitions_of
 from ..control.limit_list import SeenLimit, seen_limits
-from ..queue_status.queues import OffsetReading, QueueStatus, inspect_queues, read_offsets
+from ..queue_status.offset_reading import OffsetReading, read_offsets
+from ..queue_status.queues import QueueStatus, inspect_queues
 from ..statistics.histograms import middle_s
 from ..statistics.reading import TypeStatistics, read_statistics_if_any
 from .load import LimitAdmission, QueueLoad

@@ -23,7 +23,8 @@ from ..job_index.event_tail import EventTail
 from ..job_index.index_reader import IndexReader
 from ..job_index.job_filter import JobFilter
 from ..job_index.states import State
-from ..queue_status.queues import OffsetReading, QueueStatus, inspect_queues, read_offsets
+from ..queue_status.offset_reading import OffsetReading, read_offsets
+from ..queue_status.queues import QueueStatus, inspect_queues
 from ..stored_jobs.errors import ReadStalled
 from .event_window import WINDOW_S, EventWindow
 from .picture import FailureLine, Picture, QueueLine, SlowLine, WorkerLine

@@ -10,7 +10,8 @@ import pytest
 
 from stoker.consumers.inspection import waiting_counts
 from stoker.operations.cluster_view import ClusterView
-from stoker.operations.queue_status.queues import inspect_queues, read_offsets
+from stoker.operations.queue_status.offset_reading import read_offsets
+from stoker.operations.queue_status.queues import inspect_queues
 from stoker.producers import AsyncProducer, Producer, Receipt
 from stoker.topology import ClusterSettings, Queue
 from stoker.topology.declaration.delays import DelayClass

@@ -14,7 +14,8 @@ from stoker.consumers import Pause, Worker, current_job
 from stoker.consumers.inspection import waiting_counts
 from stoker.operations.cluster_view import ClusterView
 from stoker.operations.commands.queues import queue_data, queue_lines
-from stoker.operations.queue_status.queues import QueueStatus, inspect_queues, read_offsets
+from stoker.operations.queue_status.offset_reading import read_offsets
+from stoker.operations.queue_status.queues import QueueStatus, inspect_queues
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Pipeline, Queue
 from stoker.topology.declaration.pipeline import UnknownName

@@ -17,7 +17,7 @@ from stoker.operations.doctor.cluster_checks import check_cluster, check_session
 from stoker.operations.doctor.facts import Facts
 from stoker.operations.doctor.findings import Finding, Verdict
 from stoker.operations.doctor.queue_checks import check_queue
-from stoker.operations.queue_status.queues import OffsetReading
+from stoker.operations.queue_status.offset_reading import OffsetReading
 from stoker.operations.stored_jobs.dead_letter_counts import RecentDeadLetters
 from stoker.operations.stored_jobs.stored_job import Ref, StoredJob
 from stoker.topology import ClusterSettings, Pipeline

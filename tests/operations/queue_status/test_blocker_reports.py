@@ -27,7 +27,8 @@ from stoker.operations.queue_status.blocker_reports import (
     read_blockers,
     report_of,
 )
-from stoker.operations.queue_status.queues import QueueStatus, inspect_queues, read_offsets
+from stoker.operations.queue_status.offset_reading import read_offsets
+from stoker.operations.queue_status.queues import QueueStatus, inspect_queues
 from stoker.operations.stored_jobs.errors import ReadStalled
 from stoker.producers import Producer
 from stoker.schemas import encode_own

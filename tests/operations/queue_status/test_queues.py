@@ -15,13 +15,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from stoker.operations.cli.exit_codes import ExitCode
 from stoker.operations.cluster_view import ClusterView
-from stoker.operations.queue_status.queues import (
-    OffsetReading,
-    QueueStatus,
-    count_open_dead_letters,
-    inspect_queues,
-    read_offsets,
-)
+from stoker.operations.queue_status.offset_reading import OffsetReading, read_offsets
+from stoker.operations.queue_status.queues import QueueStatus, count_open_dead_letters, inspect_queues
 from stoker.operations.stored_jobs.errors import ReadStalled
 from stoker.operations.stored_jobs.stored_job import record_of
 from stoker.operations.stored_jobs.topic_reader import TopicReader
@@ -295,7 +290,7 @@ def test_watching_goes_on_over_an_outage(shop: Shop, cluster: ClusterSettings, m
             raise ClusterUnreachable(cluster.bootstrap_servers, "connection refused")
         return read_offsets(view, queues)
 
-    monkeypatch.setattr("stoker.operations.queue_status.queues.read_offsets", read)
+    monkeypatch.setattr("stoker.operations.queue_status.offset_reading.read_offsets", read)
     result = shop.stoker("queues", "bills", "--watch", "--json", "--sample", "10ms")
     assert result.exit_code == ExitCode.INTERRUPTED
     assert len(result.stdout.splitlines()) == 2

@@ -17,7 +17,8 @@ from stoker.operations.doctor.facts import gather
 from stoker.operations.doctor.findings import Finding, Verdict
 from stoker.operations.doctor.queue_checks import check_queue
 from stoker.operations.queue_status import standstill
-from stoker.operations.queue_status.queues import inspect_queues, read_offsets
+from stoker.operations.queue_status.offset_reading import read_offsets
+from stoker.operations.queue_status.queues import inspect_queues
 from stoker.operations.queue_status.standstill import Standstill, standstills, unexplained
 from stoker.topology import ClusterSettings, Pipeline, Queue
 from support.kafka.configs import change_configs

@@ -12,7 +12,8 @@ import pytest
 
 from stoker.operations.cluster_view import ClusterView
 from stoker.operations.commands.queues import queue_data, queue_lines
-from stoker.operations.queue_status.queues import inspect_queues, read_offsets
+from stoker.operations.queue_status.offset_reading import read_offsets
+from stoker.operations.queue_status.queues import inspect_queues
 from stoker.producers import AsyncProducer, Producer, ProducerSettings
 from stoker.producers.admission import admission as module
 from stoker.producers.errors import BulkFailed, QueueFull

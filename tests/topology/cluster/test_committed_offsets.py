@@ -22,7 +22,8 @@ ASKING = """
 import sys
 from pathlib import Path
 from stoker.operations.cluster_view import ClusterView
-from stoker.operations.queue_status.queues import inspect_queues, read_offsets
+from stoker.operations.queue_status.offset_reading import read_offsets
+from stoker.operations.queue_status.queues import inspect_queues
 from stoker.topology import ClusterSettings
 from stoker.topology.cluster.admin import Administration
 from stoker.topology.cluster.settings import ClusterUnreachable
