@@ -10,30 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 from ...consumers.records.source import CARRIED, Source, sources_of
 from ...schemas.own_records.control_records import ControlOrder
-from ...topology import ClusterSettings, Queue, format_duration
+from ...topology import ClusterSettings, Queue
 from ...topology.wire import headers as wire
 from ..cluster_view import ClusterView, ConsumerGroup, partitions_of
-from ..instants import rounded
 from ..stored_jobs.dead_letters import DeadLetterReader
 from ..stored_jobs.selection import Selection
 from ..stored_jobs.stored_job import StoredJob
-from ..views.counts import counted, counted_doing
 from .blocker_reports import BlockerReport, BlockerReports, read_blockers
 from .fill import Fill, fill_of
+from .obstacles import reported_obstacles, silent_obstacles, visible_obstacles
 from .offset_reading import Heads, OffsetReading, waiting_heads
 from .standstill import Standstill, standstills, unexplained
 from .waiting_reports import WaitingSum, sum_of
-
-USUAL: Final = frozenset({"running", "ready", "behind"})
-"""States of jobs that hold up others for a while where jobs are long."""
-MOST_SHOWN: Final = 5
-NEAR_ALONE: Final = 0.5
-NEAR_AT_WORK: Final = 0.8
-"""Shares of the retention from which a record is near its end; workers carry what waits forward at three quarters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +167,8 @@ def _explained(
         return replace(status, waits=waits)
     positions = [(part, reading.position(part)) for part in partitions_of(queue.job_topics, reading.counts)]
     found = tuple(blockers.believed(queue, status.group, positions))
-    more = tuple(_standstill(status, found, blockers.fault, now))
+    stands = status.pace is not None and status.pace.done_per_s == 0
+    more = reported_obstacles(found, blockers.fault, len(status.group.members), now, stands=stands)
     return replace(status, blockers=found, waits=waits, obstacles=(*status.obstacles, *more))
 
 
@@ -185,27 +177,14 @@ def _with_silent(status: QueueStatus, queue: Queue, stands: Sequence[Standstill]
     if not is_at_work(status):
         return status
     silent = unexplained(stands, queue.job_topics, {report.partition for report in status.blockers})
-    reasons = [f"{still.sentence(now)}; no worker has reported why so far: look again in 10 s" for still in silent]
-    return replace(status, obstacles=(*status.obstacles, *reasons[:MOST_SHOWN]))
-
-
-def _standstill(status: QueueStatus, found: Sequence[BlockerReport], fault: str, now: datetime) -> Iterable[str]:
-    """The blockers that the workers report; usual ones of long jobs only if nothing moved between two readings."""
-    stands = status.pace is not None and status.pace.done_per_s == 0
-    shown = [report for report in found if stands or report.state not in USUAL]
-    yield from (report.sentence(now) for report in shown[:MOST_SHOWN])
-    if len(shown) > MOST_SHOWN:
-        yield f"{counted_doing(len(shown) - MOST_SHOWN, 'more job', 'hold')} up others: see --json"
-    if stands and not shown:
-        workers = counted(len(status.group.members), "worker")
-        reports = fault or "no worker has reported why so far"
-        yield f"{workers} and no progress between two readings; {reports}; look again in 10 s"
+    return replace(status, obstacles=(*status.obstacles, *silent_obstacles(silent, now)))
 
 
 def _status(
     queue: Queue, reading: OffsetReading, before: OffsetReading | None, heads: Heads, group: ConsumerGroup
 ) -> QueueStatus:
     backlogs = tuple(_backlog(topic, source, reading, heads) for topic, source in sources_of(queue).items())
+    runnable = sum(backlog.waiting for backlog in backlogs if is_runnable(backlog))
     pace = _pace(queue, before, reading) if before else None
     dead_at_most = sum(
         reading.ends[part] - reading.starts[part] for part in partitions_of([queue.dead_topic], reading.counts)
@@ -217,7 +196,7 @@ def _status(
         dead_at_most=dead_at_most,
         group=group,
         pace=pace,
-        obstacles=(*_obstacles(queue, backlogs, reading, group), *_aging(queue, reading, heads, group)),
+        obstacles=tuple(visible_obstacles(queue, runnable, reading, heads, group)),
         fill=fill_of(queue, reading.unfinished),
         retention=queue.retention,
     )
@@ -254,35 +233,6 @@ def _pace(queue: Queue, before: OffsetReading, after: OffsetReading) -> Pace:
         enqueued_per_s=sum(after.ends[part] - before.ends[part] for part in main) / elapsed_s,
         done_per_s=sum(after.position(part) - before.position(part) for part in jobs) / elapsed_s,
     )
-
-
-def _obstacles(
-    queue: Queue, backlogs: Iterable[Backlog], reading: OffsetReading, group: ConsumerGroup
-) -> Iterable[str]:
-    missing = [topic for topic in (*queue.job_topics, queue.dead_topic) if topic not in reading.counts]
-    if missing:
-        more = f" and {len(missing) - 1} more of its topics" if missing[1:] else ""
-        yield f"the cluster has no {missing[0]}{more}: run `stoker topology apply`"
-    waiting = sum(backlog.waiting for backlog in backlogs if is_runnable(backlog))
-    if not waiting:
-        return
-    if not group.members:
-        yield f"no worker runs for it: start one with `stoker worker --queue {queue.name}`"
-    elif group.state != "stable":
-        yield f"its workers are sharing out the partitions (group {group.name} is {group.state}): this ends by itself"
-
-
-def _aging(queue: Queue, reading: OffsetReading, heads: Heads, group: ConsumerGroup) -> Iterable[str]:
-    """Report that retention comes near: without workers after half of it, since only they carry records forward."""
-    parts = partitions_of([*queue.entry_topics, queue.carried_topic], reading.counts)
-    oldest = min((head.at for part in parts if (head := heads.get(part)) is not None), default=None)
-    age = timedelta(0) if oldest is None else datetime.now(UTC) - oldest
-    if age > queue.retention * (NEAR_AT_WORK if group.members else NEAR_ALONE):
-        kept = format_duration(queue.retention)
-        yield (
-            f"the oldest record that waits is {rounded(age)} old, and records are kept for {kept}: let it run before "
-            "Kafka deletes it, or raise the queue's retention"
-        )
 
 
 def is_runnable(backlog: Backlog) -> bool:
