@@ -180,15 +180,15 @@ def _make_pipe(
         gates=step_context.gates,
         fail=failure.note,
         excuse=excuse,
-        wait_at_gates=_note_held(step_context.queue, lanes, dispatch),
+        wait_at_gates=_find_wait_at_gates(step_context.queue, lanes, dispatch),
     )
 
 
-def _note_held(queue: Queue, lanes: Lanes, dispatch: Dispatch) -> Callable[[Record], None] | None:
+def _find_wait_at_gates(queue: Queue, lanes: Lanes, dispatch: Dispatch) -> Callable[[Record], None] | None:
     """Find what takes note of records that wait at the gates after all."""
     if isinstance(lanes, PriorityLanes):
         return lanes.wait_at_gates
-    return None if queue.fairness is None else dispatch.note_held
+    return None if queue.fairness is None else dispatch.count_held
 
 
 def _make_watchdog(kinds: Sequence[Runners[Any]], queue: Queue, events: EventPublisher, worker_id: str) -> Watchdog:

@@ -35,6 +35,6 @@ class Dispatch:
         """Count records that have left their runner, where tenants share these."""
         self._runners.note_ended(records)
 
-    def note_held(self, record: Record) -> None:
+    def count_held(self, record: Record) -> None:
         """Count one that a gate has held back after all."""
         self.note_left((record,))
