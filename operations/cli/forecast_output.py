@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from .publishing import Printer, some, tally_document, tally_lines
+from ...topology.counts import counted
+from .publishing import Printer, tally_document, tally_lines
 
 if TYPE_CHECKING:
     from ..replay.dead_letter_replay import Forecast, Request
@@ -16,7 +17,7 @@ SHOWN_CORRECTIONS: Final = 5
 
 def print_forecast(printer: Printer, forecast: Forecast, verb: str) -> None:
     """Print what would be done, and what would not."""
-    printer.print_line(f"{some(forecast.total, 'dead letter')} to {verb}" + (":" if forecast.total else ""))
+    printer.print_line(f"{counted(forecast.total, 'dead letter')} to {verb}" + (":" if forecast.total else ""))
     for line in tally_lines(forecast.tally):
         printer.print_line(line)
     for line in _correction_lines(forecast):
@@ -28,7 +29,7 @@ def print_forecast(printer: Printer, forecast: Forecast, verb: str) -> None:
     if forecast.passed_over:
         way_out = ": `dead replay --again` publishes such a dead letter once more" if verb == "replay" else ""
         printer.print_line(
-            f"{some(forecast.passed_over, 'dead letter')} of those named: replayed or discarded before{way_out}"
+            f"{counted(forecast.passed_over, 'dead letter')} of those named: replayed or discarded before{way_out}"
         )
     for line in _left_out_lines(forecast):
         printer.print_line(line)
@@ -53,7 +54,7 @@ def _correction_lines(forecast: Forecast) -> Iterator[str]:
         changes = "; ".join(map(str, correction.fields)) or "nothing changes, its payload is so already"
         yield f"  {correction.ref} {correction.job_id}: {changes}"
     if forecast.corrected > SHOWN_CORRECTIONS:
-        yield f"  and {some(forecast.corrected - SHOWN_CORRECTIONS, 'dead letter')} more (--json shows more of them)"
+        yield f"  and {counted(forecast.corrected - SHOWN_CORRECTIONS, 'dead letter')} more (--json shows more of them)"
 
 
 def forecast_document(request: Request, forecast: Forecast) -> dict[str, object]:

@@ -84,15 +84,6 @@ def publishing_options(things: str) -> Callable[[Callable[..., None]], Callable[
     return add
 
 
-def some(count: int, what: str) -> str:
-    """A count with its word.
-
-    >>> some(1, "dead letter"), some(2000, "dead letter")
-    ('1 dead letter', '2,000 dead letters')
-    """
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
-
-
 def confirm(question: str, *, yes: bool) -> None:
     """Go on only with a yes.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ...topology.counts import counted
 from ..cli.app import AppContext, pass_app
 from ..cli.filter_options import JsonAssignment, death_filters, selection_of, stored_job_failures
 from ..cli.output import echo_line, print_json_line
@@ -22,7 +23,6 @@ from ..cli.publishing import (
     publishing_options,
     shown_progress,
     shown_reading,
-    some,
     tally_document,
 )
 
@@ -114,7 +114,7 @@ def _print_groups(queue: Queue, dead_letters: Iterable[DeadLetter], *, settled_t
         for group in tally_document(tally):
             print_json_line({"queue": queue.name, **group})
         return
-    echo_line(f"{queue.name}: {some(tally.total, _kind(settled_too))}")
+    echo_line(f"{queue.name}: {counted(tally.total, _kind(settled_too))}")
     if tally.total:
         print_groups(tally)
 
@@ -139,7 +139,7 @@ def _print_table(
 
     total, latest = _latest(dead_letters, limit)
     shown = f", the latest {len(latest):,} shown (--limit shows more)" if total > len(latest) else ""
-    echo_line(f"{queue.name}: {some(total, _kind(settled_too))}{shown}")
+    echo_line(f"{queue.name}: {counted(total, _kind(settled_too))}{shown}")
     if latest:
         print_dead_letters([_row(app, dead_letter) for dead_letter in latest])
 
@@ -329,11 +329,11 @@ def _settle(manager: DeadLetterManager, request: Request, manner: Manner, verb: 
         if manner.dry_run or not forecast.total:
             printer.print_document({**document, "done": 0})
             return
-        confirm(f"{verb.capitalize()} {some(forecast.total, 'dead letter')}?", yes=manner.yes)
+        confirm(f"{verb.capitalize()} {counted(forecast.total, 'dead letter')}?", yes=manner.yes)
         printer.print_line(f"{verb} {request.action_id}")
         with stop_signals() as stop, shown_progress(forecast.total, verb) as show:
             published = manager.carry_out(request, forecast, ReplayPace(rate=manner.rate, stop=stop), show)
     printer.print_document({**document, **published_document(published)})
-    ended = f"{some(published.units, 'dead letter')} {manager.verdict.value}"
+    ended = f"{counted(published.units, 'dead letter')} {manager.verdict.value}"
     go_on = f"give --replay-id {request.action_id} as well" if request.settled_too else "start the same command again"
     print_end(printer, published, ended, go_on)

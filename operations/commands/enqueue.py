@@ -9,12 +9,12 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
+from ...topology.counts import counted
 from ..cli.app import AppContext, pass_app
 from ..cli.exit_codes import ExitCode
 from ..cli.failures import CommandFailure
 from ..cli.output import echo_line, print_json
 from ..cli.parameters import Duration, FromNow, instant_of
-from ..views.counts import counted
 
 if TYPE_CHECKING:
     from ...topology.declaration.job_type import AnyJobType, CallOptions

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ...topology.counts import counted
 from ..audit_log.prunes import INBOX_PRUNED, Prune, audit_options, recorded_prune
 from ..cli.app import AppContext, pass_app
 from ..cli.exit_codes import ExitCode
 from ..cli.failures import CommandFailure
 from ..cli.output import age_since, echo_line, echo_lines, format_age, print_json, print_table
 from ..cli.parameters import Duration, TableOptions, ddl_options, dialect_given
-from ..views.counts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

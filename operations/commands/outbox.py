@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...topology.counts import counted
 from ..audit_log.prunes import OUTBOX_PRUNED, Prune, audit_options, recorded_prune
 from ..cli.app import AppContext, pass_app
 from ..cli.logs import log_to_stderr
 from ..cli.output import age_since, echo_line, echo_lines, print_json, print_table
 from ..cli.parameters import Duration, MetricsAddress, TableOptions, ddl_options, dialect_given, metrics_options
 from ..cli.process_end import stop_signals
-from ..views.counts import counted
 
 if TYPE_CHECKING:
     from ...databases.outbox.rows import OutboxStatus

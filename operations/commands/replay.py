@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ...topology.counts import counted
 from ..cli.app import AppContext, pass_app
 from ..cli.filter_options import job_filters, selection_of, stored_job_failures
 from ..cli.parameters import INSTANT
@@ -22,7 +23,6 @@ from ..cli.publishing import (
     publishing_options,
     shown_progress,
     shown_reading,
-    some,
     tally_document,
     tally_lines,
 )
@@ -178,24 +178,24 @@ def _carry_out(queue_replay: QueueReplay, stretch: Stretch, manner: Manner, queu
     if manner.dry_run or not stretch.spans or not (total or stretch.is_begun):
         printer.print_document({**document, "done": 0})
         return
-    confirm(f"Publish {some(total, 'job')} to {queue} again?", yes=manner.yes)
+    confirm(f"Publish {counted(total, 'job')} to {queue} again?", yes=manner.yes)
     printer.print_line(f"replay {stretch.replay_id}")
     with stop_signals() as stop, shown_progress(total, "replay") as show:
         published = queue_replay.carry_out(stretch, counts, ReplayPace(rate=manner.rate, stop=stop), show)
     printer.print_document({**document, **published_document(published)})
-    ended = f"{some(published.units, 'job')} published again"
+    ended = f"{counted(published.units, 'job')} published again"
     print_end(printer, published, ended, f"stoker replay {queue} --replay-id {stretch.replay_id}")
 
 
 def _print_counts(printer: Printer, counts: Counts, stretch: Stretch) -> None:
     left = " left" if stretch.is_begun else ""
     total = counts.tally.total
-    printer.print_line(f"{some(total, 'job')}{left} to publish again" + (":" if total else ""))
+    printer.print_line(f"{counted(total, 'job')}{left} to publish again" + (":" if total else ""))
     for line in tally_lines(counts.tally):
         printer.print_line(line)
     if counts.replays_left_out:
         printer.print_line(
-            f"left out: {some(counts.replays_left_out, 'job')} that a replay has published (--include-replays)"
+            f"left out: {counted(counts.replays_left_out, 'job')} that a replay has published (--include-replays)"
         )
     for span in stretch.spans:
         printer.print_line(f"  partition {span.partition}: offsets {span.start:,} to {span.end - 1:,}")

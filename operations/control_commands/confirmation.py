@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ...topology.counts import counted
 from ..cli.app import AppContext
 from ..cli.filter_options import stored_job_failures
 from ..cli.parameters import Options
-from ..cli.publishing import Printer, confirm, shown_reading, some
+from ..cli.publishing import Printer, confirm, shown_reading
 from ..control.orders_shown import described, order_document
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Asking:
         found = count_meant(app, order)
         print_count(Printer(as_json=self.as_json), found)
         self.counted = found.total
-        confirm(f"{verb} {some(found.total, 'job')}{others}?", yes=self.yes)
+        confirm(f"{verb} {counted(found.total, 'job')}{others}?", yes=self.yes)
 
 
 def asking_of(options: Options, *, as_json: bool) -> Asking:
@@ -69,7 +70,7 @@ def show_meant(
     printer.print_line(f"would order: {described(order, count)}")
     print_count(printer, found)
     if job_ids and found.total < count:
-        printer.print_line(f"{some(count - found.total, 'id')} of no job that is there: it has ended, or is to come")
+        printer.print_line(f"{counted(count - found.total, 'id')} of no job that is there: it has ended, or is to come")
     printer.print_document({**order_document(order, count), "ordered": False, **count_document(found)})
 
 
@@ -89,7 +90,7 @@ def print_count(printer: Printer, found: WaitingJobs) -> None:
         printer.print_line("no job is there that it means")
         return
     states = ", ".join(f"{count:,} {state}" for state, count in sorted(found.states.items()))
-    printer.print_line(f"{some(found.total, 'job')} not ended: {states}")
+    printer.print_line(f"{counted(found.total, 'job')} not ended: {states}")
     for (queue, job_type), count in sorted(found.types.items()):
         printer.print_line(f"  {count:>10,}  {job_type or '(no type)'} in {queue}")
 

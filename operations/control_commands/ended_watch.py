@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ...topology.counts import counted
 from ..cli.exit_codes import ExitCode
 from ..cli.output import echo_line
 from ..cli.process_end import stop_signals
-from ..cli.publishing import PLAIN_PROGRESS_EVERY_S, some
+from ..cli.publishing import PLAIN_PROGRESS_EVERY_S
 
 if TYPE_CHECKING:
     from ...producers.control import Answers, OrderReceipt
@@ -57,17 +58,17 @@ class _Ended:
     @property
     def words(self) -> str:
         """How it ended."""
-        counted = f"ended: {self._count:,} of {some(self._total, 'job')}"
+        ended = f"ended: {self._count:,} of {counted(self._total, 'job')}"
         if self._count >= self._total:
-            return counted
+            return ended
         if not self._workers:
-            return f"{counted}; no worker runs, and those that start go on"
+            return f"{ended}; no worker runs, and those that start go on"
         if self._is_idle:
             return (
-                f"{counted}, and none in the last {self._idle_s:.0f} s: the others had ended before, or wait for their "
+                f"{ended}, and none in the last {self._idle_s:.0f} s: the others had ended before, or wait for their "
                 "workers; `stoker queues` shows what waits, `stoker control log` how many have ended"
             )
-        return f"{counted}; workers go on, and `stoker control log` shows how far they are"
+        return f"{ended}; workers go on, and `stoker control log` shows how far they are"
 
 
 @contextmanager

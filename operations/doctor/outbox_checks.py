@@ -8,8 +8,8 @@ from typing import Final
 
 from ...databases import DatabaseError, OutboxTableMissing
 from ...databases.outbox.rows import Beat, OutboxStatus
+from ...topology.counts import counted, counted_doing
 from ..outbox import is_relay_working, outbox_status
-from ..views.counts import counted, counted_doing
 from .findings import Finding, at_risk, broken, kept, unknown
 
 PROMISE: Final = "P16"

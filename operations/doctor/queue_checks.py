@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from ...topology import Pipeline, Queue, format_duration
+from ...topology.counts import counted, counted_doing
 from ..instants import rounded
 from ..queue_status.queues import due_of
 from ..queue_status.standstill import unexplained
 from ..stored_jobs.dead_letter_counts import RecentDeadLetters
-from ..views.counts import counted, counted_doing
 from .facts import Facts
 from .findings import Finding, at_risk, broken, kept, unknown
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ...topology.counts import counted
 from ..cli.app import AppContext, pass_app
 from ..cli.exit_codes import ExitCode
 from ..cli.parameters import with_all
-from ..cli.publishing import Printer, confirm, some
+from ..cli.publishing import Printer, confirm
 from ..control_commands.giving import GIVING, give, giving_of
 from ..job_index.states import State
 from .job_choice import MOST, Chosen, choose
@@ -71,7 +72,7 @@ def cancel(
         if not ids:
             raise click.exceptions.Exit(ExitCode.FINDING)
         return
-    confirm(f"Cancel {some(len(ids), 'job')}?", yes=yes or bool(job_ids))
+    confirm(f"Cancel {counted(len(ids), 'job')}?", yes=yes or bool(job_ids))
     give(app, giving, lambda control: control.cancel(*ids, reason=giving.reason))
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ...topology.counts import counted
 from ..cli.app import AppContext, pass_app
 from ..cli.failures import CommandFailure
 from ..cli.output import age_since, echo_line, print_fitting_table, print_json, print_table
 from ..cli.parameters import Options
-from ..views.counts import counted
 from .cancel import cancel
 from .options import AS_JSON, INDEX, filter_of, job_filters
 from .retry import retry

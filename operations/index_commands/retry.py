@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ...topology.counts import counted
 from ..cli.app import AppContext, command_path, pass_app
 from ..cli.exit_codes import ExitCode
 from ..cli.process_end import stop_signals
-from ..cli.publishing import Manner, confirm, publishing_options, some
+from ..cli.publishing import Manner, confirm, publishing_options
 from .job_choice import MOST, Chosen, choose
 from .options import INDEX, job_filters
 from .retry_plan import RetryPlan, plan_lines, plan_retry
@@ -74,11 +75,13 @@ def retry(
     _print_plan(manner, chosen, plan)
     document: dict[str, object] = _document(chosen, plan)
     if not manner.dry_run and plan.total:
-        confirm(f"Retry {some(plan.total, 'job')}?", yes=manner.yes)
+        confirm(f"Retry {counted(plan.total, 'job')}?", yes=manner.yes)
         who = _Who(operator=operator, reason=reason)
         replayed, started = _replay(app, plan, manner, who), _start(app, plan.waiting, who)
         document |= {"replayed": replayed, "started": started}
-        manner.printer.print_line(f"{some(replayed, 'dead letter')} replayed, {some(started, 'job')} ordered to start")
+        manner.printer.print_line(
+            f"{counted(replayed, 'dead letter')} replayed, {counted(started, 'job')} ordered to start"
+        )
     manner.printer.print_document(document)
     if not plan.total:
         raise click.exceptions.Exit(ExitCode.FINDING)

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ...topology import format_duration
+from ...topology.counts import counted
 from ..cli.app import AppContext, pass_app
 from ..cli.failures import CommandFailure
 from ..cli.logs import log_to_stderr
 from ..cli.output import Figure, echo_line, print_json, print_table
 from ..cli.parameters import Duration
 from ..cli.process_end import stop_signals
-from ..views.counts import counted
 from .options import AS_JSON
 from .progress_printer import ProgressPrinter, ProgressView
 

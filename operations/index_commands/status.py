@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ...topology.counts import counted
 from ..cli.app import AppContext, pass_app
 from ..cli.logs import log_to_stderr
 from ..cli.output import echo_line, print_json, print_table
 from ..cli.parameters import Duration, MetricsAddress, metrics_options
 from ..cli.process_end import stop_signals
-from ..views.counts import counted
 from .options import AS_JSON, INDEX
 from .progress_printer import ProgressPrinter, ProgressView
 

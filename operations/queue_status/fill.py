@@ -9,9 +9,9 @@ from confluent_kafka import TopicPartition
 
 from ...producers.admission.depth import unfinished
 from ...topology import Queue
+from ...topology.counts import counted_doing
 from ...topology.declaration.queue import WhenFull
 from ..cluster_view import Partition
-from ..views.counts import counted_doing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from ...topology import format_duration
-from ..views.counts import counted, counted_doing
+from ...topology.counts import counted, counted_doing
 from .capacity import BUSY, IDLE, Capacity, capacity_of, run_of
 from .load import LIMITED, QueueLoad, ScalingPolicy
 

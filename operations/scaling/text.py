@@ -10,8 +10,8 @@ from typing import Final
 
 from ...producers.metrics.catalogue import BACKLOG_ETA, WORKERS_WANTED
 from ...producers.metrics.sample import Sample
+from ...topology.counts import counted
 from ..cli.output import Figure, format_age, table_lines
-from ..views.counts import counted
 from .load import ScalingPolicy
 from .rule import Recommendation
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..views.counts import counted
+from ...topology.counts import counted
 from .histograms import LengthHistogram
 from .reading import Freshness, Statistics, TypeStatistics
 

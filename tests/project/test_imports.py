@@ -36,7 +36,7 @@ FOLDERS = {
         "files",
     ),
     "topology": (
-        *("durations", "own_loggers", "actor", "wire", "ownership", "tracing"),
+        *("durations", "counts", "own_loggers", "actor", "wire", "ownership", "tracing"),
         *("declaration", "cluster", "planning"),
     ),
     "databases": (
