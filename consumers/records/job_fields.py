@@ -1,4 +1,4 @@
-"""`job_fields`: what every log record about a job carries, so that the job's id finds them all."""
+"""The job of a record in the log: its name in texts, and the fields by which its id finds them all."""
 
 from __future__ import annotations
 
@@ -11,6 +11,15 @@ from .record import Record
 
 PARTS: Final = 4
 """The parts of a `traceparent`: version, trace, span, flags."""
+
+
+def named_job(record: Record) -> str:
+    """The job of this record as texts name it, after the word job: its id and type, or its place where it has no id.
+
+    Texts name it for readers who do not see the fields; a log of Python's own `logging` prints the text alone.
+    """
+    job_id, job_type = wire_text(record.header(JOB_ID)), wire_text(record.header(JOB_TYPE))
+    return " ".join((job_id or f"at {record}", f"({job_type})" if job_type else "")).rstrip()
 
 
 def job_fields(record: Record, queue: str) -> dict[str, object]:

@@ -355,16 +355,17 @@ def _id_of(job: TransactionRecord) -> str:
 
 
 def _log(schedule: ScheduleRecord, firing: _Firing, last: LastFiring) -> None:
-    fields = {log_keys.SCHEDULE: schedule.name, log_keys.JOB_ID: last.job_id}
     if last.outcome == FiringOutcome.OVERLAP:
         _LOGGER.info(
             "schedule %r leaves out %s: job %s, which it has enqueued before, has not ended",
-            schedule.name, last.instant, last.job_id, extra=fields,
+            schedule.name, last.instant, last.job_id,
+            extra={log_keys.SCHEDULE: schedule.name, log_keys.JOB_ID: last.job_id},
         )  # fmt: skip
     elif last.skipped:
         _LOGGER.warning(
             "schedule %r leaves out %d instants up to %s: no worker fired them in time (missed=%r, overlap=%r)",
-            schedule.name, last.skipped, last.instant, schedule.missed, schedule.overlap, extra=fields,
+            schedule.name, last.skipped, last.instant, schedule.missed, schedule.overlap,
+            extra={log_keys.SCHEDULE: schedule.name},
         )  # fmt: skip
     if firing.jobs:
         _LOGGER.debug("schedule %r has enqueued %d jobs up to %s", schedule.name, len(firing.jobs), last.instant)

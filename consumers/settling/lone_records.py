@@ -17,7 +17,7 @@ from ...producers.delivery import why_unconfirmed
 from ...topology import Queue
 from ...topology.cluster.kafka_errors import as_error, is_fatal
 from .. import log_keys
-from ..records.job_fields import job_fields
+from ..records.job_fields import job_fields, named_job
 from ..records.outcomes import Dead
 from .fitting import PlanDeadLetter, goes_alone, refitted
 from .outgoing import OutgoingRecord, Relation, produce
@@ -155,4 +155,4 @@ class LoneRecords:
 
     def _warn(self, item: Settlement, text: str, refused: OutgoingRecord) -> None:
         extra = {**job_fields(item.record, self._queue.name), log_keys.OUTCOME: Dead.__name__.lower()}
-        _LOGGER.warning(text, extra[log_keys.JOB_ID], item.record.size_bytes, refused.topic, extra=extra)
+        _LOGGER.warning(text, named_job(item.record), item.record.size_bytes, refused.topic, extra=extra)

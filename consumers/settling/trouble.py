@@ -7,8 +7,9 @@ import time
 from typing import Final
 
 from ...topology import Queue
+from ...topology.counts import counted
 from .. import log_keys
-from ..records.job_fields import job_fields
+from ..records.job_fields import job_fields, named_job
 from ..records.record import Record
 from .settlement import SettlementBatch
 
@@ -19,8 +20,9 @@ REPORT_EVERY_S: Final = 60.0
 
 _IN_VAIN: Final = (
     "waiting does not help: fix what the brokers refuse (`stoker doctor` looks at topics, limits and rights). Until "
-    "then they stay uncommitted, and are tried again"
+    "then this stays uncommitted, and is tried again"
 )
+_IN_HOPE: Final = "this stays uncommitted, and is tried again"
 
 
 class TroubleLog:
@@ -50,10 +52,12 @@ class TroubleLog:
         is_stranded = bool(failed.stranded)
         self._note(
             (topic, None if error is None else error.code(), is_stranded),
-            "outcomes of %d jobs cannot be written, first that of %s to %s: %s; %s",
-            len(failed), record, topic,
+            "the outcome of job %s%s cannot be written to %s: %s; %s",
+            named_job(record),
+            f", and of {counted(len(failed) - 1, 'more job')}," if len(failed) > 1 else "",
+            topic,
             "no answer" if error is None else error.str(),
-            _IN_VAIN if is_stranded else "they stay uncommitted, trying again",
+            _IN_VAIN if is_stranded else _IN_HOPE,
             first=record,
         )  # fmt: skip
 

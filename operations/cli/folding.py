@@ -79,6 +79,6 @@ def _kind_of(record: logging.LogRecord) -> Kind | None:
 
 def _summary(fold: _Fold) -> logging.LogRecord:
     first = fold.first
-    job_type, queue = (getattr(first, name, "") for name in (log_keys.JOB_TYPE, log_keys.QUEUE))
-    words = f"{fold.more:,} more like this within a second: {first.getMessage()} · {job_type} in {queue}"
+    queue = getattr(first, log_keys.QUEUE, "")
+    words = f"{fold.more:,} more like this within a second: {first.getMessage()} · in {queue}"
     return logging.LogRecord(first.name, first.levelno, first.pathname, first.lineno, words, None, None)

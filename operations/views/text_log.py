@@ -29,10 +29,10 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line, or lines, without the last end."""
         at = datetime.fromtimestamp(record.created, UTC).strftime(self._time_format)
-        job, queue = job_in_words(record), queue_in_words(record)
-        who = "" if job else f"{record.name}: "
-        about = f" · {job or queue}" if job or queue else ""
         message, below = _message_and_below(record)
+        words = job_in_words(record, message) or queue_in_words(record)
+        who = "" if _field(record, "job_id") else f"{record.name}: "
+        about = f" · {words}" if words else ""
         line = f"{at} {record.levelname} {who}{message}{about}"
         return "\n".join([printable(line), *below, *self._exception_lines(record)])
 
@@ -55,8 +55,8 @@ def _message_and_below(record: logging.LogRecord) -> tuple[str, list[str]]:
     return message, [f"  {line}" for line in printable_lines(below).rstrip().split("\n")]
 
 
-def job_in_words(record: logging.LogRecord) -> str:
-    """The job that a record is about, its queue and attempt; empty where it is about none."""
+def job_in_words(record: logging.LogRecord, message: str) -> str:
+    """The job that a record is about, unless its message names it, its queue and attempt; empty where it has none."""
     from ...consumers import log_keys  # here, since it brings the whole worker along, and few commands log
 
     job_id = _field(record, log_keys.JOB_ID)
@@ -64,8 +64,9 @@ def job_in_words(record: logging.LogRecord) -> str:
         return ""
     queue, attempt = _field(record, log_keys.QUEUE), _field(record, log_keys.ATTEMPT)
     tenant = _field(record, log_keys.TENANT)
+    job_type = _field(record, log_keys.JOB_TYPE)
     parts = (
-        f"{_field(record, log_keys.JOB_TYPE)} {short_id(job_id)}".strip(),
+        "" if f"job {job_id} ({job_type})" in message else f"{job_type} {short_id(job_id)}".strip(),
         f"in {queue}" if queue else "",
         f"tenant {tenant}" if tenant else "",
         f"attempt {attempt}" if attempt else "",

@@ -139,6 +139,26 @@ def test_records_about_a_job_carry_its_id() -> None:
     assert [f"{call} carries {found}" for call, found in carried.items() if "log_keys.JOB_ID" not in found] == []
 
 
+def test_records_with_the_id_of_a_job_name_it_in_their_text() -> None:
+    """Who has Python's own `logging` print the log sees no fields."""
+    about = [call for call in log_calls() if call.extra is not None and "log_keys.JOB_ID" in keys_of(call.extra, call)]
+    assert len(about) > 10
+    assert [str(call) for call in about if not _names_a_job(call)] == []
+
+
+def _names_a_job(call: LogCall) -> bool:
+    """Whether its format string does, or what fills it, or for one that is passed in, another string of its module."""
+    if "job %s" in call.message:
+        return True
+    if not call.message:
+        return any("job %s" in text for text in _texts_in(call.tree))
+    return "%s" in call.message and any(text.endswith("job ") for text in _texts_in(call.around))
+
+
+def _texts_in(tree: ast.AST) -> list[str]:
+    return [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+
+
 def _is_about_a_job(call: LogCall) -> bool:
     values = {node.id for arg in call.node.args[1:] for node in ast.walk(arg) if isinstance(node, ast.Name)}
     return any(word in call.message for word in ABOUT_A_JOB) or bool(values & {"record", "context", "job_id"})

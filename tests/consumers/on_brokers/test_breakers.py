@@ -39,7 +39,7 @@ def seen(pipeline: Pipeline, cluster: ClusterSettings) -> SeenBreaker:
     return seen_breakers(pipeline, orders, [one.status for one in statuses], 0.0)[0]
 
 
-@pytest.mark.expected_errors("job failed")
+@pytest.mark.expected_errors("failed, and attempt")
 def test_jobs_wait_while_their_dependency_is_down_and_none_is_lost(cluster: ClusterSettings, namespace: str) -> None:
     """Two workers try it some times, at few attempts' cost; when it is up, all jobs run without anybody's help."""
     journal, is_up = Journal(), threading.Event()
@@ -80,7 +80,7 @@ def test_jobs_wait_while_their_dependency_is_down_and_none_is_lost(cluster: Clus
     assert all(order.operator in ("worker one", "worker two") for order in audited)
 
 
-@pytest.mark.expected_errors("is paused for all workers", "job is a dead letter", "job failed")
+@pytest.mark.expected_errors("is paused for all workers", "is a dead letter", "failed, and attempt")
 def test_a_dead_guard_really_stops_its_job_type(cluster: ClusterSettings, namespace: str) -> None:
     """No further job of the type begins, also in a worker that starts later, until an operator resumes it."""
     journal = Journal()
@@ -132,7 +132,7 @@ def _guards(pipeline: Pipeline, cluster: ClusterSettings) -> list[SeenGuard]:
     return seen_guards(pipeline, read_standing_orders(pipeline, cluster), 0.0)
 
 
-@pytest.mark.expected_errors("job failed")
+@pytest.mark.expected_errors("failed, and attempt")
 def test_a_block_in_a_child_counts_and_is_turned_away(cluster: ClusterSettings, namespace: str, tmp_path: Path) -> None:
     """The jobs are snoozed, and run when the dependency is up; a child asks its worker at each block."""
     up, file = tmp_path / "up", tmp_path / "notes"
@@ -149,7 +149,7 @@ def test_a_block_in_a_child_counts_and_is_turned_away(cluster: ClusterSettings, 
         running.wait_outcomes(Done=20, within_s=60.0)
 
 
-@pytest.mark.expected_errors("job failed")
+@pytest.mark.expected_errors("failed, and attempt")
 def test_an_operator_opens_and_closes_a_breaker_by_hand(cluster: ClusterSettings, namespace: str) -> None:
     """Without an end no job probes; a job type's own breaker is another than its dependency's."""
     journal = Journal()

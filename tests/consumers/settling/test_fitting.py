@@ -364,7 +364,7 @@ def test_names_of_what_moved_on_are_written_in_batches_that_fit(limit_bytes: int
 def test_trouble_is_reported_at_once_and_again_while_it_lasts(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every minute, here every 0.4 s, with count, job, topic and cause; and its end once."""
+    """Every minute, here every 0.4 s, with job, topic and cause; and its end once."""
     monkeypatch.setattr(trouble, "REPORT_EVERY_S", 0.4)
     monkeypatch.setattr(settle, "RETRY_PAUSE_S", 0.01)
     delivery, refused = declare(), [True]
@@ -378,9 +378,7 @@ def test_trouble_is_reported_at_once_and_again_while_it_lasts(
     record = delivery.record()
     with settling(delivery, judge) as scene:
         scene.settler.hand_in(record, DEAD)
-        said = (
-            "outcomes of 1 jobs cannot be written, first that of unit.q/0/7 to unit.q.dead: Broker: Not enough in-sync"
-        )
+        said = "the outcome of job job-1 (work) cannot be written to unit.q.dead: Broker: Not enough in-sync"
         wait_until(lambda: len(told(said)) >= 4)
         refused.clear()
         scene.wait_settled(record)
@@ -400,7 +398,10 @@ def test_a_ledger_that_takes_no_entry_is_named(caplog: pytest.LogCaptureFixture)
     record = delivery.record()
     with settling(delivery, judge) as scene:
         scene.settler.hand_in(record, DONE)
-        said = f"first that of unit.q/0/7 to {LEDGER_TOPIC}: Broker: Message size too large; waiting does not help"
+        said = (
+            f"the outcome of job job-1 (work) cannot be written to {LEDGER_TOPIC}: Broker: Message size too large; "
+            "waiting does not help"
+        )
         wait_until(lambda: any(said in line.getMessage() for line in list(caplog.records)), what=said)
         refused.clear()
         scene.wait_settled(record)

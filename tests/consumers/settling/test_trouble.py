@@ -41,9 +41,12 @@ def test_another_error_or_topic_is_logged_while_the_first_trouble_lasts(caplog: 
     for items in ([waiting], [waiting], [stranded], [elsewhere], [stranded]):
         trouble.note_failed(SettlementBatch(others=items))
     first, second, third = (record.getMessage() for record in caplog.records)
-    assert "to unit.q.retry.1s: Local: Message timed out; they stay uncommitted" in first
+    assert (
+        "the outcome of job job-1 (work) cannot be written to unit.q.retry.1s: Local: Message timed out; this stays "
+        in first
+    )
     assert "to unit.q.retry.1s: Broker: Topic authorization failed; waiting does not help" in second
-    assert "to unit.q.dead: Local: Message timed out; they stay uncommitted" in third
+    assert "to unit.q.dead: Local: Message timed out; this stays uncommitted" in third
 
 
 def test_the_outcome_that_needs_a_person_is_named_before_those_that_wait(caplog: pytest.LogCaptureFixture) -> None:
@@ -52,7 +55,8 @@ def test_the_outcome_that_needs_a_person_is_named_before_those_that_wait(caplog:
     waiting = refused(delivery, 1, "unit.q.retry.1s", KafkaError._MSG_TIMED_OUT)
     stranded = refused(delivery, 2, "unit.q.dead", KafkaError.TOPIC_AUTHORIZATION_FAILED)
     TroubleLog(delivery.queue).note_failed(SettlementBatch(others=[waiting, stranded]))
-    assert "unit.q.dead: Broker: Topic authorization failed; waiting does not help" in caplog.text
+    job = "the outcome of job job-1 (work), and of 1 more job, cannot be written to"
+    assert f"{job} unit.q.dead: Broker: Topic authorization failed; waiting does not help" in caplog.text
     done, missing = [DoneHandful([delivery.record(offset=3)])], KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
     TroubleLog(delivery.queue).note_failed(SettlementBatch(done, [waiting], missing))
     assert "unit.q.ledger: Broker: Unknown topic or partition; waiting does not help" in caplog.text

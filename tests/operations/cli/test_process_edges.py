@@ -118,4 +118,4 @@ def test_ctrl_c_that_ends_a_jobs_program_costs_no_attempt(shop: Shop) -> None:
             worker.kill()
             worker.wait(10)
     assert notes() == ["begun 1", "begun 1"]
-    assert "job failed after Ctrl+C" in Path("err.log").read_text()
+    assert "(work) failed after Ctrl+C" in Path("err.log").read_text()
