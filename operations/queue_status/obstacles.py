@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from ...topology import Queue, format_duration
+from ...topology.counts import counted, counted_doing
 from ..cluster_view import ConsumerGroup, partitions_of
 from ..instants import rounded
-from ..views.counts import counted, counted_doing
 from .blocker_reports import BlockerReport
 from .offset_reading import Heads, OffsetReading
 from .standstill import Standstill

@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from ...consumers.records.source import CARRIED, Source, sources_of
 from ...schemas.own_records.control_records import ControlOrder
 from ...topology import ClusterSettings, Queue
-from ...topology.counts import counted, counted_doing
 from ...topology.wire import headers as wire
 from ..cluster_view import ClusterView, ConsumerGroup, partitions_of
 from ..stored_jobs.dead_letters import DeadLetterReader
