@@ -39,9 +39,11 @@ class WorkerSettings:
             process may use processors. Only queues that have isolated jobs have children, and one spare beside them.
         recycle_after_jobs: number of jobs after which a child is replaced; None keeps it, since most jobs leak nothing.
         recycle_above_bytes: bytes of memory above which a child is replaced after a job; None keeps it, likewise.
-        max_in_flight: jobs taken from Kafka and not yet settled. 4,000 are a tenth of a second of no-op jobs.
-        max_in_flight_bytes: bytes of the payloads, keys and headers of all these jobs together. 64 MiB hold 4,000 jobs
-            of 16 KiB, and a small container bears them for each of its queues.
+        max_in_flight: jobs taken from Kafka and not yet settled. Those that wait behind their key or at a gate do not
+            count, nor those of heavy tenants: they have bounds of their own. 4,000 are a tenth of a second of no-op
+            jobs.
+        max_in_flight_bytes: bytes of the payloads, keys and headers of all jobs taken and not yet settled, those that
+            wait included. 64 MiB hold 4,000 jobs of 16 KiB, and a small container bears them for each of its queues.
         grace: how long running jobs may take to end at a shutdown, before they are left to be delivered again. 30 s, in
             which most jobs end.
         revoke_grace: the same when a partition moves to another worker; at most half of `max.poll.interval.ms`. 10 s,

@@ -14,7 +14,7 @@ class UnbegunCounts:
     Args:
         fair: the runners, where tenants share them.
         ahead: passes tenants with more than their share.
-        max_in_flight: the bound on the jobs that are taken and not settled.
+        max_in_flight: the bound on the jobs that are taken and not settled; so many at gates take no room.
     """
 
     def __init__(
@@ -25,7 +25,10 @@ class UnbegunCounts:
         self._max_in_flight = max_in_flight
 
     def count_parked(self) -> int:
-        """How many records in memory take no room: what may not run now, and what heavy tenants have, up to a bound."""
+        """How many records in memory take no room: those that are parked, at gates, or of heavy tenants.
+
+        The last two kinds count up to a bound of their own each; beyond it they take room.
+        """
         parked = self._lanes.parking.count + min(self._gates.view.count, self._max_in_flight)
         return parked if self._ahead is None else parked + self._ahead.loads_of_heavy_tenants()
 

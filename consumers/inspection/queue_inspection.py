@@ -86,7 +86,7 @@ class QueueInspection:
         ready: jobs that could run, were a runner free.
         parked: jobs that wait behind an earlier one of their key.
         delayed: jobs that are not due yet.
-        in_flight: jobs taken and not yet settled.
+        in_flight: jobs taken and not yet settled, those that wait in memory included.
         gated: jobs that may not start now, by reason; `awaiting_schema` are those of them that wait until the schema
             store was asked for their schema, `crashed` those that wait a little since their process has died.
         children: the child processes; None where none was ever needed.

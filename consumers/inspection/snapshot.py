@@ -16,7 +16,7 @@ class QueueSnapshot:
 
     Attributes:
         outcomes: {outcome's class name, such as "Done" or "Retried": count since the start}.
-        in_flight: jobs taken and not yet settled.
+        in_flight: jobs taken and not yet settled, those that wait in memory included.
         delayed: records that are not due, in memory or known by their offsets.
         partitions: the main topic's partitions that this process owns.
         unfinished: records of all owned partitions that are not complete, those of `delayed` included; None before they

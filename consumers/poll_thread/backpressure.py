@@ -105,7 +105,7 @@ class Backpressure:
         return self._used() <= self._max_in_flight * ratio and self._bytes <= self._max_bytes * ratio
 
     def _used(self) -> int:
-        """The jobs that count against the bound: not those parked behind others of their key, which have their own."""
+        """The jobs that count against the bound: not those that wait, nor those of heavy tenants (`UnbegunCounts`)."""
         return self.in_flight - self._count_parked()
 
     def begin(self, records: Sequence[Record]) -> None:
