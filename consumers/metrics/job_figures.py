@@ -47,7 +47,7 @@ UNKNOWN: Final = "(unknown)"
 """The type of records that name none, or one that the pipeline does not have: those names are anybody's."""
 LIMITED: Final = "limited"
 FROM_THE_START: Final = (
-    *(("retried", ""), ("skipped", ""), ("snoozed", ""), ("snoozed", LIMITED)),
+    *(("retried", ""), ("skipped", ""), ("snoozed", ""), ("snoozed", LIMITED), ("delayed", ""), ("interrupted", "")),
     *(("dead", reason) for reason in get_args(DeadReason)),
     *(("cancelled", reason) for reason in get_args(CancelReason)),
     *(("deferred", reason) for reason in get_args(DeferReason)),

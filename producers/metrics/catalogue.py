@@ -65,7 +65,7 @@ CONSUMED: Final = Metric(
     kind="counter",
     unit="records",
     labels=(*OPERATION, "queue"),
-    text="Records fetched, those that are read again included.",
+    text="Records fetched, of all topics of the queue. Waiting ones that are read again are not counted.",
 )
 OPERATION_SECONDS: Final = Metric(
     name="messaging_client_operation_duration_seconds",
@@ -106,8 +106,10 @@ SETTLED: Final = Metric(
     kind="counter",
     unit="records",
     labels=("queue", "type", "outcome", "reason"),
-    text="Records with a durable outcome. `retried`: runs that failed and are repeated; `dead`: dead letters; "
-    "`skipped`: the ledger had the job already. The reason is that of dead, cancelled and deferred ones.",
+    text="Records with a durable outcome, and `interrupted` ones, which are delivered again. `retried`: runs that "
+    "failed and are repeated; `dead`: dead letters; `skipped`: the ledger had the job already, or its copy of another "
+    "priority runs. The reason is that of dead, cancelled and deferred ones; `limited` of a snoozed one whose job "
+    "raised `RateLimited`.",
 )
 UNFINISHED: Final = Metric(
     name="stoker_queue_unfinished",
@@ -134,7 +136,12 @@ OLDEST: Final = Metric(
     "and retries are left out.",
 )
 IN_FLIGHT: Final = Metric(
-    name="stoker_jobs_in_flight", kind="gauge", unit="jobs", labels=("queue",), text="Jobs taken and not yet settled."
+    name="stoker_jobs_in_flight",
+    kind="gauge",
+    unit="jobs",
+    labels=("queue",),
+    text="Jobs in memory that were taken and are not yet settled. Those that wait are included: `--max-in-flight` does "
+    "not count them, so there may be several times as many.",
 )
 WAITING: Final = Metric(
     name="stoker_jobs_waiting",

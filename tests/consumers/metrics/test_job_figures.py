@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.consumers.metrics.job_figures import UNKNOWN, JobFigures
+from stoker.consumers.metrics.job_figures import LIMITED, UNKNOWN, JobFigures
 from stoker.consumers.records.ended_columns import handful_of
-from stoker.consumers.records.outcomes import CancelReason, DeadReason, DeferReason
+from stoker.consumers.records.outcomes import CancelReason, DeadReason, DeferReason, Outcome
 from stoker.consumers.records.record import Record
 from stoker.producers.metrics.catalogue import RUN_SECONDS, SETTLED, WAIT_SECONDS
 from stoker.producers.metrics.histogram import HistogramValue
@@ -41,7 +41,8 @@ def test_each_outcome_and_reason_is_there_from_the_start() -> None:
         assert {(name, "dead", reason) for reason in get_args(DeadReason)} <= counts.keys()
         assert {(name, "cancelled", reason) for reason in get_args(CancelReason)} <= counts.keys()
         assert {(name, "deferred", reason) for reason in get_args(DeferReason)} <= counts.keys()
-        assert {(name, "retried", ""), (name, "skipped", "")} <= counts.keys()
+        plain = {found.__name__.lower() for found in get_args(Outcome)} - {"done", "dead", "cancelled", "deferred"}
+        assert {(name, outcome, "") for outcome in plain} | {(name, "snoozed", LIMITED)} <= counts.keys()
     assert {("act", "done", ""), ("mail", "done", "")} <= counts.keys()
     assert set(counts.values()) == {0}
 
