@@ -144,7 +144,7 @@ class _Watch:
         return DependencyAnswer()
 
     def _look(self) -> Ending | None:
-        """Check deadline and memory of the run, and ask its job to stop where it should; called now and then."""
+        """End a run that is interrupted, or whose child is gone or too large; ask its job to stop where it should."""
         ending = self._cut_short()
         if ending is not None:
             return ending

@@ -52,7 +52,7 @@ _LOGGER = logging.getLogger("stoker.settle")
 BATCH_LIMIT: Final = 2_000
 RETRY_PAUSE_S: Final = 0.5
 LINGER_S: Final = 0.01
-"""A batch costs two round trips, however small it is."""
+"""A batch costs a round trip, and one more where records follow its outcomes, however small it is."""
 LONE_INTERVAL_S: Final = 0.02
 """How often the settler takes answers to the records that go alone, while there are some."""
 END_WITHIN_S: Final = 0.5

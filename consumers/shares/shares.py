@@ -47,7 +47,7 @@ class Shares:
         self._reported_at_s = float("-inf")
 
     def close(self) -> None:
-        """Disconnect."""
+        """Return what no job uses, and disconnect."""
         self._coordinator.close()
         if self._reader is not None:
             self._reader.close()
