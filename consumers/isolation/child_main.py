@@ -235,7 +235,7 @@ async def _called(job: ChildJob, slot: AsyncSlot) -> Result:
         result = await resume_watched(slot, call_async(job, slot.loop_state))
     except BaseException as error:  # noqa: BLE001  # on the job's way out
         result = Raised(error)
-    if isinstance(result, Raised) and is_kind_of(result.error, JobInterrupted):
+    if isinstance(result, Raised) and result.answer is None and is_kind_of(result.error, JobInterrupted):
         return read_interrupt(result.error, job)
     return result
 

@@ -33,7 +33,7 @@ from ..runners.slots import SettleDone, Slot
 from ..runners.thread_runners import RunOne, ThreadRunners
 from ..settings import WorkerSettings
 from ..steps.last_look import hold_back
-from ..steps.results import Decided, Raised, Ran
+from ..steps.results import Decided, Ran, read_raised
 from ..steps.steps import DecodedJob, StepContext
 from ..tracing.run_spans import note_crash
 from .child_run import NotBegun, run_in_child
@@ -202,7 +202,7 @@ class IsolatedRunners(Runners[Slot]):
         try:
             arguments = pickle.dumps((job.args, job.kwargs), pickle.HIGHEST_PROTOCOL)
         except Exception as error:  # noqa: BLE001  # the application's classes may raise anything while they are pickled
-            return Raised(error)
+            return read_raised(error, job.job_type)
         ending = self._run(job, _job_message(job, arguments), slot)
         if isinstance(ending, ChildDied):
             return Decided(self._after_crash(job, ending))

@@ -85,7 +85,7 @@ async def call_async(job: CallableJob, loop_state: LoopState) -> Result:
             returned = await returned
         result: Result = check_returned(returned, job.job_type)
     except (JobInterrupted, asyncio.CancelledError) as error:
-        result = Raised(error)  # the job's own, or the worker's: known when it has left its slot
+        result = read_interrupt(error, job)
     except BaseException as error:  # noqa: BLE001  # edge of the job: whatever it raises is its failure
         result = read_raised(error, job.job_type)
     if loop_state.generation != PROCESS.generation:

@@ -19,7 +19,7 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """The handler raised. `answer` is what that asks for, where it was read while the job had its time."""
+    """The handler raised, and `answer` is what that asks for; None where the worker has ended the run by this error."""
 
     error: BaseException = field(repr=False)  # as above
     answer: Answer | None = field(default=None, compare=False)
@@ -72,5 +72,5 @@ def read_raised(error: BaseException, rules: FailureRules) -> Raised:
 
 
 def answer_to(raised: Raised, rules: FailureRules) -> Answer:
-    """The answer of a failure, read now where it was not read before."""
+    """The answer of a failure; an error of the worker's is read now."""
     return raised.answer or answer_of(raised.error, rules.name, rules.retry)

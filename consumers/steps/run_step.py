@@ -60,7 +60,7 @@ def _own_or_ours(job: DecodedJob, slot: AsyncSlot, result: Raised) -> Raised:
     """Distinguish what the job raised by itself from the worker's interrupt."""
     if is_kind_of(result.error, JobInterrupted):
         slot.leave()  # it may come anywhere on the way out, where the job has ended or is suspended
-        return read_interrupt(result.error, job)
+        return result if result.answer is not None else read_interrupt(result.error, job)
     if is_kind_of(result.error, asyncio.CancelledError) and job.run.interrupt_reason == "timeout":
         return read_interrupt(result.error, job)
     return result

@@ -14,6 +14,7 @@ import pytest
 from stoker.consumers.job import failure as failures
 from stoker.consumers.job.failure import MESSAGE_LIMIT_BYTES, STACK_LIMIT_BYTES, describe_failure
 from stoker.consumers.job.job_errors import leaves
+from stoker.consumers.job.signals import JobCancelled, WorkerShutdown
 from stoker.consumers.records.outcomes import Dead, Failure, Outcome, Retried
 from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.runners.slots import Slot
@@ -117,6 +118,30 @@ def test_an_error_that_hangs_while_it_is_read_is_on_the_jobs_time() -> None:
     assert isinstance(outcome, Dead)
     assert (outcome.reason, slot.run) == ("permanent", None)
     assert "TimeLimitExceeded" in outcome.failure.message
+
+
+@pytest.mark.parametrize("kind", [ValueError, asyncio.CancelledError, WorkerShutdown, JobCancelled])
+def test_what_an_async_job_raises_is_read_while_its_run_is_in_its_slot(kind: type[BaseException]) -> None:
+    """Its limits end the reading there; errors by which workers interrupt jobs may be the job's own as well."""
+    read_by: list[object] = []
+    slot = AsyncSlot("slot", LoopState(), lambda _what: None)
+
+    def read(_error: BaseException) -> str:
+        read_by.append(slot.run)
+        return "the job's own"
+
+    own = type("Own", (kind,), {"__str__": read})
+
+    async def act(number: int) -> Never:
+        await asyncio.sleep(0)
+        raise own
+
+    delivery = declare(act)
+    job = delivery.job()
+    outcome = decide(job, asyncio.run(run_async(job, slot)), delivery.step_context)
+    assert isinstance(outcome, Retried)
+    assert "the job's own" in outcome.failure.message
+    assert {id(run) for run in read_by} == {id(job.run)}
 
 
 def hang() -> str:
