@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import FrameType
 
 import pytest
 
 from simulation.commands import Enqueue
+from simulation.oracles.limiting import PER_S
 from simulation.play import Play
 from simulation.virtual_time import CLOCK, virtual_time
 from simulation.world import TIERS, Ending, Shape
@@ -24,7 +25,14 @@ from stoker.topology.declaration.delays import DelayClass
 from support.scenes.worker import create, declare_queue, running_worker, wait_all_committed
 
 ROOT = Path(__file__).parents[2]
-MOST_STOPS = 5
+LAYER, TESTS = str(ROOT / "consumers"), str(ROOT / "tests")
+STAND_INS = {Path(__file__).name, "processes.py", "clients.py", "children.py"}
+"""The files of tests that call the worker as its threads and Kafka's clients do."""
+DONE, FAILED, BACK = "A job that is done", "A job that fails", "A record that comes back"
+HELD_BACK, LET_GO = "A job that a gate holds back", "A job that a gate lets go"
+LENGTHS = {DONE: "five", FAILED: "eight", BACK: "five", HELD_BACK: "five", LET_GO: "five"}
+COUNTS = {"five": 5, "eight": 8}
+ANSWERS = "job/answers.py"
 JOBS = 64
 DELAY_S = 3.0
 
@@ -35,44 +43,79 @@ def section(title: str) -> str:
     return text.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
 
 
-def has_record(values: Iterable[object]) -> bool:
-    """Whether a record or a handful of them is among these, or is the first one in a list among these."""
+def subsection(title: str) -> str:
+    """The part of the section on the way of a job that has this heading."""
+    return section("The way of one job").split(f"\n### {title}\n", 1)[1].split("\n### ", 1)[0]
+
+
+def stops(title: str) -> list[str]:
+    """The files of the numbered list under this heading, in their order."""
+    return re.findall(r"^\d\. \*\*`([\w/]+\.py)`\*\*", subsection(title), re.MULTILINE)
+
+
+def named() -> set[str]:
+    """All files that the lists and tables of the section name."""
+    lists = section("The way of one job").split("\n### A turn of the poll thread\n", 1)[0]
+    return set(re.findall(r"`([\w/]+\.py)", lists))
+
+
+def is_of_worker(frame: FrameType) -> bool:
+    """Whether a call is the worker's: not one by which the simulation checks it."""
+    caller = frame.f_back
+    while caller is not None and not caller.f_code.co_filename.startswith(TESTS):
+        caller = caller.f_back
+    return caller is None or Path(caller.f_code.co_filename).name in STAND_INS
+
+
+def has_record(frame: FrameType) -> bool:
+    """Whether a call is given a record or a handful of them, or a list whose first one is."""
+    values = frame.f_locals.values()
     firsts = (value[0] if isinstance(value, list | tuple) and value else value for value in values)
     return any(isinstance(first, Record | DoneHandful) for first in firsts)
 
 
 class FilesPassed:
-    """The files of the layer whose functions are given a record, in the order in which they are first entered."""
+    """The files of the layer in which functions are called, in the order in which they are first entered."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Callable[[FrameType], bool]) -> None:
         self.paths: dict[str, None] = {}
-        self._room = str(ROOT / "consumers")
+        self._counts = counts
 
     def note(self, frame: FrameType, event: str, _value: object) -> None:
         """Called by the interpreter for each call."""
-        if event == "call" and frame.f_code.co_filename.startswith(self._room) and has_record(frame.f_locals.values()):
-            self.paths[str(Path(frame.f_code.co_filename).relative_to(self._room))] = None
+        if event == "call" and frame.f_code.co_filename.startswith(LAYER) and self._counts(frame):
+            self.paths[str(Path(frame.f_code.co_filename).relative_to(LAYER))] = None
 
 
 @contextmanager
-def files_passed(where: ModuleType = sys) -> Iterator[dict[str, None]]:
-    """The files that are passed in this thread; where that is `threading`, in the threads that begin meanwhile."""
-    passed = FilesPassed()
-    before = where.getprofile()
-    where.setprofile(passed.note)
+def files_passed() -> Iterator[dict[str, None]]:
+    """The files in which this thread calls anything for the worker."""
+    passed = FilesPassed(is_of_worker)
+    before = sys.getprofile()
+    sys.setprofile(passed.note)
     try:
         yield passed.paths
     finally:
-        where.setprofile(before)
+        sys.setprofile(before)
 
 
-@pytest.mark.parametrize("ending", ["done", "fail", "permanent"])
-def test_the_page_names_each_file_that_a_job_passes_to_the_committed_offset_and_at_most_five_as_stops(
-    ending: Ending,
-) -> None:
-    """A reader follows a job through as many files as he can keep in mind, and no other comes as a surprise."""
-    way = section("The way of one job")
-    stops = re.findall(r"^\d\. \*\*`([\w/]+\.py)`\*\*", way, re.MULTILINE)
+@contextmanager
+def files_given_records() -> Iterator[dict[str, None]]:
+    """The files whose functions are given a record, in the threads that begin meanwhile."""
+    passed = FilesPassed(has_record)
+    before = threading.getprofile()
+    threading.setprofile(passed.note)
+    try:
+        yield passed.paths
+    finally:
+        threading.setprofile(before)
+
+
+@pytest.mark.parametrize(
+    ("ending", "way"), [("done", DONE), ("discard", DONE), ("fail", FAILED), ("permanent", FAILED)]
+)
+def test_the_page_names_each_file_that_runs_between_the_poll_and_the_commit_of_a_job(ending: Ending, way: str) -> None:
+    """The files of its list are passed in this order; no other file of the layer comes as a surprise."""
     with virtual_time():
         play = Play(Shape())
         process = play.alive[0]
@@ -88,21 +131,25 @@ def test_the_page_names_each_file_that_a_job_passes_to_the_committed_offset_and_
             process.answer_commit("done")
         assert play.world.brokers.committed[play.world.queue.topic, 0][0] == 1
         play.finish()
-    assert len(stops) <= MOST_STOPS
-    assert [path for path in passed if path in stops] == stops
-    named = set(re.findall(r"`([\w/]+\.py)", way))
-    assert not [path for path in passed if path not in named]
+    assert [path for path in passed if path in stops(way)] == stops(way)
+    assert set(passed) - named() == set()
+
+
+@pytest.mark.parametrize("title", LENGTHS)
+def test_a_list_is_as_long_as_the_page_says(title: str) -> None:
+    """A reader follows a job through as many files as he can keep in mind."""
+    assert len(stops(title)) == COUNTS[LENGTHS[title]]
+    assert f" {LENGTHS[title]} files" in subsection(title)
 
 
 def test_each_of_the_five_names_the_next() -> None:
     """Who reads one of them in an editor finds the way on without the page."""
-    stops = re.findall(r"^\d\. \*\*`([\w/]+\.py)`\*\*", section("The way of one job"), re.MULTILINE)
-    heads = [(ROOT / "consumers" / stop).read_text(encoding="utf-8").split('"""')[1] for stop in stops]
+    heads = [Path(LAYER, stop).read_text(encoding="utf-8").split('"""')[1] for stop in stops(DONE)]
     said = [
         re.findall(r"of the five files on the way of a job[^;.]*\.md\)(?:; `([\w/.]+)` is the next)?", head)
         for head in heads
     ]
-    assert said == [[following] for following in [*stops[1:], ""]]
+    assert said == [[following] for following in [*stops(DONE)[1:], ""]]
 
 
 def test_the_page_names_each_file_that_a_job_passes_in_a_real_worker(cluster: ClusterSettings, namespace: str) -> None:
@@ -116,12 +163,11 @@ def test_the_page_names_each_file_that_a_job_passes_in_a_real_worker(cluster: Cl
     create(pipeline, cluster)
     with Producer(pipeline, cluster) as producer:
         producer.enqueue_many(send.call(number) for number in range(JOBS))
-    with files_passed(threading) as passed, running_worker(pipeline, cluster, concurrency=1) as running:
+    with files_given_records() as passed, running_worker(pipeline, cluster, concurrency=1) as running:
         running.wait_outcomes(Done=JOBS)
         wait_all_committed(cluster, mails)
-    named = set(re.findall(r"`([\w/]+\.py)", section("The way of one job")))
     assert {"declared/runners.py", "settling/done_jobs.py", "records/ended_columns.py"} <= set(passed)
-    assert not [path for path in passed if path not in named]
+    assert set(passed) - named() == set()
 
 
 def test_the_page_names_each_file_that_a_retry_passes_on_its_way_back() -> None:
@@ -141,10 +187,8 @@ def test_the_page_names_each_file_that_a_retry_passes_on_its_way_back() -> None:
             process.take_due()
         assert play.world.queue.retry_topics[TIERS[0]] in {record.assignment.topic for record in process.startable}
         play.finish()
-    named = set(re.findall(r"`([\w/]+\.py)", section("The way of one job")))
-    assert "intake/handover.py" in passed
-    assert {"poll_thread/side_readers.py", "delays/calendar.py"} <= named  # no record is made there yet
-    assert not [path for path in passed if path not in named]
+    assert [path for path in passed if path in stops(BACK)] == stops(BACK)
+    assert set(passed) - named() == set()
 
 
 def test_the_page_names_each_file_that_a_delayed_job_passes() -> None:
@@ -154,23 +198,45 @@ def test_the_page_names_each_file_that_a_delayed_job_passes() -> None:
         process = play.alive[0]
         play.turn(process)
         play.world.enqueue(0, due_in_s=DELAY_S)
-        with files_passed() as passed:
+        with files_passed() as before:
             process.fetch(1)
             play.world.start(process, 0)
             play.world.settle(process, [], lambda: None)
             process.completion.note_settled()
             process.commit()
             process.answer_commit("done")
+        with files_passed() as after:
             process.fetch_delayed(1)
             CLOCK.advance(2 * DELAY_S)
             process.take_due()
         topics = {record.assignment.topic for record in process.startable}
         assert topics == {play.world.queue.delay_topics[DelayClass.SHORT]}
         play.finish()
-    way = section("The way of one job")
-    stops = re.findall(r"^\d\. \*\*`([\w/]+\.py)`\*\*", way, re.MULTILINE)
-    assert [path for path in passed if path in stops] == stops
-    assert not set(passed) - set(re.findall(r"`([\w/]+\.py)", way))
+    assert [path for path in before if path in stops(FAILED)] == [path for path in stops(FAILED) if path != ANSWERS]
+    assert [path for path in after if path in stops(BACK)] == stops(BACK)
+    assert {*before, *after} - named() == set()
+
+
+def test_the_page_names_each_file_that_a_job_passes_which_a_limit_holds_back() -> None:
+    """A former owner may have used it up. At its last look the job waits; with room again, its handler is called."""
+    with virtual_time():
+        play = Play(Shape(is_limited=True))
+        process = play.alive[0]
+        play.turn(process)
+        play.carry_out(Enqueue([0], ""))
+        play.turn(process)
+        with files_passed() as before:
+            play.world.start(process, 0)
+        assert (process.gates.view.count, process.running) == (1, [])
+        with files_passed() as after:
+            CLOCK.advance(2 * PER_S)
+            process.take_due()
+            play.world.start(process, 0)
+        assert (process.gates.view.count, len(process.running)) == (0, 1)
+        play.finish()
+    assert [path for path in before if path in stops(HELD_BACK)] == stops(HELD_BACK)
+    assert [path for path in after if path in stops(LET_GO)] == stops(LET_GO)
+    assert {*before, *after} - named() == set()
 
 
 def test_the_page_names_what_a_feature_of_intake_may_be_where_it_is() -> None:
