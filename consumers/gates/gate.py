@@ -103,7 +103,7 @@ class Gate(Protocol):
         """Follow the end of a counted record's run, with any outcome; `Interrupted` where its child died."""
         return
 
-    def close(self, record: Record, until_at_s: float) -> None:
+    def hold_until(self, record: Record, until_at_s: float) -> None:
         """Hold the jobs that are counted together with this one until this epoch time: a job has asked for it."""
         return
 

@@ -139,10 +139,10 @@ class GateRow:
 
     # ---- what concerns all gates
 
-    def close(self, record: Record, until_at_s: float) -> None:
+    def hold_until(self, record: Record, until_at_s: float) -> None:
         """Hold the jobs that gates count together with this one until this epoch time."""
         for gate in self._gates:
-            gate.close(record, until_at_s)
+            gate.hold_until(record, until_at_s)
 
     def begin_assignment(self, assignment: Assignment) -> None:
         """Note that a partition is this worker's from now on."""

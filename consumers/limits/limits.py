@@ -22,7 +22,7 @@ from ..records.job_fields import job_fields
 from ..records.outcomes import Outcome
 from ..records.record import Record
 from .accounts import Account, Accounts
-from .closed_types import ClosedTypes
+from .held_types import HeldTypes
 from .queue_keepers import Keepers
 from .reports import LimitReports
 from .reserved_limits import LimitReservations
@@ -60,7 +60,7 @@ class LimitPeers:
 class Limits(Gate):
     """The limits of one queue and of its job types in this process. Safe to call from all threads.
 
-    A first look costs nothing while no scope is closed (`is_resting`).
+    A first look costs nothing while no scope is full (`is_resting`).
 
     Attributes:
         in_force: {name: limit} as they are kept; another object after each change.
@@ -81,7 +81,7 @@ class Limits(Gate):
         """Begin without scopes."""
         self._row, self._clock, self._epoch = row, clock, epoch
         self._queue_name = queue.name
-        self._closed_types = ClosedTypes(row.note_resting)
+        self._held_types = HeldTypes(row.note_resting)
         own = [job_type for job_type in job_types.values() if job_type.queue is queue]
         wanting = set[ReservedMeter]()
         found = Keepers(queue, own, peers.coordinators, wanting if peers.is_reserving else None)
@@ -105,25 +105,25 @@ class Limits(Gate):
     @property
     def is_resting(self) -> bool:
         """Whether nothing waits for room."""
-        return self._scopes.are_open and not self._closed_types
+        return self._scopes.have_room and not self._held_types
 
     def may_start(self, record: Record, now_s: float) -> Start | Wait:
-        """Hold a record whose type is closed, or before which others wait."""
-        if self._closed_types.until_at_s and (wait := self._closed_types.wait(record, now_s)) is not None:
+        """Hold a record whose type is held, or before which others wait."""
+        if self._held_types.until_at_s and (wait := self._held_types.wait(record, now_s)) is not None:
             return wait
         with self._lock:
             uses = self._accounts.of(record).uses
-            closed = next((scope for scope, _ in uses if not scope.may_pass(record)), None)
-            if closed is None:
+            full = next((scope for scope, _ in uses if not scope.may_pass(record)), None)
+            if full is None:
                 return START
-            if closed.asks_at_s == math.inf or not closed.is_waited_for:  # all that waited may have been released
-                closed.note_waiting()
-                self._scopes.look_at(closed, self._clock())
-            return Wait(until_at_s=None, why=closed.why)
+            if full.asks_at_s == math.inf or not full.is_waited_for:  # all that waited may have been released
+                full.note_waiting()
+                self._scopes.look_at(full, self._clock())
+            return Wait(until_at_s=None, why=full.why)
 
     def acquire(self, record: Record, now_s: float) -> Start | Wait:
         """Count the record in all of its scopes, or in none."""
-        if self._closed_types.until_at_s and (wait := self._closed_types.wait(record, now_s)) is not None:
+        if self._held_types.until_at_s and (wait := self._held_types.wait(record, now_s)) is not None:
             return wait
         with self._lock:
             now_s, account = self._clock(), self._accounts.of(record)
@@ -138,10 +138,10 @@ class Limits(Gate):
         return refused
 
     def _take(self, record: Record, account: Account, now_s: float) -> Wait | None:
-        """Count a record in all scopes of its account; where one has no room, that closes, and none counts it."""
+        """Count a record in all scopes of its account; where one has no room, that is full, and none counts it."""
         for scope, cost in account.uses:
             if scope.wait_s(record, cost, now_s) > 0.0:
-                return self._scopes.close(scope, cost, now_s)
+                return self._scopes.note_full(scope, cost, now_s)
         for scope, cost in account.uses:
             scope.acquire(record, cost, now_s)
         return None
@@ -152,7 +152,7 @@ class Limits(Gate):
             now_s = self._clock()
             for scope, cost in self._runs.pop(record).uses:
                 scope.meter.give_back(cost, now_s)
-                if scope.is_closed:
+                if scope.is_full:
                     self._scopes.look_at(scope, now_s)
 
     def ended(self, record: Record, outcome: Outcome) -> None:
@@ -161,7 +161,7 @@ class Limits(Gate):
         if not account.has_permits:
             return
         with self._lock:
-            freed = [scope for scope, cost in account.uses if scope.meter.end(cost) and scope.is_closed]
+            freed = [scope for scope, cost in account.uses if scope.meter.end(cost) and scope.is_full]
         for scope in freed:
             self._scopes.release_fitting(scope)
 
@@ -185,19 +185,19 @@ class Limits(Gate):
 
     # ---- jobs that are refused by the other side
 
-    def close(self, record: Record, until_at_s: float) -> None:
-        """Close the scopes of the type's own limits; without any, the type itself in this process."""
+    def hold_until(self, record: Record, until_at_s: float) -> None:
+        """Hold the scopes of the type's own limits; without any, the type itself in this process."""
         job_type, for_s = record.header(JOB_TYPE) or b"", until_at_s - self._epoch()
         with self._lock:
             keepers = [keeper for keeper in self._keepers.get(job_type, ()) if keeper not in self._of_others]
             scopes = [scope for keeper in keepers if (scope := keeper.scope_of(record)) is not None]
             for scope in scopes:
-                scope.close(self._clock() + for_s)
+                scope.hold_until(self._clock() + for_s)
         if not keepers:
-            self._closed_types.close(job_type, until_at_s)
+            self._held_types.hold_until(job_type, until_at_s)
         names = [f"limit {scope.why.limit}" for scope in scopes] or [f"job type {wire_text(job_type)}"]
         _LOGGER.info(
-            "%s: closed for %.1f s, since job %s raised RateLimited; its jobs wait until then", ", ".join(names), for_s,
+            "%s: held for %.1f s, since job %s raised RateLimited; its jobs wait until then", ", ".join(names), for_s,
             wire_text(record.header(JOB_ID)), extra=job_fields(record, self._queue_name),
         )  # fmt: skip
 
@@ -220,7 +220,7 @@ class Limits(Gate):
             self._accounts.forget()
         self.in_force = {**self.in_force, name: limit}
         for scope in scopes:
-            if scope.is_closed:
+            if scope.is_full:
                 self._scopes.release_fitting(scope)
 
     # ---- threads

@@ -109,12 +109,12 @@ class Keeper:
         """How long a use counts at the most, by the declared limit or by an order's."""
         return max(lasts_s(self.in_force.limit), lasts_s(self.in_force.declared))
 
-    def close(self, partition: int) -> Iterable[ReservedMeter]:
-        """Close a partition: nothing begins; return the meters whose exact level the log does not have."""
+    def suspend(self, partition: int) -> Iterable[ReservedMeter]:
+        """Let nothing of a partition begin until `restore`; return the meters whose exact level the log lacks."""
         self._known.discard(partition)
         self._former = {place: level for place, level in self._former.items() if place[0] != partition}
         meters = [scope.meter for scope in self.of(partition)]
-        return [meter for meter in meters if isinstance(meter, ReservedMeter) and meter.close()]
+        return [meter for meter in meters if isinstance(meter, ReservedMeter) and meter.suspend()]
 
     def restore(self, partition: int, levels: Mapping[bytes, FormerLevel], full_at_s: float | None) -> None:
         """Restore these levels. Scopes without a level were full at `full_at_s`, or empty if it is None."""

@@ -48,7 +48,7 @@ class LimitReservations:
         self._assignments[partition] = [*present, assignment]
         if not present and not assignment.is_begun_anew:
             self._numbers[partition] = self._numbers.get(partition, 0) + 1
-            self._close(partition)
+            self._suspend(partition)
 
     def owned(self) -> Mapping[int, int]:
         """{partition of this process: number of its present ownership}."""
@@ -70,21 +70,21 @@ class LimitReservations:
         with self._scopes.lock:
             for name, keeper in self._keepers.items():
                 keeper.restore(partition, by_limit[name], unknown_at_s)
-            closed = [scope for keeper in self._keepers.values() for scope in keeper.of(partition) if scope.is_closed]
-        for scope in closed:
+            full = [scope for keeper in self._keepers.values() for scope in keeper.of(partition) if scope.is_full]
+        for scope in full:
             self._scopes.release_fitting(scope)
 
-    def close(self, partition: int) -> Sequence[ReservationEntry]:
-        """Close a partition: no job begins; return the entries that the log still lacks."""
+    def suspend(self, partition: int) -> Sequence[ReservationEntry]:
+        """Let no job of a partition begin until `restore`; return the entries that the log still lacks."""
         with self._scopes.lock:
-            return self._close(partition)
+            return self._suspend(partition)
 
-    def _close(self, partition: int) -> Sequence[ReservationEntry]:
+    def _suspend(self, partition: int) -> Sequence[ReservationEntry]:
         now_s = self._scopes.clock()
         entries = [
             entry_of(_name(meter), meter.level(now_s), now_s, 0)
             for keeper in self._keepers.values()
-            for meter in keeper.close(partition)
+            for meter in keeper.suspend(partition)
         ]
         self._sent = {place: scopes for place, scopes in self._sent.items() if place[0] != partition}
         return entries
@@ -108,14 +108,14 @@ class LimitReservations:
                 entry = self._reserve(scope, count, number, is_forced=False)
                 if entry is not None:
                     found.setdefault(meter.place[1], []).append(entry)
-                elif scope.is_closed and not meter.is_on_its_way and meter.free(now_s) > 0:
+                elif scope.is_full and not meter.is_on_its_way and meter.free(now_s) > 0:
                     self._wanting.add(meter)  # what was released for its reservation has not begun yet
         return found
 
     def _reserve(self, scope: Scope, waiting: int, number: int, *, is_forced: bool) -> ReservationEntry | None:
         meter, now_s = _meter(scope), self._scopes.clock()
         # A record that was refused just now may not wait in the row yet.
-        count = max(1, waiting + scope.pending) if scope.is_closed else 0
+        count = max(1, waiting + scope.pending) if scope.is_full else 0
         least = max(1, scope.least)
         amount = meter.reserve(count * least, least, now_s, is_forced=is_forced)
         if amount is None:
@@ -131,8 +131,8 @@ class LimitReservations:
             for scope in scopes:
                 _meter(scope).confirm(number)
             self._wanting.update(_meter(scope) for scope in scopes if scope.is_lifted)
-            closed = [scope for scope in scopes if scope.is_closed]
-        for scope in closed:
+            full = [scope for scope in scopes if scope.is_full]
+        for scope in full:
             self._scopes.release_fitting(scope)
 
     def fail(self, partition: int, number: int) -> None:

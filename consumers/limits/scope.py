@@ -75,10 +75,10 @@ class Scope:
     Attributes:
         why: why its records wait.
         is_lifted: whether the limit holds nothing back. The meter goes on counting, for the time after.
-        is_closed: whether records wait, or did at the last look.
+        is_full: whether records wait, or did at the last look: it had no room for one, and later ones wait behind it.
         is_waited_for: whether a look is to release waiting records as soon as there is room. False where only credits
             are left.
-        closed_until_at_s: nothing begins before this time, because a job has asked for that.
+        held_until_at_s: nothing begins before this time, because a job has raised `RateLimited`.
         asks_at_s: when the next look is due; `math.inf` where an event causes it.
         least: the cost of the first waiting record.
         pending: the cost of the released records that have not begun, and of the credits.
@@ -86,14 +86,14 @@ class Scope:
     """
 
     __slots__ = (
-        "_is_closing",
+        "_has_hold_to_report",
         "_last_release_at_s",
         "_patience_s",
         "_released",
         "asks_at_s",
-        "closed_until_at_s",
         "credits",
-        "is_closed",
+        "held_until_at_s",
+        "is_full",
         "is_lifted",
         "is_waited_for",
         "least",
@@ -106,9 +106,9 @@ class Scope:
     def __init__(self, meter: Meter, why: Limited, partition: int | None, *, is_lifted: bool) -> None:
         self.meter, self.why, self.partition = meter, why, partition
         self.is_lifted = is_lifted
-        self.is_closed = self.is_waited_for = False
-        self.closed_until_at_s = -math.inf
-        self._is_closing = False
+        self.is_full = self.is_waited_for = False
+        self.held_until_at_s = -math.inf
+        self._has_hold_to_report = False
         self.asks_at_s = math.inf
         self.credits = 0
         self.least = 1
@@ -119,7 +119,7 @@ class Scope:
 
     def may_pass(self, record: Record) -> bool:
         """Whether a ready record may go on to a runner: no other waits, or this one was released."""
-        if not self.is_closed or self.is_lifted or record in self._released:
+        if not self.is_full or self.is_lifted or record in self._released:
             return True
         if self.credits:
             self.credits -= 1
@@ -128,18 +128,18 @@ class Scope:
         return False
 
     def takes(self, cost: int, now_s: float) -> bool:
-        """Count a record if it fits; False while the scope is closed, or a released record has not begun."""
-        if self.is_closed or self._released or now_s < self.closed_until_at_s:
+        """Count a record if it fits; False while the scope is full or held, or a released record has not begun."""
+        if self.is_full or self._released or now_s < self.held_until_at_s:
             return False
         return self.meter.takes(cost, now_s)
 
     def wait_s(self, record: Record, cost: int, now_s: float) -> float:
         """How long a record that is about to begin has to wait; 0 where it begins."""
         if self.is_lifted:
-            return max(self.closed_until_at_s - now_s, 0.0)
-        if self.is_closed and record not in self._released:
-            return max(self.meter.wait_s(cost, now_s), self.closed_until_at_s - now_s, math.ulp(0.0))
-        return max(self.meter.wait_s(cost, now_s), self.closed_until_at_s - now_s, 0.0)
+            return max(self.held_until_at_s - now_s, 0.0)
+        if self.is_full and record not in self._released:
+            return max(self.meter.wait_s(cost, now_s), self.held_until_at_s - now_s, math.ulp(0.0))
+        return max(self.meter.wait_s(cost, now_s), self.held_until_at_s - now_s, 0.0)
 
     def acquire(self, record: Record, cost: int, now_s: float) -> None:
         """Count a record that begins."""
@@ -150,10 +150,10 @@ class Scope:
 
     # ---- records that wait, and the looks that release them
 
-    def begin_to_hold(self, cost: int) -> None:
-        """Hold all records from now on, since one of this cost has found no room; it is the first where none waits."""
-        if not self.is_closed:
-            self.is_closed, self.least = True, cost
+    def note_full(self, cost: int) -> None:
+        """Let all records wait, since one of this cost has found no room; it is the first where none waits."""
+        if not self.is_full:
+            self.is_full, self.least = True, cost
         self.is_waited_for = True
 
     def note_waiting(self) -> None:
@@ -175,7 +175,7 @@ class Scope:
         return is_planned
 
     def note_looked(self, cost: int, now_s: float, *, is_waited_for: bool) -> float:
-        """Note what a look has left: whether records wait, and the cost of the first. Open where nothing is to come.
+        """Note what a look has left: whether records wait, and the cost of the first. Full no more if none is to come.
 
         Returns:
             When the next look is due; `math.inf` where an event causes it.
@@ -186,30 +186,30 @@ class Scope:
         if self.credits:  # there is room, and nothing to release: a look at once would be one of very many
             return now_s + self.patience_left_s(now_s)
         if self.asks_at_s == math.inf:  # else a record is about to wait
-            self.is_closed = False
+            self.is_full = False
         return math.inf
 
     # ---- jobs that are refused by the other side
 
-    def close(self, until_at_s: float) -> None:
+    def hold_until(self, until_at_s: float) -> None:
         """Let nothing begin until then, and report that to the workers that share the limit."""
-        self.note_closed(until_at_s)
-        self._is_closing = True
+        self.note_held(until_at_s)
+        self._has_hold_to_report = True
 
-    def note_closed(self, until_at_s: float) -> None:
+    def note_held(self, until_at_s: float) -> None:
         """Let nothing begin until then: a job has asked for that, here or in another worker."""
-        self.closed_until_at_s = max(self.closed_until_at_s, until_at_s)
+        self.held_until_at_s = max(self.held_until_at_s, until_at_s)
 
-    def take_closing_ms(self, now_s: float) -> int:
-        """For how long the other workers are to close the scope; returned once, 0 where there is nothing to report."""
-        is_closing, self._is_closing = self._is_closing, False
-        return max(0, math.ceil((self.closed_until_at_s - now_s) * 1_000)) if is_closing else 0
+    def pop_hold_ms(self, now_s: float) -> int:
+        """For how long the other workers are to hold the scope; returned once, 0 where there is nothing to report."""
+        has_hold, self._has_hold_to_report = self._has_hold_to_report, False
+        return max(0, math.ceil((self.held_until_at_s - now_s) * 1_000)) if has_hold else 0
 
     # ---- room
 
     def budget(self, now_s: float) -> int:
         """How much cost may be released: the room, less the released records that have not begun."""
-        if now_s < self.closed_until_at_s:
+        if now_s < self.held_until_at_s:
             return 0
         if (self.pending or self.credits) and now_s - self._last_release_at_s >= self._patience_s:
             self.pending, self.credits = 0, 0
@@ -230,19 +230,19 @@ class Scope:
         meter_s = 0.0 if self.is_lifted else self.meter.wait_s(self.meter.clipped(cost) + self.pending, now_s)
         if self.is_lifted and self.pending:
             meter_s = self._patience_s
-        wait_s = max(meter_s, self.closed_until_at_s - now_s)
+        wait_s = max(meter_s, self.held_until_at_s - now_s)
         if self.pending:
             wait_s = min(wait_s, self.patience_left_s(now_s))
         return max(wait_s, 0.0)
 
     def patience_left_s(self, now_s: float) -> float:
-        """How long released records keep their place; they keep it while the scope is closed by a job."""
-        return max(0.0, self._last_release_at_s + self._patience_s - now_s, self.closed_until_at_s - now_s)
+        """How long released records keep their place; they keep it while the scope is held by a job."""
+        return max(0.0, self._last_release_at_s + self._patience_s - now_s, self.held_until_at_s - now_s)
 
     def room_in_s(self, now_s: float) -> float:
         """How long until there is room for the first waiting record."""
         meter_s = 0.0 if self.is_lifted else self.meter.free_in_s(self.least, now_s)
-        return max(meter_s, self.closed_until_at_s - now_s, 0.0)
+        return max(meter_s, self.held_until_at_s - now_s, 0.0)
 
     def change(self, in_force: InForce, now_s: float) -> None:
         """Keep the limit that is in force from now on."""
@@ -252,5 +252,5 @@ class Scope:
 
     def is_idle(self, now_s: float) -> bool:
         """Whether the scope can be forgotten: a new one would give the same answers."""
-        is_open = not self.is_closed and now_s >= self.closed_until_at_s
+        is_open = not self.is_full and now_s >= self.held_until_at_s
         return is_open and not self._released and self.meter.is_idle(now_s)

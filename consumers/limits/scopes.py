@@ -1,4 +1,4 @@
-"""`Scopes`: all scopes of one queue's limits in this process, those that are closed, and the lock that guards all."""
+"""`Scopes`: all scopes of one queue's limits in this process, those that are full, and the lock that guards all."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ FEW_SCOPES: Final = 1_000
 class Scopes:
     """Shared by `Limits`, which counts runs, and by all that sees the same scopes from elsewhere.
 
-    A scope that has no room for a record is *closed*: later records wait behind it, in the order in which they came,
-    until nothing waits any more. `close` and `look_at` are for those who hold the lock, all else for those who do not.
+    A scope that has no room for a record is *full*: later records wait behind it, in the order in which they came,
+    until nothing waits any more. `note_full` and `look_at` are for those who hold the lock, all else for
+    those who do not.
 
     Attributes:
         lock: guards scopes, meters and accounts. A thread that holds it calls no method of `GateRow`: runners need it
@@ -39,26 +40,26 @@ class Scopes:
         self.keepers, self.accounts, self.clock = keepers, accounts, clock
         self.lock = Lock()
         self._row = row
-        self._closed: set[Scope] = set()
+        self._full: set[Scope] = set()
         self._looks: list[tuple[float, int, Scope]] = []
         self._numbers = count()
         self._most = FEW_SCOPES
 
     @property
-    def are_open(self) -> bool:
-        """Whether nothing waits for room."""
-        return not self._closed
+    def have_room(self) -> bool:
+        """Whether no scope is full, so that nothing waits for room."""
+        return not self._full
 
     def count_waiting(self, scope: Scope) -> int:
-        """How many records wait for a scope; none where it is not closed."""
-        return self._row.view.count_waiting(scope.why) if scope.is_closed else 0
+        """How many records wait for a scope; none where it is not full."""
+        return self._row.view.count_waiting(scope.why) if scope.is_full else 0
 
     # ---- for those who hold the lock
 
-    def close(self, scope: Scope, cost: int, now_s: float) -> Wait:
-        """Close a scope that has no room for a record of this cost: its records wait from now on."""
-        scope.begin_to_hold(cost)
-        self._closed.add(scope)
+    def note_full(self, scope: Scope, cost: int, now_s: float) -> Wait:
+        """Note that a scope has no room for a record of this cost: its records wait from now on."""
+        scope.note_full(cost)
+        self._full.add(scope)
         self.look_at(scope, now_s + scope.next_look_s(cost, now_s))
         return Wait(until_at_s=None, why=scope.why)
 
@@ -125,9 +126,9 @@ class Scopes:
             next_at_s = scope.note_looked(cost, now_s, is_waited_for=is_waited_for)
             if next_at_s < scope.asks_at_s:
                 self.look_at(scope, next_at_s)
-            elif not scope.is_closed:
-                self._closed.discard(scope)
-        if not self._closed:
+            elif not scope.is_full:
+                self._full.discard(scope)
+        if not self._full:
             self._row.note_resting()
 
     def _count(self) -> int:

@@ -56,8 +56,8 @@ class LimitSharing:
         with self._scopes.lock:
             least = scope.least if waiting else 0
             amounts = meter.report((waiting + scope.pending) * max(1, least), least, self._scopes.clock())
-            closed_ms = scope.take_closing_ms(self._scopes.clock())
-        if amounts is None and not closed_ms:
+            hold_ms = scope.pop_hold_ms(self._scopes.clock())
+        if amounts is None and not hold_ms:
             return None
         used, returned, wanted = amounts or meter.written
         return ShareEntry(
@@ -69,7 +69,7 @@ class LimitSharing:
             returned=returned,
             wanted=wanted,
             least=least,
-            closed_ms=closed_ms,
+            closed_ms=hold_ms,
         )
 
     def last_requests(self) -> Mapping[str, list[ShareEntry]]:
@@ -79,7 +79,7 @@ class LimitSharing:
             for keeper in self._keepers.values():
                 for value, scope in keeper.scopes.items():
                     assert isinstance(scope.meter, ShareMeter)
-                    used, returned, wanted = scope.meter.close()
+                    used, returned, wanted = scope.meter.return_shares()
                     entry = ShareEntry(
                         worker=scope.meter.session,
                         limit=keeper.name,
@@ -107,14 +107,14 @@ class LimitSharing:
             if not isinstance(meter, ShareMeter) or meter.session != entry.worker:
                 return
             has_room = meter.note_grant(entry, sent_at_s, self._scopes.clock())
-        if scope is not None and has_room and scope.is_closed:
+        if scope is not None and has_room and scope.is_full:
             self._scopes.release_fitting(scope)
 
-    def note_closed(self, entry: ShareEntry) -> None:
-        """Close a scope that another worker has closed."""
+    def note_held(self, entry: ShareEntry) -> None:
+        """Hold a scope for which a job of another worker has asked that."""
         keeper = self._keepers.get(entry.limit)
         if keeper is not None:
             with self._scopes.lock:
                 scope = keeper.scopes.get(entry.value)
                 if scope is not None:
-                    scope.note_closed(self._scopes.clock() + entry.closed_ms / 1_000)
+                    scope.note_held(self._scopes.clock() + entry.closed_ms / 1_000)

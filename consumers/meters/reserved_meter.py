@@ -194,8 +194,8 @@ class ReservedMeter(Meter):
         if self._sent is not None and self._sent.number == number:
             self._sent, self._was_exceeded = None, True
 
-    def close(self) -> bool:
-        """Let nothing begin any more; returns whether the log has another level than this."""
+    def suspend(self) -> bool:
+        """Let nothing begin until the log is read; returns whether the log has another level than this."""
         differs = self.is_known and (self._left > 0 or self._sent is not None or self._was_exceeded)
         self.is_known, self._left, self._sent = False, 0, None
         return differs

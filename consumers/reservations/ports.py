@@ -62,8 +62,8 @@ class ReservedLimits(Protocol):
     ) -> None:
         """Go on with what the log has of a partition."""
 
-    def close(self, partition: int) -> Sequence[ReservationEntry]:
-        """Close a partition: no job begins; return the entries that the log still lacks."""
+    def suspend(self, partition: int) -> Sequence[ReservationEntry]:
+        """Let no job of a partition begin until `restore`; return the entries that the log still lacks."""
 
     def collect(self, number: int) -> Mapping[int, Sequence[ReservationEntry]]:
         """{partition: the reservations that are to be written now}, under this number."""

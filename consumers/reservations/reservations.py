@@ -111,7 +111,7 @@ class Reservations:
     def _give_up(self, writer: LevelWriter, partition: int) -> None:
         """Write the exact levels of a partition, for its next owner."""
         ownership = self._owned.pop(partition)
-        entries = self._limits.close(partition)
+        entries = self._limits.suspend(partition)
         if ownership.is_keeping:
             for first in range(0, len(entries), MOST_ENTRIES):
                 self._number += 1
@@ -198,7 +198,7 @@ class Reservations:
                 "another worker keeps the limits of partition %d", partition,
                 extra={log_keys.QUEUE: self._parts.queue, log_keys.PARTITIONS: [partition]},
             )  # fmt: skip
-            self._limits.close(partition)
+            self._limits.suspend(partition)
             self._begin_anew(ownership, REPLACED_REST_S)
         elif record.kind == ReservationKind.RESERVATIONS:
             ownership.confirmed, ownership.waits_since_at_s = record.number, None

@@ -70,8 +70,8 @@ class SharedLimits(Protocol):
     def note_given(self, reports: Mapping[str, LimitReport]) -> None:
         """Take in the reports of the coordinator; empty where this process gives nothing."""
 
-    def note_closed(self, entry: ShareEntry) -> None:
-        """Close a scope that a worker has closed."""
+    def note_held(self, entry: ShareEntry) -> None:
+        """Hold a scope for which a job of a worker has asked that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

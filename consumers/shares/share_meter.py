@@ -175,8 +175,8 @@ class ShareMeter(Meter):
         self.written, self._written_at_s = amounts, now_s
         return amounts
 
-    def close(self) -> Amounts:
-        """Return all that no job uses; gives the last amounts.
+    def return_shares(self) -> Amounts:
+        """Return all that no job uses, and the last amounts to be written.
 
         Jobs that still run keep their permits, since their threads may outlast the worker: the coordinator frees these
         when the grant ends.

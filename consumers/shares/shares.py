@@ -98,17 +98,17 @@ class Shares:
             return  # read once more, by a coordinator that took over
         self._taken_below = offset
         if record.kind == ShareKind.REQUEST:
-            self._take_closings(record)
+            self._take_holds(record)
         elif record.kind == ShareKind.TAKEOVER:
             self._epochs[record.coordinator] = offset
         elif record.kind == ShareKind.GRANT and record.epoch >= self._epochs.get(record.coordinator, 0):
             self._epochs[record.coordinator] = record.epoch
             self._take_grant(record)
 
-    def _take_closings(self, record: ShareRecord) -> None:
+    def _take_holds(self, record: ShareRecord) -> None:
         for entry in record.entries:
             if entry.closed_ms:
-                self._limits.note_closed(entry)
+                self._limits.note_held(entry)
 
     def _take_grant(self, record: ShareRecord) -> None:
         for entry in record.entries:

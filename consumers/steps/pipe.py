@@ -176,7 +176,7 @@ class Pipe:
     def _close_limited(self, record: Record, outcome: Outcome) -> None:
         """Let no other job of its scopes begin, where the other side has refused this one."""
         if isinstance(outcome, Snoozed) and outcome.is_limited:
-            self._gates.close(record, outcome.due.timestamp())
+            self._gates.hold_until(record, outcome.due.timestamp())
 
     def settle_done(self, done: deque[Record]) -> None:
         """Settle what stands in `done`; any thread may call it, also of one that a runner goes on filling."""

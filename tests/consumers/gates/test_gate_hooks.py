@@ -187,17 +187,17 @@ def test_each_run_through_the_pipe_ends_once_with_its_outcome(
     assert (len(scene.row.counted), len(outcomes) + len(done)) == (0, 1)
 
 
-def test_a_job_that_is_refused_by_the_other_side_closes_gates_before_its_run_ends() -> None:
+def test_a_job_that_is_refused_by_the_other_side_holds_gates_before_its_run_ends() -> None:
     """Its slot would go to the next one else, which would be refused as well."""
     scene, outcomes, delivery = Scene(), list[Outcome](), declare(work)
-    closed: list[tuple[int, float, int]] = []
+    held: list[tuple[int, float, int]] = []
 
-    def close(record: Record, until_at_s: float) -> None:
-        closed.append((record.offset, until_at_s, scene.gate.running))
+    def hold_until(record: Record, until_at_s: float) -> None:
+        held.append((record.offset, until_at_s, scene.gate.running))
 
-    scene.gate.close = close  # type: ignore[method-assign]
+    scene.gate.hold_until = hold_until  # type: ignore[method-assign]
     scene.pipe(delivery, outcomes).pass_through(delivery.record(value=delivery.payload(3)), Slot(), run_sync)
-    assert closed == [(7, NOW_S + 30.0, 1)]
+    assert held == [(7, NOW_S + 30.0, 1)]
     (outcome,) = outcomes
     assert isinstance(outcome, Snoozed)
     assert outcome.due.timestamp() == NOW_S + 30.0

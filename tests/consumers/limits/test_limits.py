@@ -235,7 +235,7 @@ def test_a_job_that_was_refused_closes_the_scopes_of_its_type_for_so_long() -> N
     """Others of its tenant wait; other tenants, and other jobs of the queue's own limits, go on."""
     scene = Scene([Rate(9, per=SECOND, by="tenant")], of_type=[Rate(5, per=SECOND, by="tenant")])
     scene.come(0)
-    scene.row.close(scene.records[0], scene.now_s + EPOCH_S + 3.0)
+    scene.row.hold_until(scene.records[0], scene.now_s + EPOCH_S + 3.0)
     scene.end(0)
     scene.come(1, 2)
     scene.come(3, tenant="zeta")
@@ -248,11 +248,11 @@ def test_a_job_that_was_refused_closes_the_scopes_of_its_type_for_so_long() -> N
     assert scene.begun == [0, 3, 1, 2]
 
 
-def test_a_type_without_limits_is_closed_itself() -> None:
-    """In this process, without limits of the queue being closed for other types."""
+def test_a_type_without_limits_is_held_itself() -> None:
+    """In this process, without limits of the queue being held for other types."""
     scene = Scene([])
     scene.come(0)
-    scene.row.close(scene.records[0], scene.now_s + EPOCH_S + 3.0)
+    scene.row.hold_until(scene.records[0], scene.now_s + EPOCH_S + 3.0)
     scene.come(1, 2)
     assert scene.begun == [0]
     assert {why.word for why in scene.row.view.whys()} == {"limited"}

@@ -104,12 +104,12 @@ def test_a_lifted_limit_holds_nothing_back_and_counts_on() -> None:
     assert scene.begun == list(range(33))
 
 
-def test_a_lifted_limit_is_still_closed_by_a_refusal() -> None:
+def test_a_lifted_limit_is_still_held_by_a_refusal() -> None:
     """The other side has said so, whatever the limit."""
     scene = Scene([], of_type=[WINDOW])
     scene.gate.change("work.rate.tenant", WINDOW, is_lifted=True)
     scene.come(0)
-    scene.row.close(scene.records[0], scene.row._clock() + 2.0)
+    scene.row.hold_until(scene.records[0], scene.row._clock() + 2.0)
     scene.come(1)
     assert scene.begun == [0]
     scene.pass_s(2.1)

@@ -234,7 +234,7 @@ def test_the_last_report_keeps_the_slots_of_jobs_that_run() -> None:
     for _ in range(3):
         meter.acquire(1, 0.1)
     meter.end(1)
-    assert meter.close() == (0, 2, 4)
+    assert meter.return_shares() == (0, 2, 4)
     assert not meter.end(1), "the permit of a job that ends later is not used again"
     assert meter.room(0.2) == 0
 
@@ -292,14 +292,14 @@ def test_a_limit_by_a_function_counts_each_of_its_values_apart() -> None:
     assert north.why.detail["opens"] == "room in limit q.limit for 'north' (3/1s by a function)"
 
 
-def test_a_scope_that_one_worker_closes_is_closed_for_all() -> None:
+def test_a_scope_that_one_worker_holds_is_held_for_all() -> None:
     """The other side has refused one of them; the coordinator gives nothing, and what others hold waits."""
     world = SharingWorld(RATE, seed=11, workers_count=3)
     world.pass_s(2.0)
     record = record_of([("ce_type", b"work")])
     first = world.workers[0]
     first.limits._of_others = ()  # as if the limit were the type's own
-    first.row.close(record, first.row._clock() + 4.0)
+    first.row.hold_until(record, first.row._clock() + 4.0)
     world.pass_s(0.3)
     begun = len(world.begun)
     world.pass_s(3.0)

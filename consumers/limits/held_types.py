@@ -1,4 +1,4 @@
-"""`ClosedTypes`: job types without limits of their own, closed for a while after `RateLimited`."""
+"""`HeldTypes`: job types without limits of their own, held for a while after `RateLimited`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ..records.record import Record
 from .scope import Limited
 
 
-class ClosedTypes:
-    """Falsy where no type is closed. Safe to call from all threads.
+class HeldTypes:
+    """Falsy where no type is held. Safe to call from all threads.
 
     Attributes:
         until_at_s: {job type: epoch time until which none of its jobs begins}.
@@ -26,14 +26,14 @@ class ClosedTypes:
     def __bool__(self) -> bool:
         return bool(self.until_at_s)
 
-    def close(self, job_type: bytes, until_at_s: float) -> None:
+    def hold_until(self, job_type: bytes, until_at_s: float) -> None:
         """Let no job of the type begin until this epoch time."""
         with self._lock:
             self.until_at_s = {**self.until_at_s, job_type: until_at_s}
         self._note_resting()
 
     def wait(self, record: Record, now_s: float) -> Wait | None:
-        """The wait of a record whose type is closed; None where it is not, or not any more."""
+        """The wait of a record whose type is held; None where it is not, or not any more."""
         job_type = record.header(JOB_TYPE) or b""
         until_at_s = self.until_at_s.get(job_type)
         if until_at_s is None:
