@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from confluent_kafka import KafkaException
 
 from ..topology.cluster.kafka_errors import as_error, is_fatal
+from . import log_keys
 from .guarded_thread import GuardedThread
 
 _LOGGER = logging.getLogger("stoker.worker")
@@ -38,12 +39,13 @@ class TurnThread:
     """Drives one object until it is stopped.
 
     Args:
+        queue: whose worker it is.
         on_crash: called when a turn ends in anything but an error of Kafka: a worker whose limits stand still must not
             look alive.
     """
 
-    def __init__(self, driven: Driven, name: str, on_crash: Callable[[BaseException], None]) -> None:
-        self._driven, self._name = driven, name
+    def __init__(self, driven: Driven, name: str, queue: str, on_crash: Callable[[BaseException], None]) -> None:
+        self._driven, self._name, self._queue = driven, name, queue
         self._stopped = threading.Event()
         self._thread = GuardedThread(name, self._run, on_crash, at_end=driven.close)
         self._failed_at_s = float("-inf")
@@ -79,4 +81,5 @@ class TurnThread:
             level,
             "jobs may wait for their limits: the thread %s cannot read or write its topic (%s), and tries again each "
             "%g s until it can", self._name, as_error(failed).str(), AGAIN_S,
+            extra={log_keys.QUEUE: self._queue},
         )  # fmt: skip

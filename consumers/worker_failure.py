@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from ..topology import NotAuthorized
 from ..topology.planning.contracts import ContractsRefused
+from . import log_keys
 from .errors import WorkerCrashed
 
 _LOGGER = logging.getLogger("stoker.worker")
@@ -31,7 +32,9 @@ class WorkerFailure:
     def note_queue_end(self, queue: str, error: BaseException) -> None:
         """Note what has ended the thread of a queue."""
         cause = None if isinstance(error, NotAuthorized) else error  # a missing right is no fault of code
-        _LOGGER.critical("the worker of queue %r failed: %s", queue, error, exc_info=cause)
+        _LOGGER.critical(
+            "the worker of queue %r failed: %s", queue, error, exc_info=cause, extra={log_keys.QUEUE: queue}
+        )
         self._end(_failure_by(error, queue))
 
     def note_thread_end(self, does: str, error: BaseException) -> None:

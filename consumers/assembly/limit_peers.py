@@ -66,7 +66,7 @@ def _make_shares(
         ),
         make_writer=lambda: LogWriter(lambda: shares_producer(cluster, worker_id), pipeline.shares_topic),
     )
-    return lambda limits: TurnThread(Shares(limits.sharing, parts), f"stoker-shares-{queue.name}", on_crash)
+    return lambda limits: TurnThread(Shares(limits.sharing, parts), f"stoker-shares-{queue.name}", queue.name, on_crash)
 
 
 def _make_reservations(context: QueueContext, on_crash: Callable[[BaseException], None]) -> MakeThread | None:
@@ -84,4 +84,4 @@ def _make_reservations(context: QueueContext, on_crash: Callable[[BaseException]
         make_writer=lambda: LogWriter(lambda: shares_producer(cluster, worker_id), topic),
     )
     name = f"stoker-reservations-{queue.name}"
-    return lambda limits: TurnThread(Reservations(limits.reservations, parts), name, on_crash)
+    return lambda limits: TurnThread(Reservations(limits.reservations, parts), name, queue.name, on_crash)

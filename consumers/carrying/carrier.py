@@ -222,10 +222,11 @@ class Carrier:
         now_s = self._clock()
         if now_s >= self._log_at_s:
             self._log_at_s = now_s + LOG_AGAIN_S
+            shown = f"{place[0].topic}/{place[0].partition}/{place[1]}"
             _LOGGER.error(
-                "a waiting record, %s/%d/%d, cannot be carried forward to %s: %s. It is tried again; brokers delete "
-                "it when it has waited for %s in all", place[0].topic, place[0].partition, place[1],
-                self._queue.carried_topic, error.str(), self._queue.retention, extra={log_keys.QUEUE: self._queue.name},
+                "a waiting record, %s, cannot be carried forward to %s: %s. It is tried again; brokers delete it when "
+                "it has waited for %s in all", shown, self._queue.carried_topic, error.str(), self._queue.retention,
+                extra={log_keys.QUEUE: self._queue.name, log_keys.RECORD: shown},
             )  # fmt: skip
 
     def _doubt_written(self, _error: KafkaError) -> None:

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from .. import log_keys
 from ..kafka.log_tail import REQUEST_TIMEOUT_S
 from ..records.assignment import Assignment
 
@@ -56,7 +57,10 @@ class OldOffsets:
         try:
             found = self._find(assignments, before_ms)
         except KafkaException as failure:
-            _LOGGER.debug("how old the records of queue %r are could not be asked: %s", self._queue, failure)
+            _LOGGER.debug(
+                "how old the records of queue %r are could not be asked: %s", self._queue, failure,
+                extra={log_keys.QUEUE: self._queue},
+            )  # fmt: skip
         finally:
             self._answer = found
 

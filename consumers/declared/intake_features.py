@@ -161,6 +161,7 @@ def _due_records(parts: IntakeParts, features: _Features) -> DueRecords:
 def _reread_records(parts: IntakeParts, features: _Features) -> RereadRecords:
     """Name all that moves lanes, and all that wants records read again; lanes take those that are left."""
     return RereadRecords(
+        parts.assignments.queue_name,
         parts.rereader,
         features.handover,
         parts.rebalance,

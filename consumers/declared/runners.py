@@ -46,9 +46,9 @@ def async_runners(parts: RunnerParts) -> list[AsyncRunners]:
     def run_one(record: Record, slot: AsyncSlot) -> Awaitable[None]:
         return pipe.pass_through_async(record, slot, run_async, slot.loop_state.done)
 
-    name = parts.step_context.queue.name
+    queue = parts.step_context.queue.name
     size, ready = parts.settings.async_concurrency, parts.make_ready()
-    return [AsyncRunners(size, run_one, name, names, settle_done=pipe.settle_done, ready=ready)]
+    return [AsyncRunners(size, run_one, queue, names, settle_done=pipe.settle_done, ready=ready)]
 
 
 def isolated_runners(parts: RunnerParts) -> IsolatedRunners:

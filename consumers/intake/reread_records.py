@@ -29,6 +29,7 @@ class RereadRecords:
 
     def __init__(
         self,
+        queue: str,
         rereader: Rereader,
         handover: Handover,
         rebalance: Rebalance,
@@ -45,6 +46,7 @@ class RereadRecords:
             moves: called in their order in each turn, before anything is read.
             lost: called in their order.
         """
+        self._queue = queue
         self._rereader = rereader
         self._handover = handover
         self._rebalance = rebalance
@@ -90,5 +92,6 @@ class RereadRecords:
         for topic, number in by_topic.items():
             _LOGGER.error(
                 "%d jobs that waited are not in %s any more: its retention, or a person, has deleted them before they "
-                "could run. Raise the topic's retention", number, topic, extra={log_keys.COUNT: number},
+                "could run. Raise the topic's retention", number, topic,
+                extra={log_keys.QUEUE: self._queue, log_keys.COUNT: number},
             )  # fmt: skip

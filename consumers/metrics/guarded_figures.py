@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
+from .. import log_keys
 from ..records.ended_columns import Durations, Handful
 from ..settling.settlement import SettlementBatch
 from .job_figures import JobFigures
@@ -50,5 +51,8 @@ class GuardedFigures:
             return count(*args, **named)
         except Exception:
             self._has_failed = True
-            _LOGGER.exception("the metrics of queue %r failed and count no more jobs; jobs go on", self._queue)
+            _LOGGER.exception(
+                "the metrics of queue %r failed and count no more jobs; jobs go on", self._queue,
+                extra={log_keys.QUEUE: self._queue},
+            )  # fmt: skip
             return None

@@ -47,7 +47,7 @@ class AsyncRunners(Runners[AsyncSlot]):
         self,
         size: int,
         run_one: RunOneAsync,
-        name: str,
+        queue: str,
         job_types: Collection[bytes] = (),
         *,
         settle_done: SettleDone = deque[Record].clear,
@@ -57,7 +57,7 @@ class AsyncRunners(Runners[AsyncSlot]):
         self._job_types = job_types
         self._size = self.size = size
         self._run_one = run_one
-        self._name = name
+        self._queue = queue
         self._ready: Ready = deque() if ready is None else ready
         self._numbers = count()
         self._is_stopping = False
@@ -66,8 +66,8 @@ class AsyncRunners(Runners[AsyncSlot]):
 
     def _make_loop(self) -> RunnerLoop:
         number = next(self._numbers)
-        name = f"stoker-loop-{self._name}" + (f"-replacement-{number}" if number else "")
-        return RunnerLoop(self._size, self._ready, self._run_one, name, self._settle_done)
+        name = f"stoker-loop-{self._queue}" + (f"-replacement-{number}" if number else "")
+        return RunnerLoop(self._size, self._ready, self._run_one, name, self._settle_done, queue=self._queue)
 
     def start(self) -> None:
         """Start the loop's thread."""
@@ -163,11 +163,11 @@ class AsyncRunners(Runners[AsyncSlot]):
     def _start_replacement(self, alive: list[RunnerLoop]) -> list[RunnerLoop]:
         if len(alive) > MOST_REPLACEMENTS:
             stuck = sum(slot.run is not None for loop in alive for slot in loop.slots)
-            self._failure = self._failure or TooManyStuck(self._name, stuck)
+            self._failure = self._failure or TooManyStuck(self._queue, stuck)
             return []
         _LOGGER.error(
             "the event loop has not turned for %.1f s; another one takes the async jobs that have not begun",
-            alive[-1].watch.blocked_s, extra={log_keys.QUEUE: self._name},
+            alive[-1].watch.blocked_s, extra={log_keys.QUEUE: self._queue},
         )  # fmt: skip
         replacement = self._make_loop()
         replacement.start()
@@ -179,4 +179,4 @@ class AsyncRunners(Runners[AsyncSlot]):
         run = blocking_slot.run if blocking_slot is not None else None
         is_lost = blocked_s > UNKNOWN_LOST_AFTER_S if run is None else now_s > run.deadline_at_s + LOST_AFTER_S
         suspended = sum(slot.has_record and slot is not blocking_slot for slot in loop.slots) if is_lost else 0
-        return LoopLost(self._name, run.shown_id if run else None, suspended) if suspended else None
+        return LoopLost(self._queue, run.shown_id if run else None, suspended) if suspended else None

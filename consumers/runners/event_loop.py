@@ -11,6 +11,7 @@ from contextlib import suppress
 from itertools import count
 from typing import Final
 
+from .. import log_keys
 from ..guarded_thread import GuardedThread
 from ..records.record import Record
 from .async_slots import AsyncSlot, LoopState
@@ -30,14 +31,20 @@ RunOneAsync = Callable[[Record, AsyncSlot], Awaitable[None]]
 class RunnerLoop:
     """At most `size` async jobs at once; `run_one` must not raise anything but `CancelledError`.
 
+    Args:
+        queue: whose jobs they are.
+
     Attributes:
         name: its thread's.
         watch: knows whether it turns.
         is_stopping: whether it takes nothing more, and ends with the last job that runs.
     """
 
-    def __init__(self, size: int, ready: Ready, run_one: RunOneAsync, name: str, settle_done: SettleDone) -> None:
+    def __init__(
+        self, size: int, ready: Ready, run_one: RunOneAsync, name: str, settle_done: SettleDone, *, queue: str
+    ) -> None:
         self.name = name
+        self._queue = queue
         self._size = size
         self._ready = ready
         self._run_one = run_one
@@ -164,7 +171,7 @@ class RunnerLoop:
             if not self.is_stopping:
                 _LOGGER.warning(
                     "%s was cancelled with no job in it, by a job that has ended or by a task that it left behind; "
-                    "another one takes its place", slot.name,
+                    "another one takes its place", slot.name, extra={log_keys.QUEUE: self._queue},
                 )  # fmt: skip
         elif (error := task.exception()) is not None:
             self._task_failure = error

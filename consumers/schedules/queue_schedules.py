@@ -186,7 +186,12 @@ class QueueSchedules:
         try:
             return _Armed(Upcoming(schedule, schedule.since if last is None else last.instant), last)
         except InvalidTiming as fault:
-            _LOGGER.error("schedule %r does not fire on this worker: %s", name, fault, extra={log_keys.SCHEDULE: name})
+            _LOGGER.error(
+                "schedule %r does not fire on this worker: %s",
+                name,
+                fault,
+                extra={log_keys.QUEUE: schedule.queue, log_keys.SCHEDULE: name},
+            )
             return None
 
     def let_go(self) -> None:
@@ -271,7 +276,8 @@ class QueueSchedules:
         self._held_back[armed.schedule.name] = armed
         _LOGGER.error(
             "schedule %r could not be fired for %s and is tried again in %.0f s: %s", armed.schedule.name,
-            armed.upcoming.next, PUT_OFF.total_seconds(), why, extra={log_keys.SCHEDULE: armed.schedule.name},
+            armed.upcoming.next, PUT_OFF.total_seconds(), why,
+            extra={log_keys.QUEUE: armed.schedule.queue, log_keys.SCHEDULE: armed.schedule.name},
         )  # fmt: skip
 
     def _write(self, firings: list[_Firing], now: datetime) -> int:
@@ -355,17 +361,19 @@ def _id_of(job: TransactionRecord) -> str:
 
 
 def _log(schedule: ScheduleRecord, firing: _Firing, last: LastFiring) -> None:
+    fields = {log_keys.QUEUE: schedule.queue, log_keys.SCHEDULE: schedule.name}
     if last.outcome == FiringOutcome.OVERLAP:
         _LOGGER.info(
             "schedule %r leaves out %s: job %s, which it has enqueued before, has not ended",
             schedule.name, last.instant, last.job_id,
-            extra={log_keys.SCHEDULE: schedule.name, log_keys.JOB_ID: last.job_id},
+            extra={**fields, log_keys.JOB_ID: last.job_id},
         )  # fmt: skip
     elif last.skipped:
         _LOGGER.warning(
             "schedule %r leaves out %d instants up to %s: no worker fired them in time (missed=%r, overlap=%r)",
-            schedule.name, last.skipped, last.instant, schedule.missed, schedule.overlap,
-            extra={log_keys.SCHEDULE: schedule.name},
+            schedule.name, last.skipped, last.instant, schedule.missed, schedule.overlap, extra=fields,
         )  # fmt: skip
     if firing.jobs:
-        _LOGGER.debug("schedule %r has enqueued %d jobs up to %s", schedule.name, len(firing.jobs), last.instant)
+        _LOGGER.debug(
+            "schedule %r has enqueued %d jobs up to %s", schedule.name, len(firing.jobs), last.instant, extra=fields
+        )

@@ -194,14 +194,21 @@ class Admission:
             self._note_unread(queue, str(failure))
             return
         except Exception as failure:  # without this thread each later call would wait in vain for a reading
-            logger.exception("queue %r: the producer failed as it counted the waiting jobs, and goes on", queue.name)
+            logger.exception(
+                "queue %r: the producer failed as it counted the waiting jobs, and goes on", queue.name,
+                extra={"queue": queue.name},
+            )  # fmt: skip
             self._note_unread(queue, repr(failure))
             return
         with self._read:
             is_back = door.note_read(depth, time.monotonic())
             self._read.notify_all()
         if is_back:
-            logger.info("queue %r: how many jobs wait is known again; max_waiting holds", queue.name)
+            logger.info(
+                "queue %r: how many jobs wait is known again; max_waiting holds",
+                queue.name,
+                extra={"queue": queue.name},
+            )
 
     def _note_unread(self, queue: Queue, cause: str) -> None:
         with self._read:
@@ -284,4 +291,4 @@ def depth_readers(cluster: ClusterSettings, partitions: Callable[[str], int | No
 
 def _log_blind(queue: Queue, cause: str) -> None:
     message = "queue %r: how many jobs wait is not known (%s); all are admitted until it is, whatever max_waiting"
-    logger.warning(message, queue.name, cause)
+    logger.warning(message, queue.name, cause, extra={"queue": queue.name})

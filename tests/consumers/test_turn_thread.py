@@ -8,7 +8,7 @@ import threading
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from stoker.consumers import turn_thread
+from stoker.consumers import log_keys, turn_thread
 from stoker.consumers.turn_thread import TurnThread
 
 DEADLINE_S = 10.0
@@ -43,7 +43,7 @@ def test_a_failure_of_kafka_is_rested_and_others_end_the_thread(monkeypatch: pyt
     monkeypatch.setattr(turn_thread, "AGAIN_S", 0.001)
     fault, told = ZeroDivisionError("a fault of ours"), list[BaseException]()
     driven = Scripted(None, KafkaException(KafkaError(KafkaError._TRANSPORT)), None, fault)
-    thread = TurnThread(driven, "unit", told.append)
+    thread = TurnThread(driven, "unit", "q", told.append)
     thread.start()
     assert driven.closed.wait(DEADLINE_S)
     assert not driven.ends
@@ -55,7 +55,7 @@ def test_a_thread_that_is_stopped_closes_what_it_drives() -> None:
     """When `stop` has returned, the object has been closed, and no turn follows."""
     told = list[BaseException]()
     driven = Scripted()
-    thread = TurnThread(driven, "unit", told.append)
+    thread = TurnThread(driven, "unit", "q", told.append)
     thread.start()
     assert driven.turned.acquire(timeout=DEADLINE_S)
     thread.stop()
@@ -71,12 +71,13 @@ def test_clients_that_failed_for_good_are_given_up_and_each_outage_is_logged_onc
     away, fatal = KafkaError(KafkaError._TRANSPORT), KafkaError(KafkaError._FATAL, "fenced", fatal=True)
     driven = Scripted(*map(KafkaException, (away, fatal, away)), None, KafkaException(away), ZeroDivisionError())
     with caplog.at_level(logging.WARNING, "stoker.worker"):
-        thread = TurnThread(driven, "stoker-unit", lambda _error: None)
+        thread = TurnThread(driven, "stoker-unit", "q", lambda _error: None)
         thread.start()
         assert driven.closed.wait(DEADLINE_S)
         thread.stop()
-    (logged,) = [record.getMessage() for record in caplog.records]
-    assert "stoker-unit" in logged
+    (logged,) = caplog.records
+    assert "stoker-unit" in logged.getMessage()
+    assert vars(logged)[log_keys.QUEUE] == "q"
     assert driven.dropped == 1
 
 
@@ -87,7 +88,7 @@ def test_the_next_outage_is_logged_as_well(monkeypatch: pytest.MonkeyPatch, capl
     away = KafkaException(KafkaError(KafkaError._TRANSPORT))
     driven = Scripted(away, None, away, ZeroDivisionError())
     with caplog.at_level(logging.WARNING, "stoker.worker"):
-        thread = TurnThread(driven, "stoker-unit", lambda _error: None)
+        thread = TurnThread(driven, "stoker-unit", "q", lambda _error: None)
         thread.start()
         assert driven.closed.wait(DEADLINE_S)
         thread.stop()

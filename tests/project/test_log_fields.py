@@ -87,7 +87,7 @@ def keys_of(expr: ast.expr, call: LogCall) -> Iterator[str]:
             yield from keys_of(left, call)
             yield from keys_of(right, call)
         case ast.Call(func=ast.Name(id=name)) if name == FIELDS_OF_A_JOB:
-            yield "log_keys.JOB_ID"
+            yield from ("log_keys.JOB_ID", "log_keys.QUEUE")
         case ast.Call(func=ast.Attribute(attr=name)):
             yield from _returned_by(name, call)
         case ast.Name(id=name):
@@ -157,6 +157,13 @@ def _names_a_job(call: LogCall) -> bool:
 
 def _texts_in(tree: ast.AST) -> list[str]:
     return [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+
+
+def test_records_that_name_a_queue_carry_it() -> None:
+    """Who searches for all that was logged of one queue finds those whose text has its name."""
+    about = [call for call in log_calls() if "queue %r" in call.message]
+    keys = {call: set() if call.extra is None else set(keys_of(call.extra, call)) for call in about}
+    assert [f"{call}" for call, found in keys.items() if not found & {"log_keys.QUEUE", repr(log_keys.QUEUE)}] == []
 
 
 def _is_about_a_job(call: LogCall) -> bool:

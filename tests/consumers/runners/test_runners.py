@@ -357,7 +357,7 @@ class _FilledWhenFoundEmpty(deque[Record]):
 def test_a_record_that_comes_as_the_last_task_goes_to_rest_is_taken() -> None:
     """It is offered when the task has looked and is not idle yet, so nobody is woken: the task looks once more."""
     runs, ready = Runs(), _FilledWhenFoundEmpty()
-    only = RunnerLoop(1, ready, runs.on_loop, "test", deque[Record].clear)
+    only = RunnerLoop(1, ready, runs.on_loop, "test", deque[Record].clear, queue="q")
     ready.wake = only.wake
     only.start()
     runs.wait_ended(1)
