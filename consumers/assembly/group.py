@@ -74,14 +74,14 @@ def make_group(
             partitions.assignments,
             running.unbegun,
             lanes,
-            backpressure=polling.backpressure,
+            memory_bounds=polling.memory_bounds,
             tiers=tiers,
             priorities=priorities,
             restored=restored,
         ),
         taking_back=TakingBack(
             running.unbegun,
-            polling.backpressure,
+            polling.memory_bounds,
             polling.calendar,
             rereader=rereader,
             carrier=carrier,
@@ -95,7 +95,7 @@ def make_group(
     intake = make_intake(
         IntakeParts(
             assignments=partitions.assignments,
-            backpressure=polling.backpressure,
+            memory_bounds=polling.memory_bounds,
             calendar=polling.calendar,
             lanes=lanes,
             gates=running.gates,

@@ -38,14 +38,14 @@ def make_inspection(
     queue, worker_id, gates = context.queue, context.worker_id, running.gates
     return InspectionParts(
         unfinished=UnfinishedCount(
-            partitions.assignments, group.member, group.tiers, group.priorities, polling.backpressure
+            partitions.assignments, group.member, group.tiers, group.priorities, polling.memory_bounds
         ),
         overview=Overview(
             queue,
             worker_id,
             OverviewParts(
                 assignments=partitions.assignments,
-                backpressure=polling.backpressure,
+                memory_bounds=polling.memory_bounds,
                 calendar=polling.calendar,
                 gates=gates,
                 unbegun=running.counts,

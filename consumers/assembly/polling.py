@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from ..delays.calendar import Calendar
 from ..delays.due_times import longest_wait_s
 from ..partitions.assignments import Assignments
-from ..poll_thread.backpressure import Backpressure
 from ..poll_thread.completion import Completion
+from ..poll_thread.memory_bounds import MemoryBounds
 from ..poll_thread.poll_thread_state import PollThreadState
 from ..poll_thread.settled import SettledBatches
 from .queue_context import QueueContext
@@ -17,11 +17,11 @@ from .running import RunningParts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollingParts:
-    """`calendar` has the delayed records, `backpressure` the bounds of all others, `completion` counts them out."""
+    """`calendar` has the delayed records, `memory_bounds` the bounds of all others, `completion` counts them out."""
 
     poll_state: PollThreadState
     calendar: Calendar
-    backpressure: Backpressure
+    memory_bounds: MemoryBounds
     completion: Completion
 
 
@@ -30,7 +30,7 @@ def make_polling(
 ) -> PollingParts:
     """Make them, without records."""
     calendar = Calendar(longest_wait_s(context.queue), reschedules=context.orders.reschedules)
-    backpressure = Backpressure(
+    memory_bounds = MemoryBounds(
         assignments,
         context.settings,
         running.counts.count_parked,
@@ -41,6 +41,6 @@ def make_polling(
     return PollingParts(
         poll_state=PollThreadState(),
         calendar=calendar,
-        backpressure=backpressure,
-        completion=Completion(settled, backpressure, running.runners, running.lanes),
+        memory_bounds=memory_bounds,
+        completion=Completion(settled, memory_bounds, running.runners, running.lanes),
     )

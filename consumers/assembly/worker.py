@@ -75,13 +75,13 @@ def make_worker(
 
 
 def _make_fetching(running: RunningParts, polling: PollingParts, group: GroupParts) -> Fetching:
-    priorities = PriorityFetching(group.priorities, running.ready, polling.backpressure)
+    priorities = PriorityFetching(group.priorities, running.ready, polling.memory_bounds)
     return Fetching(
         group.member,
         group.tiers,
         priorities,
         intake=group.intake,
-        backpressure=polling.backpressure,
+        memory_bounds=polling.memory_bounds,
         ahead=running.read_ahead,
         timeout=PollTimeout(
             polling.calendar,
@@ -105,7 +105,7 @@ def _make_owned(partitions: PartitionParts, polling: PollingParts, group: GroupP
         group.member,
         rebalance=group.rebalance,
         commits=partitions.commits,
-        backpressure=polling.backpressure,
+        memory_bounds=polling.memory_bounds,
         completion=polling.completion,
         close_readers=group.close_readers,
     )

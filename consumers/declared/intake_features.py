@@ -33,7 +33,7 @@ from ..intake.reread_records import RereadRecords
 from ..intake.unique_arrivals import UniqueArrivals
 from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
-from ..poll_thread.backpressure import Backpressure
+from ..poll_thread.memory_bounds import MemoryBounds
 from ..rebalance.rebalance import Rebalance
 from ..records.record import Record
 from ..records.source import Carried, Delay, Main, Priority, Source, Tier, sources_of
@@ -45,7 +45,7 @@ class IntakeParts:
     """The parts that the intake of a queue and its features are made of."""
 
     assignments: Assignments
-    backpressure: Backpressure
+    memory_bounds: MemoryBounds
     calendar: Calendar
     lanes: Lanes
     gates: GateRow
@@ -95,20 +95,20 @@ class _Features:
     """The features of a queue that have to do with its intake; of those that not each queue has, one or none."""
 
     def __init__(self, parts: IntakeParts) -> None:
-        assignments, backpressure, calendar = parts.assignments, parts.backpressure, parts.calendar
-        self.handover = Handover(parts.lanes, backpressure, parts.instruments)
+        assignments, memory_bounds, calendar = parts.assignments, parts.memory_bounds, parts.calendar
+        self.handover = Handover(parts.lanes, memory_bounds, parts.instruments)
         self.unique = [UniqueArrivals(assignments, calendar)] if assignments.queue.unique else []
         self.heavy_tenants = _heavy_tenants(parts, self.handover)
         self.rescheduled = RescheduledDelays(calendar, assignments)
         self.cancelled = CancelledDelays(calendar, parts.cancels, assignments.queue_name)
         self.delayed = DelayedRecords(
             calendar,
-            backpressure,
+            memory_bounds,
             ends_wait=(*(one.is_replaced for one in self.unique), self.cancelled.has),
             room_part=ROOM_PART if self.heavy_tenants else 1,
         )
         self.carried = CarriedRecords(parts.carrier, parts.restored, assignments, self.handover)
-        self.lanes = LaneRecords(parts.lanes, parts.unbegun, backpressure, self.handover)
+        self.lanes = LaneRecords(parts.lanes, parts.unbegun, memory_bounds, self.handover)
 
 
 def _heavy_tenants(parts: IntakeParts, handover: Handover) -> list[HeavyTenants]:
@@ -153,7 +153,7 @@ def _due_records(parts: IntakeParts, features: _Features) -> DueRecords:
         forward=(features.rescheduled.bring_forward, *(one.bring_forward for one in features.unique)),
         releases=(
             features.delayed.pop_due,
-            lambda: features.cancelled.turn(parts.backpressure.room) if features.cancelled else (),
+            lambda: features.cancelled.turn(parts.memory_bounds.room) if features.cancelled else (),
         ),
     )
 

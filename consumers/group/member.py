@@ -22,7 +22,7 @@ from ..kafka.group_protocol import (
     refuses_consumer_protocol,
 )
 from ..partitions.assignments import Assignments
-from ..poll_thread.backpressure import partitions_of
+from ..poll_thread.memory_bounds import partitions_of
 from ..rebalance.grace import Grace
 from ..rebalance.rebalance import Rebalance
 from ..records.source import sources_of

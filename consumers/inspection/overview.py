@@ -19,7 +19,7 @@ from ..isolation.crashes import CrashPause
 from ..isolation.isolated_runners import IsolatedRunners
 from ..isolation.pool import ChildCounts
 from ..partitions.assignments import Assignments
-from ..poll_thread.backpressure import Backpressure
+from ..poll_thread.memory_bounds import MemoryBounds
 from ..records.assignment import Assignment
 from ..runners.async_runners import AsyncRunners
 from ..runners.kinds import RunnerRow
@@ -39,7 +39,7 @@ class OverviewParts:
     """The parts of one queue's worker that an overview looks at."""
 
     assignments: Assignments
-    backpressure: Backpressure
+    memory_bounds: MemoryBounds
     calendar: Calendar
     gates: GateRow
     unbegun: UnbegunCounts
@@ -59,7 +59,7 @@ class Overview:
         self._queue = queue
         self._worker_id = worker_id
         self._assignments = parts.assignments
-        self._backpressure = parts.backpressure
+        self._memory_bounds = parts.memory_bounds
         self._calendar = parts.calendar
         self._gates = parts.gates
         self._unbegun = parts.unbegun
@@ -85,14 +85,14 @@ class Overview:
         return QueueSnapshot(
             queue=self._queue.name,
             outcomes=dict(outcomes),
-            in_flight=self._backpressure.in_flight,
+            in_flight=self._memory_bounds.in_flight,
             running=self._watchdog.running,
             stuck=self._watchdog.stuck,
             progress=self._watchdog.progress,
             delayed=len(self._calendar),
             partitions=self._assignments.main_partitions,
             unfinished=unfinished,
-            is_paused=self._backpressure.is_paused,
+            is_paused=self._memory_bounds.is_paused,
             children=self._children(),
             member_state=self._membership.judgement.member_state,
             waits_for=self._membership.judgement.why,
@@ -110,9 +110,9 @@ class Overview:
             ready=self._runners.ready,
             parked=self._unbegun.waiting_behind,
             delayed=len(self._calendar),
-            in_flight=self._backpressure.in_flight,
+            in_flight=self._memory_bounds.in_flight,
             stuck=dog.stuck,
-            is_paused=self._backpressure.is_paused,
+            is_paused=self._memory_bounds.is_paused,
             polled_s=polled_s,
             poll_stack=innermost(thread_frames(poll_thread_id)) if polled_s > SLOW_TURN_S else (),
             partitions=tuple(self._partition(found, now_s) for found in self._in_order()),

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from ..group.member import GroupMember
 from ..partitions.assignments import Assignments
-from ..poll_thread.backpressure import Backpressure
+from ..poll_thread.memory_bounds import MemoryBounds
 from ..poll_thread.side_readers import PriorityReaders, SideReader
 from ..records.assignment import Assignment
 from ..records.source import MAIN, Reader, ReaderOf
@@ -35,9 +35,9 @@ class UnfinishedCount:
         member: GroupMember,
         tiers: SideReader,
         priorities: PriorityReaders,
-        backpressure: Backpressure,
+        memory_bounds: MemoryBounds,
     ) -> None:
-        self._assignments, self._member, self._backpressure = assignments, member, backpressure
+        self._assignments, self._member, self._memory_bounds = assignments, member, memory_bounds
         self._tiers, self._priorities = tiers, priorities
         self._asked: dict[Assignment, int] = {}
         self._next = 0
@@ -45,7 +45,7 @@ class UnfinishedCount:
 
     def note(self) -> None:
         """Count them for people, also while partitions rest."""
-        self.latest = self.measure(is_resting=self._backpressure.is_paused)
+        self.latest = self.measure(is_resting=self._memory_bounds.is_paused)
 
     def measure(self, *, is_resting: bool) -> int:
         """Records that are not complete, delayed ones included, as far as the ends are known."""

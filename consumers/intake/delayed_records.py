@@ -10,7 +10,7 @@ from confluent_kafka import Message
 
 from ..backlog.requester import Requester, RereadBatch, Wanted
 from ..delays.calendar import Calendar
-from ..poll_thread.backpressure import Backpressure
+from ..poll_thread.memory_bounds import MemoryBounds
 from ..records.assignment import Assignment, Place
 from ..records.record import Record
 
@@ -24,7 +24,7 @@ class DelayedRecords(Requester):
     """The delayed records of one queue at its intake; owned by the poll thread."""
 
     def __init__(
-        self, calendar: Calendar, backpressure: Backpressure, *, ends_wait: Sequence[EndsWait] = (), room_part: int = 1
+        self, calendar: Calendar, memory_bounds: MemoryBounds, *, ends_wait: Sequence[EndsWait] = (), room_part: int = 1
     ) -> None:
         """Begin without records.
 
@@ -33,7 +33,7 @@ class DelayedRecords(Requester):
             room_part: jobs that are due take so small a part of the room: a half is 2.
         """
         self._calendar = calendar
-        self._backpressure = backpressure
+        self._memory_bounds = memory_bounds
         self._ends_wait = tuple(ends_wait)
         self._room_part = room_part
 
@@ -47,7 +47,7 @@ class DelayedRecords(Requester):
 
     def pop_due(self) -> Sequence[Record]:
         """Take those out whose time has come, as far as there is room."""
-        room = self._backpressure.due_room // self._room_part
+        room = self._memory_bounds.due_room // self._room_part
         return self._calendar.pop_due(time.time(), min(DUE_AT_ONCE, room))
 
     # ---- read again

@@ -10,7 +10,7 @@ from ..backlog.lane_backlog import LAST_MARK, offsets_by_assignment
 from ..backlog.requester import Requester, RereadBatch, Wanted
 from ..dispatch.unbegun_records import UnbegunRecords
 from ..ordering.lanes import Lanes
-from ..poll_thread.backpressure import Backpressure
+from ..poll_thread.memory_bounds import MemoryBounds
 from ..records.assignment import Assignment, Place
 from ..records.record import Record
 from .handover import Handover
@@ -20,9 +20,9 @@ from .intake import Diverter
 class LaneRecords(Diverter, Requester):
     """The lanes of one queue at its intake; owned by the poll thread."""
 
-    def __init__(self, lanes: Lanes, unbegun: UnbegunRecords, backpressure: Backpressure, handover: Handover) -> None:
+    def __init__(self, lanes: Lanes, unbegun: UnbegunRecords, memory_bounds: MemoryBounds, handover: Handover) -> None:
         self._lanes, self._unbegun = lanes, unbegun
-        self._backpressure = backpressure
+        self._memory_bounds = memory_bounds
         self._handover = handover
         self._marks, self._add_unread = lanes.backlog.marks, lanes.add_unread
         self.asked_while = lanes.backlog.slots
@@ -43,7 +43,7 @@ class LaneRecords(Diverter, Requester):
     def wake(self) -> None:
         """Take lanes back that gates hold back no more."""
         if self._unbegun.has_opened:
-            self._unbegun.wake(self._backpressure.room)
+            self._unbegun.wake(self._memory_bounds.room)
 
     # ---- read again
 

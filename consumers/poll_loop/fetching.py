@@ -13,7 +13,7 @@ from confluent_kafka import Message
 from ..declared.intake_features import DeclaredIntake
 from ..fairness.read_ahead import ReadAhead
 from ..group.member import GroupMember
-from ..poll_thread.backpressure import Backpressure
+from ..poll_thread.memory_bounds import MemoryBounds
 from ..poll_thread.side_readers import SideReader
 from .poll_timeout import SHORT_POLL_TIMEOUT_S, PollTimeout
 from .priority_fetching import PriorityFetching
@@ -33,14 +33,14 @@ class Fetching:
         priorities: PriorityFetching,
         *,
         intake: DeclaredIntake,
-        backpressure: Backpressure,
+        memory_bounds: MemoryBounds,
         ahead: ReadAhead | None,
         timeout: PollTimeout,
     ) -> None:
         self._member = member
         self._tiers, self._priorities = tiers, priorities
         self._intake, self._due, self._reread = intake.arriving, intake.due, intake.reread
-        self._backpressure = backpressure
+        self._memory_bounds = memory_bounds
         self._ahead = ahead
         self._timeout = timeout
         self._next_tiers_at_s = 0.0
@@ -52,7 +52,7 @@ class Fetching:
         self._reread.turn()
         self._take_priorities()  # again: what was read above may have taken a while
         has_more = self._take_delayed()
-        if self._backpressure.may_fetch():
+        if self._memory_bounds.may_fetch():
             self._intake.take(self._fetch(0.0 if has_more else self._timeout.poll_s()))
         else:
             self._rest()
@@ -64,8 +64,8 @@ class Fetching:
     def _rest(self) -> None:
         """Wait for room."""
         within_s = self._timeout.rest_s()
-        self._backpressure.rest(self._member.consumer, within_s)
-        if self._backpressure.is_paused:
+        self._memory_bounds.rest(self._member.consumer, within_s)
+        if self._memory_bounds.is_paused:
             self._intake.take(self._fetch(within_s))
 
     def _fetch(self, timeout_s: float) -> list[Message]:
@@ -73,7 +73,7 @@ class Fetching:
 
         In this order because each call gives up the interpreter, and under load gets it back late.
         """
-        room, ahead = self._backpressure.room, self._ahead
+        room, ahead = self._memory_bounds.room, self._ahead
         limit = min(FETCH_LIMIT, room) if ahead is None else ahead.limit(FETCH_LIMIT, room)
         at_hand = self._member.consumer.consume(max(1, limit), 0)
         if at_hand or timeout_s == 0:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from ..group.member import GroupMember
 from ..partitions.assignments import Assignments
 from ..partitions.commits import Commits
-from ..poll_thread.backpressure import Backpressure
 from ..poll_thread.completion import Completion
+from ..poll_thread.memory_bounds import MemoryBounds
 from ..rebalance.rebalance import Rebalance
 
 
@@ -26,7 +26,7 @@ class OwnedPartitions:
         *,
         rebalance: Rebalance,
         commits: Commits,
-        backpressure: Backpressure,
+        memory_bounds: MemoryBounds,
         completion: Completion,
         close_readers: Callable[[], None],
     ) -> None:
@@ -34,7 +34,7 @@ class OwnedPartitions:
         self._member = member
         self._rebalance = rebalance
         self._commits = commits
-        self._backpressure = backpressure
+        self._memory_bounds = memory_bounds
         self._completion = completion
         self._close_readers = close_readers
 
@@ -46,7 +46,7 @@ class OwnedPartitions:
     @property
     def in_flight(self) -> int:
         """How many of their records were handed to the lanes, and are not settled."""
-        return self._backpressure.in_flight
+        return self._memory_bounds.in_flight
 
     def join(self) -> None:
         """Ask the group for partitions; they come by the polls that follow."""
@@ -70,7 +70,7 @@ class OwnedPartitions:
         """Take no more records of any partition, and drop those that have not begun."""
         self._member.begin_to_leave()
         everything = self._assignments.leave_all()
-        self._backpressure.pause(self._member.consumer)
+        self._memory_bounds.pause(self._member.consumer)
         self._rebalance.take_back(everything)
 
     def last_turn(self) -> None:

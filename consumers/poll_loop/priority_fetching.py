@@ -6,7 +6,7 @@ import time
 
 from confluent_kafka import Message
 
-from ..poll_thread.backpressure import Backpressure
+from ..poll_thread.memory_bounds import MemoryBounds
 from ..poll_thread.side_readers import PriorityReaders
 from ..priorities.ready import ReadyRecords
 
@@ -14,10 +14,10 @@ from ..priorities.ready import ReadyRecords
 class PriorityFetching:
     """Owned by the poll thread; falsy where the queue declares no priorities."""
 
-    def __init__(self, readers: PriorityReaders, ready: ReadyRecords | None, backpressure: Backpressure) -> None:
+    def __init__(self, readers: PriorityReaders, ready: ReadyRecords | None, memory_bounds: MemoryBounds) -> None:
         self._readers = readers
         self._ready = ready
-        self._backpressure = backpressure
+        self._memory_bounds = memory_bounds
 
     def __bool__(self) -> bool:
         return bool(self._readers)
@@ -28,6 +28,6 @@ class PriorityFetching:
 
     def _room_for(self, priority: str) -> int:
         """How many more jobs of a priority may be fetched: none where enough of them are ready."""
-        ready, part = self._ready, self._backpressure.priority_part
+        ready, part = self._ready, self._memory_bounds.priority_part
         left = 0 if ready is None else part - ready.count_of(priority)
-        return min(left, self._backpressure.room_for(priority)) if left >= part / 2 else 0
+        return min(left, self._memory_bounds.room_for(priority)) if left >= part / 2 else 0

@@ -8,7 +8,7 @@ from ..ordering.lanes import Lanes
 from ..partitions.commits import count_complete
 from ..records.outcomes import INTERRUPTED
 from ..runners.kinds import RunnerRow
-from .backpressure import Backpressure
+from .memory_bounds import MemoryBounds
 from .settled import SettledBatches
 
 
@@ -18,9 +18,9 @@ class Completion:
     `outcomes` counts {outcome's class name: how many}, since the start.
     """
 
-    def __init__(self, settled: SettledBatches, backpressure: Backpressure, runners: RunnerRow, lanes: Lanes) -> None:
+    def __init__(self, settled: SettledBatches, memory_bounds: MemoryBounds, runners: RunnerRow, lanes: Lanes) -> None:
         self._settled = settled
-        self._backpressure = backpressure
+        self._memory_bounds = memory_bounds
         self._runners, self._lanes = runners, lanes
         self.outcomes: Counter[str] = Counter()
 
@@ -28,9 +28,9 @@ class Completion:
         """Take what was settled since the last call."""
         for batch in self._settled.drain():
             for assignment, records in batch.done_parts:
-                self._backpressure.end_part(assignment, records)
+                self._memory_bounds.end_part(assignment, records)
                 count_complete(assignment, records)
-            self._backpressure.end([item.record for item in batch.others])
+            self._memory_bounds.end([item.record for item in batch.others])
             for item in batch.others:
                 if item.outcome is not INTERRUPTED:
                     count_complete(item.record.assignment, [item.record])

@@ -10,7 +10,7 @@ from ..carrying.restored_jobs import RestoredJobs
 from ..dispatch.unbegun_records import UnbegunRecords
 from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
-from ..poll_thread.backpressure import Backpressure
+from ..poll_thread.memory_bounds import MemoryBounds
 from ..poll_thread.side_readers import PriorityReaders, SideReader, starts
 from ..records.assignment import Assignment
 from ..records.source import Reader
@@ -28,7 +28,7 @@ class PartitionReading:
         unbegun: UnbegunRecords,
         lanes: Lanes,
         *,
-        backpressure: Backpressure,
+        memory_bounds: MemoryBounds,
         tiers: SideReader,
         priorities: PriorityReaders,
         restored: RestoredJobs,
@@ -36,7 +36,7 @@ class PartitionReading:
         self._assignments = assignments
         self._unbegun = unbegun
         self._lanes = lanes
-        self._backpressure = backpressure
+        self._memory_bounds = memory_bounds
         self._tiers = tiers
         self._priorities = priorities
         self._restored = restored
@@ -60,7 +60,7 @@ class PartitionReading:
             self._restored.put_before(assignment.partition, assignment.progress.fetched_from)
         for number in {a.partition for a in of_tiers if self._assignments.find_main(a.partition) is None}:
             self._restored.put_all(number)  # amid a rolling update, they may be alone here
-        self._backpressure.admit(consumer, of_group)
+        self._memory_bounds.admit(consumer, of_group)
         self._tiers.begin(starts(of_tiers))
         for priority in self._priorities:
             of_priority = self._assignments.fetchable(opened, priority)

@@ -17,7 +17,7 @@ from ..dispatch.job_threads import JobThreads
 from ..partitions.assignments import Assignments
 from ..partitions.commits import Commits
 from ..partitions.restore_thread import Restoring
-from ..poll_thread.backpressure import partitions_of
+from ..poll_thread.memory_bounds import partitions_of
 from ..records.assignment import Assignment
 from ..records.partition_progress import OffsetsWentBack
 from ..records.source import Reader

@@ -7,7 +7,7 @@ from ..carrying.carrier import Carrier
 from ..carrying.restored_jobs import RestoredJobs
 from ..delays.calendar import Calendar
 from ..dispatch.unbegun_records import UnbegunRecords
-from ..poll_thread.backpressure import Backpressure
+from ..poll_thread.memory_bounds import MemoryBounds
 from ..records.assignment import Assignment
 
 
@@ -17,7 +17,7 @@ class TakingBack:
     def __init__(
         self,
         unbegun: UnbegunRecords,
-        backpressure: Backpressure,
+        memory_bounds: MemoryBounds,
         calendar: Calendar,
         *,
         rereader: Rereader,
@@ -25,7 +25,7 @@ class TakingBack:
         restored: RestoredJobs,
     ) -> None:
         self._unbegun = unbegun
-        self._backpressure = backpressure
+        self._memory_bounds = memory_bounds
         self._calendar = calendar
         self._rereader = rereader
         self._carrier = carrier
@@ -37,4 +37,4 @@ class TakingBack:
         self._restored.drop(leaving)
         self._carrier.drop(leaving)
         self._calendar.drop(leaving)
-        self._backpressure.end(self._unbegun.drop(leaving))
+        self._memory_bounds.end(self._unbegun.drop(leaving))

@@ -256,7 +256,7 @@ def test_what_was_fetched_of_an_earlier_assignment_is_not_taken_by_one_that_is_n
         process.intake.take([*log.records.values(), end_of(place, log.end)])
         assignment = process.assignments.find(*place)
         assert assignment is not None
-        return process.backpressure.in_flight, assignment.progress.position
+        return process.memory_bounds.in_flight, assignment.progress.position
 
     assert take_old() == (0, -1), "it is restored"
     play.world.restore(process)
@@ -400,6 +400,6 @@ def test_what_a_fetch_has_from_before_the_offsets_went_back_is_taken_no_more(sha
     later = list(play.world.brokers.logs[place].records.values())[len(records) :]
     process.intake.take([*later, records[0]])
     assert list(process.parts.lanes.backlog.places()) == []
-    assert process.backpressure.in_flight == 0
+    assert process.memory_bounds.in_flight == 0
     process.group_client.begin_again(place, 0)
     play.finish()

@@ -19,7 +19,7 @@ def check_counts(process: SimProcess) -> None:
     unnoted += sum(record is not None for record in backlog._coming._early.values()) + len(lines._back)
     held_back = len(process.running) + len(process.frozen) + len(process.done) + process.unsettled + unnoted
     assert process.parts.lanes.parking.count >= 0
-    assert process.backpressure.in_flight == waiting + held_back, "jobs in flight are counted wrong"
+    assert process.memory_bounds.in_flight == waiting + held_back, "jobs in flight are counted wrong"
     if process.gate is not None:
         runs = {running.record for running in (*process.running, *process.frozen)}
         assert process.gate.taken == runs, "gates count other runs than there are"
@@ -54,7 +54,7 @@ def check_rest(world: World) -> None:
         world.account.uniqueness.check_rest()
     for process in world.processes:
         if process.is_alive:
-            assert process.backpressure.in_flight == 0
+            assert process.memory_bounds.in_flight == 0
             assert len(process.calendar) == 0
             assert process.parts.lanes.waiting == 0
             assert process.parts.lanes.idle == 0

@@ -336,7 +336,7 @@ class Play:
         has_more = bool(process.startable or process.running or process.unsettled or process.failed)
         has_more = has_more or process.is_carrying or bool(process.parts.lanes.waiting or process.restored)
         due_s = self._go_on(process)
-        return has_more or not process.is_alive or due_s is not None or bool(process.backpressure.in_flight)
+        return has_more or not process.is_alive or due_s is not None or bool(process.memory_bounds.in_flight)
 
     def _go_on(self, process: SimProcess) -> float | None:
         """Let one process start, end and settle what it can, and wait for what is due next; when that is."""

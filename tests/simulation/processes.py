@@ -49,8 +49,8 @@ from stoker.consumers.partitions.restore import read_left_behind
 from stoker.consumers.partitions.restore_thread import Restoring
 from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.partitions.start_positions import StartPosition
-from stoker.consumers.poll_thread.backpressure import Backpressure
 from stoker.consumers.poll_thread.completion import Completion
+from stoker.consumers.poll_thread.memory_bounds import MemoryBounds
 from stoker.consumers.poll_thread.settled import SettledBatches
 from stoker.consumers.poll_thread.side_readers import PriorityReaders, SideReader
 from stoker.consumers.rebalance.partition_reading import PartitionReading
@@ -254,8 +254,8 @@ class SimProcess:
         self.pipe, self._settle_in_pipe = self.parts.pipe, self.parts.pipe._settle
         self.pipe._settle = self._settle
         self.calendar = Calendar(longest_wait_s(self.queue), CALENDAR_BYTES, self.reschedules)
-        self.backpressure = Backpressure(self.assignments, settings, self.parts.counts.count_parked, self.settled)
-        self.completion = Completion(self.settled, self.backpressure, self.parts.runners, self.parts.lanes)
+        self.memory_bounds = MemoryBounds(self.assignments, settings, self.parts.counts.count_parked, self.settled)
+        self.completion = Completion(self.settled, self.memory_bounds, self.parts.runners, self.parts.lanes)
         self.group_client = SimConsumer(self.brokers, self)
         self.tier_client = SimConsumer(self.brokers, self)
         self.consumer = cast(Consumer, self.group_client)
@@ -282,14 +282,14 @@ class SimProcess:
                 self.assignments,
                 self.parts.unbegun,
                 self.parts.lanes,
-                backpressure=self.backpressure,
+                memory_bounds=self.memory_bounds,
                 tiers=self.tiers,
                 priorities=self.priorities,
                 restored=self.restored,
             ),
             taking_back=TakingBack(
                 self.parts.unbegun,
-                self.backpressure,
+                self.memory_bounds,
                 self.calendar,
                 rereader=self.rereader,
                 carrier=self.carrier,
@@ -301,7 +301,7 @@ class SimProcess:
         intake = make_intake(
             IntakeParts(
                 assignments=self.assignments,
-                backpressure=self.backpressure,
+                memory_bounds=self.memory_bounds,
                 calendar=self.calendar,
                 lanes=self.parts.lanes,
                 gates=self.gates,
@@ -430,8 +430,8 @@ class SimProcess:
 
     def fetch(self, limit: int) -> None:
         """Take records of the main topic."""
-        if self.backpressure.may_fetch():
-            self.intake.take(self.consumer.consume(max(1, min(limit, self.backpressure.room)), 0))
+        if self.memory_bounds.may_fetch():
+            self.intake.take(self.consumer.consume(max(1, min(limit, self.memory_bounds.room)), 0))
 
     def fetch_delayed(self, limit: int) -> None:
         """Take records of the tiers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stoker.consumers.partitions.assignments import Assignments
-from stoker.consumers.poll_thread.backpressure import Backpressure
+from stoker.consumers.poll_thread.memory_bounds import MemoryBounds
 from stoker.consumers.poll_thread.settled import SettledBatches
 from stoker.consumers.settings import WorkerSettings
 from stoker.topology import Queue
@@ -25,6 +25,6 @@ def test_only_jobs_that_may_run_count_against_the_bound(in_flight: int, parked: 
     """With the default bound of 4,000 jobs."""
     queue = Queue(namespace="unit", name="q")
     assignments = Assignments(queue)
-    backpressure = Backpressure(assignments, WorkerSettings(), lambda: parked, SettledBatches())
-    backpressure.begin([plain_record(offset) for offset in range(in_flight)])
-    assert backpressure.may_fetch() is fetches
+    memory_bounds = MemoryBounds(assignments, WorkerSettings(), lambda: parked, SettledBatches())
+    memory_bounds.begin([plain_record(offset) for offset in range(in_flight)])
+    assert memory_bounds.may_fetch() is fetches

@@ -1,4 +1,4 @@
-"""`Backpressure`: keeps what is in memory inside its bounds, by deciding when to fetch, and which partitions rest.
+"""`MemoryBounds`: keeps what is in memory inside its bounds, by deciding when to fetch, and which partitions rest.
 
 Pausing a partition throws away the records that the client has fetched ahead for it, so it is done rarely: a short
 lack of room is waited out, and what was paused is resumed only when half of the bound is free.
@@ -31,7 +31,7 @@ PAUSE_AFTER_S: Final = 1.0
 """How long there must be no room before partitions are paused."""
 
 
-class Backpressure:
+class MemoryBounds:
     """The records in memory of one queue; owned by the poll thread.
 
     Attributes:
