@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import suppress
 from typing import Final, TypeGuard
 
 from ...topology import Queue
@@ -13,7 +15,7 @@ from .setbacks import log_excused
 SIGNAL_WITHIN_S: Final = 0.3
 SIGNAL_POLL_S: Final = 0.005
 CALM_S: Final = 10.0
-"""How long no failure waits for a signal after one has waited in vain: it may hold an event loop meanwhile."""
+"""How long no failure waits for a signal after one has waited in vain: its runner takes no other job meanwhile."""
 ENDED_BY_SIGINT: Final = "died with <Signals.SIGINT"
 """In the text of `subprocess.CalledProcessError`, be it as the cause of another error."""
 
@@ -36,24 +38,46 @@ class Excuse:
 
     def applied(self, record: Record, outcome: Outcome) -> Outcome:
         """The outcome that counts: interrupted in place of a failure that the terminal has caused."""
-        if not _is_failed_run(outcome) or not (self.is_given or self.is_about_to_come(outcome)):
+        if not self.is_given or not _is_failed_run(outcome):
             return outcome
         log_excused(record, outcome, self._queue)
         return INTERRUPTED
 
-    def is_about_to_come(self, outcome: Retried | Dead) -> bool:
-        """Wait for it, where SIGINT has ended a job's program: that may be noticed before the worker's own signal."""
-        now_s = time.monotonic()
-        if ENDED_BY_SIGINT not in outcome.failure.stack or now_s < self._calm_until_at_s:
-            return self.is_given
-        while not self.is_given and time.monotonic() < now_s + SIGNAL_WITHIN_S:
+    def may_follow(self, outcome: Outcome | None) -> bool:
+        """Whether SIGINT has ended a job's program: that may be noticed before the worker's own signal comes."""
+        return (
+            not self.is_given
+            and _is_failed_run(outcome)
+            and ENDED_BY_SIGINT in outcome.failure.stack
+            and time.monotonic() >= self._calm_until_at_s
+        )
+
+    def wait_for_signal(self) -> None:
+        """Wait in this thread until the excuse is given, but not for long."""
+        until_at_s = time.monotonic() + SIGNAL_WITHIN_S
+        while self._is_awaited(until_at_s):
             time.sleep(SIGNAL_POLL_S)
-        if not self.is_given:
-            self._calm_until_at_s = time.monotonic() + CALM_S
-        return self.is_given
+
+    async def wait_for_signal_async(self) -> None:
+        """Wait in this task, as `wait_for_signal` does; the other tasks of the event loop go on.
+
+        A cancellation ends the wait alone: the job has ended, and its outcome is to be settled.
+        """
+        until_at_s = time.monotonic() + SIGNAL_WITHIN_S
+        with suppress(asyncio.CancelledError):
+            while self._is_awaited(until_at_s):
+                await asyncio.sleep(SIGNAL_POLL_S)
+
+    def _is_awaited(self, until_at_s: float) -> bool:
+        if self.is_given:
+            return False
+        if time.monotonic() < until_at_s:
+            return True
+        self._calm_until_at_s = until_at_s + CALM_S
+        return False
 
 
-def _is_failed_run(outcome: Outcome) -> TypeGuard[Retried | Dead]:
+def _is_failed_run(outcome: Outcome | None) -> TypeGuard[Retried | Dead]:
     return isinstance(outcome, Retried) or (
         isinstance(outcome, Dead) and outcome.reason in ("attempts-spent", "permanent")
     )

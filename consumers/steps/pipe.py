@@ -98,7 +98,10 @@ class Pipe:
             if job is not None:
                 ran = run(job, slot)
                 _note_times(record, job.run)
-                self._conclude(record, decide(job, ran, self._step_context), done)
+                outcome = decide(job, ran, self._step_context)
+                if outcome is not DONE and self._excuse.may_follow(outcome):
+                    self._excuse.wait_for_signal()
+                self._conclude(record, outcome, done)
         except BaseException as error:  # noqa: BLE001  # a fault of the worker's own: it stops, and the job comes again
             self._note_fault(record, error)
 
@@ -111,7 +114,10 @@ class Pipe:
             if job is not None:
                 ran = await run(job, slot)
                 _note_times(record, job.run)
-                self._conclude(record, decide(job, ran, self._step_context), done)
+                outcome = decide(job, ran, self._step_context)
+                if outcome is not DONE and self._excuse.may_follow(outcome):
+                    await self._excuse.wait_for_signal_async()
+                self._conclude(record, outcome, done)
         except GeneratorExit:  # it goes on no more: its event loop is gone
             raise
         except BaseException as error:  # noqa: BLE001  # as above
