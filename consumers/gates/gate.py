@@ -89,7 +89,11 @@ class Gate(Protocol):
 
     @abstractmethod
     def may_start(self, record: Record, now_s: float) -> Start | Wait:
-        """Decide whether this record may start at the epoch time `now_s`; without effect, as it may be asked again."""
+        """Decide whether this record may start at the epoch time `now_s`.
+
+        The gate may reserve the record's turn, or note that the record waits. It may be asked several times for one
+        record, also when the record may start: so asking again changes nothing more.
+        """
 
     def acquire(self, record: Record, now_s: float) -> Start | Wait:
         """Decide for the last time, and count the record if it starts: its handler is called next."""

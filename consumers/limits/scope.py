@@ -117,8 +117,11 @@ class Scope:
         self._last_release_at_s = -math.inf
         self._patience_s = PATIENCE_S
 
-    def may_pass(self, record: Record) -> bool:
-        """Whether a ready record may go on to a runner: no other waits, or this one was released."""
+    def claim_turn(self, record: Record) -> bool:
+        """Let a ready record go on to a runner if no other waits, or if it was released; False where it has to wait.
+
+        While there are credits, a record takes one, and is released by that. Asking again takes no other one.
+        """
         if not self.is_full or self.is_lifted or record in self._released:
             return True
         if self.credits:

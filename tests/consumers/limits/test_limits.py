@@ -149,6 +149,22 @@ def test_lanes_that_wait_aside_come_back_as_there_is_room() -> None:
     assert scene.begun == [0, 1, 2, 3], "so many pass as were to come back"
 
 
+def test_a_record_that_asks_more_than_once_takes_one_turn() -> None:
+    """The dispatch and the runner ask both: the second answer takes nothing from the lanes that are on their way."""
+    scene = Scene([Rate(2, per=SECOND, by="tenant")], runs=False)
+    scene.come(0, 1, 2, 3)
+    scene.run_ready()
+    scene.row.aside.note_leaving(lambda _record: True)
+    scene.row.aside.set_aside(lambda _record: True)
+    scene.pass_s(WINDOW_S)
+    assert len(scene.row.aside.take_opened(10)) == 2
+    scene.come(2)
+    assert [scene.row.admits(scene.records[2]) for _ in range(3)] == [True] * 3
+    scene.come(3)
+    scene.run_ready()
+    assert scene.begun == [0, 1, 2, 3]
+
+
 def lane_on_its_way(offset: int) -> Scene:
     """A lane that waits aside may go on, and does not come back: its partition is given away, say."""
     scene = Scene([Rate(2, per=SECOND, by="tenant")])
