@@ -62,7 +62,7 @@ def isolated_runners(parts: RunnerParts) -> IsolatedRunners:
         parts.settings,
         in_thread(parts.pipe, run_in_child),
         parts.pipe.settle_done,
-        hold=parts.pipe.hold,
+        send_back=parts.pipe.send_back,
         ready=parts.make_ready(),
     )
     return isolated

@@ -109,7 +109,7 @@ class GateRow:
             wait = self._ask(record)
             if wait is None:
                 return True
-            is_kept = self.wait_set.keep(record, wait, openings)
+            is_kept = self.wait_set.add_held_back(record, wait, openings)
             if is_kept is not None:
                 return not is_kept
 
@@ -125,7 +125,7 @@ class GateRow:
                 return Beginning.BEGINS
             if self._is_cancelled(record):
                 return Beginning.ENDS
-            is_kept = self.wait_set.keep(record, wait, openings)
+            is_kept = self.wait_set.add_held_back(record, wait, openings)
             if is_kept is not None:
                 return Beginning.WAITS if is_kept else Beginning.ENDS
 

@@ -39,11 +39,11 @@ class WaitSet:
 
     # ---- records that come
 
-    def keep(self, record: Record, wait: Wait, openings: int) -> bool | None:
-        """Keep a record that a gate holds back; False where its partition is given away.
+    def add_held_back(self, record: Record, wait: Wait, openings: int) -> bool | None:
+        """Add a record that a gate holds back; False where its partition is given away.
 
         Args:
-            openings: as it was before the gate was asked. If it has grown since then, `keep` returns None: the gate may
+            openings: as it was before the gate was asked. If it has grown since then, this returns None: the gate may
                 have opened meanwhile, and the caller asks the gates again.
         """
         with self._lock:
@@ -54,8 +54,8 @@ class WaitSet:
                 self._waiting.leaving.note_added(record, wait)
         return is_kept
 
-    def hold(self, record: Record, wait: Wait) -> bool:
-        """Keep a record that a step has sent back; False where its partition is given away."""
+    def add_sent_back(self, record: Record, wait: Wait) -> bool:
+        """Add a record that a step has sent back; False where its partition is given away."""
         with self._lock:
             is_held = self._waiting.add(record, wait)
             if is_held:

@@ -78,11 +78,11 @@ class IsolatedRunners(Runners[Slot]):
         run_one: RunOne,
         settle_done: SettleDone,
         *,
-        hold: Callable[[Record, Wait], bool],
+        send_back: Callable[[Record, Wait], bool],
         ready: Ready | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._step_context, self._hold, self._clock = step_context, hold, clock
+        self._step_context, self._send_back, self._clock = step_context, send_back, clock
         isolated = [job_type for job_type in step_context.job_types.values() if job_type.isolation]
         self._names = frozenset(job_type.name.encode() for job_type in isolated)
         self._is_expected = any(job_type.queue.name == step_context.queue.name for job_type in isolated)
@@ -251,7 +251,7 @@ class IsolatedRunners(Runners[Slot]):
             return quarantine(job.run.job_type, crashes, deaths)
         note_crash(job.run, str(died), crashes)
         job.gates.counted.note_ended(record, INTERRUPTED)  # before it may be taken anew
-        if self._hold(record, self._pause_after(crashes)):
+        if self._send_back(record, self._pause_after(crashes)):
             return None
         if not record.assignment.is_staying:
             self._forget_deaths_of(record)

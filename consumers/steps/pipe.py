@@ -80,9 +80,9 @@ class Pipe:
         """Treat a run that is cut short from now on as cut short by the worker: that is no fault."""
         self._is_stopping = True
 
-    def hold(self, record: Record, wait: Wait) -> bool:
-        """Keep a record at the gates that a step or a runner has sent back; False where its partition is given away."""
-        is_held = self._gates.wait_set.hold(record, wait)
+    def send_back(self, record: Record, wait: Wait) -> bool:
+        """Let a record wait at the gates, as a step or a runner asks; False where its partition is given away."""
+        is_held = self._gates.wait_set.add_sent_back(record, wait)
         if is_held:
             self._note_held(wait)
         return is_held
@@ -158,7 +158,7 @@ class Pipe:
 
     def _held(self, record: Record, wait: Wait) -> Outcome | None:
         """None where the record waits at the gates: it is made ready again."""
-        return None if self.hold(record, wait) else INTERRUPTED
+        return None if self.send_back(record, wait) else INTERRUPTED
 
     def _conclude(self, record: Record, outcome: Outcome | None, done: deque[Record] | None) -> None:
         """Settle what became of a record; None where it is to come again."""

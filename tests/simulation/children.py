@@ -60,8 +60,8 @@ class SimIsolatedRunners(IsolatedRunners):
 
     _ending: Ran | ChildDied
 
-    def __init__(self, *parts: Any, hold: Callable[[Record, Wait], bool]) -> None:
-        super().__init__(*parts, hold=hold, clock=CLOCK.time)
+    def __init__(self, *parts: Any, send_back: Callable[[Record, Wait], bool]) -> None:
+        super().__init__(*parts, send_back=send_back, clock=CLOCK.time)
         self.ready_records = ReadyRecords()
         self._threads = cast(ThreadRunners, self.ready_records)
 

@@ -352,7 +352,11 @@ class SimProcess:
 
     def _make_runners(self, parts: RunnerParts) -> list[Runners[Any]]:
         self.isolated = SimIsolatedRunners(
-            parts.step_context, parts.settings, lambda _record, _slot: None, deque[Record].clear, hold=parts.pipe.hold
+            parts.step_context,
+            parts.settings,
+            lambda _record, _slot: None,
+            deque[Record].clear,
+            send_back=parts.pipe.send_back,
         )
         return [self.isolated, self.ready]
 

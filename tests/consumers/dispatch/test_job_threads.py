@@ -71,7 +71,7 @@ def test_gates_stop_when_interrupted_jobs_have_ended_and_hold_nothing_before() -
                     let_go.wait(0.01)
             finally:
                 record = plain_record(9, None, Assignment(1, "q", 0))
-                held.append(row.wait_set.hold(record, Wait(until_at_s=None, why=Closed("odd", "the end"))))
+                held.append(row.wait_set.add_sent_back(record, Wait(until_at_s=None, why=Closed("odd", "the end"))))
 
         shift.hand_in(Order(handler=stay), Order(handler=end_when_told))
         wait_until(lambda: len(began) == 2, 60.0, "both jobs to begin")

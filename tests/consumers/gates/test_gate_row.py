@@ -140,14 +140,14 @@ def test_records_of_partitions_that_go_away_are_given_back_and_held_no_more() ->
     assert scene.row.wait_set.drop([scene.assignment]) == [record]
     assert (scene.row.view.count, scene.whys()) == (1, {other: ODD})
     assert scene.row.admit([record]) == [record], "the next step ends it"
-    assert not scene.row.wait_set.hold(record, Wait(until_at_s=None, why=ODD))
+    assert not scene.row.wait_set.add_sent_back(record, Wait(until_at_s=None, why=ODD))
 
 
 def test_a_record_that_a_step_has_sent_back_waits_like_the_others() -> None:
     """Also where no gate is declared."""
     scene = Scene()
     record = plain_record(2, None, scene.assignment)
-    assert scene.row.wait_set.hold(record, Wait(until_at_s=None, why=ODD))
+    assert scene.row.wait_set.add_sent_back(record, Wait(until_at_s=None, why=ODD))
     assert scene.row.view.count_of(Closed) == 1
     scene.row.wait_set.release(ODD)
     assert scene.started == [2]
@@ -290,7 +290,7 @@ def test_what_is_due_to_leave_leaves_whatever_the_bound() -> None:
     old, young, sent_back = (plain_record(offset, f"k{offset}", scene.assignment) for offset in (1, 3, 5))
     without_lane = plain_record(7, None, scene.assignment)
     scene.make_ready([old, young, without_lane])
-    scene.row.wait_set.hold(sent_back, Wait(until_at_s=None, why=Closed("schema", "the store answers")))
+    scene.row.wait_set.add_sent_back(sent_back, Wait(until_at_s=None, why=Closed("schema", "the store answers")))
     scene.row.aside.note_leaving(lambda record: record is not young)
     assert scene.row.aside.set_aside(lambda _record: True) == [old]
     assert scene.row.aside.set_aside(lambda _record: True) == []
@@ -353,7 +353,7 @@ def test_a_copy_waits_in_the_place_of_a_record_that_stays_in_memory(lane: str | 
     if lane is None:
         scene.make_ready([record])
     else:
-        assert scene.row.wait_set.hold(record, Wait(until_at_s=None, why=ODD))
+        assert scene.row.wait_set.add_sent_back(record, Wait(until_at_s=None, why=ODD))
     assert exchanged(scene, record, copy) is record
     assert (scene.whys(), scene.row.view.count) == ({copy: ODD}, 1)
     scene.row.aside.note_leaving(lambda _record: True)

@@ -382,7 +382,11 @@ def test_isolated_runners_fail_with_their_threads() -> None:
     """The worker must not live on with runners that nobody wakes, or with children that nobody starts."""
     of_threads, of_children = ValueError("of threads"), ValueError("of children")
     runners = IsolatedRunners(
-        declare_delivery().step_context, WorkerSettings(), lambda *_: None, deque[Record].clear, hold=lambda *_: False
+        declare_delivery().step_context,
+        WorkerSettings(),
+        lambda *_: None,
+        deque[Record].clear,
+        send_back=lambda *_: False,
     )
     assert runners.crashed is None
     runners._threads._threads[0].crashed = of_threads

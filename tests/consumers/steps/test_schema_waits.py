@@ -72,7 +72,7 @@ class Scene:
         """Hold a record of each schema."""
         records = [plain_record(number, None, self.assignment) for number, _ in enumerate(frames)]
         for record, frame in zip(records, frames, strict=True):
-            assert self.gates.wait_set.hold(record, awaits(frame))
+            assert self.gates.wait_set.add_sent_back(record, awaits(frame))
             self.waits.note_held(awaits(frame))
         return records
 
@@ -164,7 +164,7 @@ def test_records_of_partitions_that_go_away_are_given_back(scene: Scene) -> None
     records = scene.hold(1, 2)
     scene.assignment.leave()
     assert sorted(r.offset for r in scene.gates.wait_set.drop([scene.assignment])) == [r.offset for r in records]
-    assert not scene.gates.wait_set.hold(records[0], awaits(1))
+    assert not scene.gates.wait_set.add_sent_back(records[0], awaits(1))
     assert scene.gates.view.count == 0
 
 

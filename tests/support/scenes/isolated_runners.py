@@ -119,7 +119,7 @@ def isolated(pipeline: Pipeline, queue: Queue, **settings: Any) -> Iterator[Isol
         WorkerSettings(**{"isolated_concurrency": 1, **settings}),
         run_one,
         deque[Record].clear,
-        hold=gates.wait_set.hold,
+        send_back=gates.wait_set.add_sent_back,
     )
     gates.start(runners.make_ready)
     assignment = Assignment(1, queue.topic, 0)
