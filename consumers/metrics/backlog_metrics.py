@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from ...producers.metrics import catalogue as metrics
+from ...producers.metrics import all_metrics as metrics
 from ...producers.metrics.sample import Sample
 from ..assembly.queue_parts import QueueParts
 from ..records.assignment import Assignment

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import sub
 from typing import Final, get_args
 
-from ...producers.metrics.catalogue import (
+from ...producers.metrics.all_metrics import (
     KAFKA,
     OPERATION_BOUNDS_S,
     OPERATION_SECONDS,

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from ...producers.metrics import catalogue as metrics
-from ...producers.metrics.catalogue import KAFKA
+from ...producers.metrics import all_metrics as metrics
+from ...producers.metrics.all_metrics import KAFKA
 from ...producers.metrics.sample import Sample
 from ..assembly.queue_parts import QueueParts
 

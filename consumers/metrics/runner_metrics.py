@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ...producers.metrics import catalogue as metrics
+from ...producers.metrics import all_metrics as metrics
 from ...producers.metrics.sample import Sample
 from ..isolation.isolated_runners import IsolatedRunners
 from ..isolation.pool import ChildCounts

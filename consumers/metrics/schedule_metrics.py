@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ...producers.metrics import catalogue as metrics
+from ...producers.metrics import all_metrics as metrics
 from ...producers.metrics.sample import Sample
 from ..schedules.fired_queue import ScheduleFigures
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
-from ...producers.metrics import catalogue as metrics
+from ...producers.metrics import all_metrics as metrics
 from ...producers.metrics.health import Health
 from ...producers.metrics.sample import Sample
 from ...topology.actor import stoker_version

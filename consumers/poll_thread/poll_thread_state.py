@@ -6,7 +6,7 @@ import math
 import threading
 import time
 
-from ...producers.metrics.catalogue import TURN_BOUNDS_S
+from ...producers.metrics.all_metrics import TURN_BOUNDS_S
 from ...producers.metrics.histogram import Histogram
 
 

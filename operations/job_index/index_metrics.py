@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from ...consumers.machine import resident_bytes
-from ...producers.metrics import catalogue as metrics
+from ...producers.metrics import all_metrics as metrics
 from ...producers.metrics.health import HealthReport
 from ...producers.metrics.sample import Sample
 from .topic_follower import Progress

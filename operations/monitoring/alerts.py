@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ...producers.metrics import catalogue as metrics
+from ...producers.metrics import all_metrics as metrics
 from .alert import Alert, RecordingRule
 
 _SETTLED: Final = metrics.SETTLED.name

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from ...producers.metrics import catalogue as metrics
-from ...producers.metrics.catalogue import Metric
+from ...producers.metrics import all_metrics as metrics
+from ...producers.metrics.all_metrics import Metric
 from .panel import Dashboard, Panel, Query
 
 _PIPELINE: Final = 'pipeline="$pipeline"'

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from ...producers.metrics import catalogue as metrics
-from ...producers.metrics.catalogue import PIPELINE
+from ...producers.metrics import all_metrics as metrics
+from ...producers.metrics.all_metrics import PIPELINE
 from .alert import Alert
 
 if TYPE_CHECKING:

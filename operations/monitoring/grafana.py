@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ...producers.metrics import catalogue as metrics
-from ...producers.metrics.catalogue import PIPELINE
+from ...producers.metrics import all_metrics as metrics
+from ...producers.metrics.all_metrics import PIPELINE
 from .panel import Dashboard, Panel
 
 SCHEMA_VERSION: Final = 39

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ...producers.metrics.catalogue import PIPELINE
+from ...producers.metrics.all_metrics import PIPELINE
 from ..catalogue.owners import Owner
 
 if TYPE_CHECKING:

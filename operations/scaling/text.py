@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Final
 
-from ...producers.metrics.catalogue import BACKLOG_ETA, WORKERS_WANTED
+from ...producers.metrics.all_metrics import BACKLOG_ETA, WORKERS_WANTED
 from ...producers.metrics.sample import Sample
 from ...topology.counts import counted
 from ..cli.output import Figure, format_age, table_lines

@@ -14,7 +14,7 @@ from typing import Final
 
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter_provider
 
-from .catalogue import METRICS, PIPELINE, Metric
+from .all_metrics import METRICS, PIPELINE, Metric
 from .histogram import HistogramValue
 from .sample import Sample, SampleSource
 
@@ -30,7 +30,7 @@ Observe = Callable[[Metric, HistogramValue, Attributes], Iterable[Observation]]
 
 
 def observe_metrics(source: SampleSource, provider: MeterProvider | None = None) -> None:
-    """Make an observable instrument of each metric of the catalogue that the source has samples of.
+    """Make an observable instrument of each metric of the list that the source has samples of.
 
     The API has no observable histogram. So one becomes three counters: `<name>.bucket` with the attribute `le`,
     cumulative as in Prometheus, `<name>.count` and `<name>.sum`.

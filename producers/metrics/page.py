@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
-from .catalogue import METRICS, PIPELINE, Metric
+from .all_metrics import METRICS, PIPELINE, Metric
 from .histogram import HistogramValue
 from .sample import Sample, SampleSource
 
@@ -41,7 +41,7 @@ class MetricsPage:
         self._series: dict[tuple[Metric, str, tuple[str, ...]], _Series] = {}
 
     def write(self) -> bytes:
-        """The page of this moment: each metric that has a sample, in the order of the catalogue."""
+        """The page of this moment: each metric that has a sample, in the order of the list."""
         found: dict[Metric, list[str]] = {}
         for source in self._sources:
             for sample in source.samples():

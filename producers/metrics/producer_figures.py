@@ -24,7 +24,7 @@ from ..errors import (
     RecordTooLarge,
     UnknownTopic,
 )
-from .catalogue import ENQUEUE_FAILED, KAFKA, OPERATION_BOUNDS_S, OPERATION_SECONDS, SENT, SPOOLED
+from .all_metrics import ENQUEUE_FAILED, KAFKA, OPERATION_BOUNDS_S, OPERATION_SECONDS, SENT, SPOOLED
 from .histogram import Histogram
 from .sample import Sample, SampleSource
 

@@ -10,7 +10,7 @@ from itertools import accumulate
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from .catalogue import METRICS, PIPELINE, Metric
+from .all_metrics import METRICS, PIPELINE, Metric
 from .histogram import HistogramValue
 from .sample import Sample, SampleSource
 
@@ -28,7 +28,7 @@ class StokerCollector(Collector):
         return ()
 
     def collect(self) -> Iterator[Family]:
-        """Each metric that has a sample, in the order of the catalogue."""
+        """Each metric that has a sample, in the order of the list."""
         found: dict[Metric, list[tuple[str, Sample]]] = {}
         for source in self._sources:
             for sample in source.samples():

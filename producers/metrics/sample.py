@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from .catalogue import Metric
+from .all_metrics import Metric
 from .histogram import HistogramValue
 
 

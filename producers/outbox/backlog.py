@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from ...databases.outbox.rows import OutboxBacklog, OutboxTable
-from ..metrics.catalogue import OUTBOX_OLDEST, OUTBOX_ROWS
+from ..metrics.all_metrics import OUTBOX_OLDEST, OUTBOX_ROWS
 from ..metrics.sample import Sample
 
 LOOK_EVERY_S: Final = 15.0

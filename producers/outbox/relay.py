@@ -28,7 +28,7 @@ from ...schemas import RegistryUnreachable, SchemaError, SchemaStore, SchemaStor
 from ...topology.cluster.settings import ClusterSettings
 from ...topology.declaration.pipeline import Pipeline
 from ...topology.planning.schema_store import schema_store
-from ..metrics.catalogue import OUTBOX_LEADS, OUTBOX_PUBLISHED, OUTBOX_TROUBLE
+from ..metrics.all_metrics import OUTBOX_LEADS, OUTBOX_PUBLISHED, OUTBOX_TROUBLE
 from ..metrics.sample import Sample
 from .backlog import BacklogLooks
 from .flight import Flight

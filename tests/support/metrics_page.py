@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from stoker.producers.metrics.catalogue import METRICS, Metric
+from stoker.producers.metrics.all_metrics import METRICS, Metric
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "metrics.md"
-BEGIN: Final = "<!-- made of producers/metrics/catalogue.py: `make reference` writes it -->\n"
+BEGIN: Final = "<!-- made of producers/metrics/all_metrics.py: `make reference` writes it -->\n"
 END: Final = "<!-- end -->\n"
 
 

@@ -32,7 +32,7 @@ from stoker.consumers.steps.pipe import Pipe
 from stoker.consumers.steps.results import Decided, Raised, Ran
 from stoker.consumers.steps.run_step import run_async, run_sync
 from stoker.consumers.steps.steps import DecodedJob, decode
-from stoker.producers.metrics.catalogue import RUN_SECONDS, WAIT_SECONDS
+from stoker.producers.metrics.all_metrics import RUN_SECONDS, WAIT_SECONDS
 from stoker.producers.metrics.histogram import HistogramValue
 from support.programs import isolated_jobs
 from support.scenes.deliveries import NOW_S, Delivery, declare, plain_record

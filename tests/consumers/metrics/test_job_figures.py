@@ -13,7 +13,7 @@ from stoker.consumers.metrics.job_figures import LIMITED, UNKNOWN, JobFigures
 from stoker.consumers.records.ended_columns import handful_of
 from stoker.consumers.records.outcomes import CancelReason, DeadReason, DeferReason, Outcome
 from stoker.consumers.records.record import Record
-from stoker.producers.metrics.catalogue import RUN_SECONDS, SETTLED, WAIT_SECONDS
+from stoker.producers.metrics.all_metrics import RUN_SECONDS, SETTLED, WAIT_SECONDS
 from stoker.producers.metrics.histogram import HistogramValue
 from stoker.topology.wire import headers as wire
 from support.scenes.deliveries import declare

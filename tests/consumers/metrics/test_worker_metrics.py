@@ -14,7 +14,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from stoker.consumers import Worker, WorkerSettings
 from stoker.consumers.metrics.job_figures import UNKNOWN, JobFigures
 from stoker.producers import Producer
-from stoker.producers.metrics.catalogue import METRICS
+from stoker.producers.metrics.all_metrics import METRICS
 from stoker.producers.metrics.otel import observe_metrics
 from stoker.producers.metrics.server import MetricsServer
 from stoker.topology import ClusterSettings, Concurrency, Pipeline, RetryPolicy

@@ -9,7 +9,7 @@ import pytest
 
 from stoker.consumers.metrics.schedule_metrics import schedule_samples
 from stoker.consumers.schedules.fired_queue import ScheduleFigures
-from stoker.producers.metrics import catalogue as metrics
+from stoker.producers.metrics import all_metrics as metrics
 from stoker.schemas.own_records.schedule_records import ScheduleRecord
 from support.scenes.simulated_schedules import QUEUE, ScheduleWorld, SimulatedWorker
 

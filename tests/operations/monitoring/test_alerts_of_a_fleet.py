@@ -25,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from stoker.operations.application import load_pipeline
 from stoker.operations.monitoring.rules import all_rules, yaml_text
 from stoker.producers import Producer
-from stoker.producers.metrics.catalogue import METRICS
+from stoker.producers.metrics.all_metrics import METRICS
 from stoker.producers.schedules import Schedules
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.planning.apply import ensure_topology

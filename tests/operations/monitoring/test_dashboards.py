@@ -29,7 +29,7 @@ from stoker.operations.monitoring.grafana import grafana_document
 from stoker.operations.monitoring.panel import Dashboard
 from stoker.operations.monitoring.rules import all_rules, yaml_text
 from stoker.producers import Producer
-from stoker.producers.metrics.catalogue import METRICS
+from stoker.producers.metrics.all_metrics import METRICS
 from stoker.producers.metrics.sample import SampleSource
 from stoker.producers.metrics.server import MetricsServer
 from stoker.producers.outbox import OutboxRelay

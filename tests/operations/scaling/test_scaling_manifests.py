@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from stoker.operations.commands.scale import scale
-from stoker.producers.metrics.catalogue import PIPELINE, WORKERS_WANTED
+from stoker.producers.metrics.all_metrics import PIPELINE, WORKERS_WANTED
 
 pytestmark = pytest.mark.timeout(60)
 

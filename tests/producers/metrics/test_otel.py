@@ -9,7 +9,7 @@ from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from stoker.producers.metrics import catalogue
+from stoker.producers.metrics import all_metrics
 from stoker.producers.metrics.histogram import HistogramValue
 from stoker.producers.metrics.otel import observe_metrics
 from stoker.producers.metrics.sample import Sample, SampleSource
@@ -17,10 +17,10 @@ from support.sight.otel_reading import read_points
 
 
 def samples() -> Iterator[Sample]:
-    yield Sample(catalogue.UNFINISHED, ("mails",), 3)
-    yield Sample(catalogue.SETTLED, ("mails", "send", "done", ""), 7)
-    counts = (2, *(0 for _ in catalogue.RUN_BOUNDS_S[1:]), 1)
-    yield Sample(catalogue.RUN_SECONDS, ("kafka", "run", "mails", "send"), HistogramValue(counts, 9.5))
+    yield Sample(all_metrics.UNFINISHED, ("mails",), 3)
+    yield Sample(all_metrics.SETTLED, ("mails", "send", "done", ""), 7)
+    counts = (2, *(0 for _ in all_metrics.RUN_BOUNDS_S[1:]), 1)
+    yield Sample(all_metrics.RUN_SECONDS, ("kafka", "run", "mails", "send"), HistogramValue(counts, 9.5))
 
 
 def test_each_metric_is_an_instrument_with_the_names_of_the_conventions() -> None:

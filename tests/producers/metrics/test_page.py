@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from stoker.producers.metrics import catalogue
+from stoker.producers.metrics import all_metrics
 from stoker.producers.metrics.histogram import HistogramValue
 from stoker.producers.metrics.page import MetricsPage
 from stoker.producers.metrics.prometheus import StokerCollector
@@ -20,7 +20,7 @@ from support.sight.scraping import scrape
 pytestmark = pytest.mark.timeout(60)
 
 ROOT = Path(__file__).parents[3]
-BUCKETS = len(catalogue.WAIT_BOUNDS_S) + 1
+BUCKETS = len(all_metrics.WAIT_BOUNDS_S) + 1
 
 
 def histogram(number: int) -> HistogramValue:
@@ -29,12 +29,12 @@ def histogram(number: int) -> HistogramValue:
 
 def test_each_metric_is_listed() -> None:
     """A page leaves out what is not in the list, and says nothing: so all are in it, and none is made elsewhere."""
-    declared = [one for one in vars(catalogue).values() if isinstance(one, catalogue.Metric)]
+    declared = [one for one in vars(all_metrics).values() if isinstance(one, all_metrics.Metric)]
     assert declared
-    assert [one.name for one in declared if one not in catalogue.METRICS] == []
+    assert [one.name for one in declared if one not in all_metrics.METRICS] == []
     layers = (ROOT / layer for layer in ("producers", "consumers", "operations"))
     made = [path for layer in layers for path in layer.rglob("*.py") if "Metric(" in path.read_text(encoding="utf-8")]
-    assert [path.name for path in made] == ["catalogue.py"]
+    assert [path.name for path in made] == ["all_metrics.py"]
 
 
 def test_it_is_written_as_by_the_library() -> None:
@@ -43,9 +43,9 @@ def test_it_is_written_as_by_the_library() -> None:
     waits = {"same": histogram(1), "changing": histogram(2)}
 
     def samples() -> list[Sample]:
-        found = [Sample(catalogue.UNFINISHED, (queue,), value) for queue, value in values.items()]
-        found += [Sample(catalogue.WAIT_SECONDS, (queue, 'a\\b"c\nd'), value) for queue, value in waits.items()]
-        return [*found, Sample(catalogue.MEMORY, (), float("inf")), Sample(catalogue.CRASHES, ("same",), True)]
+        found = [Sample(all_metrics.UNFINISHED, (queue,), value) for queue, value in values.items()]
+        found += [Sample(all_metrics.WAIT_SECONDS, (queue, 'a\\b"c\nd'), value) for queue, value in waits.items()]
+        return [*found, Sample(all_metrics.MEMORY, (), float("inf")), Sample(all_metrics.CRASHES, ("same",), True)]
 
     source, registry = SampleSource("shop", samples), CollectorRegistry()
     registry.register(StokerCollector([source]))
@@ -71,5 +71,5 @@ def test_it_needs_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """The core is installed without prometheus_client."""
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     monkeypatch.delitem(sys.modules, "stoker.producers.metrics.prometheus", raising=False)
-    with MetricsServer([SampleSource("shop", lambda: [Sample(catalogue.UNFINISHED, ("mails",), 3)])], 0) as server:
+    with MetricsServer([SampleSource("shop", lambda: [Sample(all_metrics.UNFINISHED, ("mails",), 3)])], 0) as server:
         assert scrape(server.port).value("stoker_queue_unfinished") == 3

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stoker.producers.metrics import catalogue
+from stoker.producers.metrics import all_metrics
 from stoker.producers.metrics.errors import MetricsPortTaken
 from stoker.producers.metrics.health import HealthReport
 from stoker.producers.metrics.histogram import HistogramValue
@@ -26,10 +26,10 @@ class Poorly:
 
 
 def samples() -> Iterator[Sample]:
-    yield Sample(catalogue.UNFINISHED, ("mails",), 3)
-    yield Sample(catalogue.SETTLED, ("mails", "send", "done", ""), 7)
-    counts = (2, *(0 for _ in catalogue.WAIT_BOUNDS_S[1:]), 1)
-    yield Sample(catalogue.WAIT_SECONDS, ("mails", "send"), HistogramValue(counts, 9.5))
+    yield Sample(all_metrics.UNFINISHED, ("mails",), 3)
+    yield Sample(all_metrics.SETTLED, ("mails", "send", "done", ""), 7)
+    counts = (2, *(0 for _ in all_metrics.WAIT_BOUNDS_S[1:]), 1)
+    yield Sample(all_metrics.WAIT_SECONDS, ("mails", "send"), HistogramValue(counts, 9.5))
 
 
 SOURCE = SampleSource("shop", samples)

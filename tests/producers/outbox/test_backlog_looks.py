@@ -15,7 +15,7 @@ import pytest
 from stoker.databases.outbox import rows
 from stoker.databases.outbox.opening import open_outbox_table
 from stoker.databases.outbox.rows import OutboxBacklog, OutboxTable
-from stoker.producers.metrics import catalogue as metrics
+from stoker.producers.metrics import all_metrics as metrics
 from stoker.producers.outbox import Outbox, OutboxRelay
 from stoker.producers.outbox.backlog import LOOK_EVERY_S, BacklogLooks
 from stoker.topology import ClusterSettings

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from stoker.producers.metrics.catalogue import METRICS, PIPELINE, Metric
+from stoker.producers.metrics.all_metrics import METRICS, PIPELINE, Metric
 
 TIMEOUT_S = 10.0
 
