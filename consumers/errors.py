@@ -13,6 +13,8 @@ NoCurrentJob        (job/context.py) `current_job()` outside of a worker
 
 from __future__ import annotations
 
+from ..topology.counts import counted
+
 
 class WorkerInChild(RuntimeError):
     """A worker is made in the child process of another: the application makes one as it is imported."""
@@ -46,10 +48,11 @@ class TooManyStuck(Exception):
     """Stuck jobs hold so many runners that the worker starts no more in their place: only its end frees them."""
 
     def __init__(self, queue: str, stuck: int) -> None:
+        are = "is" if stuck == 1 else "are"
         super().__init__(
-            f"queue {queue!r}: {stuck} jobs are stuck past their timeouts, too many to start other runners in their "
-            "place; the process stops, which ends them. Restart it, and Kafka delivers these jobs again; "
-            "isolation='process' ends such jobs at their timeouts"
+            f"queue {queue!r}: {counted(stuck, 'job')} {are} stuck past the timeout, too many to "
+            "start other runners in place of theirs; the process stops, which ends stuck jobs. Restart it, and Kafka "
+            "delivers them again; isolation='process' ends such jobs at their timeouts"
         )
         self.queue, self.stuck = queue, stuck
 

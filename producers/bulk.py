@@ -12,6 +12,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, Message
 
+from ..topology.counts import counted
 from ..topology.declaration.job_type import AnyJobType, JobCall
 from .admission.admission import Admission
 from .connection import OnDelivery
@@ -213,7 +214,8 @@ def no_call(number: int, given: object) -> TypeError:
 def note_account(error: BaseException, account: BulkFailed) -> None:
     """Note on an error that ended a bulk what became of the calls before it: in its notes, and as `bulk`."""
     spooled = f", and {account.spooled:,} were spooled" if account.spooled else ""
-    error.add_note(f"before this, {account.confirmed:,} jobs of the bulk were confirmed{spooled}")
+    were = "was" if account.confirmed == 1 else "were"
+    error.add_note(f"before this, {counted(account.confirmed, 'job')} of the bulk {were} confirmed{spooled}")
     if account.failed_indexes:
         error.add_note(f"and {len(account.failed_indexes):,} failed: {account}")
     with suppress(AttributeError):  # a class with slots has no room for it

@@ -12,6 +12,7 @@ from weakref import WeakSet
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from ..topology.cluster.settings import Option, principal_of
+from ..topology.counts import counted
 from .client import Outage, connect, logger
 from .delivery import delivery_error, start_error
 from .errors import UnreachableAtStart
@@ -82,7 +83,7 @@ class Connection:
         leaderless = sum(partition.leader < 0 for partition in found.partitions.values())
         if leaderless:
             raise UnreachableAtStart(
-                "", topic, f"{leaderless} partitions of topic {topic} have no leader; see to its brokers"
+                "", topic, f"topic {topic} has {counted(leaderless, 'partition')} without a leader; see to its brokers"
             )
         return len(found.partitions)
 

@@ -39,6 +39,7 @@ from datetime import timedelta
 from typing import Final
 
 from .. import schemas
+from ..topology.counts import counted, counted_doing
 
 
 class EnqueueError(Exception):
@@ -181,8 +182,9 @@ class QueueFull(EnqueueError):
     def __str__(self) -> str:
         age = f", the oldest for {_seconds(self.age)}" if self.age is not None else ""
         full = f"is still full after {_seconds(self.waited)}" if self.waited else "is full"
+        waiting = counted_doing(self.depth, "job", "wait")
         return (
-            f"job type {self.job_type!r}: queue {self.queue!r} {full}: {self.depth:,} jobs wait{age}, and max_waiting "
+            f"job type {self.job_type!r}: queue {self.queue!r} {full}: {waiting}{age}, and max_waiting "
             f"is {self.max_waiting:,}; nothing was sent. Enqueue it again later, or start more workers"
         )
 
@@ -292,8 +294,9 @@ class Unconfirmed(EnqueueError):
 
     def __str__(self) -> str:
         return (
-            f"{self.count:,} jobs were not confirmed within {self.waited_s:g} s; whether they were published is "
-            "unknown. Enqueue them again with the same job ids: the ledger runs each once"
+            f"{counted(self.count, 'job')} {'was' if self.count == 1 else 'were'} not confirmed within "
+            f"{self.waited_s:g} s; whether this was published is unknown. Enqueue it again with the same job ids: the "
+            "ledger runs each job once"
         )
 
 

@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, Message
 from ..schemas import SchemaStore
 from ..topology.cluster.clients import ClientOptionRefused
 from ..topology.cluster.settings import ClusterSettings, Option
+from ..topology.counts import counted
 from ..topology.declaration.job_type import AnyJobType, JobCall
 from ..topology.declaration.pipeline import Pipeline
 from ..topology.planning.schema_store import schema_store
@@ -177,7 +178,9 @@ class Publisher:
 
     def full(self, record: BuiltRecord) -> BufferFull:
         """The error for a record that found no room."""
-        waiting = f"{self.connections.live().in_flight:,} jobs unconfirmed after {self.settings.room_wait_s:g} s"
+        waiting = (
+            f"{counted(self.connections.live().in_flight, 'job')} unconfirmed after {self.settings.room_wait_s:g} s"
+        )
         error = BufferFull(record.job_id, record.topic, waiting)
         record.ended(error)
         return error

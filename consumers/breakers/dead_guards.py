@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ...topology import AnyJobType, DeadGuard, format_duration
+from ...topology.counts import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +79,8 @@ class _Guarded:
         passed_s, count = now_s - self._at_s[0], len(self._at_s)
         self._at_s.clear()
         return (
-            f"{count} dead letters within {max(passed_s, 0.1):.1f} s; at most {self._guard.most} may come within "
-            f"{format_duration(self._guard.within)}"
+            f"{counted(count, 'dead letter')} within {max(passed_s, 0.1):.1f} s; at most {self._guard.most} may come "
+            f"within {format_duration(self._guard.within)}"
         )
 
 

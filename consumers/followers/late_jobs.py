@@ -19,6 +19,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from ...producers.delivery import why_unconfirmed
 from ...topology import Queue
 from ...topology.cluster.kafka_errors import as_error
+from ...topology.counts import counted
 from .. import log_keys
 from ..guarded_thread import GuardedThread
 from ..kafka.lazy_producer import LazyProducer
@@ -124,8 +125,8 @@ class LateJobs:
         lost = self._notes.take_lost()
         if lost:
             _LOGGER.error(
-                "%d late jobs of queue %s have no follower: more than %d wait to be written", lost, self._queue,
-                MOST_WAITING, extra={log_keys.QUEUE: self._queue},
+                "queue %r: no follower is enqueued for %s, since more than %d wait to be written", self._queue,
+                counted(lost, "late job"), MOST_WAITING, extra={log_keys.QUEUE: self._queue},
             )  # fmt: skip
 
     def _plan(self) -> None:

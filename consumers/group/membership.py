@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 from ...topology import ClusterSettings, Queue
 from ...topology.cluster.group_descriptions import describe_groups
 from ...topology.cluster.kafka_errors import Remedy, remedy_of
+from ...topology.counts import counted, counted_doing
 from .. import log_keys
 
 _LOGGER = logging.getLogger("stoker.worker")
@@ -142,9 +143,13 @@ def judge(queue: Queue, ask: Callable[[], GroupView], client_error: str) -> Judg
     except KafkaException as failure:
         return _unanswered(queue, failure)
     if found.lists_us and found.members > found.partitions > 0:
-        why = f"{found.members} workers share {found.partitions} partitions, so this one has none until another leaves"
+        why = f"{_sharing(found)}, so this one has none until another leaves"
         return Judgement(member_state="spare", why=why, level=logging.INFO)
     return Judgement(member_state="outside", why=_of_outside(queue, found, client_error), level=logging.ERROR)
+
+
+def _sharing(found: GroupView) -> str:
+    return f"{counted_doing(found.members, 'worker', 'share')} {counted(found.partitions, 'partition')}"
 
 
 def _of_outside(queue: Queue, found: GroupView, client_error: str) -> str:
@@ -154,14 +159,14 @@ def _of_outside(queue: Queue, found: GroupView, client_error: str) -> str:
         return f"{head}Topic {queue.topic} does not exist; run `stoker topology apply`{last_error}"
     if found.lists_us:
         return (
-            f"{head}Group {queue.group} ({found.state}) lists it, and {found.members} workers share {found.partitions} "
-            "partitions: another one does not give its own back, or has died. If it died, this ends by itself after "
+            f"{head}Group {queue.group} ({found.state}) lists it, and {_sharing(found)}: "
+            "another one does not give its own back, or has died. If it died, this ends by itself after "
             f"the session timeout; else see that one's log, and restart it{last_error}"
         )
     return (
-        f"{head}Group {queue.group} has {found.members} other members and has not answered its join. See that this "
-        "client has the right Read on the group, and that the brokers know the group protocol: for those before Kafka "
-        f"4.0 set `--option group.protocol=classic`{last_error}"
+        f"{head}Group {queue.group} has {counted(found.members, 'other member')} and has not answered its join. "
+        "See that this client has the right Read on the group, and that the brokers know the group protocol: for those "
+        f"before Kafka 4.0 set `--option group.protocol=classic`{last_error}"
     )
 
 

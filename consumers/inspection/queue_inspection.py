@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from ...schemas import wire_text
+from ...topology.counts import counted, counted_doing
 from ..isolation.child_slot import ChildSlot
 from ..isolation.pool import ChildCounts
 from ..runners.loop_watch import LoopInspection
@@ -157,7 +158,7 @@ def _partition_hints(inspection: QueueInspection) -> Iterator[str]:
         yield inspection.lost_right
     restoring = sum(found.state == "restoring" for found in inspection.partitions)
     if restoring:
-        yield f"{restoring} partitions wait for their ledger and progress to be read"
+        yield f"{counted_doing(restoring, 'partition', 'wait')} until ledger and progress are read"
 
 
 def _hints(inspection: QueueInspection) -> Iterator[str]:
@@ -168,20 +169,21 @@ def _hints(inspection: QueueInspection) -> Iterator[str]:
         if loop.blocked_s > 1:
             yield f"{loop.name} has not turned for {loop.blocked_s:.0f} s: a job holds it"
     if inspection.stuck:
-        yield f"{inspection.stuck} jobs are stuck past their timeout; their keys wait"
+        yield f"{counted_doing(inspection.stuck, 'stuck job', 'run')} past the timeout; other jobs of the key wait"
     if inspection.is_paused and not inspection.is_leaving:
         yield "fetching rests: the bounds on jobs in flight are reached"
     if inspection.ready and inspection.runs:
-        yield f"{inspection.ready} jobs are ready and wait for a runner: all are busy, or take jobs by the handful"
+        waiting = counted_doing(inspection.ready, "ready job", "wait")
+        yield f"{waiting} for a runner: all are busy, or take jobs by the handful"
     yield from _gate_hints(inspection)
     yield from _child_hints(inspection)
     if inspection.parked:
-        yield f"{inspection.parked} jobs wait behind an earlier one of their key"
+        yield f"{counted_doing(inspection.parked, 'job', 'wait')} behind an earlier one of the same key"
 
 
 def _gate_hints(inspection: QueueInspection) -> Iterator[str]:
     for gated in inspection.gated:
-        yield f"{gated.count} jobs may not start now ({gated.word}): {gated.detail}"
+        yield f"{counted(gated.count, 'job')} may not start now ({gated.word}): {gated.detail}"
 
 
 def _child_hints(inspection: QueueInspection) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
+from ...topology.counts import counted
 from .. import log_keys
 from ..backlog.requester import Requester, RereadBatch
 from ..backlog.rereader import READS_A_TURN, Rereader
@@ -91,7 +92,7 @@ class RereadRecords:
         by_topic = Counter(assignment.topic for assignment, _ in lost)
         for topic, number in by_topic.items():
             _LOGGER.error(
-                "%d jobs that waited are not in %s any more: its retention, or a person, has deleted them before they "
-                "could run. Raise the topic's retention", number, topic,
+                "records of %s that waited are not in %s any more: its retention, or a person, has deleted them before "
+                "they could run. Raise the topic's retention", counted(number, "job"), topic,
                 extra={log_keys.QUEUE: self._queue, log_keys.COUNT: number},
             )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from ...topology.counts import counted
 from ..job.failure import make_failure
 from ..records.outcomes import Dead
 from .crashes import ChildDied
@@ -25,7 +26,7 @@ def quarantine(job_type: str, crashes: int, deaths: Sequence[ChildDied]) -> Dead
     failure = make_failure(
         job_type,
         error_type=f"{ChildDied.__module__}.{ChildDied.__qualname__}",
-        message=f"{crashes} processes died while the job ran; of the last one: {last}",
+        message=f"its process died {counted(crashes, 'time')} while the job ran; of the last one: {last}",
         stack="\n".join([last.stack[:STACK_CHARACTERS], *lines]).lstrip(),
         place=last.cause(),
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from ...producers.metrics.health import HealthReport
+from ...topology.counts import counted_doing
 from ..inspection.queue_inspection import PartitionInspection
 from ..inspection.view import QueueView
 from ..poll_loop.poll_thread_watch import STUCK_AFTER_S
@@ -62,6 +63,6 @@ class WorkerHealth:
     def _first_obstacle(self, name: str, partitions: Sequence[PartitionInspection]) -> Iterator[str]:
         restoring = sum(found.state == RESTORING for found in partitions)
         if restoring:
-            yield f"queue {name!r}: {restoring} partitions wait for their ledger and progress to be read"
+            yield f"queue {name!r}: {counted_doing(restoring, 'partition', 'wait')} until ledger and progress are read"
         else:
             self._restored.add(name)

@@ -15,6 +15,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from ...topology import Queue
+from ...topology.counts import counted
 from ...topology.planning.partition_counts import how_to_fix
 from ..kafka.log_tail import Unrestorable
 
@@ -43,8 +44,8 @@ class CounterpartsMissing:
         others = ", ".join(f"{topic} has {count}" for topic, count in self.others.items())
         return (
             f"jobs of {self.queue.topic}, partitions {numbers}, do not start, since their outcomes could not be "
-            f"written: it has {self.main_count} partitions, {others}; {how_to_fix(self.queue, self.main_count)}, and "
-            "the worker goes on by itself"
+            f"written: it has {counted(self.main_count, 'partition')}, {others}; "
+            f"{how_to_fix(self.queue, self.main_count)}, and the worker goes on by itself"
         )
 
 

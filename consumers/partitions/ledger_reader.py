@@ -167,10 +167,11 @@ class _Reading:
         offsets = sorted(self._unreadable)
         if offsets:
             extra: dict[str, object] = {log_keys.QUEUE: self._queue.name, log_keys.PARTITIONS: [self._partition]}
+            batches = "1 batch" if len(offsets) == 1 else f"{len(offsets)} batches"
             _LOGGER.warning(
-                "%s/%d: %d batches cannot be read, the first at offset %d: the up to %d completed jobs in each are not "
+                "%s/%d: %s cannot be read, the first at offset %d: the up to %d completed jobs in each are not "
                 "remembered, so a repetition of one of them runs",
-                self._queue.ledger_topic, self._partition, len(offsets), offsets[0], BATCH_NAMES,
+                self._queue.ledger_topic, self._partition, batches, offsets[0], BATCH_NAMES,
                 extra={**extra, log_keys.COUNT: len(offsets)},
             )  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from ...topology import Queue
+from ...topology.counts import counted
 from ...topology.wire.commit_metadata import CommitMetadata, OffsetRange, SpilledAt
 from .. import log_keys
 from ..kafka.log_tail import REQUEST_TIMEOUT_S, ShouldStop
@@ -206,8 +207,8 @@ class _Former:
         lost = incomplete.clear(0, low) + max(0, low - state.position)
         if lost:
             self._warn(
-                f"up to {lost} records, from offset {state.committed_offset} to {low - 1}, were deleted before they "
-                "were run: they waited for longer than the topic keeps them, or somebody deleted them. Going on from "
+                f"records were deleted before they were run, {lost} at most, from offset {state.committed_offset} to "
+                f"{low - 1}: they waited for longer than the topic keeps them, or somebody deleted them. Going on from "
                 f"{low}"
             )
         return replace(state, committed_offset=low, position=max(low, state.position))
@@ -249,10 +250,10 @@ class _Former:
     def _warn_of_unread(self, stretches: Sequence[OffsetRange]) -> None:
         if stretches:
             first, end = stretches[0]
+            more = f", and in {counted(len(stretches) - 1, 'more range')}," if len(stretches) > 1 else ""
             self._warn(
-                f"what is complete from offset {first} up to {end}, and in {len(stretches) - 1} more stretches, cannot "
-                f"be read from {self._queue.progress_topic}, so it is delivered again; the ledger skips what it "
-                "remembers"
+                f"what is complete from offset {first} up to {end}{more} cannot be read from "
+                f"{self._queue.progress_topic}, so it is delivered again; the ledger skips what it remembers"
             )
 
     def _warn(self, what: str) -> None:

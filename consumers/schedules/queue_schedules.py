@@ -28,6 +28,7 @@ from ...schemas.own_records.schedule_records import (
     encode_firing,
     encode_owner,
 )
+from ...topology.counts import counted
 from ...topology.declaration.timing import InvalidTiming
 from ...topology.wire.headers import JOB_ID
 from ...topology.wire.schedules import ScheduleKey
@@ -370,10 +371,15 @@ def _log(schedule: ScheduleRecord, firing: _Firing, last: LastFiring) -> None:
         )  # fmt: skip
     elif last.skipped:
         _LOGGER.warning(
-            "schedule %r leaves out %d instants up to %s: no worker fired them in time (missed=%r, overlap=%r)",
-            schedule.name, last.skipped, last.instant, schedule.missed, schedule.overlap, extra=fields,
+            "schedule %r leaves out %s up to %s, which no worker fired in time (missed=%r, overlap=%r)",
+            schedule.name, counted(last.skipped, "instant"), last.instant, schedule.missed, schedule.overlap,
+            extra=fields,
         )  # fmt: skip
     if firing.jobs:
         _LOGGER.debug(
-            "schedule %r has enqueued %d jobs up to %s", schedule.name, len(firing.jobs), last.instant, extra=fields
+            "schedule %r has enqueued %s up to %s",
+            schedule.name,
+            counted(len(firing.jobs), "job"),
+            last.instant,
+            extra=fields,
         )

@@ -19,6 +19,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from ...producers.errors import SettingRefused
 from ...schemas.own_records.job_events import JobEvent, encode_event
 from ...topology.cluster.kafka_errors import as_error, is_fatal, with_fix
+from ...topology.counts import counted
 from .. import log_keys
 
 _LOGGER = logging.getLogger("stoker.events")
@@ -198,8 +199,8 @@ class GivenUp:
             self._report_events(events, job_id, event_cause)
         if done_jobs:
             _LOGGER.warning(
-                "%d jobs that are done have no event on %s: %s. They stay done, but their history there has gaps",
-                done_jobs, self._topic, done_cause,
+                "there is no event on %s of %s: %s. Done jobs stay done, but their history there has gaps",
+                self._topic, counted(done_jobs, "done job"), done_cause,
                 extra={log_keys.QUEUE: self._queue, log_keys.COUNT: done_jobs},
             )  # fmt: skip
 
@@ -207,9 +208,9 @@ class GivenUp:
         last = f", the last one of job {job_id}" if job_id else ""
         fields = {log_keys.QUEUE: self._queue, log_keys.COUNT: count}
         _LOGGER.warning(
-            "%d events could not be written to %s and were given up%s: %s. Jobs go on, but their history there has "
+            "the worker has given up %s that could not be written to %s%s: %s. Jobs go on, but their history there has "
             "gaps",
-            count, self._topic, last, cause,
+            counted(count, "event"), self._topic, last, cause,
             extra={**fields, log_keys.JOB_ID: job_id} if job_id else fields,
         )  # fmt: skip
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ...schemas import SchemaStore, StoreError
+from ...topology.counts import counted_doing
 from .. import log_keys
 from ..gates.gate import Wait
 from ..gates.gate_row import GateRow
@@ -192,7 +193,7 @@ class SchemaWaits:
             return
         self._logged_at_s, waiting = now_s, self._gates.view.count_of(AwaitedSchema)
         _LOGGER.warning(
-            "%d jobs of queue %r wait for their schema: %s. They wait until it answers, and lose no attempt by that; "
-            "jobs whose schema is known go on", waiting, self._queue, error,
+            "queue %r: %s for a schema: %s. This ends when the store answers, and costs no attempt; jobs whose schema "
+            "is known go on", self._queue, counted_doing(waiting, "job", "wait"), error,
             extra={log_keys.QUEUE: self._queue, log_keys.COUNT: waiting},
         )  # fmt: skip

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ...topology.counts import counted
 from ..views.terminal_text import printable
 from .exit_codes import ExitCode
 from .failures import CommandFailure
@@ -202,7 +203,7 @@ def print_end(printer: Printer, published: Published, what: str, go_on: str) -> 
         click.get_current_context().exit(ExitCode.INTERRUPTED)
     if published.refused:
         raise CommandFailure(
-            f"the brokers refused {published.refused:,} records, which were left as they are; fix what is shown for "
-            "each, and start again",
+            f"the brokers refused {counted(published.refused, 'record')}, and what they refused is left as it is; fix "
+            "what is shown for each, and start again",
             ExitCode.FINDING,
         )

@@ -172,5 +172,6 @@ def _publish_lines(
         echo_line(f"{published} {'was' if result.confirmed == 1 else 'were'} published and confirmed")
     if refused:
         raise CommandFailure(
-            f"{len(refused):,} lines were refused and left out; fix and send those alone", ExitCode.FINDING
+            f"{counted(len(refused), 'line')} refused and left out; fix and send what was refused alone",
+            ExitCode.FINDING,
         )

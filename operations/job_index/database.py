@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
+from ...topology.counts import counted
+
 FORM: Final = 3
 """The form of the tables; a file of another one is emptied and built again."""
 BUILDING: Final = -FORM
@@ -195,7 +197,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         jobs = connection.execute("SELECT coalesce(max(n), 0) FROM jobs").fetchone()[0]
         connection.close()
         raise IndexAbsent(
-            path, f"it is being built, and has {jobs:,} jobs so far", "`stoker status run` goes on with it"
+            path, f"it is being built, and has {counted(jobs, 'job')} so far", "`stoker status run` goes on with it"
         )
     if form != FORM:
         connection.close()

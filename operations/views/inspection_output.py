@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ...consumers.inspection.queue_inspection import PartitionInspection, QueueInspection, RunInspection
+from ...topology.counts import counted
 
 INSPECT_EVERY_S: Final = 5.0
 _MOST_RUNS: Final = 100
@@ -51,8 +52,8 @@ def inspection_lines(inspection: QueueInspection) -> Iterator[str]:
     """An inspection for people, line by line."""
     counts = {"running": len(inspection.runs), "ready": inspection.ready, "parked": inspection.parked}
     counts |= {"delayed": inspection.delayed, "in flight": inspection.in_flight}
-    counted = ", ".join(f"{count} {what}" for what, count in counts.items())
-    yield f"queue {inspection.queue} on {inspection.worker}: {counted}; polled {inspection.polled_s:.1f} s ago"
+    shown = ", ".join(f"{count} {what}" for what, count in counts.items())
+    yield f"queue {inspection.queue} on {inspection.worker}: {shown}; polled {inspection.polled_s:.1f} s ago"
     yield from (f"  ! {hint}" for hint in inspection.hints)
     yield from (f"      {line}" for line in inspection.poll_stack)
     for loop in inspection.loops:
@@ -61,7 +62,7 @@ def inspection_lines(inspection: QueueInspection) -> Iterator[str]:
     for run in inspection.runs[:_MOST_RUNS]:
         yield from _run_lines(run)
     if len(inspection.runs) > _MOST_RUNS:
-        yield f"  and {len(inspection.runs) - _MOST_RUNS} more jobs that run"
+        yield f"  and {counted(len(inspection.runs) - _MOST_RUNS, 'more running job')}"
 
 
 def _partition_line(found: PartitionInspection) -> str:

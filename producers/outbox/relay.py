@@ -26,6 +26,7 @@ from ...databases.outbox.table import DEFAULT_TABLE
 from ...databases.url import database_errors, dialect_of
 from ...schemas import RegistryUnreachable, SchemaError, SchemaStore, SchemaStoreUnreachable
 from ...topology.cluster.settings import ClusterSettings
+from ...topology.counts import counted
 from ...topology.declaration.pipeline import Pipeline
 from ...topology.planning.schema_store import schema_store
 from ..metrics.all_metrics import OUTBOX_LEADS, OUTBOX_PUBLISHED, OUTBOX_TROUBLE
@@ -361,4 +362,5 @@ class OutboxRelay:
         table.note(Beat(holder=self._holder, published=published, rate_per_s=rate, trouble=self._flight.trouble))
         minute = self._pace.take_minute()
         if minute is not None:
-            _LOGGER.info("outbox %s: %d rows published in %.0f s", self._name, *minute)
+            rows, length_s = minute
+            _LOGGER.info("outbox %s: %s published in %.0f s", self._name, counted(rows, "row"), length_s)

@@ -115,7 +115,7 @@ def test_what_is_no_call_is_reported_with_its_place(producer: Producer, shop: Sh
     """A job type in place of a call of it ends the reading with a sentence, and what was before it is confirmed."""
     with pytest.raises(TypeError, match=r"number 1 is a JobType, and no call: give job_type\.call") as caught:
         producer.enqueue_many([shop.charge.call("acc", 1), shop.charge])  # type: ignore[list-item]  # on purpose
-    assert caught.value.__notes__ == ["before this, 1 jobs of the bulk were confirmed"]
+    assert caught.value.__notes__ == ["before this, 1 job of the bulk was confirmed"]
 
 
 def test_a_key_that_cannot_be_made_refuses_its_call_only(producer: Producer, shop: Shop) -> None:

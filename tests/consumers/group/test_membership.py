@@ -49,12 +49,12 @@ def test_a_worker_too_many_is_spare_and_ready(
         wait_until(lambda: is_shared_out(cluster, queue, workers=2), 60, "the group to be settled")
         working, spare = wait_until(lambda: roles_of(one, two), 60, "one of them to be spare")
         assert snapshot_of(spare).is_ready
-        assert "2 workers share 1 partitions" in snapshot_of(spare).waits_for
-        assert "2 workers share 1 partitions" in spare.worker.inspect()[0].hints[0]
+        assert "2 workers share 1 partition," in snapshot_of(spare).waits_for
+        assert "2 workers share 1 partition," in spare.worker.inspect()[0].hints[0]
         working.stop()
         wait_until(lambda: snapshot_of(spare).member_state == "working", 60, "the spare one to work")
         assert snapshot_of(spare).waits_for == ""
-    told = [found for found in caplog.records if "2 workers share 1 partitions" in found.getMessage()]
+    told = [found for found in caplog.records if "2 workers share 1 partition," in found.getMessage()]
     assert {found.levelno for found in told} == {logging.INFO}
     assert len(told) <= 2, "one for each worker that was spare"
 
@@ -125,7 +125,11 @@ def test_a_join_that_is_never_answered_is_logged_once_and_not_ready(
     [
         (replace(OURS, members=3), "spare", ["3 workers share 2 partitions"]),
         (replace(OURS, members=2), "outside", ["does not give its own back", "(stable)"]),
-        (replace(OURS, lists_us=False, members=0), "outside", ["0 other members", "group.protocol=classic", "said it"]),
+        (
+            replace(OURS, lists_us=False, members=0),
+            "outside",
+            ["has 0 other members and", "group.protocol=classic", "said it"],
+        ),
         (replace(OURS, partitions=0), "outside", ["shop.work does not exist", "topology apply"]),
     ],
 )

@@ -156,7 +156,7 @@ def test_a_job_that_kills_its_process_is_quarantined_with_the_evidence(
         (outcome, *rest) = here.wait(deadly, *others)
     assert isinstance(outcome, Dead)
     assert (outcome.reason, outcome.crashes) == ("quarantined", 3)
-    assert "3 processes died" in outcome.failure.message
+    assert "its process died 3 times" in outcome.failure.message
     assert evidence in outcome.failure.message
     assert "MiB resident" in outcome.failure.message
     assert outcome.failure.stack.count(evidence.partition(",")[0]) == 3

@@ -180,7 +180,7 @@ def test_records_deleted_unrun_are_reported(scene: Scene, caplog: pytest.LogCapt
         scene.work_off()
     assert scene.journal.noted == [0, 1, 8, 9, 10, 11]
     (told,) = [record.getMessage() for record in caplog.records if record.name == "stoker.progress"]
-    assert "up to 6 records, from offset 2 to 7, were deleted before they were run" in told
+    assert "records were deleted before they were run, 6 at most, from offset 2 to 7: " in told
 
 
 def test_records_deleted_after_they_were_done_are_no_loss(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
@@ -194,7 +194,7 @@ def test_records_deleted_after_they_were_done_are_no_loss(scene: Scene, caplog: 
     with caplog.at_level(logging.WARNING, "stoker.progress"):
         scene.work_off()
     assert scene.journal.times() == {-1: 1, **dict.fromkeys(range(1, 10), 1)}
-    assert "up to 1 records, from offset 0 to 5" in caplog.text
+    assert "run, 1 at most, from offset 0 to 5: " in caplog.text
     scene.gate.open()
 
 

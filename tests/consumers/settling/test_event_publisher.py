@@ -109,7 +109,7 @@ EVENT = an_event()
 
 def reports(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     """What was logged about events that were given up."""
-    return [record for record in caplog.records if "events could not be written" in record.getMessage()]
+    return [record for record in caplog.records if " could not be written to unit.events" in record.getMessage()]
 
 
 def test_a_queue_without_events_has_no_client_for_them() -> None:
@@ -141,14 +141,14 @@ def test_an_event_of_many_jobs_counts_for_all_of_them() -> None:
     assert scene.publisher.given_up.total == 1_500
 
 
-@pytest.mark.parametrize("jobs", [1, 500])
-def test_a_report_about_done_jobs_names_none_of_them(jobs: int, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(("jobs", "words"), [(1, "1 done job"), (500, "500 done jobs")])
+def test_a_report_about_done_jobs_names_none_of_them(jobs: int, words: str, caplog: pytest.LogCaptureFixture) -> None:
     """The key of their event is the worker's id, which nobody shall take for a job's."""
     scene = Publishing()
     scene.publisher.publish_many(b"w1", b"columns", jobs)
     scene.publisher.close(0.0)
     (report,) = caplog.records
-    assert report.getMessage().startswith(f"{jobs} jobs that are done have no event on unit.events: ")
+    assert report.getMessage().startswith(f"there is no event on unit.events of {words}: ")
     assert "w1" not in report.getMessage()
     assert (log_keys.JOB_ID in vars(report), vars(report)[log_keys.COUNT]) == (False, jobs)
 
@@ -159,9 +159,9 @@ def test_done_jobs_and_other_events_are_reported_apart(caplog: pytest.LogCapture
     scene.publish(1)
     scene.publisher.publish_many(b"w1", b"columns", 500)
     scene.publisher.close(0.0)
-    assert sorted(record.getMessage().split(" and ")[0].split(":")[0] for record in caplog.records) == [
-        "1 events could not be written to unit.events",
-        "500 jobs that are done have no event on unit.events",
+    assert sorted(record.getMessage().split(":")[0] for record in caplog.records) == [
+        "the worker has given up 1 event that could not be written to unit.events, the last one of job job-1",
+        "there is no event on unit.events of 500 done jobs",
     ]
 
 
@@ -171,7 +171,7 @@ def test_a_report_about_an_event_of_no_job_names_none(caplog: pytest.LogCaptureF
     scene.publisher.publish(replace(EVENT, subject=replace(EVENT.subject, job_id="")))
     scene.publisher.close(0.0)
     (report,) = reports(caplog)
-    assert "given up: " in report.getMessage()
+    assert "given up 1 event that could not be written to unit.events: " in report.getMessage()
     assert log_keys.JOB_ID not in vars(report)
 
 

@@ -218,7 +218,7 @@ def test_an_unwritable_dead_letter_topic_stops_the_commit_not_the_worker(
             [Raw(value=b"junk", headers=identified(b"bad")), Raw(value=payload(act, 2), headers=identified(b"good"))],
         )
         journal.wait(2)
-        _wait_said(caplog, "the outcome of job bad cannot be written")
+        _wait_said(caplog, "the outcome of job bad (act) cannot be written")
         assert committed(cluster, queue) == {0: 1}
         create(pipeline, cluster)
         (dead_letter,) = wait_dead(cluster, queue, 1, within_s=60)

@@ -131,7 +131,7 @@ def test_jobs_whose_schema_cannot_be_asked_for_wait_at_no_cost(
         stand.publish("act", *range(200, 240), key="goes on")
         stand.publish("act_async", *range(300, 340), key="goes on, too")
         stand.journal.wait_for(*range(200, 240), *range(300, 340))
-        wait_until(lambda: said(caplog, "wait for their schema") == 1, 60, "the outage to be reported")
+        wait_until(lambda: said(caplog, " for a schema: ") == 1, 60, "the outage to be reported")
         assert len(stand.journal.runs) == 80
         asked, began_at_s = len(stand.registry.seen), time.monotonic()
         recover(stand.registry)
@@ -187,7 +187,7 @@ def test_a_worker_starts_without_the_registry_and_runs_all_when_it_is_there(
     fail(stand.registry)
     with running_worker(stand.pipeline, stand.cluster):
         stand.publish("act", 1, 2, 3, key="k")
-        wait_until(lambda: said(caplog, "wait for their schema") == 1, 60, "the outage to be reported")
+        wait_until(lambda: said(caplog, " for a schema: ") == 1, 60, "the outage to be reported")
         recover(stand.registry)
         assert stand.journal.wait(3) == [1, 2, 3]
     assert said(caplog, "not compared with the registered ones yet") == 1
