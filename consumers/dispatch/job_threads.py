@@ -8,6 +8,7 @@ from typing import Final
 from ..errors import LoopLost, TooManyStuck
 from ..gates.gate_row import GateRow
 from ..guarded_thread import first_crash
+from ..job.run import Run
 from ..runners.kinds import RunnerRow
 from ..runners.watchdog import Watchdog
 from ..steps.pipe import Pipe
@@ -62,9 +63,9 @@ class JobThreads:
         return self._failure.error is not None or any(isinstance(cause, BY_JOBS) for cause in held_by)
 
     @property
-    def running(self) -> int:
-        """How many jobs run, the stuck ones included."""
-        return self._watchdog.running
+    def runs(self) -> list[Run]:
+        """The jobs that run, the stuck ones included."""
+        return self._watchdog.runs
 
     def stop(self, within_s: float) -> None:
         """Cut short what still runs, and wait a moment for its ends, within this time at the most.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
+from ...topology.counts import counted
 from .. import log_keys
+from ..job.run import Run
 from ..poll_thread.poll_thread_state import PollThreadState
 from .fetching import Fetching
 from .owned_partitions import OwnedPartitions
@@ -22,10 +24,11 @@ LEAVE_NOW_S: Final = 1.0
 EVENTS_AT_STOP_S: Final = 1.0
 """How long the last events may take to be confirmed, once the group is left."""
 
-_WHY_RUNNING: Final = (
-    "they did not end within the grace, nor when they were interrupted. Raise --grace if they need longer"
-)
-_WHY_UNWRITTEN: Final = "an earlier message has what they wait for"
+MOST_NAMED: Final = 3
+"""Jobs whose names are logged, of those that go on."""
+
+_WHY_RUNNING: Final = "the grace is over, and an interrupt had no effect. Raise --grace if jobs need longer"
+_WHY_UNWRITTEN: Final = "an earlier message has the cause"
 
 
 class Shutdown:
@@ -94,11 +97,11 @@ class Shutdown:
         """Whether there are jobs that may still end and be settled, without a person's help."""
         return self._partitions.in_flight > self._threads.stranded
 
-    def _leave_in_time(self, running: int) -> None:
+    def _leave_in_time(self, running: Sequence[Run]) -> None:
         """Commit and leave the group, but do not wait for brokers that do not answer: nothing is lost without it.
 
         Args:
-            running: how many jobs went on when the others were settled.
+            running: the jobs that went on when the others were settled.
         """
         self._poll_state.end_grace()
         queue = self._partitions.queue_name
@@ -113,7 +116,7 @@ class Shutdown:
                 extra={log_keys.QUEUE: queue},
             )  # fmt: skip
 
-    def _leave(self, running: int) -> None:
+    def _leave(self, runs: Sequence[Run]) -> None:
         queue = self._partitions.queue_name
         try:
             left = self._partitions.leave()
@@ -124,16 +127,16 @@ class Shutdown:
                 extra={log_keys.QUEUE: queue},
             )  # fmt: skip
             return
-        running = min(left, running)
-        if running:
-            self._report("%d jobs still run: %s; they cost no attempt and are delivered again", running, _WHY_RUNNING)
-        if left > running:
-            self._report(
-                "the outcomes of %d jobs are not written: %s; these jobs are delivered again",
-                left - running, _WHY_UNWRITTEN,
-            )  # fmt: skip
+        going_on = runs[:left]
+        if going_on:
+            end = "what runs is delivered again, at no attempt's cost"
+            self._report(_still_run(going_on), len(going_on), _WHY_RUNNING, end)
+        unwritten = left - len(going_on)
+        if unwritten:
+            what = f"no outcome is written of {counted(unwritten, 'job')}"
+            self._report(what, unwritten, _WHY_UNWRITTEN, "jobs without one are delivered again")
 
-    def _report(self, what: str, count: int, in_time: str) -> None:
+    def _report(self, what: str, count: int, in_time: str, end: str) -> None:
         """Log how many jobs are left; `in_time` is why, where the worker had the time that it has to end them."""
         queue, why = self._partitions.queue_name, in_time
         if self._is_at_once:
@@ -141,4 +144,12 @@ class Shutdown:
         elif self._threads.crashed is not None:
             why = "the worker has failed"
         extra = {log_keys.QUEUE: queue, log_keys.COUNT: count}
-        _LOGGER.warning("queue %r: " + what, queue, count, why, extra=extra)
+        _LOGGER.warning("queue %r: %s: %s; %s", queue, what, why, end, extra=extra)
+
+
+def _still_run(runs: Sequence[Run]) -> str:
+    named = ", ".join(f"{run.shown_id} ({run.job_type})" for run in runs[:MOST_NAMED])
+    if len(runs) == 1:
+        return f"job {named} still runs"
+    more = f" and {len(runs) - MOST_NAMED:,} more" if len(runs) > MOST_NAMED else ""
+    return f"jobs {named}{more} still run"

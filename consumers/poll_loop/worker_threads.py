@@ -10,6 +10,7 @@ from ..followers.late_jobs import LateJobs
 from ..followers.readiness import FollowerReadiness
 from ..group.rights_watch import RightsWatch
 from ..guarded_thread import first_crash
+from ..job.run import Run
 from ..partitions.restore_thread import Restoring
 from ..settling.settle import Settler
 
@@ -67,17 +68,17 @@ class WorkerThreads:
         """Restore no more partitions."""
         self._restoring.stop()
 
-    def stop_jobs(self, settle_within: timedelta) -> int:
+    def stop_jobs(self, settle_within: timedelta) -> list[Run]:
         """Cut short what still runs, settle what has ended, and write the last followers of late jobs.
 
         The first is a part of the time for the second.
 
         Returns:
-            How many jobs went on, the stuck ones included: an outcome of theirs comes too late.
+            The jobs that went on, the stuck ones included: an outcome of theirs comes too late.
         """
         began_at_s, within_s = time.monotonic(), settle_within.total_seconds()
         self._jobs.stop(within_s)
-        running = self._jobs.running
+        running = self._jobs.runs
         self._settler.stop(timedelta(seconds=max(0.0, began_at_s + within_s - time.monotonic())))
         self._late.stop()
         return running

@@ -124,9 +124,14 @@ class Watchdog:
         return [slot for runners in self._watched for slot in runners.slots]
 
     @property
+    def runs(self) -> list[Run]:
+        """The jobs that run, the stuck ones included."""
+        return [run for slot in self.slots if (run := slot.run) is not None]
+
+    @property
     def running(self) -> int:
-        """How many jobs run, the stuck ones included."""
-        return sum(slot.run is not None for slot in self.slots)
+        """How many jobs run."""
+        return len(self.runs)
 
     @property
     def stuck(self) -> int:
@@ -136,8 +141,7 @@ class Watchdog:
     @property
     def progress(self) -> dict[str, JobProgress]:
         """{job id: how far it is} of the jobs that run and have reported it."""
-        runs = [slot.run for slot in self.slots]
-        return {run.shown_id: latest for run in runs if run is not None and (latest := run.latest_progress) is not None}
+        return {run.shown_id: latest for run in self.runs if (latest := run.latest_progress) is not None}
 
     def _run(self) -> None:
         while not self._stopping.wait(TICK_S):

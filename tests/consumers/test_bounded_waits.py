@@ -56,7 +56,7 @@ def test_a_worker_leaves_without_brokers_that_do_not_answer(
     shutdown = parts.worker._shutdown
     monkeypatch.setattr(shutdown, "_leave", lambda _running: answered.wait())
     began_at_s = time.monotonic()
-    shutdown._leave_in_time(0)
+    shutdown._leave_in_time([])
     assert time.monotonic() - began_at_s < 30
     answered.set()
     assert "the brokers did not answer within 0.2 s" in caplog.text

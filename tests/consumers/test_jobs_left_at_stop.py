@@ -1,8 +1,9 @@
-"""A worker that leaves jobs behind logs how many, and why: they run, or their outcomes are not written."""
+"""A worker that leaves jobs behind logs which or how many, and why: they run, or their outcomes are not written."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -43,9 +44,9 @@ class Threads:
     def stop_restoring(self) -> None:
         """Do nothing."""
 
-    def stop_jobs(self, settle_within: timedelta) -> int:
-        """Give how many go on."""
-        return self.running
+    def stop_jobs(self, settle_within: timedelta) -> list[Any]:
+        """Give those that go on."""
+        return [SimpleNamespace(shown_id=f"{number}%s", job_type="send_mail") for number in range(self.running)]
 
 
 def warnings_of(
@@ -72,9 +73,10 @@ def test_jobs_that_run_past_the_grace_are_logged_with_the_option_that_gives_them
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """They resisted their interrupt as well."""
-    assert warnings_of(caplog, left=2, running=2) == [
-        "queue 'mails': 2 jobs still run: they did not end within the grace, nor when they were interrupted. Raise "
-        "--grace if they need longer; they cost no attempt and are delivered again"
+    assert warnings_of(caplog, left=5, running=5) == [
+        "queue 'mails': jobs 0%s (send_mail), 1%s (send_mail), 2%s (send_mail) and 2 more still run: the grace is "
+        "over, and an interrupt had no effect. Raise --grace if jobs need longer; what runs is "
+        "delivered again, at no attempt's cost"
     ]
 
 
@@ -83,8 +85,8 @@ def test_jobs_that_ended_and_whose_outcomes_are_not_written_are_no_matter_of_the
 ) -> None:
     """The brokers take none, or refuse them."""
     assert warnings_of(caplog, left=3, running=0) == [
-        "queue 'mails': the outcomes of 3 jobs are not written: an earlier message has what they wait for; these jobs "
-        "are delivered again"
+        "queue 'mails': no outcome is written of 3 jobs: an earlier message has the cause; jobs without one are "
+        "delivered again"
     ]
 
 
@@ -99,9 +101,9 @@ def test_a_worker_that_did_not_wait_for_its_jobs_does_not_name_the_grace(
     how: dict[str, Any], why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No grace was waited for, so a longer one would change nothing."""
-    assert warnings_of(caplog, left=3, running=2, **how) == [
-        f"queue 'mails': 2 jobs still run: {why}; they cost no attempt and are delivered again",
-        f"queue 'mails': the outcomes of 1 jobs are not written: {why}; these jobs are delivered again",
+    assert warnings_of(caplog, left=2, running=1, **how) == [
+        f"queue 'mails': job 0%s (send_mail) still runs: {why}; what runs is delivered again, at no attempt's cost",
+        f"queue 'mails': no outcome is written of 1 job: {why}; jobs without one are delivered again",
     ]
 
 

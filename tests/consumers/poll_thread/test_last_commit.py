@@ -12,6 +12,7 @@ from confluent_kafka import TopicPartition
 from stoker.consumers.assembly.queue_context import QueueContext
 from stoker.consumers.assembly.queue_parts import make_queue
 from stoker.consumers.errors import LoopLost, TooManyStuck
+from stoker.consumers.job.run import Run
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.settings import WorkerSettings
 from stoker.topology import ClusterSettings
@@ -55,9 +56,9 @@ class Scene:
         """As the poll thread does it, when it turns no more."""
         self.parts.worker._shutdown.run()
 
-    def _stop_jobs(self, _settle_within: timedelta) -> int:
+    def _stop_jobs(self, _settle_within: timedelta) -> list[Run]:
         self.running.watchdog._thread.crashed = self.within_grace
-        return 0
+        return []
 
     def _note(self, _consumer: object, leaving: Collection[Assignment]) -> None:
         states = [self.commits._last_state(assignment) for assignment in leaving]
