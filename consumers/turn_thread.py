@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from confluent_kafka import KafkaException
 
-from ..topology.cluster.kafka_errors import as_error, is_fatal
+from ..topology.cluster.kafka_errors import as_error
 from . import log_keys
 from .guarded_thread import GuardedThread
 
@@ -26,10 +26,11 @@ class Driven(Protocol):
     """One object that a thread of its own drives. All methods are called in that thread alone."""
 
     def turn(self) -> None:
-        """Do what there is to do, or wait a moment for it."""
+        """Do what there is to do, or wait a moment for it.
 
-    def drop_readers(self) -> None:
-        """Give up the readers, without a word to them: a client has failed for good, and the next turn makes others."""
+        Raises:
+            KafkaException: of this turn; the next one tries again, with another client where one has failed for good.
+        """
 
     def close(self) -> None:
         """Write what is to be written last, and disconnect."""
@@ -68,8 +69,6 @@ class TurnThread:
             self._driven.turn()
         except KafkaException as failed:
             self._log(failed)
-            if is_fatal(as_error(failed)):
-                self._driven.drop_readers()
             self._stopped.wait(AGAIN_S)
 
     def _log(self, failed: KafkaException) -> None:

@@ -64,15 +64,31 @@ class Reservations:
         if self._reader is not None:
             self._reader.close()
 
-    def drop_readers(self) -> None:
-        """Give up the reader; its partitions are taken over once more, since the next one does not know them."""
+    def turn(self) -> None:
+        """Follow the partitions as they come and go, read what has come, and write what is to be reserved.
+
+        Raises:
+            KafkaException: of a client, or of the brokers. A reader that has failed for good is replaced in the next
+                turn.
+        """
+        try:
+            self._turn()
+        except KafkaException as failed:
+            if is_fatal(as_error(failed)):
+                self._drop_reader()
+            raise
+
+    def _drop_reader(self) -> None:
+        """Give up the reader; its partitions are taken over once more, since the next one does not know them.
+
+        It is not closed, as that would wait for what never ends.
+        """
         self._reader = None
         for ownership in self._owned.values():
             if not ownership.is_resting:
                 self._begin_anew(ownership, AGAIN_S)
 
-    def turn(self) -> None:
-        """Follow the partitions as they come and go, read what has come, and write what is to be reserved."""
+    def _turn(self) -> None:
         reader, writer = self._clients()
         self._follow_owned(reader, writer)
         now_s = self._parts.clock()

@@ -16,7 +16,6 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 from ...schemas import Undecodable, UnknownSchema
 from ...schemas.own_records.share_records import ShareKind, ShareRecord, decode_share, encode_share
-from ...topology.cluster.kafka_errors import is_fatal
 from ...topology.declaration.limits import Limit, Rate
 from .. import log_keys
 from ..meters.limit_report import LimitReport
@@ -82,12 +81,6 @@ class ShareCoordinator:
     def close(self) -> None:
         """Disconnect."""
         self._stop_reading()
-
-    def drop_readers(self) -> None:
-        """Give up the reader of distant limits; a book that has a part of what they need is begun anew."""
-        if self._distant_reader is not None and self._term is not None:
-            self._distant_reader = None
-            self._end(self._term, AGAIN_S)
 
     @property
     def _given(self) -> Mapping[str, Limit]:
@@ -169,7 +162,6 @@ class ShareCoordinator:
                 self._stop_reading()
                 return
             self._note_former(term, message, term.distant[-1][1])
-        raise_if_finished(self._distant_reader)
 
     def _stop_reading(self) -> None:
         if self._distant_reader is not None:
@@ -236,16 +228,6 @@ class ShareCoordinator:
         if given or self._has_reported:
             self._has_reported = bool(given)
             self._limits.note_given(given)
-
-
-def raise_if_finished(reader: SharesReader) -> None:
-    """Raise where the client of this reader has failed for good, which it does not tell otherwise.
-
-    Raises:
-        KafkaException: it has.
-    """
-    if is_fatal(reader.trouble):
-        raise KafkaException(reader.trouble)
 
 
 def _window_s(limit: Limit) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import Message
 
 from ...schemas.own_records.share_records import ShareEntry
 from ...topology.declaration.limits import Limit
@@ -16,10 +16,7 @@ from ..meters.limit_report import LimitReport
 
 
 class SharesReader(Protocol):
-    """Reads the topic of shares, as `LogReader` does."""
-
-    position: int
-    trouble: KafkaError | None
+    """Reads the topic of shares, as `LogReader` does: it goes on by itself where a client has failed for good."""
 
     def ask_end(self, timeout_s: float) -> tuple[int, int]:
         """The first offset, and the one behind the last record."""

@@ -16,7 +16,7 @@ from confluent_kafka import Message
 from ...schemas import Undecodable, UnknownSchema
 from ...schemas.own_records.share_records import ShareEntry, ShareKind, ShareRecord, decode_share, encode_share
 from .. import log_keys
-from .coordinator import ASK_S, ShareCoordinator, raise_if_finished
+from .coordinator import ASK_S, ShareCoordinator
 from .ports import SharedLimits, SharesParts, SharesReader, SharesWriter
 
 _LOGGER = logging.getLogger("stoker.limits")
@@ -36,7 +36,6 @@ class Shares:
         self._limits, self._parts = limits, parts
         self._reader: SharesReader | None = None
         self._writer: SharesWriter | None = None
-        self._position: int | None = None  # where the reader goes on that follows one that was given up
         self._coordinator = ShareCoordinator(limits, parts)
         self._epochs: dict[str, int] = {}
         self._taken_below = -1
@@ -57,21 +56,13 @@ class Shares:
                 self._write_request(self._writer, coordinator, entries)
             self._writer.close()
 
-    def drop_readers(self) -> None:
-        """Give up the readers; the next one goes on where this one was, so that it misses no takeover."""
-        if self._reader is not None:
-            self._position, self._reader = self._reader.position, None
-        self._coordinator.drop_readers()
-
     def turn(self) -> None:
         """Read what has come; give, and ask."""
         reader, writer = self._clients()
         self._coordinator.turn(reader, writer)
         is_active = self._parts.clock() < self._active_until_at_s or self._coordinator.is_reading_back
-        messages = reader.read(ACTIVE_READ_S if is_active else IDLE_READ_S)
-        for message in messages:
+        for message in reader.read(ACTIVE_READ_S if is_active else IDLE_READ_S):
             self._take(message)
-        raise_if_finished(reader)
         self._coordinator.give(writer)
         self._ask(writer)
         writer.poll()
@@ -81,7 +72,7 @@ class Shares:
             self._writer = self._parts.make_writer()
         if self._reader is None:
             reader = self._parts.make_reader()
-            reader.start(reader.ask_end(ASK_S)[1] if self._position is None else self._position)
+            reader.start(reader.ask_end(ASK_S)[1])
             self._reader = reader
         return self._reader, self._writer
 

@@ -334,21 +334,24 @@ def test_a_reader_that_failed_for_good_is_replaced(number: int) -> None:
     world.pass_s(20.0)
     assert len(world.begun) - before >= 0.85 * 20 * RATE.count
     check_rate(world, RATE)
-    assert len([reader for reader in world.workers[number].readers if reader.trouble is None]) == 1
+    (reader,) = world.workers[number].readers
+    assert len(reader.clients) == 2
 
 
-def test_a_reader_of_distant_limits_that_failed_for_good_lets_the_coordinator_begin_anew() -> None:
-    """What was read of them would be counted twice else; limits of a second are given all the while but a moment."""
+def test_a_reader_of_distant_limits_that_failed_for_good_goes_on_where_it_was() -> None:
+    """The coordinator takes over no second time: limits of a second are given all the while, and the hour's soon."""
     hour = Rate(100, per=3_600 * SECOND, name="q.hour")
     world = SharingWorld(RATE, seed=14, workers_count=2, backlog=3_000, beside={"q.hour": hour}, is_stuck=True)
     world.pass_s(2.0)
     owner = world.workers[0]
     assert len(owner.readers) == 2
-    world.is_stuck = False
-    owner.readers[1].fail()
-    world.pass_s(3.0)
     term = owner.shares._coordinator._term
     assert term is not None
+    assert term.known == {"q.limit"}
+    owner.readers[1].fail()
+    world.pass_s(3.0)
+    assert len(owner.readers[1].clients) == 2
+    assert owner.shares._coordinator._term is term
     assert term.known == {"q.limit", "q.hour"}
     before = len(world.begun)
     world.pass_s(5.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -19,7 +20,6 @@ from stoker.consumers.records.record import Record
 from stoker.consumers.reservations.ports import ReservationParts
 from stoker.consumers.reservations.reservations import Reservations
 from stoker.topology import Pipeline
-from stoker.topology.cluster.kafka_errors import as_error, is_fatal
 from stoker.topology.declaration.limits import Limit
 from support.scenes.sharing import NOTICE_S, Log
 
@@ -173,11 +173,8 @@ class ReservingWorker:
 
     def reserve(self) -> None:
         """Take a turn, as a `TurnThread` does."""
-        try:
+        with suppress(KafkaException):
             self.reservations.turn()
-        except KafkaException as failed:
-            if is_fatal(as_error(failed)):
-                self.reservations.drop_readers()
 
     def run(self) -> None:
         """The poll thread looks, and runners begin what is ready; each run is over at once."""

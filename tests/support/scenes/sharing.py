@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from stoker.consumers.gates.counted_records import Beginning
 from stoker.consumers.gates.gate_row import GateRow
@@ -17,8 +18,8 @@ from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.records.record import Record
 from stoker.consumers.shares.ports import SharesParts
 from stoker.consumers.shares.shares import Shares
-from stoker.topology import Pipeline
-from stoker.topology.cluster.kafka_errors import as_error, is_fatal
+from stoker.producers.control.log_reader import LogReader
+from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.declaration.limits import Limit
 from support.scenes.deliveries import record_of
 
@@ -65,40 +66,66 @@ class Log:
 
 
 @dataclass
-class Reader:
-    """One worker's."""
+class Client:
+    """The client of a reader, as the one of librdkafka.
+
+    Attributes:
+        failure: what it has failed of for good; it is returned once, and nothing is read any more.
+    """
 
     log: Log
-    position: int = 0
     is_stuck: bool = False
-    trouble: KafkaError | None = None
+    failure: KafkaError | None = None
+    at: int = 0
 
-    def ask_end(self, timeout_s: float) -> tuple[int, int]:
+    def get_watermark_offsets(self, _at: TopicPartition, timeout: float) -> tuple[int, int]:
         """The whole log."""
         return 0, len(self.log.records)
 
-    def start(self, offset: int) -> None:
-        """Read from there on."""
-        self.position = offset
-
-    def fail(self) -> None:
-        """Fail for good: nothing is read any more."""
-        self.is_stuck, self.trouble = True, FATAL
-
-    def start_at_time(self, at_s: float, timeout_s: float) -> None:
-        """Read from that time of the brokers on."""
+    def offsets_for_times(self, asked: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        """The first record from that time of the brokers on."""
         stamps = [record.timestamp()[1] for record in self.log.records]
-        self.position = next((n for n, stamp in enumerate(stamps) if stamp >= at_s * 1_000), len(stamps))
+        found = next((n for n, stamp in enumerate(stamps) if stamp >= asked[0].offset), len(stamps))
+        return [TopicPartition("shares", 0, found)]
 
-    def read(self, timeout_s: float) -> list[Message]:
+    def assign(self, places: list[TopicPartition]) -> None:
+        """Read from there on."""
+        self.at = places[0].offset
+
+    def poll(self, _timeout_s: float) -> Message | None:
+        """The first record that is to be seen by now."""
+        return next(iter(self.consume(1)), None)
+
+    def consume(self, most: int, _timeout_s: float = 0.0) -> list[Message]:
         """What is to be seen by now."""
+        if self.failure is not None and not self.is_stuck:
+            self.is_stuck = True
+            return [Message(error=self.failure)]
         if self.is_stuck:
             return []
-        begin, self.position = self.position, self.log.seen_to(self.position)
-        return self.log.records[begin : self.position]
+        begin, self.at = self.at, min(self.log.seen_to(self.at), self.at + most)
+        return self.log.records[begin : self.at]
 
     def close(self) -> None:
         """Nothing is connected."""
+
+
+class Reader(LogReader):
+    """One worker's: a real one, whose clients read the log of the scene."""
+
+    def __init__(self, log: Log, *, is_stuck: bool = False) -> None:
+        self.log, self.is_stuck = log, is_stuck
+        self.clients: list[Client] = []
+        super().__init__(ClusterSettings(bootstrap_servers="127.0.0.1:1"), "shares", client_id="unit-shares")
+
+    def _connect(self) -> Any:
+        self.clients.append(Client(self.log, self.is_stuck))
+        return self.clients[-1]
+
+    def fail(self) -> None:
+        """Let its client fail for good; the next one is not stuck."""
+        self.is_stuck = self.clients[-1].is_stuck = False
+        self.clients[-1].failure = FATAL
 
 
 @dataclass
@@ -201,11 +228,8 @@ class SharingWorker:
             return
         if self.notices_at_s is not None and now_s >= self.notices_at_s:
             self.notices_at_s = None
-        try:
+        with suppress(KafkaException):  # as a `TurnThread` does
             self.shares.turn()
-        except KafkaException as failed:  # as a `TurnThread` does
-            if is_fatal(as_error(failed)):
-                self.shares.drop_readers()
         self.row.ask_again()
         while self.ready and len(self.running) < self.slots:
             record = self.ready.pop(0)
