@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 import threading
@@ -140,6 +141,18 @@ def test_a_list_is_as_long_as_the_page_says(title: str) -> None:
     """A reader follows a job through as many files as he can keep in mind."""
     assert len(stops(title)) == COUNTS[LENGTHS[title]]
     assert f" {LENGTHS[title]} files" in subsection(title)
+
+
+def test_the_page_names_methods_that_there_are() -> None:
+    """A method that was renamed, or moved to another class, shows here."""
+    methods = dict[str, set[str]]()
+    for path in Path(LAYER).rglob("*.py"):
+        for made in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(made, ast.ClassDef):
+                parts = {part.name for part in made.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)}
+                methods[made.name] = methods.get(made.name, set()) | parts
+    said = re.findall(r"`([A-Z]\w+)\.(\w+)`", section("The way of one job"))
+    assert [f"{owner}.{name}" for owner, name in said if name not in methods.get(owner, set())] == []
 
 
 def test_each_of_the_five_names_the_next() -> None:
