@@ -22,6 +22,7 @@ from itertools import chain, islice
 from ...topology.declaration.queue import LedgerWindow
 from ...topology.wire.headers import ATTEMPT
 from ...topology.wire.ledger_names import MOVED, attempt_name
+from ..records.assignment import Place
 from ..records.record import Record
 from ..unique.unique_jobs import UniqueJobs
 from .name_window import Clock, NameWindow
@@ -53,6 +54,7 @@ class Ledger:
         self.unique = unique
         self._jobs = NameWindow(window, clock)
         self._moved = NameWindow(window, clock)
+        self._failed: dict[str, Place] = {}
         self._complete_before: Sequence[int] = array("q")
         self._most_complete_before = window.jobs
 
@@ -67,6 +69,14 @@ class Ledger:
     def add(self, name: str) -> None:
         """Remember a name of either kind, settled now."""
         (self._moved if name.startswith(MOVED) else self._jobs).add(name)
+
+    def add_failed(self, record: Record) -> None:
+        """Remember that the attempt of a record has failed here, for as long as its assignment lasts.
+
+        Where the assignment ends before its record is complete, nothing is written of the failure: the record comes
+        again, and must not pass for settled. The ledger may outlast it, as other topics of the partition number do.
+        """
+        self._failed[tried_name(record)] = record.assignment, record.offset
 
     def add_former(self, jobs: Iterable[str], moved: Iterable[str], at_s: float) -> None:
         """Remember names of both kinds, settled at the epoch time `at_s`."""
@@ -95,7 +105,13 @@ class Ledger:
         moved = self._moved
         if not moved.is_empty and (moved.holds(tried_name(record)) or moved.holds(moved_name(record))):
             return True
+        if self._failed and self._has_failed(record):
+            return True
         return bool(self._complete_before) and record.assignment.is_begun_anew and self._was_complete_before(record)
+
+    def _has_failed(self, record: Record) -> bool:
+        failed = self._failed.get(tried_name(record))
+        return failed is not None and failed[0].is_active
 
     def has_job(self, record: Record) -> bool:
         """Whether the record's job is completed."""
@@ -127,6 +143,20 @@ class Ledger:
         return len(self._jobs)
 
     def forget_old(self) -> None:
-        """Forget what is older than the window's age, a generation at a time; called every second or so."""
+        """Forget what is older than the window's age, a generation at a time; called every second or so.
+
+        The poll thread calls it, which knows what is complete: failed attempts go to the window when their records are.
+        """
         self._jobs.forget_old()
         self._moved.forget_old()
+        for name, place in list(self._failed.items()):
+            self._keep_or_forget(name, place)
+
+    def _keep_or_forget(self, name: str, place: Place) -> None:
+        assignment, offset = place
+        if assignment.is_active:
+            if assignment.progress.is_incomplete(offset):
+                return
+            self._moved.add(name)
+        if self._failed.get(name) is place:  # else the attempt has failed once more
+            del self._failed[name]

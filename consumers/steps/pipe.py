@@ -16,7 +16,7 @@ from ..gates.gate import Wait
 from ..gates.gate_row import GateRow
 from ..job.run import Run
 from ..ordering.lanes import Lanes
-from ..partitions.ledger import Ledger, tried_name
+from ..partitions.ledger import Ledger
 from ..records.done_handful import DoneHandful
 from ..records.outcomes import DONE, INTERRUPTED, Dead, Deferred, Outcome, Retried, Snoozed, is_lasting
 from ..records.record import Record
@@ -272,7 +272,7 @@ def _remember(record: Record, outcome: Outcome, ledger: Ledger) -> None:
         if record.deduplication_id is not None:
             ledger.add_job(record.deduplication_id)
     elif isinstance(outcome, Retried | Dead) and record.assignment.is_active:
-        ledger.add(tried_name(record))
+        ledger.add_failed(record)
 
 
 def _note_times(record: Record, run: Run) -> None:

@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import Literal
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from simulation.clients import Fate, end_of
 from simulation.commands import Enqueue, Revoke
 from simulation.play import KEYED, Play, begin
 from simulation.processes import SimProcess
 from simulation.virtual_time import CLOCK
-from simulation.world import Ending, Shape
+from simulation.world import TIERS, Ending, Shape
 from stoker.consumers.rebalance.rebalance import RETAKE_WITHIN_S
 from stoker.consumers.records.source import MAIN, Delay
 from stoker.consumers.steps.schema_waits import AwaitedSchema
@@ -402,4 +403,24 @@ def test_what_a_fetch_has_from_before_the_offsets_went_back_is_taken_no_more(sha
     assert list(process.parts.lanes.backlog.places()) == []
     assert process.memory_bounds.in_flight == 0
     process.group_client.begin_again(place, 0)
+    play.finish()
+
+
+def test_a_tier_that_comes_back_alone_brings_a_job_whose_failure_was_not_written() -> None:
+    """Its partition went away before the settler came to the failure, and the main topic's stayed, with the ledger."""
+    play, process = begin(Shape(), 1)
+    run_next(play, process, "fail")
+    play.turn(process)
+    CLOCK.advance(1.2)
+    play.turn(process)
+    assert ready(process) == ["j0"]
+    play.world.start(process, 0)
+    play.world.end(process, 0, "fail", is_kept=True)
+    play.world.account.is_disturbed = True
+    tier = [TopicPartition(play.world.queue.retry_topics[TIERS[0]], 0)]
+    process.revoke(tier, lambda _leaving: None)
+    play.world.settle(process, [], lambda: None)
+    process.assign(tier)
+    play.turn(process)
+    play.turn(process)
     play.finish()

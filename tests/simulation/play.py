@@ -106,6 +106,7 @@ class Play:
         while process.unanswered:
             process.answer_commit("done")
         process.begin_restored()
+        process.assignments.forget_old()
         self.world.learn(process)
         process.take_due()
         if not self._reread(process):

@@ -222,6 +222,27 @@ def test_the_twin_of_a_failed_attempt_is_settled_and_the_next_attempt_is_not() -
     assert not remembered.remembers(declare().record({"stoker-origin": b"unit.q/0/8", "stoker-attempt": b"2"}))
 
 
+def test_a_failed_attempt_is_remembered_beyond_its_assignment_once_its_record_is_complete() -> None:
+    """Else nothing was written of it: where its tier goes away and comes back alone, the job comes again, and runs."""
+    delivery, remembered = declare(), ledger()
+    assignment = delivery.record().assignment
+    records = [
+        delivery.record({"ce_id": b"job-%d" % offset}, offset=offset, assignment=assignment) for offset in range(2)
+    ]
+    for record in records:
+        assignment.progress.take(record.offset)
+        remembered.add_failed(record)
+    assignment.progress.complete(0)
+    remembered.forget_old()
+    assert [remembered.remembers(record) for record in records] == [True, True]
+    assignment.leave()
+    assignment.end()
+    assert [remembered.remembers(record) for record in records] == [True, False]
+    remembered.forget_old()
+    assert [remembered.remembers(record) for record in records] == [True, False]
+    assert not remembered._failed
+
+
 def test_an_empty_origin_does_not_make_records_without_an_id_alike() -> None:
     """A foreign publisher may send both: the second such record is no twin of the first, and a dead letter as well."""
     nameless, remembered = {"ce_id": b"", "stoker-origin": b""}, ledger()
