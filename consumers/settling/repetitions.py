@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..partitions.ledger import tried_name
-from ..records.outcomes import Skipped
+from ..records.outcomes import Outcome, Skipped
 from ..records.record import Record
-from .settlement import Settlement, SettlementBatch
+from .settlement import Settlement
+from .writes import ledger_entry
 
 _Name = tuple[int, str]
 """Partition, and the name that its ledger has once the record is settled: of the job, or of an attempt of it."""
@@ -36,16 +37,14 @@ class Repetitions:
         """How many records are held, or released and not yet taken."""
         return sum(map(len, self._held.values())) + len(self._released)
 
-    def count_behind(self, failed: SettlementBatch) -> int:
-        """How many are held until something is settled that waiting alone cannot help."""
-        if not self._held:
-            return 0
-        return sum(len(self._held.get(item.record, ())) for item in failed.others if item.is_stranded)
+    def count_behind(self, stranded: Iterable[Record]) -> int:
+        """How many are held until one of these is settled."""
+        return sum(len(self._held.get(record, ())) for record in stranded) if self._held else 0
 
     def holds(self, item: Settlement) -> bool:
         """Whether the item waits here for the settlement of its job, or of its attempt."""
         if item.writes.records:
-            self._note_pending(item)
+            self.note_pending(item.record, item.outcome)
             return False
         if not self._pending or not isinstance(item.outcome, Skipped):
             return False
@@ -54,12 +53,14 @@ class Repetitions:
             self._held.setdefault(awaited, []).append(item)
         return awaited is not None
 
-    def _note_pending(self, item: Settlement) -> None:
-        if item.writes.ledger is None:
+    def note_pending(self, record: Record, outcome: Outcome) -> None:
+        """Have records that repeat this one wait until it is settled; harmless when repeated."""
+        entry = ledger_entry(record, outcome)
+        if entry is None:
             return
-        name = item.record.assignment.partition, item.writes.ledger[0]
-        self._pending[name] = item.record
-        self._name_of[item.record] = name
+        name = record.assignment.partition, entry[0]
+        self._pending[name] = record
+        self._name_of[record] = name
 
     def _awaited_by(self, skipped: Record) -> Record | None:
         """The pending record of the same job, or of the same attempt of it."""

@@ -244,6 +244,8 @@ class Settler:
         for pair in (*self._kept_back, *taken):
             is_ready = all(condition(*pair) for condition in self._conditions)
             (ready if is_ready else kept_back).append(pair)
+        for pair in kept_back:
+            self._repetitions.note_pending(*pair)
         self._kept_back = kept_back
         return ready
 
@@ -299,7 +301,9 @@ class Settler:
                 self._events.publish(item.writes.event)
 
     def _report(self, failed: SettlementBatch) -> None:
-        self.stranded = failed.stranded + self._repetitions.count_behind(failed) + len(self._kept_back)
+        stranded = [item.record for item in failed.others if item.is_stranded]
+        stranded += (record for record, _ in self._kept_back)
+        self.stranded = failed.stranded + self._repetitions.count_behind(stranded) + len(self._kept_back)
         if failed:
             self._trouble.note_failed(failed)
             if failed.is_client_finished:

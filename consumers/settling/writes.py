@@ -103,7 +103,7 @@ def plan_writes(
     context = SettlingContext(queue=queue, worker_id=worker_id, now=now, facts=facts)
     return Writes(
         records=_records(writers, record, outcome, context),
-        ledger=_ledger_entry(record, outcome),
+        ledger=ledger_entry(record, outcome),
         event=outcome_event(record, outcome, context),
     )
 
@@ -118,8 +118,8 @@ def _records(
     )
 
 
-def _ledger_entry(record: Record, outcome: Outcome) -> tuple[str, LedgerWord] | None:
-    """The name that is settled; that of the job only where no other record of it may run."""
+def ledger_entry(record: Record, outcome: Outcome) -> tuple[str, LedgerWord] | None:
+    """Find the name that is settled; that of the job only where no other record of it may run."""
     match outcome:
         case Done():
             return _of_job(record, "done")

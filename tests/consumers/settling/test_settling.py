@@ -317,6 +317,26 @@ def test_a_skipped_twin_waits_until_what_follows_its_attempt_is_written(outcome:
         wait_until(lambda: {failing, again, other} <= set(scene.settled))
 
 
+def test_a_skipped_twin_waits_for_an_outcome_whose_records_cannot_be_planned_yet() -> None:
+    """As above, where what follows a dead letter is not ready: nothing of the failure is written, or on its way."""
+    delivery, ready = declare(), set[Record]()
+    writer = Writer(
+        follows=(Dead,), plan=lambda *_: (), is_ready=lambda record, outcome: outcome is SKIPPED or record in ready
+    )
+    with settling(delivery, set(), (*WRITERS, writer)) as scene:
+        failing, again = (delivery.record({"ce_id": b"1"}, offset=1) for _ in range(2))
+        others = [delivery.record({"ce_id": b"%d" % number}, offset=number) for number in (2, 3)]
+        for record, outcome in ((failing, DEAD), (again, SKIPPED), (others[0], SKIPPED)):
+            scene.hand_in(record, outcome)
+        wait_until(lambda: others[0] in scene.settled)
+        scene.hand_in(others[1], SKIPPED)
+        wait_until(lambda: others[1] in scene.settled)
+        assert scene.settled == others
+        assert scene.settler.stranded == 2
+        ready.add(failing)
+        wait_until(lambda: {failing, again} <= set(scene.settled))
+
+
 @pytest.mark.expected_errors("cannot be written")
 @pytest.mark.parametrize(("outcome", "topic"), [(RETRIED, "unit.q.retry.1s"), (DEAD, "unit.q.dead")])
 def test_what_was_refused_is_not_written_once_the_partition_is_another_workers(outcome: Outcome, topic: str) -> None:
