@@ -152,24 +152,28 @@ class Assignments:
         return [a for a in begun if self._may_be_fetched(a)]
 
     def joined(self, added: Collection[Assignment]) -> list[Assignment]:
-        """One of each partition number that has others here already, where order is strict.
+        """One of each partition number that has others here already, where order is strict or jobs are unique.
 
-        Keys must know what waits in all tiers when the ledger was read last. So these are to be restored together.
+        Keys and identities must know what waits in all tiers when the ledger was read last. So these are to be restored
+        together.
         """
-        if self._queue.ordering != "strict":
+        if not self._needs_whole:
             return []
         numbers = {a.partition for a in self._by_partition.values() if a not in added}
         return list({a.partition: a for a in added if a.partition in numbers}.values())
 
     def _may_be_fetched(self, assignment: Assignment) -> bool:
-        if assignment.source.is_entry:
-            needs_whole = self._queue.ordering == "strict" or bool(self._queue.unique)
-            if needs_whole:
-                return self._whole(assignment.partition) is not None
+        if assignment.source.is_entry and self._needs_whole:
+            return self._whole(assignment.partition) is not None
         main = self.find_main(assignment.partition)
         if assignment.source.is_beside_main:
             return main is not None and main.is_running
         return not assignment.source.has_copies or main is None or main.is_running
+
+    @property
+    def _needs_whole(self) -> bool:
+        """Whether jobs of a partition may start only when all of its tiers are known."""
+        return self._queue.ordering == "strict" or bool(self._queue.unique)
 
     def _begun(self, partition: int) -> list[Assignment]:
         """The running assignments of a partition number, unless its carried jobs are not known yet."""

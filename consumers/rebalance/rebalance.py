@@ -76,8 +76,8 @@ class Rebalance:
     def take(self, given: list[TopicPartition]) -> None:
         """Begin to restore what the group has assigned.
 
-        In strict order a partition that joins others of its number is restored together with them: what was read of
-        their tiers may be older than the ledger that is read with this one.
+        Where order is strict or jobs are unique, a partition that joins others of its number is restored together with
+        them: what was read of their tiers may be older than the ledger that is read with this one.
         """
         self.changes["assigned"] += 1
         added = self._assignments.add(given)

@@ -12,6 +12,7 @@ from confluent_kafka import TopicPartition
 
 from simulation.clients import Fate, end_of
 from simulation.commands import Enqueue, Revoke
+from simulation.oracles.uniqueness import MODES
 from simulation.play import KEYED, Play, begin
 from simulation.processes import SimProcess
 from simulation.virtual_time import CLOCK
@@ -107,6 +108,19 @@ def test_a_retry_that_is_written_between_the_parts_of_a_partition_goes_ahead_of_
     """The main topic and its tiers come one by one, and what one of them shows of the ledger is newer than a tier that
     was read before."""
     play, former = begin(STRICT, 2)
+    settle_between_parts(play, former, restored)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("restored", range(7))
+def test_a_retry_that_is_written_between_the_parts_of_a_partition_holds_its_identity(restored: int, mode: str) -> None:
+    """The third job has the identity of the first one, which waits for this retry."""
+    play, former = begin(Shape(unique=mode), 3)
+    settle_between_parts(play, former, restored)
+
+
+def settle_between_parts(play: Play, former: SimProcess, restored: int) -> None:
+    """The cut-off process writes the retry when the new owner has restored so many parts of the partition."""
     process = take_over_while_one_fails(play, former, in_parts=True)
     for _ in range(restored):
         play.world.restore(process)
