@@ -22,6 +22,7 @@ from ...schemas.own_records.reservation_records import (
 )
 from ...topology.cluster.kafka_errors import as_error, is_fatal
 from .. import log_keys
+from ..meters.reserved_meter import VALID_S
 from .ownership import FEW_ENTRIES, Ownership, Renewal, TakeoverPhase
 from .partition_log import PartitionLog
 from .ports import LevelReader, LevelWriter, ReservationParts, ReservedLimits
@@ -35,6 +36,9 @@ AGAIN_S: Final = 1.0
 REPLACED_REST_S: Final = 5.0
 """An owner that was replaced on the log, and has the partition by its own knowledge, waits so long for the group."""
 ASK_S: Final = 5.0
+"""How long the answer about one partition may take, while the reservations of no other one run out meanwhile."""
+ASK_BESIDE_S: Final = VALID_S / 4
+"""How long it may take while others are kept: those are renewed when half of their time is left."""
 MOST_ENTRIES: Final = 500
 """Entries of one record, at most."""
 MOST_PER_SCOPE: Final = 4
@@ -92,9 +96,7 @@ class Reservations:
         reader, writer = self._clients()
         self._follow_owned(reader, writer)
         now_s = self._parts.clock()
-        for partition, ownership in self._owned.items():
-            if ownership.is_resting and now_s >= ownership.rests_until_at_s:
-                self._begin(reader, writer, partition, ownership)
+        self._begin_rested(reader, writer, now_s)
         for message in reader.read(ACTIVE_READ_S if now_s < self._active_until_at_s else IDLE_READ_S):
             self._take(reader, writer, message)
         self._reserve(writer)
@@ -135,10 +137,38 @@ class Reservations:
 
     # ---- a takeover
 
-    def _begin(self, reader: LevelReader, writer: LevelWriter, partition: int, ownership: Ownership) -> None:
+    def _begin_rested(self, reader: LevelReader, writer: LevelWriter, now_s: float) -> None:
+        """Begin the takeovers that are due; the others are due in the next turn once one partition does not answer."""
+        is_alone = all(not ownership.is_keeping for ownership in self._owned.values())
+        for partition, ownership in self._owned.items():
+            if ownership.is_resting and now_s >= ownership.rests_until_at_s:
+                edges = self._ask_edges(reader, partition, ownership, ASK_S if is_alone else ASK_BESIDE_S)
+                if edges is None:
+                    return
+                self._begin(reader, writer, partition, ownership, edges)
+
+    def _ask_edges(
+        self, reader: LevelReader, partition: int, ownership: Ownership, within_s: float
+    ) -> tuple[int, int] | None:
+        """Where the partition begins and ends; None where it does not answer, and is asked again after a rest.
+
+        Raises:
+            KafkaException: the client has failed for good.
+        """
+        try:
+            return reader.ask_edges(partition, within_s)
+        except KafkaException as failed:
+            self._begin_anew(ownership, AGAIN_S)
+            if is_fatal(as_error(failed)):
+                raise
+            return None
+
+    def _begin(
+        self, reader: LevelReader, writer: LevelWriter, partition: int, ownership: Ownership, edges: tuple[int, int]
+    ) -> None:
         """Find where to read from: the last record holds it."""
         self._active_until_at_s = self._parts.clock() + ACTIVE_FOR_S
-        low, high = reader.ask_edges(partition, ASK_S)
+        low, high = edges
         ownership.since = high
         if low < high:
             ownership.find_last()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError, KafkaException, Message
 
+from stoker.consumers.meters.reserved_meter import VALID_S
+from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.reservations.partition_log import PartitionLog
 from stoker.schemas.own_records.reservation_records import (
     ReservationEntry,
@@ -15,7 +17,7 @@ from stoker.schemas.own_records.reservation_records import (
     encode_reservation,
 )
 from stoker.topology import Rate
-from support.scenes.reserving import STEP_S, ReservingWorld
+from support.scenes.reserving import STEP_S, Reader, ReservingWorld
 
 SECOND = timedelta(seconds=1)
 WINDOW = Rate(100, per=20 * SECOND, by="tenant")
@@ -280,4 +282,28 @@ def test_a_reader_that_failed_for_good_is_replaced() -> None:
     world.pass_s(40.0)
     assert len(world.owner.readers) == 2
     assert len(world.begun["acme"]) - before >= 0.9 * 2 * WINDOW.count - 1
+    check(world, WINDOW)
+
+
+def test_a_partition_without_a_leader_holds_back_no_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner asks for its log again and again, and renews the reservations of the other one meanwhile."""
+    world = begun_world(WINDOW)
+    asked: list[float] = []
+    ask_edges = Reader.ask_edges
+
+    def ask(reader: Reader, partition: int, timeout_s: float) -> tuple[int, int]:
+        if partition == 0:
+            return ask_edges(reader, partition, timeout_s)
+        asked.append(timeout_s)
+        world.log.now_s += timeout_s
+        raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+
+    monkeypatch.setattr(Reader, "ask_edges", ask)
+    assert world.owner is not None
+    world.owner.row.begin_assignment(Assignment(2, world.queue.topic, 1, keeps_order=False))
+    before = len(world.begun["acme"])
+    world.pass_s(60.0)
+    assert len(world.begun["acme"]) - before >= 0.9 * 2 * WINDOW.count
+    assert len(asked) >= 20
+    assert max(asked) < VALID_S / 2
     check(world, WINDOW)
