@@ -30,6 +30,8 @@ MOST_EVENTS_KBYTES: Final = 16_384
 REPORT_INTERVAL_S: Final = 60.0
 """How often at most given up events are logged."""
 
+REST_S: Final = 1.0
+"""Between two clients that replace others: each one costs threads, connections and a login, and may fail as well."""
 ANSWERS_S: Final = 0.5
 """How long the client may take to name what was purged: its threads for the brokers are asked first."""
 _GIVEN_UP: Final = (BufferError, KafkaException, SettingRefused, TypeError, ValueError, LookupError, OverflowError)
@@ -45,9 +47,18 @@ class EventPublisher:
     The client is made for the first event.
     """
 
-    def __init__(self, topic: str, queue: str, make_producer: Callable[[], Producer]) -> None:
+    def __init__(
+        self,
+        topic: str,
+        queue: str,
+        make_producer: Callable[[], Producer],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._topic = topic
-        self._make_producer = make_producer
+        self._make_producer, self._clock = make_producer, clock
+        self._trouble: Exception | None = None  # why there is no client
+        self._rests_until_at_s = float("-inf")
         self._lock = threading.Lock()
         self._producer: Producer | None = None
         self._finished: list[Producer] = []  # they have failed for good, and have not answered everything yet
@@ -110,8 +121,21 @@ class EventPublisher:
     def _connected(self) -> Producer | None:
         with self._lock:
             if self._producer is None and not self._is_closed:
-                self._producer = self._make_producer()
+                self._producer = self._make_or_rest()
             return self._producer
+
+    def _make_or_rest(self) -> Producer:
+        """Make a client. Raises what has ended the last one, where that was replaced a moment ago."""
+        if self._trouble is not None:
+            now_s = self._clock()
+            if now_s < self._rests_until_at_s:
+                raise self._trouble.with_traceback(None)
+            self._rests_until_at_s = now_s + REST_S
+        try:
+            return self._make_producer()
+        except _GIVEN_UP as failure:
+            self._trouble = failure
+            raise
 
     def _offer(self, producer: Producer, key: bytes, value: bytes, note: Note) -> None:
         try:
@@ -140,7 +164,7 @@ class EventPublisher:
             return
         with self._lock:
             if self._producer is producer:  # else another thread has replaced it, and the present one is sound
-                self._producer = None
+                self._producer, self._trouble = None, KafkaException(error)
                 self._finished.append(producer)
 
 

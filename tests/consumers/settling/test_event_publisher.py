@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stoker.consumers import log_keys
 from stoker.consumers.records.outcomes import Snoozed
-from stoker.consumers.settling.event_publisher import ANSWERS_S, EventPublisher
+from stoker.consumers.settling.event_publisher import ANSWERS_S, REST_S, EventPublisher
 from stoker.consumers.settling.writes import plan_writes
 from stoker.producers.errors import SettingRefused
 from stoker.schemas.own_records.job_events import JobEvent
@@ -83,7 +83,8 @@ class Publishing:
 
     def __init__(self) -> None:
         self.made: list[SilentProducer] = []
-        self.publisher = EventPublisher("unit.events", "q", self._make)
+        self.now_s = 0.0
+        self.publisher = EventPublisher("unit.events", "q", self._make, clock=lambda: self.now_s)
 
     def _make(self) -> Producer:
         self.made.append(SilentProducer())
@@ -220,6 +221,40 @@ def test_a_client_that_failed_for_good_ends_no_caller_and_is_replaced() -> None:
     assert scene.publisher.given_up.total == 4, (
         "the refused one, what the first client had, and what the second one had"
     )
+
+
+def test_while_the_cause_lasts_there_is_one_new_client_a_second() -> None:
+    """Each one costs threads and a login. The events in between are given up."""
+    scene, fatal = Publishing(), KafkaError(KafkaError._FATAL, "fenced", fatal=True)
+    for _ in range(300):
+        scene.publish(1)
+        if scene.made[-1].taken:
+            scene.made[-1].answer(fatal)
+        scene.now_s += 0.01
+    assert len(scene.made) == 1 + 3
+    assert scene.publisher.given_up.total == 300
+    scene.now_s += REST_S
+    scene.publish(1)
+    assert len(scene.made[-1].taken) == 1
+    scene.made[-1].answer(None)
+    assert scene.publisher.given_up.total == 300
+
+
+def test_a_client_that_can_never_be_made_is_tried_once_a_second() -> None:
+    """The events in between are given up for the same reason."""
+    tried: list[float] = []
+    now_s = 0.0
+
+    def make() -> Producer:
+        tried.append(now_s)
+        raise SettingRefused("librdkafka", "failed to create thread")
+
+    publisher = EventPublisher("unit.events", "q", make, clock=lambda: now_s)
+    for _ in range(300):
+        publisher.publish(EVENT)
+        now_s += 0.01
+    assert len(tried) == 1 + 3
+    assert publisher.given_up.total == 300
 
 
 @pytest.mark.parametrize("way", ["answer", "refusal"])
