@@ -18,6 +18,7 @@ from ..poll_thread.settled import SettledBatches
 from ..settling.done_jobs import DoneJobs
 from ..settling.ended_cancels import EndedCancels, note_ended_orders
 from ..settling.event_publisher import MOST_EVENTS, MOST_EVENTS_KBYTES, EventPublisher
+from ..settling.lone_records import count_replaced
 from ..settling.settle import SettledEvents, Settler, SettlingClients
 from ..settling.settlement import OnSettled, notify_instruments
 from ..settling.writes import Writer
@@ -80,6 +81,8 @@ def _listeners(context: QueueContext, assignments: Assignments, spans: RunSpans 
         listeners.append(spans.settled)
     if context.instruments:
         listeners.append(partial(notify_instruments, context.instruments))
+    if context.watch.guards:
+        listeners.append(partial(count_replaced, context.watch.guards))
     orders = context.orders
     ended_cancels = EndedCancels(orders.cancels, assignments.ledgers)
     return [*listeners, partial(note_ended_orders, ended_cancels, orders.reschedules)]

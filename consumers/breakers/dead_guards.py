@@ -11,6 +11,7 @@ from typing import Final
 
 from ...topology import AnyJobType, DeadGuard, format_duration
 from ...topology.counts import counted
+from ..records.outcomes import Dead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,11 @@ class DeadGuards:
             name = guarded.job_type
             found = TooManyDead(job_type=name.name, queue=name.queue.name, reason=f"{reason}, the last one by {why}")
             self._on_tripped(found)
+
+
+def why_dead(outcome: Dead) -> str:
+    """The cause of a dead letter, for people."""
+    return f"{outcome.reason}: {outcome.failure.error_type}"
 
 
 class _Guarded:

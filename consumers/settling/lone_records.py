@@ -16,7 +16,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from ...producers.delivery import why_unconfirmed
 from ...topology import Queue
 from ...topology.cluster.kafka_errors import as_error, is_fatal
+from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
+from ..breakers.dead_guards import DeadGuards, why_dead
 from ..records.job_fields import job_fields, named_job
 from ..records.outcomes import Dead
 from .fitting import PlanDeadLetter, goes_alone, refitted
@@ -24,6 +26,14 @@ from .outgoing import OutgoingRecord, Relation, produce
 from .settlement import Settlement, SettlementBatch
 
 _LOGGER = logging.getLogger("stoker.settle")
+
+
+def count_replaced(guards: DeadGuards, batch: SettlementBatch) -> None:
+    """Count the dead letters of jobs that were to wait and fit no topic; all others are counted before the settler."""
+    for item in batch.others:
+        outcome = item.outcome
+        if item.instead_of is not None and isinstance(outcome, Dead) and item.record.assignment.is_active:
+            guards.note(item.record.header(JOB_TYPE), why_dead(outcome))
 
 
 class LoneRecords:

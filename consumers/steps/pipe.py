@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from ...topology.wire.headers import JOB_TYPE
+from ..breakers.dead_guards import why_dead
 from ..gates.gate import Wait
 from ..gates.gate_row import GateRow
 from ..job.run import Run
@@ -234,7 +235,7 @@ class SettleStep:
             if isinstance(outcome, Retried | Dead | Deferred):
                 log_setback(record, outcome, self._queue)
                 if self._guards and isinstance(outcome, Dead) and record.assignment.is_active:
-                    self._guards.note(record.header(JOB_TYPE), f"{outcome.reason}: {outcome.failure.error_type}")
+                    self._guards.note(record.header(JOB_TYPE), why_dead(outcome))
         if self._unique is not None:
             self._note(record, outcome, self._unique(record.assignment.partition), ledger)
         self._settler.hand_in(record, outcome)  # before the ledger has it: a repetition must not be settled first

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from stoker.consumers import Snooze
-from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
+from stoker.consumers.breakers.dead_guards import DeadGuards
+from stoker.topology import ClusterSettings, DeadGuard, JobType, Pipeline, Queue
 from stoker.topology.wire import headers as wire
 from support.kafka.configs import change_configs
 from support.programs import isolated_jobs
@@ -195,6 +196,25 @@ def test_a_retry_that_fits_no_tier_becomes_a_dead_letter(
     assert {headers_of(dead_letter)[wire.REASON] for dead_letter in dead_letters} == {b"too-large"}
     assert headers_of(failed)[wire.ERROR_MESSAGE] == b"the first attempt fails"
     assert headers_of(failed)[wire.ATTEMPT] == b"1"
+
+
+def test_a_retry_that_fits_no_tier_counts_for_the_dead_guard_of_its_type(
+    cluster: ClusterSettings, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, as each dead letter does: else such a type is never paused."""
+    counted: list[tuple[bytes | None, str]] = []
+    monkeypatch.setattr(DeadGuards, "note", lambda _guards, job_type, why: counted.append((job_type, why)))
+    pipeline = Pipeline(namespace)
+    guard = DeadGuard(5, within=timedelta(minutes=1))
+    queue = pipeline.queue("work", partitions=1, tiers=TIERS, dead_guard=guard)
+    measure = declare_measure(pipeline, queue, Journal())
+    create(pipeline, cluster)
+    with running_worker(pipeline, cluster):
+        limit(cluster, 20_000, *queue.waiting_topics)
+        publish_raw(cluster, queue.topic, [job(measure, os.urandom(60_000), b"large"), job(measure, b"", b"small")])
+        wait_dead(cluster, queue, 1)
+        wait_all_committed(cluster, queue)
+    assert counted == [(b"measure", "too-large: ValueError")]
 
 
 @pytest.mark.expected_errors("cannot be written")
