@@ -14,7 +14,7 @@ from ..records.cancellation import Cancellation
 from ..standing_orders.cancel_filters import CancelFilter
 from ..standing_orders.cancels import Cancels, name_of_job
 from .order_forgetter import Forgetter
-from .order_takers import OrderTaker, utc_now
+from .order_takers import OrderTaker, is_overtaken, utc_now
 from .worker_process import EndCancelled
 
 FORGET_INTERVAL_S: Final = 60.0
@@ -47,7 +47,7 @@ class CancelOrders(OrderTaker):
         self._forgetter = forgetter
         self._clock = clock
         self._has_new = self._has_new_filter = False
-        self._over: set[bytes] = set()
+        self._over: dict[bytes, str] = {}
         self._remove_over_at_s = 0.0
         self._next_forgetting_at_s = 0.0
         self._jobs_not_seen: set[bytes] = set()
@@ -60,12 +60,14 @@ class CancelOrders(OrderTaker):
 
     def take(self, key: bytes, order: ControlOrder, *, is_new: bool) -> None:
         """Hold to it, until the job has ended or its time is over."""
+        self._forgetter.note_taken(key, order)
+        if order.job_id is not None and is_overtaken(order, self._cancels.order_about(order.job_id)):
+            return
         if order.is_over(self._clock()):
             self.lift(key)
-            self._note_over(key)
+            self._note_over(key, order.order_id)
             return
-        self._over.discard(key)
-        self._forgetter.note_lifted(key)  # else the order that stood before is removed, and this one with it
+        self._over.pop(key, None)
         self._has_new = True
         if order.job_id is None:
             self._has_new_filter = True
@@ -78,8 +80,18 @@ class CancelOrders(OrderTaker):
 
     def lift(self, key: bytes) -> None:
         """Let go of it; the job runs, if it has not ended."""
-        self._over.discard(key)
         self._forgetter.note_lifted(key)
+        self._end(key)
+
+    def remove(self, key: bytes, order_id: str) -> None:
+        """Let go of it, unless it is a newer one."""
+        self._forgetter.note_removed(key, order_id)
+        job_id, _ = cancelled_by(key)
+        if job_id is None or self._cancels.order_about(job_id) in (None, order_id):
+            self._end(key)
+
+    def _end(self, key: bytes) -> None:
+        self._over.pop(key, None)
         job_id, order_id = cancelled_by(key)
         if job_id is not None:
             self._cancels.end_job(job_id)
@@ -91,8 +103,8 @@ class CancelOrders(OrderTaker):
         if self._has_new:
             aside_too, self._has_new, self._has_new_filter = self._has_new_filter, False, False
             self._end_cancelled(aside_too)
-        for job_id in self._cancels.take_ended():
-            self._forgetter.forget(cancel_key(job_id), "the job has ended")
+        for job_id, order_id in self._cancels.take_ended():
+            self._forgetter.forget(cancel_key(job_id), order_id, "the job has ended")
         self._forgetter.turn()
 
     def let_go_of_old(self) -> None:
@@ -120,15 +132,15 @@ class CancelOrders(OrderTaker):
         """Remove the orders of what has ended at last."""
         self.carry_out()
 
-    def _note_over(self, key: bytes) -> None:
+    def _note_over(self, key: bytes, order_id: str) -> None:
         if not self._over:
             self._remove_over_at_s = time.monotonic() + OVER_WITHIN_S * random.random()
-        self._over.add(key)
+        self._over[key] = order_id
 
     def _remove_over(self) -> None:
-        for key in self._over:
-            self._forgetter.forget(key, "its time is over")
-        self._over = set()
+        for key, order_id in self._over.items():
+            self._forgetter.forget(key, order_id, "its time is over")
+        self._over = {}
 
 
 def cancellation_of(order: ControlOrder) -> Cancellation:

@@ -8,11 +8,21 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from ...schemas.own_records.control_records import ControlOrder
+from ...topology.wire.orders import AGAIN
 
 
 def utc_now() -> datetime:
     """The time by this host's clock."""
     return datetime.now(UTC)
+
+
+def is_overtaken(order: ControlOrder, standing_id: str | None) -> bool:
+    """Whether an order that a worker has written again comes after a newer one: that one stays.
+
+    Args:
+        standing_id: the id of the order that stands under the key.
+    """
+    return AGAIN in order.detail and standing_id not in (None, order.order_id)
 
 
 class OrderTaker(Protocol):
@@ -39,6 +49,10 @@ class OrderTaker(Protocol):
     def lift(self, key: bytes) -> None:
         """Let go of the order that stands under the key, if any does."""
         return
+
+    def remove(self, key: bytes, order_id: str) -> None:
+        """Let go of the order with this id, which a worker has removed; a newer one under the key stays."""
+        self.lift(key)
 
     def let_go_of_old(self) -> None:
         """Let go of the orders that are over by now; called several times a second."""

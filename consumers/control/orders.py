@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, cast
 
 from confluent_kafka import Message
 
 from ...schemas import Undecodable, UnknownSchema, wire_text
 from ...schemas.own_records.control_records import MOST_IDS, ControlOrder, decode_order, unread_order
-from ...topology.wire.orders import verb_of
+from ...topology.wire.headers import ORDER, HeaderList, header_map
+from ...topology.wire.orders import OVER, verb_of
 from .. import log_keys
 from .order_takers import OrderTaker
 
@@ -44,7 +45,7 @@ class Orders:
         self._not_seen.discard(key)
         try:
             if value is None:
-                self._lift(key)
+                self._lift(key, _removed_order(message))
             else:
                 self._take(key, decode_order(value))
         except UnknownSchema:
@@ -94,10 +95,14 @@ class Orders:
             return
         taker.take(key, order, is_new=not self._is_rereading)
 
-    def _lift(self, key: bytes) -> None:
+    def _lift(self, key: bytes, removed: str | None) -> None:
         taker = self._by_verb.get(verb_of(key))
-        if taker is not None:
+        if taker is None:
+            return
+        if removed is None:
             taker.lift(key)
+        else:
+            taker.remove(key, removed)
 
     def _note_strange(self, key: bytes, message: Message, why: str) -> None:
         self._count_strange(key, _order_id_of(message), f"at offset {message.offset()} of {message.topic()}: {why}")
@@ -118,6 +123,15 @@ class Orders:
 
 def _bytes_of(key: bytes | str | None) -> bytes:
     return key.encode() if isinstance(key, str) else key or b""
+
+
+def _removed_order(message: Message) -> str | None:
+    """The id of the order that a record removes; None where it lifts whichever stands."""
+    value = header_map(cast("HeaderList | None", message.headers())).get(ORDER)
+    try:
+        return None if value is None else decode_order(value).detail.get(OVER)
+    except (Undecodable, UnknownSchema):
+        return None
 
 
 def _order_id_of(message: Message) -> str:

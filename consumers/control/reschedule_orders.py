@@ -19,7 +19,7 @@ from ...topology.wire.orders import (
 from ..standing_orders.cancels import name_of_job
 from ..standing_orders.reschedules import Reschedules
 from .order_forgetter import Forgetter
-from .order_takers import OrderTaker, utc_now
+from .order_takers import OrderTaker, is_overtaken, utc_now
 
 FORGET_INTERVAL_S: Final = 60.0
 """How often the reschedules that are over are let go of, which looks at all of them."""
@@ -46,25 +46,36 @@ class RescheduleOrders(OrderTaker):
         """Hold to it, until the job has begun or its time is over."""
         if order.job_id is None or order.due_at is None or order.until is None:
             raise ValueError("an order to reschedule names a job, a time, and until when it stands")
+        self._forgetter.note_taken(key, order)
+        if is_overtaken(order, self._reschedules.order_about(order.job_id)):
+            return
         if order.is_over(self._clock()):
             self.lift(key)
-            self._forgetter.forget(key, "its time is over")
+            self._forgetter.forget(key, order.order_id, "its time is over")
             return
-        self._forgetter.note_lifted(key)
         if self._not_seen:
             self._not_seen.discard(name_of_job(order.job_id.encode()))
         at = None if order.place is None else (order.place.topic, order.place.partition, order.place.offset)
-        self._reschedules.begin(order.job_id, order.due_at.timestamp(), order.until.timestamp(), at)
+        self._reschedules.begin(
+            order.job_id, order.due_at.timestamp(), order.until.timestamp(), at, order_id=order.order_id
+        )
 
     def lift(self, key: bytes) -> None:
         """Let go of it; the job starts at its own time."""
         self._forgetter.note_lifted(key)
         self._reschedules.end(rescheduled_by(key))
 
+    def remove(self, key: bytes, order_id: str) -> None:
+        """Let go of it, unless it is a newer one."""
+        self._forgetter.note_removed(key, order_id)
+        job_id = rescheduled_by(key)
+        if self._reschedules.order_about(job_id) == order_id:
+            self._reschedules.end(job_id)
+
     def carry_out(self) -> None:
         """Remove the orders whose jobs have begun."""
-        for job_id in self._reschedules.take_ended():
-            self._forgetter.forget(reschedule_key(job_id), "the job has begun")
+        for job_id, order_id in self._reschedules.take_ended():
+            self._forgetter.forget(reschedule_key(job_id), order_id, "the job has begun")
         self._forgetter.turn()
 
     def let_go_of_old(self) -> None:
@@ -109,24 +120,29 @@ class PriorityOrders(OrderTaker):
         place, priority = order.place, order.detail.get(PRIORITY)
         if order.job_id is None or place is None or priority is None or order.until is None:
             raise ValueError("an order to prioritize names a job, its place, its priority, and until when it stands")
+        self._forgetter.note_taken(key, order)
         if order.is_over(self._clock()):
             self.lift(key)
-            self._forgetter.forget(key, "its time is over")
+            self._forgetter.forget(key, order.order_id, "its time is over")
             return
-        self._forgetter.note_lifted(key)
         self._not_seen.discard(order.job_id)
         origin = f"{place.topic}/{place.partition}/{place.offset}"
-        self._reschedules.prioritize(order.job_id, origin, priority, order.until.timestamp())
+        self._reschedules.prioritize(order.job_id, origin, priority, order.until.timestamp(), order_id=order.order_id)
 
     def lift(self, key: bytes) -> None:
         """Let go of it: the job's first record has been passed over."""
         self._forgetter.note_lifted(key)
         self._reschedules.end_prioritized({prioritized_by(key)})
 
+    def remove(self, key: bytes, order_id: str) -> None:
+        """Let go of it, unless it is a newer one."""
+        self._forgetter.note_removed(key, order_id)
+        self._reschedules.end_prioritized_by(order_id)
+
     def carry_out(self) -> None:
         """Remove the orders whose records were passed over."""
-        for job_id in self._reschedules.take_passed(time.monotonic()):
-            self._forgetter.forget(prioritize_key(job_id), "its first record was passed over")
+        for job_id, order_id in self._reschedules.take_passed(time.monotonic()):
+            self._forgetter.forget(prioritize_key(job_id), order_id, "its first record was passed over")
         self._forgetter.turn()
 
     def begin_rereading(self) -> None:

@@ -38,7 +38,7 @@ class Cancels:
         self._jobs: dict[bytes, Standing] = {}
         self._filters = CancelFilters()
         self._shared: WeakValueDictionary[tuple[Cancellation, float], Standing] = WeakValueDictionary()
-        self._ended: deque[str] = deque()
+        self._ended: deque[tuple[str, Standing]] = deque()
         self.stands = False
         self.begun = self.filters_begun = 0
         self.ended: dict[str, int] = {}
@@ -110,11 +110,17 @@ class Cancels:
         """Whether the job of a record, which is the queue's, is cancelled."""
         return self.stands and self.of(record, queue) is not None
 
+    def order_about(self, job_id: str) -> str | None:
+        """The id of the order that cancels this job and no other; None where none stands."""
+        found = self._jobs.get(name_of_job(job_id.encode()))
+        return None if found is None else found.cancellation.order_id
+
     def note_ended(self, record: Record) -> None:
         """Note that the job of a record has ended: a cancel of it, if one stands, has nothing left to do."""
         job_id = record.header(JOB_ID) if self._jobs else None
-        if job_id is not None and name_of_job(job_id) in self._jobs:
-            self._ended.append(job_id.decode("utf-8", "surrogateescape"))
+        found = None if job_id is None else self._jobs.get(name_of_job(job_id))
+        if job_id is not None and found is not None:
+            self._ended.append((job_id.decode("utf-8", "surrogateescape"), found))
 
     def count_cancelled(self, by: Cancellation) -> None:
         """Count a job that an order has ended."""
@@ -124,11 +130,17 @@ class Cancels:
                 self.ended = dict(list(self.ended.items())[1 - MOST_COUNTED :])
             self.ended[by.order_id] = count + 1
 
-    def take_ended(self) -> list[str]:
-        """Take the ids of the jobs that have ended since the last call while a cancel of them stood."""
-        found: list[str] = []
+    def take_ended(self) -> list[tuple[str, str]]:
+        """Take the jobs that have ended since the last call while a cancel of them stood, unless they have a new one.
+
+        Returns:
+            (the job's id, that of the order) of each.
+        """
+        found: list[tuple[str, str]] = []
         while self._ended:
-            found.append(self._ended.popleft())
+            job_id, standing = self._ended.popleft()
+            if self._jobs.get(name_of_job(job_id.encode("utf-8", "surrogateescape"))) is standing:
+                found.append((job_id, standing.cancellation.order_id))
         return found
 
     def _standing(self, cancellation: Cancellation, until_at_s: float) -> Standing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +26,7 @@ class _Standing:
 
     due_at_s: float
     until_at_s: float
+    order_id: str
     begun_at: RecordAt | None = None
 
     def is_for(self, at: RecordAt) -> bool:
@@ -43,6 +44,7 @@ class _Prioritized:
     job_id: str
     priority: str
     until_at_s: float
+    order_id: str
 
 
 class Reschedules:
@@ -66,14 +68,16 @@ class Reschedules:
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def begin(self, job_id: str, due_at_s: float, until_at_s: float, at: RecordAt | None = None) -> None:
+    def begin(
+        self, job_id: str, due_at_s: float, until_at_s: float, at: RecordAt | None = None, *, order_id: str = ""
+    ) -> None:
         """Let a job start at this time.
 
         Args:
             at: the record as which the job waits, where that is known.
         """
         with self._lock:
-            self._jobs[name_of_job(job_id.encode())] = _Standing(due_at_s, until_at_s)
+            self._jobs[name_of_job(job_id.encode())] = _Standing(due_at_s, until_at_s, order_id)
             self.stands = True
         for rescheduled in self._watching:
             rescheduled.append((job_id.encode(), at))
@@ -89,6 +93,11 @@ class Reschedules:
                 self._jobs.pop(name, None)
             self._update_stands()
 
+    def order_about(self, job_id: str) -> str | None:
+        """The id of the order that gives this job another time; None where none stands."""
+        found = self._jobs.get(name_of_job(job_id.encode()))
+        return None if found is None else found.order_id
+
     def forget_old(self, now_s: float) -> None:
         """Forget those that are over."""
         self.end_all([name for name, found in list(self._jobs.items()) if found.until_at_s <= now_s])
@@ -99,17 +108,23 @@ class Reschedules:
 
     # ---- other priorities
 
-    def prioritize(self, job_id: str, origin: str, priority: str, until_at_s: float) -> None:
+    def prioritize(self, job_id: str, origin: str, priority: str, until_at_s: float, *, order_id: str = "") -> None:
         """Let the record of a job count as settled that was enqueued there: a copy of this priority runs instead."""
         with self._lock:
-            self._prioritized[origin.encode()] = _Prioritized(job_id, priority, until_at_s)
+            self._prioritized[origin.encode()] = _Prioritized(job_id, priority, until_at_s, order_id)
             self.stands = True
 
     def end_prioritized(self, job_ids: Collection[str]) -> None:
         """Forget that of these jobs."""
+        self._end_prioritized(lambda found: found.job_id in job_ids)
+
+    def end_prioritized_by(self, order_id: str) -> None:
+        """Forget that, so far as it is by this order."""
+        self._end_prioritized(lambda found: found.order_id == order_id)
+
+    def _end_prioritized(self, is_meant: Callable[[_Prioritized], bool]) -> None:
         with self._lock:
-            gone = [origin for origin, found in self._prioritized.items() if found.job_id in job_ids]
-            for origin in gone:
+            for origin in [origin for origin, found in self._prioritized.items() if is_meant(found)]:
                 del self._prioritized[origin]
                 self._passed.pop(origin, None)
             self._update_stands()
@@ -125,13 +140,18 @@ class Reschedules:
         found = self._prioritized.get(record.origin) if self._prioritized else None
         return found is not None and record.header(ATTEMPT) is None and record.priority != found.priority
 
-    def take_passed(self, now_s: float) -> list[str]:
-        """Take the ids of jobs whose first record has been settled for so long that this is committed."""
+    def take_passed(self, now_s: float) -> list[tuple[str, str]]:
+        """Take the jobs whose first record has been settled for so long that this is committed.
+
+        Returns:
+            (the job's id, that of the order) of each.
+        """
         with self._lock:
             origins = [origin for origin, at_s in self._passed.items() if now_s - at_s >= COMMITTED_AFTER_S]
             for origin in origins:
                 del self._passed[origin]
-            return [self._prioritized[origin].job_id for origin in origins if origin in self._prioritized]
+            passed = [self._prioritized[origin] for origin in origins if origin in self._prioritized]
+        return [(found.job_id, found.order_id) for found in passed]
 
     @property
     def names(self) -> set[bytes]:
@@ -186,13 +206,17 @@ class Reschedules:
             if outcome is SKIPPED and self.has_prioritized_copy(record):
                 self._passed[record.origin] = time.monotonic()
 
-    def take_ended(self) -> list[str]:
-        """Take the ids of the jobs that `note_settled` has found since the last call, unless they have a new time."""
-        found: list[str] = []
+    def take_ended(self) -> list[tuple[str, str]]:
+        """Take the jobs that `note_settled` has found since the last call, unless they have a new time.
+
+        Returns:
+            (the job's id, that of the order) of each.
+        """
+        found: list[tuple[str, str]] = []
         while self._ended:
             job_id, standing = self._ended.popleft()
             if self._jobs.get(name_of_job(job_id.encode("utf-8", "surrogateescape"))) is standing:
-                found.append(job_id)
+                found.append((job_id, standing.order_id))
         return found
 
 

@@ -187,9 +187,12 @@ class SimForgetter:
     def __init__(self, control: SimControl) -> None:
         self._control = control
 
-    def forget(self, key: bytes, reason: str) -> None:
+    def forget(self, key: bytes, order_id: str, reason: str) -> None:
         """Remove it."""
         self._control.lift(key)
+
+    def note_taken(self, key: bytes, order: ControlOrder) -> None:
+        """Nothing is pending."""
 
     def note_lifted(self, key: bytes) -> None:
         """It is gone already."""

@@ -66,7 +66,9 @@ TRIPS: Final = "trips"
 PROBER: Final = "prober"
 """In the detail of an order to open: the id of the worker that probes until the order is over."""
 OVER: Final = "over"
-"""In the detail of an order by which a worker claims the probe: the id of the order that stood before."""
+"""In the detail of an order by which a worker claims the probe, or removes another order: the id of that order."""
+AGAIN: Final = "again"
+"""In the detail of an order that a worker has written again, since a removal came after it: the worker's id."""
 UNAUDITED: Final = "unaudited"
 """In the detail of an order that was given without an audit record: the command that gave it."""
 LIMIT: Final = "limit"
@@ -191,13 +193,19 @@ def prioritized_by(key: bytes) -> str:
     return unquote(key.decode("utf-8", "backslashreplace").removeprefix(f"{Verb.PRIORITIZE}/job/"))
 
 
-def lifting_order(key: bytes, *, order_id: str, operator: str, host: str, at: datetime, reason: str) -> ControlOrder:
-    """The order that lifts the cancel under a key, or has no use for another order about a job under it any more."""
+def lifting_order(
+    key: bytes, *, removed: str, order_id: str, operator: str, host: str, at: datetime, reason: str
+) -> ControlOrder:
+    """The order that lifts the cancel under a key, or has no use for another order about a job under it any more.
+
+    Args:
+        removed: the id of that order; a newer one under the key stays.
+    """
     verb = Verb(verb_of(key))
     is_cancel = verb is Verb.CANCEL
     about_job = prioritized_by if verb is Verb.PRIORITIZE else rescheduled_by
     job_id, filter_order = cancelled_by(key) if is_cancel else (about_job(key), None)
-    detail = {} if filter_order is None else {FILTER_ORDER: filter_order}
+    detail = {OVER: removed} if filter_order is None else {OVER: removed, FILTER_ORDER: filter_order}
     return ControlOrder(
         order_id=order_id,
         verb=Verb.UNCANCEL if is_cancel else verb,

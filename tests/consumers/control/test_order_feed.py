@@ -43,6 +43,9 @@ class Record:
         """As of a message."""
         return self.value_
 
+    def headers(self) -> None:
+        """As of a message."""
+
     def offset(self) -> int:
         """As of a message."""
         return self.offset_

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stoker.consumers.control import cancel_orders, order_forgetter
 from stoker.consumers.control.block_orders import BlockOrders
@@ -24,7 +24,7 @@ from stoker.schemas.own_records.control_records import ControlOrder
 from stoker.topology import ClusterSettings
 from stoker.topology.declaration.queue import LedgerWindow
 from stoker.topology.wire import headers as wire
-from stoker.topology.wire.orders import FILTER_ORDER, Verb, cancelled_by, lifting_order, order_key
+from stoker.topology.wire.orders import FILTER_ORDER, OVER, Verb, cancelled_by, lifting_order, order_key
 from support.scenes.deliveries import declare
 
 NOW = datetime(2013, 1, 31, 12, tzinfo=UTC)
@@ -47,9 +47,13 @@ class Noted:
 
     removed: dict[bytes, str] = field(default_factory=dict)
 
-    def forget(self, key: bytes, reason: str) -> None:
+    def forget(self, key: bytes, order_id: str, reason: str) -> None:
         """Note it."""
         self.removed[key] = reason
+
+    def note_taken(self, key: bytes, order: ControlOrder) -> None:
+        """There is another one."""
+        self.removed.pop(key, None)
 
     def note_lifted(self, key: bytes) -> None:
         """It is gone."""
@@ -194,7 +198,7 @@ def test_only_the_end_of_a_job_is_the_end_of_its_cancel(outcome: Outcome, has_en
     cancels.begin_job("j", cancel_orders.cancellation_of(order()))
     assert ended
     ended.note([(record, outcome)])
-    assert cancels.take_ended() == ["j"] * has_ended
+    assert cancels.take_ended() == [("j", "1")] * has_ended
 
 
 def test_a_job_that_is_skipped_since_it_has_ended_ends_its_cancel() -> None:
@@ -204,25 +208,23 @@ def test_a_job_that_is_skipped_since_it_has_ended_ends_its_cancel() -> None:
     ledger.add_job("j")
     cancels.begin_job("j", cancel_orders.cancellation_of(order()))
     EndedCancels(cancels, {record.assignment.partition: ledger}).note([(record, SKIPPED)])
-    assert cancels.take_ended() == ["j"]
+    assert cancels.take_ended() == [("j", "1")]
 
 
 def test_the_order_that_lifts_a_cancel_is_derived_from_its_key() -> None:
     """Of a job and of a filter."""
-    who: Any = {"order_id": "9", "operator": "w1", "host": "web-1", "at": NOW, "reason": "over"}
+    who: Any = {"removed": "1", "order_id": "9", "operator": "w1", "host": "web-1", "at": NOW, "reason": "over"}
     one = lifting_order(key_of(order(job_id="a/b")), **who)
     assert (one.job_id, order_key(one)) == ("a/b", "cancel/job/a%2Fb")
     other = lifting_order(key_of(order(order_id="7")), **who)
-    assert (dict(other.detail), order_key(other)) == ({FILTER_ORDER: "7"}, "cancel/filter/7")
+    assert (dict(other.detail), order_key(other)) == ({OVER: "1", FILTER_ORDER: "7"}, "cancel/filter/7")
     assert cancelled_by(b"pause/queue/job") == (None, None)
 
 
 def test_what_could_not_be_removed_is_tried_again_later(caplog: pytest.LogCaptureFixture) -> None:
     """It is logged once, with what is missing."""
     forgetter = Forgetter(ClusterSettings(bootstrap_servers="localhost:1"), "shop.control", "w1")
-    refused = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
-    for key in (b"cancel/job/a", b"cancel/job/b"):
-        forgetter._note(refused, Message(topic="shop.control", partition=0, key=key))
+    refuse(forgetter, KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), b"cancel/job/a", b"cancel/job/b")
     forgetter.turn()
     assert list(forgetter._pending) == [b"cancel/job/a", b"cancel/job/b"]
     assert caplog.text.count("grant the worker the right to write") == 1
@@ -239,7 +241,7 @@ def test_what_a_finished_client_did_not_answer_is_removed_by_another(monkeypatch
     first, second = clients
     forgetter = Forgetter(ClusterSettings(bootstrap_servers="localhost:1"), "shop.control", "w1")
     for key in (b"cancel/job/a", b"cancel/job/b"):
-        forgetter.forget(key, "its job has ended")
+        forgetter.forget(key, "1", "its job has ended")
     forgetter.turn()
     forgetter.note_lifted(b"cancel/job/a")
     forgetter.turn()
@@ -248,16 +250,30 @@ def test_what_a_finished_client_did_not_answer_is_removed_by_another(monkeypatch
     assert second.keys == [b"cancel/job/b"]
 
 
+def refuse(forgetter: Forgetter, error: KafkaError, *keys: bytes) -> None:
+    """Let the brokers refuse the removals of orders under these keys."""
+    client = FinishedClient()
+    forgetter._producer._make = lambda: cast(Producer, client)
+    for key in keys:
+        forgetter.forget(key, "1", "its job has ended")
+    forgetter.turn()
+    for key, answer in zip(client.keys, client.answers, strict=True):
+        answer(error, Message(topic="shop.control", partition=0, key=key))
+    forgetter._producer._client = None
+
+
 class FinishedClient:
     """Takes records, and fails for good when it is polled for the second time."""
 
     def __init__(self) -> None:
         self.keys: list[bytes] = []
+        self.answers: list[Callable[[KafkaError, Message], None]] = []
         self._polls = 0
 
-    def produce(self, _topic: str, _value: None, key: bytes, _partition: int, **_named: object) -> None:
+    def produce(self, _topic: str, _value: None, key: bytes, _partition: int, **named: Any) -> None:
         """Take one."""
         self.keys.append(key)
+        self.answers.append(named["on_delivery"])
 
     def poll(self, _timeout_s: float) -> int:
         """Answer nothing."""
@@ -272,8 +288,7 @@ def test_no_right_is_asked_for_where_an_order_could_not_be_removed_for_another_r
 ) -> None:
     """A topic without a leader is no matter of rights."""
     forgetter = Forgetter(ClusterSettings(bootstrap_servers="localhost:1"), "shop.control", "w1")
-    silent = KafkaError(KafkaError._MSG_TIMED_OUT)
-    forgetter._note(silent, Message(topic="shop.control", partition=0, key=b"cancel/job/a"))
+    refuse(forgetter, KafkaError(KafkaError._MSG_TIMED_OUT), b"cancel/job/a")
     assert "see that the topic has a leader" in caplog.text
     assert "right" not in caplog.text
     forgetter.close(0.0)

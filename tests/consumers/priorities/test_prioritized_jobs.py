@@ -38,9 +38,12 @@ class Forgotten(Forgetter):
     def __init__(self) -> None:
         self.keys: list[bytes] = []
 
-    def forget(self, key: bytes, reason: str) -> None:
+    def forget(self, key: bytes, order_id: str, reason: str) -> None:
         """Note it."""
         self.keys.append(key)
+
+    def note_taken(self, key: bytes, order: ControlOrder) -> None:
+        """Nothing is pending."""
 
     def note_lifted(self, key: bytes) -> None:
         """Nothing is pending."""
@@ -80,9 +83,9 @@ def test_the_order_is_removed_a_while_after_its_record_was_passed_over() -> None
     reschedules.note_settled([(record_at(7, "normal"), SKIPPED)])
     orders.carry_out()
     assert forgotten.keys == []
-    assert reschedules.take_passed(time.monotonic() + COMMITTED_AFTER_S) == ["job-1"]
+    assert reschedules.take_passed(time.monotonic() + COMMITTED_AFTER_S) == [("job-1", "1")]
     assert reschedules.take_passed(time.monotonic() + COMMITTED_AFTER_S) == []
-    lifted = lifting_order(key, order_id="2", operator="worker w", host="h", at=NOW, reason="")
+    lifted = lifting_order(key, removed="1", order_id="2", operator="worker w", host="h", at=NOW, reason="")
     assert (lifted.verb, lifted.job_id) == ("prioritize", "job-1")
     orders.lift(key)
     assert not reschedules.stands

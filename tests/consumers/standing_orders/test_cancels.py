@@ -146,7 +146,7 @@ def test_jobs_that_end_are_noted_where_a_cancel_of_theirs_stands() -> None:
     cancels.begin_job("j1", BY_ANA)
     cancels.note_ended(record("j1"))
     cancels.note_ended(record("j2"))
-    assert cancels.take_ended() == ["j1"]
+    assert cancels.take_ended() == [("j1", BY_ANA.order_id)]
     assert cancels.take_ended() == []
 
 

@@ -63,7 +63,7 @@ def test_an_expired_job_does_not_start_at_another_time() -> None:
 def ended(reschedules: Reschedules, outcome: Outcome, assignment: Assignment | None = None) -> list[str]:
     """The orders that have nothing left to do after this outcome is durable."""
     reschedules.note_settled([(declare().record(assignment=assignment), outcome)])
-    return reschedules.take_ended()
+    return [job_id for job_id, _ in reschedules.take_ended()]
 
 
 def test_an_order_has_nothing_left_to_do_once_its_job_has_begun_for_good() -> None:

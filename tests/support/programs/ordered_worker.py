@@ -33,7 +33,7 @@ def declare(namespace: str, runs: Path, worker: str = "") -> tuple[Pipeline, Que
     return pipeline, queue, mail
 
 
-def _die(_forgetter: Forgetter, key: bytes, reason: str) -> None:
+def _die(_forgetter: Forgetter, key: bytes, order_id: str, reason: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
