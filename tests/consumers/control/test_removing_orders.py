@@ -18,7 +18,7 @@ from stoker.consumers.control.orders import Orders
 from stoker.consumers.control.reschedule_orders import PriorityOrders, RescheduleOrders
 from stoker.consumers.standing_orders.cancels import Cancels
 from stoker.consumers.standing_orders.reschedules import Reschedules
-from stoker.schemas.control_records import ControlOrder, RecordPlace, decode_order, encode_order
+from stoker.schemas.own_records.control_records import ControlOrder, RecordPlace, decode_order, encode_order
 from stoker.topology import ClusterSettings
 from stoker.topology.wire import headers as wire
 from stoker.topology.wire.orders import PRIORITY, Verb, cancel_key, prioritize_key, reschedule_key

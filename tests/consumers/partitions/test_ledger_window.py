@@ -230,7 +230,7 @@ def test_a_failed_attempt_is_remembered_beyond_its_assignment_once_its_record_is
         delivery.record({"ce_id": b"job-%d" % offset}, offset=offset, assignment=assignment) for offset in range(2)
     ]
     for record in records:
-        assignment.progress.take(record.offset)
+        assignment.progress.note_delivered(record.offset)
         remembered.add_failed(record)
     assignment.progress.complete(0)
     remembered.forget_old()
