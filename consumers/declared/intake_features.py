@@ -104,7 +104,7 @@ class _Features:
         self.delayed = DelayedRecords(
             calendar,
             memory_bounds,
-            ends_wait=(*(one.is_replaced for one in self.unique), self.cancelled.has),
+            ends_wait=(*(one.note_waiting for one in self.unique), self.cancelled.has),
             room_part=ROOM_PART if self.heavy_tenants else 1,
         )
         self.carried = CarriedRecords(parts.carrier, parts.restored, assignments, self.handover)

@@ -148,8 +148,8 @@ class ReadAhead:
         is_worth_it = self._is_behind and not self._aside
         return self._looks.want(ends if is_worth_it else {})
 
-    def looks_at(self, message: Message, assignment: Assignment) -> bool:
-        """Look at a record that was read again, where that was wanted here; perhaps it was wanted elsewhere as well."""
+    def look_at(self, message: Message, assignment: Assignment) -> bool:
+        """Look at a record that was read again; False where that was not wanted here. Others may want it as well."""
         is_looked_at = self._looks.pop_wanted((assignment, message.offset() or 0))
         if is_looked_at:
             self._looks.note(self._tenant_of(message))
@@ -187,7 +187,7 @@ class ReadAhead:
     def past_heavy_tenants(self, messages: Iterable[Message], find_running: FindRunning) -> Iterator[Message]:
         """Take the records of tenants that have others aside, and yield the rest; in their order.
 
-        It does what `leaves_out` would, in fewer steps: while a heavy tenant is passed, all others wait for that.
+        It does what `leave_out` would, in fewer steps: while a heavy tenant is passed, all others wait for that.
         """
         for message in messages:
             tenant = self._tenant_of(message)
@@ -220,7 +220,7 @@ class ReadAhead:
     def _offsets_aside(self, line: int, assignment: Assignment) -> list[int]:
         return self._batch.setdefault((line, assignment), [])
 
-    def leaves_out(self, message: Message, assignment: Assignment) -> bool:
+    def leave_out(self, message: Message, assignment: Assignment) -> bool:
         """Put a record of the main topic aside, if its tenant has more in memory than its portion; False where not."""
         tenant = self._tenant_of(message)
         line = self._aside.get(tenant)

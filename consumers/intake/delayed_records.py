@@ -17,7 +17,7 @@ from ..records.record import Record
 DUE_AT_ONCE: Final = 1_000
 """Jobs due at one moment that are taken at a time: the first ones run while the poll thread takes the others."""
 EndsWait = Callable[[Message, Assignment], bool]
-"""Whether a delayed record that comes is not to wait until it is due, since it ends at once."""
+"""Looks at a delayed record that comes; True where it is not to wait until it is due, since it ends at once."""
 
 
 class DelayedRecords(Requester):
@@ -29,7 +29,7 @@ class DelayedRecords(Requester):
         """Begin without records.
 
         Args:
-            ends_wait: asked in their order for each record that comes, until one says so.
+            ends_wait: called in their order with each record that comes, until one returns True.
             room_part: jobs that are due take so small a part of the room: a half is 2.
         """
         self._calendar = calendar

@@ -76,9 +76,9 @@ class HeavyTenants(Filter, Diverter, Requester):
         """Take the records of tenants that have others aside, and yield the rest."""
         return self._ahead.past_heavy_tenants(messages, self._assignments.find_running)
 
-    def diverts(self, message: Message, assignment: Assignment) -> bool:
+    def divert(self, message: Message, assignment: Assignment) -> bool:
         """Put a record aside if its tenant has more in memory than its portion."""
-        return self._ahead.leaves_out(message, assignment)
+        return self._ahead.leave_out(message, assignment)
 
     def end_batch(self) -> None:
         """Put the left-out records aside."""
@@ -97,8 +97,8 @@ class HeavyTenants(Filter, Diverter, Requester):
 
     def take_reread(self, found: RereadBatch) -> Sequence[Record]:
         """Look at those that were wanted for that, and take none."""
-        looks_at = self._ahead.looks_at
-        found.looked_at.update((a, message.offset() or 0) for a, message in found.left if looks_at(message, a))
+        look_at = self._ahead.look_at
+        found.looked_at.update((a, message.offset() or 0) for a, message in found.left if look_at(message, a))
         return ()
 
     def end_reread(self) -> None:

@@ -59,7 +59,7 @@ class Diverter(Protocol):
 
     asked_while: Sized
 
-    def diverts(self, message: Message, assignment: Assignment) -> bool:
+    def divert(self, message: Message, assignment: Assignment) -> bool:
         """Take a record whose offset is noted already; return False to let it go on to the next diverter."""
         ...
 
@@ -108,18 +108,19 @@ class Intake:
         self._filters = tuple(arrivals.filters)
         self._diverters = tuple(arrivals.diverters)
         self._ways = arrivals.ways
-        self._asked_while, self._diverts = self._diverting()
+        self._asked_while, self._divert = self._diverting()
         self.fetched, self.times = 0, EnqueueTimes()
 
     def _diverting(self) -> tuple[Sized, Callable[[Message, Assignment], bool]]:
         """When diverters are asked, and by what: a single one is asked without a step between."""
         if len(self._diverters) == 1:
-            return self._diverters[0].asked_while, self._diverters[0].diverts
-        return ALWAYS, self._is_diverted
+            return self._diverters[0].asked_while, self._diverters[0].divert
+        return ALWAYS, self._divert_by_first
 
-    def _is_diverted(self, message: Message, assignment: Assignment) -> bool:
+    def _divert_by_first(self, message: Message, assignment: Assignment) -> bool:
+        """Let the first diverter that takes the record have it; False where none does."""
         for diverter in self._diverters:  # noqa: SIM110  # `any` would make a generator for each record
-            if diverter.asked_while and diverter.diverts(message, assignment):
+            if diverter.asked_while and diverter.divert(message, assignment):
                 return True
         return False
 
@@ -134,7 +135,7 @@ class Intake:
     def _take(self, batch: list[Message]) -> None:
         runnable: list[Record] = []
         find_running, ways = self._assignments.find_running, self._ways
-        asked_while, diverts = self._asked_while, self._diverts
+        asked_while, divert = self._asked_while, self._divert
         for message in self._filtered(batch):
             if message.error() is not None:
                 self._note_event(message)
@@ -151,7 +152,7 @@ class Intake:
                 record = ways[assignment.topic](message, assignment)
                 if record is not None:
                     runnable.append(record)
-            elif not asked_while or not diverts(message, assignment):
+            elif not asked_while or not divert(message, assignment):
                 runnable.append(Record(message, assignment))
         self._hand_over(runnable)
 

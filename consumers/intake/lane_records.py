@@ -27,7 +27,7 @@ class LaneRecords(Diverter, Requester):
         self._marks, self._add_unread = lanes.backlog.marks, lanes.add_unread
         self.asked_while = lanes.backlog.slots
 
-    def diverts(self, message: Message, assignment: Assignment) -> bool:
+    def divert(self, message: Message, assignment: Assignment) -> bool:
         """Put a record aside, unread, where others of its key are: so a long backlog of one key costs little."""
         key = message.key()
         if key is None or not self._marks[hash(key) & LAST_MARK]:

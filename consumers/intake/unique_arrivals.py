@@ -56,10 +56,10 @@ class UniqueArrivals(Filter):
 
     # ---- what waits until it is due
 
-    def is_replaced(self, message: Message, assignment: Assignment) -> bool:
-        """Whether a record that comes and is to wait has been replaced already, so that it ends at once."""
+    def note_waiting(self, message: Message, assignment: Assignment) -> bool:
+        """Note where a record that comes is to wait; True where it is replaced already, so that it ends at once."""
         unique = self._assignments.find_unique(assignment.partition) if self._reads_jobs else None
-        return unique is not None and unique.is_replaced(Record(message, assignment))
+        return unique is not None and unique.note_waiting(Record(message, assignment))
 
     def note_gone(self, lost: Iterable[tuple[Assignment, int]]) -> None:
         """Note that the brokers have deleted these records: jobs that were to come from there hold nothing any more."""

@@ -41,8 +41,11 @@ class Repetitions:
         """How many are held until one of these is settled."""
         return sum(len(self._held.get(record, ())) for record in stranded) if self._held else 0
 
-    def holds(self, item: Settlement) -> bool:
-        """Whether the item waits here for the settlement of its job, or of its attempt."""
+    def hold_back(self, item: Settlement) -> bool:
+        """Hold back an item that repeats what is not settled yet, its job or its attempt; False where it goes on.
+
+        One with records is noted: what repeats it is held back from now on.
+        """
         if item.writes.records:
             self.note_pending(item.record, item.outcome)
             return False

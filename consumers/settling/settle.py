@@ -222,11 +222,15 @@ class Settler:
     def _collect(self) -> SettlementBatch:
         done = self._take_handfuls()
         planned = [self._plan(record, outcome) for record, outcome in self._take_others()]
-        named = [item.record for item in planned if _is_name_alone(item)]
+        named, others = list[Record](), list[Settlement]()
+        for item in planned:
+            if _is_name_alone(item):
+                named.append(item.record)
+            elif not self._repetitions.hold_back(item):
+                others.append(item)
         if named:
             done.append(DoneHandful(named))
-        planned = [item for item in planned if not (_is_name_alone(item) or self._repetitions.holds(item))]
-        return SettlementBatch(done, [*self._repetitions.take_released(), *planned])
+        return SettlementBatch(done, [*self._repetitions.take_released(), *others])
 
     def _take_handfuls(self) -> list[DoneHandful]:
         taken, jobs = list[DoneHandful](), 0

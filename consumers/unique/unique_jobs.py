@@ -104,10 +104,11 @@ class UniqueJobs:
                 if latest is None or latest < arrival:
                     self._latest[identity] = arrival
 
-    def is_replaced(self, record: Record) -> bool:
-        """Whether a record that is to wait until it is due belongs to a job that has lost its identity to a later one.
+    def note_waiting(self, record: Record) -> bool:
+        """Note where a record is to wait until it is due, to bring it forward when its job is replaced.
 
-        Where the holder waits is remembered, to bring its record forward when it is replaced.
+        Returns:
+            Whether it is to end at once instead: its job has lost its identity to a later one already.
         """
         found = self._unique(record)
         if found is None or not found[0].replaces:

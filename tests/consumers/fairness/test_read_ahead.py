@@ -44,7 +44,7 @@ class Scene:
         """A look at the end of the log shows records of a tenant; gives their offsets."""
         found = self.ahead.places_to_look_at({self.assignment: 1_000})
         offsets = found.get(self.assignment, [])
-        assert all(self.ahead.looks_at(self.message(tenant, offset), self.assignment) for offset in offsets)
+        assert all(self.ahead.look_at(self.message(tenant, offset), self.assignment) for offset in offsets)
         return offsets
 
     def load(self, tenant: bytes, number: int) -> None:
@@ -54,7 +54,7 @@ class Scene:
 
     def take(self, tenant: bytes | None, offsets: range) -> list[int]:
         """Fetch records of a tenant; gives those that are left out."""
-        left = [offset for offset in offsets if self.ahead.leaves_out(self.message(tenant, offset), self.assignment)]
+        left = [offset for offset in offsets if self.ahead.leave_out(self.message(tenant, offset), self.assignment)]
         self.ahead.end()
         return left
 

@@ -70,7 +70,7 @@ def test_heavy_tenants_are_asked_before_the_lanes() -> None:
     """Where tenants share the runners: what is beyond a share is left out, whatever its key has aside."""
     play, process = begin(Shape(is_fair=True), 0)
     many = calls_to_take(play, process, 30)
-    assert many["intake/heavy_tenants.py: diverts"] == 30
+    assert many["intake/heavy_tenants.py: divert"] == 30
     assert many["intake/heavy_tenants.py: end_batch"] == 1
 
 

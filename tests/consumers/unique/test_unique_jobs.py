@@ -261,11 +261,11 @@ def test_a_new_job_takes_the_place_and_the_time_of_a_delayed_one(replacing: Scen
     assert replacing.jobs.admit(first) is None, "its own record tells when it may start"
     replacing.jobs.note(first, Delayed(due=utc_of(due_ms), delay=DelayClass.SHORT))
     waiting = replacing.as_waiting(first, due_ms)
-    assert not replacing.jobs.is_replaced(waiting)
+    assert not replacing.jobs.note_waiting(waiting)
     replacing.wait(10)
     assert replacing.waits(replacing.comes()) == due_ms
     assert [offset for _, offset in replacing.jobs.replaced] == [waiting.offset]
-    assert replacing.jobs.is_replaced(waiting)
+    assert replacing.jobs.note_waiting(waiting)
     assert replacing.loses(waiting) == "job-2"
 
 
@@ -417,7 +417,7 @@ def test_the_next_owner_goes_on_to_put_off(putting_off: Scene) -> None:
 def test_replaced_jobs_that_still_wait_are_brought_forward_after_the_partition_came_back(replacing: Scene) -> None:
     """Of those whose tier never left: the calendar has their records still."""
     retry = replacing.fails(replacing.comes())
-    assert not replacing.jobs.is_replaced(retry)
+    assert not replacing.jobs.note_waiting(retry)
     replacing.waits(replacing.comes())
     former, replacing.jobs = replacing.jobs, replacing.restarted()
     replacing.jobs.absorb_former(former)
@@ -461,7 +461,7 @@ def test_a_winner_is_remembered_until_the_records_of_those_that_it_replaced_have
     replacing.wait(10)
     for record in waiting:
         note_all_read(replacing)
-        assert replacing.jobs.is_replaced(record)
+        assert replacing.jobs.note_waiting(record)
         assert replacing.loses(record).encode() == winner.header(wire.JOB_ID)
     note_all_read(replacing)
     assert len(replacing.jobs) == 0
