@@ -49,7 +49,7 @@ def make_gating(context: QueueContext, assignments: Assignments) -> GatingParts:
             breakers=context.watch.breakers,
         )
     )
-    waits = SchemaWaits(context.store, queue.name, gates)
+    waits = SchemaWaits(context.store, queue.name, gates.wait_set, gates.view)
     return GatingParts(
         gates=gates, pauses=pauses, limits=limits, waits=waits, decoder=Decoder(context.store, learn=waits.learn)
     )

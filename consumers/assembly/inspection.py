@@ -35,7 +35,7 @@ def make_inspection(
     group: GroupParts,
 ) -> InspectionParts:
     """Make them."""
-    queue, worker_id, gates = context.queue, context.worker_id, running.gates
+    queue, worker_id, at_gates = context.queue, context.worker_id, running.gates.view
     return InspectionParts(
         unfinished=UnfinishedCount(
             partitions.assignments, group.member, group.tiers, group.priorities, polling.memory_bounds
@@ -47,7 +47,7 @@ def make_inspection(
                 assignments=partitions.assignments,
                 memory_bounds=polling.memory_bounds,
                 calendar=polling.calendar,
-                gates=gates,
+                at_gates=at_gates,
                 unbegun=running.counts,
                 runners=running.runners,
                 watchdog=running.watchdog,
@@ -55,14 +55,14 @@ def make_inspection(
                 rights=partitions.rights,
             ),
         ),
-        waiting_counts=WaitingCounts(queue, worker_id, polling.calendar, gates, running.counts, settling.events),
+        waiting_counts=WaitingCounts(queue, worker_id, polling.calendar, at_gates, running.counts, settling.events),
         blockers=Blockers(
             queue,
             worker_id,
             BlockerParts(
                 calendar=polling.calendar,
                 lanes=running.lanes,
-                gates=gates,
+                at_gates=at_gates,
                 unbegun=running.unbegun,
                 watchdog=running.watchdog,
                 settler=settling.settler,

@@ -85,7 +85,7 @@ def _make_controls(
         queue,
         gating.pauses,
         gating.limits,
-        cancelled=CancelledJobs(queue, context.orders.cancels, gating.gates, running.watchdog),
+        cancelled=CancelledJobs(queue, context.orders.cancels, gating.gates.wait_set, running.watchdog),
         excuse=running.excuse,
         decoder=gating.decoder,
         events=settling.events,

@@ -157,7 +157,7 @@ def make_running(
         watchdog=watchdog,
         deferral=deferral,
         unbegun=UnbegunRecords(lanes, gates, runners),
-        counts=UnbegunCounts(lanes, gates, fair, ahead, max_in_flight=settings.max_in_flight),
+        counts=UnbegunCounts(lanes, gates.view, fair, ahead, max_in_flight=settings.max_in_flight),
         threads=JobThreads(dispatch, gates, deferral, runners=runners, watchdog=watchdog, pipe=pipe, failure=failure),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..gates.gate_row import GateRow
+from ..gates.wait_set import WaitSet
 from ..runners.watchdog import Watchdog
 from ..standing_orders.cancels import Cancels
 
@@ -10,8 +10,8 @@ from ..standing_orders.cancels import Cancels
 class CancelledJobs:
     """Called from any thread."""
 
-    def __init__(self, queue: str, cancels: Cancels, gates: GateRow, watchdog: Watchdog) -> None:
-        self._queue, self._cancels, self._gates, self._watchdog = queue, cancels, gates, watchdog
+    def __init__(self, queue: str, cancels: Cancels, wait_set: WaitSet, watchdog: Watchdog) -> None:
+        self._queue, self._cancels, self._wait_set, self._watchdog = queue, cancels, wait_set, watchdog
 
     def end(self, *, aside_too: bool = False) -> int:
         """Let the jobs at gates go on for which a cancel stands, and end those that run.
@@ -22,5 +22,5 @@ class CancelledJobs:
         Returns:
             How many run.
         """
-        self._gates.wait_set.release_cancelled(aside_too=aside_too)
+        self._wait_set.release_cancelled(aside_too=aside_too)
         return self._watchdog.cancel(lambda run: self._cancels.of(run.record, self._queue))

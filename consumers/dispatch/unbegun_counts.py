@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..fairness.fair_runners import FairRunners
 from ..fairness.read_ahead import ReadAhead
-from ..gates.gate_row import GateRow
+from ..gates.waiting_view import WaitingView
 from ..ordering.lanes import Lanes
 
 
@@ -18,9 +18,15 @@ class UnbegunCounts:
     """
 
     def __init__(
-        self, lanes: Lanes, gates: GateRow, fair: FairRunners | None, ahead: ReadAhead | None, *, max_in_flight: int
+        self,
+        lanes: Lanes,
+        at_gates: WaitingView,
+        fair: FairRunners | None,
+        ahead: ReadAhead | None,
+        *,
+        max_in_flight: int,
     ) -> None:
-        self._lanes, self._gates = lanes, gates
+        self._lanes, self._at_gates = lanes, at_gates
         self._fair, self._ahead = fair, ahead
         self._max_in_flight = max_in_flight
 
@@ -29,7 +35,7 @@ class UnbegunCounts:
 
         The last two kinds count up to a bound of their own each; beyond it they take room.
         """
-        parked = self._lanes.parking.count + min(self._gates.view.count, self._max_in_flight)
+        parked = self._lanes.parking.count + min(self._at_gates.count, self._max_in_flight)
         return parked if self._ahead is None else parked + self._ahead.loads_of_heavy_tenants()
 
     def is_draining(self) -> bool:
@@ -44,4 +50,4 @@ class UnbegunCounts:
     @property
     def waiting_behind(self) -> int:
         """How many records wait behind others of their lane, but for those aside at a gate or for their tenant."""
-        return max(0, self._lanes.waiting - len(self._gates.aside) - self._lanes.lines.waiting)
+        return max(0, self._lanes.waiting - self._at_gates.count_aside - self._lanes.lines.waiting)

@@ -8,7 +8,7 @@ from .waiting import Waiting
 
 
 class WaitingView:
-    """Looks at what waits. Safe to call from all threads; all but `count` take the lock for a moment."""
+    """Looks at what waits. Safe to call from all threads; all but the two counts take the lock for a moment."""
 
     def __init__(self, waiting: Waiting) -> None:
         self._lock, self._records, self._lanes = waiting.lock, waiting.records, waiting.lanes
@@ -17,6 +17,11 @@ class WaitingView:
     def count(self) -> int:
         """How many records wait in memory."""
         return self._records.count
+
+    @property
+    def count_aside(self) -> int:
+        """How many lanes wait aside, or are to be taken back."""
+        return len(self._lanes)
 
     def whys(self) -> list[Why]:
         """All reasons for which records wait in memory."""

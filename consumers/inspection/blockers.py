@@ -21,7 +21,7 @@ from ...topology.wire.headers import JOB_ID
 from ..delays.calendar import Calendar
 from ..dispatch.unbegun_records import UnbegunRecords
 from ..gates.gate import Wait
-from ..gates.gate_row import GateRow
+from ..gates.waiting_view import WaitingView
 from ..job.run import Run
 from ..ordering.lanes import Lanes
 from ..records.assignment import Assignment, Lane, Place
@@ -69,7 +69,7 @@ class BlockerParts:
 
     calendar: Calendar
     lanes: Lanes
-    gates: GateRow
+    at_gates: WaitingView
     unbegun: UnbegunRecords
     watchdog: Watchdog
     settler: Settler
@@ -82,7 +82,7 @@ class Blockers:
         self._queue = queue
         self._worker_id = worker_id
         self._calendar = parts.calendar
-        self._lanes, self._gates, self._unbegun = parts.lanes, parts.gates, parts.unbegun
+        self._lanes, self._at_gates, self._unbegun = parts.lanes, parts.at_gates, parts.unbegun
         self._watchdog = parts.watchdog
         self._settler = parts.settler
         self._events = events
@@ -114,7 +114,7 @@ class Blockers:
 
     def _of_waiting(self, waiting: Mapping[Place, float], running: Mapping[Lane | None, Run]) -> Iterator[Blocker]:
         parked = _at(waiting, self._lanes.parked_records())
-        gated = {place_of(record): (record, wait) for record, wait in self._gates.view.waiting().items()}
+        gated = {place_of(record): (record, wait) for record, wait in self._at_gates.waiting().items()}
         elsewhere = waiting.keys() - parked.keys() - gated.keys()
         delayed = {
             place for place in elsewhere if self._calendar.holds(*place)

@@ -12,7 +12,7 @@ from ...topology import Queue
 from ..delays.calendar import Calendar
 from ..dispatch.unbegun_counts import UnbegunCounts
 from ..dispatch.unbegun_records import TENANTS_TURN
-from ..gates.gate_row import GateRow
+from ..gates.waiting_view import WaitingView
 from ..group.membership import Membership
 from ..group.rights_watch import RightsWatch
 from ..isolation.crashes import CrashPause
@@ -41,7 +41,7 @@ class OverviewParts:
     assignments: Assignments
     memory_bounds: MemoryBounds
     calendar: Calendar
-    gates: GateRow
+    at_gates: WaitingView
     unbegun: UnbegunCounts
     runners: RunnerRow
     watchdog: Watchdog
@@ -61,7 +61,7 @@ class Overview:
         self._assignments = parts.assignments
         self._memory_bounds = parts.memory_bounds
         self._calendar = parts.calendar
-        self._gates = parts.gates
+        self._at_gates = parts.at_gates
         self._unbegun = parts.unbegun
         self._runners = parts.runners
         self._watchdog = parts.watchdog
@@ -121,8 +121,8 @@ class Overview:
             is_leaving=self._membership.judgement.member_state == "leaving",
             loops=self._loops(),
             runs=inspect_runs(dog.slots, now_s),
-            crashed=self._gates.view.count_of(CrashPause),
-            awaiting_schema=self._gates.view.count_of(AwaitedSchema),
+            crashed=self._at_gates.count_of(CrashPause),
+            awaiting_schema=self._at_gates.count_of(AwaitedSchema),
             gated=self._gated(),
             children=self._children(),
         )
@@ -133,7 +133,7 @@ class Overview:
 
     def _gated(self) -> tuple[GateInspection, ...]:
         counts = Counter[tuple[str, ...]]()
-        for why, count in self._gates.view.counts().items():
+        for why, count in self._at_gates.counts().items():
             counts[why.word, *why.detail.values()] += count
         if waiting := self._unbegun.waiting_for_turn:
             counts[TENANTS_TURN.word, TENANTS_TURN.opens] += waiting

@@ -11,7 +11,7 @@ from ...topology import Queue
 from ..delays.calendar import Calendar
 from ..dispatch.unbegun_counts import UnbegunCounts
 from ..dispatch.unbegun_records import TENANTS_TURN
-from ..gates.gate_row import GateRow
+from ..gates.waiting_view import WaitingView
 from ..settling.event_publisher import EventPublisher
 from ..settling.writes import utc
 
@@ -32,14 +32,14 @@ class WaitingCounts:
         queue: Queue,
         worker_id: str,
         calendar: Calendar,
-        gates: GateRow,
+        at_gates: WaitingView,
         unbegun: UnbegunCounts,
         events: EventPublisher,
     ) -> None:
         self._queue = queue
         self._worker_id = worker_id
         self._calendar = calendar
-        self._gates, self._unbegun = gates, unbegun
+        self._at_gates, self._unbegun = at_gates, unbegun
         self._events = events
         self._next_look_at_s = 0.0
         self._waited = False
@@ -63,7 +63,7 @@ class WaitingCounts:
     def counts(self) -> dict[str, int]:
         """{reason: jobs that wait for it}, without those that are 0."""
         counts = Counter({KEY: self._unbegun.waiting_behind, DUE: len(self._calendar)})
-        for why, count in self._gates.view.counts().items():
+        for why, count in self._at_gates.counts().items():
             counts[GATE + why.word] += count
         counts[GATE + TENANTS_TURN.word] += self._unbegun.waiting_for_turn
         return {reason: count for reason, count in counts.items() if count}

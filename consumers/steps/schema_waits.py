@@ -18,7 +18,8 @@ from ...schemas import SchemaStore, StoreError
 from ...topology.counts import counted_doing
 from .. import log_keys
 from ..gates.gate import Wait
-from ..gates.gate_row import GateRow
+from ..gates.wait_set import WaitSet
+from ..gates.waiting_view import WaitingView
 from ..guarded_thread import GuardedThread
 from ..records.record import Record
 
@@ -67,16 +68,23 @@ class SchemaAwaited(Exception):
 
 
 class SchemaWaits:
-    """Asks for one queue; its records wait in `gates`. Safe to call from several threads.
+    """Asks for one queue; its records wait in `wait_set`. Safe to call from several threads.
 
     Attributes:
         thread: what asks; the worker stops where it crashes, or records would wait for ever.
     """
 
     def __init__(
-        self, store: SchemaStore, queue: str, gates: GateRow, *, clock: Callable[[], float] = time.monotonic
+        self,
+        store: SchemaStore,
+        queue: str,
+        wait_set: WaitSet,
+        at_gates: WaitingView,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store, self._queue, self._gates, self._clock = store, queue, gates, clock
+        self._store, self._queue, self._clock = store, queue, clock
+        self._wait_set, self._at_gates = wait_set, at_gates
         self._changed = threading.Condition()
         self._unknown: dict[FrameId, float] = {}
         self._outage: StoreError | None = None
@@ -125,7 +133,7 @@ class SchemaWaits:
 
     def _frames(self) -> list[FrameId]:
         """The schemas that records wait for."""
-        return [why.frame_id for why in self._gates.view.whys() if isinstance(why, AwaitedSchema)]
+        return [why.frame_id for why in self._at_gates.whys() if isinstance(why, AwaitedSchema)]
 
     # ---- the thread that asks
 
@@ -167,14 +175,14 @@ class SchemaWaits:
         unknown = [frame_id for frame_id in unknown if self._store.writer_schema(frame_id) is None]
         self._note_answer(unknown)
         self._defer(
-            self._gates.wait_set.pop(map(AwaitedSchema, unknown))
+            self._wait_set.pop(map(AwaitedSchema, unknown))
         )  # at once: a runner may be free only when the answer holds no more
         self._let_go(frames)
         return True
 
     def _let_go(self, frames: list[FrameId]) -> None:
         for frame_id in frames:
-            self._gates.wait_set.release(AwaitedSchema(frame_id))
+            self._wait_set.release(AwaitedSchema(frame_id))
 
     def _note_answer(self, unknown: list[FrameId]) -> None:
         now_s = self._clock()
@@ -191,7 +199,7 @@ class SchemaWaits:
         self._outage, now_s = error, self._clock()
         if now_s - self._logged_at_s < LOG_AGAIN_S:
             return
-        self._logged_at_s, waiting = now_s, self._gates.view.count_of(AwaitedSchema)
+        self._logged_at_s, waiting = now_s, self._at_gates.count_of(AwaitedSchema)
         _LOGGER.warning(
             "queue %r: %s for a schema: %s. This ends when the store answers, and costs no attempt; jobs whose schema "
             "is known go on", self._queue, counted_doing(waiting, "job", "wait"), error,

@@ -224,7 +224,7 @@ class SimProcess:
         self.limits = Limits(self.gates, queue, self.pipeline.job_types, clock=CLOCK.time)
         self.gates.add([self.pauses, self.limits])
         self.breakers = None if self.breaker_log is None else self._make_breakers(self.breaker_log)
-        self.waits = SchemaWaits(store, queue.name, self.gates, clock=CLOCK.time)
+        self.waits = SchemaWaits(store, queue.name, self.gates.wait_set, self.gates.view, clock=CLOCK.time)
         self.step_context = StepContext(
             queue=queue,
             job_types=self.pipeline.job_types,

@@ -51,7 +51,7 @@ class Scene:
         parts = BlockerParts(
             calendar=cast(Any, SimpleNamespace(holds=self._holds, find=self._find)),
             lanes=self.lanes,
-            gates=cast(Any, SimpleNamespace(view=SimpleNamespace(waiting=lambda: self.gated))),
+            at_gates=cast(Any, SimpleNamespace(waiting=lambda: self.gated)),
             unbegun=cast(Any, SimpleNamespace()),
             watchdog=cast(Any, SimpleNamespace(slots=self.slots)),
             settler=cast(Any, self),

@@ -65,7 +65,7 @@ class Scene:
         self.released, self.deferred = list[Record](), list[Record]()
         self.gates = GateRow()
         self.gates.start(self.released.extend)
-        self.waits = SchemaWaits(self.store, "q", self.gates, clock=lambda: self.now_s)
+        self.waits = SchemaWaits(self.store, "q", self.gates.wait_set, self.gates.view, clock=lambda: self.now_s)
         self.assignment = Assignment(1, "t", 0)
 
     def hold(self, *frames: bytes | int) -> list[Record]:
