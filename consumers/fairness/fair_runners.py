@@ -45,9 +45,13 @@ class _Feed:
         slots = len(self._kind.slots)
         return slots + max(1, -(-slots // SPARE_PART), int(self._pace_per_s * AHEAD_S))
 
-    def hold(self, is_held: bool) -> None:
-        """Have the runners take a small part of their present pace at a time, or as many as they begin soon."""
-        self._held_window = len(self._kind.slots) + int(self._pace_per_s * HELD_S) if is_held else None
+    def hold(self) -> None:
+        """Have the runners take a small part of their present pace at a time."""
+        self._held_window = len(self._kind.slots) + int(self._pace_per_s * HELD_S)
+
+    def let_go(self) -> None:
+        """Have the runners take as many as they begin soon."""
+        self._held_window = None
 
     def note_ended(self, number: int, now_s: float) -> None:
         """Measure the pace, and how many records the runners may have by that."""
@@ -91,12 +95,20 @@ class FairRunners(RunnerRow):
         self.ended = 0
         self.is_held = False
 
-    def hold(self, is_held: bool) -> None:
-        """Have the runners begin little more than `turn` hands over, or as much as they can."""
+    def hold(self) -> None:
+        """Have the runners begin little more than `turn` hands over, until `let_go`."""
         with self._lock:
-            self.is_held = is_held
+            self.is_held = True
             for feed in self._feeds.values():
-                feed.hold(is_held)
+                feed.hold()
+        self.turn()
+
+    def let_go(self) -> None:
+        """Have the runners begin as much as they can."""
+        with self._lock:
+            self.is_held = False
+            for feed in self._feeds.values():
+                feed.let_go()
         self.turn()
 
     def turn(self) -> None:

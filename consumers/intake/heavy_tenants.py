@@ -55,8 +55,10 @@ class HeavyTenants(Filter, Diverter, Requester):
         ahead.note_unfinished(unfinished, unread)
         for assignment, offsets in ahead.places_to_look_at(ends).items():
             self._rereader.want(assignment, offsets)
-        if ahead.is_holding != fair.is_held:
-            fair.hold(ahead.is_holding)
+        if ahead.is_holding and not fair.is_held:
+            fair.hold()
+        elif fair.is_held and not ahead.is_holding:
+            fair.let_go()
 
     def turn(self) -> None:
         """Bring records back that others gave way to, and want the next ones of tenants that have few in memory."""

@@ -105,21 +105,16 @@ class LimitReservations:
             now_s = self._scopes.clock()
             for scope, count in waiting.items():
                 meter = _meter(scope)
-                entry = self._reserve(scope, count, number, is_forced=False)
-                if entry is not None:
-                    found.setdefault(meter.place[1], []).append(entry)
+                amount = meter.to_reserve(*_needed(scope, count), now_s)
+                if amount is not None:
+                    found.setdefault(meter.place[1], []).append(self._send(scope, amount, number, now_s))
                 elif scope.is_full and not meter.is_on_its_way and meter.free(now_s) > 0:
                     self._wanting.add(meter)  # what was released for its reservation has not begun yet
         return found
 
-    def _reserve(self, scope: Scope, waiting: int, number: int, *, is_forced: bool) -> ReservationEntry | None:
-        meter, now_s = _meter(scope), self._scopes.clock()
-        # A record that was refused just now may not wait in the row yet.
-        count = max(1, waiting + scope.pending) if scope.is_full else 0
-        least = max(1, scope.least)
-        amount = meter.reserve(count * least, least, now_s, is_forced=is_forced)
-        if amount is None:
-            return None
+    def _send(self, scope: Scope, amount: int, number: int, now_s: float) -> ReservationEntry:
+        """Note that a reservation is on its way, and make its entry."""
+        meter = _meter(scope)
         meter.note_sent(number, amount, now_s)
         self._sent.setdefault((meter.place[1], number), []).append(scope)
         return entry_of(_name(meter), meter.level(now_s), now_s, amount)
@@ -168,8 +163,8 @@ class LimitReservations:
                     entries += [] if level is None else [entry_of(name, level, now_s, 0)]
                 elif _meter(scope).is_on_its_way:
                     later.append(name)
-                elif (entry := self._reserve(scope, 0, number, is_forced=True)) is not None:
-                    entries.append(entry)
+                elif (amount := _meter(scope).to_restate(*_needed(scope, 0), now_s)) is not None:
+                    entries.append(self._send(scope, amount, number, now_s))
         return entries, later
 
     def unknown_for_s(self, partition: int) -> float | None:
@@ -183,6 +178,14 @@ class LimitReservations:
         limit, partition, value = meter.place
         scope = self._keepers[limit].scopes.get((partition, value))
         return scope if scope is not None and scope.meter is meter else None
+
+
+def _needed(scope: Scope, waiting: int) -> tuple[int, int]:
+    """The cost of what waits for a scope, and of the first one of it."""
+    # A record that was refused just now may not wait in the row yet.
+    count = max(1, waiting + scope.pending) if scope.is_full else 0
+    least = max(1, scope.least)
+    return count * least, least
 
 
 def _meter(scope: Scope) -> ReservedMeter:

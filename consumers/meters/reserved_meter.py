@@ -155,23 +155,29 @@ class ReservedMeter(Meter):
 
     # ---- reservations
 
-    def reserve(self, needed: int, least: int, now_s: float, *, is_forced: bool = False) -> int | None:
+    def to_reserve(self, needed: int, least: int, now_s: float) -> int | None:
         """How much is to be reserved now; None where nothing is to be written.
 
         Args:
             needed: the cost of what waits.
             least: the cost of the first one.
-            is_forced: whether the scope is to be written in any case.
         """
-        if self._sent is not None or not self.is_known:
+        if self.is_on_its_way or not self.is_known:
             return None
-        left, room = self._left_at(now_s), max(0, self._inner.room(now_s))
-        most = max(least, int(AT_ONCE_RATIO * self._inner.most))
-        wanted = min(room, max(min(needed, most) if room >= least else 0, self._ahead(now_s)))
+        left, wanted = self._left_at(now_s), self._wanted(needed, least, now_s)
         is_ending = wanted > 0 and now_s > self._ends_at_s - VALID_S / 2
-        if wanted > left or is_ending or self._was_exceeded or is_forced:
-            return max(wanted, left)
-        return None
+        return max(wanted, left) if wanted > left or is_ending or self._was_exceeded else None
+
+    def to_restate(self, needed: int, least: int, now_s: float) -> int | None:
+        """As `to_reserve`, for a log that is begun anew: what is left is written there in any case."""
+        if self.is_on_its_way or not self.is_known:
+            return None
+        return max(self._wanted(needed, least, now_s), self._left_at(now_s))
+
+    def _wanted(self, needed: int, least: int, now_s: float) -> int:
+        room = max(0, self._inner.room(now_s))
+        most = max(least, int(AT_ONCE_RATIO * self._inner.most))
+        return min(room, max(min(needed, most) if room >= least else 0, self._ahead(now_s)))
 
     @property
     def is_on_its_way(self) -> bool:

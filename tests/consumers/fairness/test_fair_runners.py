@@ -57,7 +57,7 @@ def test_runners_of_a_held_flood_get_more_with_each_turn_alone() -> None:
     while len(scene.handed) < 1_000:
         scene.run()
     usual = len(scene.handed)
-    scene.fair.hold(True)
+    scene.fair.hold()
     scene.run()
     assert scene.handed == [], "no end of a run hands over the next ones"
     scene.come(b"small", 1)
@@ -66,7 +66,7 @@ def test_runners_of_a_held_flood_get_more_with_each_turn_alone() -> None:
     scene.fair.turn()
     assert 0 < len(scene.handed) < usual / 4
     scene.run()
-    scene.fair.hold(False)
+    scene.fair.let_go()
     assert scene.handed, "the runners go on at once"
     assert scene.run() > 0
     assert scene.handed
@@ -75,7 +75,7 @@ def test_runners_of_a_held_flood_get_more_with_each_turn_alone() -> None:
 def test_a_held_flood_of_long_jobs_keeps_all_slots_busy() -> None:
     """Less than one job for each would stand still."""
     scene = Scene()
-    scene.fair.hold(True)
+    scene.fair.hold()
     scene.come(b"flood", 100)
     assert len(scene.handed) == SLOTS
     assert HELD_S < MEASURE_S
