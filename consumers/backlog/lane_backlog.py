@@ -31,7 +31,7 @@ class LaneBacklog:
 
     Attributes:
         lock: guards the backlog, and the lanes and lines with records in it: so they decide and put under one hold.
-        slots: {assignment: its number}; empty while no record waits here. It is looked at for each record.
+        indexes: {assignment: its index}; empty while no record waits here. It is looked at for each record.
         marks: by the lowest 16 bits of `hash(lane)`, 0 where no such lane has waited here lately. So nearly all others
             are passed at the cost of one look.
     """
@@ -41,13 +41,13 @@ class LaneBacklog:
         self._aside = OffsetQueues()
         self._coming = ExpectedRecords()
         self._wanted: list[Place] = []
-        self.slots: dict[Assignment, int] = {}
+        self.indexes: dict[Assignment, int] = {}
         self.marks = bytearray(LAST_MARK + 1)
         self._assignments: dict[int, Assignment] = {}
-        self._numbers = count()
+        self._next_indexes = count()
 
     def __bool__(self) -> bool:
-        return bool(self.slots)
+        return bool(self.indexes)
 
     def __len__(self) -> int:
         """How many records wait here, those that are coming included."""
@@ -65,7 +65,7 @@ class LaneBacklog:
 
     def may_hold(self, lane: Lane) -> bool:
         """Whether records of the lane may wait here; a quick look that may be wrong with True."""
-        return bool(self.slots) and self.marks[hash(lane) & LAST_MARK] != 0
+        return bool(self.indexes) and self.marks[hash(lane) & LAST_MARK] != 0
 
     def holds(self, lane_hash: int) -> bool:
         """Whether records of the lane wait here, so that later ones must come behind them."""
@@ -93,8 +93,8 @@ class LaneBacklog:
 
     def has_aside(self, lane_hash: int, place: Place) -> bool:
         """Whether a record is aside in its lane, and not on its way."""
-        slot = self.slots.get(place[0])
-        return slot is not None and self._aside.has(lane_hash, slot << _OFFSET_BITS | place[1])
+        index = self.indexes.get(place[0])
+        return index is not None and self._aside.has(lane_hash, index << _OFFSET_BITS | place[1])
 
     def replace(self, lane_hash: int, place: Place, by: Place) -> bool:
         """Put another place in the stead of a record's that is aside; False if it is not aside."""
@@ -104,11 +104,11 @@ class LaneBacklog:
         return True
 
     def _number_of(self, assignment: Assignment, offset: int) -> int:
-        slot = self.slots.get(assignment)
-        if slot is None:
-            slot = self.slots[assignment] = next(self._numbers)
-            self._assignments[slot] = assignment
-        return slot << _OFFSET_BITS | offset
+        index = self.indexes.get(assignment)
+        if index is None:
+            index = self.indexes[assignment] = next(self._next_indexes)
+            self._assignments[index] = assignment
+        return index << _OFFSET_BITS | offset
 
     def want(self, lane_hash: int, limit: int) -> None:
         """Have the next records of a lane read again, unless some of it are being read."""
@@ -139,11 +139,11 @@ class LaneBacklog:
         """
         ended = self._coming.end(place, record)
         if not self._coming and not self._aside:
-            self._forget_slots()
+            self._forget_indexes()
         return ended
 
-    def _forget_slots(self) -> None:
-        self.slots.clear()
+    def _forget_indexes(self) -> None:
+        self.indexes.clear()
         self._assignments.clear()
         self.marks[:] = bytes(len(self.marks))
 
@@ -173,12 +173,12 @@ class LaneBacklog:
         Returns the forgotten records that were read again already, and the other records that are back now, with the
         hashes of their lanes.
         """
-        gone = {self.slots.pop(assignment) for assignment in assignments if assignment in self.slots}
+        gone = {self.indexes.pop(assignment) for assignment in assignments if assignment in self.indexes}
         if not gone:
             return [], []
         self._aside.discard(lambda number: number >> _OFFSET_BITS in gone)
-        for slot in gone:
-            del self._assignments[slot]
+        for index in gone:
+            del self._assignments[index]
         self._wanted = [place for place in self._wanted if place[0] not in assignments]
         return self._coming.drop(assignments)
 

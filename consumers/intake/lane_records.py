@@ -25,7 +25,7 @@ class LaneRecords(Diverter, Requester):
         self._memory_bounds = memory_bounds
         self._handover = handover
         self._marks, self._add_unread = lanes.backlog.marks, lanes.add_unread
-        self.asked_while = lanes.backlog.slots
+        self.asked_while = lanes.backlog.indexes
 
     def divert(self, message: Message, assignment: Assignment) -> bool:
         """Put a record aside, unread, where others of its key are: so a long backlog of one key costs little."""

@@ -28,6 +28,6 @@ def quarantine(job_type: str, crashes: int, deaths: Sequence[ChildDied]) -> Dead
         error_type=f"{ChildDied.__module__}.{ChildDied.__qualname__}",
         message=f"its process died {counted(crashes, 'time')} while the job ran; of the last one: {last}",
         stack="\n".join([last.stack[:STACK_CHARACTERS], *lines]).lstrip(),
-        place=last.cause(),
+        cause=last.cause(),
     )
     return Dead(reason="quarantined", failure=failure, crashes=crashes)

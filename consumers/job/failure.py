@@ -6,7 +6,7 @@ import hashlib
 from typing import Final
 
 from ..records.outcomes import Failure
-from .job_errors import message_of, place_of, report_of, summary_of, type_name
+from .job_errors import line_of, message_of, report_of, summary_of, type_name
 
 MESSAGE_LIMIT_BYTES: Final = 1_000
 STACK_LIMIT_BYTES: Final = 4_000
@@ -16,10 +16,10 @@ def describe_failure(job_type: str, error: BaseException) -> Failure:
     """Describe what failed, for headers and logs. Never raises, whatever the error's class does when it is read."""
     error_type = type_name(type(error))
     try:
-        message, stack, place = summary_of(error), report_of(error), place_of(error)
+        message, stack, line = summary_of(error), report_of(error), line_of(error)
     except BaseException as second:  # noqa: BLE001  # reading it has used up the job's time, or the process's memory
-        message, stack, place = f"(it could not be described: {type_name(type(second))})", "", ""
-    return make_failure(job_type, error_type=error_type, message=message, stack=stack, place=place)
+        message, stack, line = f"(it could not be described: {type_name(type(second))})", "", ""
+    return make_failure(job_type, error_type=error_type, message=message, stack=stack, cause=line)
 
 
 def reason_of(error: BaseException) -> str:
@@ -30,9 +30,9 @@ def reason_of(error: BaseException) -> str:
         return f"(it could not be described: {type_name(type(second))})"
 
 
-def make_failure(job_type: str, *, error_type: str, message: str, stack: str = "", place: str = "") -> Failure:
+def make_failure(job_type: str, *, error_type: str, message: str, stack: str = "", cause: str = "") -> Failure:
     """Build a failure with its bounds kept; of the stack the innermost part stays, which names the error."""
-    identity = "\0".join((job_type, error_type, place)).encode("utf-8", "backslashreplace")
+    identity = "\0".join((job_type, error_type, cause)).encode("utf-8", "backslashreplace")
     return Failure(
         error_type=error_type,
         message=_first_bytes(message, MESSAGE_LIMIT_BYTES),

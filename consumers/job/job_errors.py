@@ -86,7 +86,7 @@ def summary_of(error: BaseException) -> str:
     return f"{message_of(error)}: {'; '.join([*lines, *more])}"
 
 
-def place_of(error: BaseException) -> str:
+def line_of(error: BaseException) -> str:
     """`file:function:line` of the innermost frame; empty where it was never raised."""
     found = _traceback_of(error)
     if found is None:

@@ -8,7 +8,7 @@ from ...topology.declaration.limits import BY_KEY, Limit, is_reserved
 from ..meters.level import Level
 from ..meters.meter import Meter
 from ..meters.meter_kinds import lasts_s, make_meter
-from ..meters.reserved_meter import ReservedMeter
+from ..meters.reserved_meter import ReservedMeter, ScopeKey
 from ..records.record import Record
 from ..reservations.partition_log import FormerLevel
 from .scope import InForce, Limited, Scope
@@ -58,27 +58,29 @@ class Keeper:
         name = value
         if self._is_within_tenant and record.tenant is not None:
             name = record.tenant + b"/" + value
-        place = record.partition, name
-        scope = self.scopes.get(place)
-        return self._made(place) if scope is None else scope
+        scope_key = record.partition, name
+        scope = self.scopes.get(scope_key)
+        return self._made(scope_key) if scope is None else scope
 
-    def _made(self, place: tuple[int, bytes]) -> Scope:
-        partition, name = place
-        meter = self._meter(place)
+    def _made(self, scope_key: tuple[int, bytes]) -> Scope:
+        partition, name = scope_key
+        meter = self._meter(scope_key)
         if self.is_reserved:
-            meter = ReservedMeter(meter, (self.name, partition, name), self._wanting, is_known=partition in self._known)
+            meter = ReservedMeter(
+                meter, ScopeKey(self.name, partition, name), self._wanting, is_known=partition in self._known
+            )
         why = Limited(self.name, name.decode(errors="backslashreplace"), self.in_force)
         scope = Scope(meter, why, partition, is_lifted=self.in_force.is_lifted)
-        self.scopes[place] = scope
+        self.scopes[scope_key] = scope
         return scope
 
-    def _meter(self, place: tuple[int, bytes]) -> Meter:
+    def _meter(self, scope_key: tuple[int, bytes]) -> Meter:
         """Make a meter at the restored level of the scope, or full where the partition was."""
-        meter, level = make_meter(self.in_force.limit), self._former.pop(place, None)
+        meter, level = make_meter(self.in_force.limit), self._former.pop(scope_key, None)
         if level is not None:
             meter.restore(level.level)
-        elif place[0] in self._full_at_s:
-            meter.fill(self._full_at_s[place[0]])
+        elif scope_key[0] in self._full_at_s:
+            meter.fill(self._full_at_s[scope_key[0]])
         return meter
 
     def begin(self, partition: int, now_s: float) -> None:
@@ -98,9 +100,11 @@ class Keeper:
 
     def forget_idle(self, now_s: float) -> None:
         """Forget the scopes of which nothing is left."""
-        self.scopes = {place: scope for place, scope in self.scopes.items() if not scope.is_idle(now_s)}
+        self.scopes = {scope_key: scope for scope_key, scope in self.scopes.items() if not scope.is_idle(now_s)}
         lasts_s = self.lasts_s
-        self._former = {place: level for place, level in self._former.items() if not level.is_over(lasts_s, now_s)}
+        self._former = {
+            scope_key: level for scope_key, level in self._former.items() if not level.is_over(lasts_s, now_s)
+        }
 
     # ---- reservations
 
@@ -112,7 +116,7 @@ class Keeper:
     def suspend(self, partition: int) -> Iterable[ReservedMeter]:
         """Let nothing of a partition begin until `restore`; return the meters whose exact level the log lacks."""
         self._known.discard(partition)
-        self._former = {place: level for place, level in self._former.items() if place[0] != partition}
+        self._former = {scope_key: level for scope_key, level in self._former.items() if scope_key[0] != partition}
         meters = [scope.meter for scope in self.of(partition)]
         return [meter for meter in meters if isinstance(meter, ReservedMeter) and meter.suspend()]
 
@@ -125,13 +129,13 @@ class Keeper:
         self._former.update({(partition, value): level for value, level in levels.items()})
         for scope in self.of(partition):
             if isinstance(scope.meter, ReservedMeter):
-                scope.meter.begin(self._meter((partition, scope.meter.place[2])))
+                scope.meter.begin(self._meter((partition, scope.meter.scope.value)))
 
     def used(self, partition: int, now_s: float) -> Iterator[bytes]:
         """The keys or tenants of a partition whose scopes are in use."""
-        yield from (value for number, value in self._former if number == partition)
-        for (number, value), scope in self.scopes.items():
-            if number == partition and not scope.meter.is_idle(now_s):
+        yield from (value for found, value in self._former if found == partition)
+        for (found, value), scope in self.scopes.items():
+            if found == partition and not scope.meter.is_idle(now_s):
                 yield value
 
     def former_level(self, partition: int, value: bytes, now_s: float) -> Level | None:

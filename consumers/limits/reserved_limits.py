@@ -25,7 +25,7 @@ class LimitReservations:
         self._keepers = {keeper.name: keeper for keeper in keepers}
         self._wanting, self._scopes = wanting, scopes
         self._assignments: dict[int, list[Assignment]] = {}
-        self._numbers: dict[int, int] = {}
+        self._ownership_numbers: dict[int, int] = {}
         self._sent: dict[tuple[int, int], list[Scope]] = {}
 
     def __bool__(self) -> bool:
@@ -47,14 +47,14 @@ class LimitReservations:
         present = [one for one in self._assignments.get(partition, ()) if one.is_staying]
         self._assignments[partition] = [*present, assignment]
         if not present and not assignment.is_begun_anew:
-            self._numbers[partition] = self._numbers.get(partition, 0) + 1
+            self._ownership_numbers[partition] = self._ownership_numbers.get(partition, 0) + 1
             self._suspend(partition)
 
     def owned(self) -> Mapping[int, int]:
         """{partition of this process: number of its present ownership}."""
         with self._scopes.lock:
             return {
-                partition: self._numbers[partition]
+                partition: self._ownership_numbers[partition]
                 for partition, assignments in self._assignments.items()
                 if any(assignment.is_staying for assignment in assignments)
             }
@@ -86,7 +86,7 @@ class LimitReservations:
             for keeper in self._keepers.values()
             for meter in keeper.suspend(partition)
         ]
-        self._sent = {place: scopes for place, scopes in self._sent.items() if place[0] != partition}
+        self._sent = {sent: scopes for sent, scopes in self._sent.items() if sent[0] != partition}
         return entries
 
     # ---- reservations
@@ -107,7 +107,7 @@ class LimitReservations:
                 meter = _meter(scope)
                 amount = meter.to_reserve(*_needed(scope, count), now_s)
                 if amount is not None:
-                    found.setdefault(meter.place[1], []).append(self._send(scope, amount, number, now_s))
+                    found.setdefault(meter.scope.partition, []).append(self._send(scope, amount, number, now_s))
                 elif scope.is_full and not meter.is_on_its_way and meter.free(now_s) > 0:
                     self._wanting.add(meter)  # what was released for its reservation has not begun yet
         return found
@@ -116,7 +116,7 @@ class LimitReservations:
         """Note that a reservation is on its way, and make its entry."""
         meter = _meter(scope)
         meter.note_sent(number, amount, now_s)
-        self._sent.setdefault((meter.place[1], number), []).append(scope)
+        self._sent.setdefault((meter.scope.partition, number), []).append(scope)
         return entry_of(_name(meter), meter.level(now_s), now_s, amount)
 
     def confirm(self, partition: int, number: int) -> None:
@@ -175,7 +175,7 @@ class LimitReservations:
         return min((for_s for for_s in found if for_s is not None), default=None)
 
     def _scope_of(self, meter: ReservedMeter) -> Scope | None:
-        limit, partition, value = meter.place
+        limit, partition, value = meter.scope
         scope = self._keepers[limit].scopes.get((partition, value))
         return scope if scope is not None and scope.meter is meter else None
 
@@ -194,4 +194,4 @@ def _meter(scope: Scope) -> ReservedMeter:
 
 
 def _name(meter: ReservedMeter) -> ScopeName:
-    return meter.place[0], meter.place[2]
+    return meter.scope.limit, meter.scope.value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ...topology.declaration.limits import Limit
 from .level import Level
@@ -24,8 +24,13 @@ SPEED_S: Final = 0.2
 AHEAD_SPANS: Final = 2
 """As much is reserved ahead as began in so many of the last `SPEED_S`."""
 
-ScopePlace = tuple[str, int, bytes]
-"""A limit's name, a partition, and a key or tenant."""
+
+class ScopeKey(NamedTuple):
+    """What names a scope with reservations: a limit's name, a partition, and a key or tenant."""
+
+    limit: str
+    partition: int
+    value: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class ReservedMeter(Meter):
     """One scope; guarded by the lock of `Scopes`, as all meters are.
 
     Attributes:
-        place: of its scope.
+        scope: which one it is.
         is_known: whether what an owner before has used is known; until then nothing may be.
     """
 
@@ -60,16 +65,16 @@ class ReservedMeter(Meter):
         "_was_begun",
         "_was_exceeded",
         "is_known",
-        "place",
+        "scope",
     )
 
-    def __init__(self, inner: Meter, place: ScopePlace, wanting: set[ReservedMeter], *, is_known: bool) -> None:
+    def __init__(self, inner: Meter, scope: ScopeKey, wanting: set[ReservedMeter], *, is_known: bool) -> None:
         """Begin without a reservation.
 
         Args:
             wanting: it adds itself to these when a reservation is to be written.
         """
-        self._inner, self.place, self._wanting, self.is_known = inner, place, wanting, is_known
+        self._inner, self.scope, self._wanting, self.is_known = inner, scope, wanting, is_known
         self._left = self._spent = 0
         self._ends_at_s = self._speed_at_s = -math.inf
         self._sent: _Sent | None = None

@@ -37,12 +37,12 @@ class KeyLanes(Lanes):
         aside: list[Record] = []
         with self._lock:
             waiting, backlog = self._waiting, self.backlog
-            slots, marks = backlog.slots, backlog.marks
+            indexes, marks = backlog.indexes, backlog.marks
             for record in records:
                 lane = record.lane
                 if lane is None:
                     ready.append(record)
-                elif slots and marks[hash(lane) & LAST_MARK] and backlog.holds(hash_of(lane)):
+                elif indexes and marks[hash(lane) & LAST_MARK] and backlog.holds(hash_of(lane)):
                     self._put_aside(lane, record)
                     aside.append(record)
                 elif lane not in waiting:
@@ -126,7 +126,7 @@ class KeyLanes(Lanes):
         """Do so for several, of different lanes."""
         following: list[Record] = []
         with self._lock:
-            waiting, slots, marks = self._waiting, self.backlog.slots, self.backlog.marks
+            waiting, indexes, marks = self._waiting, self.backlog.indexes, self.backlog.marks
             for record in records:
                 lane = record.lane
                 if lane is None:
@@ -136,11 +136,11 @@ class KeyLanes(Lanes):
                     next_one = behind.popleft()
                     self.parking.remove(next_one)
                     following.append(next_one)
-                elif slots and marks[hash(lane) & LAST_MARK]:
+                elif indexes and marks[hash(lane) & LAST_MARK]:
                     self._rest(hash_of(lane), lane)
                 else:
                     del waiting[lane]
-            if slots:
+            if indexes:
                 self._want_behind(following)
         if following:
             self._make_ready(following)

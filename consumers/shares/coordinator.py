@@ -20,7 +20,7 @@ from ...topology.declaration.limits import Limit, Rate
 from .. import log_keys
 from ..meters.limit_report import LimitReport
 from .ports import SharedLimits, SharesParts, SharesReader, SharesWriter
-from .share_book import SLOTS_VALID_S, ShareBook
+from .share_book import PERMITS_VALID_S, ShareBook
 
 _LOGGER = logging.getLogger("stoker.limits")
 
@@ -143,7 +143,7 @@ class ShareCoordinator:
 
     def _start(self, reader: SharesReader, term: _Term, length_s: float) -> None:
         try:
-            reader.start_at_time(term.brokers_ms / 1_000 - length_s - 3 * SLOTS_VALID_S, ASK_S)
+            reader.start_at_time(term.brokers_ms / 1_000 - length_s - 3 * PERMITS_VALID_S, ASK_S)
         except KafkaException:
             self._end(term, AGAIN_S)
             raise

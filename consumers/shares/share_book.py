@@ -20,7 +20,7 @@ from ..meters.meter import Meter
 from ..meters.meter_kinds import make_meter
 
 RATE_VALID_S: Final = 1.0
-SLOTS_VALID_S: Final = 6.0
+PERMITS_VALID_S: Final = 6.0
 RENEWALS: Final = 4
 """A grant in use is renewed so often while it is valid."""
 FORGOTTEN_AFTER: Final = 10
@@ -32,7 +32,7 @@ ScopeName = tuple[str, bytes | None]
 
 def valid_s(limit: Limit) -> float:
     """How long a grant is valid, from when the request was sent that it answers."""
-    return SLOTS_VALID_S if isinstance(limit, Concurrency) else RATE_VALID_S
+    return PERMITS_VALID_S if isinstance(limit, Concurrency) else RATE_VALID_S
 
 
 @dataclass(slots=True)
