@@ -95,7 +95,7 @@ def started(part: Part, bootstrap_servers: str) -> Iterator[PartProcess]:
 
 @contextmanager
 def stoker(*arguments: str, bootstrap_servers: str, variables: Mapping[str, str], log: Path) -> Iterator[int]:
-    """Run a `stoker` command as users do, with bench/ as its working folder; gives its process id."""
+    """Run a `stoker` command as users do, with bench/ as its working folder; returns its process id."""
     command = [sys.executable, "-m", "stoker.operations.cli", *arguments]
     with log.open("wb") as out:
         process = subprocess.Popen(

@@ -130,7 +130,7 @@ class Line:
 
 
 def carry(part: Part, _say: Say) -> Result:
-    """Take the whole backlog through the stages; gives µs of CPU for each job, by stage."""
+    """Take the whole backlog through the stages; returns µs of CPU for each job, by stage."""
     gc.set_threshold(GC_THRESHOLD)
     watch = Stopwatch()
     line, consumer = Line(part, watch), open_consumer(part)

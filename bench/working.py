@@ -138,7 +138,7 @@ def _last_idle(settled: Callable[[], int]) -> tuple[float, float]:
 
 
 def _wait_count(count: Callable[[], int], expected: int, what: str) -> int:
-    """Wait for a count to be reached, as long as it grows; gives what it is then."""
+    """Wait for a count to be reached, as long as it grows; returns what it is then."""
     seen, give_up_at_s = count(), time.monotonic() + PATIENCE_S
     while seen < expected:
         time.sleep(_LOOK_S)

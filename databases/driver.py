@@ -63,11 +63,11 @@ class Driver(ABC):
 
     @abstractmethod
     async def execute(self, sql: str, values: Sequence[object]) -> int:
-        """Run a statement; gives how many rows it touched."""
+        """Run a statement; returns how many rows it touched."""
 
     @abstractmethod
     async def fetch(self, sql: str, values: Sequence[object]) -> Row | None:
-        """Run a query; gives its first row."""
+        """Run a query; returns its first row."""
 
     @abstractmethod
     async def commit(self) -> None:

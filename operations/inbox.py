@@ -68,7 +68,7 @@ class InboxTable:
         return int(self._run(sql, self._stored(than)).fetchone()[0])
 
     def prune(self, older_than: datetime, batch_rows: int = BATCH_ROWS) -> Iterator[int]:
-        """Delete rows in batches, each a transaction of its own, so that no worker waits long; gives their sizes."""
+        """Delete rows in batches, each a transaction of its own, so that no worker waits long; returns their sizes."""
         row, name = ("ctid" if self.dialect == "postgresql" else "rowid"), quoted(self.name)
         old = f"SELECT {row} FROM {name} WHERE done_at < {self._mark} LIMIT {batch_rows:d}"
         found = f"= ANY(ARRAY({old}))" if self.dialect == "postgresql" else f"IN ({old})"

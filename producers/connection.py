@@ -69,7 +69,7 @@ class Connection:
         return True
 
     def ask(self, topic: str, timeout_s: float) -> int:
-        """Ask the brokers for the leaders of the topic's partitions; gives how many partitions there are.
+        """Ask the brokers for the leaders of the topic's partitions; returns how many partitions there are.
 
         Raises:
             EnqueueError: they do not answer in time, or a partition has no leader, or they refuse.

@@ -150,7 +150,7 @@ def run_spooled_bulk(
 def _take_part(
     publisher: Publisher, spool: SpoolFile, bulk: SpooledBulk, each: Iterator[JobCall], max_in_flight: int
 ) -> bool:
-    """Read some calls and send them; gives whether there may be more."""
+    """Read some calls and send them; returns whether there may be more."""
     part: list[JobCall] = []
     try:
         for call in islice(each, PART_CALLS):

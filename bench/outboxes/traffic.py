@@ -68,7 +68,7 @@ class Arrivals:
 
 
 def commit_paced(url: str, outbox: Outbox, job: AnyJobType, per_s: int, seconds: float) -> dict[str, float]:
-    """Commit single jobs at random moments; gives when the commit of each has returned."""
+    """Commit single jobs at random moments; returns when the commit of each has returned."""
     draw, committed = random.Random(1), dict[str, float]()
     end_at_s = time.monotonic() + seconds
     with psycopg.connect(url) as connection:
@@ -93,7 +93,7 @@ class Load:
         self._threads = [threading.Thread(target=work, daemon=True) for work in (*works, self._watch)]
 
     def run(self, seconds: float) -> float:
-        """Write for so long; gives rows a second."""
+        """Write for so long; returns rows a second."""
         began_at_s = time.monotonic()
         for thread in self._threads:
             thread.start()

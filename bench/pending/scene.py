@@ -82,7 +82,7 @@ class Scene:
         return self._workers[-1]
 
     def start_worker(self) -> float:
-        """Start a worker; gives when it got its partitions, in seconds since 1970."""
+        """Start a worker; returns when it got its partitions, in seconds since 1970."""
         log = self._site.folder / f"{self._name}-{len(self._workers)}.log"
         self._workers.append(WorkerProcess(self._site.cluster.bootstrap_servers, self._variables, log))
         return self.worker.wait_assigned()
@@ -98,13 +98,13 @@ class Scene:
         return ResidentPeak(self.worker.process_id)
 
     def kill(self) -> float:
-        """Kill the worker; gives when, in seconds since 1970."""
+        """Kill the worker; returns when, in seconds since 1970."""
         self.worker.kill()
         self.print_progress("the worker is killed")
         return time.time()
 
     def release(self) -> float:
-        """Let the blocking job end; gives when, in seconds since 1970."""
+        """Let the blocking job end; returns when, in seconds since 1970."""
         self._release.touch()
         return time.time()
 
@@ -171,7 +171,7 @@ class Scene:
     # ---- what became of them
 
     def wait_begun(self, numbers: range, what: str, *, limit_s: float = math.inf, share: float = 1.0) -> float:
-        """Wait until so many jobs have begun, none does any more, or the limit is over; gives the seconds it took."""
+        """Wait until so many jobs have begun, none does any more, or the limit is over; returns the seconds it took."""
         began_at_s = moved_at_s = printed_at_s = now_s = time.monotonic()
         wanted, total, seen = share * len(numbers), len(numbers), 0
         while seen < wanted and now_s < min(began_at_s + limit_s, moved_at_s + STANDSTILL_S):

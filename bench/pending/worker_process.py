@@ -60,7 +60,7 @@ class WorkerProcess:
         return self._process.pid
 
     def wait_assigned(self) -> float:
-        """Wait for its first partitions; gives when it logged them, in seconds since 1970.
+        """Wait for its first partitions; returns when it logged them, in seconds since 1970.
 
         Raises:
             NotAssigned: it got none.

@@ -220,7 +220,7 @@ class _Shard:
         return found
 
     def _search(self, entry: int, number: int) -> tuple[int, int]:
-        """Walk along a list; gives the entry of the number, and how many steps that took."""
+        """Walk along a list; returns the entry of the number, and how many steps that took."""
         numbers, following, steps = self._numbers, self._next, 0
         while entry != _NONE and numbers[entry] != number:
             entry = following[entry]

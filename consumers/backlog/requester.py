@@ -49,7 +49,7 @@ class Requester(Protocol):
         return {}
 
     def take_reread(self, found: RereadBatch) -> Sequence[Record]:
-        """Take what was wanted here; gives the records that are to go to their lanes by that, before others do."""
+        """Take what was wanted here; returns the records that are to go to their lanes by that, before others do."""
         return ()
 
     def end_reread(self) -> None:

@@ -77,7 +77,7 @@ class _Guarded:
         self._at_s: deque[float] = deque(maxlen=guard.most + 1)
 
     def note(self, now_s: float) -> str:
-        """Count one; gives the figures where that is too many. Then the counting begins anew."""
+        """Count one; returns the figures where that is too many. Then the counting begins anew."""
         within_s = self._guard.within.total_seconds()
         self._at_s.append(now_s)
         if len(self._at_s) <= self._guard.most or now_s - self._at_s[0] > within_s:

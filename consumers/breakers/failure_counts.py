@@ -27,7 +27,7 @@ class FailureCounts:
         """(number of the slice, its runs, its failed runs)."""
 
     def note(self, *, failed: bool, now_s: float) -> str:
-        """Count a run that has ended; gives the reason to open the breaker, and no text where there is none."""
+        """Count a run that has ended; returns the reason to open the breaker, and no text where there is none."""
         self._in_a_row = self._in_a_row + 1 if failed else 0
         if self._rules.ratio is not None:
             self._add(failed, int(now_s / self._slice_s))

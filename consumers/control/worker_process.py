@@ -39,7 +39,7 @@ class WorkerProcess:
         limits: those of each queue.
         publish: takes an event.
         end_cancelled: ends the jobs for which a cancel stands and that run or wait at gates, those aside as well if
-            that is asked for; gives how many run.
+            that is asked for; returns how many run.
         runners: {queue: how many of its jobs may run at once}.
         snapshot, inspect: look at its queues.
         stop: begins the graceful shutdown.

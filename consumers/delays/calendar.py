@@ -120,7 +120,7 @@ class Calendar:
         self.look_again(self._memory.naming(job_ids))
 
     def look_again(self, places: Collection[Place]) -> set[Place]:
-        """Have records read again at once, as their times may be others by now; gives the places that wait here.
+        """Have records read again at once, as their times may be others by now; returns the places that wait here.
 
         It passes once over what waits here, however many places there are, and ends as soon as it has found all.
         """
@@ -195,7 +195,7 @@ class Calendar:
         return self._known.by_assignment()
 
     def take_known(self, records: Collection[Record]) -> list[Record]:
-        """Take records out before they are due; gives those that were known by their offsets until now."""
+        """Take records out before they are due; returns those that were known by their offsets until now."""
         wanted = _by_assignment((record.assignment, record.offset) for record in records)
         taken = {assignment: self._known.remove_all(assignment, offsets) for assignment, offsets in wanted.items()}
         return [record for record in records if record.offset in taken[record.assignment]]

@@ -75,7 +75,7 @@ class CancelledDelays(Requester):
         return self._sweep.take_wanted() if self._sweep else {}
 
     def turn(self, most: int) -> list[Record]:
-        """Look at some; gives those that are not to wait any more, so many at the most."""
+        """Look at some; returns those that are not to wait any more, so many at the most."""
         if not self._seconds and self._seen != self._cancels.begun:
             self._begin()
         found = self._turn_in_memory(most)

@@ -60,7 +60,7 @@ class Days:
         return taken
 
     def drop(self, assignments: Collection[Assignment]) -> int:
-        """Forget the numbers of these; gives how many there were."""
+        """Forget the numbers of these; returns how many there were."""
         dropped = (numbers.pop(a, ()) for numbers in self._spans.values() for a in assignments)
         return sum(map(len, dropped))
 
@@ -81,7 +81,7 @@ class Days:
             yield from numbers.items()
 
     def remove_all(self, assignment: Assignment, offsets: Set[int]) -> set[int]:
-        """Take the numbers of these offsets out; gives those that were there."""
+        """Take the numbers of these offsets out; returns those that were there."""
         removed: set[int] = set()
         for numbers in self._spans.values():
             if len(removed) == len(offsets):
@@ -154,7 +154,7 @@ class KnownOffsets:
             yield from (number & OFFSET_MASK for number in days.of(assignment))
 
     def remove_all(self, assignment: Assignment, offsets: Set[int]) -> set[int]:
-        """Take these out; gives those that were known. It looks at all of their assignment."""
+        """Take these out; returns those that were known. It looks at all of their assignment."""
         removed = self._near.remove_all(assignment, offsets)
         removed |= self._far.remove_all(assignment, offsets - removed)
         self._count -= len(removed)

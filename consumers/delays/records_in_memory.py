@@ -163,7 +163,7 @@ class RecordsInMemory:
         return taken, len(entries)
 
     def forget(self, places: Collection[Place]) -> set[Place]:
-        """Forget the records of these places; gives those that were here."""
+        """Forget the records of these places; returns those that were here."""
         found: set[Place] = set()
         offsets = {offset for _, offset in places}
         for entries in self._lists():

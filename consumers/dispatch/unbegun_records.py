@@ -39,7 +39,7 @@ class UnbegunRecords:
     # ---- lanes that leave the memory as a whole
 
     def set_aside(self) -> list[Record]:
-        """Put lanes aside that gates hold back beyond their bound; gives the records that have left the memory."""
+        """Put lanes aside that gates hold back beyond their bound; returns the records that have left the memory."""
         held = self._gates.aside.set_aside(self._lanes.may_leave)
         return self._lanes.set_aside(held) if held else []
 

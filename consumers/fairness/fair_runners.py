@@ -160,7 +160,7 @@ class FairRunners(RunnerRow):
                 feed.hand_over(taken)
 
     def _note_left(self, records: Iterable[Record]) -> list[_Feed]:
-        """Count records that have left the runners; gives the feeds that have room by that."""
+        """Count records that have left the runners; returns the feeds that have room by that."""
         left: dict[Line, int] = {}
         leave = self._leave_once if self._again else self._with_runners.pop
         for record in records:

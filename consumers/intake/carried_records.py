@@ -38,7 +38,7 @@ class CarriedRecords(Requester):
             yield [message]
 
     def take(self, message: Message, assignment: Assignment) -> Record | None:
-        """Let a copy take the place of its record; gives it, if it is to run as any other."""
+        """Let a copy take the place of its record; returns it, if it is to run as any other."""
         copy = Record(message, assignment)
         left = self._carrier.take(copy)
         if left is None:

@@ -32,7 +32,7 @@ from .handover import Handover
 OnError = Callable[[KafkaError], None]
 ALWAYS: Final = (True,)
 Way = Callable[[Message, Assignment], Record | None]
-"""Takes a record of one source; gives it, if it goes to its lane now."""
+"""Takes a record of one source; returns it, if it goes to its lane now."""
 InStep = Callable[[list[Message]], Iterable[list[Message]]]
 """Splits what was fetched where something is to happen between its records; empties the list."""
 
@@ -165,7 +165,7 @@ class Intake:
         return messages
 
     def _begin_anew(self, former: Assignment, cause: OffsetsWentBack, taken: list[Record]) -> list[Record]:
-        """Replace an assignment whose offsets went back; gives what was taken of others: the rest comes again."""
+        """Replace an assignment whose offsets went back; returns what was taken of others: the rest comes again."""
         self._rebalance.begin_anew(former, cause)
         for diverter in self._diverters:
             diverter.forget_replaced()

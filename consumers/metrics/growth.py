@@ -21,7 +21,7 @@ class Growth:
         self._partitions: tuple[int, ...] = ()
 
     def look(self, now_s: float, unfinished: int, partitions: tuple[int, ...]) -> float | None:
-        """Take the number of now; gives records a second, None where there is nothing to compare it with."""
+        """Take the number of now; returns records a second, None where there is nothing to compare it with."""
         if partitions != self._partitions:  # the number has jumped with them
             self._partitions, self._looks = partitions, deque()
         looks = self._looks

@@ -32,7 +32,7 @@ class KeyLanes(Lanes):
         """No lane waits for the records of tiers and delays."""
 
     def add(self, records: Iterable[Record]) -> list[Record]:
-        """Make the first record of each lane without records ready, park the others; gives those put aside."""
+        """Make the first record of each lane without records ready, park the others; returns those put aside."""
         ready: list[Record] = []
         aside: list[Record] = []
         with self._lock:

@@ -96,7 +96,7 @@ class Lanes(ABC):
         return record.lane is not None and not self.backlog.is_coming(hash_of(record.lane))
 
     def set_aside(self, records: Iterable[Record]) -> list[Record]:
-        """Put the lanes of ready records that `may_leave` aside as a whole; gives all that has left the memory.
+        """Put the lanes of ready records that `may_leave` aside as a whole; returns all that has left the memory.
 
         No part holds such a record any more, and no record of its lane is ready until `wake`.
         """
@@ -116,7 +116,7 @@ class Lanes(ABC):
 
     @abstractmethod
     def set_parked_aside(self, is_due: Callable[[Record], bool]) -> list[Record]:
-        """Put aside all that parks in lanes where any of it is due to go; gives what has left the memory.
+        """Put aside all that parks in lanes where any of it is due to go; returns what has left the memory.
 
         A lane of which records are being read again stays as it is.
         """

@@ -110,7 +110,7 @@ class Assignments:
         self._restored.append(restored)
 
     def take_restored(self) -> list[Assignment]:
-        """Put to use what was restored; gives the assignments that were restored just now.
+        """Put to use what was restored; returns the assignments that were restored just now.
 
         What was read for an assignment that has ended meanwhile is passed over: another owner may have written since.
         """

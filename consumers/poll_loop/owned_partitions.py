@@ -79,7 +79,7 @@ class OwnedPartitions:
         self._commits.commit_if_due(self._member.consumer)
 
     def leave(self) -> int:
-        """Commit for the last time, and leave the group; gives how many jobs have no outcome."""
+        """Commit for the last time, and leave the group; returns how many jobs have no outcome."""
         self._completion.note_settled()
         assignments = self._assignments.all()
         left = sum(assignment.unsettled for assignment in assignments)

@@ -124,7 +124,7 @@ class MemoryBounds:
         self._bytes -= sum([record.size_bytes for record in records])
 
     def _count(self, records: Collection[Record], sign: int) -> int:
-        """Add records to what is in flight, or take them out; gives their bytes."""
+        """Add records to what is in flight, or take them out; returns their bytes."""
         size_bytes = 0
         for record in records:
             size_bytes += record.size_bytes

@@ -45,7 +45,7 @@ class KeyHolds:
         return True
 
     def give_back(self, record: Record) -> list[Record]:
-        """Give up the hold of a record that does not run now; gives those that were held back for it."""
+        """Give up the hold of a record that does not run now; returns those that were held back for it."""
         lane = record.normal_lane
         with self._lock:
             holder, times = self._in_hand.get(lane, (None, 0)) if lane is not None else (None, 0)
@@ -57,7 +57,7 @@ class KeyHolds:
             return self._free(lane)
 
     def end(self, records: Collection[Record]) -> list[Record]:
-        """End the holds of records that have run, or do not run here; gives those that were held back for them."""
+        """End the holds of records that have run, or do not run here; returns those that were held back for them."""
         freed: list[Record] = []
         with self._lock:
             for record in records:

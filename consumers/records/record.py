@@ -100,7 +100,7 @@ class Record:
             self.lane = assignment.priorities.lane(self.priority, self.lane)
 
     def _index(self, pairs: HeaderList) -> int:
-        """Take headers of which a name comes twice, or has no value; gives their bytes."""
+        """Take headers of which a name comes twice, or has no value; returns their bytes."""
         self._odd_pairs = pairs
         headers = self._headers = header_map(pairs)
         self.layout, self.values = LAYOUTS[tuple(headers)], tuple(headers.values())

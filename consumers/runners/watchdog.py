@@ -112,7 +112,7 @@ class Watchdog:
                 slot.interrupt(run, reason)
 
     def cancel(self, cancellation_of: Callable[[Run], Cancellation | None]) -> int:
-        """End the runs for which there is a cancellation; gives how many are cancelled. Called from any thread.
+        """End the runs for which there is a cancellation; returns how many are cancelled. Called from any thread.
 
         One that returns all the same is done. One that begins meanwhile may be missed.
         """

@@ -95,7 +95,7 @@ class FiredQueue:
     # ---- whose it is
 
     def look(self, is_ours: bool) -> bool:
-        """Note whether this process owns the first partition now; gives that."""
+        """Note whether this process owns the first partition now; returns that."""
         if not is_ours:
             self.leave()
         elif self.phase is FiringPhase.NOT_OURS:

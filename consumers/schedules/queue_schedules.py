@@ -151,7 +151,7 @@ class QueueSchedules:
         )
 
     def take_over(self, now: datetime) -> RecordPlace:
-        """Shut out the owner before; gives the place up to which the topic is to be read before the first turn.
+        """Shut out the owner before; returns the place up to which the topic is to be read before the first turn.
 
         Raises:
             TransactionFailed: the brokers do not answer, or refuse.
@@ -227,7 +227,7 @@ class QueueSchedules:
         return min((at for at in found if at is not None), default=None)
 
     def fire_due(self, now: datetime) -> int:
-        """Fire what is due; gives how many jobs were enqueued.
+        """Fire what is due; returns how many jobs were enqueued.
 
         Raises:
             TransactionFailed: perhaps nothing was; take over again, to learn what stands.

@@ -116,7 +116,7 @@ class ScheduleThread:
     # ---- the topic
 
     def _read(self, owned: Iterable[FiredQueue]) -> set[str]:
-        """Read what has come, or wait for it until something is due; gives the names that have changed."""
+        """Read what has come, or wait for it until something is due; returns the names that have changed."""
         reader = self._reader
         if reader is None:
             reader = self._reader = self._parts.make_reader()

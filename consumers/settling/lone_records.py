@@ -59,7 +59,7 @@ class LoneRecords:
         return len(self._unanswered) + len(self._confirmed) + len(self._failed)
 
     def take_out(self, items: Iterable[Settlement]) -> list[Settlement]:
-        """Take those that go alone; gives the others."""
+        """Take those that go alone; returns the others."""
         others = []
         for item in items:
             if goes_alone(item):

@@ -79,7 +79,7 @@ class Cancels:
             self._update_stands()
 
     def forget_old(self, now_s: float) -> int:
-        """Forget those that are over; gives how many these were."""
+        """Forget those that are over; returns how many these were."""
         with self._lock:
             before = len(self)
             self._jobs = {name: found for name, found in self._jobs.items() if found.until_at_s > now_s}

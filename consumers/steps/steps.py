@@ -1,6 +1,6 @@
 """The steps of one record that decide about it: claim, decode, decide. `run_step.py` has the one between.
 
-Each step takes values and gives one, so that a test can call it alone. A step that finds the end of the way gives
+Each step takes values and returns one, so that a test can call it alone. A step that finds the end of the way returns
 an `Outcome` in place of its usual result. Nothing here does I/O.
 
 It is the third of the five files on the way of a job (docs/architecture.md); `settling/settle.py` is the next.

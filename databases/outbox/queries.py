@@ -55,7 +55,7 @@ class SqlOutbox(ABC):
 
     @abstractmethod
     def _run(self, sql: str, *values: object) -> Any:
-        """Run a statement and commit it; gives the driver's cursor."""
+        """Run a statement and commit it; returns the driver's cursor."""
 
     @abstractmethod
     def _in(self, column: str) -> str:

@@ -111,7 +111,7 @@ class Door:
         self._is_wanted = self._is_waited_for = False
 
     def note_read(self, depth: Depth, now_s: float) -> bool:
-        """Take a reading; gives whether it is the first one after failures."""
+        """Take a reading; returns whether it is the first one after failures."""
         was_blind, self.is_blind = self.is_blind, False
         self._depth, self._read_at_s = depth, now_s
         self._allowed = max(0, self._max_waiting - depth.waiting - self._unseen - self._admitted)
@@ -119,7 +119,7 @@ class Door:
         return was_blind
 
     def note_failed(self) -> bool:
-        """Admit all jobs until a reading succeeds; gives whether this is the first failure of several."""
+        """Admit all jobs until a reading succeeds; returns whether this is the first failure of several."""
         was_blind, self.is_blind = self.is_blind, True
         self.number += 1
         return not was_blind

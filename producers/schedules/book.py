@@ -46,7 +46,7 @@ class ScheduleBook:
         }
 
     def take(self, messages: Iterable[Message]) -> set[str]:
-        """Note records, in their order; gives the names of the schedules that were made, changed or removed."""
+        """Note records, in their order; returns the names of the schedules that were made, changed or removed."""
         changed: set[str] = set()
         for message in messages:
             kind, name = parse_key(message.key())

@@ -26,7 +26,7 @@ class ChangeWriter:
         self._ends = StableEnds(cluster, client_id="stoker-schedules")
 
     def write(self, records: Sequence[TransactionRecord], audits: Sequence[TransactionRecord]) -> list[RecordPlace]:
-        """Write all of it, or nothing; gives the places, those of the records first. Who looks then sees them.
+        """Write all of it, or nothing; returns the places, those of the records first. Who looks then sees them.
 
         Raises:
             ScheduleUnconfirmed: the brokers did not confirm it in time.

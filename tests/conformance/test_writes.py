@@ -47,7 +47,7 @@ def incompressible(sizes: Sequence[int]) -> list[bytes]:
 
 
 def outcomes(writer: Writer, topic: str, values: Sequence[bytes]) -> list[tuple[str | None, int | None]]:
-    """Write together; gives each answer's error and offset, the latter only where there is no error."""
+    """Write together; returns each answer's error and offset, the latter only where there is no error."""
     found: list[tuple[str | None, int | None]] = []
 
     def note(error: KafkaError | None, message: Message) -> None:

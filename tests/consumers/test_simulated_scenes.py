@@ -267,7 +267,7 @@ def test_what_was_fetched_of_an_earlier_assignment_is_not_taken_by_one_that_is_n
     log = play.world.brokers.logs[place]
 
     def take_old() -> tuple[int, int]:
-        """Take what the client had at hand; gives what is in flight, and the partition's position."""
+        """Take what the client had at hand; returns what is in flight, and the partition's position."""
         process.intake.take([*log.records.values(), end_of(place, log.end)])
         assignment = process.assignments.find(*place)
         assert assignment is not None

@@ -189,7 +189,7 @@ def test_the_java_program_publishes_a_job(cluster: ClusterSettings, namespace: s
 
 
 def compiled(source: str, contract: Contract, topic: str, folder: Path) -> str:
-    """Compile the program for another topic and fingerprint; gives the class path to run it with."""
+    """Compile the program for another topic and fingerprint; returns the class path to run it with."""
     if shutil.which("javac") is None:
         pytest.skip("this machine has no Java compiler")
     try:

@@ -104,7 +104,7 @@ class SimGate(Gate):
         self.taken.remove(record)
 
     def change(self, choice: int) -> list[Closed]:
-        """Close for one key, or open it again; gives what is open by that."""
+        """Close for one key, or open it again; returns what is open by that."""
         key = KEYS[choice % len(KEYS)]
         if key in self.shut:
             del self.shut[key]
@@ -113,7 +113,7 @@ class SimGate(Gate):
         return []
 
     def open_all(self) -> list[Closed]:
-        """Open for all; gives what is open by that."""
+        """Open for all; returns what is open by that."""
         opened = [reason(key) for key in self.shut]
         self.shut.clear()
         return opened

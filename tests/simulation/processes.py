@@ -403,7 +403,7 @@ class SimProcess:
         self.group_client.pause(given)
 
     def restore(self) -> Mapping[Assignment, StartPosition]:
-        """Read what the oldest assignments need; gives where they begin."""
+        """Read what the oldest assignments need; returns where they begin."""
         added = self.unrestored.popleft()
         if not any(assignment.is_active for assignment in added):
             return {}
@@ -603,7 +603,7 @@ class SimProcess:
             self.gates.wait_set.release(why)
 
     def ask_for_schemas(self) -> Sequence[tuple[Record, Outcome]]:
-        """Ask for the schemas that records wait for; gives those of them that have an outcome by that."""
+        """Ask for the schemas that records wait for; returns those of them that have an outcome by that."""
         before = set(self.ended)
         if self.parts.gates.view.count_of(AwaitedSchema):
             self.waits._ask(self.waits._next_frames())
@@ -620,7 +620,7 @@ class SimProcess:
         return self.ended.pop(running.record, None)
 
     def settle_done(self) -> list[Record]:
-        """Hand over the jobs that are done, as many as there are; gives them."""
+        """Hand over the jobs that are done, as many as there are; returns them."""
         records = list(self.done)
         self.pipe.settle_done(self.done)
         assert self.parts.threads.crashed is None

@@ -20,7 +20,7 @@ class Broken(Exception):
 
 
 def play(shape: Shape, commands: Iterable[Command], chance: float = 0.0) -> int:
-    """Carry commands out, to the end; gives how many steps that took."""
+    """Carry commands out, to the end; returns how many steps that took."""
     scene = Play(shape, chance)
     for command in commands:
         scene.carry_out(command)

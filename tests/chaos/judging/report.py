@@ -25,7 +25,7 @@ KILL_BOUND_S: Final = SESSION_TIMEOUT_S + 5.0
 
 
 def write_report(folder: Path, wishes: Wishes, verdict: Verdict, strikes: Sequence[Strike], took_s: float) -> Path:
-    """Write report.md and report.json; gives the former."""
+    """Write report.md and report.json; returns the former."""
     content = {
         "wishes": asdict(wishes),
         "machine": machine(),

@@ -24,7 +24,7 @@ class Scene:
         self.assignment, self.leaving = Assignment(1, "t", 0), Assignment(2, "t", 1)
 
     def come_back(self, offset: int) -> list[int]:
-        """A record is read again; gives what is to go to its lanes by that."""
+        """A record is read again; returns what is to go to its lanes by that."""
         assert self.lanes.readd([plain_record(offset, "a", self.assignment)]) == []
         return [record.offset for record in self.lines.take_back()]
 

@@ -22,7 +22,7 @@ FATAL = KafkaError(KafkaError._FATAL, "fenced")
 
 
 class Client:
-    """Keeps the reports that it is to give; gives them when it is polled."""
+    """Keeps the reports that it is to give; returns them when it is polled."""
 
     def __init__(self) -> None:
         self.topics: list[str] = []

@@ -43,7 +43,7 @@ class Scene:
         self.fair.make_ready(cast(list[Record], [Ready(tenant) for _ in range(number)]))
 
     def run(self) -> int:
-        """All that was handed over runs; gives how many that were."""
+        """All that was handed over runs; returns how many that were."""
         ended, self.handed = self.handed, []
         self.now_s += MEASURE_S
         self.fair.note_ended(ended)

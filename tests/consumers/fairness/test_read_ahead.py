@@ -41,7 +41,7 @@ class Scene:
             self.look(4 * 3 * FAST_PER_S, ended=3 * FAST_PER_S, unread=3 * FAST_PER_S)
 
     def see(self, tenant: bytes) -> list[int]:
-        """A look at the end of the log shows records of a tenant; gives their offsets."""
+        """A look at the end of the log shows records of a tenant; returns their offsets."""
         found = self.ahead.places_to_look_at({self.assignment: 1_000})
         offsets = found.get(self.assignment, [])
         assert all(self.ahead.look_at(self.message(tenant, offset), self.assignment) for offset in offsets)
@@ -53,7 +53,7 @@ class Scene:
         load.count = load.waiting = number
 
     def take(self, tenant: bytes | None, offsets: range) -> list[int]:
-        """Fetch records of a tenant; gives those that are left out."""
+        """Fetch records of a tenant; returns those that are left out."""
         left = [offset for offset in offsets if self.ahead.leave_out(self.message(tenant, offset), self.assignment)]
         self.ahead.end()
         return left
@@ -65,7 +65,7 @@ class Scene:
         return cast(Message, SimpleNamespace(**{name: lambda value=value: value for name, value in read.items()}))
 
     def pass_heavy_tenants(self, *fetched: tuple[bytes | None, int]) -> list[int]:
-        """Fetch (tenant, offset) while tenants have others aside; gives the offsets that are left to the slow way."""
+        """Fetch (tenant, offset) while tenants have others aside; returns the offsets that are left to the slow way."""
         self.ahead.want()
         found: list[int] = []
         for message in self.ahead.past_heavy_tenants([self.message(*one) for one in fetched], self.find_running):
@@ -84,7 +84,7 @@ class Scene:
         return [offset for _, offset in self.lanes.take_wanted()]
 
     def come_back(self, offset: int) -> list[Record]:
-        """A record is read again; gives what is to go to its lanes by that."""
+        """A record is read again; returns what is to go to its lanes by that."""
         place: Place = self.assignment, offset
         record = cast(Record, SimpleNamespace(assignment=place[0], offset=offset, lane=b"key"))
         assert self.lanes.readd([record]) == []

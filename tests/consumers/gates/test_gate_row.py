@@ -191,7 +191,7 @@ def bounded(records: int, *, until_at_s: float | None = None) -> Scene:
 
 
 def aside(scene: Scene, *offsets: int) -> list[int]:
-    """Make records with lanes ready and put aside what is beyond the bound; gives what has left the memory."""
+    """Make records with lanes ready and put aside what is beyond the bound; returns what has left the memory."""
     scene.make_ready([plain_record(offset, f"k{offset}", scene.assignment) for offset in offsets])
     return [record.offset for record in scene.row.aside.set_aside(lambda _record: True)]
 

@@ -142,7 +142,7 @@ def test_a_hundred_thousand_jobs_outlive_many_kills(cluster: ClusterSettings, na
 
 
 def kill_at_random(scene: Ground, draw: random.Random, kills: int) -> set[int]:
-    """Two workers, of which one is killed after so and so many runs, again and again; gives the killed processes."""
+    """Two workers, of which one is killed after so and so many runs, again and again; returns the killed processes."""
     alive = [scene.start(), scene.start()]
     killed: set[int] = set()
     stretch = len(scene.jobs) * 7 // 10 // kills

@@ -31,7 +31,7 @@ class Scene:
         return plain_record(offset, key, self.assignment)
 
     def add(self, *offsets: int, key: str = "a") -> list[int]:
-        """Deliver records; gives those that are aside."""
+        """Deliver records; returns those that are aside."""
         return [record.offset for record in self.lanes.add([self.record(offset, key) for offset in offsets])]
 
     def leave(self) -> list[int]:

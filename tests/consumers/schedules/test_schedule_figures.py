@@ -34,7 +34,7 @@ def world() -> ScheduleWorld:
 
 
 def pass_time(world: ScheduleWorld, worker: SimulatedWorker, minutes: float) -> ScheduleFigures:
-    """Let a worker turn several times a second; gives what it shows then."""
+    """Let a worker turn several times a second; returns what it shows then."""
     for _ in range(round(minutes * 240)):
         world.now += timedelta(milliseconds=250)
         world.turn(worker)

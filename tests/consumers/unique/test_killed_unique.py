@@ -114,7 +114,7 @@ def storm(made: Account, kills: int, seed: int) -> None:
 
 
 def assert_dropped(jobs: Sequence[Arrival], ended: dict[str, list[int]]) -> int:
-    """Of the jobs of an identity none ran that had arrived before an earlier one had ended; gives how many ran."""
+    """Of the jobs of an identity none ran that had arrived before an earlier one had ended; returns how many ran."""
     ran = [job for job in jobs if job.job_id in ended]
     for earlier, later in pairwise(ran):
         assert min(ended[earlier.job_id]) <= later.at_ms + CLOCK_MS, (earlier, later)

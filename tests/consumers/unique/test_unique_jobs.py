@@ -108,7 +108,7 @@ class Scene:
         return round(outcome.due.timestamp() * 1_000)
 
     def fails(self, record: Record, due_in_ms: int = 60_000) -> Record:
-        """It runs, fails, and waits for its retry; gives the record there."""
+        """It runs, fails, and waits for its retry; returns the record there."""
         due_ms = self.now_ms + due_in_ms
         retried = Retried(due=utc_of(due_ms), tier=timedelta(minutes=1), next_attempt=2, failure=FAILURE)
         self.runs(record, outcome=retried)
@@ -384,7 +384,7 @@ def test_the_next_owner_knows_who_waits(dropping: Scene) -> None:
 
 
 def restarted_with_a_replaced_retry(scene: Scene) -> tuple[Record, Record]:
-    """A job that waits for its retry is replaced by another, which is done; gives the retry, and the other job."""
+    """A job that waits for its retry is replaced by another, which is done; returns the retry, and the other job."""
     retry = scene.fails(scene.comes())
     scene.wait(10)
     newer = scene.comes()

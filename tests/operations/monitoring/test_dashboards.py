@@ -112,7 +112,7 @@ def test_every_panel_shows_data(cluster: ClusterSettings, namespace: str, tmp_pa
 
 @contextmanager
 def following_index(pipeline: Pipeline, cluster: ClusterSettings, folder: Path) -> Iterator[IndexMetrics]:
-    """Keep an index of the pipeline's jobs, as `stoker status run` does; gives what it shows."""
+    """Keep an index of the pipeline's jobs, as `stoker status run` does; returns what it shows."""
     path, ends = folder / "jobs.sqlite", threading.Event()
     measured = IndexMetrics(path)
     follower = TopicFollower(pipeline, cluster, path, keep=timedelta(days=1))
@@ -127,7 +127,7 @@ def following_index(pipeline: Pipeline, cluster: ClusterSettings, folder: Path) 
 
 @contextmanager
 def running_prometheus(target: int, folder: Path) -> Iterator[int]:
-    """Start a Prometheus that reads one process each second and computes the rules; gives its port."""
+    """Start a Prometheus that reads one process each second and computes the rules; returns its port."""
     binary = shutil.which("prometheus")
     if binary is None:
         cannot_have("prometheus: install Debian's package of that name")

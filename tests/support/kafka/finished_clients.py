@@ -11,7 +11,7 @@ STALE_EPOCH = 47
 
 
 def fail_for_good(name: str) -> int:
-    """Fail all lasting clients of this process whose name has this in it; gives how many these are."""
+    """Fail all lasting clients of this process whose name has this in it; returns how many these are."""
     library = forgotten_brokers._library()
     assert library is not None
     library.rd_kafka_test_fatal_error.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p]

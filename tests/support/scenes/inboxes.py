@@ -144,7 +144,7 @@ async def act(inbox: Inbox, connection: Any) -> None:
 
 
 def make_sqlite(file: Path) -> str:
-    """A new database with an inbox and a table of effects; gives its URL."""
+    """A new database with an inbox and a table of effects; returns its URL."""
     url = f"sqlite:///{file}"
     create_inbox(url)
     with closing(sqlite3.connect(file)) as connection:
@@ -153,7 +153,7 @@ def make_sqlite(file: Path) -> str:
 
 
 def make_postgresql(url: str) -> str:
-    """Put an inbox and a table of effects into an empty database; gives its URL."""
+    """Put an inbox and a table of effects into an empty database; returns its URL."""
     create_inbox(url)
     with psycopg.connect(url) as connection:
         connection.execute("CREATE TABLE effects (job text)")

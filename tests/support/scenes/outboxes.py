@@ -16,11 +16,11 @@ from stoker.operations.outbox import create_outbox
 from support.scenes.inboxes import ASYNC, async_connection, drive, sync_connection, write
 
 Body = Callable[[Any], Any]
-"""Uses a connection; gives what is to be awaited where that is an async one."""
+"""Uses a connection; returns what is to be awaited where that is an async one."""
 
 
 def make_database(url: str) -> str:
-    """Put an outbox and a table of causes into an empty database; gives its URL."""
+    """Put an outbox and a table of causes into an empty database; returns its URL."""
     create_outbox(url)
     sql = "CREATE TABLE causes (job text)"
     if url.startswith("sqlite"):
@@ -33,7 +33,7 @@ def make_database(url: str) -> str:
 
 
 def make_sqlite(folder: Path) -> str:
-    """A new SQLite database with an outbox; gives its URL."""
+    """A new SQLite database with an outbox; returns its URL."""
     return make_database(f"sqlite:///{folder / 'shop.sqlite'}")
 
 

@@ -62,7 +62,7 @@ class Postgres:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     def create_database(self) -> str:
-        """Make an empty database of its own for a test; gives its URL."""
+        """Make an empty database of its own for a test; returns its URL."""
         import psycopg
 
         name = f"t{uuid.uuid4().hex[:10]}"

@@ -62,7 +62,7 @@ class Shop:
         return CliRunner().invoke(main, ["-A", self.application, *arguments], input=stdin, env=self.environment)
 
     def refuse(self, *arguments: str) -> str:
-        """Call the command line with what it must refuse as wrong usage; gives what it says."""
+        """Call the command line with what it must refuse as wrong usage; returns what it says."""
         refused = self.stoker(*arguments)
         assert refused.exit_code == ExitCode.USAGE, refused.output
         return refused.output
