@@ -88,7 +88,7 @@ def main() -> None:
 
 def waiting(worker: Worker) -> int:
     """How many jobs wait for a breaker."""
-    return sum(gated.count for gated in worker.inspect()[0].gated if gated.word == "breaker")
+    return sum(gated.count for gated in worker.inspect()[0].gated if gated.reason == "breaker")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ class BreakerOpen:
     state: BreakerState = field(compare=False, repr=False)
 
     @property
-    def word(self) -> str:
+    def reason(self) -> str:
         """The reason in a word."""
         return "breaker"
 

@@ -13,7 +13,7 @@ from ...topology.wire.orders import LIFTS, Verb
 from ..gates.pauses import Ordered, Pause, Pauses
 from .order_takers import StandingOrders, utc_now
 
-WORDS: Final[Mapping[str, str]] = {Verb.PAUSE: "paused", Verb.BLOCK: "blocked"}
+STATES: Final[Mapping[str, str]] = {Verb.PAUSE: "paused", Verb.BLOCK: "blocked"}
 _LIFTED_BY: Final = {lifted: lifting for lifting, lifted in LIFTS.items()}
 
 
@@ -53,7 +53,7 @@ def pause_of(order: ControlOrder, queue: str) -> Pause:
     """The pause of one queue that an order asks for."""
     ordered = Ordered(
         order_id=order.order_id,
-        word=WORDS[order.verb],
+        state=STATES[order.verb],
         operator=order.operator,
         reason=order.reason,
         until_at_s=None if order.until is None else order.until.timestamp(),

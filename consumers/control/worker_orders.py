@@ -64,7 +64,7 @@ def _quiet(order: ControlOrder, queue: str) -> Pause:
     target = next((f"--{name} {value}" for name, value in _targets(order) if value is not None), "--all")
     ordered = Ordered(
         order_id=order.order_id,
-        word="quiet",
+        state="quiet",
         operator=order.operator,
         reason=order.reason,
         until_at_s=None if order.until is None else order.until.timestamp(),

@@ -16,8 +16,8 @@ class Why(Protocol):
     """Why a record waits. Hashable: equal ones are released together."""
 
     @property
-    def word(self) -> str:
-        """The reason in a word, as events and commands show it: `paused`."""
+    def reason(self) -> str:
+        """The reason in a word, as metrics, events and commands show it: `paused`."""
         ...
 
     @property
@@ -31,11 +31,11 @@ class Closed:
     """The `Why` of most gates.
 
     Attributes:
-        word: the reason in a word: `paused`.
+        reason: in a word: `paused`.
         opens: what ends the wait, for people: "ann resumes the queue".
     """
 
-    word: str
+    reason: str
     opens: str
 
     @property

@@ -31,14 +31,14 @@ class Ordered:
     """The order that a pause comes from.
 
     Attributes:
-        word: the reason in a word: `paused`, `blocked` or `quiet`.
+        state: of the jobs, in a word: `paused`, `blocked` or `quiet`.
         operator, reason: who ordered it, and why; the latter may be empty.
         until_at_s: when it is over, in epoch seconds; None where it is to be lifted.
         lift: the command that lifts it.
     """
 
     order_id: str
-    word: str
+    state: str
     operator: str
     reason: str
     until_at_s: float | None
@@ -71,9 +71,9 @@ class Pause:
     ordered: Ordered | None = None
 
     @property
-    def word(self) -> str:
-        """The reason in a word."""
-        return "paused" if self.ordered is None else self.ordered.word
+    def reason(self) -> str:
+        """Why the jobs wait, in a word: `paused`; what the operator wrote is the reason of the order."""
+        return "paused" if self.ordered is None else self.ordered.state
 
     @property
     def detail(self) -> Mapping[str, str]:
@@ -147,7 +147,7 @@ class Pauses(Gate):
             self._at.setdefault(pause.fields, []).append(pause)
             self._note_longest(pause.fields)
         self._row.note_resting()
-        _LOGGER.info("%s: %s%s", pause.word, pause, _by(pause), extra={log_keys.QUEUE: pause.queue})
+        _LOGGER.info("%s: %s%s", pause.reason, pause, _by(pause), extra={log_keys.QUEUE: pause.queue})
 
     def end(self, pause: Pause) -> None:
         """Let these jobs start again, unless another pause holds them too."""

@@ -72,9 +72,9 @@ class PartitionInspection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateInspection:
-    """Jobs that wait at the gates for one reason: in a word, how many, and what ends that for people."""
+    """Jobs that wait at the gates for one reason: how many, and what ends that for people."""
 
-    word: str
+    reason: str
     count: int
     detail: str
 
@@ -183,7 +183,7 @@ def _hints(inspection: QueueInspection) -> Iterator[str]:
 
 def _gate_hints(inspection: QueueInspection) -> Iterator[str]:
     for gated in inspection.gated:
-        yield f"{counted(gated.count, 'job')} may not start now ({gated.word}): {gated.detail}"
+        yield f"{counted(gated.count, 'job')} may not start now ({gated.reason}): {gated.detail}"
 
 
 def _child_hints(inspection: QueueInspection) -> Iterator[str]:

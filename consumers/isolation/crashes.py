@@ -62,7 +62,7 @@ class CrashPause:
     pause: timedelta
 
     @property
-    def word(self) -> str:
+    def reason(self) -> str:
         """The reason in a word."""
         return "crashed"
 

@@ -69,7 +69,7 @@ class IsolatedRunners(Runners[Slot]):
         crashes: how many children died while a job ran.
     """
 
-    word = "isolated"
+    kind = "isolated"
 
     def __init__(
         self,

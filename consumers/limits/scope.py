@@ -32,7 +32,7 @@ class Limited:
     allows: object
 
     @property
-    def word(self) -> str:
+    def reason(self) -> str:
         """The reason in a word."""
         return "limited"
 

@@ -22,10 +22,10 @@ def runner_samples(queue: str, runners: RunnerRow) -> Iterator[Sample]:
 
 def of_kinds(queue: str, kinds: Iterable[Runners[Any]]) -> Iterator[Sample]:
     """How many jobs may run at once in each kind of a queue's runners, and how many run."""
-    for kind in kinds:
-        if kind.size:
-            yield Sample(metrics.RUNNERS, (queue, kind.word), kind.size)
-            yield Sample(metrics.BUSY, (queue, kind.word), sum(slot.run is not None for slot in kind.slots))
+    for found in kinds:
+        if found.size:
+            yield Sample(metrics.RUNNERS, (queue, found.kind), found.size)
+            yield Sample(metrics.BUSY, (queue, found.kind), sum(slot.run is not None for slot in found.slots))
 
 
 def _of_children(queue: str, counts: ChildCounts, crashes: int) -> Iterator[Sample]:

@@ -28,9 +28,9 @@ def batch_record(names: Sequence[str], at: datetime) -> KeyAndValue:
     return _BATCH_KEY + uuid4().hex.encode(), encode_own("LedgerBatch", {"names": names, "at": at})
 
 
-def entry_record(name: str, word: str, at: datetime) -> KeyAndValue:
-    """Write one name with its outcome, a `LedgerWord`."""
-    return name.encode(), encode_own("LedgerEntry", {"outcome": word, "at": at})
+def entry_record(name: str, state: str, at: datetime) -> KeyAndValue:
+    """Write one name with its outcome, a `LedgerState`."""
+    return name.encode(), encode_own("LedgerEntry", {"outcome": state, "at": at})
 
 
 def names_of(key: bytes, value: bytes) -> Sequence[str]:

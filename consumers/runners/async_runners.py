@@ -41,7 +41,7 @@ class AsyncRunners(Runners[AsyncSlot]):
     They take the jobs of the types in `job_types`, named as on the wire; all, where it is empty.
     """
 
-    word = "async"
+    kind = "async"
 
     def __init__(
         self,

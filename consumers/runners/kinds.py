@@ -23,11 +23,11 @@ class Runners(WatchedRunners[SlotT], Protocol[SlotT]):
     """Runners of one kind. What has a body here holds for each kind that does not replace it.
 
     Attributes:
-        word: the kind in metrics, such as `async`.
+        kind: its name in metrics, such as `async`.
         size: how many jobs may run at once; 0 where the queue has no jobs that must run here.
     """
 
-    word: str
+    kind: str
     size: int
 
     @property

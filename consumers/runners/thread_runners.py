@@ -35,7 +35,7 @@ class ThreadRunners(Runners[Slot]):
     `run_one` must not raise.
     """
 
-    word = "threads"
+    kind = "threads"
 
     def __init__(
         self,

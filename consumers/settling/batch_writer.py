@@ -23,7 +23,7 @@ from ..records.assignment import Assignment
 from ..records.record import Record
 from .outgoing import OutgoingRecord, produce
 from .settlement import LedgerToWrite, Settlement, SettlementBatch
-from .writes import LedgerWord, utc
+from .writes import LedgerState, utc
 
 STILL_WAITING_S: Final = 5.0
 """How long the brokers may take to confirm before the worker logs it."""
@@ -140,11 +140,11 @@ class BatchWriter:
         moved: defaultdict[int, list[tuple[Settlement, str]]] = defaultdict(list)
         for item in items:
             if item.writes.ledger is not None:
-                name, word = item.writes.ledger
-                if word == "moved":
+                name, state = item.writes.ledger
+                if state == "moved":
                     moved[item.record.assignment.partition].append((item, name))
                 else:
-                    self._publish_entry(item, name, word)
+                    self._publish_entry(item, name, state)
         for partition, named in moved.items():
             for some in self._batches(named):
                 self._publish_moved(partition, some)
@@ -160,8 +160,8 @@ class BatchWriter:
 
         self._publish_ledger(partition, batch_record([name for _, name in named], utc(self._clock())), refuse_all)
 
-    def _publish_entry(self, item: Settlement, name: str, word: LedgerWord) -> None:
-        entry = entry_record(name, word, utc(self._clock()))
+    def _publish_entry(self, item: Settlement, name: str, state: LedgerState) -> None:
+        entry = entry_record(name, state, utc(self._clock()))
         self._publish_ledger(item.record.assignment.partition, entry, item.refuse)
 
     def _publish_ledger(self, partition: int, entry: KeyAndValue, on_failure: Callable[[KafkaError], None]) -> None:

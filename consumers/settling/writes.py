@@ -34,7 +34,7 @@ from .events import outcome_event
 from .next_records import NO_FACTS, EventFacts, SettlingContext, next_record
 from .outgoing import OutgoingRecord
 
-LedgerWord = Literal["done", "moved", "cancelled"]
+LedgerState = Literal["done", "moved", "cancelled"]
 Followed = type[Done | Retried | Dead | Snoozed | Deferred | Delayed | Cancelled]
 """The outcomes that records may follow. Of a skipped job they were written before, of an interrupted one nothing is."""
 
@@ -65,12 +65,12 @@ class Writes:
 
     Attributes:
         records: all are confirmed before the ledger is written.
-        ledger: (name, word), or None where nothing is to be remembered.
+        ledger: (name, state), or None where nothing is to be remembered.
         event: published once all else is durable, and never waited for.
     """
 
     records: tuple[OutgoingRecord, ...] = ()
-    ledger: tuple[str, LedgerWord] | None = None
+    ledger: tuple[str, LedgerState] | None = None
     event: JobEvent | None = None
 
 
@@ -118,7 +118,7 @@ def _records(
     )
 
 
-def ledger_entry(record: Record, outcome: Outcome) -> tuple[str, LedgerWord] | None:
+def ledger_entry(record: Record, outcome: Outcome) -> tuple[str, LedgerState] | None:
     """Find the name that is settled; that of the job only where no other record of it may run."""
     match outcome:
         case Done():
@@ -137,8 +137,8 @@ def ledger_entry(record: Record, outcome: Outcome) -> tuple[str, LedgerWord] | N
             assert_never(outcome)
 
 
-def _of_job(record: Record, word: LedgerWord) -> tuple[str, LedgerWord] | None:
-    return None if record.deduplication_id is None else (record.deduplication_id, word)
+def _of_job(record: Record, state: LedgerState) -> tuple[str, LedgerState] | None:
+    return None if record.deduplication_id is None else (record.deduplication_id, state)
 
 
 def utc(epoch_s: float) -> datetime:

@@ -49,7 +49,7 @@ class AwaitedSchema:
     trouble: Callable[[], str | None] = field(default=lambda: None, compare=False, repr=False)
 
     @property
-    def word(self) -> str:
+    def reason(self) -> str:
         """The reason in a word."""
         return "awaiting-schema"
 

@@ -67,7 +67,7 @@ def measure(reader: IndexReader, job_types: Iterable[str], since: datetime) -> d
     counts = dict(counted)
     found = {}
     for name in names:
-        done, dead = (counts.get((name, state.word), 0) for state in (State.DONE, State.DEAD))
+        done, dead = (counts.get((name, state.shown), 0) for state in (State.DONE, State.DEAD))
         times = reader.times(name, since, SAMPLE) if done else []
         found[name] = replace(
             Measured(done=done, dead=dead),

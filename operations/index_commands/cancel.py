@@ -78,7 +78,7 @@ def cancel(
 
 def cancel_lines(chosen: Chosen) -> list[str]:
     """Which jobs a cancel means, by their states, for people."""
-    going = Counter(job.state.word for job in chosen.jobs if not job.state.has_ended)
+    going = Counter(job.state.shown for job in chosen.jobs if not job.state.has_ended)
     ended = Counter(_why_not(job) for job in chosen.jobs if job.state.has_ended)
     lines = [f"{count:>10,}  {word}" for word, count in sorted(going.items())]
     lines += [f"{count:>10,}  left alone: {why}" for why, count in sorted(ended.items())]
@@ -93,4 +93,4 @@ def cancel_lines(chosen: Chosen) -> list[str]:
 def _why_not(job: ListedJob) -> str:
     if job.state is State.DEAD:
         return "a dead letter waits for nothing: `stoker dead discard` writes it off"
-    return f"it is {job.state.word} already"
+    return f"it is {job.state.shown} already"

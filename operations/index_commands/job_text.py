@@ -20,7 +20,7 @@ _WIDTH: Final = 12
 
 def job_document(job: ListedJob) -> dict[str, object]:
     """A job for `--json`; what is not known is null."""
-    found = {**asdict(job), "state": job.state.word}
+    found = {**asdict(job), "state": job.state.shown}
     found["took_s"] = None if job.took is None else job.took.total_seconds()
     del found["took"]
     return {name: None if value == "" else value for name, value in found.items()}
@@ -32,7 +32,7 @@ def job_history_document(history: JobHistory) -> dict[str, object]:
         **job_document(history.job),
         "history": [{**asdict(one), "detail": dict(one.detail)} for one in history.entries],
         "behind": None if history.front is None else history.front.job_id,
-        "same_key": [{"job_id": one.job_id, "state": one.state.word} for one in history.neighbours],
+        "same_key": [{"job_id": one.job_id, "state": one.state.shown} for one in history.neighbours],
     }
 
 
@@ -50,12 +50,12 @@ def job_history_lines(history: JobHistory, why: Sequence[str], owner: Owner) -> 
         yield Styled("")
         yield from table_lines(
             ("OF THE SAME KEY", "TYPE", "STATE"),
-            [(one.job_id, one.job_type, one.state.word) for one in history.neighbours],
+            [(one.job_id, one.job_type, one.state.shown) for one in history.neighbours],
         )
 
 
 def _facts(job: ListedJob) -> Iterator[tuple[str, str]]:
-    yield "state", job.state.word
+    yield "state", job.state.shown
     yield "queue", job.queue
     yield "key", job.key or ""
     yield "tenant", job.tenant
@@ -72,7 +72,7 @@ def _rows(history: JobHistory) -> list[tuple[object, ...]]:
     job = history.job
     rows: list[tuple[object, ...]] = [(_at(job.enqueued), "enqueued", "", "", "", "", _source(job))]
     rows += [_row(one) for one in history.entries]
-    if job.state.word == "done":
+    if job.state.shown == "done":
         took = "" if job.took is None else f"took {job.took.total_seconds():.3f} s"
         began = "" if job.began is None else _time(job.began)
         rows.append((_at(job.changed), "done", job.attempt, began, job.worker, job.release, took))

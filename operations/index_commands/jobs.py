@@ -91,7 +91,7 @@ def why(app: AppContext, *, job_id: str, index: str | None, from_topics: bool, a
     sentences, owner = _why(app, history), owner_of(app.pipeline, history.job.job_type)
     if as_json:
         behind = None if history.front is None else history.front.job_id
-        answer = {"job_id": job_id, "state": history.job.state.word, "behind": behind, "why": sentences}
+        answer = {"job_id": job_id, "state": history.job.state.shown, "behind": behind, "why": sentences}
         return print_json({**answer, **owner.document, "source": note})
     for sentence in filter(None, (*sentences, owner.sentence)):
         echo_line(sentence)
@@ -229,6 +229,6 @@ def _row(job: ListedJob) -> tuple[object, ...]:
     took = "" if job.took is None else f"{job.took.total_seconds():.3f}s"
     error = f"{job.error_type.rpartition('.')[2]}: {job.message}"[:_MESSAGE_SHOWN] if job.error_type else ""
     return (
-        *(job.job_id, job.job_type, job.state.word, age_since(job.enqueued), job.attempt, took),
+        *(job.job_id, job.job_type, job.state.shown, age_since(job.enqueued), job.attempt, took),
         *(job.key or "", job.tenant, error),
     )

@@ -49,13 +49,13 @@ def job_filters(command: Command) -> Command:
 def filter_of(options: Options) -> JobFilter:
     """The filter that the options ask for."""
     from ..job_index.job_filter import JobFilter
-    from ..job_index.states import STATE_WORDS
+    from ..job_index.states import SHOWN_STATES
 
     now = datetime.now(UTC)
     since, until = (_before(now, options[name]) for name in ("since", "until"))
     if since is not None and until is not None and since >= until:
         raise click.UsageError("--since must be before --until")
-    states = [STATE_WORDS[word] for word in options["states"]]
+    states = [SHOWN_STATES[shown] for shown in options["states"]]
     return JobFilter(**{**options, "states": states, "since": since, "until": until})
 
 

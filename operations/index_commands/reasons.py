@@ -190,7 +190,7 @@ def _goes_first(front: ListedJob, now: datetime) -> str:
     if front.due is None or front.due <= now:
         return "runs or waits to run, and comes first: jobs of a key run one after another"
     return (
-        f"is {front.state.word} until {_at(front.due)}, in {rounded(front.due - now)}: the order of the queue is "
+        f"is {front.state.shown} until {_at(front.due)}, in {rounded(front.due - now)}: the order of the queue is "
         "strict, so later jobs of the key wait until that one has ended"
     )
 

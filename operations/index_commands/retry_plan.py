@@ -83,6 +83,6 @@ def plan_retry(jobs: Iterable[ListedJob]) -> RetryPlan:
 def plan_lines(plan: RetryPlan) -> list[str]:
     """The plan for people."""
     lines = [f"{len(jobs):>10,}  dead letters of {queue}, back to it" for queue, jobs in sorted(plan.dead.items())]
-    by_state = Counter(job.state.word for job in plan.waiting)
+    by_state = Counter(job.state.shown for job in plan.waiting)
     lines += [f"{count:>10,}  {word}, to start now" for word, count in sorted(by_state.items())]
     return lines + [f"{count:>10,}  left alone: {why}" for why, count in sorted(plan.left_out.items())]

@@ -104,14 +104,14 @@ def _print(entry: JobEntry, *, as_json: bool) -> None:
 def event_line(job: ListedJob) -> Styled:
     """One event for people: when, what, which job, how long, and why."""
     at = f"{job.changed.astimezone(UTC):%H:%M:%S}.{job.changed.microsecond // 1_000:03d}"
-    word = styled(f"{job.state.word:<{_STATE_WIDTH}}", fg=_COLOURS.get(job.state.word))
+    shown = styled(f"{job.state.shown:<{_STATE_WIDTH}}", fg=_COLOURS.get(job.state.shown))
     parts = [f"{job.job_type:<{_TYPE_WIDTH}}", job.job_id, f"run {_run_of(job)}", *_facts(job)]
-    return Styled(f"{at}  {word}  {printable('  '.join(parts))}")
+    return Styled(f"{at}  {shown}  {printable('  '.join(parts))}")
 
 
 def _run_of(job: ListedJob) -> int:
     """The run that the event is about: of a retry the one that failed."""
-    return max(job.attempt - (job.state.word == "retrying"), 1)
+    return max(job.attempt - (job.state.shown == "retrying"), 1)
 
 
 def _facts(job: ListedJob) -> Iterator[str]:

@@ -302,7 +302,7 @@ class IndexReader:
     def _words_for(self, by: str, numbers: set[int]) -> dict[int, str]:
         """{number of a column of the counts: its words}, all at once: one by one takes as long as counting."""
         if by == "state":
-            return {number: State(number).word for number in numbers}
+            return {number: State(number).shown for number in numbers}
         marks = ",".join(map(str, numbers))
         if by != "failure":
             return dict(self._connection.execute(f"SELECT k, name FROM names WHERE k IN ({marks})"))

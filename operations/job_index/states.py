@@ -24,7 +24,7 @@ class State(IntEnum):
     DEAD_DISCARDED = 10
 
     @property
-    def word(self) -> str:
+    def shown(self) -> str:
         """The state as people write it: `dead-discarded`."""
         return self.name.lower().replace("_", "-")
 
@@ -37,7 +37,7 @@ class State(IntEnum):
 ENDED: Final = frozenset(
     {State.DONE, State.DEAD, State.CANCELLED, State.EXPIRED, State.DISCARDED, State.DEAD_DISCARDED},
 )
-STATE_WORDS: Final = {state.word: state for state in State}
+SHOWN_STATES: Final = {state.shown: state for state in State}
 EVENT_STATES: Final = {
     "retried": State.RETRYING,
     "dead": State.DEAD,

@@ -29,8 +29,8 @@ SEEN_S: Final = 120.0
 STATISTICS_OF: Final = timedelta(minutes=1)
 YOUNG: Final = timedelta(seconds=60)
 """A worker process that is younger may still start."""
-NO_HOLD: Final = frozenset({TENANTS_TURN.word})
-"""Words of gates that further workers would open."""
+NO_HOLD: Final = frozenset({TENANTS_TURN.reason})
+"""Reasons of gates that further workers would open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ class ReadyRecords(Runners[Slot]):
 
     slots = tuple(Slot() for _ in range(30))
     """Idle ones, more than jobs ever stand still: a stuck job's runner is replaced."""
-    word = "simulated"
+    kind = "simulated"
     size = len(slots)
     ready = 0
 

@@ -49,7 +49,7 @@ def test_a_pause_is_answered_holds_after_a_restart_and_ends_with_resume(
             journal.wait_for(("call", 0, 1))
             wait_until(lambda: sum(found.count for found in running.worker.inspect()[0].gated) == 10, what="mails")
             (gated,) = running.worker.inspect()[0].gated
-            assert gated.word == "paused"
+            assert gated.reason == "paused"
             assert gated.detail == "`stoker control resume --type mail` (by ann: the partner is down)"
         with running_worker(pipeline, cluster) as running:
             producer.enqueue(call, 1, "c")

@@ -125,7 +125,7 @@ def test_a_dead_guard_really_stops_its_job_type(cluster: ClusterSettings, namesp
 
 
 def _holds(running: RunningWorker) -> bool:
-    return "breaker" in {gated.word for gated in running.worker.inspect()[0].gated}
+    return "breaker" in {gated.reason for gated in running.worker.inspect()[0].gated}
 
 
 def _guards(pipeline: Pipeline, cluster: ClusterSettings) -> list[SeenGuard]:
@@ -166,7 +166,7 @@ def test_an_operator_opens_and_closes_a_breaker_by_hand(cluster: ClusterSettings
             producer.enqueue(charge, 1)
         wait_until(lambda: running.worker.inspect()[0].gated, what="the job to wait")
         (gated,) = running.worker.inspect()[0].gated
-        assert (gated.word, gated.count) == ("breaker", 1)
+        assert (gated.reason, gated.count) == ("breaker", 1)
         control.open_breaker(dependency="bank").wait(WAIT)
         control.close_breaker(job_type="charge").wait(WAIT)
         wait_until(lambda: "bank" in str(running.worker.inspect()[0].gated), what="the job to wait for the other one")

@@ -86,8 +86,8 @@ def test_a_paused_type_waits_and_runs_in_the_order_of_its_keys(cluster: ClusterS
 
 
 def _gated(worker: Worker) -> list[tuple[str, int, str]]:
-    """(word, count, what opens it) of each gate at which jobs wait."""
-    return [(found.word, found.count, found.detail) for found in worker.inspect()[0].gated]
+    """(reason, count, what opens it) of each gate at which jobs wait."""
+    return [(found.reason, found.count, found.detail) for found in worker.inspect()[0].gated]
 
 
 def test_a_pause_holds_jobs_that_are_ready_and_lets_the_running_ones_end(

@@ -21,7 +21,7 @@ class Even(Runners[Slot]):
         self.waited = list[tuple[float, bool]]()
 
     slots = (Slot(), Slot())
-    word = "even"
+    kind = "even"
     size = 2
 
     @property
@@ -64,7 +64,7 @@ class Others(Even):
     """A kind that takes what comes; it has failed."""
 
     crashed = ValueError("broken")
-    word = "others"
+    kind = "others"
 
     def own(self, records: list[Record]) -> list[Record]:
         """All."""
@@ -78,7 +78,7 @@ class Idle(Even):
 
 
 def test_a_new_kind_is_seen_in_metrics() -> None:
-    """By its own word; one that the queue has no jobs for is left out."""
+    """By its own name; one that the queue has no jobs for is left out."""
     row = RunnerRow([Idle(), Even(), Others()])
     seen = [(sample.metric.name, sample.labels, sample.value) for sample in of_kinds("mails", row)]
     assert seen == [

@@ -236,7 +236,7 @@ def test_a_job_that_the_commits_have_as_ended_is_done_and_what_is_told_later_sta
     index.writer.reconcile({an_id(3): (State.CANCELLED, ENQUEUED_MS + 50)}, {})
     with IndexReader(index.path) as reader:
         jobs = [reader.job(an_id(number)) for number in (1, 2, 3)]
-    assert [(job.state.word, job.known_from) for job in jobs if job] == [
+    assert [(job.state.shown, job.known_from) for job in jobs if job] == [
         ("done", "commits"),
         ("done", ""),
         ("cancelled", "ledger"),
@@ -252,7 +252,7 @@ def test_who_enqueued_a_job_is_known_though_its_end_came_first(index: Index) -> 
     with IndexReader(index.path) as reader:
         job = reader.job(an_id(1))
     assert job is not None
-    assert (job.state.word, job.source) == ("done", "web")
+    assert (job.state.shown, job.source) == ("done", "web")
 
 
 def test_no_statement_that_reconciles_scans_the_jobs(index: Index) -> None:

@@ -81,7 +81,7 @@ def test_the_index_has_all_jobs_although_events_were_refused_for_a_while(
     with IndexReader(path) as reader:
         jobs = {job.job_id: job for job in reader.find(JobFilter(), 1_000, 60).jobs}
     expected = ["done"] * DONE + ["dead"] * SPENT
-    assert [jobs[job_id].state.word for job_id in [*lost, *told]] == [*expected, *expected]
+    assert [jobs[job_id].state.shown for job_id in [*lost, *told]] == [*expected, *expected]
     assert len(jobs) == 2 * (DONE + SPENT)
     assert all(jobs[job_id].took is None for job_id in lost[:DONE])
     assert all(jobs[job_id].took is not None for job_id in told[:DONE])

@@ -89,7 +89,7 @@ def jobs_of(path: Path) -> dict[str, ListedJob]:
 
 def states_of(path: Path) -> dict[str, str]:
     """{id: state}."""
-    return {job_id: job.state.word for job_id, job in jobs_of(path).items()}
+    return {job_id: job.state.shown for job_id, job in jobs_of(path).items()}
 
 
 @pytest.mark.expected_errors("dead letter")
@@ -101,10 +101,10 @@ def test_the_index_agrees_with_what_the_jobs_did(cluster: ClusterSettings, names
         follow(pipeline, cluster, path)
         assert states_of(path) == expected
     jobs = jobs_of(path)
-    ended = [job for job in jobs.values() if job.state.word == "done"]
+    ended = [job for job in jobs.values() if job.state.shown == "done"]
     assert all(job.took is not None and job.release == "v3" and job.key and job.tenant for job in ended)
     with IndexReader(path) as reader:
-        (dead, *_) = (job_id for job_id, job in jobs.items() if job.state.word == "dead")
+        (dead, *_) = (job_id for job_id, job in jobs.items() if job.state.shown == "dead")
         history = reader.history(dead)
         assert [(one.kind, one.attempt) for one in history] == [("retried", 1), ("dead", 2)]
         assert all("declined" in one.message and "ValueError" in one.error_type for one in history)
@@ -143,7 +143,7 @@ def test_without_events_and_ledger_the_commits_tell_what_has_ended(
     follow(pipeline, cluster, path, committed=len(gone))
     told = {job_id: "done" if job_id in gone else state for job_id, state in expected.items()}
     jobs = jobs_of(path)
-    assert {job_id: job.state.word for job_id, job in jobs.items()} == told
+    assert {job_id: job.state.shown for job_id, job in jobs.items()} == told
     assert {job_id for job_id, job in jobs.items() if job.known_from == "commits"} == gone
     with_index = sqlite3.connect(path)
     check_counts(with_index)
@@ -151,7 +151,7 @@ def test_without_events_and_ledger_the_commits_tell_what_has_ended(
     for job_id in [next(iter(gone)), *(job_id for job_id in expected if job_id not in gone)]:
         history = read_history(pipeline, cluster, job_id)
         assert history is not None
-        assert history.job.state.word == told[job_id]
+        assert history.job.state.shown == told[job_id]
 
 
 APPLICATION = """

@@ -91,7 +91,7 @@ class Index:
         """{job: state}."""
         with IndexReader(self.path) as reader:
             found = reader.find(JobFilter(), 10_000, 60)
-        return {job.job_id: job.state.word for job in found.jobs}
+        return {job.job_id: job.state.shown for job in found.jobs}
 
     def counts(self) -> dict[str, int]:
         """{state: jobs} by the small table."""
