@@ -39,7 +39,7 @@ IN_VAIN: Final = {2: "refused its options", 4: "stopped, since its contracts are
 
 @dataclass(slots=True)
 class _Member:
-    """One place in the fleet and the process that fills it."""
+    """One of the numbers of a fleet, and the process that has it."""
 
     number: int
     process: subprocess.Popen[bytes] | None = None
@@ -54,7 +54,7 @@ class Fleet:
 
     Attributes:
         command: what each process runs; it handles SIGTERM as a worker does.
-        own_options: gives what the process at a place of the fleet has beyond the command; places count from 0.
+        own_options: returns what the process of this number has beyond the command; numbers count from 0.
         on_change: takes {process ids} whenever a process was started or has ended.
     """
 

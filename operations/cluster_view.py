@@ -17,7 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 
 from ..topology import ClusterSettings
 from ..topology.cluster.admin_connection import AdminConnection
-from ..topology.cluster.committed_offsets import committed_places
+from ..topology.cluster.committed_offsets import commits_of
 from ..topology.cluster.group_descriptions import describe_groups
 from ..topology.cluster.leaders import ask_offsets
 
@@ -122,12 +122,12 @@ class ClusterView:
 
     def committed(self, group: str, partitions: Collection[Partition]) -> dict[Partition, int]:
         """{partition: first offset that is not committed}; a partition without a commit is left out."""
-        return {partition: place.offset for partition, place in self.committed_places(group, partitions).items()}
+        return {partition: commit.offset for partition, commit in self.commits_of(group, partitions).items()}
 
-    def committed_places(self, group: str, partitions: Collection[Partition]) -> dict[Partition, TopicPartition]:
-        """The committed places with the commits' metadata."""
+    def commits_of(self, group: str, partitions: Collection[Partition]) -> dict[Partition, TopicPartition]:
+        """{partition: its commit, with offset and metadata}; a partition without one is left out."""
         try:
-            return committed_places(self.cluster, group, partitions, self.timeout_s, self._connection.note_client_error)
+            return commits_of(self.cluster, group, partitions, self.timeout_s, self._connection.note_client_error)
         except KafkaException as failed:
             raise self._connection.translated(failed.args[0], "Describe", f"group {group}") from failed
 

@@ -133,11 +133,11 @@ class _Shard:
     def _make_table(self, size: int) -> None:
         self._mask = size - 1
         self._hashes = array("Q", bytes(8 * size))
-        self._first = array("I", b"\xff" * (4 * size))  # without a first number, a place is free
+        self._first = array("I", b"\xff" * (4 * size))  # without a first number, a cell is free
         self._last = array("I", bytes(4 * size))
 
     def find(self, lane: int) -> int:
-        """The place of a lane in the table; -1 where it has none."""
+        """The cell of a lane in the table; -1 where it has none."""
         wanted, at = lane & _HASH_BITS, self._home(lane)
         hashes, first = self._hashes, self._first
         while first[at] != _NONE:
@@ -286,7 +286,7 @@ class _Shard:
                 self._place(wanted, first, last)
 
     def _remove_lane(self, at: int) -> None:
-        """Free a place, and move up those behind it that a search would no longer find."""
+        """Free a cell, and move up those behind it that a search would no longer find."""
         self.lanes -= 1
         self._first[at] = _NONE
         if not self.lanes:

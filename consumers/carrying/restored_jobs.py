@@ -16,7 +16,7 @@ from confluent_kafka import Message
 
 from ..backlog.tenant_lines import line_of
 from ..gates.aside_at_gates import AsideAtGates
-from ..partitions.carried import CarriedJobs, lane_hash_of, place_of
+from ..partitions.carried import CarriedJobs, lane_hash_of, read_place
 from ..records.assignment import Assignment
 from ..records.record import Record
 from .copies_aside import CopiesAside
@@ -52,7 +52,7 @@ class RestoredJobs:
         Returns:
             False if no waiting job was enqueued before it and its tenant has no line: the caller puts it in its lane.
         """
-        topic, partition, enqueued_at = place_of(copy.origin) or ("", -1, -1)
+        topic, partition, enqueued_at = read_place(copy.origin) or ("", -1, -1)
         _, jobs, start = self._waiting.get((topic, partition), (None, None, 0))
         if jobs is None or partition != copy.partition or enqueued_at < jobs.enqueued_at[start]:
             return self._aside.put_in_line(copy)

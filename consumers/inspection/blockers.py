@@ -133,11 +133,11 @@ class Blockers:
                 yield Blocker(place=place, state=state, since_at_s=since_at_s)
 
     def _of_aside(self, place: Place, lane_hash: int, since_at_s: float) -> Blocker:
-        closed = self._unbegun.why_aside(lane_hash)
+        why = self._unbegun.why_aside(lane_hash)
         return (
             Blocker(place=place, state="behind", since_at_s=since_at_s)
-            if closed is None
-            else _of_gated(place, closed, since_at_s)
+            if why is None
+            else _of_gated(place, why, since_at_s)
         )
 
     def _of_parked(self, record: Record, since_at_s: float, running: Mapping[Lane | None, Run]) -> Blocker:

@@ -72,10 +72,10 @@ def no_jobs(end: int, superseded: Mapping[str, array[int]]) -> CarriedJobs:
     return CarriedJobs(end, array("q"), array("q"), array("q"), superseded)
 
 
-def place_of(text: bytes | None) -> PlaceOnLog | None:
+def read_place(text: bytes | None) -> PlaceOnLog | None:
     """Read `topic/partition/offset`; None where it is no such text.
 
-    >>> place_of(b"shop.mails/3/17")
+    >>> read_place(b"shop.mails/3/17")
     ('shop.mails', 3, 17)
     """
     topic, *numbers = (text or b"").decode("utf-8", "replace").rsplit("/", 2)
@@ -86,7 +86,7 @@ def place_of(text: bytes | None) -> PlaceOnLog | None:
 
 def copied_from(record: Record) -> PlaceOnLog | None:
     """Which record this one is a copy of; None where it is none."""
-    return place_of(record.header(CARRIED))
+    return read_place(record.header(CARRIED))
 
 
 def lane_hash_of(record: Record) -> int:
@@ -133,7 +133,7 @@ class _Found:
 
     def add(self, record: Record) -> None:
         """Take a record that is not complete."""
-        origin, copied = place_of(record.origin), copied_from(record)
+        origin, copied = read_place(record.origin), copied_from(record)
         # Of an origin that is none, the job counts as the oldest one: it has waited for long.
         is_known = origin is not None and origin[:2] in self._entries_of(record.assignment.partition)
         self._entered_by.append(self._entry_topics.index(origin[0]) if origin is not None and is_known else 0)

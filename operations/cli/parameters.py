@@ -102,7 +102,7 @@ class MetricsAddress:
         return None if port is None else cls(port, host)
 
     def options_of(self, number: int) -> tuple[str, str]:
-        """The option of the process at a place of the fleet."""
+        """The option of the process of this number in the fleet."""
         return "--metrics-port", str(self.port + number)
 
     def serve(self, source: SampleSource, health: Health | None = None) -> MetricsServer:

@@ -66,12 +66,14 @@ def ask_committed(pipeline: Pipeline, cluster: ClusterSettings) -> Asked:
     committed: dict[Partition, CommittedOffsets] = {}
     topics = [pipeline.events_topic]
     for queue in pipeline.queues.values():
-        found = view.committed_places(queue.group, partitions_of(queue.job_topics, counts))
-        committed |= {place: CommittedOffsets(commit) for place, commit in found.items()}
+        found = view.commits_of(queue.group, partitions_of(queue.job_topics, counts))
+        committed |= {partition: CommittedOffsets(commit) for partition, commit in found.items()}
         topics += [*queue.job_topics, queue.dead_topic]
-    places = partitions_of(topics, counts)
-    starts, ends = view.start_offsets(places), view.end_offsets(places)
-    return Asked(committed=committed, ends={place: end for place, end in ends.items() if end > starts[place]})
+    partitions = partitions_of(topics, counts)
+    starts, ends = view.start_offsets(partitions), view.end_offsets(partitions)
+    return Asked(
+        committed=committed, ends={partition: end for partition, end in ends.items() if end > starts[partition]}
+    )
 
 
 class CommittedJobs:

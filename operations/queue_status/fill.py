@@ -55,7 +55,7 @@ def fill_of(queue: Queue, counts: Mapping[Partition, int]) -> Fill | None:
 
 def count_unfinished(
     queue: Queue,
-    places: Mapping[Partition, TopicPartition],
+    commits: Mapping[Partition, TopicPartition],
     starts: Mapping[Partition, int],
     ends: Mapping[Partition, int],
 ) -> dict[Partition, int]:
@@ -63,4 +63,4 @@ def count_unfinished(
     if queue.max_waiting is None:
         return {}
     mine = [at for at in ends if at[0] in queue.admission_topics]
-    return {at: unfinished(places.get(at), starts[at], ends[at]) for at in mine}
+    return {at: unfinished(commits.get(at), starts[at], ends[at]) for at in mine}

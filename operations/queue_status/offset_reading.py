@@ -26,7 +26,7 @@ class OffsetReading:
         taken_s: a monotonic clock's reading.
         counts: {topic: partitions} of the cluster.
         unfinished: {partition: jobs without an outcome} of the queues that bound them.
-        places: {partition: the group's commit}, with its metadata.
+        commits: {partition: the group's commit}, with its metadata.
     """
 
     taken_s: float
@@ -35,7 +35,7 @@ class OffsetReading:
     ends: Mapping[Partition, int]
     committed: Mapping[Partition, int]
     unfinished: Mapping[Partition, int] = field(default_factory=dict)
-    places: Mapping[Partition, TopicPartition] = field(default_factory=dict)
+    commits: Mapping[Partition, TopicPartition] = field(default_factory=dict)
 
     def position(self, partition: Partition) -> int:
         """Where the group stands."""
@@ -57,15 +57,15 @@ def read_offsets(
     counts = view.topics()
     topics = [topic for queue in queues for topic in (*queue.job_topics, queue.dead_topic)]
     partitions = partitions_of(topics, counts)
-    places: dict[Partition, TopicPartition] = {}
+    commits: dict[Partition, TopicPartition] = {}
     for queue in queues:
-        places |= view.committed_places(queue.group, partitions_of(queue.job_topics, counts))
+        commits |= view.commits_of(queue.group, partitions_of(queue.job_topics, counts))
     ends = view.end_offsets(partitions)  # after the commits, so that no commit is beyond the end it is compared with
     starts = view.start_offsets(partitions)
     unfinished: dict[Partition, int] = {}
     for queue in queues:
-        unfinished |= count_unfinished(queue, places, starts, ends)
-    committed = {partition: place.offset for partition, place in places.items()}
+        unfinished |= count_unfinished(queue, commits, starts, ends)
+    committed = {partition: commit.offset for partition, commit in commits.items()}
     return OffsetReading(
         taken_s=clock(),
         counts=counts,
@@ -73,7 +73,7 @@ def read_offsets(
         ends=ends,
         committed=committed,
         unfinished=unfinished,
-        places=places,
+        commits=commits,
     )
 
 

@@ -93,7 +93,7 @@ def _count_queue(
     view: ClusterView, queue: Queue, is_meant: IsMeant, found: WaitingJobs, progress: ReadProgress | None
 ) -> None:
     counts = view.topics()
-    committed = view.committed_places(queue.group, partitions_of(queue.job_topics, counts))
+    committed = view.commits_of(queue.group, partitions_of(queue.job_topics, counts))
     there = [(topic, source) for topic, source in sources_of(queue).items() if topic in counts]
     for topic, source in there:
         for record in filter(is_meant, _incomplete(view, topic, committed, progress)):

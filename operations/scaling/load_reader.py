@@ -158,7 +158,7 @@ def _prompt(queue: Queue, status: QueueStatus, reading: OffsetReading) -> int | 
 
 def _unfinished(reading: OffsetReading, topics: Iterable[str]) -> int:
     parts = partitions_of(topics, reading.counts)
-    return sum(unfinished(reading.places.get(part), reading.starts[part], reading.ends[part]) for part in parts)
+    return sum(unfinished(reading.commits.get(part), reading.starts[part], reading.ends[part]) for part in parts)
 
 
 def _rates(queue: Queue, before: OffsetReading, now: OffsetReading) -> tuple[float | None, float | None]:

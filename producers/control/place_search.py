@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from ...schemas.own_records.control_records import RecordPlace
 from ...topology import ClusterSettings, Queue
 from ...topology.cluster.clients import make_client
-from ...topology.cluster.committed_offsets import committed_places
+from ...topology.cluster.committed_offsets import commits_of
 from ...topology.cluster.settings import ANY_SIZE_BYTES
 from ...topology.wire.commit_metadata import CommitMetadata
 from ...topology.wire.headers import JOB_ID, HeaderList
@@ -92,7 +92,7 @@ class _Stretches:
             "auto.offset.reset": "earliest",
         }
         self._places = [(topic, number) for topic in topics for number in range(queue.partitions)]
-        self._committed = committed_places(cluster, queue.group, self._places, _ASK_S)
+        self._committed = commits_of(cluster, queue.group, self._places, _ASK_S)
         self._open: dict[tuple[str, int], tuple[int, int]] = {}
         self._consumer = make_client(Consumer, config)
 

@@ -17,7 +17,7 @@ from simulation.oracles.uniqueness import Uniqueness
 from simulation.pairs import check_dead_letter, check_named, check_next_record, check_not_passed, name_of
 from simulation.processes import Running, SimProcess
 from simulation.virtual_time import CLOCK
-from stoker.consumers.partitions.carried import copied_from, place_of
+from stoker.consumers.partitions.carried import copied_from, read_place
 from stoker.consumers.partitions.ledger import moved_name, tried_name
 from stoker.consumers.partitions.ledger_records import names_of
 from stoker.consumers.records.assignment import Assignment
@@ -195,7 +195,7 @@ class Account:
 
     def _is_copied(self, written: Written) -> bool:
         """Whether a record is a copy that was carried forward, or has one."""
-        own, job = place_of(str(written.record).encode()), self.jobs[written.record.headers[JOB_ID].decode()]
+        own, job = read_place(str(written.record).encode()), self.jobs[written.record.headers[JOB_ID].decode()]
         return written.place[0] == self._queue.carried_topic or any(copied_from(o.record) == own for o in job.records)
 
     def _is_safe_elsewhere(self, written: Written) -> bool:

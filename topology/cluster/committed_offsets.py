@@ -34,12 +34,12 @@ def committed_offsets(
     timeout_s: float,
     on_client_error: Callable[[KafkaError], None] = lambda _error: None,
 ) -> dict[Partition, int]:
-    """As `committed_places`, the offsets alone: {partition: first offset that is not committed}."""
-    found = committed_places(cluster, group, partitions, timeout_s, on_client_error)
-    return {partition: place.offset for partition, place in found.items()}
+    """As `commits_of`, the offsets alone: {partition: first offset that is not committed}."""
+    found = commits_of(cluster, group, partitions, timeout_s, on_client_error)
+    return {partition: commit.offset for partition, commit in found.items()}
 
 
-def committed_places(
+def commits_of(
     cluster: ClusterSettings,
     group: str,
     partitions: Collection[Partition],
@@ -85,7 +85,7 @@ def make_asker(cluster: ClusterSettings, group: str, on_client_error: Callable[[
 def ask_committed(
     consumer: Consumer, partitions: Collection[Partition], timeout_s: float
 ) -> dict[Partition, TopicPartition]:
-    """As `committed_places`, by a client of `make_asker`, which may ask any number of times."""
+    """As `commits_of`, by a client of `make_asker`, which may ask any number of times."""
     give_up_at_s = time.monotonic() + timeout_s
     while True:
         try:
