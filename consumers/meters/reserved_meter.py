@@ -26,7 +26,7 @@ AHEAD_SPANS: Final = 2
 
 
 class ScopeKey(NamedTuple):
-    """What names a scope with reservations: a limit's name, a partition, and a key or tenant."""
+    """The name of a scope with reservations: a limit's name, a partition, and a key or tenant."""
 
     limit: str
     partition: int

@@ -25,7 +25,7 @@ NEAR_AT_WORK: Final = 0.8
 def visible_obstacles(
     queue: Queue, runnable: int, reading: OffsetReading, heads: Heads, group: ConsumerGroup
 ) -> Iterator[str]:
-    """What the topics and the group show.
+    """Read from the topics and the group what is in the way.
 
     Args:
         runnable: how many of its jobs could run now.

@@ -14,19 +14,19 @@ class Owned(Protocol):
 
     @property
     def owner(self) -> str:
-        """Who answers for its jobs."""
+        """The team or person that answers for its jobs."""
 
     @property
     def runbook(self) -> str:
-        """What to do when they fail."""
+        """The way to mend them when they fail."""
 
     @property
     def escalation(self) -> str:
-        """Whom to call when the owner does not answer."""
+        """The one to call when the owner does not answer."""
 
     @property
     def slo(self) -> Slo | None:
-        """What the owner promises of its jobs."""
+        """The promise of the owner about its jobs."""
 
     @property
     def on_dead(self) -> Follower | None:
@@ -34,11 +34,11 @@ class Owned(Protocol):
 
     @property
     def on_late(self) -> Follower | None:
-        """The same for each of its jobs that is late."""
+        """The job type that is enqueued for each of its jobs that is late."""
 
     @property
     def late_after(self) -> timedelta | None:
-        """After which wait a job is late; None takes `slo.wait`."""
+        """The wait after which a job is late; None takes `slo.wait`."""
 
 
 def ownership_faults(declared: Owned) -> list[str]:
