@@ -52,16 +52,15 @@ class QueueControls:
         """The pauses that stand."""
         return self.pauses.standing
 
-    def end_cancelled(self, *, aside_too: bool = False) -> int:
-        """Let the jobs at gates go on for which a cancel stands, and end those that run.
+    def end_cancelled(self) -> int:
+        """End jobs for which a cancel stands: those at gates in memory go on, those that run are ended and counted."""
+        return self._cancelled.end()
 
-        Args:
-            aside_too: whether jobs that wait aside are to be looked at as well, which reads them again.
-
-        Returns:
-            How many run.
-        """
-        return self._cancelled.end(aside_too=aside_too)
+    def end_cancelled_aside(self) -> int:
+        """As `end_cancelled`; the jobs that wait aside are looked at as well, which reads them again."""
+        ended = self._cancelled.end()
+        self._cancelled.look_aside()
+        return ended
 
     def excuse_failures(self) -> None:
         """From now on, a job whose run fails is interrupted, at no attempt's cost; called amid any line."""

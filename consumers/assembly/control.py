@@ -41,10 +41,10 @@ def make_takers(
         GuardPauses(process.guards, process.pauses, pauses, own_orders, publish, worker_id),
         BreakerOrders(process.breakers, own_orders, publish, worker_id, events_topic=events_topic),
         LimitOrders(process.limits),
-        BlockOrders(process.pauses, process.cancels, process.end_cancelled),
+        BlockOrders(process.pauses, process.cancels, process.end_cancelled_aside),
         RescheduleOrders(process.reschedules, forgetter),
         PriorityOrders(process.reschedules, forgetter),
-        CancelOrders(process.cancels, process.end_cancelled, forgetter),
+        CancelOrders(process.cancels, process.end_cancelled, process.end_cancelled_aside, forgetter),
     ]
 
 

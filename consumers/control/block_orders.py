@@ -22,17 +22,17 @@ class BlockOrders(PauseOrders):
         self,
         pauses: Mapping[str, Pauses],
         cancels: Cancels,
-        end_cancelled: EndCancelled,
+        end_cancelled_aside: EndCancelled,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """Begin without any.
 
         Args:
-            end_cancelled: as `WorkerProcess` has it.
+            end_cancelled_aside: as `WorkerProcess` has it.
         """
         super().__init__(pauses, clock)
         self._cancels = cancels
-        self._end_cancelled = end_cancelled
+        self._end_cancelled_aside = end_cancelled_aside
         self._has_new = False
 
     @property
@@ -59,4 +59,4 @@ class BlockOrders(PauseOrders):
         """End what runs and is discarded by now."""
         if self._has_new:
             self._has_new = False
-            self._end_cancelled(True)
+            self._end_cancelled_aside()

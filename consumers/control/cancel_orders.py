@@ -34,16 +34,17 @@ class CancelOrders(OrderTaker):
         self,
         cancels: Cancels,
         end_cancelled: EndCancelled,
+        end_cancelled_aside: EndCancelled,
         forgetter: Forgetter,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """Begin without any.
 
         Args:
-            end_cancelled: as `WorkerProcess` has it.
+            end_cancelled, end_cancelled_aside: as `WorkerProcess` has them.
         """
         self._cancels = cancels
-        self._end_cancelled = end_cancelled
+        self._end_cancelled, self._end_cancelled_aside = end_cancelled, end_cancelled_aside
         self._forgetter = forgetter
         self._clock = clock
         self._has_new = self._has_new_filter = False
@@ -101,8 +102,9 @@ class CancelOrders(OrderTaker):
     def carry_out(self) -> None:
         """End what runs and is cancelled by now; remove the orders that have nothing left to do."""
         if self._has_new:
-            aside_too, self._has_new, self._has_new_filter = self._has_new_filter, False, False
-            self._end_cancelled(aside_too)
+            end = self._end_cancelled_aside if self._has_new_filter else self._end_cancelled
+            self._has_new = self._has_new_filter = False
+            end()
         for job_id, order_id in self._cancels.take_ended():
             self._forgetter.forget(cancel_key(job_id), order_id, "the job has ended")
         self._forgetter.turn()

@@ -25,7 +25,7 @@ from ..settings import WorkerSettings
 from ..standing_orders.cancels import Cancels
 from ..standing_orders.reschedules import Reschedules
 
-EndCancelled = Callable[[bool], int]
+EndCancelled = Callable[[], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +38,9 @@ class WorkerProcess:
         breakers, guards: those of the pipeline.
         limits: those of each queue.
         publish: takes an event.
-        end_cancelled: ends the jobs for which a cancel stands and that run or wait at gates, those aside as well if
-            that is asked for; returns how many run.
+        end_cancelled: ends the jobs for which a cancel stands and that run, or wait at gates in memory; returns how
+            many run.
+        end_cancelled_aside: as `end_cancelled`, for those that wait aside as well, which reads them again.
         runners: {queue: how many of its jobs may run at once}.
         snapshot, inspect: look at its queues.
         stop: begins the graceful shutdown.
@@ -51,6 +52,7 @@ class WorkerProcess:
     cancels: Cancels
     reschedules: Reschedules
     end_cancelled: EndCancelled
+    end_cancelled_aside: EndCancelled
     runners: Mapping[str, int]
     snapshot: Callable[[], Sequence[QueueSnapshot]]
     inspect: Callable[[], Sequence[QueueInspection]]

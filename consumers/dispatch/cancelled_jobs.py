@@ -13,14 +13,11 @@ class CancelledJobs:
     def __init__(self, queue: str, cancels: Cancels, wait_set: WaitSet, watchdog: Watchdog) -> None:
         self._queue, self._cancels, self._wait_set, self._watchdog = queue, cancels, wait_set, watchdog
 
-    def end(self, *, aside_too: bool = False) -> int:
-        """Let the jobs at gates go on for which a cancel stands, and end those that run.
-
-        Args:
-            aside_too: whether jobs that wait aside are to be looked at as well, which reads them again.
-
-        Returns:
-            How many run.
-        """
-        self._wait_set.release_cancelled(aside_too=aside_too)
+    def end(self) -> int:
+        """End jobs for which a cancel stands: those at gates in memory go on, those that run are ended and counted."""
+        self._wait_set.release_cancelled()
         return self._watchdog.cancel(lambda run: self._cancels.of(run.record, self._queue))
+
+    def look_aside(self) -> None:
+        """Have the jobs looked at that wait aside at gates, which reads them again; call it after `end`."""
+        self._wait_set.open_all_aside()

@@ -81,18 +81,21 @@ class WaitSet:
                 self._lanes.open(why)
         self.make_ready([] if first is None else [first])
 
-    def release_cancelled(self, *, aside_too: bool) -> None:
-        """Make the waiting records ready whose jobs are cancelled.
-
-        Args:
-            aside_too: whether to open all lanes aside as well, so that their records are read and ask the gates again.
-        """
+    def release_cancelled(self) -> None:
+        """Make the records in memory ready whose jobs are cancelled."""
         with self._lock:
             self.openings += 1
-            for why in self._lanes.counts() if aside_too else ():
-                self._lanes.open(why)
             released = self._records.take_all(self._is_cancelled)
         self.make_ready(released)
+
+    def open_all_aside(self) -> None:
+        """Open all lanes aside: their records are read, and ask the gates again.
+
+        For records that have an order, call it after `release_cancelled`: what goes aside in between has none.
+        """
+        with self._lock:
+            for why in self._lanes.counts():
+                self._lanes.open(why)
 
     @property
     def next_at_s(self) -> float | None:

@@ -202,7 +202,10 @@ class SimForgetter:
 
 
 class SimOrders:
-    """One process: what it has taken, it has answered. `end_running` ends the running jobs that are cancelled."""
+    """One process: what it has taken, it has answered.
+
+    `end_running` ends the running jobs that are cancelled, `end_aside` looks at those aside as well.
+    """
 
     def __init__(
         self,
@@ -212,6 +215,8 @@ class SimOrders:
         pauses: Pauses,
         job_orders: JobOrders,
         end_running: EndCancelled,
+        end_aside: EndCancelled,
+        *,
         limits: Limits,
     ) -> None:
         cancels = job_orders.cancels
@@ -222,6 +227,7 @@ class SimOrders:
             cancels=cancels,
             reschedules=job_orders.reschedules,
             end_cancelled=end_running,
+            end_cancelled_aside=end_aside,
             runners={},
             snapshot=list,
             inspect=list,
@@ -234,9 +240,9 @@ class SimOrders:
             [
                 PauseOrders(process.pauses, _now),
                 LimitOrders([limits], _now),
-                BlockOrders(process.pauses, cancels, end_running, _now),
+                BlockOrders(process.pauses, cancels, end_aside, _now),
                 RescheduleOrders(job_orders.reschedules, forgetter, _now),
-                CancelOrders(cancels, end_running, forgetter, _now),
+                CancelOrders(cancels, end_running, end_aside, forgetter, _now),
                 QuietOrders(process, _now),
             ]
         )

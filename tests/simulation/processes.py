@@ -329,13 +329,27 @@ class SimProcess:
         """Take the orders that stand, before any job starts."""
         job_orders = JobOrders(self.cancels, self.reschedules)
         return SimOrders(
-            control, self.queue, f"w{self.number}", self.pauses, job_orders, self._end_cancelled, self.limits
+            control,
+            self.queue,
+            f"w{self.number}",
+            self.pauses,
+            job_orders,
+            self._end_cancelled,
+            self._end_cancelled_aside,
+            limits=self.limits,
         )
 
-    def _end_cancelled(self, aside_too: bool) -> int:
+    def _end_cancelled_aside(self) -> int:
+        """As the one below; the jobs that wait aside are looked at as well."""
+        cancelled = self._end_cancelled()
+        if self.orders is not None:
+            self.gates.wait_set.open_all_aside()
+        return cancelled
+
+    def _end_cancelled(self) -> int:
         """Interrupt the running jobs that are cancelled by now; they end when the play goes on with them."""
         if self.orders is not None:
-            self.gates.wait_set.release_cancelled(aside_too=aside_too)
+            self.gates.wait_set.release_cancelled()
         cancelled = 0
         for running in (*self.running, *self.frozen):
             by, run = self.cancels.of(running.record, self.queue.name), running.task.run

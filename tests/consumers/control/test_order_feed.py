@@ -251,7 +251,7 @@ def test_a_log_that_is_compacted_leaves_a_worker_with_what_stands(steps: list[tu
 def feed_of(log: Log, cancels: Cancels) -> OrderFeed:
     """A worker's, which reads the log by itself."""
     forgetter = Forgetter(ClusterSettings(bootstrap_servers="localhost:1"), "shop.control", "w1")
-    orders = Orders([CancelOrders(cancels, lambda _aside_too: 0, forgetter)])
+    orders = Orders([CancelOrders(cancels, lambda: 0, lambda: 0, forgetter)])
     return OrderFeed(cast(LogReader, replace(log, records=[], next_at=0, position=0)), orders)
 
 

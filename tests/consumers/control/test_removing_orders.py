@@ -67,7 +67,7 @@ class Worker:
         self.cancels = Cancels()
         self.forgetter = Forgetter(ClusterSettings(bootstrap_servers="localhost:1"), "shop.control", "w1")
         self.forgetter._producer._make = lambda: cast(Producer, self)
-        self.orders = Orders([CancelOrders(self.cancels, lambda _aside_too: 0, self.forgetter)])
+        self.orders = Orders([CancelOrders(self.cancels, lambda: 0, lambda: 0, self.forgetter)])
 
     @property
     def standing(self) -> str | None:

@@ -74,11 +74,18 @@ class Scene:
 
     def __post_init__(self) -> None:
         """Begin."""
-        self.taker = CancelOrders(self.cancels, self.sweep, cast(Forgetter, self.noted), lambda: self.now)
+        self.taker = CancelOrders(
+            self.cancels, self.sweep, self.sweep_aside, cast(Forgetter, self.noted), lambda: self.now
+        )
 
-    def sweep(self, aside_too: bool) -> int:
-        """Look at the jobs."""
-        self.swept.append(aside_too)
+    def sweep(self) -> int:
+        """Look at the jobs in memory."""
+        self.swept.append(False)
+        return 0
+
+    def sweep_aside(self) -> int:
+        """Look at those aside as well."""
+        self.swept.append(True)
         return 0
 
     def take(self, *orders: ControlOrder) -> None:
@@ -162,7 +169,7 @@ def pauses() -> Mapping[str, Pauses]:
 def test_a_block_that_discards_takes_the_place_of_one_that_holds_back() -> None:
     """And the reverse."""
     cancels, gates = Cancels(), pauses()
-    taker = BlockOrders(gates, cancels, lambda _aside_too: 0)
+    taker = BlockOrders(gates, cancels, lambda: 0)
     held = order(verb=Verb.BLOCK, job_type="mail", reason="x")
     discarded = replace(held, order_id="2", discard=True)
     for one, is_resting, stands in ((held, False, False), (discarded, True, True), (held, False, False)):

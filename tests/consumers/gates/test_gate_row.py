@@ -304,7 +304,7 @@ def test_a_cancelled_job_waits_at_no_gate() -> None:
     scene.take(1, 3, 5)
     assert (scene.started, scene.row.view.count) == ([1], 2)
     scene.cancelled = {1, 5}
-    scene.row.wait_set.release_cancelled(aside_too=False)
+    scene.row.wait_set.release_cancelled()
     assert (scene.started, scene.row.view.count) == ([1, 5], 1)
     scene.gate.is_closed = False
     scene.row.wait_set.release(ODD)
@@ -316,9 +316,9 @@ def test_what_waits_aside_is_looked_at_again_for_a_filter_alone() -> None:
     scene = bounded(0)
     scene.make_ready([plain_record(1, "k", scene.assignment)])
     assert scene.row.aside.set_aside(lambda _record: True)
-    scene.row.wait_set.release_cancelled(aside_too=False)
+    scene.row.wait_set.release_cancelled()
     assert not scene.row.aside.has_opened
-    scene.row.wait_set.release_cancelled(aside_too=True)
+    scene.row.wait_set.open_all_aside()
     assert scene.row.aside.take_opened(10) == [hash_of(b"k")]
 
 
@@ -329,7 +329,7 @@ def test_a_job_that_is_cancelled_as_it_begins_to_wait_is_not_kept() -> None:
     def is_cancelled(_record: Record) -> bool:
         answer = answers.pop(0)
         if not answer:
-            row.wait_set.release_cancelled(aside_too=False)  # it was cancelled since it was asked for
+            row.wait_set.release_cancelled()  # it was cancelled since it was asked for
         return answer
 
     row = GateRow([OddGate()], is_cancelled=is_cancelled)
