@@ -118,9 +118,9 @@ class Ledger:
         return self._jobs.holds(record.deduplication_id)
 
     def _was_complete_before(self, record: Record) -> bool:
-        hashed = hash(moved_name(record))
-        at = bisect_left(self._complete_before, hashed)
-        return at < len(self._complete_before) and self._complete_before[at] == hashed
+        hashed, known = hash(moved_name(record)), self._complete_before  # which another thread may replace meanwhile
+        at = bisect_left(known, hashed)
+        return at < len(known) and known[at] == hashed
 
     def absorb_jobs(self, former: Ledger) -> None:
         """Take over the completed jobs of an earlier assignment in this process, whose entries may still be unwritten.

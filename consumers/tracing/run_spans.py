@@ -41,6 +41,7 @@ from ..records.done_handful import records_of
 from ..records.outcomes import DONE, Cancelled, Dead, Deferred, Delayed, Interrupted, Outcome, Retried, Snoozed
 from ..records.record import Record
 from ..settling.settlement import SettlementBatch
+from .span_faults import SpanFaults
 
 ASK_EVERY_S: Final = 0.001
 """The sampler is asked no more often, after a no, about jobs that come without a trace: each answer costs 8 µs."""
@@ -111,6 +112,7 @@ class RunSpans:
 
     def __init__(self, tracing: Tracing, queue: Queue) -> None:
         self._tracing, self._queue = tracing, queue
+        self._faults = SpanFaults(queue.name)
         self._follows_parents = tracing.follows_parents
         self.open: dict[Record, _LateSpan] = {}
         self._settling: dict[Record, _Settling] = {}
@@ -149,14 +151,16 @@ class RunSpans:
         """
         creation = _creation_of(record)
         enqueue = NonRecordingSpan(creation)
-        span = self._tracing.tracer.start_span(
-            f"{names.PROCESS} {record.topic}",
-            context_of(enqueue) if creation.is_valid else _EMPTY,
-            SpanKind.CONSUMER,
-            {**destination(names.PROCESS, record.topic), **self._place(record), **own},
-            [Link(creation)] if creation.is_valid else [],
-            began_ns,
-        )
+        span: Span = enqueue
+        with self._faults:
+            span = self._tracing.tracer.start_span(
+                f"{names.PROCESS} {record.topic}",
+                context_of(enqueue) if creation.is_valid else _EMPTY,
+                SpanKind.CONSUMER,
+                {**destination(names.PROCESS, record.topic), **self._place(record), **own},
+                [Link(creation)] if creation.is_valid else [],
+                began_ns,
+            )
         return span if span.is_recording() else enqueue
 
     def _place(self, record: Record) -> Attributes:
@@ -181,7 +185,8 @@ class RunSpans:
         if span.is_started or outcome is not DONE:
             if not span.get().is_recording():  # it was dropped, or has ended with a crash
                 return
-            _end(span.get(), outcome, ended_ns)
+            with self._faults:
+                _end(span.get(), outcome, ended_ns)
         self._settling[record] = _Settling(span, ended_ns)
 
     def note_unrun(self, record: Record, outcome: Outcome | None) -> None:
@@ -210,7 +215,12 @@ class RunSpans:
 
     def _record_settling(self, record: Record, outcome: str) -> None:
         settling = self._settling.pop(record, None)
-        if settling is None or not is_recorded(settling.end_run()):
+        if settling is not None:
+            with self._faults:
+                self._record_settled(record, settling, outcome)
+
+    def _record_settled(self, record: Record, settling: _Settling, outcome: str) -> None:
+        if not is_recorded(settling.end_run()):
             return
         attributes = destination(names.SETTLE, record.topic)
         attributes[names.OUTCOME] = outcome
@@ -229,7 +239,8 @@ class RunSpans:
             for record in list(self._settling):
                 settling = self._settling.pop(record, None)
                 if settling is not None:
-                    settling.end_run()
+                    with self._faults:
+                        settling.end_run()
 
 
 def _creation_of(record: Record) -> SpanContext:
@@ -267,7 +278,9 @@ def _set_outcome(span: Span, outcome: Outcome) -> None:
 
 def note_crash(run: Run, why: str, crashes: int) -> None:
     """End the span of a run whose process has died: the job comes again, with a span of its own."""
-    if run.trace_context is not None:
+    if run.trace_context is None:
+        return
+    with SpanFaults(run.queue):
         span = get_current_span(run.trace_context)
         note_error(span, "ChildDied", why)
         span.set_attributes({names.OUTCOME: "crashed", names.CRASHES: crashes})

@@ -14,7 +14,7 @@ from stoker.consumers.job.run import Run
 from stoker.consumers.records.done_handful import DoneHandful
 from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.settling.settlement import SettlementBatch
-from stoker.consumers.tracing.run_spans import RunSpans
+from stoker.consumers.tracing.run_spans import RunSpans, note_crash
 from stoker.topology.tracing.tracers import find_tracing
 from stoker.topology.wire.headers import TRACE_PARENT
 from support.scenes.deliveries import Delivery, declare
@@ -117,3 +117,46 @@ def test_a_run_that_ends_while_a_worker_ends_its_last_spans_is_no_fault(noting: 
     spans.end(first.record, DONE)
     spans.close()
     assert len(noting.ended) == 2
+
+
+class Raising(SpanProcessor):
+    """Raises at one of the two events of a span."""
+
+    def __init__(self, event: str) -> None:
+        self._event = event
+
+    def on_start(self, span: Span, parent_context: context.Context | None = None) -> None:
+        """Raise, if it is this one."""
+        self._raise_at("start")
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Raise, if it is this one."""
+        self._raise_at("end")
+
+    def _raise_at(self, event: str) -> None:
+        if event == self._event:
+            raise RuntimeError("no room for spans")
+
+
+@pytest.mark.expected_errors("the OpenTelemetry SDK raised")
+@pytest.mark.parametrize("event", ["start", "end"])
+def test_a_job_goes_on_where_the_sdk_raises_over_its_span(
+    event: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In its runner, in its handler, when it is settled and at the end of the worker; the log has it once a minute."""
+    provider = TracerProvider(sampler=ParentBased(ALWAYS_OFF))
+    provider.add_span_processor(Raising(event))
+    set_up(monkeypatch, provider)
+    delivery = declare()
+    spans, run = begun(delivery)
+    assert run.trace_context is not None
+    trace.get_current_span(run.trace_context).set_attribute("seen", "by the handler")
+    spans.end(run.record, DONE)
+    spans.settled(SettlementBatch(done=[DoneHandful([run.record])]))
+    left = delivery.job(headers={TRACE_PARENT: SAMPLED}).run
+    spans.begin(left)
+    note_crash(left, "it died", 1)
+    spans.end(left.record, DONE)
+    spans.close()
+    logged = [record.getMessage() for record in caplog.records]
+    assert any("the OpenTelemetry SDK raised RuntimeError" in message for message in logged)
