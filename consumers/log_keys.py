@@ -1,7 +1,7 @@
 """The names of extra fields in log records, each listed once; every record about a job carries `JOB_ID`.
 
-Layers below this one cannot import it. Schema stores spell out the names of their extra fields; log records of
-producers, the spool and the outbox's relay have none.
+Layers below this one cannot import it. Schema stores, and admission in producers, spell out the names of their extra
+fields; other log records of producers, the spool and the outbox's relay have none.
 """
 
 from __future__ import annotations

@@ -23,9 +23,9 @@ class OffsetQueues:
     >>> for number in (5, 7, 9): queues.append(42, number)
     >>> queues.popleft(42), 42 in queues, 43 in queues, len(queues)
     (5, True, False, 2)
-    >>> queues.prepend(42, [1, 3]); queues.take(42, 3)
+    >>> queues.prepend(42, [1, 3]); queues.pop(42, 3)
     [1, 3, 7]
-    >>> queues.append(42, 11); queues.replace(42, 9, 8); queues.take(42, 3)
+    >>> queues.append(42, 11); queues.replace(42, 9, 8); queues.pop(42, 3)
     [8, 11]
     """
 

@@ -96,7 +96,7 @@ class TenantLines:
     def drop(self, assignments: Collection[Assignment], back: Iterable[tuple[int, Record]]) -> list[Record]:
         """Forget the records of partitions that are no longer ours, which the backlog has dropped.
 
-        Gives those of them that were read again already.
+        Returns those of them that were read again already.
 
         Args:
             back: records of others that are back by this, with the hashes of their lines or lanes; `bring_back` comes

@@ -39,12 +39,12 @@ class CancelledDelays(Requester):
         """Whether a delayed record that comes is not to wait."""
         return self._cancels.stands and self._cancels.has(Record(message, assignment), self._queue)
 
-    def looks_at(self, assignment: Assignment, message: Message) -> bool:
+    def look_at(self, assignment: Assignment, message: Message) -> bool:
         """Look at a record that was read again, where that was wanted here; perhaps it was wanted elsewhere as well."""
         return bool(self._sweep) and self._sweep.note_read(assignment, message)
 
-    def takes(self, assignment: Assignment, message: Message) -> bool:
-        """Whether a record that was read again for the calendar is not to wait there any more."""
+    def take_out(self, assignment: Assignment, message: Message) -> bool:
+        """Take a record that was read again out of the calendar; whether it is not to wait there any more."""
         if not (assignment.source.is_delayed and self.has(message, assignment)):
             return False
         return self._calendar.note_gone(assignment, message.offset() or 0)
@@ -54,9 +54,9 @@ class CancelledDelays(Requester):
         cancelled: list[Record] = []
         left: list[tuple[Assignment, Message]] = []
         for assignment, message in found.left:
-            if self.looks_at(assignment, message):
+            if self.look_at(assignment, message):
                 found.looked_at.add((assignment, message.offset() or 0))
-            if self.takes(assignment, message):
+            if self.take_out(assignment, message):
                 cancelled.append(Record(message, assignment))
             else:
                 left.append((assignment, message))

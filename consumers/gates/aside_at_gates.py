@@ -81,7 +81,7 @@ class AsideAtGates:
             self._lanes.add_opened(array("q", lane_hashes))
 
     def open_some(self, why: Why, limit: int) -> int:
-        """Open the first lanes that wait for this reason, and return how many; `take_opened` gives them."""
+        """Open the first lanes that wait for this reason, and return how many; `take_opened` returns them."""
         with self._lock:
             return self._lanes.open_some(why, limit)
 

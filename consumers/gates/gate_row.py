@@ -21,11 +21,11 @@ from .waiting_view import WaitingView
 class GateRow:
     """Stands between lanes and runners. Falsy where no gate is to be asked; records may wait all the same.
 
-    Safe to call from all threads. Its lock guards `asked` and `taking`, which are replaced together.
+    Safe to call from all threads. Its lock guards `asked` and `asked_last`, which are replaced together.
 
     Attributes:
         asked: the gates that do not rest: those to be asked.
-        taking: those that `begin` asks: also those with hooks that rest.
+        asked_last: those that `begin` asks: also those with hooks that rest.
         counted: the records that `begin` has let go, where gates have hooks.
         wait_set: the records that wait in memory; gates and steps release them.
         aside: those that have left the memory with their lanes.
@@ -52,7 +52,7 @@ class GateRow:
         self._lock = Lock()
         self._gates: tuple[Gate, ...] = ()
         self.asked: tuple[Gate, ...] = ()
-        self.taking: tuple[Gate, ...] = ()
+        self.asked_last: tuple[Gate, ...] = ()
         self.counted = CountedRecords()
         self.crashed: BaseException | None = None
         waiting = Waiting(bound)
@@ -76,7 +76,7 @@ class GateRow:
         """Note that a gate rests, or rests no more."""
         with self._lock:
             self.asked = asked = tuple(gate for gate in self._gates if not gate.is_resting)
-            self.taking = tuple(gate for gate in self._gates if gate in asked or gate.has_hooks)
+            self.asked_last = tuple(gate for gate in self._gates if gate in asked or gate.has_hooks)
 
     def note_crash(self, error: BaseException) -> None:
         """Note that a gate cannot go on: the worker stops."""
@@ -120,7 +120,7 @@ class GateRow:
         """
         while True:
             openings = self.wait_set.openings
-            wait = self.counted.acquire(record, self.taking, self._clock())
+            wait = self.counted.acquire(record, self.asked_last, self._clock())
             if wait is None:
                 return Beginning.BEGINS
             if self._is_cancelled(record):

@@ -18,7 +18,7 @@ class WaitSet:
     A released record asks the gates again. The release of a reason also opens the lanes that wait for it aside.
 
     Attributes:
-        openings: how often something was released so far: see `keep`.
+        openings: how often something was released so far: see `add_held_back`.
     """
 
     def __init__(self, waiting: Waiting, is_cancelled: Callable[[Record], bool]) -> None:
@@ -57,10 +57,10 @@ class WaitSet:
     def add_sent_back(self, record: Record, wait: Wait) -> bool:
         """Add a record that a step has sent back; False where its partition is given away."""
         with self._lock:
-            is_held = self._waiting.add(record, wait)
-            if is_held:
+            is_kept = self._waiting.add(record, wait)
+            if is_kept:
                 self._records.sent_back.add(record)
-        return is_held
+        return is_kept
 
     # ---- the end of a wait
 

@@ -38,7 +38,7 @@ class DelayedRecords(Requester):
         self._room_part = room_part
 
     def take(self, message: Message, assignment: Assignment) -> Record | None:
-        """Let a record wait in the calendar, or give it, if it is not to wait."""
+        """Let a record wait in the calendar, or return it, if it is not to wait."""
         for ends_wait in self._ends_wait:
             if ends_wait(message, assignment):
                 return Record(message, assignment)

@@ -11,7 +11,7 @@ from .handover import Handover
 BringForward = Callable[[], None]
 """Has the calendar read records again that are to be looked at before their time."""
 Release = Callable[[], Sequence[Record]]
-"""Gives records that wait no more, as many as there is room for."""
+"""Returns records that wait no more, as many as there is room for."""
 
 
 class DueRecords:

@@ -224,7 +224,7 @@ class IsolatedRunners(Runners[Slot]):
                 slot.interrupt(job.run, "shutdown")
             try:
                 # An order may have come while the job waited for a child.
-                if (job.cancels.stands or job.gates.taking) and (held := hold_back(job, slot)) is not None:
+                if (job.cancels.stands or job.gates.asked_last) and (held := hold_back(job, slot)) is not None:
                     return held
                 ending = run_in_child(child, message, job.run, job_type.memory_limit_bytes)
             finally:

@@ -128,8 +128,8 @@ class Limits(Gate):
         with self._lock:
             now_s, account = self._clock(), self._accounts.of(record)
             lone = account.lone
-            is_taken = lone is not None and lone[0].takes(lone[1], now_s)
-            refused = None if is_taken else self._take(record, account, now_s)
+            is_taken = lone is not None and lone[0].try_acquire(lone[1], now_s)
+            refused = None if is_taken else self._acquire_all(record, account, now_s)
             if refused is None:
                 if self._all:
                     self._runs[record] = account
@@ -137,7 +137,7 @@ class Limits(Gate):
         self._row.note_resting()
         return refused
 
-    def _take(self, record: Record, account: Account, now_s: float) -> Wait | None:
+    def _acquire_all(self, record: Record, account: Account, now_s: float) -> Wait | None:
         """Count a record in all scopes of its account; where one has no room, that is full, and none counts it."""
         for scope, cost in account.uses:
             if scope.wait_s(record, cost, now_s) > 0.0:

@@ -130,11 +130,11 @@ class Scope:
             return True
         return False
 
-    def takes(self, cost: int, now_s: float) -> bool:
+    def try_acquire(self, cost: int, now_s: float) -> bool:
         """Count a record if it fits; False while the scope is full or held, or a released record has not begun."""
         if self.is_full or self._released or now_s < self.held_until_at_s:
             return False
-        return self.meter.takes(cost, now_s)
+        return self.meter.try_acquire(cost, now_s)
 
     def wait_s(self, record: Record, cost: int, now_s: float) -> float:
         """How long a record that is about to begin has to wait; 0 where it begins."""

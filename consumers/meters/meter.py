@@ -35,7 +35,7 @@ class Meter(Protocol):
     def acquire(self, cost: int, now_s: float) -> None:
         """Count a job that begins."""
 
-    def takes(self, cost: int, now_s: float) -> bool:
+    def try_acquire(self, cost: int, now_s: float) -> bool:
         """Count a job that begins, if it fits now."""
         if self.wait_s(cost, now_s) > 0.0:
             return False

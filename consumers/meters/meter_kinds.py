@@ -20,7 +20,7 @@ class SlidingWindow(Meter):
     """At most `count` in any window of `per_s`, wherever it begins; it uses some 96 to 99 % of that.
 
     >>> window = SlidingWindow(2, per_s=10.0)
-    >>> window.take(2, now_s=0.0)
+    >>> window.acquire(2, now_s=0.0)
     >>> round(window.wait_s(1, now_s=0.0), 3), window.wait_s(1, now_s=10.2)
     (10.13, 0.0)
     """
@@ -63,7 +63,7 @@ class SlidingWindow(Meter):
         self._forget(now_s)
         return self.count - self._used
 
-    def takes(self, cost: int, now_s: float) -> bool:
+    def try_acquire(self, cost: int, now_s: float) -> bool:
         """Within the newest slice there is nothing to forget but what would give room."""
         if now_s < self._slice_ends_s and self._used + cost <= self.count:
             self._slices[-1][1] += cost
@@ -125,7 +125,7 @@ class TokenBucket(Meter):
     """At most `burst + count * t / per_s` in any time `t`: `burst` at once, and then as fast as tokens are added.
 
     >>> bucket = TokenBucket(60, per_s=60.0, burst=3)
-    >>> bucket.take(2, now_s=0.0)
+    >>> bucket.acquire(2, now_s=0.0)
     >>> round(bucket.wait_s(1, now_s=0.0), 3), round(bucket.wait_s(2, now_s=0.0), 3), bucket.wait_s(1, now_s=5.0)
     (0.03, 1.03, 0.0)
     """
@@ -162,7 +162,7 @@ class TokenBucket(Meter):
         self._fill_up(now_s)
         return math.floor(self._level + ROUNDING)
 
-    def takes(self, cost: int, now_s: float) -> bool:
+    def try_acquire(self, cost: int, now_s: float) -> bool:
         self._fill_up(now_s)
         if cost - self._level > ROUNDING:
             return False
@@ -217,7 +217,7 @@ class Permits(Meter):
     def room(self, now_s: float) -> int:
         return self.count - self._used
 
-    def takes(self, cost: int, now_s: float) -> bool:
+    def try_acquire(self, cost: int, now_s: float) -> bool:
         if self._used + cost > self.count:
             return False
         self._used += cost

@@ -120,15 +120,15 @@ class ReservedMeter(Meter):
     def free_in_s(self, cost: int, now_s: float) -> float:
         return self._inner.wait_s(cost, now_s)
 
-    def takes(self, cost: int, now_s: float) -> bool:
+    def try_acquire(self, cost: int, now_s: float) -> bool:
         """While much of a new reservation is left, there is nothing to write."""
         left = self._left - cost
-        if left > self._low and now_s < self._quiet_until_at_s and self._inner.takes(cost, now_s):
+        if left > self._low and now_s < self._quiet_until_at_s and self._inner.try_acquire(cost, now_s):
             self._left = left
             self._spent += cost
             self._begun += cost
             return True
-        return super().takes(cost, now_s)
+        return super().try_acquire(cost, now_s)
 
     def acquire(self, cost: int, now_s: float) -> None:
         """Where the limit is lifted, a job may take more than is reserved."""

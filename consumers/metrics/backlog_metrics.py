@@ -22,7 +22,7 @@ class BacklogMetrics:
         self._growth = Growth()
 
     def samples(self) -> Iterator[Sample]:
-        """Give the samples of this moment."""
+        """Yield the samples of this moment."""
         queue, shown = self._view.queue, self._view.snapshot()
         if shown.unfinished is not None:
             yield Sample(metrics.UNFINISHED, (queue,), shown.unfinished)

@@ -10,7 +10,7 @@ from ..meters.limit_report import LimitReport
 
 
 def limit_samples(queue: str, reports: Mapping[str, LimitReport]) -> Iterator[Sample]:
-    """Give the samples of {limit: its report}."""
+    """Yield the samples of {limit: its report}."""
     for name, report in reports.items():
         if report.keeps:
             yield from _of_limit(queue, name, report)

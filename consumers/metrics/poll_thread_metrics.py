@@ -23,7 +23,7 @@ class PollThreadMetrics:
         self._commits, self._events = parts.partitions.commits, parts.settling.events
 
     def samples(self) -> Iterator[Sample]:
-        """Give the samples of this moment."""
+        """Yield the samples of this moment."""
         queue = self._view.queue
         yield Sample(metrics.CONSUMED, (KAFKA, "fetch", queue), self._intake.fetched)
         yield Sample(metrics.TURN_SECONDS, (queue,), self._view.turns.value())

@@ -13,7 +13,7 @@ from ..runners.kinds import RunnerRow, Runners
 
 
 def runner_samples(queue: str, runners: RunnerRow) -> Iterator[Sample]:
-    """Give the samples of this moment."""
+    """Yield the samples of this moment."""
     isolated = runners.of(IsolatedRunners)
     yield from of_kinds(queue, runners)
     if isolated is not None:

@@ -12,7 +12,7 @@ OUTCOMES = ("fired", "missed_fired", "missed_left_out", "overlap")
 
 
 def schedule_samples(figures: Iterable[ScheduleFigures]) -> Iterator[Sample]:
-    """Give the samples of this moment; counts stay when another process takes the schedules over."""
+    """Yield the samples of this moment; counts stay when another process takes the schedules over."""
     for found in figures:
         if found.schedules is not None:
             yield Sample(metrics.SCHEDULES, (found.queue,), found.schedules)

@@ -34,7 +34,7 @@ class WorkerMetrics:
         self._settings, self._health = settings, health
 
     def samples(self) -> Iterator[Sample]:
-        """Give the samples of this moment; called by any thread."""
+        """Yield the samples of this moment; called by any thread."""
         for queue in self._queues:
             yield from queue.samples()
         yield from schedule_samples(self._schedules.figures())

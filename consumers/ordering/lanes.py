@@ -167,7 +167,7 @@ class Lanes(ABC):
     def note_gone(self, places: Iterable[Place]) -> set[Place]:
         """Note that records which were wanted are not in the log any more: their lanes go on without them.
 
-        Gives those that a lane has waited for.
+        Returns those that a lane has waited for.
         """
         ready: list[Record] = []
         awaited: set[Place] = set()

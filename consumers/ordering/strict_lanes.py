@@ -89,7 +89,7 @@ class StrictLanes(Lanes):
     def add(self, records: Iterable[Record]) -> list[Record]:
         """Take records in the order of delivery; the first of each lane that is free becomes ready.
 
-        Gives those that were put aside. What comes from a tier never is: a key has one record there, as a rule.
+        Returns those that were put aside. What comes from a tier never is: a key has one record there, as a rule.
         """
         ready: list[Record] = []
         aside: list[Record] = []

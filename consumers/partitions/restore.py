@@ -40,7 +40,7 @@ class Restored:
 def restore(
     cluster: ClusterSettings, queue: Queue, assignments: Collection[Assignment], should_stop: ShouldStop
 ) -> Iterator[Restored]:
-    """Read the ledgers of the assignments' partitions, and how far the owners before had come; give each in time.
+    """Read the ledgers of the assignments' partitions, and how far the owners before had come; yield each in time.
 
     Raises:
         Unrestorable: the brokers did not answer within a bounded time, or `should_stop` returned true.

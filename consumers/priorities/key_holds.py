@@ -72,8 +72,8 @@ class KeyHolds:
         self._freed = {*self._freed, *freed} if len(self._freed) < MOST_FREED else set(freed)
         return freed
 
-    def was_held(self, record: Record) -> bool:
-        """Whether a record that becomes ready was held back before, so that it goes ahead; asked once."""
+    def pop_freed(self, record: Record) -> bool:
+        """Forget that a record which becomes ready was held back, and return whether it was: then it goes ahead."""
         if not self._freed:
             return False
         with self._lock:  # `drop` goes through them meanwhile, in another thread

@@ -41,7 +41,7 @@ class PriorityReady:
         self._holds = holds
         self._lock = Lock()
         self._classes = {name: _Class(weight) for name, weight in priorities.weights.items()}
-        self._in_turn: set[Record] = set()
+        self._with_hold: set[Record] = set()
         self._count = 0
 
     def __len__(self) -> int:
@@ -56,7 +56,7 @@ class PriorityReady:
         with self._lock:
             for record in records:
                 ready = self._classes[record.priority].records
-                (ready.appendleft if self._holds.was_held(record) else ready.append)(record)
+                (ready.appendleft if self._holds.pop_freed(record) else ready.append)(record)
                 self._count += 1
 
     def extendleft(self, records: Iterable[Record]) -> None:
@@ -64,7 +64,7 @@ class PriorityReady:
         with self._lock:
             for record in records:
                 self._classes[record.priority].records.appendleft(record)
-                self._in_turn.add(record)
+                self._with_hold.add(record)
                 self._count += 1
 
     def popleft(self) -> Record:
@@ -80,8 +80,8 @@ class PriorityReady:
                 self._count -= 1
                 if not chosen.records:
                     chosen.credit = 0
-                if record in self._in_turn:
-                    self._in_turn.discard(record)
+                if record in self._with_hold:
+                    self._with_hold.discard(record)
                     return record
                 if self._holds.acquire(record):
                     return record
@@ -117,7 +117,7 @@ class PriorityReady:
             for found in self._classes.values():
                 of_class = take_out(found.records, assignments)
                 self._count -= len(of_class)
-                self._in_turn.difference_update(of_class)
+                self._with_hold.difference_update(of_class)
                 dropped += of_class
         return dropped
 

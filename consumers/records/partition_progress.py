@@ -1,6 +1,6 @@
 """How far each partition has come: which offsets are incomplete, and what may be committed.
 
-    taken               delivered by the consumer, not yet complete
+    incomplete          delivered by the consumer, not yet complete
     complete            its outcome is durable
     committed offset    the next offset to read such that nothing below it is incomplete
     position            the next offset to be delivered
@@ -9,7 +9,7 @@ Between committed offset and position, all that is not incomplete is complete, o
 (compaction, transaction markers), and the worker waits only for what was delivered. So the incomplete offsets are all
 that the next owner needs, which runs nothing again that is complete.
 
-The offsets taken last are in a dict, the fastest container there is for what soon completes; what stays incomplete
+The offsets delivered last are in a dict, the fastest container there is for what soon completes; what stays incomplete
 moves on to bitmaps (`OffsetSet`), where a million of them take some 130 KB.
 """
 
@@ -23,7 +23,7 @@ from ...topology.wire.commit_metadata import CommitMetadata, OffsetRange, joined
 from .offset_set import OffsetSet
 
 RECENT: Final = 4_096
-"""Offsets taken last that are in the dict at least, and twice as many at most: about those in flight."""
+"""Offsets delivered last that are in the dict at least, and twice as many at most: about those in flight."""
 
 
 class OffsetsWentBack(Exception):
@@ -41,7 +41,7 @@ class PartitionProgress:
     """The progress of one partition during one assignment; owned by the poll thread, without I/O.
 
     >>> progress = PartitionProgress()
-    >>> for offset in (4, 5, 9): progress.take(offset)
+    >>> for offset in (4, 5, 9): progress.note_delivered(offset)
     >>> progress.complete(5); progress.committable()
     4
     >>> progress.complete(4); progress.committable(), progress.incomplete_runs()
@@ -50,8 +50,8 @@ class PartitionProgress:
     10
     """
 
-    # `_older` has what was taken before all of `_recent`. While the assignment catches up with the owner before, it has
-    # as well what that one left incomplete and is still expected, between `_catching_up_at` and `_catching_up_end`.
+    # `_older` has what was delivered before all of `_recent`. While the assignment catches up with the owner before, it
+    # has as well what that one left incomplete and is still expected, between `_catching_up_at` and `_catching_up_end`.
     __slots__ = ("_catching_up_at", "_catching_up_end", "_expected", "_fold_at", "_older", "_position", "_recent")
 
     def __init__(self) -> None:
@@ -130,14 +130,14 @@ class PartitionProgress:
             OffsetsWentBack: they do not.
         """
         if offset < self._position:
-            self._take_again(offset)
+            self._note_again(offset)
             return
         self._recent[offset] = None
         self._position = offset + 1
         if offset >= self._fold_at:
             self._fold(offset - RECENT)
 
-    def _take_again(self, offset: int) -> None:
+    def _note_again(self, offset: int) -> None:
         """Take one that the owner before has seen."""
         if offset < self._next_offset:
             raise OffsetsWentBack(offset, self._next_offset)
@@ -149,7 +149,7 @@ class PartitionProgress:
         self._catching_up_at = offset + 1
 
     def _fold(self, end: int) -> None:
-        """Move what was taken below an offset, and is incomplete, on to the bitmaps."""
+        """Move what was delivered below an offset, and is incomplete, on to the bitmaps."""
         self._fold_at = self._position + RECENT
         recent = list(self._recent)
         folded = bisect_left(recent, end)
@@ -166,7 +166,7 @@ class PartitionProgress:
         """Note that the record's outcome is durable.
 
         Raises:
-            KeyError: the offset was not taken, or is complete already: the caller counts wrong.
+            KeyError: the offset was not delivered, or is complete already: the caller counts wrong.
         """
         try:
             del self._recent[offset]

@@ -22,6 +22,7 @@ from ...schemas.own_records.reservation_records import (
 )
 from ...topology.cluster.kafka_errors import as_error, is_fatal
 from .. import log_keys
+from ..log_turns import AGAIN_S, ASK_S, REPLACED_REST_S, SILENT_AFTER_S, ReadPace, SilenceReport
 from ..meters.reserved_meter import VALID_S
 from .ownership import FEW_ENTRIES, Ownership, Renewal, TakeoverPhase
 from .partition_log import PartitionLog
@@ -30,21 +31,12 @@ from .ports import LevelReader, LevelWriter, ReservationParts, ReservedLimits
 _LOGGER = logging.getLogger("stoker.limits")
 
 ACTIVE_READ_S: Final = 0.005
-IDLE_READ_S: Final = 0.05
-ACTIVE_FOR_S: Final = 1.0
-AGAIN_S: Final = 1.0
-REPLACED_REST_S: Final = 5.0
-"""An owner that was replaced on the log, and has the partition by its own knowledge, waits so long for the group."""
-ASK_S: Final = 5.0
-"""How long the answer about one partition may take, while the reservations of no other one run out meanwhile."""
 ASK_BESIDE_S: Final = VALID_S / 4
 """How long it may take while others are kept: those are renewed when half of their time is left."""
 MOST_ENTRIES: Final = 500
 """Entries of one record, at most."""
 MOST_PER_SCOPE: Final = 4
 """The log is begun anew when it has so many entries for each scope, and some more."""
-SILENT_AFTER_S: Final = 15.0
-REPORT_INTERVAL_S: Final = 60.0
 
 
 class Reservations:
@@ -56,8 +48,8 @@ class Reservations:
         self._writer: LevelWriter | None = None
         self._owned: dict[int, Ownership] = {}
         self._number = 0
-        self._active_until_at_s = 0.0
-        self._reported_at_s = float("-inf")
+        self._pace = ReadPace(ACTIVE_READ_S, parts.clock)
+        self._silence = SilenceReport(parts.clock)
 
     def close(self) -> None:
         """Write the exact levels, and disconnect."""
@@ -95,9 +87,8 @@ class Reservations:
     def _turn(self) -> None:
         reader, writer = self._clients()
         self._follow_owned(reader, writer)
-        now_s = self._parts.clock()
-        self._begin_rested(reader, writer, now_s)
-        for message in reader.read(ACTIVE_READ_S if now_s < self._active_until_at_s else IDLE_READ_S):
+        self._begin_rested(reader, writer, self._parts.clock())
+        for message in reader.read(self._pace.wait_s):
             self._take(reader, writer, message)
         self._reserve(writer)
         for partition, ownership in self._owned.items():
@@ -167,7 +158,7 @@ class Reservations:
         self, reader: LevelReader, writer: LevelWriter, partition: int, ownership: Ownership, edges: tuple[int, int]
     ) -> None:
         """Find where to read from: the last record holds it."""
-        self._active_until_at_s = self._parts.clock() + ACTIVE_FOR_S
+        self._pace.note_active()
         low, high = edges
         ownership.since = high
         if low < high:
@@ -260,7 +251,7 @@ class Reservations:
         self._number += 1
         for partition, entries in self._limits.collect(self._number).items():
             ownership = self._owned.get(partition)
-            self._active_until_at_s = self._parts.clock() + ACTIVE_FOR_S
+            self._pace.note_active()
             if ownership is None or not ownership.is_keeping:
                 self._limits.fail(partition, self._number)
             else:
@@ -321,14 +312,14 @@ class Reservations:
             self._write_reservations(writer, partition, ownership, entries)
 
     def _report_silence(self) -> None:
-        now_s = self._parts.clock()
-        silent = [
-            partition
-            for partition, ownership in self._owned.items()
-            if ownership.waits_since_at_s is not None and now_s >= ownership.waits_since_at_s + SILENT_AFTER_S
-        ]
-        if silent and now_s >= self._reported_at_s + REPORT_INTERVAL_S:
-            self._reported_at_s = now_s
+        silent = self._silence.take_silent(
+            {
+                partition: ownership.waits_since_at_s
+                for partition, ownership in self._owned.items()
+                if ownership.waits_since_at_s is not None
+            }
+        )
+        if silent:
             _LOGGER.warning(
                 "jobs wait for limits by key or tenant whose levels cannot be kept: topic %s has not answered for "
                 "%.0f s; check the topic (`stoker topology plan`), and Read and Write on it", self._parts.topic,

@@ -191,7 +191,7 @@ class Settler:
         )
 
     def settle_next(self, failed: SettlementBatch) -> SettlementBatch:
-        """Settle what was handed in, and once more what has failed before; give what has failed."""
+        """Settle what was handed in, and once more what has failed before; return what has failed."""
         answered = self._lone.serve()
         failed = merged(self._settle(merged(self._collect(), answered)), self._repeat_if_due(failed))
         failed = merged(failed, self._lone.take_failed())
@@ -266,7 +266,7 @@ class Settler:
         return Settlement(record, outcome, writes)
 
     def _settle(self, batch: SettlementBatch) -> SettlementBatch:
-        """Settle a batch, and report what is settled; give what could not be written."""
+        """Settle a batch, and report what is settled; return what could not be written."""
         batch = replace(batch, others=self._lone.take_out(batch.others))
         if not batch:
             return batch
@@ -279,7 +279,7 @@ class Settler:
         return failed
 
     def _write(self, batch: SettlementBatch) -> tuple[SettlementBatch, SettlementBatch]:
-        """Write a batch in its two phases; give what is settled, and what could not be written, with the reasons."""
+        """Write a batch in its two phases; return what is settled, and what could not be written, with the reasons."""
         for item in batch.others:
             item.refusals.clear()
         try:

@@ -18,16 +18,13 @@ from ...schemas import Undecodable, UnknownSchema
 from ...schemas.own_records.share_records import ShareKind, ShareRecord, decode_share, encode_share
 from ...topology.declaration.limits import Limit, Rate
 from .. import log_keys
+from ..log_turns import AGAIN_S, ASK_S, REPLACED_REST_S
 from ..meters.limit_report import LimitReport
 from .ports import SharedLimits, SharesParts, SharesReader, SharesWriter
 from .share_book import PERMITS_VALID_S, ShareBook
 
 _LOGGER = logging.getLogger("stoker.limits")
 
-AGAIN_S: Final = 1.0
-REPLACED_REST_S: Final = 5.0
-"""A coordinator that was replaced on the log, and has the partition by its own word, waits so long for the group."""
-ASK_S: Final = 5.0
 NEAR_S: Final = 60.0
 """Limits of windows up to this are read back together: the log of a minute is read in some tenths of a second."""
 REPORT_GIVEN_S: Final = 1.0

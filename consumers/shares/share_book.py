@@ -69,7 +69,7 @@ class _SharedScope:
         self.meter: Meter = make_meter(limit)
         self.counts_use = not isinstance(limit, Concurrency)
         self.valid_s = valid_s(limit)
-        self.closed_until_at_s = 0.0
+        self.held_until_at_s = 0.0
         self.shares: dict[str, _WorkerShare] = {}
 
     @property
@@ -117,7 +117,7 @@ class _SharedScope:
         if number >= share.number:
             share.number, share.wanted, share.least = number, entry.wanted, max(1, entry.least)
         share.last_seen_at_s = at_s
-        self.closed_until_at_s = max(self.closed_until_at_s, at_s + entry.closed_ms / 1_000 if entry.closed_ms else 0.0)
+        self.held_until_at_s = max(self.held_until_at_s, at_s + entry.closed_ms / 1_000 if entry.closed_ms else 0.0)
 
     def note_grant(self, entry: ShareEntry, at_s: float) -> None:
         share = self.shares.get(entry.worker)
@@ -129,7 +129,7 @@ class _SharedScope:
     def give(self, now_s: float, turn: int) -> list[ShareEntry]:
         """Grant shares to workers that want some, first to the one that got least lately; renew those in use."""
         self.expire(now_s)
-        free = 0 if now_s < self.closed_until_at_s else self.meter.room(now_s) - self.held
+        free = 0 if now_s < self.held_until_at_s else self.meter.room(now_s) - self.held
         wanting = sorted((share for share in self.shares.values() if share.lacks), key=lambda share: share.last_given)
         while wanting and free >= wanting[0].least:
             part = max(wanting[0].least, free // len(wanting))
@@ -146,13 +146,13 @@ class _SharedScope:
 
     def is_idle(self, now_s: float) -> bool:
         """Whether a new scope would give alike."""
-        return not self.shares and now_s >= self.closed_until_at_s and self.meter.is_idle(now_s)
+        return not self.shares and now_s >= self.held_until_at_s and self.meter.is_idle(now_s)
 
     def report(self, now_s: float) -> ScopeReport:
         """Report the use, and when more may be granted; the workers know how many jobs wait."""
         held, wanting = self.held, [share.least for share in self.shares.values() if share.lacks]
         wait_s = self.meter.wait_s(min(wanting, default=1) + held, now_s)
-        next_s = max(wait_s, self.closed_until_at_s - now_s)
+        next_s = max(wait_s, self.held_until_at_s - now_s)
         most = self.meter.most
         return ScopeReport(
             value=None if self.name[1] is None else self.name[1].decode(errors="backslashreplace"),

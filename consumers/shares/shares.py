@@ -16,17 +16,14 @@ from confluent_kafka import Message
 from ...schemas import Undecodable, UnknownSchema
 from ...schemas.own_records.share_records import ShareEntry, ShareKind, ShareRecord, decode_share, encode_share
 from .. import log_keys
-from .coordinator import ASK_S, ShareCoordinator
+from ..log_turns import ASK_S, SILENT_AFTER_S, ReadPace, SilenceReport
+from .coordinator import ShareCoordinator
 from .ports import SharedLimits, SharesParts, SharesReader, SharesWriter
 
 _LOGGER = logging.getLogger("stoker.limits")
 
 ACTIVE_READ_S: Final = 0.01
-IDLE_READ_S: Final = 0.05
-ACTIVE_FOR_S: Final = 1.0
 MOST_REQUESTS: Final = 1_000
-SILENT_AFTER_S: Final = 15.0
-REPORT_INTERVAL_S: Final = 60.0
 
 
 class Shares:
@@ -41,9 +38,9 @@ class Shares:
         self._taken_below = -1
         self._number = 0
         self._sent: OrderedDict[int, float] = OrderedDict()
-        self._active_until_at_s = 0.0
+        self._pace = ReadPace(ACTIVE_READ_S, parts.clock)
         self._asked_since_at_s: dict[str, float] = {}
-        self._reported_at_s = float("-inf")
+        self._silence = SilenceReport(parts.clock)
 
     def close(self) -> None:
         """Return what no job uses, and disconnect."""
@@ -60,8 +57,7 @@ class Shares:
         """Read what has come; give, and ask."""
         reader, writer = self._clients()
         self._coordinator.turn(reader, writer)
-        is_active = self._parts.clock() < self._active_until_at_s or self._coordinator.is_reading_back
-        for message in reader.read(ACTIVE_READ_S if is_active else IDLE_READ_S):
+        for message in reader.read(ACTIVE_READ_S if self._coordinator.is_reading_back else self._pace.wait_s):
             self._take(message)
         self._coordinator.give(writer)
         self._ask(writer)
@@ -112,13 +108,13 @@ class Shares:
         requests = self._limits.requests()
         now_s = self._parts.clock()
         for coordinator, entries in requests.items():
-            self._active_until_at_s = now_s + ACTIVE_FOR_S
+            self._pace.note_active()
             self._number += 1
             self._sent[self._number] = now_s
             while len(self._sent) > MOST_REQUESTS:
                 self._sent.popitem(last=False)
             self._write_request(writer, coordinator, entries)
-        self._report_silence(now_s)
+        self._report_silence()
 
     def _write_request(self, writer: SharesWriter, coordinator: str, entries: Sequence[ShareEntry]) -> None:
         if any(entry.wanted > entry.used + entry.returned for entry in entries):
@@ -132,14 +128,9 @@ class Shares:
         )
         writer.write(encode_share(request), None)
 
-    def _report_silence(self, now_s: float) -> None:
-        silent = [
-            coordinator
-            for coordinator, since_at_s in self._asked_since_at_s.items()
-            if now_s >= since_at_s + SILENT_AFTER_S
-        ]
-        if silent and now_s >= self._reported_at_s + REPORT_INTERVAL_S:
-            self._reported_at_s = now_s
+    def _report_silence(self) -> None:
+        silent = self._silence.take_silent(self._asked_since_at_s)
+        if silent:
             _LOGGER.warning(
                 "jobs wait for shares of limits, and no worker has given any for %.0f s; the worker that owns "
                 "partition 0 of queue %s gives them: start one, or see why it stands still",

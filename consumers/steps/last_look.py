@@ -26,7 +26,7 @@ def hold_back(job: DecodedJob, slot: RunInSlot) -> HeldBack | None:
     """
     if job.cancels.stands and _is_cancelled(job):
         return Raised(JobCancelled())
-    return _ask_gates(job, slot) if job.gates.taking else None
+    return _ask_gates(job, slot) if job.gates.asked_last else None
 
 
 def _ask_gates(job: DecodedJob, slot: RunInSlot) -> HeldBack | None:

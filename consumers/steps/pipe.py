@@ -83,10 +83,10 @@ class Pipe:
 
     def send_back(self, record: Record, wait: Wait) -> bool:
         """Let a record wait at the gates, as a step or a runner asks; False where its partition is given away."""
-        is_held = self._gates.wait_set.add_sent_back(record, wait)
-        if is_held:
+        is_kept = self._gates.wait_set.add_sent_back(record, wait)
+        if is_kept:
             self._note_held(wait)
-        return is_held
+        return is_kept
 
     def pass_through(self, record: Record, slot: SlotT, run: RunStep[SlotT], done: deque[Record] | None = None) -> None:
         """Take a record all the way, in the calling thread.
@@ -170,7 +170,7 @@ class Pipe:
                 self._wait_at_gates(record)
             return
         if outcome is not DONE:
-            self._close_limited(record, outcome)  # before its slots are free
+            self._hold_limited(record, outcome)  # before its slots are free
         if self._gates.counted.hooked:  # before the lane's next record asks the gates
             self._gates.counted.note_ended(record, outcome)
         if self._has_instruments:
@@ -180,7 +180,7 @@ class Pipe:
         else:
             self._settle(record, outcome)
 
-    def _close_limited(self, record: Record, outcome: Outcome) -> None:
+    def _hold_limited(self, record: Record, outcome: Outcome) -> None:
         """Let no other job of its scopes begin, where the other side has refused this one."""
         if isinstance(outcome, Snoozed) and outcome.is_limited:
             self._gates.hold_until(record, outcome.due.timestamp())

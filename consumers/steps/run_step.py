@@ -25,7 +25,7 @@ def run_sync(job: DecodedJob, slot: Slot) -> Ran:
     try:
         slot.begin(job.run, job.job_type.run_limits)
         try:
-            if (job.cancels.stands or job.gates.taking) and (held := hold_back(job, slot)) is not None:
+            if (job.cancels.stands or job.gates.asked_last) and (held := hold_back(job, slot)) is not None:
                 return held
             result = Context().run(call_sync, job)
         finally:
@@ -44,7 +44,7 @@ async def run_async(job: DecodedJob, slot: AsyncSlot) -> Ran:
     slot.begin(job.run, job.job_type.run_limits, coroutine)
     result: Ran | None = None
     try:
-        if job.cancels.stands or job.gates.taking:
+        if job.cancels.stands or job.gates.asked_last:
             result = hold_back(job, slot)
         if result is None:
             result = await resume_watched(slot, coroutine)

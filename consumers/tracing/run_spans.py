@@ -237,10 +237,13 @@ class RunSpans:
         """End the spans of runs that were not settled in time; a job that was left behind may end meanwhile."""
         while self._settling:
             for record in list(self._settling):
-                settling = self._settling.pop(record, None)
-                if settling is not None:
-                    with self._faults:
-                        settling.end_run()
+                self._end_unsettled(record)
+
+    def _end_unsettled(self, record: Record) -> None:
+        settling = self._settling.pop(record, None)
+        if settling is not None:
+            with self._faults:
+                settling.end_run()
 
 
 def _creation_of(record: Record) -> SpanContext:

@@ -118,9 +118,9 @@ def _state_in_ledger(pipeline: Pipeline, cluster: ClusterSettings, job: JobEntry
 def _ended(job: JobEntry, dispositions: Iterable[DispositionEntry], named: tuple[State, int] | None) -> JobEntry:
     """The job with what ended it beside its own records and events."""
     place = (job.topic, job.partition, job.offset)
-    dropped = next((one for one in dispositions if (one.topic, one.partition, one.offset) == place), None)
-    if job.state is State.DEAD and dropped is not None:
-        return replace(job, state=State.DEAD_DISCARDED, at_ms=dropped.at_ms)
+    discarded = next((one for one in dispositions if (one.topic, one.partition, one.offset) == place), None)
+    if job.state is State.DEAD and discarded is not None:
+        return replace(job, state=State.DEAD_DISCARDED, at_ms=discarded.at_ms)
     if named is None:
         return job
     state, at_ms = named

@@ -111,7 +111,7 @@ class Admission:
         return self._doors[queue.name].number
 
     def try_admit(self, queue: Queue, *, is_waiting: bool, in_bulk: bool) -> Obstacle | None:
-        """Admit one job of a queue now, or give what is in the way.
+        """Admit one job of a queue now, or return what is in the way.
 
         Raises:
             ProducerClosed: `close` was called.

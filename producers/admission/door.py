@@ -62,7 +62,7 @@ class Door:
         self.number = 0
 
     def try_admit(self, now_s: float, *, in_bulk: bool = False) -> Obstacle | None:
-        """Admit one job, or give what is in the way."""
+        """Admit one job, or return what is in the way."""
         self._used_at_s = now_s
         age_s = now_s - self._read_at_s
         if self.is_blind or (age_s <= FRESH_S and self._allowed > 0):

@@ -29,7 +29,7 @@ class SampleSource:
 
     Attributes:
         pipeline: the namespace of the pipeline that they are about; each series has it as a label.
-        samples: gives those of this moment; called by any thread.
+        samples: returns those of this moment; called by any thread.
     """
 
     pipeline: str

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import doctest
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +34,15 @@ def test_no_docstring_refers_to_that_of_the_protocol(layer: str) -> None:
     texts = [(path, line, text) for path in (ROOT / layer).rglob("*.py") for line, text in _docstrings(path)]
     assert texts
     assert not [f"{path.relative_to(ROOT)}:{line}" for path, line, text in texts if REPEATS.match(text)]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_examples_of_docstrings_hold(layer: str) -> None:
+    """Who tries one gets what it shows."""
+    paths = [path for path in (ROOT / layer).rglob("*.py") if ">>> " in path.read_text(encoding="utf-8")]
+    names = [".".join(("stoker", *path.relative_to(ROOT).with_suffix("").parts)) for path in paths]
+    failed = {name: doctest.testmod(importlib.import_module(name)).failed for name in names}
+    assert [name for name, number in failed.items() if number] == []
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -78,6 +78,7 @@ FOLDERS = {
             "log_keys",
             "guarded_thread",
             "turn_thread",
+            "log_turns",
             "machine",
             "standard_streams",
             "inbox",

@@ -655,7 +655,7 @@ class SimProcess:
 
 def _held_back(task: DecodedJob) -> Ran | None:
     """What the runners find when a run is in its slot: it is cancelled, or a gate has closed."""
-    if not (task.cancels.stands or task.gates.taking):
+    if not (task.cancels.stands or task.gates.asked_last):
         return None
     return hold_back(task, RunInSlot("simulated"))
 

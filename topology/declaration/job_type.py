@@ -43,7 +43,7 @@ class CallOptions:
         priority: one of the queue's `priorities`; None takes the job type's.
         delay: the job must not start before this time is over, counted from the enqueueing.
         at: the job must not start before this instant; one that is past already changes nothing.
-        expires: the job is dropped, and noted as expired, when it could not start until then.
+        expires: the job ends as expired, without a run, when it could not start until then.
         source: the publishing service; None takes the producer's.
         headers: headers of the caller's own; Stoker's and CloudEvents' names are refused.
     """

@@ -37,7 +37,7 @@ class Unique:
         by: which arguments make the identity: the path of one (`"customer_id"`, `"order.customer_id"`), several of
             them, or a function of those that it names, which returns text. None: all arguments. A function that
             returns None leaves its call out: that job is not unique.
-        within: a job that comes within so long of the arrival of the last one that ran is dropped.
+        within: a job that comes within so long of the arrival of the last one that ran ends as a duplicate.
         while_: in which states the earlier job conflicts with a new one: `"waiting"` for its key, its time or its
             retry, `"running"`. None: both, but with `on_conflict="put_off"` waiting alone.
         on_conflict: "drop": the new job ends as a duplicate. "replace": a waiting job ends as a duplicate of the new

@@ -136,11 +136,10 @@ class LimitChange:
 def order_key(order: ControlOrder) -> str:
     """The key under which an order stands, or stood, where this one lifts it.
 
-        >>> from dataclasses import dataclass
-    from datetime import UTC, datetime, timedelta
-        >>> who = {"order_id": "1", "operator": "ann", "host": "web-1", "at": datetime(2013, 1, 1, tzinfo=UTC)}
-        >>> order_key(ControlOrder(verb="resume", queue="mails", key=b"ada@example.org", **who))
-        'pause/key/mails/ada%40example.org'
+    >>> from datetime import UTC, datetime
+    >>> who = {"order_id": "1", "operator": "ann", "host": "web-1", "at": datetime(2013, 1, 1, tzinfo=UTC)}
+    >>> order_key(ControlOrder(verb="resume", queue="mails", key=b"ada@example.org", **who))
+    'pause/key/mails/ada%40example.org'
     """
     verb = LIFTS.get(order.verb, order.verb)
     if verb in ONCE:

@@ -105,7 +105,7 @@ def test_a_number_is_replaced_in_its_place(seed: int) -> None:
     assert {lane: queues.pop(lane, 1_000) for lane in lanes} == model
 
 
-def test_a_number_that_was_taken_is_not_found_again() -> None:
+def test_a_number_that_was_popped_is_not_found_again() -> None:
     """Though the search has ended there the last time, and another number is there by now."""
     queues = OffsetQueues()
     for number in range(200):

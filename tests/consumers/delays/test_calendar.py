@@ -415,7 +415,7 @@ def test_a_filter_looks_at_what_is_known_by_its_offset_and_a_cancel_by_id_does_n
     found: list[Record] = []
     while cancelled:
         for assignment, wanted in cancelled.take_wanted().items():
-            assert all(cancelled.looks_at(assignment, log.messages[offset]) for offset in wanted)
+            assert all(cancelled.look_at(assignment, log.messages[offset]) for offset in wanted)
         found += cancelled.turn(10)
     assert sorted(offsets(found)) == list(range(100))
     assert len(log.calendar) == 0

@@ -152,7 +152,7 @@ def test_a_row_without_hooks_keeps_nothing_of_a_run() -> None:
     row = GateRow()
     row.add([Pauses(row)])
     assert row.begin(plain_record(1)) is Beginning.BEGINS
-    assert (row.taking, row.counted.hooked, len(row.counted)) == ((), (), 0)
+    assert (row.asked_last, row.counted.hooked, len(row.counted)) == ((), (), 0)
 
 
 def work(number: int) -> None:

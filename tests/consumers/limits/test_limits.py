@@ -244,10 +244,10 @@ def test_idle_scopes_are_forgotten() -> None:
 def test_a_queue_without_limits_pays_nothing() -> None:
     """No gate is asked, at the first look or at the last."""
     scene = Scene([])
-    assert (scene.row.asked, scene.row.taking, scene.row.counted.hooked) == ((), (), ())
+    assert (scene.row.asked, scene.row.asked_last, scene.row.counted.hooked) == ((), (), ())
 
 
-def test_a_job_that_was_refused_closes_the_scopes_of_its_type_for_so_long() -> None:
+def test_a_job_that_was_refused_holds_the_scopes_of_its_type_for_so_long() -> None:
     """Others of its tenant wait; other tenants, and other jobs of the queue's own limits, go on."""
     scene = Scene([Rate(9, per=SECOND, by="tenant")], of_type=[Rate(5, per=SECOND, by="tenant")])
     scene.come(0)

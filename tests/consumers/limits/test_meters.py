@@ -97,7 +97,7 @@ def test_a_job_is_taken_at_once_where_it_fits(make: Callable[[], Meter], steps: 
         now_s += later_s
         clipped = meter.clipped(cost)
         fits = other.wait_s(clipped, now_s) <= 0.0
-        assert meter.takes(clipped, now_s) == fits
+        assert meter.try_acquire(clipped, now_s) == fits
         if fits:
             other.acquire(clipped, now_s)
         if fits and not stays:

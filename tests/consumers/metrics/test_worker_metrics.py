@@ -30,7 +30,7 @@ DONE, SPENT, ASYNC = 60, 3, 20
 
 
 def test_the_figures_agree_with_an_account_from_outside(cluster: ClusterSettings, namespace: str) -> None:
-    """Runs, waits, outcomes, what runs and what waits; every metric is of the catalogue, and valid for promtool."""
+    """Runs, waits, outcomes, what runs and what waits; every metric is in the list of all, and valid for promtool."""
     pipeline = Pipeline(namespace)
     queue = pipeline.queue("work", partitions=2, tiers=(timedelta(seconds=1),))
     may_end = threading.Event()

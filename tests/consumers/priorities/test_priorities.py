@@ -231,7 +231,7 @@ class InDrop(list[Assignment]):
 
     def __init__(self, holds: KeyHolds, freed: Record) -> None:
         super().__init__([PLACES["low"]])
-        self.runner = threading.Thread(target=holds.was_held, args=(freed,))
+        self.runner = threading.Thread(target=holds.pop_freed, args=(freed,))
 
     def __contains__(self, assignment: object) -> bool:
         if self.runner.ident is None:
@@ -250,4 +250,4 @@ def test_partitions_may_go_while_records_become_ready() -> None:
     assert holds.drop(leaving) == []
     leaving.runner.join(10)
     assert not leaving.runner.is_alive()
-    assert (holds.was_held(second), holds.was_held(third), holds.was_held(third)) == (False, True, False)
+    assert (holds.pop_freed(second), holds.pop_freed(third), holds.pop_freed(third)) == (False, True, False)

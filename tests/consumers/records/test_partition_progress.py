@@ -96,7 +96,7 @@ def test_an_end_that_lies_behind_moves_nothing_back() -> None:
 
 
 @pytest.mark.parametrize("offsets", [(), (3,)])
-def test_completing_what_was_not_taken_is_an_error(offsets: tuple[int, ...]) -> None:
+def test_completing_what_was_not_delivered_is_an_error(offsets: tuple[int, ...]) -> None:
     """A caller that counts wrong gets an error, instead of committing past a job."""
     progress = PartitionProgress()
     for offset in offsets:
