@@ -39,7 +39,7 @@ IN_VAIN: Final = {2: "refused its options", 4: "stopped, since its contracts are
 
 @dataclass(slots=True)
 class _Member:
-    """One of the numbers of a fleet, and the process that has it."""
+    """A member of a fleet: its number, and its process at present."""
 
     number: int
     process: subprocess.Popen[bytes] | None = None

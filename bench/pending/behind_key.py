@@ -93,7 +93,7 @@ class _Waiting:
         self.values["disordered"] = sum(later < earlier for earlier, later in pairwise(begun_at_s))
 
     def _let_go(self) -> float:
-        """Let the job in the way end; returns when, in seconds since 1970."""
+        """Let the job in the way end, and return when: seconds since 1970."""
         if not self._is_strict:
             return self._scene.release()
         with self._scene.control() as control:

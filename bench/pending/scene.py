@@ -98,13 +98,13 @@ class Scene:
         return ResidentPeak(self.worker.process_id)
 
     def kill(self) -> float:
-        """Kill the worker; returns when, in seconds since 1970."""
+        """Kill the worker, and return when: seconds since 1970."""
         self.worker.kill()
         self.print_progress("the worker is killed")
         return time.time()
 
     def release(self) -> float:
-        """Let the blocking job end; returns when, in seconds since 1970."""
+        """Let the blocking job end, and return when: seconds since 1970."""
         self._release.touch()
         return time.time()
 

@@ -75,7 +75,7 @@ class AsideAtGates:
 
     # ---- back
 
-    def take_back(self, lane_hashes: Iterable[int]) -> None:
+    def open_lanes(self, lane_hashes: Iterable[int]) -> None:
         """Open lanes whose records are aside, although they did not wait at a gate."""
         with self._lock:
             self._lanes.add_opened(array("q", lane_hashes))

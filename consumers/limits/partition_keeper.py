@@ -129,7 +129,7 @@ class Keeper:
         self._former.update({(partition, value): level for value, level in levels.items()})
         for scope in self.of(partition):
             if isinstance(scope.meter, ReservedMeter):
-                scope.meter.begin(self._meter((partition, scope.meter.scope.value)))
+                scope.meter.begin(self._meter((partition, scope.meter.key.value)))
 
     def used(self, partition: int, now_s: float) -> Iterator[bytes]:
         """The keys or tenants of a partition whose scopes are in use."""

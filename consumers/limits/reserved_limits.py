@@ -107,7 +107,7 @@ class LimitReservations:
                 meter = _meter(scope)
                 amount = meter.to_reserve(*_needed(scope, count), now_s)
                 if amount is not None:
-                    found.setdefault(meter.scope.partition, []).append(self._send(scope, amount, number, now_s))
+                    found.setdefault(meter.key.partition, []).append(self._send(scope, amount, number, now_s))
                 elif scope.is_full and not meter.is_on_its_way and meter.free(now_s) > 0:
                     self._wanting.add(meter)  # what was released for its reservation has not begun yet
         return found
@@ -116,7 +116,7 @@ class LimitReservations:
         """Note that a reservation is on its way, and make its entry."""
         meter = _meter(scope)
         meter.note_sent(number, amount, now_s)
-        self._sent.setdefault((meter.scope.partition, number), []).append(scope)
+        self._sent.setdefault((meter.key.partition, number), []).append(scope)
         return entry_of(_name(meter), meter.level(now_s), now_s, amount)
 
     def confirm(self, partition: int, number: int) -> None:
@@ -175,7 +175,7 @@ class LimitReservations:
         return min((for_s for for_s in found if for_s is not None), default=None)
 
     def _scope_of(self, meter: ReservedMeter) -> Scope | None:
-        limit, partition, value = meter.scope
+        limit, partition, value = meter.key
         scope = self._keepers[limit].scopes.get((partition, value))
         return scope if scope is not None and scope.meter is meter else None
 
@@ -194,4 +194,4 @@ def _meter(scope: Scope) -> ReservedMeter:
 
 
 def _name(meter: ReservedMeter) -> ScopeName:
-    return meter.scope.limit, meter.scope.value
+    return meter.key.limit, meter.key.value

@@ -47,7 +47,7 @@ class ReservedMeter(Meter):
     """One scope; guarded by the lock of `Scopes`, as all meters are.
 
     Attributes:
-        scope: which one it is.
+        key: which scope it is.
         is_known: whether what an owner before has used is known; until then nothing may be.
     """
 
@@ -65,16 +65,16 @@ class ReservedMeter(Meter):
         "_was_begun",
         "_was_exceeded",
         "is_known",
-        "scope",
+        "key",
     )
 
-    def __init__(self, inner: Meter, scope: ScopeKey, wanting: set[ReservedMeter], *, is_known: bool) -> None:
+    def __init__(self, inner: Meter, key: ScopeKey, wanting: set[ReservedMeter], *, is_known: bool) -> None:
         """Begin without a reservation.
 
         Args:
             wanting: it adds itself to these when a reservation is to be written.
         """
-        self._inner, self.scope, self._wanting, self.is_known = inner, scope, wanting, is_known
+        self._inner, self.key, self._wanting, self.is_known = inner, key, wanting, is_known
         self._left = self._spent = 0
         self._ends_at_s = self._speed_at_s = -math.inf
         self._sent: _Sent | None = None

@@ -71,7 +71,7 @@ class OwnedPartitions:
         self._member.begin_to_leave()
         everything = self._assignments.leave_all()
         self._memory_bounds.pause(self._member.consumer)
-        self._rebalance.take_back(everything)
+        self._rebalance.drop_unbegun(everything)
 
     def last_turn(self) -> None:
         """Take what was settled, and commit what is complete."""

@@ -205,7 +205,7 @@ class Rebalance:
         self._taking_back.drop(leaving)
         return leaving
 
-    def take_back(self, leaving: list[Assignment]) -> None:
+    def drop_unbegun(self, leaving: list[Assignment]) -> None:
         """Drop what has not begun."""
         self._taking_back.drop(leaving)
 
