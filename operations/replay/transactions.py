@@ -37,6 +37,8 @@ TRANSACTION_TIMEOUT_S: Final = 10.0
 """How long the brokers keep a killed process's transaction open, and with it readers of the topic waiting behind it."""
 OPEN_TIMEOUT_S: Final = 60.0
 _CALL_TIMEOUT_S: Final = 15.0
+_ANSWER_S: Final = 1.0
+"""How long a client that can do no more may take to answer why."""
 _ATTEMPTS: Final = 5
 
 
@@ -260,7 +262,7 @@ class TransactionalPublisher:
     def _fatal_code(self) -> int:
         """Why the client can do no more: all but its transaction API answer that it cannot, and no more."""
         try:
-            self._producer.abort_transaction(0)
+            self._producer.abort_transaction(_ANSWER_S)
         except KafkaException as failed:
             return _error_of(failed).code()
         return KafkaError._FATAL

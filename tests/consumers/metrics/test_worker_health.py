@@ -47,7 +47,7 @@ def test_health_follows_the_life_of_a_worker(
         assert "has not shared its partitions out yet" in body["why"][0]
         running = RunningWorker(worker)
         running.wait_partitions(1)
-        wait_until(lambda: "wait for their ledger" in str(health(port, "/ready")[1]["why"]), 30, "restoring")
+        wait_until(lambda: "progress are read" in str(health(port, "/ready")[1]["why"]), 30, "restoring")
         may_restore.set()
         wait_until(lambda: health(port, "/ready")[0] == 200, 30, "ready")
         assert health(port, "/live")[0] == 200

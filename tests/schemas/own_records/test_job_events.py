@@ -28,7 +28,7 @@ from stoker.schemas.own_records.job_events import (
 
 KINDS: tuple[Any, ...] = get_args(JobEvent)
 SCHEMA: dict[str, Any] = {field["name"]: field for field in own_schema("JobEvent")["fields"]}
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SUBJECT = EventSubject(job_id="1", job_type="t", queue="q", topic="n.q", partition=0, offset=5, attempt=2)
 AT = datetime(2013, 1, 1, tzinfo=UTC)
 EMPTY: dict[str, Any] = {
