@@ -149,7 +149,7 @@ class Ledger:
         """
         self._jobs.forget_old()
         self._moved.forget_old()
-        for name, place in list(self._failed.items()):
+        for name, place in self._failed.copy().items():  # runners add to it meanwhile
             self._keep_or_forget(name, place)
 
     def _keep_or_forget(self, name: str, place: Place) -> None:
