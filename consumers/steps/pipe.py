@@ -26,7 +26,7 @@ from ..settling.setbacks import log_setback
 from ..settling.settle import Settler
 from ..unique.unique_jobs import UniqueJobs
 from .late_decode import decode_noted
-from .results import Ran
+from .results import HeldBack, Ran
 from .steps import DecodedJob, StepContext, claim, decide, decode
 from .unique_claim import claim_unique
 
@@ -100,7 +100,7 @@ class Pipe:
                 ran = run(job, slot)
                 _note_times(record, job.run)
                 outcome = decide(job, ran, self._step_context)
-                if outcome is not DONE and self._excuse.may_follow(outcome):
+                if outcome is not DONE and self._may_be_excused(record, ran, outcome):
                     self._excuse.wait_for_signal()
                 self._conclude(record, outcome, done)
         except BaseException as error:  # noqa: BLE001  # a fault of the worker's own: it stops, and the job comes again
@@ -116,13 +116,19 @@ class Pipe:
                 ran = await run(job, slot)
                 _note_times(record, job.run)
                 outcome = decide(job, ran, self._step_context)
-                if outcome is not DONE and self._excuse.may_follow(outcome):
+                if outcome is not DONE and self._may_be_excused(record, ran, outcome):
                     await self._excuse.wait_for_signal_async()
                 self._conclude(record, outcome, done)
         except GeneratorExit:  # it goes on no more: its event loop is gone
             raise
         except BaseException as error:  # noqa: BLE001  # as above
             self._note_fault(record, error)
+
+    def _may_be_excused(self, record: Record, ran: Ran, outcome: Outcome | None) -> bool:
+        if isinstance(ran, HeldBack):  # its handler was not called: that is no run, and has no times
+            record.began_at_s = record.ended_at_s = 0.0
+            return False
+        return self._excuse.may_follow(outcome)
 
     def _begun(self, record: Record) -> DecodedJob | None:
         """Claim and decode a record; None where its job does not run now.

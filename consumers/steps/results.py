@@ -39,6 +39,11 @@ class Decided:
     outcome: Outcome | None
 
 
+@dataclass(frozen=True, slots=True)
+class HeldBack(Decided):
+    """No handler was called: an order, or a gate, has come between the claim and the begin."""
+
+
 RETURNED_NOTHING = Returned(None)
 Result = Returned | Raised
 Ran = Result | Answered | Decided

@@ -125,7 +125,7 @@ def claim(record: Record, step_context: StepContext) -> Outcome | None:
         return SKIPPED
     cancels = step_context.cancels
     by = cancels.of(record, step_context.queue.name) if cancels.stands else None
-    return None if by is None else _cancelled(by, "before it ran")
+    return None if by is None else cancelled(by, "before it ran")
 
 
 Decoded = DecodedJob | Wait | Outcome
@@ -275,7 +275,7 @@ def decide(job: DecodedJob, result: Ran, step_context: StepContext) -> Outcome |
 
 def _decide_answer(job: DecodedJob, answer: Answer, step_context: StepContext) -> Outcome:
     if job.run.interrupt_reason == "cancel":
-        return _cancelled(job.run.cancellation, "while it ran")
+        return cancelled(job.run.cancellation, "while it ran")
     match answer:
         case Failed() if job.run.interrupt_reason == "shutdown":
             return INTERRUPTED
@@ -295,7 +295,8 @@ def _decide_answer(job: DecodedJob, answer: Answer, step_context: StepContext) -
             assert_never(answer)
 
 
-def _cancelled(by: Cancellation | None, when: str) -> Cancelled:
+def cancelled(by: Cancellation | None, when: str) -> Cancelled:
+    """The outcome of a job that somebody has cancelled."""
     who = "" if by is None else f", {by}"
     return Cancelled(reason="cancelled", detail=f"it was cancelled {when}{who}", by=by)
 

@@ -10,13 +10,18 @@ from typing import Any
 
 import pytest
 
+from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.isolation.child_slot import ChildSlot
 from stoker.consumers.records.cancellation import Cancellation
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Cancelled, Outcome
+from stoker.consumers.records.record import Record
 from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.runners.slots import Slot
+from stoker.consumers.settling.excuse import Excuse
 from stoker.consumers.standing_orders.cancel_filters import CancelFilter
 from stoker.consumers.standing_orders.cancels import Cancels
+from stoker.consumers.steps.pipe import Pipe
+from stoker.consumers.steps.results import Ran
 from stoker.consumers.steps.run_step import run_async, run_sync
 from stoker.consumers.steps.steps import DecodedJob, claim, decide, decode
 from support.programs import isolated_jobs
@@ -25,7 +30,7 @@ from support.scenes.isolated_runners import declare as declare_isolated
 from support.scenes.isolated_runners import isolated
 
 BY_ANA = Cancellation(operator="ana")
-WHILE_IT_RAN = Cancelled(reason="cancelled", detail="it was cancelled while it ran, by ana", by=BY_ANA)
+BEFORE_IT_RAN = Cancelled(reason="cancelled", detail="it was cancelled before it ran, by ana", by=BY_ANA)
 
 
 def decoded(delivery: Delivery, cancels: Cancels) -> DecodedJob:
@@ -73,7 +78,7 @@ def test_a_job_that_was_cancelled_before_its_begin_does_not_begin(
     delivery, cancels = declare(work_async if run is of_task else work), Cancels()
     job = decoded(delivery, cancels)
     cancels.begin_job("job-1" if is_cancelled else "job-2", BY_ANA)
-    assert run(delivery, job) == (WHILE_IT_RAN if is_cancelled else DONE)
+    assert run(delivery, job) == (BEFORE_IT_RAN if is_cancelled else DONE)
     assert called == ([] if is_cancelled else [1])
 
 
@@ -90,9 +95,34 @@ def test_an_isolated_job_that_was_cancelled_before_its_begin_does_not_begin(tmp_
         job = decode(record, context)
         assert isinstance(job, DecodedJob)
         cancels.begin_filter("o1", CancelFilter(job_type=b"note_run"), BY_ANA)
-        assert decide(job, here.runners.run(job, ChildSlot("test")), context) == WHILE_IT_RAN
+        assert decide(job, here.runners.run(job, ChildSlot("test")), context) == BEFORE_IT_RAN
         assert here.run(act, str(file), "next") is DONE
     assert [noted.split()[0] for noted in isolated_jobs.notes(file)] == ["before", "next"]
+
+
+def test_a_job_that_was_cancelled_before_its_begin_has_no_times() -> None:
+    """Its event tells of no run, as that of a job which is cancelled at its claim."""
+    delivery, outcomes = declare(), list[Outcome]()
+    cancels = Cancels()
+
+    def cancel_and_run(job: DecodedJob, slot: Slot) -> Ran:
+        cancels.begin_job("job-1", BY_ANA)
+        return run_sync(job, slot)
+
+    def fail(record: Record, error: BaseException) -> None:
+        raise AssertionError(record) from error
+
+    record = delivery.record()
+    Pipe(
+        replace(delivery.step_context, cancels=cancels),
+        settle=lambda _record, outcome: outcomes.append(outcome),
+        settle_done=list.clear,
+        gates=GateRow(),
+        fail=fail,
+        excuse=Excuse(delivery.queue),
+    ).pass_through(record, Slot(), cancel_and_run)
+    assert outcomes == [BEFORE_IT_RAN]
+    assert (record.began_at_s, record.ended_at_s) == (0.0, 0.0)
 
 
 def claimed(delivery: Delivery, cancels: Cancels, **how: Any) -> Outcome | None:
@@ -104,8 +134,7 @@ def test_a_claim_asks_for_cancels_last() -> None:
     """What is not ours any more is another worker's, and what was settled is skipped, cancelled or not."""
     delivery, cancels = declare(), Cancels()
     cancels.begin_job("job-1", BY_ANA)
-    expected = Cancelled(reason="cancelled", detail="it was cancelled before it ran, by ana", by=BY_ANA)
-    assert claimed(delivery, cancels) == expected
+    assert claimed(delivery, cancels) == BEFORE_IT_RAN
     delivery.ledger.add_job("job-1")
     assert claimed(delivery, cancels) is SKIPPED
     record = delivery.record()

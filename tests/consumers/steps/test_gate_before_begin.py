@@ -19,7 +19,7 @@ from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.runners.slots import Slot
-from stoker.consumers.steps.results import RETURNED_NOTHING, Decided, Raised, Ran
+from stoker.consumers.steps.results import RETURNED_NOTHING, HeldBack, Raised, Ran
 from stoker.consumers.steps.run_step import run_async, run_sync
 from stoker.consumers.steps.steps import DecodedJob, claim, decode
 from support.programs import isolated_jobs
@@ -81,7 +81,7 @@ def test_a_job_whose_gate_closes_before_its_begin_waits_there(run: Callable[[Dec
     gates, delivery = Gates(), declare(work_async if run is of_task else work)
     job = gates.admitted(delivery)
     gates.pauses.begin(PAUSE)
-    assert run(job) == Decided(None)
+    assert run(job) == HeldBack(None)
     assert (called, gates.row.view.counts(), gates.ready) == ([], {PAUSE: 1}, [])
     gates.pauses.end(PAUSE)
     assert (gates.ready, gates.row.view.counts()) == ([job.record], {})
@@ -103,7 +103,7 @@ def test_an_isolated_job_whose_gate_closes_before_its_begin_waits_there(tmp_path
         job = decode(record, here.step_context)
         assert isinstance(job, DecodedJob)
         pauses.begin(PAUSE)
-        assert here.runners.run(job, ChildSlot("test")) == Decided(None)
+        assert here.runners.run(job, ChildSlot("test")) == HeldBack(None)
         assert here.gates.view.counts() == {PAUSE: 1}
         pauses.end(PAUSE)
         wait_until(lambda: "job-1" in here.outcomes, what="the job")
@@ -124,7 +124,7 @@ def test_no_interrupt_comes_while_a_job_goes_back_to_its_gate() -> None:
 
     gates.row.begin = slowly  # type: ignore[method-assign]
     gates.pauses.begin(PAUSE)
-    assert run_sync(job, slot) == Decided(None)
+    assert run_sync(job, slot) == HeldBack(None)
     interrupting.join(60)
     assert (job.run.interrupt_reason, gates.row.view.counts()) == (None, {PAUSE: 1})
 
