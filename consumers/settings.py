@@ -36,7 +36,7 @@ class WorkerSettings:
         concurrency: threads for sync jobs. 16 keep jobs that wait for a network busy without many stacks in memory.
         async_concurrency: async jobs that run at once on the event loop. 100, since one that waits costs little memory.
         isolated_concurrency: child processes for isolated jobs, and so how many of them run at once; as many as this
-            process may use processors. Only queues that have isolated jobs have children, and one spare beside them.
+            process may use processors. Only queues with isolated jobs, or suspects, have children, and one spare each.
         recycle_after_jobs: number of jobs after which a child is replaced; None keeps it, since most jobs leak nothing.
         recycle_above_bytes: bytes of memory above which a child is replaced after a job; None keeps it, likewise.
         max_in_flight: jobs taken from Kafka and not yet settled. Those that wait behind their key or at a gate do not

@@ -9,7 +9,7 @@ from typing import Final
 from ...producers.control.log_reader import LogReader
 from ...topology.declaration.limits import shared_limits
 from ...topology.declaration.topics import reserves_limits
-from ..kafka.clients import make_reader, shares_producer
+from ..kafka.clients import limits_producer, make_reader
 from ..kafka.log_writer import LogWriter
 from ..limits.limits import LimitPeers, Limits, Startable
 from ..reservations.clients import LevelLogReader
@@ -64,7 +64,7 @@ def _make_shares(
             client_id=f"{worker_id}-shares",
             options={"fetch.wait.max.ms": END_MS},
         ),
-        make_writer=lambda: LogWriter(lambda: shares_producer(cluster, worker_id), pipeline.shares_topic),
+        make_writer=lambda: LogWriter(lambda: limits_producer(cluster, f"{worker_id}-shares"), pipeline.shares_topic),
     )
     return lambda limits: TurnThread(Shares(limits.sharing, parts), f"stoker-shares-{queue.name}", queue.name, on_crash)
 
@@ -81,7 +81,7 @@ def _make_reservations(context: QueueContext, on_crash: Callable[[BaseException]
         make_reader=lambda: LevelLogReader(
             make_reader(cluster, queue, f"{worker_id}-limits", {"fetch.wait.max.ms": END_MS}), topic
         ),
-        make_writer=lambda: LogWriter(lambda: shares_producer(cluster, worker_id), topic),
+        make_writer=lambda: LogWriter(lambda: limits_producer(cluster, f"{worker_id}-limits"), topic),
     )
     name = f"stoker-reservations-{queue.name}"
     return lambda limits: TurnThread(Reservations(limits.reservations, parts), name, queue.name, on_crash)

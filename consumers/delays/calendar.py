@@ -1,6 +1,6 @@
 """`Calendar`: records that wait until they are due. The next ones are in memory, all others are known by their offsets.
 
-A record in memory is packed, which takes a third of what the client's message takes. When these have used up their
+A record in memory is packed (`packed_records.py`). When these have used up their
 budget, those that are due last are forgotten but for their offsets, 8 bytes each. What is due next is read again before
 its time: as soon as half of the budget is free, the calendar wants the next offsets.
 

@@ -112,12 +112,14 @@ class Gate(Protocol):
         return
 
     def begin_assignment(self, assignment: Assignment) -> None:
-        """Note that a partition is this worker's from now on; called before any of its records is ready."""
+        """Note that a partition is this worker's from now on; called before any of its records is ready, where the gate
+        has hooks.
+        """
         return
 
     @property
     def opens_in_s(self) -> float | None:
-        """How long until `turn` has something to do; None while it has not."""
+        """How long until `turn` has something to do; None while it has not. Asked where the gate has hooks."""
         return None
 
     def turn(self) -> None:

@@ -74,7 +74,7 @@ class ChildState(Enum):
 
 
 class ChildProcess:
-    """One child. All but `kill`, `stack` and the attributes belongs to one thread at a time.
+    """One child. All but `kill`, `frames` and the attributes belongs to one thread at a time.
 
     Attributes:
         state: its own methods alone change it.

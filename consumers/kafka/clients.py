@@ -158,10 +158,12 @@ def carrying_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
     return connect(config, _detail(cluster, str(config["client.id"])))
 
 
-def shares_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
-    """The client that asks for shares of limits; what it cannot write within two seconds is asked for anew."""
-    config = producer_config(cluster, client_id=f"{worker_id}-shares", linger_ms=0, message_timeout_ms=2_000)
-    return connect(config, _detail(cluster, str(config["client.id"])))
+def limits_producer(cluster: ClusterSettings, client_id: str) -> Producer:
+    """A client that asks for shares of limits, or writes reservations; what is not written in two seconds is tried
+    again.
+    """
+    config = producer_config(cluster, client_id=client_id, linger_ms=0, message_timeout_ms=2_000)
+    return connect(config, _detail(cluster, client_id))
 
 
 def events_producer(cluster: ClusterSettings, worker_id: str, *, most_events: int, most_kbytes: int) -> Producer:

@@ -153,6 +153,7 @@ class Commits:
             elif _is_too_large(refusal):
                 self._take_answer(refusal, changed)
             else:
+                self.answers["refused"] += 1
                 self._forget_sent(changed)
                 if not _may_repeat(refusal, repeat_until_at_s):
                     _LOGGER.warning(

@@ -76,7 +76,13 @@ def missing_among(queue: Queue, counts: Mapping[str, int], partitions: Iterable[
 
 
 def _count(producer: Producer, topic: str) -> int | None:
-    """How many partitions a topic has; None if the brokers do not answer: then a write to it raises the error."""
+    """How many partitions a topic has: 0 if there is no such topic, None if its error is another one.
+
+    A write to it raises that error.
+
+    Raises:
+        KafkaException: the brokers do not answer.
+    """
     found = producer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic]
     if found.error is None:
         return len(found.partitions)

@@ -36,7 +36,8 @@ class Reader(Enum):
     GROUP = "group"
     """The member of the consumer group. It owns the partitions of all sources, and fetches the main topic's."""
     TIERS = "tiers"
-    """The reader of retry tiers and delays beside the group: a due job must not wait behind prefetched ones."""
+    """The reader of retry tiers, delays and the carried topic, beside the group: a due job must not wait behind
+    prefetched ones."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """`EventPublisher`: puts events on their topic by a client of its own, for which no job ever waits.
 
-Events are for the eye. Their topic may be gone, without a leader or slow: outcomes are settled meanwhile as ever, since
+The topic of events may be gone, without a leader or slow: outcomes are settled meanwhile as ever, since
 another client writes those. Unwritten events are bounded by number and bytes; what does not fit, or is not confirmed in
 time, is counted and given up.
 """

@@ -8,7 +8,7 @@ any size, and what the settler writes of it must find a form that fits. The form
     without the stack   of the error that it carries
     a dead letter       in place of a record that fits no retry tier or no delay topic
     truncated           a dead letter with as much of the value as fits, which names the place of the original
-    bare                the same without the value, and with key and headers cut as well
+    bare                the same with key and headers cut as well; where these are large, with a part of the value
 
 A record that is not the job itself (`Relation.FOLLOWING`) has the first two forms only: half of it would mean
 something else.

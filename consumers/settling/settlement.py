@@ -216,6 +216,6 @@ def notify_instruments(instruments: Instruments, batch: SettlementBatch) -> None
 
 
 def merged(first: SettlementBatch, second: SettlementBatch) -> SettlementBatch:
-    """Two batches that failed, as one."""
+    """Two batches as one, with the error of the first that has one."""
     error = first.done_error or second.done_error
     return SettlementBatch([*first.done, *second.done], [*first.others, *second.others], error)

@@ -1,8 +1,8 @@
 """Replay and discard of dead letters: a disposition is written in one transaction with its effect.
 
-A replay publishes {the job to its main topic, the disposition to the dead-letter topic}, both or none, so that a dead
-letter counts as replayed exactly when its job is back in the queue. However often the process is killed and started
-again, it publishes an open dead letter once, and a settled one only when the request asks for that.
+A replay publishes {the job to the topic of its priority, the disposition to the dead-letter topic}, both or none, so
+that a dead letter counts as replayed exactly when its job is back in the queue. However often the process is killed and
+started again, it publishes an open dead letter once, and a settled one only when the request asks for that.
 """
 
 from __future__ import annotations

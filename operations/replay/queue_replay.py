@@ -1,4 +1,4 @@
-"""Replay of a queue: publish a stretch of its main topic again, to run jobs once more although they succeeded.
+"""Replay of a queue: publish a stretch of its topics again, to run jobs once more although they have succeeded.
 
 The jobs carry the replay's id, under which the ledger does not know them. Progress is committed in the same
 transaction as the jobs, as the offsets of a group named after the replay: source and target advance together, a

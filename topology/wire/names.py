@@ -1,7 +1,7 @@
 """The names of topics and groups, built and read in this one place.
 
 `<namespace>.<queue>` is the main topic and the consumer group; `.retry.<delay>`, `.delay.<class>`, `.carried`,
-`.dead`, `.ledger`, `.progress` and the priorities, such as `.high`, follow it.
+`.dead`, `.ledger`, `.progress`, `.limits` and the priorities, such as `.high`, follow it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STATS_SUFFIX: Final = ".stats"
 RESERVED_PRIORITY_NAMES: Final = frozenset(
     {"retry", "delay", "carried", "dead", "ledger", "progress", "results", "limits", "shares", "schedules", "replay"}
 )
-"""Words that follow a queue's name on other topics of its own."""
+"""Words that follow a queue's name on other topics of its own, and those that are kept for such."""
 RESERVED_QUEUE_NAMES: Final = frozenset(
     {"schemas", "events", "control", "workers", "audit", "schedules", "shares", "stats"}
 )

@@ -148,12 +148,14 @@ def test_a_last_commit_that_a_loading_coordinator_refuses_is_repeated(monkeypatc
 def test_a_last_commit_that_stays_refused_is_sent_when_the_consumer_closes(
     code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its partitions are revoked then; one that is refused for good is not repeated before."""
+    """Its partitions are revoked then; one that is refused for good is not repeated before. Each refusal counts."""
     scene = Scene(monkeypatch)
-    scene.coordinator.refusals = [KafkaError(code)] * (2 if code == KafkaError.COORDINATOR_LOAD_IN_PROGRESS else 1)
+    refusals = 2 if code == KafkaError.COORDINATOR_LOAD_IN_PROGRESS else 1
+    scene.coordinator.refusals = [KafkaError(code)] * refusals
     scene.commits.commit_last(cast(Consumer, scene.coordinator), [scene.assignment])
     assert scene.coordinator.refusals == []
     assert scene.coordinator.sent == []
+    assert scene.commits.answers["refused"] == refusals
     assert not scene.last().is_open
 
 
