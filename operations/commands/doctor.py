@@ -1,4 +1,4 @@
-"""`stoker doctor`: is each promise kept, as far as can be seen from outside?"""
+"""`stoker doctor`: checks from outside the promises that a cluster can show."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def doctor(
     outbox_url: str | None,
     outbox_table: str,
 ) -> None:
-    """Check from outside that each promise is kept, and show how to fix those that are not.
+    """Check from outside the promises that a cluster can show, and show how to fix those that are broken.
+
+    These are P1 to P6, P8 to P10 and P13; if an outbox is named, P16 as well.
 
     Looks at the cluster, its schemas, each queue's topics, progress, workers and dead letters, and at an outbox if one
     is named; changes nothing.

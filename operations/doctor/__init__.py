@@ -1,1 +1,1 @@
-"""The doctor: it checks from outside whether each promise is kept."""
+"""The doctor: it checks from outside the promises that a cluster can show."""

@@ -1,4 +1,4 @@
-"""The doctor: checks from outside whether each promise is kept, and finds how to fix the ones that are not.
+"""The doctor: checks from outside the promises that a cluster can show, and finds how to fix those that are broken.
 
 Kept apart: `facts` asks the cluster, the modules of checks judge the answers, this module joins them.
 """
@@ -25,7 +25,8 @@ from .findings import Finding, Verdict, broken, kept, unknown
 from .queue_checks import check_queue
 
 CHECKABLE: Final = ("P1", "P2", "P3", "P4", "P5", "P6", "P8", "P9", "P10", "P13")
-"""The promises that can be looked at from outside; the others are about the inside of a running worker."""
+"""The promises that a cluster can show. P16 is that of an outbox, whose database has it; the others are about the
+inside of a running worker."""
 
 
 def examine(pipeline: Pipeline, cluster: ClusterSettings, *, timeout_s: float = ANSWER_TIMEOUT_S) -> list[Finding]:

@@ -14,7 +14,10 @@ import pytest
 
 from stoker.operations.cli import main
 from stoker.operations.cli.exit_codes import ExitCode
+from stoker.operations.commands.doctor import doctor
 from stoker.operations.commands.worker import worker
+from stoker.operations.doctor.checks import CHECKABLE
+from stoker.operations.doctor.outbox_checks import PROMISE
 from stoker.topology import Pipeline
 from stoker.topology.declaration.pipeline import QueueShape
 
@@ -99,6 +102,20 @@ def test_the_exit_codes_of_a_worker_are_all_named() -> None:
     assert codes_of_table("exit code") == codes
     shown = (worker.help or "").split("Exit codes: ", 1)[1]
     assert {int(code) for code in re.findall(r"\d+", shown)} == codes
+
+
+def promises_in(text: str) -> set[str]:
+    """The promises that a text names, such as `P1 to P3, P5`."""
+    found = re.findall(r"P(\d+)(?: to P(\d+))?", text)
+    return {f"P{number}" for first, last in found for number in range(int(first), int(last or first) + 1)}
+
+
+def test_the_promises_that_the_doctor_checks_are_named() -> None:
+    """The document and the help claim no check that the doctor does not make."""
+    section = TEXT.split("\n### stoker doctor\n", 1)[1].split("\n## ", 1)[0]
+    checked = {*CHECKABLE, PROMISE}
+    assert promises_in(section) == checked
+    assert promises_in(doctor.help or "") == checked
 
 
 def test_each_parameter_of_a_queue_has_its_row() -> None:
