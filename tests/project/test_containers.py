@@ -9,6 +9,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from math import ceil
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 from typing import Any
@@ -16,7 +17,13 @@ from typing import Any
 import pytest
 import yaml
 
+from stoker.consumers.followers import late_jobs
+from stoker.consumers.metrics import systemd
+from stoker.consumers.poll_loop.shutdown import EVENTS_AT_STOP_S, LEAVE_S, SETTLE_AT_STOP
 from stoker.consumers.settings import WorkerSettings
+from stoker.consumers.settling import settle
+from stoker.consumers.worker import LAST_WORDS_S
+from stoker.operations.cli.process_end import LEFT_BEHIND_S
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -101,11 +108,18 @@ def test_the_worker_has_few_rights_and_an_init_above_it() -> None:
     assert re.search(r"apt-get install .*\btini\b", STAGES[-1])
 
 
-def test_the_stack_waits_for_the_workers_end() -> None:
-    """The engine kills a worker only when its grace is over, and 20 s more to settle and leave."""
+def test_what_stops_a_worker_waits_for_its_end() -> None:
+    """A worker is killed only when its grace is over, and the longest time that its end may take after that."""
+    settled_s = SETTLE_AT_STOP.total_seconds() + settle.END_WITHIN_S + late_jobs.AT_STOP_S
+    ended_s = 2 * LAST_WORDS_S + systemd.END_WITHIN_S + LEFT_BEHIND_S
+    after_grace_s = ceil(settled_s + LEAVE_S + EVENTS_AT_STOP_S + ended_s)
     seconds = re.fullmatch(r"(\d+)s", SERVICES["worker"]["stop_grace_period"])
     assert seconds is not None
-    assert int(seconds[1]) >= WorkerSettings().grace.total_seconds() + 20
+    assert int(seconds[1]) == WorkerSettings().grace.total_seconds() + after_grace_s
+    text = (ROOT / "docs" / "operations.md").read_text()
+    assert re.findall(r"^TimeoutStopSec=(\d+)s$", text, re.M) == [seconds[1]]
+    named = re.findall(r"(\d+) s (?:longer before it kills|more than `--grace`)|the grace period and (\d+) s", text)
+    assert [float(one or other) for one, other in named] == [after_grace_s] * 3
 
 
 def test_what_builds_the_package_is_pinned_and_needs_no_more_than_the_context(tmp_path: Path) -> None:
