@@ -138,6 +138,17 @@ def test_each_command_is_described_with_all_its_options(words: str, command: cli
     assert not [name for name in option_names(command) if not re.search(rf"(?<![\w-]){name}(?![\w-])", TEXT)]
 
 
+def test_the_names_of_variables_follow_the_rule() -> None:
+    """Who sets an option by the document's rule sets that option."""
+    for words, command in commands(main):
+        for option in (param for param in command.params if isinstance(param, click.Option)):
+            named = max(option.opts, key=len).lstrip("-")
+            rule = f"{words} {named}".replace(" ", "_").replace("-", "_").upper()
+            given = [option.envvar] if isinstance(option.envvar, str) else option.envvar or []
+            assert (f"{rule}_NUMBER" if named.endswith("-port") else rule) in given
+    assert "STOKER_WORKER_METRICS_PORT_NUMBER" in TEXT
+
+
 @pytest.mark.parametrize(("root", "names"), list(roots()))
 def test_the_errors_below_a_root_are_those_of_the_code(root: str, names: set[str]) -> None:
     """Who catches the root catches these, and no others."""
