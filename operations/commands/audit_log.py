@@ -85,7 +85,7 @@ def audit_log(
       stoker -A shop.jobs:pipeline audit-log --action pause --queue mails --changes
       stoker -A shop.jobs:pipeline audit-log --since 2026-01-01T00:00:00Z --format csv --output audit.csv
 
-    Exit codes: 0; 3 when Kafka cannot be reached or the audit topic is missing.
+    Exit codes: 0; 1 when the audit topic is missing or may not be read; 3 when Kafka cannot be reached.
     """
     from ..audit_log.actions import as_done, read_actions
 

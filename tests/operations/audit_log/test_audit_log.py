@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from stoker.operations.cli.exit_codes import ExitCode
 from stoker.producers import Producer
 from stoker.topology import AuditUnwritable, ClusterSettings, ensure_topology
 from stoker.topology.cluster.admin import Administration
@@ -205,10 +206,10 @@ def test_the_trail_is_followed(shop: Shop) -> None:
 def test_where_there_is_no_trail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: ClusterSettings, namespace: str
 ) -> None:
-    """Before the first apply the command names the missing topic, and what makes it."""
+    """Before the first apply the command names the missing topic, and what makes it; it is a finding."""
     shop = make_shop(tmp_path, monkeypatch, namespace)
     shop.environment["STOKER_BOOTSTRAP_SERVERS"] = cluster.bootstrap_servers
     shown = shop.stoker("audit-log")
-    assert shown.exit_code != 0
+    assert shown.exit_code == ExitCode.FINDING
     assert f"{namespace}.audit" in shown.output
     assert "topology apply" in shown.output
