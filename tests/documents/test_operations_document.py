@@ -14,8 +14,10 @@ import pytest
 
 from stoker.operations.cli import main
 from stoker.operations.cli.exit_codes import ExitCode
+from stoker.operations.cli.parameters import with_all
 from stoker.operations.commands.doctor import doctor
 from stoker.operations.commands.worker import worker
+from stoker.operations.control_commands.giving import GIVING
 from stoker.operations.doctor.checks import CHECKABLE
 from stoker.operations.doctor.outbox_checks import PROMISE
 from stoker.topology import Pipeline
@@ -79,6 +81,17 @@ def roots() -> Iterator[tuple[str, set[str]]]:
                 yield re.findall(r"`(\w+)`", row[0])[0], set(names[: numbers[found[1]]])
 
 
+def orders_options() -> list[click.Option]:
+    """The options that all orders have."""
+
+    @click.command()
+    @with_all(*GIVING)
+    def order(**_options: object) -> None:
+        pass
+
+    return [param for param in order.params if isinstance(param, click.Option)]
+
+
 def parameters_of_table(head: str) -> list[str]:
     """The parameters in the first column of the table that begins with these words, one entry for each mention."""
     rows = TEXT.split(f"\n| {head} | default | what it sets |\n", 1)[1].split("\n\n", 1)[0].splitlines()[1:]
@@ -136,6 +149,16 @@ def test_each_command_is_described_with_all_its_options(words: str, command: cli
     """An option that nobody documented is one that nobody finds."""
     assert words in TEXT or f"`{words.removeprefix('stoker ')}" in TEXT
     assert not [name for name in option_names(command) if not re.search(rf"(?<![\w-]){name}(?![\w-])", TEXT)]
+
+
+def test_all_orders_but_one_have_the_options_of_orders() -> None:
+    """Those that the document gives to orders are with each command that gives one; `list` and `log` give none."""
+    sentence = TEXT.split("All orders but `worker inspect` have ", 1)[1].split("\n\n", 1)[0]
+    named = set(re.findall(r"`(--[\w-]+)`", sentence))
+    assert named == {max(option.opts, key=len) for option in orders_options()}
+    for words, command in commands(main):
+        if re.fullmatch("stoker control (?!list$|log$|worker).*|stoker control worker (?!inspect$).+", words):
+            assert named <= set(option_names(command)), words
 
 
 def test_the_names_of_variables_follow_the_rule() -> None:
