@@ -45,8 +45,8 @@ def top(app: AppContext, *, interval: timedelta, once: bool, as_json: bool, inde
     SLOTS    jobs that run, of those that could
 
     It reads the brokers and the events, and changes nothing. The slowest running jobs are those of which workers report
-    that their partition waits for them, or that they are stuck. Failures are dead letters of the last hour, by the index;
-    if there is none, or it is stale, failed runs of the last 60 s, and the last line shows that.
+    that their partition waits for them, or that they are stuck. Failures are dead letters of the last hour, by the
+    index. Without one, or if it is stale, they are failed runs of the last 60 s, and the last line shows that.
 
     \b
     Examples:
