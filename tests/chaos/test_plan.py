@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +50,11 @@ def test_in_each_queue_jobs_wait_behind_long_ones_of_their_key_and_others_for_a_
         assert all(20_000 <= job.how < 40_000 for job in slow if job.kind == f"{prefix}blocking")
     delayed = [job for job in jobs if job.kind == "delayed"]
     assert all(20_000 <= job.how < 60_000 and job.key is not None and "later" in job.key for job in delayed)
+
+
+def test_the_document_has_each_fault() -> None:
+    """docs/reliability.md explains what each kind of fault does, and no other."""
+    text = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = text.split("\n| fault | what happens |\n", 1)[1].split("\n\n", 1)[0].splitlines()
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row.split(" | ")[0])}
+    assert named == set(FAULT_WEIGHTS)
