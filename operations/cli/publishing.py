@@ -95,7 +95,9 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise CommandFailure(f"{question} Nobody is there to answer, so nothing was done: give --yes", ExitCode.REFUSED)
+        raise CommandFailure(
+            f"{question} There is no terminal to ask at, so nothing was done: pass --yes", ExitCode.REFUSED
+        )
     click.confirm(printable(question), abort=True, err=True)
 
 

@@ -118,7 +118,7 @@ def test_jobs_are_cancelled_by_filters(desk: Desk) -> None:
     dry = desk.data("jobs", "cancel", "--key", "ada", "--reason", "has left", "--dry-run")
     assert (set(dry["jobs"]), dry["ordered"]) == ({desk.delayed, desk.waiting}, False)
     unasked = desk.run("jobs", "cancel", "--key", "ada", "--reason", "has left")
-    assert "Nobody is there to answer" in unasked.stderr
+    assert "There is no terminal to ask at" in unasked.stderr
     given = desk.run("jobs", "cancel", "--key", "ada", "--reason", "has left", "--yes")
     assert given.exit_code == 0, given.output
     assert "a dead letter waits for nothing" in given.stdout
