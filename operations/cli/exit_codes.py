@@ -24,8 +24,8 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.USAGE: "the command line, its input or the application it names is wrong",
     ExitCode.UNREACHABLE: "Kafka, the Schema Registry or the database of an inbox or outbox cannot be reached, or none "
     "is configured",
-    ExitCode.REFUSED: "refused, because it could lose data or order: the message names the flag that allows it; or there "
-    "was no terminal to ask at: pass --yes",
+    ExitCode.REFUSED: "refused, because it could lose data or order: the message names the flag that allows it; or "
+    "there was no terminal to ask at: pass --yes",
     ExitCode.INTERRUPTED: "interrupted from the keyboard",
     ExitCode.OUTPUT_CLOSED: "ended early, since the reader of its output has closed it, as `head` does",
 }
