@@ -26,13 +26,11 @@ class OrderRefused(ControlError):
 
 
 class ControlNotReady(ControlError):
-    """The topics of control are missing; nothing was ordered."""
+    """A topic of orders, of workers' statuses or of the audit trail is missing; nothing was ordered."""
 
     def __init__(self, topics: Iterable[str]) -> None:
         self.topics = tuple(topics)
-        super().__init__(
-            f"the cluster has no topic {', '.join(self.topics)}, so there is no control: run `stoker topology apply`"
-        )
+        super().__init__(f"the cluster has no topic {', '.join(self.topics)}; run `stoker topology apply`")
 
 
 class OrderUnconfirmed(ControlError):
@@ -50,5 +48,5 @@ class OrderUnconfirmed(ControlError):
         )
         super().__init__(
             f"the brokers did not confirm the order ({cause}): {outcome}; give it again. "
-            "If only the audit topic refuses it, give it with `--without-audit`"
+            "If only the audit topic refuses it, `stoker control` gives it with `--without-audit`"
         )
