@@ -162,7 +162,11 @@ class Connections:
             if old is not None and not old.is_broken:
                 return old
             if old is not None:
-                logger.warning("kafka client gave up (%s); connecting anew", old.outage.fatal)
+                logger.warning(
+                    "the producer's Kafka client has failed for good (%s); the producer makes another one. Jobs that "
+                    "the old one had not confirmed raise DeliveryFailed, or NotAuthorized where a right is missing: "
+                    "enqueue them again with the same job ids", old.outage.fatal,
+                )  # fmt: skip
                 self._beside.append(old)
             self._live = Connection(self._config)
             if self._reader is None:

@@ -295,8 +295,8 @@ class Unconfirmed(EnqueueError):
     def __str__(self) -> str:
         return (
             f"{counted(self.count, 'job')} {'was' if self.count == 1 else 'were'} not confirmed within "
-            f"{self.waited_s:g} s; whether this was published is unknown. Enqueue it again with the same job ids: the "
-            "ledger runs each job once"
+            f"{self.waited_s:g} s, and may have been published. Enqueue again each job whose future is not confirmed, "
+            "with the same job id: the ledger runs it once"
         )
 
 
