@@ -66,8 +66,10 @@ class TroubleLog:
         if self._began_at_s is not None:
             lasted_s = time.monotonic() - self._began_at_s
             self._began_at_s = None
-            extra = {log_keys.QUEUE: self._queue.name}
-            _LOGGER.warning("outcomes can be written again, after %.1f s", lasted_s, extra=extra)
+            _LOGGER.warning(
+                "the worker of queue %r writes outcomes again, after %.1f s", self._queue.name, lasted_s,
+                extra={log_keys.QUEUE: self._queue.name},
+            )  # fmt: skip
 
     def _note(self, sort: tuple[object, ...], message: str, *args: object, first: Record | None = None) -> None:
         now_s = time.monotonic()

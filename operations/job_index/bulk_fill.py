@@ -20,7 +20,7 @@ from ...topology.declaration.topics import Role
 from .database import STEPS_TO_FINISH, steps_to_finish
 from .entries import TopicOrigin
 from .index_writer import IndexWriter, Partition
-from .topic_reading import Reading, lag_of
+from .topic_reading import UNREADABLE, Reading, lag_of
 
 _LOGGER = logging.getLogger("stoker.status")
 
@@ -63,7 +63,7 @@ class _Side:
                 reading.note_end(place, message.offset())
                 self.unread.discard(place)
             else:
-                _LOGGER.warning("%s/%d cannot be read at the moment: %s", *place, error.str())
+                _LOGGER.warning(UNREADABLE, *place, error.str())
         if messages:
             self.at_ms = max(self.at_ms, messages[-1].timestamp()[1])
         if not self.unread:

@@ -137,4 +137,7 @@ class CommittedJobs:
             self._asked = ask_committed(self._pipeline, self._cluster)
         except (KafkaException, ClusterUnreachable, NotAuthorized) as failed:
             self._asked = None
-            _LOGGER.warning("what the groups have committed cannot be looked up at the moment: %s", failed)
+            _LOGGER.warning(
+                "the index cannot look up what the groups have committed (%s); it tries again, and shows jobs that "
+                "ended without an event as unfinished until then", failed,
+            )  # fmt: skip

@@ -27,7 +27,16 @@ from .committed_jobs import CommittedJobs
 from .database import begin_building, is_building, open_for_writing, take_lock
 from .index_writer import IndexWriter, Partition
 from .ledger_backlog import LedgerBacklog
-from .topic_reading import REQUEST_S, Reading, lag_of, make_reader, origins_of, partitions_of, starts_of
+from .topic_reading import (
+    REQUEST_S,
+    UNREADABLE,
+    Reading,
+    lag_of,
+    make_reader,
+    origins_of,
+    partitions_of,
+    starts_of,
+)
 
 _LOGGER = logging.getLogger("stoker.status")
 
@@ -201,7 +210,10 @@ class TopicFollower:
         except KafkaException as failed:
             if not self._assigned:
                 raise
-            _LOGGER.warning("the topics cannot be looked up at the moment: %s", failed.args[0].str())
+            _LOGGER.warning(
+                "the index cannot look up the partitions of its topics (%s); it tries again, and reads no new ones "
+                "until then", failed.args[0].str(),
+            )  # fmt: skip
             return
         new = sorted(found - self._assigned)
         if not new:
@@ -238,7 +250,7 @@ class TopicFollower:
         if error.code() == KafkaError._PARTITION_EOF:
             self._note_end(place, message.offset() or 0)
         else:
-            _LOGGER.warning("%s/%d cannot be read at the moment: %s", *place, error.str())
+            _LOGGER.warning(UNREADABLE, *place, error.str())
 
     def _note_end(self, place: Partition, offset: int) -> None:
         if place[0] in self._ledgers.topics:

@@ -19,6 +19,8 @@ REQUEST_S: Final = 10.0
 _QUEUED_KIB: Final = 32_768
 _LATEST: Final = -1
 """Kafka's mark, in place of a time, for where a partition ends."""
+UNREADABLE: Final = "the index cannot read %s/%d (%s); it tries again, and is behind until then"
+"""Logged with topic, partition and reason."""
 
 
 def make_reader(cluster: ClusterSettings, namespace: str, on_error: object) -> Consumer:

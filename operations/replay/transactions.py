@@ -139,7 +139,10 @@ class TransactionalPublisher:
                     raise self._ended(undone.error) from undone
                 if undone.error.code() in RECORD_FAULTS:
                     return self._isolate(units, undone.error)
-                log.warning("batch undone (%s), attempt %d of %d", undone, attempt, _ATTEMPTS)
+                log.warning(
+                    "the brokers aborted a batch of %s (%s); attempt %d of %d, nothing of it is visible",
+                    self.transactional_id, undone, attempt, _ATTEMPTS,
+                )  # fmt: skip
                 last = undone
             else:
                 return []

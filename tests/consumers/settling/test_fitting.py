@@ -382,7 +382,7 @@ def test_trouble_is_reported_at_once_and_again_while_it_lasts(
         wait_until(lambda: len(told(said)) >= 4)
         refused.clear()
         scene.wait_settled(record)
-        wait_until(lambda: len(told("outcomes can be written again")) == 1)
+        wait_until(lambda: len(told("writes outcomes again")) == 1)
     times = told("cannot be written")
     assert all(later - earlier > 0.1 for earlier, later in pairwise(times))
 

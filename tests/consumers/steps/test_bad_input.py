@@ -223,7 +223,7 @@ def test_an_unwritable_dead_letter_topic_stops_the_commit_not_the_worker(
         create(pipeline, cluster)
         (dead_letter,) = wait_dead(cluster, queue, 1, within_s=60)
         wait_all_committed(cluster, queue)
-        _wait_said(caplog, "can be written again")
+        _wait_said(caplog, "writes outcomes again")
         assert running.outcomes() == {"Done": 2, "Dead": 1}
     assert dead_letter.value() == b"junk"
 

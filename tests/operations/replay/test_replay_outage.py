@@ -71,5 +71,5 @@ def test_a_batch_of_which_one_record_is_only_guessed_to_be_stored_is_published_a
     manager, request = settlement_of(bench), Request(selection=Selection())
     with caplog.at_level(logging.WARNING, logger="stoker.operations.replay.transactions"):
         manager.carry_out(request, manager.forecast(request), ReplayPace())
-    assert sum("batch undone" in line for line in caplog.messages) == 1
+    assert sum("aborted a batch" in line for line in caplog.messages) == 1
     assert bench.replayed_ids() == {f"job-{order}": 1 for order in range(DEAD_LETTERS)}
