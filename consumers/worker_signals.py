@@ -65,7 +65,10 @@ class WorkerSignals:
             if name == INSPECT_SIGNAL.name:
                 self._hand_out_inspection()
             elif self._is_asked_to_end:
-                _LOGGER.warning("second %s: stopping at once", name)
+                _LOGGER.warning(
+                    "a second signal, %s: the worker stops without waiting for running jobs; Kafka delivers them "
+                    "again, at no attempt's cost", name,
+                )  # fmt: skip
                 self._stop_now()
             else:  # also where it stops by now, for another reason
                 self._is_asked_to_end = True

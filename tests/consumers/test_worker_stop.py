@@ -45,7 +45,7 @@ def test_the_first_signal_to_a_worker_that_stops_lets_running_jobs_end(
     worker._signals.note(signal.SIGTERM)
     worker._signals.handle()
     assert stopped_at_once == [True]
-    assert "second SIGTERM" in caplog.text
+    assert "a second signal, SIGTERM" in caplog.text
     for parts in worker._parts:
         parts.group.member.consumer.close()
         parts.group.tiers.close()
