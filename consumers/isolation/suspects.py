@@ -44,8 +44,9 @@ class Suspects:
         """Look at a restored assignment."""
         if assignment.crash_history.deaths >= SUSPECT_AFTER:
             _LOGGER.warning(
-                "%s/%d: the last %d workers died while they had it; what was possibly running then, below offset %d, "
-                "now runs in child processes, one job at a time in each", assignment.topic, assignment.partition,
+                "%s/%d: the last %d workers died while they owned it. Jobs below offset %d that may have been running "
+                "then are suspects: the worker runs them in child processes, one at a time in each, to find the one "
+                "that kills its process", assignment.topic, assignment.partition,
                 assignment.crash_history.deaths, assignment.crash_history.window_end,
                 extra={log_keys.QUEUE: self._queue.name, log_keys.PARTITIONS: [assignment.partition]},
             )  # fmt: skip
