@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -61,23 +61,28 @@ def inspect(app: AppContext, /, *, timeout: timedelta, as_json: bool, **options:
     target = _target_of(options)
     with Control(app.pipeline, app.cluster, command=command_path()) as control:
         receipt = control.worker_inspect(**target)
-    answers = receipt.wait(timeout, lambda found: not _silent(found, target))
+    answers = receipt.wait(timeout, lambda found: not _who_is_silent(found, target))
     if as_json:
         print_json({answer.worker: json.loads(answer.inspection) for answer in answers.answers if answer.inspection})
     else:
         _print_inspections(answers)
-    if silent := _silent(answers, target):
-        raise CommandFailure(
-            f"no answer within {timeout.total_seconds():g} s from {', '.join(silent)}", ExitCode.FINDING
-        )
+    if silent := _who_is_silent(answers, target):
+        raise CommandFailure(f"within {timeout.total_seconds():g} s, {silent}; {_WAY_OUT}", ExitCode.FINDING)
 
 
-def _silent(answers: Answers, target: dict[str, str | None]) -> list[str]:
-    """The workers that are meant and have not answered; the target itself where no such worker lives."""
+_COUNTS: Final = ("ready", "parked", "delayed", "in_flight")
+_WAY_OUT: Final = "`stoker workers` shows which live, and --timeout is how long to wait for them"
+
+
+def _who_is_silent(answers: Answers, target: dict[str, str | None]) -> str:
+    """Which of the workers that are meant have not answered, as a clause; empty where all have."""
     worker, host = target["worker"], target["host"]
     meant = [found for found in answers.answers if worker in (None, found.worker) and host in (None, found.host)]
-    absent = [] if meant else [worker or host or "any worker"]
-    return [*absent, *(found.worker for found in meant if not found.inspection)]
+    if not meant:
+        named = f" {worker}" if worker else f" on host {host}" if host else ""
+        return f"no worker{named} has answered"
+    silent = [found.worker for found in meant if not found.inspection]
+    return f"these workers have not answered: {', '.join(silent)}" if silent else ""
 
 
 def _print_inspections(answers: Answers) -> None:
@@ -89,7 +94,7 @@ def _print_inspections(answers: Answers) -> None:
 
 def _inspection_lines(queue: dict[str, Any]) -> Iterator[str]:
     """One queue of one worker, as far as its version of Stoker reports it."""
-    counts = ", ".join(f"{queue.get(name, 0)} {name}" for name in ("ready", "parked", "delayed", "in_flight"))
+    counts = ", ".join(f"{queue.get(name, 0)} {name.replace('_', ' ')}" for name in _COUNTS)
     yield f"queue {queue.get('queue')} on {queue.get('worker')}: {len(queue.get('runs', ()))} running, {counts}"
     yield from (f"  ! {hint}" for hint in queue.get("hints", ()))
     yield from _partition_lines(queue.get("partitions", ()))

@@ -76,7 +76,10 @@ def test_workers_and_their_answers(shop: Shop, cluster: ClusterSettings) -> None
         assert (row["id"], row["state"], row["is_living"], row["not_understood"]) == ("w1", "quiet", True, 0)
         assert "w1" in shop.stoker("workers").output
         shown = shop.stoker("control", "worker", "inspect", "--all", "--timeout", "60s")
-        assert "queue mails on w1: 0 running" in shown.output
+        assert "queue mails on w1: 0 running, 0 ready, 0 parked, 0 delayed, 0 in flight" in shown.output
+    unanswered = shop.stoker("control", "worker", "inspect", "--worker", "w1", "--timeout", "1s")
+    assert unanswered.exit_code == ExitCode.FINDING
+    assert "within 1 s, no worker w1 has answered; `stoker workers` shows which live" in unanswered.output
     assert "w1" not in shop.stoker("workers").output
     assert "gone" in shop.stoker("workers", "--all").output
 
