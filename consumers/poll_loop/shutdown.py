@@ -123,7 +123,8 @@ class Shutdown:
         except Exception:
             _LOGGER.exception(
                 "queue %r: the worker could not commit for the last time, or leave its group. Its partitions move when "
-                "the brokers miss it; jobs that ended since the commit before are delivered again, and skipped", queue,
+                "the brokers detect its end, after the session timeout; jobs that ended since the commit before are "
+                "delivered again, and skipped", queue,
                 extra={log_keys.QUEUE: queue},
             )  # fmt: skip
             return

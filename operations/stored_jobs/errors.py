@@ -117,6 +117,6 @@ class FiltersTooLong(StoredJobsError):
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(
             f"the filters of the replay take more than {limit_bytes} bytes, and do not fit beside its progress: "
-            "name fewer ids and keys, or replay in several goes"
+            "name fewer ids and keys, or replay in several parts"
         )
         self.limit_bytes = limit_bytes
