@@ -223,8 +223,8 @@ def rights_command(
     """Print what each part of Stoker must be allowed to do on a cluster with access control.
 
     The parts are producer, worker, queues, dead-list, dead-replay, dead-discard, replay, doctor, audit-log, control,
-    workers-list, schedules, schedules-list, schemas-check, plan and apply. No cluster is needed. With --principal, the
-    commands go to a shell that knows where the brokers are.
+    control-list, workers-list, schedules, schedules-list, statistics, statistics-show, schemas-check, plan and apply.
+    No cluster is needed. With --principal, the commands go to a shell that knows where the brokers are.
 
     \b
     Examples:

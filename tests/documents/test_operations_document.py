@@ -16,12 +16,14 @@ from stoker.operations.cli import main
 from stoker.operations.cli.exit_codes import ExitCode
 from stoker.operations.cli.parameters import with_all
 from stoker.operations.commands.doctor import doctor
+from stoker.operations.commands.topology import rights_command
 from stoker.operations.commands.worker import worker
 from stoker.operations.control_commands.giving import GIVING
 from stoker.operations.doctor.checks import CHECKABLE
 from stoker.operations.doctor.outbox_checks import PROMISE
 from stoker.topology import Pipeline
 from stoker.topology.declaration.pipeline import QueueShape
+from stoker.topology.planning.rights import Duty
 
 TEXT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
 LAYERS = ("schemas", "topology", "databases", "producers", "consumers", "operations")
@@ -129,6 +131,13 @@ def test_the_promises_that_the_doctor_checks_are_named() -> None:
     checked = {*CHECKABLE, PROMISE}
     assert promises_in(section) == checked
     assert promises_in(doctor.help or "") == checked
+
+
+def test_the_help_of_rights_names_each_part() -> None:
+    """A part that the help leaves out is one whose rights nobody asks for."""
+    help_text = " ".join((rights_command.help or "").split())
+    parts = help_text.split("The parts are ", 1)[1].split(". ", 1)[0]
+    assert set(re.split(", | and ", parts)) == set(Duty)
 
 
 def test_each_parameter_of_a_queue_has_its_row() -> None:
