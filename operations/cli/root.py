@@ -21,7 +21,7 @@ PREFIX: Final = "STOKER"
 COMMANDS: Final = {
     "worker": "Run jobs: a worker, or a supervised fleet of them.",
     "enqueue": "Publish one job, or one for each line of stdin.",
-    "queues": "Show what waits where, how fast it goes, and why not.",
+    "queues": "Show how many jobs wait on each topic, how fast workers run them, and why a queue stands still.",
     "jobs": "Show what became of jobs and why one is not running; retry and cancel them.",
     "status": "Keep an index of all jobs; show how far it is.",
     "statistics": "Keep and show statistics: rates, waits, runs and failures.",

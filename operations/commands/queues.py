@@ -1,4 +1,4 @@
-"""`stoker queues`: what waits where, how fast it goes, and why not."""
+"""`stoker queues`: how many jobs wait on each topic, how fast workers run them, and why a queue stands still."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ TITLES: Final = ("QUEUE", "WAITING", "OLDEST", "IN/S", "DONE/S", "WORKERS", "DEA
 def queues(
     app: AppContext, *, names: tuple[str, ...], as_json: bool, watch: bool, sample: timedelta, exact: bool
 ) -> None:
-    """Show what waits where, how fast it goes, and why not.
+    """Show how many jobs wait on each topic, how fast workers run them, and why a queue stands still.
 
     For each QUEUE (all of them, when none is named): the jobs that wait on its main topic, in each retry tier and
     delay topic, the age of the oldest one, jobs per second in and done, workers, and dead letters. A line with an

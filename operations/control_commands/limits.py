@@ -30,10 +30,8 @@ def limits(app: AppContext, *, queue: str | None, as_json: bool, watch: bool) ->
     ORDERED is the limit that an operator has ordered in place of the declared one, with `stoker control limit`. USED is
     what has begun in the window until now, or runs, of how much. WAITING is how many jobs wait for the limit in the
     workers that run; of a key, and of jobs that wait beyond the workers' memory, the first one counts. NEXT is when the
-    next one may begin. Below a limit by key, tenant or function stand up to ten of those that it counts apart: those
-    behind which most waits, then the fullest.
-
-    Where that is not reported, it is the time by which one may: `within 1s`.
+    next one may begin. If workers do not report the instant, NEXT shows a bound: `within 1s`. Below a limit by key,
+    tenant or function stand up to ten of those that it counts apart: those behind which most waits, then the fullest.
 
     Workers report this every 5 s. It is ? where no worker runs that could report it, and what is older is marked.
 
