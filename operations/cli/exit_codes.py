@@ -26,7 +26,7 @@ MEANINGS: dict[ExitCode, str] = {
     "is configured",
     ExitCode.REFUSED: "refused, because it could lose data or order: the message names the flag that allows it; or "
     "there was no terminal to ask at: pass --yes",
-    ExitCode.INTERRUPTED: "interrupted from the keyboard",
+    ExitCode.INTERRUPTED: "interrupted from the keyboard, or stopped between two batches",
     ExitCode.OUTPUT_CLOSED: "ended early, since the reader of its output has closed it, as `head` does",
 }
 

@@ -12,6 +12,7 @@ from pkgutil import walk_packages
 import click
 import pytest
 
+from stoker.consumers.settings import WorkerSettings
 from stoker.operations.cli import main
 from stoker.operations.cli.exit_codes import ExitCode
 from stoker.operations.cli.parameters import with_all
@@ -21,11 +22,12 @@ from stoker.operations.commands.worker import worker
 from stoker.operations.control_commands.giving import GIVING
 from stoker.operations.doctor.checks import CHECKABLE
 from stoker.operations.doctor.outbox_checks import PROMISE
-from stoker.topology import Pipeline
+from stoker.topology import Pipeline, format_duration
 from stoker.topology.declaration.pipeline import QueueShape
 from stoker.topology.planning.rights import Duty
 
-TEXT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 LAYERS = ("schemas", "topology", "databases", "producers", "consumers", "operations")
 NEVER_MET = {
     "CannotFire",
@@ -179,6 +181,34 @@ def test_the_names_of_variables_follow_the_rule() -> None:
             given = [option.envvar] if isinstance(option.envvar, str) else option.envvar or []
             assert (f"{rule}_NUMBER" if named.endswith("-port") else rule) in given
     assert "STOKER_WORKER_METRICS_PORT_NUMBER" in TEXT
+
+
+def default_of_worker(option: str) -> str:
+    """The default in the table of the worker's options."""
+    section = TEXT.split("\n### stoker worker\n", 1)[1]
+    return re.findall(rf"^\| `{option}` \| (.*?) \|", section, re.M)[0]
+
+
+def test_the_defaults_of_a_worker_are_those_of_its_settings() -> None:
+    """The help shows none of these: the document is where an operator finds them."""
+    settings = WorkerSettings()
+    assert default_of_worker("--concurrency") == str(settings.concurrency)
+    assert default_of_worker("--async-concurrency") == str(settings.async_concurrency)
+    assert default_of_worker("--grace") == format_duration(settings.grace)
+    assert default_of_worker("--revoke-grace") == format_duration(settings.revoke_grace)
+    assert default_of_worker("--commit-interval") == format_duration(settings.commit_interval)
+    bounds = default_of_worker("--max-in-flight`, `--max-in-flight-bytes")
+    assert bounds == f"{settings.max_in_flight:,} · {settings.max_in_flight_bytes // 1024**2} MiB"
+
+
+def test_each_log_message_that_has_a_row_is_one_of_the_code() -> None:
+    """Who searches the document for the message of a log finds it; `…` stands for what differs."""
+    layers = (path.read_text(encoding="utf-8") for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
+    code = re.sub(r'"\s*\n\s*f?"', "", "".join(layers))
+    first_cells = (row.split(" | ")[0] for row in TEXT.splitlines() if row.startswith('| "'))
+    quoted = [words for cell in first_cells for words in re.findall(r'"([^"]+)"', cell)]
+    assert quoted
+    assert not [words for words in quoted if not all(part.strip() in code for part in words.split("…"))]
 
 
 @pytest.mark.parametrize(("root", "names"), list(roots()))
