@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from chaos.judging.reruns import SETTLE_S
 from chaos.plan import FAULT_WEIGHTS, JOB_MIX, KILLING_IN, JobPlans, make_plan, queue_of
+from chaos.stage import MAX_UNSETTLED
+
+RELIABILITY = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text(encoding="utf-8")
 
 
 def test_a_seed_makes_one_plan_and_another_seed_another() -> None:
@@ -54,7 +58,12 @@ def test_in_each_queue_jobs_wait_behind_long_ones_of_their_key_and_others_for_a_
 
 def test_the_document_has_each_fault() -> None:
     """docs/reliability.md explains what each kind of fault does, and no other."""
-    text = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text(encoding="utf-8")
-    rows = text.split("\n| fault | what happens |\n", 1)[1].split("\n\n", 1)[0].splitlines()
+    rows = RELIABILITY.split("\n| fault | what happens |\n", 1)[1].split("\n\n", 1)[0].splitlines()
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row.split(" | ")[0])}
     assert named == set(FAULT_WEIGHTS)
+
+
+def test_the_document_has_how_many_runs_a_fault_may_explain() -> None:
+    """A reader judges by it whether a run again may hide a fault of the worker."""
+    assert f"among the last {MAX_UNSETTLED:,} jobs of its queue" in RELIABILITY
+    assert f"had ended within {SETTLE_S:g} s before" in RELIABILITY
