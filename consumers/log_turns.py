@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from typing import Final, TypeVar
 
+from ..topology.log_pace import LogPace
+
 AGAIN_S: Final = 1.0
 """How long a takeover that has failed rests."""
 REPLACED_REST_S: Final = 5.0
@@ -14,7 +16,6 @@ ASK_S: Final = 5.0
 IDLE_READ_S: Final = 0.05
 ACTIVE_FOR_S: Final = 1.0
 SILENT_AFTER_S: Final = 15.0
-REPORT_INTERVAL_S: Final = 60.0
 
 Awaited = TypeVar("Awaited", bound=Hashable)
 
@@ -45,7 +46,7 @@ class SilenceReport:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._reported_at_s = float("-inf")
+        self._pace = LogPace()
 
     def take_silent(self, asked_at_s: Mapping[Awaited, float]) -> list[Awaited]:
         """Return those that were asked too long ago; nothing where that was reported within the last minute.
@@ -55,7 +56,4 @@ class SilenceReport:
         """
         now_s = self._clock()
         silent = [awaited for awaited, since_at_s in asked_at_s.items() if now_s >= since_at_s + SILENT_AFTER_S]
-        if not silent or now_s < self._reported_at_s + REPORT_INTERVAL_S:
-            return []
-        self._reported_at_s = now_s
-        return silent
+        return silent if silent and self._pace.take(now_s) else []

@@ -27,6 +27,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from ...producers.delivery import why_unconfirmed
 from ...topology import Queue
 from ...topology.cluster.kafka_errors import as_error
+from ...topology.log_pace import LogPace
 from ...topology.wire import headers as wire
 from .. import log_keys
 from ..backlog.rereader import Rereader
@@ -55,7 +56,6 @@ USUAL_BYTES: Final = 4_096
 """The assumed size of a record before the carrier has seen one."""
 MOST_NOTED: Final = 10_000
 """Records of which another copy may come: its write has failed, or a former owner was cut off while it copied."""
-LOG_AGAIN_S: Final = 60.0
 _PLACES: Final = frozenset({wire.ORIGIN, wire.CARRIED})
 
 
@@ -102,7 +102,7 @@ class Carrier:
         self._replaced: dict[Place, None] = {}
         self._gone: set[Place] = set()
         self._usual_bytes = float(USUAL_BYTES)
-        self._log_at_s = 0.0
+        self._log_pace = LogPace()
 
     def turn(self) -> list[Record]:
         """Do the next part of the work without waiting; return the records that have left the memory."""
@@ -219,9 +219,7 @@ class Carrier:
         self._unanswered.discard(place)
         _note(self._doubtful, place)
         self._producer.drop_if_fatal(error)
-        now_s = self._clock()
-        if now_s >= self._log_at_s:
-            self._log_at_s = now_s + LOG_AGAIN_S
+        if self._log_pace.take(self._clock()):
             shown = f"{place[0].topic}/{place[0].partition}/{place[1]}"
             _LOGGER.error(
                 "a waiting record, %s, cannot be carried forward to %s: %s. It is tried again; brokers delete it when "

@@ -8,7 +8,6 @@ control topic goes on with the orders that it knows, and its status has their ag
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -19,6 +18,7 @@ from typing import Final
 from confluent_kafka import KafkaError
 
 from ...schemas.own_records.control_records import WorkerState, WorkerStatus
+from ...topology.log_pace import LogPace
 from ..guarded_thread import GuardedThread
 from .order_feed import OrderFeed
 from .order_takers import OrderClient, OrderTaker
@@ -33,7 +33,7 @@ READ_S: Final = 0.1
 STATUS_INTERVAL_S: Final = 5.0
 ANNOUNCE_S: Final = 5.0
 LAST_STATUS_S: Final = 1.0
-REPORT_INTERVAL_S: Final = 30.0
+LOG_INTERVAL_S: Final = 30.0
 STALE_AFTER_S: Final = 15.0
 """Orders that are older than this are logged: there may be more."""
 
@@ -164,23 +164,22 @@ class _Reports:
     """Logs that the control topic cannot be read, or the status cannot be written."""
 
     def __init__(self) -> None:
-        self._next_at_s = math.inf
         self._is_stale = False
         self.begin()
 
     def begin(self) -> None:
         """Log nothing for a while: most waits are short."""
-        self._next_at_s = time.monotonic() + STALE_AFTER_S
+        self._log_pace = LogPace(LOG_INTERVAL_S, first_at_s=time.monotonic() + STALE_AFTER_S)
 
     def waits(self, what: str, trouble: KafkaError | None) -> None:
         """Log now and then that no job starts."""
-        if self._is_due():
+        if self._log_pace.take(time.monotonic()):
             cause = "the brokers do not answer" if trouble is None else trouble.str()
             _LOGGER.warning("the worker %s (%s); it starts no job before that, and goes on trying", what, cause)
 
     def note_age(self, age_s: float, trouble: KafkaError | None) -> None:
         """Log when the orders grow old, now and then while they are, and when they are known again."""
-        if age_s > STALE_AFTER_S and (not self._is_stale or self._is_due()):
+        if age_s > STALE_AFTER_S and (not self._is_stale or self._log_pace.take(time.monotonic())):
             self._is_stale = True
             cause = "the brokers do not answer" if trouble is None else trouble.str()
             _LOGGER.warning(
@@ -191,9 +190,3 @@ class _Reports:
         elif age_s <= STALE_AFTER_S and self._is_stale:
             self._is_stale = False
             _LOGGER.warning("the worker reads the control topic again, and has all orders")
-
-    def _is_due(self) -> bool:
-        if time.monotonic() < self._next_at_s:
-            return False
-        self._next_at_s = time.monotonic() + REPORT_INTERVAL_S
-        return True

@@ -11,6 +11,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 
 from ...topology import ClusterSettings, ClusterUnreachable, NotAuthorized, Pipeline, Queue
+from ...topology.log_pace import LogPace
 from ...topology.planning.access import require_on_group, require_rights
 from ...topology.planning.rights import Duty
 from .. import log_keys
@@ -18,7 +19,6 @@ from .. import log_keys
 _LOGGER = logging.getLogger("stoker.worker")
 
 ASK_AGAIN_S: Final = 2.0
-LOG_AGAIN_S: Final = 60.0
 CALM_S: Final = 10.0
 """How long nothing is asked after nothing was found to be missing: brokers refuse for other reasons, too."""
 
@@ -39,6 +39,7 @@ class RightsWatch:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._calm_ends_at_s = 0.0
+        self._log_pace = LogPace()
         self.missing: NotAuthorized | None = None
 
     @property
@@ -65,43 +66,43 @@ class RightsWatch:
         self._stopping.set()
 
     def _watch(self) -> None:
-        logged_at_s: float | None = None
+        was_missing = False
         try:
-            logged_at_s = self._ask_until_whole()
+            was_missing = self._ask_until_whole()
         finally:  # else a worker that waits for this one's end would never join its group again
             with self._lock:
                 self.missing, self._thread = None, None
-                self._calm_ends_at_s = time.monotonic() + (CALM_S if logged_at_s is None else 0.0)
-        if logged_at_s is not None and not self._stopping.is_set():
+                self._calm_ends_at_s = time.monotonic() + (0.0 if was_missing else CALM_S)
+        if was_missing and not self._stopping.is_set():
             _LOGGER.warning(
                 "the worker of queue %r has its rights back, and goes on", self._queue.name, extra=self._fields
             )
 
-    def _ask_until_whole(self) -> float | None:
-        """Ask until nothing is missing; returns when a missing right was last logged, None if none was."""
-        logged_at_s: float | None = None
+    def _ask_until_whole(self) -> bool:
+        """Ask until nothing is missing; returns whether something was."""
+        was_missing = False
         while not self._stopping.is_set():
             try:
                 self._ask()
             except NotAuthorized as refusal:
-                logged_at_s = self._log_refusal(refusal, logged_at_s)
+                was_missing = True
+                self._note_refusal(refusal)
             except (ClusterUnreachable, KafkaException):
                 pass  # the other clients log that
             else:
                 break
             self._stopping.wait(ASK_AGAIN_S)
-        return logged_at_s
+        return was_missing
 
-    def _log_refusal(self, refusal: NotAuthorized, logged_at_s: float | None) -> float:
-        is_new = self.missing is None or self.missing.missing != refusal.missing
+    def _note_refusal(self, refusal: NotAuthorized) -> None:
+        if self.missing is None or self.missing.missing != refusal.missing:
+            self._log_pace.begin_anew()
         self.missing = refusal
-        if logged_at_s is not None and not is_new and time.monotonic() - logged_at_s < LOG_AGAIN_S:
-            return logged_at_s
-        _LOGGER.error(
-            "the worker of queue %r lost a right: the parts that need it wait, and nothing is lost. %s",
-            self._queue.name, refusal, extra=self._fields,
-        )  # fmt: skip
-        return time.monotonic()
+        if self._log_pace.take(time.monotonic()):
+            _LOGGER.error(
+                "the worker of queue %r lost a right: the parts that need it wait, and nothing is lost. %s",
+                self._queue.name, refusal, extra=self._fields,
+            )  # fmt: skip
 
     @property
     def _fields(self) -> dict[str, object]:

@@ -20,6 +20,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ...topology.cluster.kafka_errors import FORBIDDEN, Remedy, remedy_of
+from ...topology.log_pace import LogPace
 from ...topology.wire.commit_metadata import MAX_CHARACTERS, CommitMetadata, SpilledAt
 from .. import log_keys
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
@@ -37,7 +38,7 @@ LAST_PAUSE_S: Final = 0.1
 """Before a last commit that was refused is repeated: a coordinator that moves is often there by then."""
 ANSWER_WITHIN_S: Final = 90.0
 """The client answers each commit sooner, also where no broker does: its own time for a request is 60 s."""
-LOG_EVERY_S: Final = 10.0
+LOG_INTERVAL_S: Final = 10.0
 WARY_INTERVAL_S: Final = 0.05
 """Commits are more frequent while deaths are remembered: the next owner shall know well what was running."""
 
@@ -70,7 +71,7 @@ class Commits:
         self._sent_at_s: float | None = None
         self._max_characters = MAX_CHARACTERS
         self._has_logged_useless = False
-        self._next_log_at_s = 0.0
+        self._log_pace = LogPace(LOG_INTERVAL_S)
         self._opening: set[Assignment] = set()
         self._opened: list[Assignment] = []
         self._last_state = last_state
@@ -223,9 +224,7 @@ class Commits:
 
     def _log_refusal(self, level: int, refusal: KafkaError, refused: Collection[TopicPartition]) -> None:
         """Now and then: commits follow each other every quarter of a second."""
-        now_s = time.monotonic()
-        if now_s >= self._next_log_at_s:
-            self._next_log_at_s = now_s + LOG_EVERY_S
+        if self._log_pace.take(time.monotonic()):
             _LOGGER.log(
                 level, "queue %r: offsets of partitions %s were not committed, and will be with the next commit: %s",
                 self._queue_name, _numbers(refused), refusal.str(), extra=self._fields(refused),

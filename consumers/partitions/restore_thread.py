@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 from ...topology import ClusterSettings, Queue
+from ...topology.log_pace import LogPace
 from .. import log_keys
 from ..guarded_thread import GuardedThread, first_crash
 from ..kafka.log_tail import Unrestorable
@@ -24,8 +25,6 @@ REPAIR_PAUSE_S: Final = 1.0
 """Between two checks whether a person has made the missing partitions."""
 LOUD_AFTER_S: Final = 5.0
 """A leader that moves is back in a moment."""
-REPEAT_S: Final = 60.0
-"""How often the thread logs what partitions wait for, while it lasts."""
 
 FindMissing = Callable[[Iterable[int]], CounterpartsMissing | None]
 
@@ -110,14 +109,13 @@ class _ObstacleLog:
 
     def __init__(self, queue: str) -> None:
         self._queue = queue
-        self._next_at_s = time.monotonic() + LOUD_AFTER_S
+        self._log_pace = LogPace(first_at_s=time.monotonic() + LOUD_AFTER_S)
         self.was_logged = False
 
     def note(self, obstacle: Unrestorable | CounterpartsMissing) -> None:
         """Take what stands in the way at this moment."""
-        now_s = time.monotonic()
-        if now_s >= self._next_at_s:
-            self._next_at_s, self.was_logged = now_s + REPEAT_S, True
+        if self._log_pace.take(time.monotonic()):
+            self.was_logged = True
             _LOGGER.error("%s", obstacle, extra={log_keys.QUEUE: self._queue})
 
     def end(self) -> None:

@@ -6,6 +6,7 @@ import logging
 import math
 from typing import Final
 
+from ...topology.log_pace import LogPace
 from .. import log_keys
 from ..runners.stacks import describe_frames, thread_frames
 
@@ -23,11 +24,12 @@ class PollThreadWatch:
     def __init__(self, queue: str) -> None:
         self._queue = queue
         self._hangs_since_at_s = math.inf
-        self._logged_at_s = -math.inf
+        self._log_pace = LogPace(STUCK_AFTER_S)
 
     def forget(self) -> None:
         """Note that the thread turns, or that it need not."""
-        self._hangs_since_at_s, self._logged_at_s = math.inf, -math.inf
+        self._hangs_since_at_s = math.inf
+        self._log_pace.begin_anew()
 
     def is_lost(self, last_turn_at_s: float, thread_id: int, now_s: float) -> bool:
         """Look at the thread, and log now and then that it hangs; True where it was seen to hang for very long.
@@ -38,8 +40,7 @@ class PollThreadWatch:
             self.forget()
             return False
         self._hangs_since_at_s = min(self._hangs_since_at_s, now_s)
-        if now_s - self._logged_at_s >= STUCK_AFTER_S:
-            self._logged_at_s = now_s
+        if self._log_pace.take(now_s):
             self._report(now_s - last_turn_at_s, thread_id)
         return now_s - self._hangs_since_at_s > GIVE_UP_AFTER_S
 

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from ...producers.schedules.book import ScheduleBook
 from ...producers.transaction_writer import TransactionFailed
+from ...topology.log_pace import LogPace
 from .. import log_keys
 from .instant_counts import InstantCounts
 from .queue_schedules import QueueSchedules
@@ -25,7 +26,7 @@ AGAIN_S: Final = 1.0
 LONGEST_S: Final = 10.0
 FORBIDDEN_S: Final = 60.0
 """After a refusal, it is tried again so much later."""
-REPORT_INTERVAL_S: Final = 30.0
+LOG_INTERVAL_S: Final = 30.0
 
 
 class FiringPhase(Enum):
@@ -90,7 +91,7 @@ class FiredQueue:
         self._due_at: datetime | None = None  # the first instant that was not dealt with; kept while none can fire
         self._rests_until_at_s = self._fired_at_s = -math.inf
         self._pause_s = AGAIN_S
-        self._reported_at_s = -math.inf
+        self._log_pace = LogPace(LOG_INTERVAL_S)
 
     # ---- whose it is
 
@@ -184,8 +185,7 @@ class FiredQueue:
                 "topology rights --duty worker` lists all rights)", self.queue, failed, self._schedules.rights,
                 extra=self._fields,
             )  # fmt: skip
-        elif now_s - self._reported_at_s >= REPORT_INTERVAL_S:
-            self._reported_at_s = now_s
+        elif self._log_pace.take(now_s):
             _LOGGER.warning(
                 "the schedules of queue %r wait, and fire when the brokers answer: %s", self.queue, failed,
                 extra=self._fields,

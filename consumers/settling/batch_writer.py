@@ -18,6 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from ...producers.delivery import why_unconfirmed
 from ...topology import Queue
 from ...topology.cluster.kafka_errors import Remedy, as_error, remedy_of
+from ...topology.log_pace import LogPace
 from ..partitions.ledger_records import BATCH_NAMES, KeyAndValue, batch_record, entry_record
 from ..records.assignment import Assignment
 from ..records.record import Record
@@ -178,14 +179,12 @@ class BatchWriter:
 
     def _wait_confirmed(self) -> None:
         """Wait until everything published is confirmed or failed; librdkafka bounds that by `message.timeout.ms`."""
-        report_at_s = time.monotonic() + STILL_WAITING_S
+        log_pace = LogPace(STILL_WAITING_S, first_at_s=time.monotonic() + STILL_WAITING_S)
         while self.producer.flush(LOOK_S):
             if self.is_out_of_time:
                 raise GaveUp(self._queue.name)
-            now_s = time.monotonic()
-            if now_s > report_at_s:
+            if log_pace.take(time.monotonic()):
                 self._on_silence()
-                report_at_s = now_s + STILL_WAITING_S
 
 
 class GaveUp(Exception):

@@ -20,6 +20,7 @@ from ...producers.errors import SettingRefused
 from ...schemas.own_records.job_events import JobEvent, encode_event
 from ...topology.cluster.kafka_errors import as_error, is_fatal, with_fix
 from ...topology.counts import counted
+from ...topology.log_pace import LogPace
 from .. import log_keys
 
 _LOGGER = logging.getLogger("stoker.events")
@@ -27,9 +28,6 @@ _LOGGER = logging.getLogger("stoker.events")
 MOST_EVENTS: Final = 10_000
 MOST_EVENTS_KBYTES: Final = 16_384
 """Bounds on the events of one queue that are not confirmed yet; jobs that do nothing make some 8 MB a second."""
-REPORT_INTERVAL_S: Final = 60.0
-"""How often at most given up events are logged."""
-
 REST_S: Final = 1.0
 """Between two clients that replace others: each one costs threads, connections and a login, and may fail as well."""
 ANSWERS_S: Final = 0.5
@@ -187,7 +185,7 @@ class GivenUp:
         self._lock = threading.Lock()
         self._events = self._done_jobs = 0  # that were not logged yet
         self._last_job_id = self._event_cause = self._done_cause = ""
-        self._next_report_at_s = 0.0
+        self._log_pace = LogPace()
         self.total = 0
 
     def count(self, key: bytes | str | None, cause: object) -> None:
@@ -209,7 +207,7 @@ class GivenUp:
 
     def report_if_due(self) -> None:
         """Log what was not logged, unless the last report is too recent."""
-        if (self._events or self._done_jobs) and time.monotonic() >= self._next_report_at_s:
+        if (self._events or self._done_jobs) and self._log_pace.take(time.monotonic()):
             self.report()
 
     def report(self) -> None:
@@ -217,7 +215,6 @@ class GivenUp:
         with self._lock:
             events, self._events = self._events, 0
             done_jobs, self._done_jobs = self._done_jobs, 0
-            self._next_report_at_s = time.monotonic() + REPORT_INTERVAL_S
             job_id, event_cause, done_cause = self._last_job_id, self._event_cause, self._done_cause
         if events:
             self._report_events(events, job_id, event_cause)

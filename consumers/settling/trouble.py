@@ -8,6 +8,7 @@ from typing import Final
 
 from ...topology import Queue
 from ...topology.counts import counted
+from ...topology.log_pace import LogPace
 from .. import log_keys
 from ..records.job_fields import job_fields, named_job
 from ..records.record import Record
@@ -15,7 +16,7 @@ from .settlement import SettlementBatch
 
 _LOGGER = logging.getLogger("stoker.settle")
 
-REPORT_EVERY_S: Final = 60.0
+LOG_INTERVAL_S: Final = 60.0
 """How often each sort of trouble is logged while it lasts."""
 
 _IN_VAIN: Final = (
@@ -34,7 +35,7 @@ class TroubleLog:
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
         self._began_at_s: float | None = None
-        self._logged_at_s: dict[tuple[object, ...], float] = {}
+        self._log_paces: dict[tuple[object, ...], LogPace] = {}
 
     @property
     def is_ongoing(self) -> bool:
@@ -75,9 +76,8 @@ class TroubleLog:
         now_s = time.monotonic()
         if self._began_at_s is None:
             self._began_at_s = now_s
-            self._logged_at_s.clear()
-        if now_s - self._logged_at_s.get(sort, -REPORT_EVERY_S) < REPORT_EVERY_S:
+            self._log_paces.clear()
+        if not self._log_paces.setdefault(sort, LogPace(LOG_INTERVAL_S)).take(now_s):
             return
-        self._logged_at_s[sort] = now_s
         extra = {log_keys.QUEUE: self._queue.name} if first is None else job_fields(first, self._queue.name)
         _LOGGER.error(message, *args, extra=extra)

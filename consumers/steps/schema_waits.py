@@ -16,6 +16,7 @@ from typing import Final
 
 from ...schemas import SchemaStore, StoreError
 from ...topology.counts import counted_doing
+from ...topology.log_pace import LogPace
 from .. import log_keys
 from ..gates.gate import Wait
 from ..gates.wait_set import WaitSet
@@ -31,7 +32,7 @@ LONGEST_PAUSE_S: Final = 5.0
 """How long the store is left alone after it has not answered; a pause is twice the one before it."""
 ASK_EVERY_S: Final = 1.0
 """A flood of unknown schemas must not become a flood of questions."""
-LOG_AGAIN_S: Final = 600.0
+LOG_INTERVAL_S: Final = 600.0
 UNKNOWN_FOR_S: Final = 10.0
 """How long the answer "unknown" holds, for those that come meanwhile; those that have waited for it are deferred."""
 MAX_SCHEMAS: Final = 64
@@ -88,7 +89,7 @@ class SchemaWaits:
         self._changed = threading.Condition()
         self._unknown: dict[FrameId, float] = {}
         self._outage: StoreError | None = None
-        self._logged_at_s = float("-inf")
+        self._log_pace = LogPace(LOG_INTERVAL_S)
         self._is_stopping = False
         self._defer: Receive = lambda _records: None
         self.thread = GuardedThread(f"stoker-schemas-{queue}", self._run)
@@ -191,15 +192,15 @@ class SchemaWaits:
             lasting = {frame_id: at_s for frame_id, at_s in self._unknown.items() if now_s - at_s < UNKNOWN_FOR_S}
             self._unknown = {**lasting, **dict.fromkeys(unknown, now_s)}
         if was_out:
-            self._logged_at_s = float("-inf")
+            self._log_pace.begin_anew()
             _LOGGER.info("the schema store answers again", extra={log_keys.QUEUE: self._queue})
 
     def _note_outage(self, error: StoreError) -> None:
         """Log it once, and again when it lasts."""
-        self._outage, now_s = error, self._clock()
-        if now_s - self._logged_at_s < LOG_AGAIN_S:
+        self._outage = error
+        if not self._log_pace.take(self._clock()):
             return
-        self._logged_at_s, waiting = now_s, self._at_gates.count_of(AwaitedSchema)
+        waiting = self._at_gates.count_of(AwaitedSchema)
         _LOGGER.warning(
             "queue %r: %s for a schema: %s. This ends when the store answers, and costs no attempt; jobs whose schema "
             "is known go on", self._queue, counted_doing(waiting, "job", "wait"), error,

@@ -5,26 +5,26 @@ from __future__ import annotations
 import logging
 import time
 from types import TracebackType
-from typing import Final
 
+from ...topology.log_pace import LogPace
 from .. import log_keys
 
 _LOGGER = logging.getLogger("stoker.worker")
-REPORT_INTERVAL_S: Final = 60.0
-"""How often at most it is logged: an SDK that raises does so for each span."""
 
 
 class SpanFaults:
     """A context that ends where the SDK raises: a sampler or a span processor may, and no job is at fault.
 
+    An SDK that raises does so for each span, so this is logged once a minute.
+
     Safe to use from all threads, and more than once at a time.
     """
 
-    __slots__ = ("_queue", "_report_at_s")
+    __slots__ = ("_log_pace", "_queue")
 
     def __init__(self, queue: str) -> None:
         self._queue = queue
-        self._report_at_s = 0.0
+        self._log_pace = LogPace()
 
     def __enter__(self) -> None:
         return
@@ -34,9 +34,7 @@ class SpanFaults:
     ) -> bool:
         if not isinstance(fault, Exception):
             return False
-        now_s = time.monotonic()
-        if now_s >= self._report_at_s:
-            self._report_at_s = now_s + REPORT_INTERVAL_S
+        if self._log_pace.take(time.monotonic()):
             _LOGGER.error(
                 "the OpenTelemetry SDK raised %s over a span of queue %r; jobs go on, and spans are missing: "
                 "fix the sampler or span processor that the stack shows", type(fault).__qualname__, self._queue,

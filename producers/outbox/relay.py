@@ -28,6 +28,7 @@ from ...schemas import RegistryUnreachable, SchemaError, SchemaStore, SchemaStor
 from ...topology.cluster.settings import ClusterSettings
 from ...topology.counts import counted
 from ...topology.declaration.pipeline import Pipeline
+from ...topology.log_pace import LogPace
 from ...topology.planning.schema_store import schema_store
 from ..metrics.all_metrics import OUTBOX_LEADS, OUTBOX_PUBLISHED, OUTBOX_TROUBLE
 from ..metrics.sample import Sample
@@ -94,7 +95,7 @@ class OutboxRelay:
         self._table: OutboxTable | None = None
         self._is_leading = False
         self._register_at_s = -math.inf
-        self._logged: dict[str, float] = {}
+        self._log_paces: dict[str, LogPace] = {}
         self._trouble: str | None = None
         self._looks = BacklogLooks()
         self._pace = RelayPace()
@@ -314,12 +315,10 @@ class OutboxRelay:
             self._log_fault(reason, len(ids))
 
     def _log_fault(self, reason: str, rows: int) -> None:
-        now_s = time.monotonic()
-        if now_s < self._logged.get(reason, -math.inf) + LOG_EVERY_S:
+        if len(self._log_paces) > MOST_REASONS:
+            self._log_paces.clear()
+        if not self._log_paces.setdefault(reason, LogPace()).take(time.monotonic()):
             return
-        if len(self._logged) > MOST_REASONS:
-            self._logged.clear()
-        self._logged[reason] = now_s
         _LOGGER.error(
             "outbox %s: rows have failed (%d at once): %s. The relay tries them again every %g s; later rows of their "
             "keys wait", self._name, rows, reason, RETRY_AFTER.total_seconds(),

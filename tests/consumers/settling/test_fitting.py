@@ -365,7 +365,7 @@ def test_trouble_is_reported_at_once_and_again_while_it_lasts(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every minute, here every 0.4 s, with job, topic and cause; and its end once."""
-    monkeypatch.setattr(trouble, "REPORT_EVERY_S", 0.4)
+    monkeypatch.setattr(trouble, "LOG_INTERVAL_S", 0.4)
     monkeypatch.setattr(settle, "RETRY_PAUSE_S", 0.01)
     delivery, refused = declare(), [True]
 
