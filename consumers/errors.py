@@ -13,7 +13,7 @@ NoCurrentJob        (job/context.py) `current_job()` outside of a worker
 
 from __future__ import annotations
 
-from ..topology.counts import counted
+from ..topology.counts import counted_doing
 
 
 class WorkerInChild(RuntimeError):
@@ -48,9 +48,8 @@ class TooManyStuck(Exception):
     """Stuck jobs hold so many runners that the worker starts no more in their place: only its end frees them."""
 
     def __init__(self, queue: str, stuck: int) -> None:
-        are = "is" if stuck == 1 else "are"
         super().__init__(
-            f"queue {queue!r}: {counted(stuck, 'job')} {are} stuck past the timeout, too many to "
+            f"queue {queue!r}: {counted_doing(stuck, 'job', 'are')} stuck past the timeout, too many to "
             "start other runners in place of theirs; the process stops, which ends stuck jobs. Restart it, and Kafka "
             "delivers them again; isolation='process' ends such jobs at their timeouts"
         )

@@ -294,7 +294,7 @@ class Unconfirmed(EnqueueError):
 
     def __str__(self) -> str:
         return (
-            f"{counted(self.count, 'job')} {'was' if self.count == 1 else 'were'} not confirmed within "
+            f"{counted_doing(self.count, 'job', 'were')} not confirmed within "
             f"{self.waited_s:g} s, and may have been published. Enqueue again each job whose future is not confirmed, "
             "with the same job id: the ledger runs it once"
         )
@@ -342,10 +342,10 @@ class BulkFailed(EnqueueError):
 
     def __str__(self) -> str:
         if not self.failures:  # as it stands on an error that ended the reading of the iterable
-            return f"none of {self.taken:,} jobs failed and {self._safe()}"
+            return f"none of {counted(self.taken, 'job')} failed and {self._safe()}"
         first = self.failures[0]
         return (
-            f"{len(self.failed_indexes):,} of {self.taken:,} jobs failed and {self._safe()}; the "
+            f"{len(self.failed_indexes):,} of {counted(self.taken, 'job')} failed and {self._safe()}; the "
             f"first that failed was number {first.index}, {first.job_type!r}: {first.error}. Enqueue those of "
             "`failed_indexes` again, once the causes are fixed"
         )

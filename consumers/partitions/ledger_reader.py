@@ -20,6 +20,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from ...schemas import Undecodable
 from ...topology import Queue
+from ...topology.counts import counted
 from ...topology.wire.ledger_names import MOVED
 from .. import log_keys
 from ..kafka.log_tail import REQUEST_TIMEOUT_S, ShouldStop, read_tail
@@ -167,11 +168,11 @@ class _Reading:
         offsets = sorted(self._unreadable)
         if offsets:
             extra: dict[str, object] = {log_keys.QUEUE: self._queue.name, log_keys.PARTITIONS: [self._partition]}
-            batches = "1 batch" if len(offsets) == 1 else f"{len(offsets)} batches"
             _LOGGER.warning(
                 "%s/%d: %s cannot be read, the first at offset %d: the up to %d completed jobs in each are not "
                 "remembered, so a repetition of one of them runs",
-                self._queue.ledger_topic, self._partition, batches, offsets[0], BATCH_NAMES,
+                self._queue.ledger_topic, self._partition, counted(len(offsets), "batch", "batches"), offsets[0],
+                BATCH_NAMES,
                 extra={**extra, log_keys.COUNT: len(offsets)},
             )  # fmt: skip
 

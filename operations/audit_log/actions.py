@@ -19,6 +19,7 @@ from ...schemas.own_records.audit_entries import AuditEntry, Phase, decode_audit
 from ...schemas.own_records.control_records import ControlOrder, decode_order
 from ...schemas.own_records.own import is_own
 from ...topology import ClusterSettings, Pipeline
+from ...topology.counts import counted
 from ...topology.planning.contract_records import CONTRACTS_REGISTERED
 from ...topology.planning.recording import TOPOLOGY_APPLIED
 from ...topology.wire.headers import COMMAND, VERSION, HeaderList, header_map
@@ -242,7 +243,7 @@ def _about(entry: AuditEntry) -> str:
     if (what := _COUNTED.get(entry.action)) is not None:
         count = int(entry.detail.get(f"{what}s", "0"))
         of_table = f" of {entry.detail['table']}" if "table" in entry.detail else ""
-        return f"{count:,} {what}{'' if count == 1 else 's'}{of_table}"
+        return f"{counted(count, what)}{of_table}"
     counts = {name: int(str(count)) for name, count in _object(entry.detail.get("counts")).items()}
     listed = ", ".join(f"{count:,} {name or '(no type)'}" for name, count in sorted(counts.items()))
     return f"queue {entry.queue}: {listed or 'no jobs'}" if entry.queue else listed

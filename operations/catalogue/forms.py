@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from ...topology.counts import counted
 from ...topology.durations import format_duration
 from ..statistics.text import figures, queue_line, rate
 from .last_hour import Recent
@@ -183,7 +184,7 @@ def _measured(measured: Measured) -> str:
         return "not measured"
     times = (("wait", _time(measured.wait_p99_s)), ("run", _time(measured.run_p99_s)))
     words = [f"{name} {value} at p99" for name, value in times if value]
-    return ", ".join([f"success {_share(measured.success)} of {measured.done + measured.dead:,} jobs", *words])
+    return ", ".join([f"success {_share(measured.success)} of {counted(measured.done + measured.dead, 'job')}", *words])
 
 
 # ---- Markdown

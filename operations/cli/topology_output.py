@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from ...topology.counts import counted, counted_doing
 from .output import echo_line, print_table, styled
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def print_catalogue(found: Catalogue) -> None:
     echo_line()
     echo_line(styled("Topics of the pipeline itself", bold=True))
     for topic in found.topics:
-        echo_line(f"  {topic.name} ({topic.role}, {_counted(topic.partitions, 'partition')})")
+        echo_line(f"  {topic.name} ({topic.role}, {counted(topic.partitions, 'partition')})")
     if found.schema_registry is not None:
         echo_line()
         echo_line(styled("Schemas", bold=True))
@@ -103,14 +104,17 @@ def _titled(name: str, description: str, owner: str) -> tuple[str, ...]:
 
 def _print_queue(queue: CataloguedQueue) -> None:
     echo_line(*_titled(f"Queue {queue.name}", queue.description, queue.owner))
-    copies = "the cluster's default of copies" if queue.replication is None else _counted(queue.replication, "copy")
+    copies = (
+        "the cluster's default of copies" if queue.replication is None else counted(queue.replication, "copy", "copies")
+    )
     order = ORDER_IN_WORDS[queue.ordering] + (", routed by tenant" if queue.route_by == "tenant" else "")
-    echo_line(f"  {_counted(queue.partitions, 'partition')}, {copies}, {order}; group {queue.group}")
+    echo_line(f"  {counted(queue.partitions, 'partition')}, {copies}, {order}; group {queue.group}")
     echo_line(
         f"  kept {_length(queue.retention_s)}, dead letters {_length(queue.dead_retention_s)}; retry tiers "
-        f"{', '.join(queue.tiers)}; ledger {queue.ledger_jobs:,} jobs or {_length(queue.ledger_age_s)} a partition"
+        f"{', '.join(queue.tiers)}; ledger {counted(queue.ledger_jobs, 'job')} or {_length(queue.ledger_age_s)} a "
+        "partition"
     )
-    echo_line(f"  quarantine after {_counted(queue.crash_limit, 'crash')}; {_session(queue)}")
+    echo_line(f"  quarantine after {counted(queue.crash_limit, 'crash', 'crashes')}; {_session(queue)}")
     _print_limits(queue.limits)
     _print_sharing(queue)
     echo_line(f"  topics {', '.join(topic.name for topic in queue.topics)}")
@@ -135,7 +139,7 @@ def _print_sharing(queue: CataloguedQueue) -> None:
         echo_line(f"  runners are shared by {queue.fair_by}{f'; weights: {weights}' if weights else ''}")
     if queue.max_waiting is not None:
         meet = "refused" if queue.when_full == "refuse" else "made to wait"
-        echo_line(f"  full when {queue.max_waiting:,} jobs wait; producers are {meet} then")
+        echo_line(f"  full when {counted_doing(queue.max_waiting, 'job', 'wait')}; producers are {meet} then")
     _print_priorities(queue.priorities)
 
 
@@ -199,8 +203,3 @@ def _length(seconds: float) -> str:
     from ...topology import format_duration
 
     return format_duration(timedelta(seconds=seconds))
-
-
-def _counted(number: int, noun: str) -> str:
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}{'es' if noun.endswith('sh') else 's'}"
-    return f"{number} {noun if number == 1 else plural}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ...topology.counts import counted
 from ..cli.app import AppContext, pass_app
 from ..cli.output import echo_line, print_fitting_table, print_json_line
 from ..cli.parameters import FromNow, Options
@@ -133,7 +134,7 @@ def _export(actions: Sequence[AuditedAction], kind: str, path: str) -> None:
     with output(path) as to:
         count = (write_csv if kind == "csv" else write_jsonl)(actions, to)
     if path != "-":
-        echo_line(f"{count:,} entries in {path}", err=True)
+        echo_line(f"{counted(count, 'entry', 'entries')} in {path}", err=True)
 
 
 def _print_json(actions: Iterable[AuditedAction]) -> None:

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from ...topology.counts import counted
+from ...topology.counts import counted, counted_doing
 from ..cli.app import AppContext, pass_app
 from ..cli.exit_codes import ExitCode
 from ..cli.failures import CommandFailure
@@ -168,8 +168,7 @@ def _publish_lines(
     if as_json:
         print_json({**asdict(result), "refused_lines": refused})
     else:
-        published = counted(result.confirmed, f"{job_type.name} job")
-        echo_line(f"{published} {'was' if result.confirmed == 1 else 'were'} published and confirmed")
+        echo_line(f"{counted_doing(result.confirmed, f'{job_type.name} job', 'were')} published and confirmed")
     if refused:
         raise CommandFailure(
             f"{counted(len(refused), 'line')} refused and left out; correct the lines that are named, and send only "

@@ -12,6 +12,7 @@ from ...schemas import SchemaStore, StoreError
 from ...schemas.codec.codec import Codec
 from ...topology import ClusterSettings, Pipeline, Queue
 from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
+from ...topology.counts import counted
 from ...topology.planning.access import require_rights
 from ...topology.planning.contracts import refused_contracts
 from ...topology.planning.rights import Duty, Operation
@@ -145,4 +146,6 @@ def _contracts(pipeline: Pipeline, store: SchemaStore) -> Finding:
             f"these contracts were never registered in this form: {', '.join(absent)}",
             "`stoker topology apply` does it, or a producer at its first job; `stoker schemas check` shows if it will",
         )
-    return kept("P9", CLUSTER, f"the schema store holds the contracts of all {len(pipeline.job_types)} job types")
+    return kept(
+        "P9", CLUSTER, f"the schema store holds the contracts of all {counted(len(pipeline.job_types), 'job type')}"
+    )

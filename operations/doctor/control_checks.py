@@ -13,6 +13,7 @@ from ...producers.control.standing import STANDING, OrderBook, read_workers
 from ...schemas.own_records.control_records import WorkerState
 from ...topology import ClusterSettings, NotAuthorized, Pipeline, Queue
 from ...topology.cluster.settings import ClusterUnreachable
+from ...topology.counts import counted
 from ...topology.wire.orders import UNAUDITED, Verb
 from ..cluster_view import ConsumerGroup
 from .cluster_checks import CLUSTER
@@ -111,7 +112,7 @@ def _of_worker(one: LastStatus) -> Iterator[Finding]:
         observed = f"worker {status.id} knows the orders of {status.control_age_s:.0f} s ago, and no later ones"
         yield broken(PROMISE, CLUSTER, observed, "see in its log why it cannot read the control topic")
     if status.not_understood:
-        orders = "1 order that stands" if status.not_understood == 1 else f"{status.not_understood} orders that stand"
+        orders = counted(status.not_understood, "order that stands", "orders that stand")
         observed = f"worker {status.id} does not understand {orders}"
         yield broken(PROMISE, CLUSTER, observed, "start it with the version of Stoker that has given them")
 

@@ -280,12 +280,12 @@ def _recent_deaths(queue: Queue, recent: RecentDeadLetters | None) -> Finding:
         )
     if not recent.died:
         return kept("P10", queue.name, "no job became a dead letter in the last hour")
-    died = "1 job became a dead letter" if recent.died == 1 else f"{recent.died:,} jobs became dead letters"
+    died = f"{counted(recent.died, 'new dead letter')} in the last hour"
     if not recent.open:
-        return kept("P10", queue.name, f"{died} in the last hour, all of them replayed or discarded since")
+        return kept("P10", queue.name, f"{died}, all of them replayed or discarded since")
     return at_risk(
         "P10",
         queue.name,
-        f"{died} in the last hour, {recent.open:,} of them open",
+        f"{died}, {recent.open:,} of them open",
         f"see why with `stoker dead list {queue.name}`, fix the cause, then replay them",
     )

@@ -50,7 +50,7 @@ def freshness_line(found: Statistics) -> str:
     if found.freshness is Freshness.STALE:
         return f"{stale_line(found)} The figures are of the time before"
     behind = f", {counted(found.behind, 'event')} behind" if found.behind else ""
-    processes = "1 process" if len(found.processes) == 1 else f"{len(found.processes)} processes"
+    processes = counted(len(found.processes), "process", "processes")
     return f"from {found.since:%H:%M:%S} to {found.at:%H:%M:%S} UTC, counted by {processes}{behind}"
 
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...topology.counts import counted_doing
+
 
 class StoredJobsError(Exception):
     """Root of what reading, replaying and discarding stored jobs raises on purpose."""
@@ -95,7 +97,8 @@ class EditsRefused(StoredJobsError):
         edits = "\n".join(f"  {edit}" for edit in refused)
         more = f"\n  … and {total - len(refused)} more" if total > len(refused) else ""
         super().__init__(
-            f"{total:,} edited payloads break their schema, so nothing was published; correct the edits:\n{edits}{more}"
+            f"{counted_doing(total, 'edited payload', 'break')} the schema, so nothing was published; "
+            f"correct the edits:\n{edits}{more}"
         )
         self.refused, self.total = tuple(refused), total
 

@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
 from typing import Final
 
+from ..counts import counted
 from ..durations import format_duration
 
 _NONE: Final = timedelta(0)
@@ -66,7 +67,7 @@ class Breaker:
 
     def __str__(self) -> str:
         """The declaration in words, as the catalogue shows it."""
-        words = [] if self.failures is None else [f"after {self.failures} failures in a row"]
+        words = [] if self.failures is None else [f"after {counted(self.failures, 'failure')} in a row"]
         if self.ratio is not None:
             words.append(f"at {self.ratio:.0%} of {self.least} runs or more in {format_duration(self.window)}")
         times = f"probes after {format_duration(self.open_for)}, {format_duration(self.longest)} at the most"
@@ -101,7 +102,7 @@ class DeadGuard:
 
     def __str__(self) -> str:
         """The declaration in words, as the catalogue shows it."""
-        return f"more than {self.most} dead letters in {format_duration(self.within)}"
+        return f"more than {counted(self.most, 'dead letter')} in {format_duration(self.within)}"
 
 
 def need_faults(needs: object) -> list[str]:

@@ -14,6 +14,7 @@ from ...schemas.own_records.audit_entries import Phase
 from ..cluster.admin import Administration
 from ..cluster.audit_writer import AuditUnwritable
 from ..cluster.settings import ClusterSettings
+from ..counts import counted
 from ..declaration.pipeline import Pipeline
 from ..declaration.topics import Role
 from .findings import (
@@ -297,7 +298,7 @@ def _unusable(wanted: Mapping[str, int], administration: Administration) -> dict
         if state is None:
             late[topic] = "the brokers still do not show it"
         elif state.partitions != count:
-            late[topic] = f"it has {state.partitions} partitions, not {count},"
+            late[topic] = f"it has {counted(state.partitions, 'partition')}, not {count},"
         elif state.leaderless:
             late[topic] = f"{state.leaderless} of its partitions have no leader"
     return late

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from ..counts import counted, counted_doing
 from ..declaration.pipeline import Pipeline
 from ..declaration.queue import Queue
 from ..declaration.topics import ROUTE_MARK, Role, TopicSpec, declared_topics, pipeline_topics, queue_topics
@@ -73,9 +74,8 @@ def _unmanaged(topic: str, queue_prefixes: tuple[str, ...]) -> PlanFinding:
 
 
 def _missing(spec: TopicSpec) -> PlanFinding:
-    copies = "" if spec.replication is None else f", {spec.replication} copies"
+    copies = "" if spec.replication is None else f", {counted(spec.replication, 'copy', 'copies')}"
     kept = f", kept {format_retention(int(spec.configs[RETENTION]))}" if RETENTION in spec.configs else ""
-    partitions = "1 partition" if spec.partitions == 1 else f"{spec.partitions} partitions"
     return PlanFinding(
         group=Group.CREATE,
         topic=spec.name,
@@ -83,7 +83,7 @@ def _missing(spec: TopicSpec) -> PlanFinding:
         setting="topic",
         found=None,
         declared=spec.role.value,
-        reason=f"{_PURPOSES[spec.role]}; {partitions}{copies}{kept}",
+        reason=f"{_PURPOSES[spec.role]}; {counted(spec.partitions, 'partition')}{copies}{kept}",
         step=CreateTopic(spec=spec),
     )
 
@@ -117,7 +117,6 @@ def _blocked(finding: PlanFinding) -> PlanFinding:
 
 def _removed_tier(queue: Queue, topic: str, inventory: Inventory, allowed: Allowed) -> PlanFinding:
     waiting = inventory.waiting.get(topic, 0)
-    jobs = "1 job waits" if waiting == 1 else f"{waiting} jobs wait"
     what = "retry tier" if topic.startswith(f"{queue.topic}{RETRY_INFIX}") else "delay topic"
     shared = PlanFinding(
         group=Group.UNMANAGED,
@@ -126,7 +125,7 @@ def _removed_tier(queue: Queue, topic: str, inventory: Inventory, allowed: Allow
         setting="topic",
         found="tier",
         declared=None,
-        reason=f"{what} that is not declared any more; {jobs} in it",
+        reason=f"{what} that is not declared any more; {counted_doing(waiting, 'job', 'wait')} in it",
     )
     if waiting and queue.name in allowed.tier_removal:
         return replace(shared, reason=f"{shared.reason} unread, until their retention deletes them")

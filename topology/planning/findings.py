@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from ...schemas import IncompatibleSchema
+from ..counts import counted
 from ..declaration.topics import TopicSpec
 
 
@@ -185,7 +186,7 @@ class Plan:
     def summary(self) -> str:
         """Count the groups in one line."""
         counts: Mapping[Group, int] = {group: len(self.of(group)) for group in Group}
-        contracts = f"{len(self.contracts)} contract{'s' if len(self.contracts) > 1 else ''} refused"
+        contracts = f"{counted(len(self.contracts), 'contract')} refused"
         if not any(counts.values()):
             return f"{self.namespace}: the cluster is as declared{f', but {contracts}' if self.contracts else ''}"
         return (

@@ -10,6 +10,7 @@ from typing import Final
 
 from ..cluster.admin import Administration
 from ..cluster.settings import ClusterSettings
+from ..counts import counted
 from ..declaration.pipeline import Pipeline
 from ..declaration.queue import Queue
 from ..declaration.topics import HOLDS_JOBS, Role, TopicSpec, pipeline_topics, queue_topics
@@ -119,7 +120,7 @@ def _unequal_partitions(queue: Queue, specs: Collection[TopicSpec], inventory: I
         return []
     remedy = "" if expected == queue.partitions else f"; {how_to_fix(queue, expected)}"
     return [
-        f"topic {name} has {_partitions(count)}, the main topic {queue.topic} has {expected}{remedy}"
+        f"topic {name} has {counted(count, 'partition')}, the main topic {queue.topic} has {expected}{remedy}"
         for name, count in counts.items()
         if count != expected
     ]
@@ -127,10 +128,6 @@ def _unequal_partitions(queue: Queue, specs: Collection[TopicSpec], inventory: I
 
 def _present(queue: Queue, specs: Collection[TopicSpec], inventory: Inventory) -> list[TopicSpec]:
     return [spec for spec in specs if spec.owner == queue.name and spec.name in inventory.topics]
-
-
-def _partitions(count: int) -> str:
-    return "1 partition" if count == 1 else f"{count} partitions"
 
 
 def _harmful_configs(spec: TopicSpec, state: TopicState) -> list[str]:

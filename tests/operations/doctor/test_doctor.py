@@ -186,13 +186,13 @@ CASES: dict[str, tuple[Callable[[], Facts], Verdict, str, str]] = {
         lambda: facts(recent_dead={MAILS.dead_topic: RecentDeadLetters(died=7, open=4, oldest_open=NOW)}),
         Verdict.AT_RISK,
         "P10",
-        "7 jobs became dead letters in the last hour, 4 of them open",
+        "7 new dead letters in the last hour, 4 of them open",
     ),
     "died and fixed": (
         lambda: facts(recent_dead={MAILS.dead_topic: RecentDeadLetters(died=7, open=0, oldest_open=None)}),
         Verdict.KEPT,
         "P10",
-        "7 jobs became dead letters in the last hour, all of them replayed or discarded since",
+        "7 new dead letters in the last hour, all of them replayed or discarded since",
     ),
     "too many to count": (
         lambda: facts(recent_dead={MAILS.dead_topic: None}),
