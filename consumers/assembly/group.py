@@ -15,10 +15,10 @@ from ..group.connection import GroupConnection
 from ..group.member import GroupMember
 from ..group.membership import Membership, view_group
 from ..kafka.clients import carrying_producer, longest_callback_s, make_reader
+from ..kafka.side_readers import PriorityReaders, SideReader
 from ..partitions.assignments import Assignments
 from ..partitions.counterparts import find_missing
 from ..partitions.restore_thread import Restoring
-from ..poll_thread.side_readers import PriorityReaders, SideReader
 from ..rebalance.grace import Grace
 from ..rebalance.partition_reading import PartitionReading
 from ..rebalance.rebalance import Rebalance

@@ -6,8 +6,8 @@ import time
 
 from confluent_kafka import Message
 
+from ..kafka.side_readers import PriorityReaders
 from ..poll_thread.memory_bounds import MemoryBounds
-from ..poll_thread.side_readers import PriorityReaders
 from ..priorities.ready import ReadyRecords
 
 

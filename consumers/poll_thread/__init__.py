@@ -1,1 +1,1 @@
-"""The poll thread's parts: bounds on records in memory, settled batches, and the readers beside the group consumer."""
+"""The poll thread's parts: its state, bounds on records in memory, and settled batches."""

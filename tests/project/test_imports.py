@@ -87,8 +87,8 @@ FOLDERS = {
             "fleet",
         ),
         *(
-            "kafka",
             "records",
+            "kafka",
             "standing_orders",
             "unique",
             "backlog",

@@ -41,6 +41,7 @@ from stoker.consumers.instruments.instrument import Instrument
 from stoker.consumers.instruments.instruments import Instruments
 from stoker.consumers.isolation.crashes import ChildDied
 from stoker.consumers.job.context import JobContext
+from stoker.consumers.kafka.side_readers import PriorityReaders, SideReader
 from stoker.consumers.limits.limits import Limits
 from stoker.consumers.ordering.parking import Parking, ParkingLimits
 from stoker.consumers.partitions.assignments import Assignments
@@ -52,7 +53,6 @@ from stoker.consumers.partitions.start_positions import StartPosition
 from stoker.consumers.poll_thread.completion import Completion
 from stoker.consumers.poll_thread.memory_bounds import MemoryBounds
 from stoker.consumers.poll_thread.settled import SettledBatches
-from stoker.consumers.poll_thread.side_readers import PriorityReaders, SideReader
 from stoker.consumers.rebalance.partition_reading import PartitionReading
 from stoker.consumers.rebalance.rebalance import Rebalance
 from stoker.consumers.rebalance.taking_back import TakingBack

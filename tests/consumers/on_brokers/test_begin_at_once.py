@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from stoker.consumers.kafka.clients import make_reader
-from stoker.consumers.poll_thread.side_readers import SideReader
+from stoker.consumers.kafka.side_readers import SideReader
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from support.scenes.worker import Journal, create, declare_queue, running_worker

@@ -14,9 +14,9 @@ from typing import Final
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from ..kafka.fetch_wakeup import wake_fetchers
 from ..records.assignment import Assignment
 from ..records.source import Priority, ReaderOf
+from .fetch_wakeup import wake_fetchers
 
 BATCH: Final = 1_000
 BEGIN_WITHIN_S: Final = 1.0
