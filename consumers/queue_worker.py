@@ -15,7 +15,7 @@ from .poll_loop.housekeeping import Housekeeping
 from .poll_loop.owned_partitions import OwnedPartitions
 from .poll_loop.shutdown import Shutdown
 from .poll_loop.worker_threads import WorkerThreads
-from .poll_thread.poll_thread_state import PollThreadState
+from .poll_thread_state import PollThreadState
 
 WAIT_TURN_S: Final = 0.1
 """How often a poll thread turns that waits until jobs may begin."""

@@ -9,8 +9,8 @@ from ..delays.due_times import longest_wait_s
 from ..partitions.assignments import Assignments
 from ..poll_thread.completion import Completion
 from ..poll_thread.memory_bounds import MemoryBounds
-from ..poll_thread.poll_thread_state import PollThreadState
 from ..poll_thread.settled import SettledBatches
+from ..poll_thread_state import PollThreadState
 from .queue_context import QueueContext
 from .running import RunningParts
 

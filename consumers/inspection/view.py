@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...producers.metrics.histogram import Histogram
 from ..poll_thread.completion import Completion
-from ..poll_thread.poll_thread_state import PollThreadState
+from ..poll_thread_state import PollThreadState
 from .overview import Overview
 from .queue_inspection import QueueInspection
 from .snapshot import QueueSnapshot

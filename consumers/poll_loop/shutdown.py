@@ -11,7 +11,7 @@ from typing import Final
 from ...topology.counts import counted
 from .. import log_keys
 from ..job.run import Run
-from ..poll_thread.poll_thread_state import PollThreadState
+from ..poll_thread_state import PollThreadState
 from .fetching import Fetching
 from .owned_partitions import OwnedPartitions
 from .worker_threads import WorkerThreads

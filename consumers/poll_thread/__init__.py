@@ -1,1 +1,1 @@
-"""The poll thread's parts: its state, bounds on records in memory, and settled batches."""
+"""The poll thread's parts: bounds on records in memory, and settled batches."""

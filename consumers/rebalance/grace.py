@@ -6,8 +6,8 @@ import time
 from collections.abc import Collection
 
 from ..poll_thread.completion import Completion
-from ..poll_thread.poll_thread_state import PollThreadState
 from ..poll_thread.settled import SettledBatches
+from ..poll_thread_state import PollThreadState
 from ..records.assignment import Assignment
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stoker.consumers.poll_loop.shutdown import Shutdown
-from stoker.consumers.poll_thread.poll_thread_state import PollThreadState
+from stoker.consumers.poll_thread_state import PollThreadState
 
 
 class Partitions:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from stoker.consumers.poll_thread.poll_thread_state import PollThreadState
+from stoker.consumers.poll_thread_state import PollThreadState
 from stoker.consumers.queue_worker import QueueWorker
 
 

@@ -79,6 +79,7 @@ FOLDERS = {
             "guarded_thread",
             "turn_thread",
             "log_turns",
+            "poll_thread_state",
             "machine",
             "standard_streams",
             "inbox",

@@ -6,8 +6,8 @@ import math
 import threading
 import time
 
-from ...producers.metrics.all_metrics import TURN_BOUNDS_S
-from ...producers.metrics.histogram import Histogram
+from ..producers.metrics.all_metrics import TURN_BOUNDS_S
+from ..producers.metrics.histogram import Histogram
 
 
 class PollThreadState:
