@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from ..delays.calendar import Calendar
 from ..delays.due_times import longest_wait_s
+from ..in_flight.completion import Completion
+from ..in_flight.memory_bounds import MemoryBounds
+from ..in_flight.settled import SettledBatches
 from ..partitions.assignments import Assignments
-from ..poll_thread.completion import Completion
-from ..poll_thread.memory_bounds import MemoryBounds
-from ..poll_thread.settled import SettledBatches
 from ..poll_thread_state import PollThreadState
 from .queue_context import QueueContext
 from .running import RunningParts

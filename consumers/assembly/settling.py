@@ -12,9 +12,9 @@ from ..declared.writers import WriterParts, make_writers
 from ..followers.late_notes import LateNotes
 from ..followers.readiness import FollowerReadiness
 from ..followers.story_records import StoryRecords
+from ..in_flight.settled import SettledBatches
 from ..kafka.clients import events_producer, lone_producer, settling_producer
 from ..partitions.assignments import Assignments
-from ..poll_thread.settled import SettledBatches
 from ..settling.done_jobs import DoneJobs
 from ..settling.ended_cancels import EndedCancels, note_ended_orders
 from ..settling.event_publisher import MOST_EVENTS, MOST_EVENTS_KBYTES, EventPublisher

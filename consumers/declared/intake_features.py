@@ -20,6 +20,7 @@ from ..dispatch.unbegun_records import UnbegunRecords
 from ..fairness.fair_runners import FairRunners
 from ..fairness.read_ahead import ReadAhead
 from ..gates.gate_row import GateRow
+from ..in_flight.memory_bounds import MemoryBounds
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..intake.carried_records import CarriedRecords
 from ..intake.completed_records import CompletedRecords
@@ -33,7 +34,6 @@ from ..intake.reread_records import RereadRecords
 from ..intake.unique_arrivals import UniqueArrivals
 from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
-from ..poll_thread.memory_bounds import MemoryBounds
 from ..rebalance.rebalance import Rebalance
 from ..records.record import Record
 from ..records.source import Carried, Delay, Main, Priority, Source, Tier, sources_of

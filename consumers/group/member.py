@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from ...topology import NotAuthorized, Queue
 from ...topology.cluster.kafka_errors import FORBIDDEN
 from .. import log_keys
+from ..in_flight.memory_bounds import partitions_of
 from ..kafka.group_protocol import (
     CLASSIC_PROTOCOL,
     CONSUMER_PROTOCOL,
@@ -22,7 +23,6 @@ from ..kafka.group_protocol import (
     refuses_consumer_protocol,
 )
 from ..partitions.assignments import Assignments
-from ..poll_thread.memory_bounds import partitions_of
 from ..rebalance.grace import Grace
 from ..rebalance.rebalance import Rebalance
 from ..records.source import sources_of

@@ -15,11 +15,11 @@ from ..dispatch.unbegun_records import TENANTS_TURN
 from ..gates.waiting_view import WaitingView
 from ..group.membership import Membership
 from ..group.rights_watch import RightsWatch
+from ..in_flight.memory_bounds import MemoryBounds
 from ..isolation.crashes import CrashPause
 from ..isolation.isolated_runners import IsolatedRunners
 from ..isolation.pool import ChildCounts
 from ..partitions.assignments import Assignments
-from ..poll_thread.memory_bounds import MemoryBounds
 from ..records.assignment import Assignment
 from ..runners.async_runners import AsyncRunners
 from ..runners.kinds import RunnerRow

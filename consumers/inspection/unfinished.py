@@ -13,9 +13,9 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from ..group.member import GroupMember
+from ..in_flight.memory_bounds import MemoryBounds
 from ..kafka.side_readers import PriorityReaders, SideReader
 from ..partitions.assignments import Assignments
-from ..poll_thread.memory_bounds import MemoryBounds
 from ..records.assignment import Assignment
 from ..records.source import MAIN, Reader, ReaderOf
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...producers.metrics.histogram import Histogram
-from ..poll_thread.completion import Completion
+from ..in_flight.completion import Completion
 from ..poll_thread_state import PollThreadState
 from .overview import Overview
 from .queue_inspection import QueueInspection

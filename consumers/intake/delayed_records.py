@@ -10,7 +10,7 @@ from confluent_kafka import Message
 
 from ..backlog.requester import Requester, RereadBatch, Wanted
 from ..delays.calendar import Calendar
-from ..poll_thread.memory_bounds import MemoryBounds
+from ..in_flight.memory_bounds import MemoryBounds
 from ..records.assignment import Assignment, Place
 from ..records.record import Record
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from ..in_flight.memory_bounds import MemoryBounds
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..ordering.lanes import Lanes
-from ..poll_thread.memory_bounds import MemoryBounds
 from ..records.record import Record
 
 

@@ -9,8 +9,8 @@ from confluent_kafka import Message
 from ..backlog.lane_backlog import LAST_MARK, offsets_by_assignment
 from ..backlog.requester import Requester, RereadBatch, Wanted
 from ..dispatch.unbegun_records import UnbegunRecords
+from ..in_flight.memory_bounds import MemoryBounds
 from ..ordering.lanes import Lanes
-from ..poll_thread.memory_bounds import MemoryBounds
 from ..records.assignment import Assignment, Place
 from ..records.record import Record
 from .handover import Handover

@@ -13,8 +13,8 @@ from confluent_kafka import Message
 from ..declared.intake_features import DeclaredIntake
 from ..fairness.read_ahead import ReadAhead
 from ..group.member import GroupMember
+from ..in_flight.memory_bounds import MemoryBounds
 from ..kafka.side_readers import SideReader
-from ..poll_thread.memory_bounds import MemoryBounds
 from .poll_timeout import SHORT_POLL_TIMEOUT_S, PollTimeout
 from .priority_fetching import PriorityFetching
 

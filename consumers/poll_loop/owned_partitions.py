@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..group.member import GroupMember
+from ..in_flight.completion import Completion
+from ..in_flight.memory_bounds import MemoryBounds
 from ..partitions.assignments import Assignments
 from ..partitions.commits import Commits
-from ..poll_thread.completion import Completion
-from ..poll_thread.memory_bounds import MemoryBounds
 from ..rebalance.rebalance import Rebalance
 
 

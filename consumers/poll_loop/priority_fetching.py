@@ -6,8 +6,8 @@ import time
 
 from confluent_kafka import Message
 
+from ..in_flight.memory_bounds import MemoryBounds
 from ..kafka.side_readers import PriorityReaders
-from ..poll_thread.memory_bounds import MemoryBounds
 from ..priorities.ready import ReadyRecords
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 
-from ..poll_thread.completion import Completion
-from ..poll_thread.settled import SettledBatches
+from ..in_flight.completion import Completion
+from ..in_flight.settled import SettledBatches
 from ..poll_thread_state import PollThreadState
 from ..records.assignment import Assignment
 

@@ -8,10 +8,10 @@ from confluent_kafka import Consumer, TopicPartition
 
 from ..carrying.restored_jobs import RestoredJobs
 from ..dispatch.unbegun_records import UnbegunRecords
+from ..in_flight.memory_bounds import MemoryBounds
 from ..kafka.side_readers import PriorityReaders, SideReader, starts
 from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
-from ..poll_thread.memory_bounds import MemoryBounds
 from ..records.assignment import Assignment
 from ..records.source import Reader
 

@@ -14,10 +14,10 @@ from confluent_kafka import Consumer, TopicPartition
 from .. import log_keys
 from ..carrying.carrier import Carrier
 from ..dispatch.job_threads import JobThreads
+from ..in_flight.memory_bounds import partitions_of
 from ..partitions.assignments import Assignments
 from ..partitions.commits import Commits
 from ..partitions.restore_thread import Restoring
-from ..poll_thread.memory_bounds import partitions_of
 from ..records.assignment import Assignment
 from ..records.partition_progress import OffsetsWentBack
 from ..records.source import Reader

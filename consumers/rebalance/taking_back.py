@@ -7,7 +7,7 @@ from ..carrying.carrier import Carrier
 from ..carrying.restored_jobs import RestoredJobs
 from ..delays.calendar import Calendar
 from ..dispatch.unbegun_records import UnbegunRecords
-from ..poll_thread.memory_bounds import MemoryBounds
+from ..in_flight.memory_bounds import MemoryBounds
 from ..records.assignment import Assignment
 
 

@@ -113,7 +113,7 @@ FOLDERS = {
             "steps",
             "fairness",
         ),
-        *("isolation", "dispatch", "poll_thread", "rebalance", "intake", "group", "inspection", "control", "schedules"),
+        *("isolation", "dispatch", "in_flight", "rebalance", "intake", "group", "inspection", "control", "schedules"),
         *(
             "declared",
             "poll_loop",

@@ -37,6 +37,9 @@ from stoker.consumers.gates.gate import Closed
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.leaving_records import MemoryBound
 from stoker.consumers.gates.pauses import Pauses
+from stoker.consumers.in_flight.completion import Completion
+from stoker.consumers.in_flight.memory_bounds import MemoryBounds
+from stoker.consumers.in_flight.settled import SettledBatches
 from stoker.consumers.instruments.instrument import Instrument
 from stoker.consumers.instruments.instruments import Instruments
 from stoker.consumers.isolation.crashes import ChildDied
@@ -50,9 +53,6 @@ from stoker.consumers.partitions.restore import read_left_behind
 from stoker.consumers.partitions.restore_thread import Restoring
 from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.partitions.start_positions import StartPosition
-from stoker.consumers.poll_thread.completion import Completion
-from stoker.consumers.poll_thread.memory_bounds import MemoryBounds
-from stoker.consumers.poll_thread.settled import SettledBatches
 from stoker.consumers.rebalance.partition_reading import PartitionReading
 from stoker.consumers.rebalance.rebalance import Rebalance
 from stoker.consumers.rebalance.taking_back import TakingBack

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from stoker.consumers.in_flight.memory_bounds import MemoryBounds
+from stoker.consumers.in_flight.settled import SettledBatches
 from stoker.consumers.partitions.assignments import Assignments
-from stoker.consumers.poll_thread.memory_bounds import MemoryBounds
-from stoker.consumers.poll_thread.settled import SettledBatches
 from stoker.consumers.settings import WorkerSettings
 from stoker.topology import Queue
 from support.scenes.deliveries import plain_record

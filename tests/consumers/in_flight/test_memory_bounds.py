@@ -8,9 +8,9 @@ from typing import cast
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from stoker.consumers.in_flight.memory_bounds import PAUSE_AFTER_S, MemoryBounds
+from stoker.consumers.in_flight.settled import SettledBatches
 from stoker.consumers.partitions.assignments import Assignments
-from stoker.consumers.poll_thread.memory_bounds import PAUSE_AFTER_S, MemoryBounds
-from stoker.consumers.poll_thread.settled import SettledBatches
 from stoker.consumers.records.record import Record
 from stoker.consumers.settings import WorkerSettings
 from support.scenes.deliveries import declare

@@ -1,0 +1,1 @@
+"""Records in flight: the bounds on how many a process holds in memory, and how settled ones are counted out."""
