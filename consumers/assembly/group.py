@@ -26,7 +26,7 @@ from ..rebalance.taking_back import TakingBack
 from ..records.source import Priority
 from ..settling.settle import Settler
 from .partitions import PartitionParts
-from .polling import PollingParts
+from .poll_thread import PollThreadParts
 from .queue_context import QueueContext
 from .running import RunningParts
 from .settling import SettlingParts
@@ -57,7 +57,7 @@ def make_group(
     partitions: PartitionParts,
     settling: SettlingParts,
     running: RunningParts,
-    polling: PollingParts,
+    poll_thread: PollThreadParts,
 ) -> GroupParts:
     """Make the parts; none has joined the group yet."""
     queue, cluster, lanes = context.queue, context.cluster, running.lanes
@@ -74,15 +74,15 @@ def make_group(
             partitions.assignments,
             running.unbegun,
             lanes,
-            memory_bounds=polling.memory_bounds,
+            memory_bounds=poll_thread.memory_bounds,
             tiers=tiers,
             priorities=priorities,
             restored=restored,
         ),
         taking_back=TakingBack(
             running.unbegun,
-            polling.memory_bounds,
-            polling.calendar,
+            poll_thread.memory_bounds,
+            poll_thread.calendar,
             rereader=rereader,
             carrier=carrier,
             restored=restored,
@@ -91,12 +91,12 @@ def make_group(
         threads=running.threads,
     )
     membership = Membership(queue, partial(view_group, cluster, queue, context.worker_id))
-    member = _make_member(context, partitions, settling, polling, rebalance, membership)
+    member = _make_member(context, partitions, settling, poll_thread, rebalance, membership)
     intake = make_intake(
         IntakeParts(
             assignments=partitions.assignments,
-            memory_bounds=polling.memory_bounds,
-            calendar=polling.calendar,
+            memory_bounds=poll_thread.memory_bounds,
+            calendar=poll_thread.calendar,
             lanes=lanes,
             gates=running.gates,
             unbegun=running.unbegun,
@@ -127,7 +127,7 @@ def _make_member(
     context: QueueContext,
     partitions: PartitionParts,
     settling: SettlingParts,
-    polling: PollingParts,
+    poll_thread: PollThreadParts,
     rebalance: Rebalance,
     membership: Membership,
 ) -> GroupMember:
@@ -138,7 +138,7 @@ def _make_member(
         GroupConnection(cluster, queue, context.worker_id, partitions.commits.note_answer),
         assignments=partitions.assignments,
         rebalance=rebalance,
-        grace=Grace(polling.poll_state, polling.completion, settling.settled, within_s=grace_s),
+        grace=Grace(poll_thread.poll_state, poll_thread.completion, settling.settled, within_s=grace_s),
         rights=partitions.rights,
         membership=membership,
     )

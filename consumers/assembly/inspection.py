@@ -10,7 +10,7 @@ from ..inspection.unfinished import UnfinishedCount
 from ..inspection.waiting_counts import WaitingCounts
 from .group import GroupParts
 from .partitions import PartitionParts
-from .polling import PollingParts
+from .poll_thread import PollThreadParts
 from .queue_context import QueueContext
 from .running import RunningParts
 from .settling import SettlingParts
@@ -31,22 +31,22 @@ def make_inspection(
     partitions: PartitionParts,
     settling: SettlingParts,
     running: RunningParts,
-    polling: PollingParts,
+    poll_thread: PollThreadParts,
     group: GroupParts,
 ) -> InspectionParts:
     """Make them."""
     queue, worker_id, at_gates = context.queue, context.worker_id, running.gates.view
     return InspectionParts(
         unfinished=UnfinishedCount(
-            partitions.assignments, group.member, group.tiers, group.priorities, polling.memory_bounds
+            partitions.assignments, group.member, group.tiers, group.priorities, poll_thread.memory_bounds
         ),
         overview=Overview(
             queue,
             worker_id,
             OverviewParts(
                 assignments=partitions.assignments,
-                memory_bounds=polling.memory_bounds,
-                calendar=polling.calendar,
+                memory_bounds=poll_thread.memory_bounds,
+                calendar=poll_thread.calendar,
                 at_gates=at_gates,
                 unbegun=running.counts,
                 runners=running.runners,
@@ -55,12 +55,12 @@ def make_inspection(
                 rights=partitions.rights,
             ),
         ),
-        waiting_counts=WaitingCounts(queue, worker_id, polling.calendar, at_gates, running.counts, settling.events),
+        waiting_counts=WaitingCounts(queue, worker_id, poll_thread.calendar, at_gates, running.counts, settling.events),
         blockers=Blockers(
             queue,
             worker_id,
             BlockerParts(
-                calendar=polling.calendar,
+                calendar=poll_thread.calendar,
                 lanes=running.lanes,
                 at_gates=at_gates,
                 unbegun=running.unbegun,

@@ -14,7 +14,7 @@ from .gating import GatingParts, make_gating
 from .group import GroupParts, make_group
 from .inspection import InspectionParts, make_inspection
 from .partitions import PartitionParts, make_partitions
-from .polling import PollingParts, make_polling
+from .poll_thread import PollThreadParts, make_poll_thread_parts
 from .queue_context import QueueContext
 from .running import RunningParts, make_running, make_step_context
 from .settling import SettlingParts, make_settling
@@ -39,7 +39,7 @@ class QueueParts:
     settling: SettlingParts
     gating: GatingParts
     running: RunningParts
-    polling: PollingParts
+    poll_thread: PollThreadParts
     group: GroupParts
     inspection: InspectionParts
 
@@ -59,19 +59,19 @@ def make_queue(context: QueueContext) -> QueueParts:
         context.settings,
         waits=gating.waits,
     )
-    polling = make_polling(context, assignments, settling.settled, running)
-    group = make_group(context, partitions, settling, running, polling)
-    inspection = make_inspection(context, partitions, settling, running, polling, group)
+    poll_thread = make_poll_thread_parts(context, assignments, settling.settled, running)
+    group = make_group(context, partitions, settling, running, poll_thread)
+    inspection = make_inspection(context, partitions, settling, running, poll_thread, group)
     return QueueParts(
         context=context,
-        worker=make_worker(context, partitions, settling, running, polling, group, inspection),
+        worker=make_worker(context, partitions, settling, running, poll_thread, group, inspection),
         controls=_make_controls(context, settling, gating, running),
-        view=_make_view(context, polling, inspection),
+        view=_make_view(context, poll_thread, inspection),
         partitions=partitions,
         settling=settling,
         gating=gating,
         running=running,
-        polling=polling,
+        poll_thread=poll_thread,
         group=group,
         inspection=inspection,
     )
@@ -92,7 +92,7 @@ def _make_controls(
     )
 
 
-def _make_view(context: QueueContext, polling: PollingParts, inspection: InspectionParts) -> QueueView:
+def _make_view(context: QueueContext, poll_thread: PollThreadParts, inspection: InspectionParts) -> QueueView:
     return QueueView(
-        context.queue.name, polling.poll_state, inspection.overview, polling.completion, inspection.unfinished
+        context.queue.name, poll_thread.poll_state, inspection.overview, poll_thread.completion, inspection.unfinished
     )

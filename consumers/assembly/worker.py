@@ -19,7 +19,7 @@ from ..queue_worker import QueueWorker
 from .group import GroupParts
 from .inspection import InspectionParts
 from .partitions import PartitionParts
-from .polling import PollingParts
+from .poll_thread import PollThreadParts
 from .queue_context import QueueContext
 from .running import RunningParts
 from .settling import SettlingParts
@@ -30,13 +30,13 @@ def make_worker(
     partitions: PartitionParts,
     settling: SettlingParts,
     running: RunningParts,
-    polling: PollingParts,
+    poll_thread: PollThreadParts,
     group: GroupParts,
     inspection: InspectionParts,
 ) -> QueueWorker:
     """Make the last part, which needs all others; its thread does not run yet."""
-    owned = _make_owned(partitions, polling, group)
-    fetching = _make_fetching(running, polling, group)
+    owned = _make_owned(partitions, poll_thread, group)
+    fetching = _make_fetching(running, poll_thread, group)
     threads = WorkerThreads(
         running.threads,
         settling.settler,
@@ -55,7 +55,7 @@ def make_worker(
         looks_ahead=[LookAhead(heavy, inspection.unfinished) for heavy in group.intake.heavy_tenants],
     )
     shutdown = Shutdown(
-        polling.poll_state,
+        poll_thread.poll_state,
         context.settings.grace,
         partitions=owned,
         fetching=fetching,
@@ -65,7 +65,7 @@ def make_worker(
     )
     return QueueWorker(
         context.queue.name,
-        polling.poll_state,
+        poll_thread.poll_state,
         partitions=owned,
         housekeeping=housekeeping,
         fetching=fetching,
@@ -74,17 +74,17 @@ def make_worker(
     )
 
 
-def _make_fetching(running: RunningParts, polling: PollingParts, group: GroupParts) -> Fetching:
-    priorities = PriorityFetching(group.priorities, running.ready, polling.memory_bounds)
+def _make_fetching(running: RunningParts, poll_thread: PollThreadParts, group: GroupParts) -> Fetching:
+    priorities = PriorityFetching(group.priorities, running.ready, poll_thread.memory_bounds)
     return Fetching(
         group.member,
         group.tiers,
         priorities,
         intake=group.intake,
-        memory_bounds=polling.memory_bounds,
+        memory_bounds=poll_thread.memory_bounds,
         ahead=running.read_ahead,
         timeout=PollTimeout(
-            polling.calendar,
+            poll_thread.calendar,
             running.gates,
             running.lanes.backlog,
             group.intake.reread,
@@ -99,13 +99,13 @@ def _make_late_jobs(context: QueueContext, settling: SettlingParts, running: Run
     return LateJobs(context.queue, settling.late_notes, settling.stories, make_producer, running.unbegun.waiting)
 
 
-def _make_owned(partitions: PartitionParts, polling: PollingParts, group: GroupParts) -> OwnedPartitions:
+def _make_owned(partitions: PartitionParts, poll_thread: PollThreadParts, group: GroupParts) -> OwnedPartitions:
     return OwnedPartitions(
         partitions.assignments,
         group.member,
         rebalance=group.rebalance,
         commits=partitions.commits,
-        memory_bounds=polling.memory_bounds,
-        completion=polling.completion,
+        memory_bounds=poll_thread.memory_bounds,
+        completion=poll_thread.completion,
         close_readers=group.close_readers,
     )

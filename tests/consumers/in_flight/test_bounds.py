@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from stoker.consumers.assembly import polling
+from stoker.consumers.assembly import poll_thread
 from stoker.consumers.delays.calendar import Calendar
 from stoker.consumers.delays.records_in_memory import USUAL_BYTES
 from stoker.consumers.standing_orders.reschedules import Reschedules
@@ -143,7 +143,7 @@ def test_delayed_jobs_in_memory_stay_below_their_bound_and_all_are_run(
         calendars.append(Calendar(longest_s, 100 * USUAL_BYTES, reschedules=reschedules))
         return calendars[0]
 
-    monkeypatch.setattr(polling, "Calendar", make_calendar)
+    monkeypatch.setattr(poll_thread, "Calendar", make_calendar)
     with running_worker(pipeline, cluster) as running:
         watch = Watch(running, calendars[0])
         running.wait_outcomes(Done=3_000, within_s=60)

@@ -37,7 +37,7 @@ def test_health_follows_the_life_of_a_worker(
     worker = Worker(pipeline, cluster, WorkerSettings(grace=GRACE, revoke_grace=GRACE))
     parts = worker._parts[0]
     may_restore, may_turn, hangs = threading.Event(), threading.Event(), threading.Event()
-    assignments, completion = parts.partitions.assignments, parts.polling.completion
+    assignments, completion = parts.partitions.assignments, parts.poll_thread.completion
     take_restored, note_settled = assignments.take_restored, completion.note_settled
     monkeypatch.setattr(assignments, "take_restored", lambda: take_restored() if may_restore.is_set() else [])
     with worker.serve_metrics(0) as server:

@@ -1,4 +1,4 @@
-"""`PollingParts`: what the poll thread counts: its turns, the records in memory, and those that are complete."""
+"""`PollThreadParts`: what the poll thread counts: its turns, the records in memory, and those that are complete."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .running import RunningParts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PollingParts:
+class PollThreadParts:
     """`calendar` has the delayed records, `memory_bounds` the bounds of all others, `completion` counts them out."""
 
     poll_state: PollThreadState
@@ -25,9 +25,9 @@ class PollingParts:
     completion: Completion
 
 
-def make_polling(
+def make_poll_thread_parts(
     context: QueueContext, assignments: Assignments, settled: SettledBatches, running: RunningParts
-) -> PollingParts:
+) -> PollThreadParts:
     """Make them, without records."""
     calendar = Calendar(longest_wait_s(context.queue), reschedules=context.orders.reschedules)
     memory_bounds = MemoryBounds(
@@ -38,7 +38,7 @@ def make_polling(
         is_draining=running.counts.is_draining,
         priorities=list(context.queue.priority_topics),
     )
-    return PollingParts(
+    return PollThreadParts(
         poll_state=PollThreadState(),
         calendar=calendar,
         memory_bounds=memory_bounds,
