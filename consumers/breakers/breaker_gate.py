@@ -84,10 +84,10 @@ class BreakerGate(Gate):
 
     def note_change(self, why: BreakerOpen) -> None:
         """Follow a breaker that has opened or closed: where it is closed, its records ask the gates again."""
-        if why.state not in self._states:
+        if why.breaker not in self._states:
             return
         self._row.note_resting()
-        if why.state.opening is None:
+        if why.breaker.opening is None:
             self._row.wait_set.release(why)
 
     def release_first(self, why: BreakerOpen) -> None:

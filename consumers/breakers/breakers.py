@@ -20,17 +20,17 @@ class BreakerOpen:
     """Why a job waits for a breaker; the details are those of the moment."""
 
     target: Target
-    state: BreakerState = field(compare=False, repr=False)
+    breaker: BreakerState = field(compare=False, repr=False)
 
     @property
-    def reason(self) -> str:
-        """The reason in a word."""
+    def state(self) -> str:
+        """The state of the job in a word."""
         return "breaker"
 
     @property
     def detail(self) -> Mapping[str, str]:
         """Which breaker, since when and why it is open, and what ends the wait."""
-        opening = self.state.opening
+        opening = self.breaker.opening
         found = {"breaker": str(self.target), "opens": f"the breaker closes, or `{lifting_command(self.target)}`"}
         if opening is None:
             return found

@@ -16,8 +16,8 @@ class Why(Protocol):
     """Why a record waits. Hashable: equal ones are released together."""
 
     @property
-    def reason(self) -> str:
-        """The reason in a word, as metrics, events and commands show it: `paused`."""
+    def state(self) -> str:
+        """The state of the job in a word, as metrics, events and commands show it: `paused`."""
         ...
 
     @property
@@ -31,11 +31,11 @@ class Closed:
     """The `Why` of most gates.
 
     Attributes:
-        reason: in a word: `paused`.
+        state: of the job, in a word: `paused`.
         opens: what ends the wait, for people: "ann resumes the queue".
     """
 
-    reason: str
+    state: str
     opens: str
 
     @property
@@ -68,7 +68,7 @@ START = Start()
 class Gate(Protocol):
     """Decides which records may start; asked by all threads, and never blocks.
 
-    A gate that opens calls `WaitSet.release` with the reason, after it has begun to answer `START`.
+    A gate that opens calls `WaitSet.release` with the `Why`, after it has begun to answer `START`.
 
     A gate with *hooks* counts runs: `acquire` is called for a record whose handler is about to be called, then exactly
     one of `give_back` and `ended`. It sets `has_hooks`; a row without such gates calls none of these.

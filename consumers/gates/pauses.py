@@ -71,8 +71,8 @@ class Pause:
     ordered: Ordered | None = None
 
     @property
-    def reason(self) -> str:
-        """Why the jobs wait, in a word: `paused`; what the operator wrote is the reason of the order."""
+    def state(self) -> str:
+        """The state of the jobs in a word: `paused`."""
         return "paused" if self.ordered is None else self.ordered.state
 
     @property
@@ -147,7 +147,7 @@ class Pauses(Gate):
             self._at.setdefault(pause.fields, []).append(pause)
             self._note_longest(pause.fields)
         self._row.note_resting()
-        _LOGGER.info("%s: %s%s", pause.reason, pause, _by(pause), extra={log_keys.QUEUE: pause.queue})
+        _LOGGER.info("%s: %s%s", pause.state, pause, _by(pause), extra={log_keys.QUEUE: pause.queue})
 
     def end(self, pause: Pause) -> None:
         """Let these jobs start again, unless another pause holds them too."""

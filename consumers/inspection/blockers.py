@@ -171,7 +171,7 @@ def _at(places: Container[Place], records: Iterable[Record]) -> dict[Place, Reco
 def _of_gated(place: Place, wait: Wait, since_at_s: float, record: Record | None = None) -> Blocker:
     due = {} if wait.until_at_s is None else {"due": utc(wait.until_at_s).isoformat()}
     detail = {**wait.why.detail, **due}
-    return Blocker(place=place, state=wait.why.reason, since_at_s=since_at_s, record=record, detail=detail)
+    return Blocker(place=place, state=wait.why.state, since_at_s=since_at_s, record=record, detail=detail)
 
 
 def _of_run(run: Run, state: BlockerState) -> Blocker:

@@ -134,9 +134,9 @@ class Overview:
     def _gated(self) -> tuple[GateInspection, ...]:
         counts = Counter[tuple[str, ...]]()
         for why, count in self._at_gates.counts().items():
-            counts[why.reason, *why.detail.values()] += count
+            counts[why.state, *why.detail.values()] += count
         if waiting := self._unbegun.waiting_for_turn:
-            counts[TENANTS_TURN.reason, TENANTS_TURN.opens] += waiting
+            counts[TENANTS_TURN.state, TENANTS_TURN.opens] += waiting
         return tuple(
             GateInspection(reason=reason, count=count, detail=", ".join(detail))
             for (reason, *detail), count in counts.most_common(MOST_REASONS)

@@ -64,6 +64,6 @@ class WaitingCounts:
         """{reason: jobs that wait for it}, without those that are 0."""
         counts = Counter({KEY: self._unbegun.waiting_behind, DUE: len(self._calendar)})
         for why, count in self._at_gates.counts().items():
-            counts[GATE + why.reason] += count
-        counts[GATE + TENANTS_TURN.reason] += self._unbegun.waiting_for_turn
+            counts[GATE + why.state] += count
+        counts[GATE + TENANTS_TURN.state] += self._unbegun.waiting_for_turn
         return {reason: count for reason, count in counts.items() if count}

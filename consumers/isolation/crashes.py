@@ -62,8 +62,8 @@ class CrashPause:
     pause: timedelta
 
     @property
-    def reason(self) -> str:
-        """The reason in a word."""
+    def state(self) -> str:
+        """The state of the job in a word."""
         return "crashed"
 
     @property

@@ -32,8 +32,8 @@ class Limited:
     allows: object
 
     @property
-    def reason(self) -> str:
-        """The reason in a word."""
+    def state(self) -> str:
+        """The state of the job in a word."""
         return "limited"
 
     @property

@@ -50,8 +50,8 @@ class AwaitedSchema:
     trouble: Callable[[], str | None] = field(default=lambda: None, compare=False, repr=False)
 
     @property
-    def reason(self) -> str:
-        """The reason in a word."""
+    def state(self) -> str:
+        """The state of the job in a word."""
         return "awaiting-schema"
 
     @property

@@ -29,7 +29,7 @@ SEEN_S: Final = 120.0
 STATISTICS_OF: Final = timedelta(minutes=1)
 YOUNG: Final = timedelta(seconds=60)
 """A worker process that is younger may still start."""
-NO_HOLD: Final = frozenset({TENANTS_TURN.reason})
+NO_HOLD: Final = frozenset({TENANTS_TURN.state})
 """Reasons of gates that further workers would open."""
 
 

@@ -132,7 +132,7 @@ def test_a_worker_that_loses_the_brokers_keeps_its_orders_and_says_how_old_they_
         assert control.pause(queue="work").wait(WAIT).is_taken_by_all
         broker.stop()
         wait_until(lambda: "goes on with the orders that it knows" in caplog.text, 60, "the log")
-        assert [pause.reason for pause in running.worker.pauses()] == ["paused"]
+        assert [pause.state for pause in running.worker.pauses()] == ["paused"]
         broker.start()
         wait_until(lambda: "reads the control topic again" in caplog.text, 60, "the log")
         with Control(pipeline, cluster) as later:

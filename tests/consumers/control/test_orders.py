@@ -272,7 +272,7 @@ def test_people_see_who_ordered_what_and_how_it_is_lifted() -> None:
     one = order(queue="mails", key=b"ada lovelace", until=until, reason="her wish")
     command = "stoker control resume --queue mails --key 'ada lovelace'"
     assert pause_of(one, "mails").detail == {"opens": f"2013-02-01T00:00:00Z, or `{command}` (by ann: her wish)"}
-    assert pause_of(order(Verb.BLOCK, job_type="send"), "mails").reason == "blocked"
+    assert pause_of(order(Verb.BLOCK, job_type="send"), "mails").state == "blocked"
 
 
 # ---- orders to workers

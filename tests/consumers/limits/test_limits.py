@@ -19,7 +19,7 @@ def test_a_rate_lets_so_many_begin_and_then_the_next_when_there_is_room() -> Non
     scene.come(20, 21, tenant="zeta")
     assert scene.begun == [0, 1, 2, 20, 21]
     (why,) = scene.row.view.whys()
-    assert why.reason == "limited"
+    assert why.state == "limited"
     assert why.detail["opens"] == "room in limit q.rate.tenant for 'acme' (3/1s by tenant)"
     scene.pass_s(WINDOW_S)
     assert scene.begun[5:] == [3, 4, 5]
@@ -271,7 +271,7 @@ def test_a_type_without_limits_is_held_itself() -> None:
     scene.row.hold_until(scene.records[0], scene.now_s + EPOCH_S + 3.0)
     scene.come(1, 2)
     assert scene.begun == [0]
-    assert {why.reason for why in scene.row.view.whys()} == {"limited"}
+    assert {why.state for why in scene.row.view.whys()} == {"limited"}
     scene.pass_s(2.9)
     assert scene.begun == [0]
     scene.pass_s(0.2)

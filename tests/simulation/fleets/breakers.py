@@ -99,7 +99,7 @@ class SimHolder:
 
     def note_change(self, why: BreakerOpen) -> None:
         """All go on where it is closed."""
-        if why.state.opening is None:
+        if why.breaker.opening is None:
             self.released += self.jobs
             self.jobs.clear()
 
