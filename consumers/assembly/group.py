@@ -5,51 +5,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from ..backlog.rereader import SWEEP_OPTIONS, Rereader
-from ..carrying.carrier import Carrier, CarryingClients
-from ..carrying.copies_aside import CopiesAside
-from ..carrying.old_offsets import OldOffsets
-from ..carrying.restored_jobs import RestoredJobs
 from ..declared.intake_features import DeclaredIntake, IntakeParts, make_intake
 from ..group.connection import GroupConnection
 from ..group.member import GroupMember
 from ..group.membership import Membership, view_group
-from ..kafka.clients import carrying_producer, longest_callback_s, make_reader
-from ..kafka.side_readers import PriorityReaders, SideReader
-from ..partitions.assignments import Assignments
+from ..kafka.clients import longest_callback_s
 from ..partitions.counterparts import find_missing
 from ..partitions.restore_thread import Restoring
 from ..rebalance.grace import Grace
 from ..rebalance.partition_reading import PartitionReading
 from ..rebalance.rebalance import Rebalance
 from ..rebalance.taking_back import TakingBack
-from ..records.source import Priority
 from ..settling.settle import Settler
+from .carrying import CarryingParts, make_carrying
 from .partitions import PartitionParts
 from .poll_thread import PollThreadParts
 from .queue_context import QueueContext
+from .readers import ReaderParts, make_readers
 from .running import RunningParts
 from .settling import SettlingParts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupParts:
-    """`member` has the group's consumer; `tiers`, `priorities` and `rereader` read what that consumer leaves paused."""
+    """`member` has the group's consumer; `readers` read what that consumer leaves paused."""
 
     restoring: Restoring
-    tiers: SideReader
-    priorities: PriorityReaders
-    rereader: Rereader
+    readers: ReaderParts
     rebalance: Rebalance
     membership: Membership
     member: GroupMember
     intake: DeclaredIntake
-
-    def close_readers(self) -> None:
-        """Disconnect all consumers but the group's."""
-        self.tiers.close()
-        self.priorities.close()
-        self.rereader.close()
 
 
 def make_group(
@@ -60,66 +46,72 @@ def make_group(
     poll_thread: PollThreadParts,
 ) -> GroupParts:
     """Make the parts; none has joined the group yet."""
-    queue, cluster, lanes = context.queue, context.cluster, running.lanes
     restoring = _make_restoring(context, partitions, settling.settler)
-    tiers, priorities = _make_side_readers(context)
-    rereader = Rereader(make_reader(cluster, queue, f"{context.worker_id}-rereader", SWEEP_OPTIONS))
-    restored = RestoredJobs(queue.topic, CopiesAside(lanes.backlog, lanes.lines), running.gates.aside)
-    carrier = _make_carrier(context, partitions.assignments, running, rereader)
-    rebalance = Rebalance(
-        partitions.assignments,
-        restoring,
-        partitions.commits,
-        reading=PartitionReading(
-            partitions.assignments,
-            running.unbegun,
-            lanes,
-            memory_bounds=poll_thread.memory_bounds,
-            tiers=tiers,
-            priorities=priorities,
-            restored=restored,
-        ),
-        taking_back=TakingBack(
-            running.unbegun,
-            poll_thread.memory_bounds,
-            poll_thread.calendar,
-            rereader=rereader,
-            carrier=carrier,
-            restored=restored,
-        ),
-        carrier=carrier,
-        threads=running.threads,
-    )
-    membership = Membership(queue, partial(view_group, cluster, queue, context.worker_id))
+    readers = make_readers(context)
+    carrying = make_carrying(context, partitions.assignments, running, readers.rereader)
+    rebalance = _make_rebalance(partitions, running, poll_thread, restoring, readers, carrying)
+    membership = Membership(context.queue, partial(view_group, context.cluster, context.queue, context.worker_id))
     member = _make_member(context, partitions, settling, poll_thread, rebalance, membership)
     intake = make_intake(
         IntakeParts(
             assignments=partitions.assignments,
             memory_bounds=poll_thread.memory_bounds,
             calendar=poll_thread.calendar,
-            lanes=lanes,
+            lanes=running.lanes,
             gates=running.gates,
             unbegun=running.unbegun,
             cancels=context.orders.cancels,
             fair=running.fair,
             read_ahead=running.read_ahead,
             rebalance=rebalance,
-            rereader=rereader,
-            carrier=carrier,
-            restored=restored,
+            rereader=readers.rereader,
+            carrier=carrying.carrier,
+            restored=carrying.restored,
             on_error=member.note_error,
             instruments=context.instruments,
         )
     )
     return GroupParts(
         restoring=restoring,
-        tiers=tiers,
-        priorities=priorities,
-        rereader=rereader,
+        readers=readers,
         rebalance=rebalance,
         membership=membership,
         member=member,
         intake=intake,
+    )
+
+
+def _make_rebalance(
+    partitions: PartitionParts,
+    running: RunningParts,
+    poll_thread: PollThreadParts,
+    restoring: Restoring,
+    readers: ReaderParts,
+    carrying: CarryingParts,
+) -> Rebalance:
+    return Rebalance(
+        partitions.assignments,
+        restoring,
+        partitions.commits,
+        reading=PartitionReading(
+            partitions.assignments,
+            running.unbegun,
+            running.lanes,
+            memory_bounds=poll_thread.memory_bounds,
+            tiers=readers.tiers,
+            priorities=readers.priorities,
+            restored=carrying.restored,
+        ),
+        taking_back=TakingBack(
+            running.unbegun,
+            poll_thread.memory_bounds,
+            poll_thread.calendar,
+            rereader=readers.rereader,
+            carrier=carrying.carrier,
+            restored=carrying.restored,
+        ),
+        carrier=carrying.carrier,
+        threads=running.threads,
     )
 
 
@@ -151,30 +143,4 @@ def _make_restoring(context: QueueContext, partitions: PartitionParts, settler: 
         find_missing=lambda numbers: find_missing(settler.producer, context.queue, numbers),
         on_restored=partitions.assignments.receive_restored,
         on_trouble=partitions.rights.alarm,
-    )
-
-
-def _make_side_readers(context: QueueContext) -> tuple[SideReader, PriorityReaders]:
-    """The consumer of tiers and delays, and one for each priority but the normal one."""
-    make = partial(make_reader, context.cluster, context.queue)
-    priorities = {
-        Priority(name): SideReader(make(f"{context.worker_id}-{name}", {})) for name in context.queue.priority_topics
-    }
-    return SideReader(make(f"{context.worker_id}-tiers", {})), PriorityReaders(priorities)
-
-
-def _make_carrier(
-    context: QueueContext, assignments: Assignments, running: RunningParts, rereader: Rereader
-) -> Carrier:
-    queue, cluster, worker_id = context.queue, context.cluster, context.worker_id
-    return Carrier(
-        queue,
-        assignments,
-        running.lanes,
-        running.gates,
-        rereader,
-        clients=CarryingClients(
-            ages=OldOffsets(queue.name, partial(make_reader, cluster, queue, f"{worker_id}-ages", {})),
-            make_producer=partial(carrying_producer, cluster, worker_id),
-        ),
     )

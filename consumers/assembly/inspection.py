@@ -38,7 +38,11 @@ def make_inspection(
     queue, worker_id, at_gates = context.queue, context.worker_id, running.gates.view
     return InspectionParts(
         unfinished=UnfinishedCount(
-            partitions.assignments, group.member, group.tiers, group.priorities, poll_thread.memory_bounds
+            partitions.assignments,
+            group.member,
+            group.readers.tiers,
+            group.readers.priorities,
+            poll_thread.memory_bounds,
         ),
         overview=Overview(
             queue,

@@ -75,10 +75,10 @@ def make_worker(
 
 
 def _make_fetching(running: RunningParts, poll_thread: PollThreadParts, group: GroupParts) -> Fetching:
-    priorities = PriorityFetching(group.priorities, running.ready, poll_thread.memory_bounds)
+    priorities = PriorityFetching(group.readers.priorities, running.ready, poll_thread.memory_bounds)
     return Fetching(
         group.member,
-        group.tiers,
+        group.readers.tiers,
         priorities,
         intake=group.intake,
         memory_bounds=poll_thread.memory_bounds,
@@ -107,5 +107,5 @@ def _make_owned(partitions: PartitionParts, poll_thread: PollThreadParts, group:
         commits=partitions.commits,
         memory_bounds=poll_thread.memory_bounds,
         completion=poll_thread.completion,
-        close_readers=group.close_readers,
+        close_readers=group.readers.close,
     )

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from stoker.consumers import Discard, Snooze, WorkerShutdown, current_job
-from stoker.consumers.assembly.group import GroupParts
+from stoker.consumers.assembly.readers import ReaderParts
 from stoker.consumers.rebalance.rebalance import Rebalance
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
@@ -274,17 +274,17 @@ def test_a_worker_that_cannot_commit_for_the_last_time_says_so_and_disconnects(
     pipeline, _ = declare_queue(namespace, partitions=2)
     create(pipeline, cluster)
     closed = list[str]()
-    close_readers = GroupParts.close_readers
+    close_readers = ReaderParts.close
 
     def refuse(*_args: object) -> None:
         raise RuntimeError("no")
 
-    def note(parts: GroupParts) -> None:
+    def note(readers: ReaderParts) -> None:
         closed.append("readers")
-        close_readers(parts)
+        close_readers(readers)
 
     monkeypatch.setattr(Rebalance, "commit_last", refuse)
-    monkeypatch.setattr(GroupParts, "close_readers", note)
+    monkeypatch.setattr(ReaderParts, "close", note)
     with running_worker(pipeline, cluster) as running:
         running.wait_partitions(2)
         member = running.worker._parts[0].worker._partitions._member
