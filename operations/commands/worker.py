@@ -150,14 +150,10 @@ def worker(
     missing or a worker failed; 2 for an unknown queue or a wrong option; 3 when Kafka cannot be reached; 4 when the
     schema store has versions that a contract must not follow.
     """
-    if not supervised and threading.current_thread() is threading.main_thread():
-        # Until the worker handles it, or it would end the process. A fleet's process begins with it blocked instead.
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    if not supervised:  # a fleet's process begins with the signal blocked instead
+        _ignore_early_signal()
     on_terminal = sys.stderr.isatty() and log_format != "json"
-    if log_format == "auto":
-        log_format = "text" if on_terminal else "json"
-    _start_log(app, to_terminal=on_terminal or relayed, as_json=log_format == "json")
-    app.note = _LOGGER.debug if supervised else _LOGGER.info
+    log_format = _start_log(app, log_format, on_terminal=on_terminal, relayed=relayed, supervised=supervised)
     if not supervised:
         warn_of_misspelt(ctx.find_root())
     settings = _settings(queues, bounds)
@@ -176,16 +172,27 @@ def worker(
     _run_one(app, settings, start)
 
 
-def _start_log(app: AppContext, *, to_terminal: bool, as_json: bool) -> None:
+def _ignore_early_signal() -> None:
+    """Ignore SIGUSR1 until the worker handles it, or it would end the process."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+def _start_log(app: AppContext, log_format: str, *, on_terminal: bool, relayed: bool, supervised: bool) -> str:
+    """Log in this format from now on, and return which one `auto` is."""
     from ..cli.folding import FoldingHandler
     from ..views.logging_json import JsonFormatter
     from ..views.text_log import TIME, TextFormatter
 
+    if log_format == "auto":
+        log_format = "text" if on_terminal else "json"
     level = app.log_level or "info"
-    if to_terminal:
+    if on_terminal or relayed:
         log_to_stderr(level, TextFormatter(TIME), FoldingHandler())
     else:
-        log_to_stderr(level, JsonFormatter() if as_json else None)
+        log_to_stderr(level, JsonFormatter() if log_format == "json" else None)
+    app.note = _LOGGER.debug if supervised else _LOGGER.info
+    return log_format
 
 
 def _settings(queues: tuple[str, ...], bounds: dict[str, int | timedelta | str | bool | None]) -> WorkerSettings:
