@@ -139,14 +139,19 @@ def _removed_tier(queue: Queue, topic: str, inventory: Inventory, allowed: Allow
 
 
 def _partition_drift(spec: TopicSpec, state: TopicState) -> PlanFinding:
+    found, declared = str(state.partitions), str(spec.partitions)
+    return _drift(spec, "partitions", found, declared, "harmless, so apply leaves it alone")
+
+
+def _drift(spec: TopicSpec, setting: str, found: str, declared: str | None, reason: str) -> PlanFinding:
     return PlanFinding(
         group=Group.DRIFT,
         topic=spec.name,
         owner=spec.owner,
-        setting="partitions",
-        found=str(state.partitions),
-        declared=str(spec.partitions),
-        reason="harmless, so apply leaves it alone",
+        setting=setting,
+        found=found,
+        declared=declared,
+        reason=reason,
     )
 
 
@@ -162,28 +167,14 @@ def _state_findings(specs: Sequence[TopicSpec], inventory: Inventory, allowed: A
 def _replication(spec: TopicSpec, state: TopicState) -> Iterable[PlanFinding]:
     if spec.replication in (None, state.replication):
         return
-    yield PlanFinding(
-        group=Group.DRIFT,
-        topic=spec.name,
-        owner=spec.owner,
-        setting="replication",
-        found=str(state.replication),
-        declared=str(spec.replication),
-        reason="moving copies between brokers is the work of kafka-reassign-partitions, so apply leaves it alone",
-    )
+    reason = "moving copies between brokers is the work of kafka-reassign-partitions, so apply leaves it alone"
+    yield _drift(spec, "replication", str(state.replication), str(spec.replication), reason)
 
 
 def _strange_overrides(spec: TopicSpec, state: TopicState) -> Iterable[PlanFinding]:
+    reason = "set on the topic and not by the declaration, so apply leaves it alone"
     for name in sorted(state.overrides - set(spec.configs) - _own_rules(spec)):
-        yield PlanFinding(
-            group=Group.DRIFT,
-            topic=spec.name,
-            owner=spec.owner,
-            setting=name,
-            found=state.configs[name],
-            declared=None,
-            reason="set on the topic and not by the declaration, so apply leaves it alone",
-        )
+        yield _drift(spec, name, state.configs[name], None, reason)
 
 
 def _own_rules(spec: TopicSpec) -> frozenset[str]:
