@@ -108,7 +108,8 @@ def shown_progress(total: int, verb: str) -> Iterator[Callable[[Published], None
         with _bar(total, verb) as show:
             yield show
     else:
-        yield _lines(total, verb)
+        lines = progress_lines(total, verb)
+        yield lambda published: lines(published.units)
 
 
 @contextmanager
@@ -148,14 +149,15 @@ def _bar(total: int, verb: str) -> Iterator[Callable[[Published], None]]:
         yield show
 
 
-def _lines(total: int, verb: str) -> Callable[[Published], None]:
+def progress_lines(total: int, verb: str) -> Callable[[int], None]:
+    """Make a function that takes how far a command is, and prints that every few seconds, where no bar shows it."""
     printed_at_s = time.monotonic()
 
-    def show(published: Published) -> None:
+    def show(count: int) -> None:
         nonlocal printed_at_s
         if time.monotonic() - printed_at_s >= PLAIN_PROGRESS_EVERY_S:
             printed_at_s = time.monotonic()
-            echo_line(f"{verb}: {published.units:,} of {total:,}", err=True)
+            echo_line(f"{verb}: {count:,} of {total:,}", err=True)
 
     return show
 

@@ -15,7 +15,7 @@ from ...topology.counts import counted
 from ..cli.exit_codes import ExitCode
 from ..cli.output import echo_line
 from ..cli.process_end import stop_signals
-from ..cli.publishing import PLAIN_PROGRESS_EVERY_S
+from ..cli.publishing import progress_lines
 
 if TYPE_CHECKING:
     from ...producers.control import Answers, OrderReceipt
@@ -75,7 +75,7 @@ class _Ended:
 def _shown(total: int) -> Iterator[Show]:
     """A bar on a terminal, elsewhere a line every few seconds."""
     if not sys.stderr.isatty():
-        yield _lines(total)
+        yield progress_lines(total, "ended")
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -84,15 +84,3 @@ def _shown(total: int) -> Iterator[Show]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("ended", total=total)
         yield lambda count: bar.update(task, completed=count)
-
-
-def _lines(total: int) -> Show:
-    next_at_s = time.monotonic() + PLAIN_PROGRESS_EVERY_S
-
-    def show(count: int) -> None:
-        nonlocal next_at_s
-        if time.monotonic() >= next_at_s:
-            next_at_s = time.monotonic() + PLAIN_PROGRESS_EVERY_S
-            echo_line(f"ended: {count:,} of {total:,}", err=True)
-
-    return show
