@@ -124,8 +124,8 @@ def test_a_job_that_runs_is_cancelled(cluster: ClusterSettings, namespace: str, 
 
 def wait_and_clean_up(file: str, cleaning_s: float) -> None:
     """As the isolated one, in Python code."""
-    isolated_jobs.note(file, "begun")
     try:
+        isolated_jobs.note(file, "begun")
         while True:
             time.sleep(0.001)
     except JobCancelled:

@@ -146,8 +146,8 @@ def sleep(file: str, seconds: float) -> None:
 
 def clean_up_when_cancelled(file: str, cleaning_s: float) -> None:
     """Wait in a blocking call; note what is seen of a cancel, and whether that comes once."""
-    note(file, "begun")
     try:
+        note(file, "begun")
         time.sleep(60)
     except JobCancelled:
         note(file, f"cancelled {current_job().should_stop}")
@@ -160,8 +160,8 @@ def clean_up_when_cancelled(file: str, cleaning_s: float) -> None:
 
 async def clean_up_when_cancelled_async(file: str, cleaning_s: float) -> None:
     """The same where the job awaits."""
-    note(file, "begun")
     try:
+        note(file, "begun")
         await asyncio.sleep(60)
     except JobCancelled:
         note(file, f"cancelled {current_job().should_stop}")
@@ -174,8 +174,8 @@ async def clean_up_when_cancelled_async(file: str, cleaning_s: float) -> None:
 
 async def compute_until_cancelled_async(file: str, cleaning_s: float) -> None:
     """The same where the job holds the event loop."""
-    note(file, "begun")
     try:
+        note(file, "begun")
         while True:
             pass
     except JobCancelled:
@@ -189,8 +189,8 @@ async def compute_until_cancelled_async(file: str, cleaning_s: float) -> None:
 
 def log_until_cancelled(file: str) -> None:
     """Write to the pipe all the time."""
-    note(file, "begun")
     try:
+        note(file, "begun")
         while True:
             LOGGER.info("x" * 2_000)
     finally:
@@ -199,7 +199,9 @@ def log_until_cancelled(file: str) -> None:
 
 def go_on_when_cancelled(file: str) -> None:
     """Swallow the cancel, and wait on."""
-    note(file, str(os.getpid()))
+    with suppress(JobCancelled):
+        note(file, str(os.getpid()))
+        time.sleep(60)
     while True:
         with suppress(JobCancelled):
             time.sleep(60)
