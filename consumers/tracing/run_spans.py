@@ -10,6 +10,7 @@ that are started one after another then, it costs the SDK half the time. It begi
 from __future__ import annotations
 
 import contextvars
+import logging
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -34,6 +35,7 @@ from ...topology.tracing.remote_context import (
     is_unsampled,
     read_span_context,
 )
+from ...topology.tracing.span_faults import SpanFaults
 from ...topology.tracing.tracers import Attributes, Tracing, destination, note_error
 from ...topology.wire.headers import JOB_ID, REPLAY, TRACE_PARENT, format_instant
 from ..job.run import Run
@@ -41,7 +43,8 @@ from ..records.done_handful import records_of
 from ..records.outcomes import DONE, Cancelled, Dead, Deferred, Delayed, Interrupted, Outcome, Retried, Snoozed
 from ..records.record import Record
 from ..settling.settlement import SettlementBatch
-from .span_faults import SpanFaults
+
+_LOGGER = logging.getLogger("stoker.worker")
 
 ASK_EVERY_S: Final = 0.001
 """The sampler is asked no more often, after a no, about jobs that come without a trace: each answer costs 8 µs."""
@@ -112,7 +115,7 @@ class RunSpans:
 
     def __init__(self, tracing: Tracing, queue: Queue) -> None:
         self._tracing, self._queue = tracing, queue
-        self._faults = SpanFaults(queue.name)
+        self._faults = SpanFaults(_LOGGER, queue.name)
         self._follows_parents = tracing.follows_parents
         self.open: dict[Record, _LateSpan] = {}
         self._settling: dict[Record, _Settling] = {}
@@ -283,7 +286,7 @@ def note_crash(run: Run, why: str, crashes: int) -> None:
     """End the span of a run whose process has died: the job comes again, with a span of its own."""
     if run.trace_context is None:
         return
-    with SpanFaults(run.queue):
+    with SpanFaults(_LOGGER, run.queue):
         span = get_current_span(run.trace_context)
         note_error(span, "ChildDied", why)
         span.set_attributes({names.OUTCOME: "crashed", names.CRASHES: crashes})

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.context import attach, detach
@@ -14,10 +15,14 @@ from opentelemetry.trace import Span, SpanKind
 from ...topology.declaration.job_type import JobCall
 from ...topology.tracing import attributes as names
 from ...topology.tracing.remote_context import span_headers
+from ...topology.tracing.span_faults import SpanFaults
 from ...topology.tracing.tracers import AttributeValue, Tracing, destination, find_tracing, note_error
 from ...topology.wire.headers import HeaderList
+from ..client import logger
 from ..delivery import Outcome, Receipt
 from ..record import BuiltRecord
+
+_FAULTS: Final = SpanFaults(logger)
 
 Build = Callable[[JobCall], BuiltRecord]
 """Makes the record of a call; its headers name the current span."""
@@ -30,15 +35,18 @@ class SpannedRecord(BuiltRecord):
 
     def ended(self, outcome: Outcome) -> None:
         """End the span."""
-        if isinstance(outcome, Receipt):
-            self.span.set_attributes({names.PARTITION: str(outcome.partition), names.OFFSET: outcome.offset})
-        else:
-            note_error(self.span, type(outcome).__name__, str(outcome))
-        self.span.end()
+        with _FAULTS:
+            if isinstance(outcome, Receipt):
+                self.span.set_attributes({names.PARTITION: str(outcome.partition), names.OFFSET: outcome.offset})
+            else:
+                note_error(self.span, type(outcome).__name__, str(outcome))
+            self.span.end()
 
 
 class EnqueueSpans:
     """Makes the spans of one producer; its jobs are children of the caller's span, if there is one.
+
+    A job whose span the SDK raises over is enqueued without one.
 
     Args:
         tracing: None where no SDK is set up; jobs pass the caller's context on all the same.
@@ -70,7 +78,8 @@ class EnqueueSpans:
         if span is None:
             return build(call)
         record = _built(span, call, build)
-        span.end()
+        with _FAULTS:
+            span.end()
         return record
 
     def _begun(self, operation: str, call: JobCall) -> Span | None:
@@ -80,28 +89,45 @@ class EnqueueSpans:
             return None
         job_type = call.job_type
         name, attributes = _named(operation, job_type.queue.topic, job_type.name, job_type.queue.name)
-        return tracing.tracer.start_span(name, kind=SpanKind.PRODUCER, attributes=attributes)
+        with _FAULTS:
+            return tracing.tracer.start_span(name, kind=SpanKind.PRODUCER, attributes=attributes)
+        return None
 
     def headers_of_scheduled(self, topic: str, job_id: str) -> HeaderList:
         """The trace that begins where a schedule fires; empty without a tracer."""
         if self._tracing is None:
             return []
         attributes = {**destination(names.CREATE, topic), names.MESSAGE_ID: job_id}
-        span = self._tracing.tracer.start_span(f"{names.CREATE} {topic}", kind=SpanKind.PRODUCER, attributes=attributes)
-        span.end()
-        return span_headers(span.get_span_context())
+        headers: HeaderList = []
+        with _FAULTS:
+            span = self._tracing.tracer.start_span(
+                f"{names.CREATE} {topic}", kind=SpanKind.PRODUCER, attributes=attributes
+            )
+            headers = span_headers(span.get_span_context())
+            span.end()
+        return headers
 
     @contextmanager
     def bulk(self) -> Iterator[None]:
         """Let all jobs of a bulk share one span: one for each would take most of the bulk's time."""
-        if self._tracing is None or self._tracing.has_dropped(trace.get_current_span()):
+        span = self._bulk_span()
+        if span is None:
             yield
             return
+        try:
+            with trace.use_span(span):
+                yield
+        finally:
+            with _FAULTS:
+                span.end()
+
+    def _bulk_span(self) -> Span | None:
+        if self._tracing is None or self._tracing.has_dropped(trace.get_current_span()):
+            return None
         attributes = {names.SYSTEM: names.KAFKA, names.OPERATION_NAME: names.SEND, names.OPERATION_TYPE: names.SEND}
-        with self._tracing.tracer.start_as_current_span(
-            f"{names.SEND} bulk", kind=SpanKind.PRODUCER, attributes=attributes
-        ):
-            yield
+        with _FAULTS:
+            return self._tracing.tracer.start_span(f"{names.SEND} bulk", kind=SpanKind.PRODUCER, attributes=attributes)
+        return None
 
 
 @lru_cache(maxsize=1_000)
@@ -117,10 +143,12 @@ def _built(span: Span, call: JobCall, build: Build) -> BuiltRecord:
     try:
         record = build(call)
     except Exception as refusal:
-        note_error(span, type(refusal).__name__, str(refusal))
-        span.end()
+        with _FAULTS:
+            note_error(span, type(refusal).__name__, str(refusal))
+            span.end()
         raise
     finally:
         detach(token)
-    span.set_attribute(names.MESSAGE_ID, record.job_id)
+    with _FAULTS:
+        span.set_attribute(names.MESSAGE_ID, record.job_id)
     return record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -54,9 +55,11 @@ def find_tracing() -> Tracing | None:
 def _tracing_of(provider: trace.TracerProvider) -> Tracing:
     tracer = provider.get_tracer(INSTRUMENTATION)
     context = trace.set_span_in_context(trace.NonRecordingSpan(_UNSAMPLED))
-    # A span that is started and never ended is exported nowhere.
-    asked = tracer.start_span(names.PROCESS, context, SpanKind.CONSUMER)
-    return Tracing(tracer, follows_parents=not asked.is_recording())
+    follows_parents = False
+    with suppress(Exception):  # who starts the next span logs what the SDK raises
+        # A span that is started and never ended is exported nowhere.
+        follows_parents = not tracer.start_span(names.PROCESS, context, SpanKind.CONSUMER).is_recording()
+    return Tracing(tracer, follows_parents=follows_parents)
 
 
 def destination(operation: str, topic: str) -> Attributes:

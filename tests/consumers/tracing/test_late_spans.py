@@ -9,7 +9,9 @@ import pytest
 from opentelemetry import context, trace
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
+from stoker.consumers.inbox.spans import end_inbox_span, inbox_span
 from stoker.consumers.job.run import Run
 from stoker.consumers.records.done_handful import DoneHandful
 from stoker.consumers.records.outcomes import DONE
@@ -18,7 +20,7 @@ from stoker.consumers.tracing.run_spans import RunSpans, note_crash
 from stoker.topology.tracing.tracers import find_tracing
 from stoker.topology.wire.headers import TRACE_PARENT
 from support.scenes.deliveries import Delivery, declare
-from support.sight.traces import set_up
+from support.sight.traces import RaisingProcessor, set_up
 
 SAMPLED = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -119,25 +121,6 @@ def test_a_run_that_ends_while_a_worker_ends_its_last_spans_is_no_fault(noting: 
     assert len(noting.ended) == 2
 
 
-class Raising(SpanProcessor):
-    """Raises at one of the two events of a span."""
-
-    def __init__(self, event: str) -> None:
-        self._event = event
-
-    def on_start(self, span: Span, parent_context: context.Context | None = None) -> None:
-        """Raise, if it is this one."""
-        self._raise_at("start")
-
-    def on_end(self, span: ReadableSpan) -> None:
-        """Raise, if it is this one."""
-        self._raise_at("end")
-
-    def _raise_at(self, event: str) -> None:
-        if event == self._event:
-            raise RuntimeError("no room for spans")
-
-
 @pytest.mark.expected_errors("the OpenTelemetry SDK raised")
 @pytest.mark.parametrize("event", ["start", "end"])
 def test_a_job_goes_on_where_the_sdk_raises_over_its_span(
@@ -145,7 +128,7 @@ def test_a_job_goes_on_where_the_sdk_raises_over_its_span(
 ) -> None:
     """In its runner, in its handler, when it is settled and at the end of the worker; the log has it once a minute."""
     provider = TracerProvider(sampler=ParentBased(ALWAYS_OFF))
-    provider.add_span_processor(Raising(event))
+    provider.add_span_processor(RaisingProcessor(event))
     set_up(monkeypatch, provider)
     delivery = declare()
     spans, run = begun(delivery)
@@ -160,3 +143,17 @@ def test_a_job_goes_on_where_the_sdk_raises_over_its_span(
     spans.close()
     logged = [record.getMessage() for record in caplog.records]
     assert any("the OpenTelemetry SDK raised RuntimeError" in message for message in logged)
+
+
+@pytest.mark.expected_errors("the OpenTelemetry SDK raised")
+@pytest.mark.parametrize("event", ["start", "end"])
+def test_a_block_of_the_inbox_goes_on_where_the_sdk_raises_over_its_span(
+    event: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has committed when its span ends: its run must not count as failed."""
+    provider = TracerProvider()
+    provider.add_span_processor(RaisingProcessor(event))
+    set_up(monkeypatch, provider)
+    caller = SpanContext(7, 8, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    with trace.use_span(NonRecordingSpan(caller)):
+        end_inbox_span(inbox_span("charge"), None)

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import Sampler
+from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
 
 from support.sight.otlp import receiving
 from support.waiting import wait_until
@@ -60,6 +61,37 @@ def record_spans(monkeypatch: pytest.MonkeyPatch, sampler: Sampler | None = None
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     set_up(monkeypatch, provider)
     return Recorded(exporter)
+
+
+class RaisingProcessor(SpanProcessor):
+    """Raises at one of the two events of a span."""
+
+    def __init__(self, event: str) -> None:
+        self._event = event
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Raise, if it is this one."""
+        self._raise_at("start")
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Raise, if it is this one."""
+        self._raise_at("end")
+
+    def _raise_at(self, event: str) -> None:
+        if event == self._event:
+            raise RuntimeError("no room for spans")
+
+
+class RaisingSampler(Sampler):
+    """Raises over each span."""
+
+    def should_sample(self, *_args: Any, **_named: Any) -> SamplingResult:
+        """Raise."""
+        raise RuntimeError("no rules for spans")
+
+    def get_description(self) -> str:
+        """For people."""
+        return "raising"
 
 
 class OtlpReceiver:

@@ -6,10 +6,7 @@ import logging
 import time
 from types import TracebackType
 
-from ...topology.log_pace import LogPace
-from .. import log_keys
-
-_LOGGER = logging.getLogger("stoker.worker")
+from ..log_pace import LogPace
 
 
 class SpanFaults:
@@ -18,12 +15,16 @@ class SpanFaults:
     An SDK that raises does so for each span, so this is logged once a minute.
 
     Safe to use from all threads, and more than once at a time.
+
+    Args:
+        logger: that of the part whose spans these are.
+        queue: None where they are of jobs of several queues.
     """
 
-    __slots__ = ("_log_pace", "_queue")
+    __slots__ = ("_log_pace", "_logger", "_queue")
 
-    def __init__(self, queue: str) -> None:
-        self._queue = queue
+    def __init__(self, logger: logging.Logger, queue: str | None = None) -> None:
+        self._logger, self._queue = logger, queue
         self._log_pace = LogPace()
 
     def __enter__(self) -> None:
@@ -35,9 +36,10 @@ class SpanFaults:
         if not isinstance(fault, Exception):
             return False
         if self._log_pace.take(time.monotonic()):
-            _LOGGER.error(
-                "the OpenTelemetry SDK raised %s over a span of queue %r; jobs go on, and spans are missing: "
-                "fix the sampler or span processor that the stack shows", type(fault).__qualname__, self._queue,
-                exc_info=fault, extra={log_keys.QUEUE: self._queue},
+            self._logger.error(
+                "the OpenTelemetry SDK raised %s over a span%s; jobs go on, and spans are missing: fix the "
+                "sampler or span processor that the stack shows",
+                type(fault).__qualname__, "" if self._queue is None else f" of queue {self._queue!r}",
+                exc_info=fault, extra={"queue": self._queue},
             )  # fmt: skip
         return True
