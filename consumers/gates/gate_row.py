@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Final
 
 from ..records.assignment import Assignment
+from ..records.outcomes import Outcome
 from ..records.record import Record
 from .aside_at_gates import AsideAtGates
 from .counted_records import Beginning, CountedRecords
@@ -26,7 +27,7 @@ class GateRow:
     Attributes:
         asked: the gates that do not rest: those to be asked.
         asked_last: those that `begin` asks: also those with hooks that rest.
-        counted: the records that `begin` has let go, where gates have hooks.
+        has_hooks: whether one of the gates has: `note_ended` is for the runs that these have counted.
         wait_set: the records that wait in memory; gates and steps release them.
         aside: those that have left the memory with their lanes.
         view: what waits, for those who only look.
@@ -53,7 +54,8 @@ class GateRow:
         self._gates: tuple[Gate, ...] = ()
         self.asked: tuple[Gate, ...] = ()
         self.asked_last: tuple[Gate, ...] = ()
-        self.counted = CountedRecords()
+        self.has_hooks = False
+        self._counted = CountedRecords()
         self.crashed: BaseException | None = None
         waiting = Waiting(bound)
         self.wait_set = WaitSet(waiting, is_cancelled)
@@ -69,7 +71,8 @@ class GateRow:
     def add(self, gates: Iterable[Gate]) -> None:
         """Add gates behind those that are here; before `start`. They are made after the row, which they call."""
         self._gates += tuple(gates)
-        self.counted = CountedRecords(gate for gate in self._gates if gate.has_hooks)
+        self._counted = CountedRecords(gate for gate in self._gates if gate.has_hooks)
+        self.has_hooks = bool(self._counted.hooked)
         self.note_resting()
 
     def note_resting(self) -> None:
@@ -120,7 +123,7 @@ class GateRow:
         """
         while True:
             openings = self.wait_set.openings
-            wait = self.counted.acquire(record, self.asked_last, self._clock())
+            wait = self._counted.acquire(record, self.asked_last, self._clock())
             if wait is None:
                 return Beginning.BEGINS
             if self._is_cancelled(record):
@@ -128,6 +131,10 @@ class GateRow:
             is_kept = self.wait_set.add_held_back(record, wait, openings)
             if is_kept is not None:
                 return Beginning.WAITS if is_kept else Beginning.ENDS
+
+    def note_ended(self, record: Record, outcome: Outcome) -> None:
+        """Note that the run of a record is over, if `begin` had it counted."""
+        self._counted.note_ended(record, outcome)
 
     def _ask(self, record: Record) -> Wait | None:
         now_s = self._clock()
@@ -146,7 +153,7 @@ class GateRow:
 
     def begin_assignment(self, assignment: Assignment) -> None:
         """Note that a partition is this worker's from now on."""
-        for gate in self.counted.hooked:
+        for gate in self._counted.hooked:
             gate.begin_assignment(assignment)
 
     @property
@@ -157,13 +164,13 @@ class GateRow:
     @property
     def _opens_at_s(self) -> float | None:
         """The epoch time at which a gate with hooks has something to release."""
-        opens_in_s = [gate.opens_in_s for gate in self.counted.hooked]
+        opens_in_s = [gate.opens_in_s for gate in self._counted.hooked]
         known = [in_s for in_s in opens_in_s if in_s is not None]
         return self._clock() + min(known) if known else None
 
     def ask_again(self) -> None:
         """Make the records ready whose time has come; the poll thread calls it in each turn."""
-        for gate in self.counted.hooked:
+        for gate in self._counted.hooked:
             gate.turn()
         self.wait_set.release_due(self._clock())
 

@@ -232,7 +232,7 @@ class IsolatedRunners(Runners[Slot]):
                 self._pool.give_back(child)
             if not isinstance(ending, NotBegun):
                 return ending
-            job.gates.counted.note_ended(job.record, INTERRUPTED)  # it was counted a while ago, and is counted again
+            job.gates.note_ended(job.record, INTERRUPTED)  # it was counted a while ago, and is counted again
 
     # ---- crashes
 
@@ -250,7 +250,7 @@ class IsolatedRunners(Runners[Slot]):
             self._forget_deaths_of(record)
             return quarantine(job.run.job_type, crashes, deaths)
         note_crash(job.run, str(died), crashes)
-        job.gates.counted.note_ended(record, INTERRUPTED)  # before it may be taken anew
+        job.gates.note_ended(record, INTERRUPTED)  # before it may be taken anew
         if self._send_back(record, self._pause_after(crashes)):
             return None
         if not record.assignment.is_staying:

@@ -37,9 +37,9 @@ def _ask_gates(job: DecodedJob, slot: RunInSlot) -> HeldBack | Raised | None:
             return HeldBack(None)
         case Beginning.ENDS:
             return HeldBack(_cancelled(job) or INTERRUPTED)
-        case "cancel" if job.gates.counted.hooked:  # no gate has counted it
+        case "cancel" if job.gates.has_hooks:  # no gate has counted it
             return HeldBack(cancelled(job.run.cancellation, "before it ran"))
-        case "timeout" | "shutdown" if job.gates.counted.hooked:  # as above
+        case "timeout" | "shutdown" if job.gates.has_hooks:  # as above
             return Raised(INTERRUPTS[answer]())
         case "timeout" | "cancel" | "shutdown":
             return None

@@ -177,8 +177,8 @@ class Pipe:
             return
         if outcome is not DONE:
             self._hold_limited(record, outcome)  # before its slots are free
-        if self._gates.counted.hooked:  # before the lane's next record asks the gates
-            self._gates.counted.note_ended(record, outcome)
+        if self._gates.has_hooks:  # before the lane's next record asks the gates
+            self._gates.note_ended(record, outcome)
         if self._has_instruments:
             self._instruments.decided(record, outcome)
         if outcome is DONE and done is not None and not self._settles_each:

@@ -91,7 +91,7 @@ class Scene:
         for outcome in outcomes:
             record = self.record()
             assert self.row.begin(record) is Beginning.BEGINS
-            self.row.counted.note_ended(record, outcome)
+            self.row.note_ended(record, outcome)
 
     def run(self) -> Outcome | None:
         """Carry a record through the pipe; None where it waits at the gates."""
@@ -168,7 +168,7 @@ def test_one_record_is_let_go_as_the_probe() -> None:
     assert scene.row.begin(records[0]) is Beginning.BEGINS
     assert scene.row.begin(records[0]) is Beginning.BEGINS  # as after a child that did not begin
     assert not scene.row.admits(scene.record())
-    scene.row.counted.note_ended(records[0], DONE)
+    scene.row.note_ended(records[0], DONE)
     assert len(scene.ready) == 6
     assert scene.stripe.phase == "closed"
 

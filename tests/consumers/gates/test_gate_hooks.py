@@ -121,8 +121,8 @@ def test_a_run_is_counted_from_its_begin_to_its_end_though_the_gate_rests_before
     scene, first, second = Scene(), plain_record(1), plain_record(2)
     assert not scene.row, "nothing is to be asked at the first look"
     assert scene.row.begin(first) is Beginning.BEGINS
-    assert (scene.row.begin(second), len(scene.row.counted)) == (Beginning.WAITS, 1)
-    scene.row.counted.note_ended(first, DONE)
+    assert (scene.row.begin(second), len(scene.row._counted)) == (Beginning.WAITS, 1)
+    scene.row.note_ended(first, DONE)
     assert (scene.ready, scene.gate.calls) == ([second], ["take 1", "Done 1"])
 
 
@@ -131,7 +131,7 @@ def test_what_a_later_gate_holds_back_is_given_back() -> None:
     scene, record = Scene(), plain_record(1)
     scene.pauses.begin(Pause("q"))
     assert scene.row.begin(record) is Beginning.WAITS
-    assert (scene.gate.calls, len(scene.row.counted)) == (["take 1", "give back 1"], 0)
+    assert (scene.gate.calls, len(scene.row._counted)) == (["take 1", "give back 1"], 0)
 
 
 def test_a_record_that_may_neither_begin_nor_wait_ends() -> None:
@@ -152,7 +152,7 @@ def test_a_row_without_hooks_keeps_nothing_of_a_run() -> None:
     row = GateRow()
     row.add([Pauses(row)])
     assert row.begin(plain_record(1)) is Beginning.BEGINS
-    assert (row.asked_last, row.counted.hooked, len(row.counted)) == ((), (), 0)
+    assert (row.asked_last, row.has_hooks, len(row._counted)) == ((), False, 0)
 
 
 def work(number: int) -> None:
@@ -184,7 +184,7 @@ def test_each_run_through_the_pipe_ends_once_with_its_outcome(
             pipe.pass_through_async(record, AsyncSlot("test", LoopState(), lambda _what: None), run_async, done)
         )
     assert scene.gate.calls == ["take 7", ended]
-    assert (len(scene.row.counted), len(outcomes) + len(done)) == (0, 1)
+    assert (len(scene.row._counted), len(outcomes) + len(done)) == (0, 1)
 
 
 def test_a_job_that_is_refused_by_the_other_side_holds_gates_before_its_run_ends() -> None:
@@ -229,7 +229,7 @@ def test_a_job_that_ends_without_its_handler_has_no_run_in_metrics(run: Callable
     pipe, record, figures = scene.pipe(delivery, outcomes), delivery.record(), JobFigures("q", ["work"])
     pipe.pass_through(record, Slot(), run)
     assert outcomes == []
-    scene.row.counted.note_ended(OTHER, DONE)
+    scene.row.note_ended(OTHER, DONE)
     delivery.ledger.add_job("job-1")
     pipe.pass_through(record, Slot(), run)
     assert outcomes == [SKIPPED]
@@ -254,7 +254,7 @@ def test_an_instrument_sees_a_job_begin_again_that_was_held_back_at_its_last_loo
     counts, scene, outcomes, delivery = CountingInstrument(), Scene(), list[Outcome](), declare()
     pipe, record = scene.pipe(delivery, outcomes, counts), delivery.record()
     pipe.pass_through(record, Slot(), late)
-    scene.row.counted.note_ended(OTHER, DONE)
+    scene.row.note_ended(OTHER, DONE)
     pipe.pass_through(record, Slot(), run_sync)
     assert (counts.beginnings, counts.decisions) == ({str(record): 2}, {(str(record), "Done"): 1})
 

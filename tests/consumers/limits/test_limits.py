@@ -244,7 +244,7 @@ def test_idle_scopes_are_forgotten() -> None:
 def test_a_queue_without_limits_pays_nothing() -> None:
     """No gate is asked, at the first look or at the last."""
     scene = Scene([])
-    assert (scene.row.asked, scene.row.asked_last, scene.row.counted.hooked) == ((), (), ())
+    assert (scene.row.asked, scene.row.asked_last, scene.row.has_hooks) == ((), (), False)
 
 
 def test_a_job_that_was_refused_holds_the_scopes_of_its_type_for_so_long() -> None:

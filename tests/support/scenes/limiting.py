@@ -95,4 +95,4 @@ class LimitedScene:
     def end(self, *offsets: int) -> None:
         """Runs end."""
         for offset in offsets:
-            self.row.counted.note_ended(self.records[offset], DONE)
+            self.row.note_ended(self.records[offset], DONE)

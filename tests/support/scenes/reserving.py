@@ -183,7 +183,7 @@ class ReservingWorker:
             record = self.ready.pop(0)
             if record.assignment.is_current and self.row.begin(record) is Beginning.BEGINS:
                 self.world.note(record, self)
-                self.row.counted.note_ended(record, DONE)
+                self.row.note_ended(record, DONE)
 
 
 @dataclass

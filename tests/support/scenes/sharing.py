@@ -241,7 +241,7 @@ class SharingWorker:
     def _end_jobs(self, now_s: float) -> None:
         for record in [record for record, end_s in self.running.items() if end_s <= now_s]:
             del self.running[record]
-            self.row.counted.note_ended(record, DONE)
+            self.row.note_ended(record, DONE)
 
     def stop(self, runs_on_s: float) -> None:
         """Stop it in order; its jobs go on for so long."""
