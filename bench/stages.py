@@ -121,7 +121,7 @@ class Line:
         jobs = [job for job in decoded if isinstance(job, DecodedJob)]
         assert len(jobs) == len(ready) == refused.count(None), "a job of the backlog cannot be run"
         with stage("run"):
-            results = [run_sync(job, slot) for job in jobs]
+            results = [run_sync(job, slot, context) for job in jobs]
         with stage("decide"):
             outcomes = [decide(job, result, context) for job, result in zip(jobs, results, strict=True)]
         assert set(outcomes) == {DONE}, "a no-op job is not done"

@@ -111,6 +111,7 @@ class JobRunner:
             ledgers={},
             clock=lambda: now_s,
             chance=lambda: self.jitter,
+            gates=GateRow(),
             dependencies=lambda _record, _policy: ALL_UP,
             note_held=_refuse_to_wait,
         )
@@ -142,17 +143,16 @@ class _Trial:
             step_context,
             settle=self._settle,
             settle_done=_none_is_done_apart,
-            gates=GateRow(),
             fail=_raise,
             excuse=Excuse(step_context.queue),
         )
 
-    def run_sync(self, job: DecodedJob, slot: Slot) -> Ran:
-        self._result = result = run_sync(job, slot)
+    def run_sync(self, job: DecodedJob, slot: Slot, step_context: StepContext) -> Ran:
+        self._result = result = run_sync(job, slot, step_context)
         return result
 
-    async def run_async(self, job: DecodedJob, slot: AsyncSlot) -> Ran:
-        self._result = result = await run_async(job, slot)
+    async def run_async(self, job: DecodedJob, slot: AsyncSlot, step_context: StepContext) -> Ran:
+        self._result = result = await run_async(job, slot, step_context)
         return result
 
     def concluded(self) -> JobRun:

@@ -177,7 +177,6 @@ def _make_pipe(
         step_context,
         settle=settle_step.settle,
         settle_done=settle_step.settle_done,
-        gates=step_context.gates,
         fail=failure.note,
         excuse=excuse,
         wait_at_gates=_find_wait_at_gates(step_context.queue, lanes, dispatch),

@@ -16,7 +16,7 @@ from ..runners.thread_runners import RunOne, ThreadRunners
 from ..steps.pipe import Pipe, RunStep
 from ..steps.results import Ran
 from ..steps.run_step import run_async, run_sync
-from ..steps.steps import DecodedJob
+from ..steps.steps import DecodedJob, StepContext
 from .runner_parts import RunnerParts
 
 
@@ -54,8 +54,8 @@ def async_runners(parts: RunnerParts) -> list[AsyncRunners]:
 def isolated_runners(parts: RunnerParts) -> IsolatedRunners:
     """Child processes for isolated jobs, and for those that may have killed a worker."""
 
-    def run_in_child(job: DecodedJob, slot: Slot) -> Ran:
-        return isolated.run(job, slot)
+    def run_in_child(job: DecodedJob, slot: Slot, step_context: StepContext) -> Ran:
+        return isolated.run(job, slot, step_context)
 
     isolated = IsolatedRunners(
         parts.step_context,

@@ -22,6 +22,7 @@ from ...topology.tracing.remote_context import span_headers
 from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
 from ..gates.gate import Wait
+from ..gates.gate_row import GateRow
 from ..guarded_thread import first_crash
 from ..records.assignment import Assignment
 from ..records.crash_history import CrashHistory
@@ -82,7 +83,7 @@ class IsolatedRunners(Runners[Slot]):
         ready: Ready | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._step_context, self._send_back, self._clock = step_context, send_back, clock
+        self._queue, self._send_back, self._clock = step_context.queue, send_back, clock
         isolated = [job_type for job_type in step_context.job_types.values() if job_type.isolation]
         self._names = frozenset(job_type.name.encode() for job_type in isolated)
         self._is_expected = any(job_type.queue.name == step_context.queue.name for job_type in isolated)
@@ -197,20 +198,20 @@ class IsolatedRunners(Runners[Slot]):
         """The process ids of all children."""
         return self._pool.process_ids()
 
-    def run(self, job: DecodedJob, slot: Slot) -> Ran:
+    def run(self, job: DecodedJob, slot: Slot, step_context: StepContext) -> Ran:
         """Run one job in a child. If that dies, the worker decides: the job comes again in a while, or never."""
         try:
             arguments = pickle.dumps((job.args, job.kwargs), pickle.HIGHEST_PROTOCOL)
         except Exception as error:  # noqa: BLE001  # the application's classes may raise anything while they are pickled
             return read_raised(error, job.job_type)
-        ending = self._run(job, _job_message(job, arguments), slot)
+        ending = self._run(job, _job_message(job, arguments), slot, step_context)
         if isinstance(ending, ChildDied):
-            return Decided(self._after_crash(job, ending))
+            return Decided(self._after_crash(job, ending, step_context.gates))
         if not (isinstance(ending, Decided) and ending.outcome is None):  # else it comes again, and may crash once more
             self._forget_deaths_of(job.record)
         return ending
 
-    def _run(self, job: DecodedJob, message: RunJob, slot: Slot) -> Ran | ChildDied:
+    def _run(self, job: DecodedJob, message: RunJob, slot: Slot, step_context: StepContext) -> Ran | ChildDied:
         job_type, assignment = job.job_type, job.record.assignment
         has_crashed = job.record.offset in assignment.crash_history.crashes
         while True:
@@ -224,7 +225,7 @@ class IsolatedRunners(Runners[Slot]):
                 slot.interrupt(job.run, "shutdown")
             try:
                 # An order may have come while the job waited for a child.
-                if (job.cancels.stands or job.gates.asked_last) and (held := hold_back(job, slot)) is not None:
+                if (held := hold_back(job, slot, step_context)) is not None:
                     return held
                 ending = run_in_child(child, message, job.run, job_type.memory_limit_bytes)
             finally:
@@ -232,12 +233,12 @@ class IsolatedRunners(Runners[Slot]):
                 self._pool.give_back(child)
             if not isinstance(ending, NotBegun):
                 return ending
-            job.gates.note_ended(job.record, INTERRUPTED)  # it was counted a while ago, and is counted again
+            step_context.gates.note_ended(job.record, INTERRUPTED)  # it was counted a while ago, and is counted again
 
     # ---- crashes
 
-    def _after_crash(self, job: DecodedJob, died: ChildDied) -> Outcome | None:
-        record, limit = job.record, self._step_context.queue.crash_limit
+    def _after_crash(self, job: DecodedJob, died: ChildDied, gates: GateRow) -> Outcome | None:
+        record, limit = job.record, self._queue.crash_limit
         crashes = crashes_before(record, limit) + 1
         crash_history = record.assignment.crash_history
         crash_history.note(record.offset, crashes)
@@ -250,7 +251,7 @@ class IsolatedRunners(Runners[Slot]):
             self._forget_deaths_of(record)
             return quarantine(job.run.job_type, crashes, deaths)
         note_crash(job.run, str(died), crashes)
-        job.gates.note_ended(record, INTERRUPTED)  # before it may be taken anew
+        gates.note_ended(record, INTERRUPTED)  # before it may be taken anew
         if self._send_back(record, self._pause_after(crashes)):
             return None
         if not record.assignment.is_staying:
@@ -269,7 +270,7 @@ class IsolatedRunners(Runners[Slot]):
         run = job.run
         _LOGGER.warning(
             "job %s (%s): %s; that is crash %d, and %d quarantine it; it costs no attempt",
-            run.shown_id, run.job_type, died, crashes, self._step_context.queue.crash_limit,
+            run.shown_id, run.job_type, died, crashes, self._queue.crash_limit,
             extra={**job_fields(job.record, run.queue), log_keys.ATTEMPT: run.attempt},
         )  # fmt: skip
 

@@ -9,37 +9,40 @@ from __future__ import annotations
 from typing import assert_never
 
 from ..gates.counted_records import Beginning
+from ..gates.gate_row import GateRow
 from ..job.signals import INTERRUPTS
 from ..records.outcomes import INTERRUPTED, Cancelled
 from ..runners.slots import RunInSlot
+from ..standing_orders.cancels import Cancels
 from .results import HeldBack, Raised
-from .steps import DecodedJob, cancelled
+from .steps import DecodedJob, StepContext, cancelled
 
 
-def hold_back(job: DecodedJob, slot: RunInSlot) -> HeldBack | Raised | None:
+def hold_back(job: DecodedJob, slot: RunInSlot, step_context: StepContext) -> HeldBack | Raised | None:
     """End a run that must not call its handler after all; None where it may.
 
-    Call it only while a cancel stands or a gate is to be asked: all other jobs would pay for the call.
+    Threads and event loops call it only while a cancel stands or a gate is to be asked: each job would pay for a call.
     """
-    by_order = _cancelled(job) if job.cancels.stands else None
+    cancels, gates = step_context.cancels, step_context.gates
+    by_order = _cancelled(job, cancels) if cancels.stands else None
     if by_order is not None:
         return HeldBack(by_order)
-    return _ask_gates(job, slot) if job.gates.asked_last else None
+    return _ask_gates(job, slot, gates, cancels) if gates.asked_last else None
 
 
-def _ask_gates(job: DecodedJob, slot: RunInSlot) -> HeldBack | Raised | None:
+def _ask_gates(job: DecodedJob, slot: RunInSlot, gates: GateRow, cancels: Cancels) -> HeldBack | Raised | None:
     """Let the gates count the run, unless one of them holds it back now, or it is interrupted already."""
-    answer = slot.ask_or_withdraw(job.run, job.gates.begin)
+    answer = slot.ask_or_withdraw(job.run, gates.begin)
     match answer:
         case Beginning.BEGINS:
             return None
         case Beginning.WAITS:
             return HeldBack(None)
         case Beginning.ENDS:
-            return HeldBack(_cancelled(job) or INTERRUPTED)
-        case "cancel" if job.gates.has_hooks:  # no gate has counted it
+            return HeldBack(_cancelled(job, cancels) or INTERRUPTED)
+        case "cancel" if gates.has_hooks:  # no gate has counted it
             return HeldBack(cancelled(job.run.cancellation, "before it ran"))
-        case "timeout" | "shutdown" if job.gates.has_hooks:  # as above
+        case "timeout" | "shutdown" if gates.has_hooks:  # as above
             return Raised(INTERRUPTS[answer]())
         case "timeout" | "cancel" | "shutdown":
             return None
@@ -47,6 +50,6 @@ def _ask_gates(job: DecodedJob, slot: RunInSlot) -> HeldBack | Raised | None:
             assert_never(answer)
 
 
-def _cancelled(job: DecodedJob) -> Cancelled | None:
-    by = job.cancels.of(job.record, job.run.queue)
+def _cancelled(job: DecodedJob, cancels: Cancels) -> Cancelled | None:
+    by = cancels.of(job.record, job.run.queue)
     return None if by is None else cancelled(by, "before it ran")

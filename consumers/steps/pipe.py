@@ -14,7 +14,6 @@ from typing import TypeVar
 from ...topology.wire.headers import JOB_TYPE
 from ..breakers.dead_guards import why_dead
 from ..gates.gate import Wait
-from ..gates.gate_row import GateRow
 from ..job.run import Run
 from ..ordering.lanes import Lanes
 from ..partitions.ledger import Ledger
@@ -31,9 +30,9 @@ from .steps import DecodedJob, StepContext, claim, decide, decode
 from .unique_claim import claim_unique
 
 SlotT = TypeVar("SlotT")
-RunStep = Callable[[DecodedJob, SlotT], Ran]
+RunStep = Callable[[DecodedJob, SlotT, StepContext], Ran]
 """Runs a job in a runner's slot."""
-AsyncRunStep = Callable[[DecodedJob, SlotT], Awaitable[Ran]]
+AsyncRunStep = Callable[[DecodedJob, SlotT, StepContext], Awaitable[Ran]]
 """Runs a job in a slot of the event loop."""
 NoteLeft = Callable[[Iterable[Record]], None]
 """Takes records that runners have no more."""
@@ -44,7 +43,6 @@ class Pipe:
 
     Args:
         settle: takes each outcome; `settle_done` records whose jobs are done, several at once.
-        gates: hold a record that may not start after all, or that a step has sent back.
         fail: takes a fault of the worker's own, with the record that met it.
         wait_at_gates: notes that a record waits at the gates which a runner had taken; or None.
     """
@@ -55,7 +53,6 @@ class Pipe:
         *,
         settle: Callable[[Record, Outcome], None],
         settle_done: Callable[[list[Record]], None],
-        gates: GateRow,
         fail: Callable[[Record, BaseException], None],
         excuse: Excuse,
         wait_at_gates: Callable[[Record], None] | None = None,
@@ -63,7 +60,7 @@ class Pipe:
         self._step_context = step_context
         self._settle = settle
         self._settle_done = settle_done
-        self._gates = gates
+        self._gates = step_context.gates
         self._fail = fail
         self._excuse = excuse
         self._wait_at_gates = wait_at_gates
@@ -97,7 +94,7 @@ class Pipe:
         try:
             job = self._begun(record)
             if job is not None:
-                ran = run(job, slot)
+                ran = run(job, slot, self._step_context)
                 _note_times(record, job.run)
                 outcome = decide(job, ran, self._step_context)
                 if outcome is not DONE and self._may_be_excused(record, ran, outcome):
@@ -113,7 +110,7 @@ class Pipe:
         try:
             job = self._begun(record)
             if job is not None:
-                ran = await run(job, slot)
+                ran = await run(job, slot, self._step_context)
                 _note_times(record, job.run)
                 outcome = decide(job, ran, self._step_context)
                 if outcome is not DONE and self._may_be_excused(record, ran, outcome):

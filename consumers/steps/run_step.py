@@ -13,10 +13,10 @@ from ..runners.slots import Slot
 from .call import call_async, call_sync, end_copy_after, read_interrupt
 from .last_look import hold_back
 from .results import RETURNED_NOTHING, Raised, Ran, Result
-from .steps import DecodedJob
+from .steps import DecodedJob, StepContext
 
 
-def run_sync(job: DecodedJob, slot: Slot) -> Ran:
+def run_sync(job: DecodedJob, slot: Slot, step_context: StepContext) -> Ran:
     """Call a sync handler in this thread; an interrupt raises an exception in it, but ends no job that has ended.
 
     A job does not begin after an order that holds it back (`hold_back`).
@@ -25,7 +25,8 @@ def run_sync(job: DecodedJob, slot: Slot) -> Ran:
     try:
         slot.begin(job.run, job.job_type.run_limits)
         try:
-            if (job.cancels.stands or job.gates.asked_last) and (held := hold_back(job, slot)) is not None:
+            may_be_held = step_context.cancels.stands or step_context.gates.asked_last
+            if may_be_held and (held := hold_back(job, slot, step_context)) is not None:
                 return held
             result = Context().run(call_sync, job)
         finally:
@@ -38,14 +39,14 @@ def run_sync(job: DecodedJob, slot: Slot) -> Ran:
     return result
 
 
-async def run_async(job: DecodedJob, slot: AsyncSlot) -> Ran:
+async def run_async(job: DecodedJob, slot: AsyncSlot, step_context: StepContext) -> Ran:
     """Await an async handler in its slot, unless an order holds it back as in `run_sync`; an interrupt cancels it."""
     coroutine = call_async(job, slot.loop_state)
     slot.begin(job.run, job.job_type.run_limits, coroutine)
     result: Ran | None = None
     try:
-        if job.cancels.stands or job.gates.asked_last:
-            result = hold_back(job, slot)
+        if step_context.cancels.stands or step_context.gates.asked_last:
+            result = hold_back(job, slot, step_context)
         if result is None:
             result = await resume_watched(slot, coroutine)
         else:

@@ -64,19 +64,13 @@ MakeDependencies = Callable[[Record, RetryPolicy], Dependencies]
 
 @dataclass(slots=True)
 class DecodedJob:
-    """A decoded record: everything that a run needs. Not frozen, for the reason that `Run` gives.
-
-    Attributes:
-        cancels, gates: asked once more before the handler is called (`hold_back`).
-    """
+    """A decoded record: the job that is to run. Not frozen, for the reason that `Run` gives."""
 
     record: Record
     job_type: AnyJobType
     args: tuple[object, ...]
     kwargs: dict[str, object]
     run: Run
-    cancels: Cancels = NO_CANCELS
-    gates: GateRow = NO_GATES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +82,7 @@ class StepContext:
             published under its type's name wherever it stands.
         ledgers: {partition number: ledger} of what is assigned; changed by the poll thread.
         cancels: those that stand in this process.
-        gates: those of the queue.
+        gates: those of the queue; they hold a record that may not start after all, or that a step has sent back.
         reschedules: those that stand in this process.
         unique: finds the unique jobs of a partition number, also of one that is given away just now.
         dependencies: None where the pipeline declares none.
@@ -230,7 +224,7 @@ def _decode_payload(
         step_context.reschedules.note_begun(record)
     if step_context.dependencies is not None:
         run.use_dependencies(step_context.dependencies(record, job_type.retry))
-    return DecodedJob(record, job_type, args, kwargs, run, step_context.cancels, step_context.gates)
+    return DecodedJob(record, job_type, args, kwargs, run)
 
 
 def _without(record: Record, header: str) -> Dead:

@@ -16,7 +16,7 @@ from stoker.consumers.runners.kinds import Runners
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.thread_runners import ThreadRunners
 from stoker.consumers.steps.results import Ran, Result
-from stoker.consumers.steps.steps import DecodedJob
+from stoker.consumers.steps.steps import DecodedJob, StepContext
 
 CHILD_DIED = ChildDied(signal=11, exit_code=None, resident_bytes=0, ran_s=0.0, pid=0)
 
@@ -68,10 +68,10 @@ class SimIsolatedRunners(IsolatedRunners):
     def _start(self) -> None:
         """There are no threads and no processes."""
 
-    def end(self, job: DecodedJob, ending: Result | ChildDied) -> Ran:
+    def end(self, job: DecodedJob, ending: Result | ChildDied, step_context: StepContext) -> Ran:
         """A run in a child has ended, or the child has died."""
         self._ending = ending
-        return self.run(job, Slot())
+        return self.run(job, Slot(), step_context)
 
     def _run(self, *_: Any) -> Ran | ChildDied:
         return self._ending

@@ -571,16 +571,17 @@ class SimProcess:
         self.running.append(Running(task, is_in_child, way))
         return task
 
-    async def _run_here(self, task: DecodedJob, _place: None) -> Ran:
-        held_back = _held_back(task)
+    async def _run_here(self, task: DecodedJob, _place: None, step_context: StepContext) -> Ran:
+        held_back = _held_back(task, step_context)
         if held_back is not None:
             return held_back
         result = await _until_ended(task)
         assert not isinstance(result, ChildDied)
         return result
 
-    async def _run_in_child(self, task: DecodedJob, _place: None) -> Ran:
-        return _held_back(task) or self.isolated.end(task, await _until_ended(task))
+    async def _run_in_child(self, task: DecodedJob, _place: None, step_context: StepContext) -> Ran:
+        held_back = _held_back(task, step_context)
+        return held_back or self.isolated.end(task, await _until_ended(task), step_context)
 
     def _settle(self, record: Record, outcome: Outcome) -> None:
         self.ended[record] = outcome
@@ -653,11 +654,11 @@ class SimProcess:
         return done + len(settler._others) + held + len(self.failed)
 
 
-def _held_back(task: DecodedJob) -> Ran | None:
+def _held_back(task: DecodedJob, step_context: StepContext) -> Ran | None:
     """What the runners find when a run is in its slot: it is cancelled, or a gate has closed."""
-    if not (task.cancels.stands or task.gates.asked_last):
+    if not (step_context.cancels.stands or step_context.gates.asked_last):
         return None
-    return hold_back(task, RunInSlot("simulated"))
+    return hold_back(task, RunInSlot("simulated"), step_context)
 
 
 @types.coroutine

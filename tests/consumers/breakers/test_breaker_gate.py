@@ -72,7 +72,6 @@ class Scene:
             self._context(),
             settle=lambda _record, outcome: self.outcomes.append(outcome),
             settle_done=lambda _records: None,
-            gates=self.row,
             fail=_raise,
             excuse=Excuse(self.queue),
         )

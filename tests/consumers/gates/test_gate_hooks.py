@@ -28,10 +28,10 @@ from stoker.consumers.runners.slots import Slot
 from stoker.consumers.settling.excuse import Excuse
 from stoker.consumers.settling.settlement import Settlement, SettlementBatch
 from stoker.consumers.settling.writes import NOTHING
-from stoker.consumers.steps.pipe import Pipe
+from stoker.consumers.steps.pipe import Pipe, RunStep
 from stoker.consumers.steps.results import Decided, Raised, Ran
 from stoker.consumers.steps.run_step import run_async, run_sync
-from stoker.consumers.steps.steps import DecodedJob, decode
+from stoker.consumers.steps.steps import DecodedJob, StepContext, decode
 from stoker.producers.metrics.all_metrics import RUN_SECONDS, WAIT_SECONDS
 from stoker.producers.metrics.histogram import HistogramValue
 from support.programs import isolated_jobs
@@ -105,7 +105,6 @@ class Scene:
             context,
             settle=lambda _record, outcome: outcomes.append(outcome),
             settle_done=lambda records: outcomes.extend(DONE for _ in records),
-            gates=self.row,
             fail=fail,
             excuse=Excuse(delivery.queue),
         )
@@ -211,19 +210,19 @@ def test_a_record_that_does_not_come_to_its_handler_is_not_counted() -> None:
     assert (scene.gate.calls, len(outcomes)) == ([], 1)
 
 
-def late(job: DecodedJob, slot: Slot) -> Ran:
+def late(job: DecodedJob, slot: Slot, step_context: StepContext) -> Ran:
     """Run a job once another one has taken its place."""
-    assert job.gates.begin(OTHER) is Beginning.BEGINS
-    return run_sync(job, slot)
+    assert step_context.gates.begin(OTHER) is Beginning.BEGINS
+    return run_sync(job, slot, step_context)
 
 
-def known(_job: DecodedJob, _slot: Slot) -> Decided:
+def known(_job: DecodedJob, _slot: Slot, _step_context: StepContext) -> Decided:
     """Decode a job alone, as one is whose schema is known by now: it does not begin."""
     return Decided(None)
 
 
 @pytest.mark.parametrize("run", [late, known])
-def test_a_job_that_ends_without_its_handler_has_no_run_in_metrics(run: Callable[[DecodedJob, Slot], Ran]) -> None:
+def test_a_job_that_ends_without_its_handler_has_no_run_in_metrics(run: RunStep[Slot]) -> None:
     """Though a runner had it in hand before, when a gate held it back or its schema was waited for."""
     scene, outcomes, delivery = Scene(), list[Outcome](), declare()
     pipe, record, figures = scene.pipe(delivery, outcomes), delivery.record(), JobFigures("q", ["work"])
@@ -242,7 +241,7 @@ def test_a_job_that_is_interrupted_before_it_began_has_no_run_in_metrics() -> No
     """As one that waits for a child when its partition is given away: no slot knows when it began."""
     scene, outcomes, delivery = Scene(), list[Outcome](), declare()
     record, figures = delivery.record(), JobFigures("q", ["work"])
-    scene.pipe(delivery, outcomes).pass_through(record, Slot(), lambda _job, _slot: Decided(INTERRUPTED))
+    scene.pipe(delivery, outcomes).pass_through(record, Slot(), lambda *_: Decided(INTERRUPTED))
     assert outcomes == [INTERRUPTED]
     figures.fold(SettlementBatch([], [Settlement(record, INTERRUPTED, NOTHING)]))
     histograms = [sample.value for sample in figures.samples() if sample.metric in (RUN_SECONDS, WAIT_SECONDS)]
@@ -267,7 +266,8 @@ def test_a_run_that_is_interrupted_before_it_is_counted_does_not_begin() -> None
         called.append(number)
 
     scene, delivery = Scene(), declare(note)
-    job = decode(delivery.record(), replace(delivery.step_context, gates=scene.row))
+    context = replace(delivery.step_context, gates=scene.row)
+    job = decode(delivery.record(), context)
 
     class InterruptedSlot(AsyncSlot):
         """A slot whose run is interrupted as soon as it is visible."""
@@ -277,7 +277,8 @@ def test_a_run_that_is_interrupted_before_it_is_counted_does_not_begin() -> None
             self.interrupt(run, "timeout")
             return super().ask_or_withdraw(run, ask)
 
-    result = asyncio.run(run_async(cast(Any, job), InterruptedSlot("test", LoopState(), lambda _what: None)))
+    slot = InterruptedSlot("test", LoopState(), lambda _what: None)
+    result = asyncio.run(run_async(cast(Any, job), slot, context))
     assert isinstance(result, Raised)
     assert isinstance(result.error, JobInterrupted)
     assert (called, scene.gate.calls) == ([], [])

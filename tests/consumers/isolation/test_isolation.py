@@ -403,7 +403,7 @@ def test_a_crash_is_forgotten_once_its_job_has_ended_in_any_way() -> None:
             job = declare_delivery().job()
             here.runners._deaths[record_at(job.record)] = _Deaths(job.record.assignment.crash_history)
             here.runners._run = lambda *_arguments, ending=ending: ending  # type: ignore[method-assign]
-            here.runners.run(job, Slot())
+            here.runners.run(job, Slot(), here.step_context)
             assert not here.runners._deaths
         skipped = declare_delivery().job().record
         here.runners._deaths[record_at(skipped)] = _Deaths(skipped.assignment.crash_history)

@@ -52,7 +52,7 @@ def outcome_of(act: Callable[[], Any]) -> Outcome:
 
     delivery = declare(act_sync, retry=POLICY)
     job = delivery.job()
-    outcome = decide(job, run_sync(job, Slot()), delivery.step_context)
+    outcome = decide(job, run_sync(job, Slot(), delivery.step_context), delivery.step_context)
     assert outcome is not None
     assert type(outcome) is type(async_outcome_of(act_async))
     return outcome
@@ -63,7 +63,7 @@ def async_outcome_of(handler: Callable[[int], Awaitable[Any]]) -> Outcome:
     delivery = declare(handler, retry=POLICY)
     job = delivery.job()
     slot = AsyncSlot("slot", LoopState(), lambda _what: None)
-    outcome = decide(job, asyncio.run(run_async(job, slot)), delivery.step_context)
+    outcome = decide(job, asyncio.run(run_async(job, slot, delivery.step_context)), delivery.step_context)
     assert outcome is not None
     return outcome
 

@@ -23,7 +23,7 @@ from stoker.consumers.steps.results import Raised, Returned
 from stoker.consumers.steps.run_step import run_sync
 from stoker.consumers.steps.steps import DecodedJob
 from stoker.topology.declaration.job_type import InvalidDeclaration
-from support.scenes.deliveries import declare
+from support.scenes.deliveries import STEP_CONTEXT, declare
 from support.waiting import wait_until
 
 
@@ -41,7 +41,7 @@ def run_watched(job: DecodedJob) -> object:
     watchdog = Watchdog([pool], "q")
     watchdog.start()
     try:
-        return run_sync(job, pool.slots[0])
+        return run_sync(job, pool.slots[0], STEP_CONTEXT)
     finally:
         watchdog.stop()
 

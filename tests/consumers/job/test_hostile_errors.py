@@ -37,7 +37,7 @@ def sync_outcome(error: Callable[[], BaseException], policy: RetryPolicy) -> Out
 
     delivery = declare(act, retry=policy)
     job = delivery.job()
-    outcome = decide(job, run_sync(job, Slot()), delivery.step_context)
+    outcome = decide(job, run_sync(job, Slot(), delivery.step_context), delivery.step_context)
     assert outcome is not None
     return outcome
 
@@ -52,7 +52,7 @@ def async_outcome(error: Callable[[], BaseException], policy: RetryPolicy) -> Ou
     delivery = declare(act, retry=policy)
     job = delivery.job()
     slot = AsyncSlot("slot", LoopState(), lambda _what: None)
-    outcome = decide(job, asyncio.run(run_async(job, slot)), delivery.step_context)
+    outcome = decide(job, asyncio.run(run_async(job, slot, delivery.step_context)), delivery.step_context)
     assert outcome is not None
     return outcome
 
@@ -112,7 +112,7 @@ def test_an_error_that_hangs_while_it_is_read_is_on_the_jobs_time() -> None:
     dog = Watchdog([_Places(slot)], "q")
     dog.start()
     try:
-        outcome = decide(job, run_sync(job, slot), delivery.step_context)
+        outcome = decide(job, run_sync(job, slot, delivery.step_context), delivery.step_context)
     finally:
         dog.stop()
     assert isinstance(outcome, Dead)
@@ -138,7 +138,7 @@ def test_what_an_async_job_raises_is_read_while_its_run_is_in_its_slot(kind: typ
 
     delivery = declare(act)
     job = delivery.job()
-    outcome = decide(job, asyncio.run(run_async(job, slot)), delivery.step_context)
+    outcome = decide(job, asyncio.run(run_async(job, slot, delivery.step_context)), delivery.step_context)
     assert isinstance(outcome, Retried)
     assert "the job's own" in outcome.failure.message
     assert {id(run) for run in read_by} == {id(job.run)}

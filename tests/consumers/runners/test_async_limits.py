@@ -20,6 +20,7 @@ from stoker.consumers.records.record import Record
 from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.steps.results import Raised, Returned
 from stoker.consumers.steps.run_step import run_async
+from support.scenes.deliveries import STEP_CONTEXT
 from support.scenes.watched_runners import Order, Shift, hurry, loops, resist
 from support.waiting import wait_until
 
@@ -186,7 +187,7 @@ def test_no_interrupt_ever_hits_what_the_loop_does_next() -> None:
         interrupter.start()
         for number in range(400):
             job = Order(handler=leavers.begin, timeout_s=0.0001).job(number)
-            result = await run_async(job, slots[0])
+            result = await run_async(job, slots[0], STEP_CONTEXT)
             assert isinstance(result, Returned) or isinstance(getattr(result, "error", None), TimeLimitExceeded)
             ends[type(result).__name__] += 1
             assert sum(range(300)) == 44_850  # what comes next: an interrupt that leaked would raise here

@@ -36,7 +36,7 @@ def test_the_jobs_behind_it_run(how: str, pause_s: float) -> None:
     async def run_one(record: Record, slot: AsyncSlot) -> None:
         job: Any = delivery.job()
         job.args = (record.offset,)
-        await run_async(job, slot)
+        await run_async(job, slot, delivery.step_context)
         ended.append(record.offset)
 
     delivery, threads, ended = declare(act), list[int](), list[int]()

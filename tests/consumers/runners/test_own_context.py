@@ -19,7 +19,7 @@ from stoker.consumers.steps.results import Raised
 from stoker.consumers.steps.run_step import run_async, run_sync
 from stoker.topology.wire import headers as wire
 from support.programs import isolated_jobs
-from support.scenes.deliveries import declare
+from support.scenes.deliveries import STEP_CONTEXT, declare
 from support.scenes.isolated_runners import declare as declare_isolated
 from support.scenes.isolated_runners import isolated
 
@@ -49,11 +49,11 @@ def run_both(act: Any, headers: dict[str, bytes | None] | None = None) -> None:
     async def run_twice() -> None:
         for _ in range(2):
             slot = AsyncSlot("slot", LoopState(), lambda _what: None)
-            result = await run_async(declare(act_async).job(headers=headers), slot)
+            result = await run_async(declare(act_async).job(headers=headers), slot, STEP_CONTEXT)
             assert not isinstance(result, Raised), result.error
 
     for _ in range(2):
-        result = run_sync(declare(act_sync).job(headers=headers), Slot())
+        result = run_sync(declare(act_sync).job(headers=headers), Slot(), STEP_CONTEXT)
         assert not isinstance(result, Raised), result.error
     asyncio.run(run_twice())
 
@@ -94,7 +94,7 @@ def test_jobs_that_are_suspended_side_by_side_keep_their_own_context() -> None:
             job = declare(act).job()
             job.args = (number,)
             slot = AsyncSlot("slot", LoopState(), lambda _what: None)
-            runs.append(run_async(job, slot))
+            runs.append(run_async(job, slot, STEP_CONTEXT))
         return await asyncio.gather(*runs)
 
     assert [result.value for result in asyncio.run(run_many())] == [str(number) for number in range(20)]

@@ -23,7 +23,7 @@ from stoker.consumers.runners.watchdog import Watchdog
 from stoker.consumers.steps.results import Raised, Returned
 from stoker.consumers.steps.run_step import run_sync
 from stoker.consumers.steps.steps import DecodedJob
-from support.scenes.deliveries import declare
+from support.scenes.deliveries import STEP_CONTEXT, declare
 from support.waiting import wait_until
 
 
@@ -74,7 +74,7 @@ def test_a_job_in_a_python_loop_is_ended_at_its_timeout() -> None:
 
     slot, began_at_s = Slot(), time.monotonic()
     with watched(slot):
-        result = run_sync(job_of(spin_for_ever, 0.1), slot)
+        result = run_sync(job_of(spin_for_ever, 0.1), slot, STEP_CONTEXT)
     assert isinstance(result, Raised)
     assert isinstance(result.error, TimeLimitExceeded)
     assert "0.1 s" in str(result.error)
@@ -98,7 +98,7 @@ class LateSlot(Slot):
 def test_an_interrupt_fails_no_job_that_has_returned() -> None:
     """It came too late: the job is done, and would be run a second time."""
     slot = LateSlot()
-    result = run_sync(job_of(lambda number: "done", 1), slot)
+    result = run_sync(job_of(lambda number: "done", 1), slot, STEP_CONTEXT)
     assert result == Returned("done")
     assert slot.run is None
 
@@ -109,7 +109,7 @@ def test_an_interrupt_changes_no_failure_of_a_job_that_has_ended() -> None:
     def fail(number: int) -> None:
         raise LookupError(number)
 
-    result = run_sync(job_of(fail, 1), LateSlot())
+    result = run_sync(job_of(fail, 1), LateSlot(), STEP_CONTEXT)
     assert isinstance(result, Raised)
     assert isinstance(result.error, LookupError)
 
@@ -124,7 +124,7 @@ def test_except_exception_does_not_swallow_the_timeout() -> None:
 
     slot = Slot()
     with watched(slot):
-        result = run_sync(job_of(swallow_errors, 0.1), slot)
+        result = run_sync(job_of(swallow_errors, 0.1), slot, STEP_CONTEXT)
     assert isinstance(result, Raised)
 
 
@@ -145,7 +145,7 @@ def test_a_job_that_resists_is_reported_with_its_stack(
 
     slot = Slot()
     with watched(slot) as runners, caplog.at_level(logging.ERROR, "stoker.timeouts"):
-        runner = threading.Thread(target=run_sync, args=(job_of(resist_the_timeout, 0.05), slot))
+        runner = threading.Thread(target=run_sync, args=(job_of(resist_the_timeout, 0.05), slot, STEP_CONTEXT))
         runner.start()
         wait_until(lambda: slot.reported, what="the report")
         wait_until(lambda: caplog.records, what="its log record")
@@ -162,7 +162,7 @@ def test_a_job_in_time_is_not_interrupted() -> None:
     """Its value comes back."""
     slot = Slot()
     with watched(slot):
-        assert run_sync(job_of(lambda number: number + 1, 5), slot) == Returned(2)
+        assert run_sync(job_of(lambda number: number + 1, 5), slot, STEP_CONTEXT) == Returned(2)
 
 
 def test_no_interrupt_ever_hits_what_runs_next() -> None:
@@ -187,7 +187,7 @@ def test_no_interrupt_ever_hits_what_runs_next() -> None:
     interrupter.start()
     try:
         for _ in range(300):
-            result = run_sync(job_of(end_at_the_interrupt, 0.0001), slot)
+            result = run_sync(job_of(end_at_the_interrupt, 0.0001), slot, STEP_CONTEXT)
             outcomes["done" if isinstance(result, Returned) else "interrupted"] += 1
             assert isinstance(result, Returned) or isinstance(getattr(result, "error", None), TimeLimitExceeded)
             assert slot.run is None
@@ -203,7 +203,7 @@ def test_no_job_is_current_after_a_run_however_it_ended() -> None:
     """Code outside jobs must not find one."""
     slot = Slot()
     for handler in (lambda number: None, lambda number: 1 / 0):
-        run_sync(job_of(handler, 5), slot)
+        run_sync(job_of(handler, 5), slot, STEP_CONTEXT)
         assert current_job_or_none() is None
 
 
@@ -214,7 +214,7 @@ def test_whatever_a_job_raises_stays_inside_its_run(error: BaseException) -> Non
     def fail(number: int) -> None:
         raise error
 
-    assert run_sync(job_of(fail, 5), Slot()) == Raised(error)
+    assert run_sync(job_of(fail, 5), Slot(), STEP_CONTEXT) == Raised(error)
 
 
 TRACED = """

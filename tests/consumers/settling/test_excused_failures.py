@@ -8,13 +8,12 @@ import subprocess
 import threading
 from datetime import timedelta
 
-from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.job.failure import make_failure
 from stoker.consumers.records.outcomes import INTERRUPTED, Outcome, Retried
 from stoker.consumers.settling.excuse import ENDED_BY_SIGINT, SIGNAL_WITHIN_S, Excuse
 from stoker.consumers.steps.pipe import Pipe
 from stoker.consumers.steps.results import Raised, Ran
-from stoker.consumers.steps.steps import DecodedJob
+from stoker.consumers.steps.steps import DecodedJob, StepContext
 from support.scenes.deliveries import NOW, declare
 
 FAILED = Retried(
@@ -58,7 +57,6 @@ class Waiting:
             self.delivery.step_context,
             settle=lambda record, outcome: self.outcomes.append(self.excuse.applied(record, outcome)),
             settle_done=fail_over,
-            gates=GateRow(),
             fail=fail_over,
             excuse=self.excuse,
         )
@@ -68,7 +66,7 @@ class Waiting:
         await self.pipe.pass_through_async(self.delivery.record(), None, end_by_sigint)
 
 
-async def end_by_sigint(_job: DecodedJob, _slot: None) -> Ran:
+async def end_by_sigint(_job: DecodedJob, _slot: None, _step_context: StepContext) -> Ran:
     """Fail at once, without a suspension."""
     return Raised(subprocess.CalledProcessError(-signal.SIGINT, "make"))
 

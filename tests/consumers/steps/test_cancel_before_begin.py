@@ -23,7 +23,7 @@ from stoker.consumers.standing_orders.cancels import Cancels
 from stoker.consumers.steps.pipe import Pipe
 from stoker.consumers.steps.results import Ran
 from stoker.consumers.steps.run_step import run_async, run_sync
-from stoker.consumers.steps.steps import DecodedJob, claim, decide, decode
+from stoker.consumers.steps.steps import DecodedJob, StepContext, claim, decide, decode
 from support.programs import isolated_jobs
 from support.scenes.deliveries import Delivery, declare
 from support.scenes.isolated_runners import declare as declare_isolated
@@ -33,9 +33,8 @@ BY_ANA = Cancellation(operator="ana")
 BEFORE_IT_RAN = Cancelled(reason="cancelled", detail="it was cancelled before it ran, by ana", by=BY_ANA)
 
 
-def decoded(delivery: Delivery, cancels: Cancels) -> DecodedJob:
+def decoded(delivery: Delivery, context: StepContext) -> DecodedJob:
     """A job that has passed claim and decode."""
-    context = replace(delivery.step_context, cancels=cancels)
     record = delivery.record()
     assert claim(record, context) is None
     job = decode(record, context)
@@ -43,19 +42,19 @@ def decoded(delivery: Delivery, cancels: Cancels) -> DecodedJob:
     return job
 
 
-def of_thread(delivery: Delivery, job: DecodedJob) -> Outcome:
+def of_thread(job: DecodedJob, context: StepContext) -> Outcome:
     """Run it in this thread."""
     slot = Slot()
-    outcome = decide(job, run_sync(job, slot), delivery.step_context)
+    outcome = decide(job, run_sync(job, slot, context), context)
     assert outcome is not None
     assert slot.run is None
     return outcome
 
 
-def of_task(delivery: Delivery, job: DecodedJob) -> Outcome:
+def of_task(job: DecodedJob, context: StepContext) -> Outcome:
     """Run it on an event loop."""
     slot = AsyncSlot("test", LoopState(), lambda _what: None)
-    outcome = decide(job, asyncio.run(run_async(job, slot)), delivery.step_context)
+    outcome = decide(job, asyncio.run(run_async(job, slot, context)), context)
     assert outcome is not None
     assert slot.run is None
     return outcome
@@ -64,7 +63,7 @@ def of_task(delivery: Delivery, job: DecodedJob) -> Outcome:
 @pytest.mark.parametrize("run", [of_thread, of_task], ids=lambda run: run.__name__)
 @pytest.mark.parametrize("is_cancelled", [True, False])
 def test_a_job_that_was_cancelled_before_its_begin_does_not_begin(
-    run: Callable[[Delivery, DecodedJob], Outcome], is_cancelled: bool
+    run: Callable[[DecodedJob, StepContext], Outcome], is_cancelled: bool
 ) -> None:
     """Its handler is not called, and its slot is free."""
     called: list[int] = []
@@ -76,9 +75,10 @@ def test_a_job_that_was_cancelled_before_its_begin_does_not_begin(
         called.append(number)
 
     delivery, cancels = declare(work_async if run is of_task else work), Cancels()
-    job = decoded(delivery, cancels)
+    context = replace(delivery.step_context, cancels=cancels)
+    job = decoded(delivery, context)
     cancels.begin_job("job-1" if is_cancelled else "job-2", BY_ANA)
-    assert run(delivery, job) == (BEFORE_IT_RAN if is_cancelled else DONE)
+    assert run(job, context) == (BEFORE_IT_RAN if is_cancelled else DONE)
     assert called == ([] if is_cancelled else [1])
 
 
@@ -95,7 +95,7 @@ def test_an_isolated_job_that_was_cancelled_before_its_begin_does_not_begin(tmp_
         job = decode(record, context)
         assert isinstance(job, DecodedJob)
         cancels.begin_filter("o1", CancelFilter(job_type=b"note_run"), BY_ANA)
-        assert decide(job, here.runners.run(job, ChildSlot("test")), context) == BEFORE_IT_RAN
+        assert decide(job, here.runners.run(job, ChildSlot("test"), context), context) == BEFORE_IT_RAN
         assert here.run(act, str(file), "next") is DONE
     assert [noted.split()[0] for noted in isolated_jobs.notes(file)] == ["before", "next"]
 

@@ -21,7 +21,7 @@ from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.steps.results import RETURNED_NOTHING, HeldBack, Raised, Ran
 from stoker.consumers.steps.run_step import run_async, run_sync
-from stoker.consumers.steps.steps import DecodedJob, claim, decode
+from stoker.consumers.steps.steps import DecodedJob, StepContext, claim, decode
 from support.programs import isolated_jobs
 from support.scenes.deliveries import Delivery, declare
 from support.scenes.isolated_runners import declare as declare_isolated
@@ -40,10 +40,13 @@ class Gates:
         self.row.add([self.pauses])
         self.row.start(self.ready.extend)
 
+    def context(self, delivery: Delivery) -> StepContext:
+        """The context of steps behind these gates."""
+        return replace(delivery.step_context, gates=self.row)
+
     def admitted(self, delivery: Delivery) -> DecodedJob:
         """A job that has passed the gates, claim and decode."""
-        context = replace(delivery.step_context, gates=self.row)
-        record = delivery.record()
+        context, record = self.context(delivery), delivery.record()
         assert self.row.admits(record)
         assert claim(record, context) is None
         job = decode(record, context)
@@ -51,24 +54,24 @@ class Gates:
         return job
 
 
-def of_thread(job: DecodedJob) -> Ran:
+def of_thread(job: DecodedJob, context: StepContext) -> Ran:
     """Run it in this thread."""
     slot = Slot()
-    result = run_sync(job, slot)
+    result = run_sync(job, slot, context)
     assert slot.run is None
     return result
 
 
-def of_task(job: DecodedJob) -> Ran:
+def of_task(job: DecodedJob, context: StepContext) -> Ran:
     """Run it on an event loop."""
     slot = AsyncSlot("test", LoopState(), lambda _what: None)
-    result = asyncio.run(run_async(job, slot))
+    result = asyncio.run(run_async(job, slot, context))
     assert slot.run is None
     return result
 
 
 @pytest.mark.parametrize("run", [of_thread, of_task], ids=lambda run: run.__name__)
-def test_a_job_whose_gate_closes_before_its_begin_waits_there(run: Callable[[DecodedJob], Ran]) -> None:
+def test_a_job_whose_gate_closes_before_its_begin_waits_there(run: Callable[[DecodedJob, StepContext], Ran]) -> None:
     """Its handler is not called, its slot is free, and it is ready again when the gate opens."""
     called: list[int] = []
 
@@ -79,13 +82,13 @@ def test_a_job_whose_gate_closes_before_its_begin_waits_there(run: Callable[[Dec
         called.append(number)
 
     gates, delivery = Gates(), declare(work_async if run is of_task else work)
-    job = gates.admitted(delivery)
+    job, context = gates.admitted(delivery), gates.context(delivery)
     gates.pauses.begin(PAUSE)
-    assert run(job) == HeldBack(None)
+    assert run(job, context) == HeldBack(None)
     assert (called, gates.row.view.counts(), gates.ready) == ([], {PAUSE: 1}, [])
     gates.pauses.end(PAUSE)
     assert (gates.ready, gates.row.view.counts()) == ([job.record], {})
-    assert run(job) == RETURNED_NOTHING
+    assert run(job, context) == RETURNED_NOTHING
     assert called == [1]
 
 
@@ -103,7 +106,7 @@ def test_an_isolated_job_whose_gate_closes_before_its_begin_waits_there(tmp_path
         job = decode(record, here.step_context)
         assert isinstance(job, DecodedJob)
         pauses.begin(PAUSE)
-        assert here.runners.run(job, ChildSlot("test")) == HeldBack(None)
+        assert here.runners.run(job, ChildSlot("test"), here.step_context) == HeldBack(None)
         assert here.gates.view.counts() == {PAUSE: 1}
         pauses.end(PAUSE)
         wait_until(lambda: "job-1" in here.outcomes, what="the job")
@@ -112,8 +115,8 @@ def test_an_isolated_job_whose_gate_closes_before_its_begin_waits_there(tmp_path
 
 def test_no_interrupt_comes_while_a_job_goes_back_to_its_gate() -> None:
     """Or the record would wait there, and have an outcome as well: here the interrupt comes amid the look."""
-    gates, slot = Gates(), Slot()
-    job = gates.admitted(declare())
+    gates, slot, delivery = Gates(), Slot(), declare()
+    job = gates.admitted(delivery)
     interrupting = threading.Thread(target=lambda: slot.interrupt(job.run, "timeout"))
     begin = gates.row.begin
 
@@ -124,15 +127,15 @@ def test_no_interrupt_comes_while_a_job_goes_back_to_its_gate() -> None:
 
     gates.row.begin = slowly  # type: ignore[method-assign]
     gates.pauses.begin(PAUSE)
-    assert run_sync(job, slot) == HeldBack(None)
+    assert run_sync(job, slot, gates.context(delivery)) == HeldBack(None)
     interrupting.join(60)
     assert (job.run.interrupt_reason, gates.row.view.counts()) == (None, {PAUSE: 1})
 
 
 def test_a_run_that_is_interrupted_already_does_not_go_back_to_its_gate() -> None:
     """It ends by the interrupt."""
-    gates = Gates()
-    job = gates.admitted(declare())
+    gates, delivery = Gates(), declare()
+    job = gates.admitted(delivery)
     gates.pauses.begin(PAUSE)
 
     class InterruptedSlot(Slot):
@@ -143,7 +146,7 @@ def test_a_run_that_is_interrupted_already_does_not_go_back_to_its_gate() -> Non
             self.interrupt(job.run, "timeout")
             return super().ask_or_withdraw(job.run, ask)
 
-    result = run_sync(job, InterruptedSlot())
+    result = run_sync(job, InterruptedSlot(), gates.context(delivery))
     assert isinstance(result, Raised)
     assert isinstance(result.error, JobInterrupted)
     assert gates.row.view.counts() == {}

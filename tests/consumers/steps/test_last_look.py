@@ -17,7 +17,7 @@ from stoker.consumers.runners.slots import Slot
 from stoker.consumers.standing_orders.cancels import Cancels
 from stoker.consumers.steps.last_look import hold_back
 from stoker.consumers.steps.results import HeldBack, Raised
-from stoker.consumers.steps.steps import DecodedJob, decode
+from stoker.consumers.steps.steps import DecodedJob, StepContext, decode
 from support.scenes.deliveries import declare
 
 BY_ANA = Cancellation(operator="ana")
@@ -31,6 +31,7 @@ class Scene:
     cancels: Cancels = field(default_factory=Cancels)
     row: GateRow = field(default_factory=GateRow)
     slot: Slot = field(default_factory=Slot)
+    context: StepContext = field(init=False)
     job: DecodedJob = field(init=False)
 
     def __post_init__(self) -> None:
@@ -38,8 +39,8 @@ class Scene:
         self.pauses = Pauses(self.row)
         self.row.add([self.pauses])
         delivery = declare()
-        context = replace(delivery.step_context, cancels=self.cancels, gates=self.row)
-        job = decode(delivery.record(), context)
+        self.context = replace(delivery.step_context, cancels=self.cancels, gates=self.row)
+        job = decode(delivery.record(), self.context)
         assert isinstance(job, DecodedJob)
         self.job = job
         self.slot.begin(job.run, job.job_type.run_limits)
@@ -92,7 +93,7 @@ def test_each_order_before_a_begin_has_one_answer(
     scene = Scene()
     for give in orders:
         give(scene)
-    assert shown(hold_back(scene.job, scene.slot)) == answer
+    assert shown(hold_back(scene.job, scene.slot, scene.context)) == answer
     assert scene.row.view.count == waiting
 
 
@@ -107,5 +108,5 @@ def test_a_job_that_is_cancelled_while_a_gate_looks_at_it_is_cancelled() -> None
 
     scene.pause()
     scene.row.begin = cancel_before  # type: ignore[method-assign]
-    assert shown(hold_back(scene.job, scene.slot)) == CANCELLED
+    assert shown(hold_back(scene.job, scene.slot, scene.context)) == CANCELLED
     assert scene.row.view.count == 0

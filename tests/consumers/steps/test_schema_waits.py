@@ -121,7 +121,7 @@ def test_a_record_that_decoding_sends_back_is_asked_for(scene: Scene) -> None:
         gates=scene.gates,
         note_held=scene.waits.note_held,
     )
-    pipe = Pipe(context, settle=fail, settle_done=fail, gates=scene.gates, fail=fail, excuse=Excuse(delivery.queue))
+    pipe = Pipe(context, settle=fail, settle_done=fail, fail=fail, excuse=Excuse(delivery.queue))
     record = delivery.record(value=b"\xc3\x01" + b"unknown!", assignment=scene.assignment)
     pipe.pass_through(record, None, fail)
     wait_until(lambda: scene.deferred == [record])

@@ -26,7 +26,7 @@ from stoker.producers.tracing.spans import EnqueueSpans
 from stoker.topology import JobCall
 from stoker.topology.tracing.tracers import find_tracing
 from stoker.topology.wire.headers import TRACE_PARENT
-from support.scenes.deliveries import declare
+from support.scenes.deliveries import STEP_CONTEXT, declare
 from support.sight.traces import set_up
 
 UNSAMPLED = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-02"
@@ -71,7 +71,7 @@ def take_through(spans: RunSpans | None, job: Any, slot: Slot) -> None:
     """Take a job through those steps that have to do with its trace."""
     if spans is not None:
         spans.begin(job.run)
-    assert run_sync(job, slot) is RETURNED_NOTHING
+    assert run_sync(job, slot, STEP_CONTEXT) is RETURNED_NOTHING
     if spans is not None:
         spans.end(job.record, DONE)
         spans.settled(SettlementBatch(done=[DoneHandful([job.record])]))

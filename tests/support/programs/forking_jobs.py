@@ -21,7 +21,7 @@ from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.thread_runners import ThreadRunners
 from stoker.consumers.steps.run_step import run_async, run_sync
 from support.programs.isolated_jobs import note
-from support.scenes.deliveries import declare
+from support.scenes.deliveries import STEP_CONTEXT, declare
 from support.waiting import wait_until
 
 FORKING = 10
@@ -106,11 +106,11 @@ def run(how: str, file: str) -> None:
         note(file, f"{_name(number)} {os.getpid()}")
 
     def run_one(found: Record, slot: Slot) -> None:
-        run_sync(_job(declare(handler), found.offset), slot)
+        run_sync(_job(declare(handler), found.offset), slot, STEP_CONTEXT)
         ended.append(found.offset)
 
     async def run_one_async(found: Record, slot: AsyncSlot) -> None:
-        await run_async(_job(declare(async_handler), found.offset), slot)
+        await run_async(_job(declare(async_handler), found.offset), slot, STEP_CONTEXT)
         ended.append(found.offset)
 
     runners: Any = AsyncRunners(2, run_one_async, "q") if how.startswith("async") else ThreadRunners(2, run_one, "q")
@@ -139,5 +139,5 @@ def run_here() -> list[str]:
     def handler(number: int) -> None:
         ran.append("ran")
 
-    run_sync(declare(handler).job(), Slot())
+    run_sync(declare(handler).job(), Slot(), STEP_CONTEXT)
     return ran

@@ -155,3 +155,7 @@ def record_of(pairs: Sequence[tuple[str, bytes | None]]) -> Record:
         timestamp=(1, 0),
     )
     return Record(message, Assignment(1, "t", 0))
+
+
+STEP_CONTEXT = declare().step_context
+"""The context of steps for jobs that nothing cancels or holds back."""

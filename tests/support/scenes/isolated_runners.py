@@ -107,7 +107,10 @@ def isolated(pipeline: Pipeline, queue: Queue, **settings: Any) -> Iterator[Isol
         try:
             job = decode(record, step_context)
             assert not isinstance(job, Wait)
-            outcome = job if not isinstance(job, DecodedJob) else decide(job, runners.run(job, slot), step_context)
+            if isinstance(job, DecodedJob):
+                outcome = decide(job, runners.run(job, slot, step_context), step_context)
+            else:
+                outcome = job
             if outcome is not None:
                 outcomes[record.headers["ce_id"].decode()] = outcome
         except BaseException as error:

@@ -24,7 +24,7 @@ from stoker.consumers.runners.watchdog import Watchdog
 from stoker.consumers.steps.results import Raised, Ran, Result, Returned
 from stoker.consumers.steps.run_step import run_async, run_sync
 from stoker.consumers.steps.steps import DecodedJob, decide
-from support.scenes.deliveries import declare, plain_record
+from support.scenes.deliveries import STEP_CONTEXT, declare, plain_record
 from support.waiting import wait_until
 
 
@@ -64,11 +64,11 @@ class Shift:
 
     def in_thread(self, record: Record, slot: Slot) -> None:
         """Run as a sync job."""
-        self.ended.append((record.offset, run_sync(self._begin(record.offset), slot)))
+        self.ended.append((record.offset, run_sync(self._begin(record.offset), slot, STEP_CONTEXT)))
 
     async def on_loop(self, record: Record, slot: AsyncSlot) -> None:
         """Run as an async job."""
-        result = await run_async(self._begin(record.offset), slot)
+        result = await run_async(self._begin(record.offset), slot, STEP_CONTEXT)
         self.ended.append((record.offset, result))
 
     def _begin(self, number: int) -> DecodedJob:
