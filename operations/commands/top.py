@@ -38,11 +38,11 @@ def top(app: AppContext, *, interval: timedelta, once: bool, as_json: bool, inde
     """Show queues, job types, workers, the slowest running jobs and failures on one screen, until q or Ctrl+C.
 
     \b
-    WAITING  jobs on all topics of the queue, delayed ones included; GROWTH/S is what comes beyond what is done
-    OLDEST   how long the oldest job has waited that may run
-    DONE/S   of queues between two looks; of types, and all failed runs, in the last minute
-    DEAD     records of the dead-letter topic, open dead letters and others
-    SLOTS    jobs that run, of those that could
+    WAITING       jobs on all topics of the queue, delayed ones included; GROWTH/S is what comes beyond what is done
+    OLDEST        how long the oldest job has waited that may run
+    DONE/S        of queues between two looks; of types, and all failed runs, in the last minute
+    DEAD RECORDS  records of the dead-letter topic; `stoker queues` counts the open dead letters
+    SLOTS         jobs that run, of those that could
 
     It reads the brokers and the events, and changes nothing. The slowest running jobs are those of which workers report
     that their partition waits for them, or that they are stuck. Failures are dead letters of the last hour, by the

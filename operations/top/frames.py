@@ -76,7 +76,7 @@ def _head(picture: Picture, width: int, hint: str) -> Styled:
 def _sections(picture: Picture) -> list[_Section]:
     return [
         _Section(
-            titles=("QUEUE", "WAITING", "GROWTH/S", "OLDEST", "DONE/S", "FAILED/S", "WORKERS", "DEAD", ""),
+            titles=("QUEUE", "WAITING", "GROWTH/S", "OLDEST", "DONE/S", "FAILED/S", "WORKERS", "DEAD RECORDS", ""),
             rows=[_queue_row(line) for line in picture.queues],
             empty="no queues",
         ),
@@ -132,7 +132,7 @@ def _queue_row(line: QueueLine) -> Row:
         _rate(line.done_per_s),
         _rate(line.failed_per_s),
         line.workers,
-        line.dead,
+        line.dead_records,
         f"! {line.note}" if line.note else "",
     )
 

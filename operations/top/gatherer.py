@@ -112,7 +112,7 @@ class Gatherer:
             done_per_s=status.pace.done_per_s if status.pace else None,
             failed_per_s=self._window.failed_per_s(status.name),
             workers=len(status.group.members),
-            dead=status.dead_at_most,
+            dead_records=status.dead_at_most,
             note=status.obstacles[0] if status.obstacles else "",
         )
 

@@ -15,7 +15,7 @@ class QueueLine:
         oldest_s: for how long the oldest job has waited that may run.
         enqueued_per_s, done_per_s: between the last two readings; the queue grows by their difference.
         failed_per_s: runs that failed, by the events of the last minute.
-        dead: dead letters since the beginning of their topic, open ones and others, at most.
+        dead_records: records of the dead-letter topic: dead letters, open and settled, and their dispositions.
         note: why it stands still; empty otherwise.
     """
 
@@ -26,7 +26,7 @@ class QueueLine:
     done_per_s: float | None
     failed_per_s: float
     workers: int
-    dead: int
+    dead_records: int
     note: str = ""
 
     @property

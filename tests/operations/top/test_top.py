@@ -47,7 +47,7 @@ QUEUE = QueueLine(
     done_per_s=20.5,
     failed_per_s=1.0,
     workers=2,
-    dead=7,
+    dead_records=7,
 )
 PICTURE = Picture(
     namespace="shop",
@@ -211,7 +211,7 @@ def test_one_frame_is_data_for_programs(desk: Desk) -> None:
     """Queues with what waits, failures by the index where there is one; else the document names what is missing."""
     frame_of = json.loads(desk.run("top", "--once", "--json", "--interval", "500ms").stdout)
     (queue,) = frame_of["queues"]
-    assert (queue["name"], queue["waiting"], queue["dead"], queue["growth_per_s"]) == ("work", 2, 1, 0.0)
+    assert (queue["name"], queue["waiting"], queue["dead_records"], queue["growth_per_s"]) == ("work", 2, 1, 0.0)
     assert "no index" in frame_of["missing"][0]
     assert desk.run("status", "run", "--once").exit_code == 0
     frame_of = json.loads(desk.run("top", "--once", "--json", "--interval", "500ms").stdout)
