@@ -42,7 +42,7 @@ def top(app: AppContext, *, interval: timedelta, once: bool, as_json: bool, inde
     OLDEST        how long the oldest job has waited that may run
     DONE/S        of queues between two looks; of types, and all failed runs, in the last minute
     DEAD RECORDS  records of the dead-letter topic; `stoker queues` counts the open dead letters
-    SLOTS         jobs that run, of those that could
+    RUNNERS       how many have a job, of how many
 
     It reads the brokers and the events, and changes nothing. The slowest running jobs are those of which workers report
     that their partition waits for them, or that they are stuck. Failures are dead letters of the last hour, by the

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ...producers.control.answers import LastStatus
     from ...schemas.own_records.control_records import QueueShare
 
-TITLES: Final = ("WORKER", "HOST", "STATE", "QUEUES", "BUSY", "MEMORY", "UP", "STATUS AGE", "ORDERS", "VERSION")
+TITLES: Final = ("WORKER", "HOST", "STATE", "QUEUES", "RUNNERS", "MEMORY", "UP", "STATUS AGE", "ORDERS", "VERSION")
 STALE_S: Final = 15.0
 _MIB: Final = 1024 * 1024
 

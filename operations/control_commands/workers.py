@@ -26,9 +26,10 @@ def workers(app: AppContext, *, gone_too: bool, as_json: bool) -> None:
     Each worker process writes its status every 5 s, at once when it has taken an order, and when it is gone. One that
     was silent for 60 s is shown as silent: it was killed, hangs, or is cut off from the brokers.
 
-    QUEUES has the partitions of each queue that the worker has, BUSY its jobs that run and how many could, STATUS AGE
-    how old its last status is. ORDERS shows whether the worker knows all orders: how old its knowledge is, if it cannot
-    read them, or how many it does not understand, since its Stoker is older than that of the operator.
+    QUEUES has the partitions of each queue that the worker has, RUNNERS how many of its runners have a job and how many
+    there are, STATUS AGE how old its last status is. ORDERS shows whether the worker knows all orders: how old its
+    knowledge is, if it cannot read them, or how many it does not understand, since its Stoker is older than that of the
+    operator.
 
     \b
     Examples:

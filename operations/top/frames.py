@@ -86,7 +86,7 @@ def _sections(picture: Picture) -> list[_Section]:
             empty=f"no job has ended in the last {picture.watched_s:.0f} s",
         ),
         _Section(
-            titles=("WORKER", "STATE", "SLOTS", "MEMORY", "STATUS AGE", "QUEUES"),
+            titles=("WORKER", "STATE", "RUNNERS", "MEMORY", "STATUS AGE", "QUEUES"),
             rows=[_worker_row(line) for line in picture.workers],
             empty="no worker runs: `stoker worker` starts one",
         ),
