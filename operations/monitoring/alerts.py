@@ -51,7 +51,7 @@ ALERTS: Final = (
         description="A worker had some within the last hour, and now none has. Jobs are kept, and none runs.",
     ),
     Alert(
-        name="StokerQueueStuck",
+        name="StokerQueueStandsStill",
         severity="critical",
         expr=f"{BACKLOG.name} > 0 and {ENDED.name} == 0 and {_OLDEST} > 600 unless {_HELD}",
         lasts="5m",
@@ -106,7 +106,7 @@ ALERTS: Final = (
         "{{ $labels.queue }} until somebody replays or discards them.",
     ),
     Alert(
-        name="StokerJobsHang",
+        name="StokerJobsStuck",
         severity="warning",
         expr=f"sum by (pipeline, queue) ({metrics.STUCK.name}) > 0",
         lasts="5m",

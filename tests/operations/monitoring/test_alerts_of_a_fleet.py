@@ -104,13 +104,13 @@ AT_ONCE = frozenset(
         ("StokerSloBurns", "failing", ""),
         ("StokerBreakerOpen", "", "job type 'pay'"),
         ("StokerScheduleMissed", "nightly", ""),
-        ("StokerJobsHang", "slow", ""),
+        ("StokerJobsStuck", "slow", ""),
         ("StokerNoWorker", "lonely", ""),
     }
 )
 LATER = frozenset(
     {
-        ("StokerQueueStuck", "slow", ""),
+        ("StokerQueueStandsStill", "slow", ""),
         ("StokerOldestJobWaits", "slow", ""),
         ("StokerOldestJobWaits", "guarded", ""),
         ("StokerOldestJobWaits", "paused", ""),
@@ -174,7 +174,7 @@ class Fleet:
             producer.enqueue_many(self.pipeline.job_types["work"].call(number) for number in range(-2, 300))
 
     def cause_faults(self) -> None:
-        """A type fails, a dependency is away, a job hangs, a worker dies, a schedule is held up."""
+        """A type fails, a dependency is away, jobs are stuck, a worker dies, a schedule is held up."""
         types = self.pipeline.job_types
         self._is_failing.set()
         with Producer(self.pipeline, self._cluster) as producer:

@@ -109,12 +109,12 @@ CAUSES = {
     "a worker is replaced within a minute": Case(then(PARTITIONS, "0 0 2x100"), after=3, spares=("StokerNoWorker",)),
     "no job ends": Case(
         {**then(UNFINISHED, "3+1x30 33x100"), **OLD, **rate(DONE, 0), **rate(RETRIED, 0)},
-        ("StokerOldestJobWaits", "StokerQueueStuck"),
+        ("StokerOldestJobWaits", "StokerQueueStandsStill"),
     ),
     "no job ends for some minutes": Case(
         {**then(UNFINISHED, "3+1x5 3x100"), **then(OLDEST, "60+60x5 2x100"), **rate(DONE, 0, 6)},
         after=8,
-        spares=("StokerQueueStuck",),
+        spares=("StokerQueueStandsStill",),
     ),
     "a queue is paused": Case(
         {
@@ -141,8 +141,8 @@ CAUSES = {
     ),
     "jobs become dead letters": Case(rate(DEAD, 10), ("StokerDeadLetters",)),
     "one job becomes a dead letter": Case(rate(DEAD, 1, 1), after=5, spares=("StokerDeadLetters",)),
-    "a job hangs": Case(then(STUCK, "1x100"), ("StokerJobsHang",)),
-    "a job ends late": Case(then(STUCK, "1x3 0x100"), after=3, spares=("StokerJobsHang",)),
+    "a job is stuck": Case(then(STUCK, "1x100"), ("StokerJobsStuck",)),
+    "a job ends late": Case(then(STUCK, "1x3 0x100"), after=3, spares=("StokerJobsStuck",)),
     "a job kills its process again and again": Case(rate(CRASHES, 1), ("StokerChildrenCrash",)),
     "a process dies once": Case(rate(CRASHES, 1, 1), after=5, spares=("StokerChildrenCrash",)),
     "a breaker is open": Case(

@@ -181,7 +181,7 @@ def test_each_alert_names_the_owner_of_what_it_is_about(promtool: str, tmp_path:
         **rates(DEAD, (30, 1)),
     }
     owners = {
-        **{("StokerJobsHang", owner): list(stuck.values()).count(owner) for owner in stuck.values()},
+        **{("StokerJobsStuck", owner): list(stuck.values()).count(owner) for owner in stuck.values()},
         **{("StokerBreakerOpen", owner): 1 for owner in open_.values()},
         ("StokerNotReady", "platform"): 1,
         ("StokerDeadLetters", 'pay\\"{{ments'): 1,
