@@ -31,7 +31,7 @@ class BreakerOpen:
     def detail(self) -> Mapping[str, str]:
         """Which breaker, since when and why it is open, and what ends the wait."""
         opening = self.breaker.opening
-        found = {"breaker": str(self.target), "opens": f"the breaker closes, or `{lifting_command(self.target)}`"}
+        found = {"breaker": str(self.target), "ends_by": f"the breaker closes, or `{lifting_command(self.target)}`"}
         if opening is None:
             return found
         since = datetime.fromtimestamp(opening.since_at_s, UTC)

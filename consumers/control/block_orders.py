@@ -41,7 +41,7 @@ class BlockOrders(PauseOrders):
         return (Verb.BLOCK,)
 
     def begin(self, order: ControlOrder) -> None:
-        """Close the gates, or cancel all jobs that the order names, also those that come."""
+        """Hold back all jobs that the order names, or cancel them, also those that come."""
         if order.discard:
             begin_filter(self._cancels, order)
             self._has_new = True

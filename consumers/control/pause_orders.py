@@ -35,12 +35,12 @@ class PauseOrders(StandingOrders):
         return (Verb.PAUSE,)
 
     def begin(self, order: ControlOrder) -> None:
-        """Close the gates."""
+        """Hold the jobs back."""
         for pauses, pause in self._concerned(order):
             pauses.begin(pause)
 
     def end(self, order: ControlOrder) -> None:
-        """Open them."""
+        """Let them pass."""
         for pauses, pause in self._concerned(order):
             pauses.end(pause)
 

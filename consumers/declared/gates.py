@@ -17,7 +17,7 @@ from ..limits.limits import LimitPeers, Limits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateParts:
-    """The parts that gates are made of; a gate that opens calls `row.wait_set.release`.
+    """The parts that gates are made of; a gate that lets records pass again calls `row.wait_set.release`.
 
     Attributes:
         peers: how other processes take part in the limits of the queue.

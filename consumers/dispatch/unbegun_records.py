@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from ..gates.gate import Closed, Wait
+from ..gates.gate import PlainWhy, Wait
 from ..gates.gate_row import GateRow
 from ..ordering.lanes import Lanes
 from ..records.assignment import Assignment
 from ..records.record import Record
 from ..runners.kinds import RunnerRow
 
-TENANTS_TURN: Final = Closed("fair", "its tenant's turn at the runners comes")
+TENANTS_TURN: Final = PlainWhy("fair", "its tenant's turn at the runners comes")
 
 
 class UnbegunRecords:

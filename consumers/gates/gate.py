@@ -22,26 +22,26 @@ class Why(Protocol):
 
     @property
     def detail(self) -> Mapping[str, str]:
-        """Further facts for people; `opens` names the event that ends the wait."""
+        """Further facts for people; `ends_by` names the event that ends the wait."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class PlainWhy:
     """The `Why` of most gates.
 
     Attributes:
         state: of the job, in a word: `paused`.
-        opens: what ends the wait, for people: "ann resumes the queue".
+        ends_by: what ends the wait, for people: "ann resumes the queue".
     """
 
     state: str
-    opens: str
+    ends_by: str
 
     @property
     def detail(self) -> Mapping[str, str]:
         """The event that ends the wait."""
-        return {"opens": self.opens}
+        return {"ends_by": self.ends_by}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ START = Start()
 class Gate(Protocol):
     """Decides which records may start; asked by all threads, and never blocks.
 
-    A gate that opens calls `WaitSet.release` with the `Why`, after it has begun to answer `START`.
+    A gate that lets records pass again calls `WaitSet.release` with the `Why`, after it has begun to answer `START`.
 
     A gate with *hooks* counts runs: `acquire` is called for a record whose handler is about to be called, then exactly
     one of `give_back` and `ended`. It sets `has_hooks`; a row without such gates calls none of these.
@@ -118,7 +118,7 @@ class Gate(Protocol):
         return
 
     @property
-    def opens_in_s(self) -> float | None:
+    def look_in_s(self) -> float | None:
         """How long until `turn` has something to do; None while it has not. Asked where the gate has hooks."""
         return None
 

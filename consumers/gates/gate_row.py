@@ -108,11 +108,11 @@ class GateRow:
         True also where its partition is given away: the next step ends it.
         """
         while True:
-            openings = self.wait_set.openings
+            releases = self.wait_set.releases
             wait = self._ask(record)
             if wait is None:
                 return True
-            is_kept = self.wait_set.add_held_back(record, wait, openings)
+            is_kept = self.wait_set.add_held_back(record, wait, releases)
             if is_kept is not None:
                 return not is_kept
 
@@ -122,13 +122,13 @@ class GateRow:
         The row keeps a record that a gate holds back.
         """
         while True:
-            openings = self.wait_set.openings
+            releases = self.wait_set.releases
             wait = self._counted.acquire(record, self.asked_last, self._clock())
             if wait is None:
                 return Beginning.BEGINS
             if self._is_cancelled(record):
                 return Beginning.ENDS
-            is_kept = self.wait_set.add_held_back(record, wait, openings)
+            is_kept = self.wait_set.add_held_back(record, wait, releases)
             if is_kept is not None:
                 return Beginning.WAITS if is_kept else Beginning.ENDS
 
@@ -159,13 +159,13 @@ class GateRow:
     @property
     def next_at_s(self) -> float | None:
         """The epoch time at which `ask_again` has something to do; None while nothing waits for a time."""
-        return min(filter(None, (self.wait_set.next_at_s, self._opens_at_s)), default=None)
+        return min(filter(None, (self.wait_set.next_at_s, self._look_at_s)), default=None)
 
     @property
-    def _opens_at_s(self) -> float | None:
+    def _look_at_s(self) -> float | None:
         """The epoch time at which a gate with hooks has something to release."""
-        opens_in_s = [gate.opens_in_s for gate in self._counted.hooked]
-        known = [in_s for in_s in opens_in_s if in_s is not None]
+        look_in_s = [gate.look_in_s for gate in self._counted.hooked]
+        known = [in_s for in_s in look_in_s if in_s is not None]
         return self._clock() + min(known) if known else None
 
     def ask_again(self) -> None:

@@ -45,7 +45,7 @@ class Ordered:
     lift: str
 
     @property
-    def opens(self) -> str:
+    def ends_by(self) -> str:
         """The event that ends the wait, and the operator who wanted the wait, for people."""
         who = f"(by {self.operator}{f': {self.reason}' if self.reason else ''})"
         if self.until_at_s is None:
@@ -78,8 +78,8 @@ class Pause:
     @property
     def detail(self) -> Mapping[str, str]:
         """The event that ends the wait."""
-        opens = f"Worker.resume({self._arguments()})" if self.ordered is None else self.ordered.opens
-        return {"opens": opens}
+        ends_by = f"Worker.resume({self._arguments()})" if self.ordered is None else self.ordered.ends_by
+        return {"ends_by": ends_by}
 
     @property
     def until_at_s(self) -> float | None:
@@ -175,4 +175,4 @@ class Pauses(Gate):
 
 
 def _by(pause: Pause) -> str:
-    return "" if pause.ordered is None else f", until {pause.ordered.opens}"
+    return "" if pause.ordered is None else f", until {pause.ordered.ends_by}"

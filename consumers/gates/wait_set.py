@@ -18,7 +18,7 @@ class WaitSet:
     A released record asks the gates again. The release of a reason also opens the lanes that wait for it aside.
 
     Attributes:
-        openings: how often something was released so far: see `add_held_back`.
+        releases: how many there were so far: see `add_held_back`.
     """
 
     def __init__(self, waiting: Waiting, is_cancelled: Callable[[Record], bool]) -> None:
@@ -26,7 +26,7 @@ class WaitSet:
         self._waiting = waiting
         self._is_cancelled = is_cancelled
         self._receive: Receive = lambda _records: None
-        self.openings = 0
+        self.releases = 0
 
     def start(self, receive: Receive) -> None:
         """Begin to release; `receive` makes records ready."""
@@ -39,15 +39,15 @@ class WaitSet:
 
     # ---- records that come
 
-    def add_held_back(self, record: Record, wait: Wait, openings: int) -> bool | None:
+    def add_held_back(self, record: Record, wait: Wait, releases: int) -> bool | None:
         """Add a record that a gate holds back; False where its partition is given away.
 
         Args:
-            openings: as it was before the gate was asked. If it has grown since then, this returns None: the gate may
-                have opened meanwhile, and the caller asks the gates again.
+            releases: as it was before the gate was asked. If it has grown since then, this returns None: the gate may
+                let the record pass by now, and the caller asks the gates again.
         """
         with self._lock:
-            if openings != self.openings:
+            if releases != self.releases:
                 return None
             is_kept = self._waiting.add(record, wait)
             if is_kept:
@@ -67,7 +67,7 @@ class WaitSet:
     def release(self, why: Why) -> None:
         """Make the records ready that wait for this reason."""
         with self._lock:  # at once: a record that is put aside in between would stay there
-            self.openings += 1
+            self.releases += 1
             self._lanes.open(why)
             released = self._records.pop([why])
         self.make_ready(released)
@@ -75,7 +75,7 @@ class WaitSet:
     def release_first(self, why: Why) -> None:
         """Make the first record ready that waits for this reason; if none is in memory, open the lanes aside."""
         with self._lock:
-            self.openings += 1
+            self.releases += 1
             first = self._records.take_first(why)
             if first is None:
                 self._lanes.open(why)
@@ -84,7 +84,7 @@ class WaitSet:
     def release_cancelled(self) -> None:
         """Make the records in memory ready whose jobs are cancelled."""
         with self._lock:
-            self.openings += 1
+            self.releases += 1
             released = self._records.take_all(self._is_cancelled)
         self.make_ready(released)
 
@@ -125,7 +125,7 @@ class WaitSet:
         A record that begins to wait meanwhile asks the gates again, as after `release`.
         """
         with self._lock:
-            self.openings += 1
+            self.releases += 1
             return self._records.take_while(why, fits)
 
     def make_ready(self, records: list[Record]) -> None:

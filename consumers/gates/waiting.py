@@ -12,7 +12,7 @@ from .waiting_records import WaitingRecords
 
 
 class Waiting:
-    """Only data: `WaitSet`, `AsideAtGates` and `WaitingView` share it, since a release opens both kinds at once.
+    """Only data: `WaitSet`, `AsideAtGates` and `WaitingView` share it, since a release concerns both kinds at once.
 
     Attributes:
         lock: guards all of it, but for reads of single attributes. A thread that holds it asks no gate, and makes no

@@ -136,7 +136,7 @@ class Overview:
         for why, count in self._at_gates.counts().items():
             counts[why.state, *why.detail.values()] += count
         if waiting := self._unbegun.waiting_for_turn:
-            counts[TENANTS_TURN.state, TENANTS_TURN.opens] += waiting
+            counts[TENANTS_TURN.state, TENANTS_TURN.ends_by] += waiting
         return tuple(
             GateInspection(reason=reason, count=count, detail=", ".join(detail))
             for (reason, *detail), count in counts.most_common(MOST_REASONS)

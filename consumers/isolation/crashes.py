@@ -69,4 +69,4 @@ class CrashPause:
     @property
     def detail(self) -> Mapping[str, str]:
         """The event that ends the wait."""
-        return {"opens": f"its pause of {self.pause.total_seconds():g} s ends: its process has died"}
+        return {"ends_by": f"its pause of {self.pause.total_seconds():g} s ends: its process has died"}

@@ -175,9 +175,9 @@ class Limits(Gate):
                     keeper.begin(assignment.partition, self._clock())
 
     @property
-    def opens_in_s(self) -> float | None:
+    def look_in_s(self) -> float | None:
         """How long until a scope is to be looked at."""
-        return self._scopes.opens_in_s
+        return self._scopes.look_in_s
 
     def turn(self) -> None:
         """Look at the scopes whose time has come."""

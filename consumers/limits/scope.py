@@ -40,7 +40,7 @@ class Limited:
     def detail(self) -> Mapping[str, str]:
         """The event that ends the wait."""
         of = "" if self.value is None else f" for {self.value!r}"
-        return {"opens": f"room in limit {self.limit}{of} ({self.allows})"}
+        return {"ends_by": f"room in limit {self.limit}{of} ({self.allows})"}
 
 
 class InForce:

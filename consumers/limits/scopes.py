@@ -71,7 +71,7 @@ class Scopes:
     # ---- the end of a wait
 
     @property
-    def opens_in_s(self) -> float | None:
+    def look_in_s(self) -> float | None:
         """How long until the next planned look; None without one."""
         with self.lock:
             return max(0.0, self._looks[0][0] - self.clock()) if self._looks else None

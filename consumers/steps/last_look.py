@@ -1,4 +1,4 @@
-"""`hold_back`: the last look before a handler is called: has an order come since the claim, or a gate closed?
+"""`hold_back`: the last look before a handler is called: has an order come since the claim, or a gate begun to hold?
 
 An order looks in the slots for the runs that it means. It does not find a job that was claimed and is not in its slot
 yet. So a runner looks once more when the run is in its slot: either the order finds the run, or the run the order.

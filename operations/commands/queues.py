@@ -314,7 +314,7 @@ def blocker_data(report: BlockerReport) -> dict[str, object]:
         "timeout_s": None if report.timeout is None else report.timeout.total_seconds(),
         "behind": report.behind or None,
         "due": report.due,
-        "opens": report.opens or None,
+        "ends_by": report.ends_by or None,
         "worker": report.worker,
     }
 

@@ -37,13 +37,13 @@ class BlockerReport:
     Attributes:
         job_id, job_type: empty where the worker had only the offset at hand.
         state: `running`, `stuck`, `behind`, `awaiting-retry`, `awaiting-schema`, `crashed`, `unsettled` or
-            `ready`, or else the word of a closed gate.
+            `ready`, or else the word of the gate that holds it back.
         at: when the worker reported it; `since`: since when it is so.
         timeout: of a run.
         behind: the job that it waits for, where that is known.
         due: when that one's retry may start, or when the gates are asked again.
         trouble: why the schema store was not asked.
-        opens: what ends the wait at any other gate, in words.
+        ends_by: what ends the wait at any other gate, in words.
     """
 
     queue: str
@@ -59,7 +59,7 @@ class BlockerReport:
     behind: str = ""
     due: datetime | None = None
     trouble: str = ""
-    opens: str = ""
+    ends_by: str = ""
 
     @property
     def about(self) -> object:
@@ -133,7 +133,7 @@ def _ready(report: BlockerReport, lasted: str, _now: datetime) -> str:
 
 def _closed_gate(report: BlockerReport, lasted: str, _now: datetime) -> str:
     """Any other gate, by its own word; perhaps one of a newer version of Stoker."""
-    until = f", until {report.opens}" if report.opens else f"; the log of worker {report.worker} may have more"
+    until = f", until {report.ends_by}" if report.ends_by else f"; the log of worker {report.worker} may have more"
     return f"{report.job} has waited for {lasted}: {report.state}{until}"
 
 
@@ -246,6 +246,6 @@ def _of_event(event: dict[str, Any]) -> BlockerReport:  # an Avro record: its sc
         timeout=timedelta(seconds=float(detail["timeout_s"])) if "timeout_s" in detail else None,
         behind=detail.get("behind", ""),
         trouble=detail.get("trouble", ""),
-        opens=detail.get("opens", ""),
+        ends_by=detail.get("ends_by", ""),
         due=datetime.fromisoformat(detail["due"]) if "due" in detail else None,
     )

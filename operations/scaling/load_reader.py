@@ -30,7 +30,7 @@ STATISTICS_OF: Final = timedelta(minutes=1)
 YOUNG: Final = timedelta(seconds=60)
 """A worker process that is younger may still start."""
 NO_HOLD: Final = frozenset({TENANTS_TURN.state})
-"""Reasons of gates that further workers would open."""
+"""Reasons of gates that let more jobs pass where more workers run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

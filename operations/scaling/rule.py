@@ -156,7 +156,7 @@ def _held(load: QueueLoad) -> Recommendation | None:
     waiting = counted_doing(count, "job", "wait")
     if why == Bound.KEY:
         return _kept(load, Bound.KEY, f"{waiting} for earlier ones of the same key, whoever runs these")
-    return _kept(load, Bound.HELD, f"{waiting} at a gate ({why}), which further workers would not open")
+    return _kept(load, Bound.HELD, f"{waiting} at a gate ({why}), and further workers would not change that")
 
 
 def _kept(load: QueueLoad, bound: Bound, reason: str, *, is_known: bool = True) -> Recommendation:

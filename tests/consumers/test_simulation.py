@@ -55,11 +55,13 @@ SHAPES = {
         is_followed=True, ordering="strict", large_every=4, is_watched=True
     ),
     "strict ordering, jobs that kill processes": Shape(ordering="strict", deadly_every=4),
-    "gates that close and open, jobs that kill processes": Shape(is_gated=True, deadly_every=6, is_watched=True),
-    "strict ordering, gates that close and open, a registry that is away": Shape(
+    "gates that hold back and let pass, jobs that kill processes": Shape(
+        is_gated=True, deadly_every=6, is_watched=True
+    ),
+    "strict ordering, gates that hold back and let pass, a registry that is away": Shape(
         ordering="strict", is_gated=True, newer_every=3
     ),
-    "limits, a breaker, gates that close and open": Shape(
+    "limits, a breaker, gates that hold back and let pass": Shape(
         is_limited=True, has_breaker=True, is_gated=True, is_watched=True
     ),
     "limits that orders change": Shape(is_limited=True, is_ordered=True, deadly_every=6),
@@ -77,7 +79,7 @@ SHAPES = {
     "strict ordering, records that are soon too old": Shape(
         is_short_lived=True, is_gated=True, ordering="strict", large_every=4
     ),
-    "priorities, gates that close and open, jobs that kill processes": Shape(
+    "priorities, gates that hold back and let pass, jobs that kill processes": Shape(
         has_priorities=True, is_gated=True, deadly_every=6, newer_every=5, is_watched=True
     ),
     "priorities, records that are soon too old, offsets that go back": Shape(

@@ -1,4 +1,4 @@
-"""What holds jobs back: a gate that chance closes (`SimGate`), and orders.
+"""What holds jobs back: a gate that holds back by chance (`SimGate`), and orders.
 
 `SimControl` is the control topic, `SimOrders` what a process has taken of it, held against a ledger from outside.
 """
@@ -23,7 +23,7 @@ from stoker.consumers.control.pause_orders import PauseOrders
 from stoker.consumers.control.reschedule_orders import RescheduleOrders
 from stoker.consumers.control.worker_orders import QuietOrders
 from stoker.consumers.control.worker_process import EndCancelled, WorkerProcess
-from stoker.consumers.gates.gate import START, Closed, Gate, Start, Wait
+from stoker.consumers.gates.gate import START, Gate, PlainWhy, Start, Wait
 from stoker.consumers.gates.pauses import Pauses
 from stoker.consumers.limits.limits import Limits
 from stoker.consumers.records.outcomes import Outcome
@@ -103,8 +103,8 @@ class SimGate(Gate):
         """Exactly once for each one that was taken."""
         self.taken.remove(record)
 
-    def change(self, choice: int) -> list[Closed]:
-        """Close for one key, or open it again; returns what is open by that."""
+    def change(self, choice: int) -> list[PlainWhy]:
+        """Hold back one key, or let it pass again; returns what is let pass by that."""
         key = KEYS[choice % len(KEYS)]
         if key in self.shut:
             del self.shut[key]
@@ -112,16 +112,16 @@ class SimGate(Gate):
         self.shut[key] = CLOCK.time() + PAUSE_S if choice % 2 else None
         return []
 
-    def open_all(self) -> list[Closed]:
-        """Open for all; returns what is open by that."""
-        opened = [reason(key) for key in self.shut]
+    def open_all(self) -> list[PlainWhy]:
+        """Let all pass; returns what is let pass by that."""
+        released = [reason(key) for key in self.shut]
         self.shut.clear()
-        return opened
+        return released
 
 
-def reason(key: bytes | None) -> Closed:
+def reason(key: bytes | None) -> PlainWhy:
     """Why records of this key wait."""
-    return Closed("shut", f"chance opens {key!r}")
+    return PlainWhy("shut", f"chance lets {key!r} pass")
 
 
 @dataclass

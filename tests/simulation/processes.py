@@ -33,7 +33,7 @@ from stoker.consumers.delays.calendar import Calendar
 from stoker.consumers.delays.due_times import longest_wait_s
 from stoker.consumers.fairness.fair_runners import FairRunners
 from stoker.consumers.fairness.read_ahead import ReadAhead
-from stoker.consumers.gates.gate import Closed
+from stoker.consumers.gates.gate import PlainWhy
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.leaving_records import MemoryBound
 from stoker.consumers.gates.pauses import Pauses
@@ -588,7 +588,7 @@ class SimProcess:
         self._settle_in_pipe(record, outcome)
 
     def change_gate(self, choice: int) -> None:
-        """The gate closes for a key, or opens."""
+        """The gate holds back a key, or lets it pass."""
         if self.gate is not None:
             self._open(self.gate.change(choice))
 
@@ -608,11 +608,11 @@ class SimProcess:
             self.orders.take_amid_begin(1 + choice % 3, record)
 
     def open_gate(self) -> None:
-        """The gate opens for all."""
+        """The gate lets all pass."""
         if self.gate is not None:
             self._open(self.gate.open_all())
 
-    def _open(self, reasons: Sequence[Closed]) -> None:
+    def _open(self, reasons: Sequence[PlainWhy]) -> None:
         self.gates.note_resting()
         for why in reasons:
             self.gates.wait_set.release(why)
@@ -655,7 +655,7 @@ class SimProcess:
 
 
 def _held_back(task: DecodedJob, step_context: StepContext) -> Ran | None:
-    """What the runners find when a run is in its slot: it is cancelled, or a gate has closed."""
+    """What the runners find when a run is in its slot: it is cancelled, or a gate holds it back."""
     if not (step_context.cancels.stands or step_context.gates.asked_last):
         return None
     return hold_back(task, RunInSlot("simulated"), step_context)

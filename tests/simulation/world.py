@@ -77,7 +77,7 @@ class Shape:
         is_followed: whether ends of jobs write a second record.
         is_watched: whether each process has an instrument that counts.
         is_short_lived: whether topics keep their records for some seconds only, so that what waits is carried forward.
-        is_gated: whether each process has a gate that closes and opens by chance.
+        is_gated: whether each process has a gate that holds back and lets pass by chance.
         is_limited: whether the queue limits how often jobs of a key begin.
         is_fair: whether tenants share the runners; each has some of the keys, and hardly any room in memory.
         is_ordered: whether operators give orders.

@@ -114,7 +114,7 @@ def test_while_a_breaker_is_open_its_jobs_wait_at_the_gate() -> None:
     ((why, count),) = scene.row.view.counts().items()
     assert (why.state, count) == ("breaker", 2)
     assert why.detail["breaker"] == "dependency 'stripe'"
-    assert why.detail["opens"] == "the breaker closes, or `stoker control close --dependency stripe`"
+    assert why.detail["ends_by"] == "the breaker closes, or `stoker control close --dependency stripe`"
     assert why.detail["why"] == "worker w: 2 runs in a row have failed, the last one with OSError: refused"
     scene.stripe.note_unwritten(scene.stripe.take_write())  # type: ignore[arg-type]  # it is there
     scene.stripe.lift()

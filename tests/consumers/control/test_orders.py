@@ -254,7 +254,7 @@ def pauses_of(*queues: str) -> dict[str, Pauses]:
     ],
 )
 def test_an_order_closes_the_gates_of_the_queues_that_it_is_about(one: ControlOrder, held: list[str]) -> None:
-    """And opens them when it is lifted."""
+    """And lets them pass when it is lifted."""
     gates = pauses_of("mails", "calls")
     taker = PauseOrders(gates, Clock())
     key = order_key(one).encode()
@@ -271,7 +271,7 @@ def test_people_see_who_ordered_what_and_how_it_is_lifted() -> None:
     until = datetime(2013, 2, 1, tzinfo=UTC)
     one = order(queue="mails", key=b"ada lovelace", until=until, reason="her wish")
     command = "stoker control resume --queue mails --key 'ada lovelace'"
-    assert pause_of(one, "mails").detail == {"opens": f"2013-02-01T00:00:00Z, or `{command}` (by ann: her wish)"}
+    assert pause_of(one, "mails").detail == {"ends_by": f"2013-02-01T00:00:00Z, or `{command}` (by ann: her wish)"}
     assert pause_of(order(Verb.BLOCK, job_type="send"), "mails").state == "blocked"
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from stoker.consumers.dispatch.job_threads import JobThreads
 from stoker.consumers.dispatch.pipe_failure import PipeFailure
-from stoker.consumers.gates.gate import START, Closed, Gate, Start, Wait
+from stoker.consumers.gates.gate import START, Gate, PlainWhy, Start, Wait
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
@@ -71,7 +71,7 @@ def test_gates_stop_when_interrupted_jobs_have_ended_and_hold_nothing_before() -
                     let_go.wait(0.01)
             finally:
                 record = plain_record(9, None, Assignment(1, "q", 0))
-                held.append(row.wait_set.add_sent_back(record, Wait(until_at_s=None, why=Closed("odd", "the end"))))
+                held.append(row.wait_set.add_sent_back(record, Wait(until_at_s=None, why=PlainWhy("odd", "the end"))))
 
         shift.hand_in(Order(handler=stay), Order(handler=end_when_told))
         wait_until(lambda: len(began) == 2, 60.0, "both jobs to begin")

@@ -13,7 +13,7 @@ import pytest
 
 from stoker.consumers import RateLimited
 from stoker.consumers.gates.counted_records import Beginning
-from stoker.consumers.gates.gate import START, Closed, Gate, Start, Wait
+from stoker.consumers.gates.gate import START, Gate, PlainWhy, Start, Wait
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.pauses import Pause, Pauses
 from stoker.consumers.instruments.instrument import Instrument
@@ -40,7 +40,7 @@ from support.scenes.instruments import CountingInstrument
 from support.scenes.isolated_runners import declare as declare_isolated
 from support.scenes.isolated_runners import isolated
 
-FULL = Closed("full", "a run ends")
+FULL = PlainWhy("full", "a run ends")
 OTHER = plain_record(1)
 
 

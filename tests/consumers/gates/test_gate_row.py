@@ -1,4 +1,4 @@
-"""Gates: a ready record that may not start waits, with a reason, until its gate opens or its time has come."""
+"""Gates: a ready record that may not start waits, with a reason, until its gate lets it pass or its time has come."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 import pytest
 
 from stoker.consumers.backlog.lane_backlog import hash_of
-from stoker.consumers.gates.gate import START, Closed, Gate, Start, Wait, Why
+from stoker.consumers.gates.gate import START, Gate, PlainWhy, Start, Wait, Why
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.leaving_records import NO_BOUND, MemoryBound
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
 from support.scenes.deliveries import plain_record
 
-ODD = Closed("odd", "the odd ones are let in")
+ODD = PlainWhy("odd", "the odd ones are let in")
 
 
 @dataclass
 class OddGate(Gate):
-    """Lets odd offsets wait while it is closed, until a time if it is given one; opens by itself at that time."""
+    """Holds back odd offsets, until a time if it is given one; lets them pass by itself at that time."""
 
     is_closed: bool = True
     until_at_s: float | None = None
@@ -77,7 +77,7 @@ def test_a_row_without_gates_is_false_and_asks_nothing() -> None:
 
 
 def test_a_record_waits_with_its_reason_until_the_gate_opens() -> None:
-    """Others start; what opens asks all gates again."""
+    """Others start; what is released asks all gates again."""
     scene = Scene()
     _, first, _, second = scene.take(2, 3, 4, 5)
     assert scene.started == [2, 4]
@@ -148,7 +148,7 @@ def test_a_record_that_a_step_has_sent_back_waits_like_the_others() -> None:
     scene = Scene()
     record = plain_record(2, None, scene.assignment)
     assert scene.row.wait_set.add_sent_back(record, Wait(until_at_s=None, why=ODD))
-    assert scene.row.view.count_of(Closed) == 1
+    assert scene.row.view.count_of(PlainWhy) == 1
     scene.row.wait_set.release(ODD)
     assert scene.started == [2]
 
@@ -290,7 +290,7 @@ def test_what_is_due_to_leave_leaves_whatever_the_bound() -> None:
     old, young, sent_back = (plain_record(offset, f"k{offset}", scene.assignment) for offset in (1, 3, 5))
     without_lane = plain_record(7, None, scene.assignment)
     scene.make_ready([old, young, without_lane])
-    scene.row.wait_set.add_sent_back(sent_back, Wait(until_at_s=None, why=Closed("schema", "the store answers")))
+    scene.row.wait_set.add_sent_back(sent_back, Wait(until_at_s=None, why=PlainWhy("schema", "the store answers")))
     scene.row.aside.note_leaving(lambda record: record is not young)
     assert scene.row.aside.set_aside(lambda _record: True) == [old]
     assert scene.row.aside.set_aside(lambda _record: True) == []

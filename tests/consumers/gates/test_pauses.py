@@ -107,9 +107,9 @@ def test_pauses_begin_and_end_once() -> None:
 def test_a_pause_names_what_it_is_and_what_resumes_it() -> None:
     """In inspections and logs."""
     assert (QUEUE.state, str(QUEUE)) == ("paused", "the jobs of queue 'work'")
-    assert QUEUE.detail == {"opens": "Worker.resume('work')"}
+    assert QUEUE.detail == {"ends_by": "Worker.resume('work')"}
     assert str(MAILS_OF_ANN) == "the jobs of type 'mail' of key 'ann' of queue 'work'"
-    assert MAILS_OF_ANN.detail == {"opens": "Worker.resume('work', job_type='mail', key='ann')"}
+    assert MAILS_OF_ANN.detail == {"ends_by": "Worker.resume('work', job_type='mail', key='ann')"}
 
 
 ORDERED = Ordered(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from stoker.consumers.gates.gate import Closed, Wait
+from stoker.consumers.gates.gate import PlainWhy, Wait
 from stoker.consumers.gates.waiting_records import STALE_AT_LEAST, WaitingRecords
 from support.scenes.deliveries import plain_record
 
-PAUSED = Closed("paused", "it is resumed")
+PAUSED = PlainWhy("paused", "it is resumed")
 JOBS = 1_000
 
 

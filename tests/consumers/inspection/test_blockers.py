@@ -157,8 +157,8 @@ def test_a_crashed_job_an_unsettled_outcome_and_busy_runners_are_distinguished()
     scene.is_in_trouble = True
     assert scene.report(record, now_s=NOW_S + 5) == [("unsettled", 7, {})]
     scene.gated[record] = Wait(until_at_s=2_000.5, why=CrashPause(timedelta(seconds=2)))
-    opens = "its pause of 2 s ends: its process has died"
-    assert scene.report(record, now_s=NOW_S + 10) == [("crashed", 7, {"opens": opens})]
+    ends_by = "its pause of 2 s ends: its process has died"
+    assert scene.report(record, now_s=NOW_S + 10) == [("crashed", 7, {"ends_by": ends_by})]
     assert scene.events[0].more["due"] == "1970-01-01T00:33:20.500000+00:00", "when the gates are asked again"
 
 

@@ -20,7 +20,7 @@ def test_a_rate_lets_so_many_begin_and_then_the_next_when_there_is_room() -> Non
     assert scene.begun == [0, 1, 2, 20, 21]
     (why,) = scene.row.view.whys()
     assert why.state == "limited"
-    assert why.detail["opens"] == "room in limit q.rate.tenant for 'acme' (3/1s by tenant)"
+    assert why.detail["ends_by"] == "room in limit q.rate.tenant for 'acme' (3/1s by tenant)"
     scene.pass_s(WINDOW_S)
     assert scene.begun[5:] == [3, 4, 5]
     scene.pass_s(2 * WINDOW_S)
@@ -257,7 +257,7 @@ def test_a_job_that_was_refused_holds_the_scopes_of_its_type_for_so_long() -> No
     scene.come(3, tenant="zeta")
     assert scene.begun == [0, 3]
     (why,) = scene.row.view.whys()
-    assert why.detail["opens"] == "room in limit work.rate.tenant for 'acme' (5/1s by tenant)"
+    assert why.detail["ends_by"] == "room in limit work.rate.tenant for 'acme' (5/1s by tenant)"
     scene.pass_s(2.9)
     assert scene.begun == [0, 3]
     scene.pass_s(0.2)

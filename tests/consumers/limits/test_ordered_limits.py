@@ -54,7 +54,7 @@ def test_a_lower_count_holds_at_once_with_what_has_begun() -> None:
     scene.come(2, 3, 4)
     assert scene.begun == [0, 1]
     (why,) = scene.row.view.whys()
-    assert why.detail["opens"] == "room in limit q.rate.tenant for 'acme' (2/1s by tenant, by order)"
+    assert why.detail["ends_by"] == "room in limit q.rate.tenant for 'acme' (2/1s by tenant, by order)"
     scene.pass_s(0.6)
     assert scene.begun == [0, 1, 2, 3]
 

@@ -86,7 +86,7 @@ def test_a_paused_type_waits_and_runs_in_the_order_of_its_keys(cluster: ClusterS
 
 
 def _gated(worker: Worker) -> list[tuple[str, int, str]]:
-    """(reason, count, what opens it) of each gate at which jobs wait."""
+    """(reason, count, what ends it) of each gate that holds jobs back."""
     return [(found.reason, found.count, found.detail) for found in worker.inspect()[0].gated]
 
 

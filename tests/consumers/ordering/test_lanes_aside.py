@@ -40,7 +40,7 @@ class Scene:
         return [record.offset for record in self.lanes.set_aside(held)]
 
     def wake(self, *keys: str) -> None:
-        """The gate opens for these."""
+        """The gate lets these pass."""
         self.lanes.wake(hash_of(key.encode()) for key in keys)
 
     def wanted(self) -> list[int]:

@@ -178,7 +178,7 @@ class PrioritiesMachine(RuleBasedStateMachine):
 
     @rule(choice=st.integers(0, 10))
     def hold(self, choice: int) -> None:
-        """A gate closes before what a runner has taken."""
+        """A gate holds back what a runner has taken."""
         if self.in_hand:
             record = self.in_hand.pop(choice % len(self.in_hand))
             self.at_gate.append(record)
@@ -186,7 +186,7 @@ class PrioritiesMachine(RuleBasedStateMachine):
 
     @rule()
     def open(self) -> None:
-        """It opens."""
+        """It lets the record pass."""
         released, self.at_gate = self.at_gate, []
         self._make_ready(released)
 

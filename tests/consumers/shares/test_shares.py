@@ -289,7 +289,7 @@ def test_a_limit_by_a_function_counts_each_of_its_values_apart() -> None:
     for value in (b'{"other":"x"}', b"[]", b"garbage", b'{"q.limit":3}'):
         assert keeper.scope_of(record_of([("stoker-limited-by", value)])) is None
     assert keeper.scope_of(record_of([])) is None
-    assert north.why.detail["opens"] == "room in limit q.limit for 'north' (3/1s by a function)"
+    assert north.why.detail["ends_by"] == "room in limit q.limit for 'north' (3/1s by a function)"
 
 
 def test_a_scope_that_one_worker_holds_is_held_for_all() -> None:

@@ -1,4 +1,4 @@
-"""A job whose gate closes between its claim and its begin does not begin: whoever closes it could not see the run."""
+"""A job that a gate holds back from between its claim and its begin does not begin: the gate could not see the run."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def of_task(job: DecodedJob, context: StepContext) -> Ran:
 
 @pytest.mark.parametrize("run", [of_thread, of_task], ids=lambda run: run.__name__)
 def test_a_job_whose_gate_closes_before_its_begin_waits_there(run: Callable[[DecodedJob, StepContext], Ran]) -> None:
-    """Its handler is not called, its slot is free, and it is ready again when the gate opens."""
+    """Its handler is not called, its slot is free, and it is ready again when the gate lets it pass."""
     called: list[int] = []
 
     async def work_async(number: int) -> None:

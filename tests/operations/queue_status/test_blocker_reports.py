@@ -274,10 +274,10 @@ def test_every_state_has_a_sentence_of_its_own(state: str) -> None:
 
 
 def test_a_gate_that_is_not_known_by_name_is_reported_in_its_own_words() -> None:
-    """Its word, and what opens it; where the event does not hold that, the worker whose log may have it."""
+    """Its word, and what ends the wait; where the event does not hold that, the worker whose log may have it."""
     queue = Pipeline("n").queue("q", partitions=1)
     blocking = event(queue, NOW, offset=1)
-    detail = {"since": (NOW - timedelta(seconds=44)).isoformat(), "opens": "ann resumes the queue"}
+    detail = {"since": (NOW - timedelta(seconds=44)).isoformat(), "ends_by": "ann resumes the queue"}
     report = report_of(encode_own("JobEvent", {**blocking, "reason": "paused", "detail": detail}))
     assert isinstance(report, BlockerReport)
     assert report.sentence(NOW).endswith(" has waited for 44s: paused, until ann resumes the queue")
@@ -286,11 +286,11 @@ def test_a_gate_that_is_not_known_by_name_is_reported_in_its_own_words() -> None
 
 def test_json_has_what_ends_the_wait_and_when() -> None:
     """A program can show both without the sentence."""
-    crashed = replace(STUCK, state="crashed", opens="its pause of 2 s ends", due=NOW + timedelta(seconds=2))
+    crashed = replace(STUCK, state="crashed", ends_by="its pause of 2 s ends", due=NOW + timedelta(seconds=2))
     assert "waits to be run again in 2s, since its process died" in crashed.sentence(NOW)
     data = blocker_data(crashed)
-    assert (data["state"], data["opens"], data["due"]) == ("crashed", crashed.opens, crashed.due)
-    assert blocker_data(STUCK)["opens"] is None
+    assert (data["state"], data["ends_by"], data["due"]) == ("crashed", crashed.ends_by, crashed.due)
+    assert blocker_data(STUCK)["ends_by"] is None
 
 
 def event(queue: Queue, at: datetime, *, offset: int) -> dict[str, object]:
