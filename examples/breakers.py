@@ -88,7 +88,7 @@ def main() -> None:
 
 def waiting(worker: Worker) -> int:
     """How many jobs wait for a breaker."""
-    return sum(gated.count for gated in worker.inspect()[0].gated if gated.reason == "breaker")
+    return sum(held.count for held in worker.inspect()[0].held if held.reason == "breaker")
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def pause_and_resume(control: Control, producer: Producer, worker: Worker) -> No
     """Jobs of a type wait, and run after all."""
     taken(control.pause(job_type="send_news", reason="a fault in the template"))
     producer.enqueue(send_news, 1, "acme")
-    wait_until(lambda: bool(worker.inspect()[0].gated))
+    wait_until(lambda: bool(worker.inspect()[0].held))
     print("  news 1 wait", flush=True)
     taken(control.resume(job_type="send_news"))
     wait_until(lambda: ended(worker) == 1)

@@ -114,8 +114,8 @@ class Blockers:
 
     def _of_waiting(self, waiting: Mapping[Place, float], running: Mapping[Lane | None, Run]) -> Iterator[Blocker]:
         parked = _at(waiting, self._lanes.parked_records())
-        gated = {place_of(record): (record, wait) for record, wait in self._at_gates.waiting().items()}
-        elsewhere = waiting.keys() - parked.keys() - gated.keys()
+        held = {place_of(record): (record, wait) for record, wait in self._at_gates.waiting().items()}
+        elsewhere = waiting.keys() - parked.keys() - held.keys()
         delayed = {
             place for place in elsewhere if self._calendar.holds(*place)
         }  # in their tiers until due, as they should
@@ -123,9 +123,9 @@ class Blockers:
         for place, since_at_s in waiting.items():
             if place in parked:
                 yield self._of_parked(parked[place], since_at_s, running)
-            elif place in gated:
-                record, wait = gated[place]
-                yield _of_gated(place, wait, since_at_s, record)
+            elif place in held:
+                record, wait = held[place]
+                yield _of_held(place, wait, since_at_s, record)
             elif place in aside:
                 yield self._of_aside(place, aside[place], since_at_s)
             elif place not in delayed:
@@ -137,7 +137,7 @@ class Blockers:
         return (
             Blocker(place=place, state="behind", since_at_s=since_at_s)
             if why is None
-            else _of_gated(place, why, since_at_s)
+            else _of_held(place, why, since_at_s)
         )
 
     def _of_parked(self, record: Record, since_at_s: float, running: Mapping[Lane | None, Run]) -> Blocker:
@@ -168,7 +168,7 @@ def _at(places: Container[Place], records: Iterable[Record]) -> dict[Place, Reco
     return {place: record for record in records if (place := place_of(record)) in places}
 
 
-def _of_gated(place: Place, wait: Wait, since_at_s: float, record: Record | None = None) -> Blocker:
+def _of_held(place: Place, wait: Wait, since_at_s: float, record: Record | None = None) -> Blocker:
     due = {} if wait.until_at_s is None else {"due": utc(wait.until_at_s).isoformat()}
     detail = {**wait.why.detail, **due}
     return Blocker(place=place, state=wait.why.state, since_at_s=since_at_s, record=record, detail=detail)

@@ -123,7 +123,7 @@ class Overview:
             runs=inspect_runs(dog.slots, now_s),
             crashed=self._at_gates.count_of(CrashPause),
             awaiting_schema=self._at_gates.count_of(AwaitedSchema),
-            gated=self._gated(),
+            held=self._held(),
             children=self._children(),
         )
 
@@ -131,7 +131,7 @@ class Overview:
         """{state, as of `PartitionInspection`: how many partitions are in it}."""
         return Counter(map(_state_of, self._assignments.all()))
 
-    def _gated(self) -> tuple[GateInspection, ...]:
+    def _held(self) -> tuple[GateInspection, ...]:
         counts = Counter[tuple[str, ...]]()
         for why, count in self._at_gates.counts().items():
             counts[why.state, *why.detail.values()] += count

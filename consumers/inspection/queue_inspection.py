@@ -88,7 +88,7 @@ class QueueInspection:
         parked: jobs that wait behind an earlier one of their key.
         delayed: jobs that are not due yet.
         in_flight: jobs taken and not yet settled, those that wait in memory included.
-        gated: jobs that may not start now, by reason; `awaiting_schema` are those of them that wait until the schema
+        held: jobs that may not start now, by reason; `awaiting_schema` are those of them that wait until the schema
             store was asked for their schema, `crashed` those that wait a little since their process has died.
         children: the child processes; None where none was ever needed.
         waits_for: why the worker has no partitions; empty where it has some.
@@ -112,7 +112,7 @@ class QueueInspection:
     runs: tuple[RunInspection, ...]
     crashed: int = 0
     awaiting_schema: int = 0
-    gated: tuple[GateInspection, ...] = ()
+    held: tuple[GateInspection, ...] = ()
     children: ChildCounts | None = None
     waits_for: str = ""
     lost_right: str = ""
@@ -182,8 +182,8 @@ def _hints(inspection: QueueInspection) -> Iterator[str]:
 
 
 def _gate_hints(inspection: QueueInspection) -> Iterator[str]:
-    for gated in inspection.gated:
-        yield f"{counted(gated.count, 'job')} may not start now ({gated.reason}): {gated.detail}"
+    for held in inspection.held:
+        yield f"{counted(held.count, 'job')} may not start now ({held.reason}): {held.detail}"
 
 
 def _child_hints(inspection: QueueInspection) -> Iterator[str]:

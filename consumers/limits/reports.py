@@ -1,4 +1,4 @@
-"""`LimitReports`: the use of each limit in this process and the jobs that wait for it, for the worker's status."""
+"""`LimitReports`: the use of each limit in this process and the jobs that it holds back, for the worker's status."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .shared_keeper import SharedKeeper
 AT_A_TIME: Final = 500
 LONGEST_VALUE: Final = 100
 
-Waiting = Mapping[Limited, int]
+Held = Mapping[Limited, int]
 
 
 class LimitReports:
@@ -37,16 +37,16 @@ class LimitReports:
         keepers = self._scopes.keepers
         if not keepers:
             return {}
-        waiting = {why: count for why, count in self._view.counts().items() if isinstance(why, Limited)}
-        return {name: self._of(name, keeper, waiting) for name, keeper in keepers.items()}
+        held = {why: count for why, count in self._view.counts().items() if isinstance(why, Limited)}
+        return {name: self._of(name, keeper, held) for name, keeper in keepers.items()}
 
-    def _of(self, name: str, keeper: AnyKeeper, waiting: Waiting) -> LimitReport:
-        here = {why: count for why, count in waiting.items() if why.limit == name}
+    def _of(self, name: str, keeper: AnyKeeper, held: Held) -> LimitReport:
+        here = {why: count for why, count in held.items() if why.limit == name}
         if isinstance(keeper, SharedKeeper):
             return self._of_shared(name, here)
         return kept_limit(self._of_scopes(keeper, here), sum(here.values()))
 
-    def _of_scopes(self, keeper: Keeper, waiting: Waiting) -> list[ScopeReport]:
+    def _of_scopes(self, keeper: Keeper, held: Held) -> list[ScopeReport]:
         with self._scopes.lock:
             scopes = list(keeper.scopes.values())
         found: list[ScopeReport] = []
@@ -54,23 +54,23 @@ class LimitReports:
             with self._scopes.lock:
                 now_s = self._scopes.clock()
                 some = scopes[first : first + AT_A_TIME]
-                found += [_of_scope(scope, waiting.get(scope.why, 0), now_s) for scope in some]
+                found += [_of_scope(scope, held.get(scope.why, 0), now_s) for scope in some]
         return found
 
-    def _of_shared(self, name: str, waiting: Waiting) -> LimitReport:
-        """Report what waits here, and what is used where this process is the coordinator, which alone knows it."""
-        given = self._given.get(name, LimitReport(waiting=0, keeps=False))
-        scopes = first_of(ScopeReport(value=_shown(why.value), waiting=count) for why, count in waiting.items())
-        return replace(given, waiting=sum(waiting.values()), listed=[*given.listed, *scopes])
+    def _of_shared(self, name: str, held: Held) -> LimitReport:
+        """Report what is held here, and what is used where this process is the coordinator, which alone knows it."""
+        given = self._given.get(name, LimitReport(held=0, keeps=False))
+        scopes = first_of(ScopeReport(value=_shown(why.value), held=count) for why, count in held.items())
+        return replace(given, held=sum(held.values()), listed=[*given.listed, *scopes])
 
 
-def _of_scope(scope: Scope, waiting: int, now_s: float) -> ScopeReport:
-    next_s = scope.room_in_s(now_s) if waiting else math.inf
+def _of_scope(scope: Scope, held: int, now_s: float) -> ScopeReport:
+    next_s = scope.room_in_s(now_s) if held else math.inf
     return ScopeReport(
         value=_shown(scope.why.value),
         used=scope.meter.most - scope.meter.free(now_s),
         of=scope.meter.most,
-        waiting=waiting,
+        held=held,
         next_s=None if math.isinf(next_s) else round(next_s, 3),
     )
 
@@ -83,9 +83,9 @@ def as_data(looks: Iterable[Mapping[str, LimitReport]]) -> dict[str, dict[str, o
     """{limit: its report as JSON has it}; of a resource, that of all queues of this process together."""
     merged: dict[str, LimitReport] = {}
     for name, report in ((name, report) for look in looks for name, report in look.items()):
-        other = merged.get(name, LimitReport(waiting=0, keeps=False))
+        other = merged.get(name, LimitReport(held=0, keeps=False))
         merged[name] = LimitReport(
-            waiting=report.waiting + other.waiting,
+            held=report.held + other.held,
             keeps=report.keeps or other.keeps,
             scopes=report.scopes + other.scopes,
             full=report.full + other.full,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ...topology import Pipeline
     from ...topology.declaration.limits import DeclaredLimit, Limit
 
-TITLES: Final = ("LIMIT", "OF", "DECLARED", "ORDERED", "USED", "WAITING", "NEXT")
+TITLES: Final = ("LIMIT", "OF", "DECLARED", "ORDERED", "USED", "HELD", "NEXT")
 STALE_AFTER_S: Final = 15.0
 """Workers write their statuses every 5 s."""
 NOW_S: Final = 0.05
@@ -33,10 +33,10 @@ class SeenLimit:
     Attributes:
         owners: the queues and job types that declare it; `queues` those whose jobs it counts.
         in_force: the limit by the order that stands, if one does; `is_lifted` whether it holds nothing back.
-        waiting: how many jobs wait for it; None where no worker runs that could report it.
+        held: how many jobs it holds back; None where no worker runs that could report it.
         scopes, full: of how many scopes something is used, and how many of them have no room; None where no worker
             runs that keeps the limit.
-        listed: the scopes behind which most waits, and those that are fullest.
+        listed: the scopes that hold back most, and those that are fullest.
         stale: {worker: how old its report is}, of those that were silent for longer than a status takes.
     """
 
@@ -47,7 +47,7 @@ class SeenLimit:
     in_force: Limit
     is_lifted: bool
     order: ControlOrder | None
-    waiting: int | None
+    held: int | None
     scopes: int | None
     full: int | None
     listed: tuple[ScopeReport, ...]
@@ -81,7 +81,7 @@ def _seen(
     limit = declared[0].limit
     in_force, is_lifted = _in_force(limit, order)
     reporting = [(one, report) for one in statuses if (report := one.status.limits.get(name)) is not None]
-    waiting, scopes, full = _counts([report for _, report in reporting])
+    held, scopes, full = _counts([report for _, report in reporting])
     return SeenLimit(
         name=name,
         owners=tuple(dict.fromkeys(one.owner for one in declared)),
@@ -90,7 +90,7 @@ def _seen(
         in_force=in_force,
         is_lifted=is_lifted,
         order=order,
-        waiting=waiting,
+        held=held,
         scopes=scopes,
         full=full,
         listed=tuple(_merged(report for _, report in reporting)),
@@ -110,12 +110,12 @@ def _in_force(declared: Limit, order: ControlOrder | None) -> tuple[Limit, bool]
 
 
 def _counts(reports: Sequence[Mapping[str, Any]]) -> tuple[int | None, int | None, int | None]:  # as JSON has them
-    """How many jobs wait, how many scopes are in use, and how many of them are full; None if not reported."""
+    """How many jobs are held, how many scopes are in use, and how many of them are full; None if not reported."""
     keeping = [report for report in reports if report["keeps"]]
-    waiting = sum(report["waiting"] for report in reports) if reports else None
+    held = sum(report["held"] for report in reports) if reports else None
     if not keeping:
-        return waiting, None, None
-    return waiting, sum(report["scopes"] for report in keeping), sum(report["full"] for report in keeping)
+        return held, None, None
+    return held, sum(report["scopes"] for report in keeping), sum(report["full"] for report in keeping)
 
 
 def _stale(statuses: Iterable[LastStatus], now_s: float) -> dict[str, float]:
@@ -123,7 +123,7 @@ def _stale(statuses: Iterable[LastStatus], now_s: float) -> dict[str, float]:
 
 
 def _merged(reports: Iterable[Mapping[str, Any]]) -> list[ScopeReport]:  # as JSON has them
-    """The scopes of all workers; of a shared one its coordinator knows the use, and each worker what waits."""
+    """The scopes of all workers; of a shared one its coordinator knows the use, and each worker what is held."""
     found: dict[str | None, ScopeReport] = {}
     for scope in (ScopeReport(**scope) for report in reports for scope in report["listed"]):
         other = found.get(scope.value, ScopeReport(value=scope.value))
@@ -132,7 +132,7 @@ def _merged(reports: Iterable[Mapping[str, Any]]) -> list[ScopeReport]:  # as JS
             value=scope.value,
             used=max(scope.used, other.used),
             of=max(scope.of, other.of),
-            waiting=scope.waiting + other.waiting,
+            held=scope.held + other.held,
             next_s=min(waits, default=None),
         )
     return first_of(found.values())
@@ -153,8 +153,8 @@ def limit_lines(seen: Sequence[SeenLimit]) -> list[str]:
 
 def _row(seen: SeenLimit) -> Sequence[object]:
     ordered = "-" if seen.order is None else "lifted" if seen.is_lifted else str(seen.in_force)
-    waiting = Figure("?" if seen.waiting is None else f"{seen.waiting:,}")
-    return (seen.name, _owner(seen), str(seen.declared), ordered, _used(seen), waiting, _next(seen))
+    held = Figure("?" if seen.held is None else f"{seen.held:,}")
+    return (seen.name, _owner(seen), str(seen.declared), ordered, _used(seen), held, _next(seen))
 
 
 def _owner(seen: SeenLimit) -> str:
@@ -176,15 +176,15 @@ def _fill(scope: ScopeReport) -> str:
 
 
 def _next(seen: SeenLimit) -> str:
-    if not seen.waiting:
+    if not seen.held:
         return "-"
     if seen.is_lifted:
         return "now"
-    return _until(seen, [scope for scope in seen.listed if scope.waiting])
+    return _until(seen, [scope for scope in seen.listed if scope.held])
 
 
-def _until(seen: SeenLimit, waiting: Sequence[ScopeReport]) -> str:
-    known = [scope.next_s for scope in waiting if scope.next_s is not None]
+def _until(seen: SeenLimit, holding: Sequence[ScopeReport]) -> str:
+    known = [scope.next_s for scope in holding if scope.next_s is not None]
     if known:
         return _length(min(known))
     if not isinstance(seen.in_force, Rate):
@@ -202,13 +202,13 @@ def _length(seconds: float) -> str:
 
 def _scope_row(scope: ScopeReport) -> Sequence[object]:
     next_s = "-" if scope.next_s is None else _length(scope.next_s)
-    waiting = Figure(f"{scope.waiting:,}")
-    return (f"  {scope.value}", "", "", "", _fill(scope), waiting, next_s)
+    held = Figure(f"{scope.held:,}")
+    return (f"  {scope.value}", "", "", "", _fill(scope), held, next_s)
 
 
 def _notes(seen: SeenLimit) -> list[str]:
     notes = [] if seen.order is None else [f"  ordered {_ordered(seen.order)}"]
-    if seen.waiting is not None and seen.scopes is None:
+    if seen.held is not None and seen.scopes is None:
         notes.append(f"  ! {_no_keeper(seen)}")
     for worker, silent_s in seen.stale.items():
         age = format_age(timedelta(seconds=silent_s))
@@ -244,7 +244,7 @@ def limit_document(seen: SeenLimit) -> dict[str, object]:
         "order": None if order is None else order_document(order),
         "scopes_in_use": seen.scopes,
         "scopes_full": seen.full,
-        "waiting": seen.waiting,
+        "held": seen.held,
         "scopes": [_scope_document(scope) for scope in seen.listed],
         "stale": {worker: round(silent_s, 1) for worker, silent_s in seen.stale.items()},
     }
@@ -262,6 +262,6 @@ def _scope_document(scope: ScopeReport) -> dict[str, object]:
         "value": scope.value,
         "used": scope.used if known else None,
         "of": scope.of if known else None,
-        "waiting": scope.waiting,
+        "held": scope.held,
         "next_in_s": scope.next_s,
     }

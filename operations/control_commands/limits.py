@@ -1,4 +1,4 @@
-"""`stoker limits`: what is declared, what is ordered, what is used of each limit, and what waits behind it."""
+"""`stoker limits`: what is declared, what is ordered, what is used of each limit, and how many jobs it holds back."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ PAUSE_S: Final = 1.0
 @click.option("--watch", is_flag=True, help="Look again every second until interrupted.")
 @pass_app
 def limits(app: AppContext, *, queue: str | None, as_json: bool, watch: bool) -> None:
-    """Show the limits: what is declared and ordered, what is used, and what waits.
+    """Show the limits: what is declared and ordered, what is used, and what they hold back.
 
     ORDERED is the limit that an operator has ordered in place of the declared one, with `stoker control limit`. USED is
-    what has begun in the window until now, or runs, of how much. WAITING is how many jobs wait for the limit in the
+    what has begun in the window until now, or runs, of how much. HELD is how many jobs the limit holds back in the
     workers that run; of a key, and of jobs that wait beyond the workers' memory, the first one counts. NEXT is when the
     next one may begin. If workers do not report the instant, NEXT shows a bound: `within 1s`. Below a limit by key,
-    tenant or function stand up to ten of those that it counts apart: those behind which most waits, then the fullest.
+    tenant or function stand up to ten of those that it counts apart: those that hold back most, then the fullest.
 
     Workers report this every 5 s. It is ? where no worker runs that could report it, and what is older is marked.
 
@@ -39,7 +39,7 @@ def limits(app: AppContext, *, queue: str | None, as_json: bool, watch: bool) ->
     Examples:
       stoker -A shop.jobs:pipeline limits
       stoker -A shop.jobs:pipeline limits --queue imports --watch
-      stoker -A shop.jobs:pipeline limits --json | jq -r '.limits[] | select(.waiting > 100) | .name'
+      stoker -A shop.jobs:pipeline limits --json | jq -r '.limits[] | select(.held > 100) | .name'
 
     Exit codes: 0, also where jobs wait; 2 for an unknown queue; 3 when Kafka cannot be reached.
     """

@@ -88,7 +88,7 @@ def _order_sentences(orders: Sequence[ControlOrder]) -> list[str]:
 
 
 def _at_gates(waits: WaitingSum | None) -> str:
-    return "" if waits is None else ", ".join(f"{count:,} {word}" for word, count in waits.gates.items())
+    return "" if waits is None else ", ".join(f"{count:,} {word}" for word, count in waits.held.items())
 
 
 def concerns(order: ControlOrder, job: ListedJob) -> bool:

@@ -18,18 +18,18 @@ class WaitingSum:
     Attributes:
         key: for an earlier job of their key.
         due: for their due time.
-        gates: at a gate; {its word, such as `paused`: jobs}.
+        held: by a gate; {its word, such as `paused`: jobs}.
         next_due: when the next one of `due` is due, to a second; None where none is, or no worker has reported it.
     """
 
     key: int
     due: int
-    gates: Mapping[str, int]
+    held: Mapping[str, int]
     next_due: datetime | None = None
 
     def __str__(self) -> str:
         """For people."""
-        counts = {"an earlier job of their key": self.key, "their due time": self.due, **self.gates}
+        counts = {"an earlier job of their key": self.key, "their due time": self.due, **self.held}
         counted = ", ".join(f"{what} {count:,}" for what, count in counts.items() if count)
         return (
             counted if self.next_due is None else f"{counted}; the next is due at {self.next_due:%Y-%m-%d %H:%M:%S} UTC"
@@ -68,6 +68,6 @@ def sum_of(reports: Iterable[WaitingReport], queue: str, workers: Collection[str
         if report.queue == queue and report.worker in workers:
             counts.update(report.counts)
             due_at_s += [at_s for reason, at_s in report.counts.items() if reason == NEXT_DUE_AT]
-    gates = {reason.removeprefix(GATE): count for reason, count in counts.items() if reason.startswith(GATE)}
+    held = {reason.removeprefix(GATE): count for reason, count in counts.items() if reason.startswith(GATE)}
     next_due = datetime.fromtimestamp(min(due_at_s), UTC) if due_at_s else None
-    return WaitingSum(key=counts[KEY], due=counts[DUE], gates=gates, next_due=next_due) if counts else None
+    return WaitingSum(key=counts[KEY], due=counts[DUE], held=held, next_due=next_due) if counts else None

@@ -89,6 +89,6 @@ def _measured(load: QueueLoad, *, is_sure: bool) -> Capacity | None:
 
 def _is_at_full_pace(load: QueueLoad) -> bool:
     """Whether the workers have done all that they can."""
-    if not load.done_per_s or not load.workers or LIMITED in load.held:
+    if not load.done_per_s or not load.workers or LIMITED in load.not_runnable:
         return False
-    return load.ready > load.done_per_s * DEEP_S and load.held_back < load.ready
+    return load.ready > load.done_per_s * DEEP_S and load.not_runnable_count < load.ready

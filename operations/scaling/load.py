@@ -11,7 +11,7 @@ from ...topology import Queue, format_duration
 
 TARGET_WAIT: Final = timedelta(seconds=5)
 LIMITED: Final = "limited"
-"""The word of jobs that wait for a limit, in `QueueLoad.held`."""
+"""The word of jobs that wait for a limit, in `QueueLoad.not_runnable`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class QueueLoad:
         runners: jobs that one of them may run at once, on average.
         busy: runners of all workers that had a job when the workers last reported it.
         run_s: how long a run takes, on average.
-        held: {why: jobs of `waiting` that no further worker would run}, such as `key`, `paused` or `limited`.
+        not_runnable: {why: jobs of `waiting` that no further worker would run}, such as `key`, `paused` or `limited`.
         admissions: the limits that count all jobs of the queue.
         is_settled: whether all workers have been at work for some time, so that their pace is the pace of so many.
         trouble: why the queue cannot move at all, as a clause; empty otherwise.
@@ -68,20 +68,20 @@ class QueueLoad:
     runners: float | None = None
     busy: int | None = None
     run_s: float | None = None
-    held: Mapping[str, int] = field(default_factory=dict)
+    not_runnable: Mapping[str, int] = field(default_factory=dict)
     admissions: tuple[LimitAdmission, ...] = ()
     is_settled: bool = True
     trouble: str = ""
 
     @property
-    def held_back(self) -> int:
+    def not_runnable_count(self) -> int:
         """Jobs that wait and that no further worker would run."""
-        return min(sum(self.held.values()), self.waiting or 0)
+        return min(sum(self.not_runnable.values()), self.waiting or 0)
 
     @property
     def ready(self) -> int:
         """Jobs that wait, do not run, and that a further worker could run."""
-        return max((self.waiting or 0) - self.held_back - (self.busy or 0), 0)
+        return max((self.waiting or 0) - self.not_runnable_count - (self.busy or 0), 0)
 
     @property
     def busy_share(self) -> float | None:

@@ -126,7 +126,7 @@ def load_of(
         runners=runners,
         busy=busy,
         run_s=mean_run_s(fleet.statistics.get(queue.name)),
-        held=_held(status),
+        not_runnable=_not_runnable(status),
         admissions=tuple(_admissions(fleet, queue)),
         is_settled=status.group.state == "stable" and not any(map(_is_young, _of_queue(fleet.statuses, shares))),
         trouble=_trouble(status),
@@ -186,11 +186,11 @@ def _age_s(oldest: datetime | None) -> float | None:
     return None if oldest is None else max((datetime.now(UTC) - oldest).total_seconds(), 0.0)
 
 
-def _held(status: QueueStatus) -> dict[str, int]:
+def _not_runnable(status: QueueStatus) -> dict[str, int]:
     if status.waits is None:
         return {}
-    gates = {why: count for why, count in status.waits.gates.items() if why not in NO_HOLD}
-    return {why: count for why, count in {"key": status.waits.key, **gates}.items() if count}
+    held = {why: count for why, count in status.waits.held.items() if why not in NO_HOLD}
+    return {why: count for why, count in {"key": status.waits.key, **held}.items() if count}
 
 
 def _admissions(fleet: ObservedFleet, queue: Queue) -> Iterable[LimitAdmission]:

@@ -87,7 +87,7 @@ def recommend(load: QueueLoad, policy: ScalingPolicy, capacity: Capacity | None 
         capacity: the pace of one worker; by default that which the load itself shows.
     """
     capacity = capacity or capacity_of(load)
-    found = _unknown(load) or _idle(load, policy) or _held(load) or _without_workers(load, policy, capacity)
+    found = _unknown(load) or _idle(load, policy) or _not_runnable(load) or _without_workers(load, policy, capacity)
     if found is None and capacity is None:
         found = _of_unknown_pace(load, policy)
     if found is None:
@@ -102,7 +102,7 @@ def is_behind(load: QueueLoad, policy: ScalingPolicy) -> bool:
     target_s = policy.target_wait.total_seconds()
     many = max((load.arriving_per_s or 0.0) * target_s, 1.0)
     late = load.oldest_s is not None and load.oldest_s > target_s
-    return load.ready > many or (late and load.ready > 0 and not load.held_back)
+    return load.ready > many or (late and load.ready > 0 and not load.not_runnable_count)
 
 
 def bounded(wanted: int, load: QueueLoad, policy: ScalingPolicy) -> tuple[int, Bound | None]:
@@ -142,13 +142,13 @@ def _idle(load: QueueLoad, policy: ScalingPolicy) -> Recommendation | None:
     return Recommendation(load=load, wanted=wanted, bound_by=Bound.NOTHING, reason=later)
 
 
-def _held(load: QueueLoad) -> Recommendation | None:
+def _not_runnable(load: QueueLoad) -> Recommendation | None:
     """Jobs that further workers would not run."""
     if not load.workers:
         return None
     if load.trouble:
         return _kept(load, Bound.UNKNOWN, f"{load.trouble}, so the workers stay as they are", is_known=False)
-    gates = {why: count for why, count in load.held.items() if why != LIMITED and count}
+    gates = {why: count for why, count in load.not_runnable.items() if why != LIMITED and count}
     is_busy = (load.busy_share or 0.0) >= IDLE
     if not gates or is_busy or 2 * sum(gates.values()) < load.ready:
         return None
@@ -218,7 +218,7 @@ def _late(load: QueueLoad, policy: ScalingPolicy, capacity: Capacity) -> float:
 
 def _is_held_by_limits(load: QueueLoad) -> bool:
     """Whether most of what waits does so for limits, such as those of single tenants."""
-    return 0 < (load.waiting or 0) <= 2 * load.held.get(LIMITED, 0)
+    return 0 < (load.waiting or 0) <= 2 * load.not_runnable.get(LIMITED, 0)
 
 
 def _admitted(load: QueueLoad) -> tuple[float, str]:

@@ -76,7 +76,7 @@ def scale_document(one: Recommendation, policy: ScalingPolicy) -> dict[str, obje
         "eta_wanted_s": _finite(one.eta_wanted_s),
         "is_shrinking": None if one.eta_s is None else not math.isinf(one.eta_s),
         "waiting": load.waiting,
-        "held": load.held,
+        "not_runnable": load.not_runnable,
         "later": load.later,
         "oldest_s": _rounded(load.oldest_s),
         "arriving_per_s": _rounded(load.arriving_per_s),

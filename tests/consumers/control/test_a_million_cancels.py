@@ -40,7 +40,7 @@ def test_a_million_jobs_are_cancelled_by_one_order(cluster: ClusterSettings, nam
         producer.enqueue_many(call(number, f"c{number % 1_000}") for number in range(COUNT))
         before_bytes = resident_bytes(os.getpid()) or 0
         with running_worker(pipeline, cluster) as running:
-            wait_until(lambda: running.worker.inspect()[0].gated or running.worker.inspect()[0].delayed, 60, "the jobs")
+            wait_until(lambda: running.worker.inspect()[0].held or running.worker.inspect()[0].delayed, 60, "the jobs")
             began_at_s = time.monotonic()
             control.cancel(job_type="mail", reason="wrong price")
             running.wait_outcomes(Cancelled=COUNT, within_s=DEADLINE_S)

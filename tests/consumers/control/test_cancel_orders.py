@@ -128,7 +128,7 @@ def test_jobs_that_wait_end_soon_wherever_they_wait(cluster: ClusterSettings, na
         running.wait_outcomes(Retried=1)
         control.pause(queue="work", key="paused").wait(WAIT)
         producer.enqueue(mail.with_options(key="paused", job_id="paused"), "paused")
-        wait_until(lambda: running.worker.inspect()[0].gated, what="the job at the pause")
+        wait_until(lambda: running.worker.inspect()[0].held, what="the job at the pause")
         wait_until(lambda: running.worker.inspect()[0].delayed == 3, what="the delayed jobs")
         assert control.cancel("behind", "delayed", "retries", "paused").wait(WAIT).is_taken_by_all
         running.wait_outcomes(Cancelled=3)
@@ -211,7 +211,7 @@ def test_a_block_that_discards_ends_jobs_until_it_is_lifted(cluster: ClusterSett
     ):
         control.block(job_type="mail", reason="wrong price").wait(WAIT)
         producer.enqueue(mail, 1)
-        wait_until(lambda: running.worker.inspect()[0].gated, what="the job at the gate")
+        wait_until(lambda: running.worker.inspect()[0].held, what="the job at the gate")
         control.block(job_type="mail", discard=True, reason="not wanted").wait(WAIT)
         producer.enqueue(mail, 2)
         running.wait_outcomes(Cancelled=2)

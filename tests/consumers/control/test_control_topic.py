@@ -88,7 +88,7 @@ def test_a_job_past_the_gates_does_not_begin_once_its_pause_is_answered(
         wait_until(lambda: between.waiting == 1, what="the runner between gates and slot")
         assert control.pause(queue="work").wait(WAIT).is_taken_by_all
         between.open()
-        wait_until(lambda: sum(gated.count for gated in running.worker.inspect()[0].gated) == 1, what="the job to wait")
+        wait_until(lambda: sum(held.count for held in running.worker.inspect()[0].held) == 1, what="the job to wait")
         assert journal.runs == []
         control.resume(queue="work")
         journal.wait(1)

@@ -47,14 +47,14 @@ def test_a_pause_is_answered_holds_after_a_restart_and_ends_with_resume(
             producer.enqueue_many(mail.call(number, f"m{number}") for number in range(10))
             producer.enqueue(call, 0, "c")
             journal.wait_for(("call", 0, 1))
-            wait_until(lambda: sum(found.count for found in running.worker.inspect()[0].gated) == 10, what="mails")
-            (gated,) = running.worker.inspect()[0].gated
-            assert gated.reason == "paused"
-            assert gated.detail == "`stoker control resume --type mail` (by ann: the partner is down)"
+            wait_until(lambda: sum(found.count for found in running.worker.inspect()[0].held) == 10, what="mails")
+            (held,) = running.worker.inspect()[0].held
+            assert held.reason == "paused"
+            assert held.detail == "`stoker control resume --type mail` (by ann: the partner is down)"
         with running_worker(pipeline, cluster) as running:
             producer.enqueue(call, 1, "c")
             journal.wait_for(("call", 1, 1))
-            wait_until(lambda: sum(found.count for found in running.worker.inspect()[0].gated) == 10, what="mails")
+            wait_until(lambda: sum(found.count for found in running.worker.inspect()[0].held) == 10, what="mails")
             assert not [said for said in journal.noted if said[0] == "mail"]
             control.resume(job_type="mail")
             journal.wait_for(*[("mail", number, 1) for number in range(10)])

@@ -42,7 +42,7 @@ class Scene:
     lanes: KeyLanes | StrictLanes
     slots: list[Any] = field(default_factory=list)
     held: list[tuple[Record, float]] = field(default_factory=list)
-    gated: dict[Record, Wait] = field(default_factory=dict)
+    at_gate: dict[Record, Wait] = field(default_factory=dict)
     is_in_trouble: bool = False
     events: list[JobBlocking] = field(default_factory=list)
 
@@ -51,7 +51,7 @@ class Scene:
         parts = BlockerParts(
             calendar=cast(Any, SimpleNamespace(holds=self._holds, find=self._find)),
             lanes=self.lanes,
-            at_gates=cast(Any, SimpleNamespace(waiting=lambda: self.gated)),
+            at_gates=cast(Any, SimpleNamespace(waiting=lambda: self.at_gate)),
             unbegun=cast(Any, SimpleNamespace()),
             watchdog=cast(Any, SimpleNamespace(slots=self.slots)),
             settler=cast(Any, self),
@@ -156,7 +156,7 @@ def test_a_crashed_job_an_unsettled_outcome_and_busy_runners_are_distinguished()
     assert scene.report(record) == [("ready", 7, {})]
     scene.is_in_trouble = True
     assert scene.report(record, now_s=NOW_S + 5) == [("unsettled", 7, {})]
-    scene.gated[record] = Wait(until_at_s=2_000.5, why=CrashPause(timedelta(seconds=2)))
+    scene.at_gate[record] = Wait(until_at_s=2_000.5, why=CrashPause(timedelta(seconds=2)))
     ends_by = "its pause of 2 s ends: its process has died"
     assert scene.report(record, now_s=NOW_S + 10) == [("crashed", 7, {"ends_by": ends_by})]
     assert scene.events[0].more["due"] == "1970-01-01T00:33:20.500000+00:00", "when the gates are asked again"
@@ -166,7 +166,7 @@ def test_a_job_that_waits_for_its_schema_gives_the_reason() -> None:
     """An outage of the schema store is no lack of runners."""
     scene = key_order()
     record = scene.delivery.record()
-    scene.gated[record] = Wait(until_at_s=None, why=AwaitedSchema(b"", lambda: "no leader"))
+    scene.at_gate[record] = Wait(until_at_s=None, why=AwaitedSchema(b"", lambda: "no leader"))
     assert scene.report(record) == [("awaiting-schema", 7, {"trouble": "no leader"})]
 
 

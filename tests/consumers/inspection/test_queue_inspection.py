@@ -109,7 +109,7 @@ def test_many_jobs_are_cut_short() -> None:
         ({"is_paused": True}, "fetching rests"),
         ({"ready": 9}, "9 ready jobs wait for a runner"),
         (
-            {"gated": (GateInspection(reason="crashed", count=1, detail="its pause of 2 s ends"),)},
+            {"held": (GateInspection(reason="crashed", count=1, detail="its pause of 2 s ends"),)},
             "1 job may not start now (crashed): its pause of 2 s ends",
         ),
         ({"children": ChildCounts(busy=1, starting=1)}, "1 child processes start, 1 are busy: isolated jobs may wait"),

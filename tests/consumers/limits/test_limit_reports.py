@@ -18,12 +18,12 @@ def test_an_owner_reports_its_scopes() -> None:
     scene.come(*range(8))
     scene.come(10, 11, tenant="zeta")
     report = scene.gate.reports.look()["q.rate.tenant"]
-    assert (report.waiting, report.keeps, report.scopes, report.full) == (5, True, 2, 1)
+    assert (report.held, report.keeps, report.scopes, report.full) == (5, True, 2, 1)
     acme, zeta = report.listed
-    assert (acme.value, acme.used, acme.of, acme.waiting) == ("acme", 3, 3, 5)
+    assert (acme.value, acme.used, acme.of, acme.held) == ("acme", 3, 3, 5)
     assert acme.next_s is not None
     assert 10.0 < acme.next_s < 10.3
-    assert (zeta.value, zeta.used, zeta.of, zeta.waiting, zeta.next_s) == ("zeta", 2, 3, 0, None)
+    assert (zeta.value, zeta.used, zeta.of, zeta.held, zeta.next_s) == ("zeta", 2, 3, 0, None)
     assert scene.gate.reports.look()["work.concurrency.key"].scopes == 0, "jobs without a key are not counted"
     scene.gate.change("q.rate.tenant", Rate(9, per=10 * SECOND, by="tenant"), is_lifted=False)
     assert scene.gate.reports.look()["q.rate.tenant"].listed[0].used == 8
@@ -47,7 +47,7 @@ def test_the_coordinator_alone_knows_what_is_used_of_a_shared_limit() -> None:
     assert (coordinator.keeps, other.keeps) == (True, False)
     assert (coordinator.listed[0].used, coordinator.listed[0].of, coordinator.full) == (10, 10, 1)
     assert coordinator.listed[0].next_s is not None
-    assert coordinator.waiting + other.waiting == 90
+    assert coordinator.held + other.held == 90
     world.move_owner(world.workers[0])
     world.pass_s(2.5)
     coordinator, other = (worker.limits.reports.look()["q.limit"] for worker in world.workers)
@@ -59,7 +59,7 @@ def test_a_resource_of_several_queues_is_one() -> None:
     world = SharingWorld(Rate(10, per=timedelta(seconds=5), name="q.limit"), seed=2, workers_count=2, backlog=50)
     world.pass_s(3.0)
     (report,) = as_data(worker.limits.reports.look() for worker in world.workers).values()
-    assert (report["waiting"], report["keeps"], report["scopes"]) == (90, True, 1)
+    assert (report["held"], report["keeps"], report["scopes"]) == (90, True, 1)
 
 
 def test_the_coordinator_reports_when_the_next_may_begin_whether_or_not_anybody_asks_just_then() -> None:

@@ -125,7 +125,7 @@ def test_a_dead_guard_really_stops_its_job_type(cluster: ClusterSettings, namesp
 
 
 def _holds(running: RunningWorker) -> bool:
-    return "breaker" in {gated.reason for gated in running.worker.inspect()[0].gated}
+    return "breaker" in {held.reason for held in running.worker.inspect()[0].held}
 
 
 def _guards(pipeline: Pipeline, cluster: ClusterSettings) -> list[SeenGuard]:
@@ -164,12 +164,12 @@ def test_an_operator_opens_and_closes_a_breaker_by_hand(cluster: ClusterSettings
         assert control.open_breaker(job_type="charge", reason="their maintenance").wait(WAIT).is_taken_by_all
         with Producer(pipeline, cluster) as producer:
             producer.enqueue(charge, 1)
-        wait_until(lambda: running.worker.inspect()[0].gated, what="the job to wait")
-        (gated,) = running.worker.inspect()[0].gated
-        assert (gated.reason, gated.count) == ("breaker", 1)
+        wait_until(lambda: running.worker.inspect()[0].held, what="the job to wait")
+        (held,) = running.worker.inspect()[0].held
+        assert (held.reason, held.count) == ("breaker", 1)
         control.open_breaker(dependency="bank").wait(WAIT)
         control.close_breaker(job_type="charge").wait(WAIT)
-        wait_until(lambda: "bank" in str(running.worker.inspect()[0].gated), what="the job to wait for the other one")
+        wait_until(lambda: "bank" in str(running.worker.inspect()[0].held), what="the job to wait for the other one")
         assert journal.runs == []
         control.close_breaker(dependency="bank")
         journal.wait_for((1, 1))

@@ -72,12 +72,12 @@ def test_a_paused_type_waits_and_runs_in_the_order_of_its_keys(cluster: ClusterS
         wait_until(lambda: worker.inspect()[0].parked == 91, what="all to be taken")
         assert {key[0] for _, key, _ in journal.noted} == {"c"}
         at_gate = [("paused", 10, "Worker.resume('work', job_type='mail')")]
-        wait_until(lambda: _gated(worker) == at_gate, what="the first of each key at the gate")
+        wait_until(lambda: _held(worker) == at_gate, what="the first of each key at the gate")
         assert worker.pauses() == [Pause("work", "mail")]
         wait_until(lambda: worker.snapshot()[0].unfinished == 101, what="all that waits to be counted")
         worker.resume("work", job_type="mail")
         journal.wait(201)
-        assert (worker.pauses(), worker.inspect()[0].gated) == ([], ())
+        assert (worker.pauses(), worker.inspect()[0].held) == ([], ())
         wait_all_committed(cluster, queue)
     for key in range(10):
         expected = [*range(key, 100, 10), *([100] if key == 0 else [])]
@@ -85,9 +85,9 @@ def test_a_paused_type_waits_and_runs_in_the_order_of_its_keys(cluster: ClusterS
     assert {attempt for _, _, attempt in journal.noted} == {1}
 
 
-def _gated(worker: Worker) -> list[tuple[str, int, str]]:
+def _held(worker: Worker) -> list[tuple[str, int, str]]:
     """(reason, count, what ends it) of each gate that holds jobs back."""
-    return [(found.reason, found.count, found.detail) for found in worker.inspect()[0].gated]
+    return [(found.reason, found.count, found.detail) for found in worker.inspect()[0].held]
 
 
 def test_a_pause_holds_jobs_that_are_ready_and_lets_the_running_ones_end(
@@ -105,7 +105,7 @@ def test_a_pause_holds_jobs_that_are_ready_and_lets_the_running_ones_end(
         before = len(journal.runs)
         worker.pause()
         gate.open()
-        wait_until(lambda: sum(gated.count for gated in worker.inspect()[0].gated) == 9 - before, what="the pause")
+        wait_until(lambda: sum(held.count for held in worker.inspect()[0].held) == 9 - before, what="the pause")
         assert journal.noted[before:] == [(0, "m0", 1)]
         worker.resume()
         journal.wait(10)
@@ -160,14 +160,14 @@ def test_far_more_may_be_paused_than_memory_may_hold(cluster: ClusterSettings, n
         worker = running.worker
         assert {key[0] for _, key, _ in journal.wait(MANY)} == {"c"}
         wait_until(lambda: worker.snapshot()[0].in_flight <= 3 * 40, what="the others to leave the memory")
-        wait_until(lambda: [one[:2] for one in _gated(worker)] == [("paused", KEYS)], what="the first of each key")
+        wait_until(lambda: [one[:2] for one in _held(worker)] == [("paused", KEYS)], what="the first of each key")
         wait_until(lambda: worker.inspect()[0].parked == MANY - KEYS, what="the others behind them")
         worker.resume("work", job_type="mail")
         worker.pause("work", job_type="mail")
         worker.resume("work", job_type="mail")
         journal.wait(2 * MANY)
         wait_all_committed(cluster, queue)
-        assert worker.inspect()[0].gated == ()
+        assert worker.inspect()[0].held == ()
     for key in range(KEYS):
         assert mails_by_key(journal.noted)[f"m{key}"] == list(range(key, MANY, KEYS))
     assert len(journal.noted) == 2 * MANY

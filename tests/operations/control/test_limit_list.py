@@ -51,15 +51,15 @@ def seen(worker: str, ago_s: float = 1.0, **limits: dict[str, Any]) -> LastStatu
     return LastStatus(status=status, last_seen_at_s=NOW.timestamp() - ago_s)
 
 
-def report(*listed: dict[str, Any], waiting: int = 0, keeps: bool = True) -> dict[str, Any]:
+def report(*listed: dict[str, Any], held: int = 0, keeps: bool = True) -> dict[str, Any]:
     """As a worker writes it."""
     full = sum(scope["used"] >= scope["of"] > 0 for scope in listed)
-    return {"waiting": waiting, "keeps": keeps, "scopes": len(listed) * keeps, "full": full * keeps, "listed": listed}
+    return {"held": held, "keeps": keeps, "scopes": len(listed) * keeps, "full": full * keeps, "listed": listed}
 
 
-def scope(value: str | None, used: int, of: int, waiting: int = 0, next_s: float | None = None) -> dict[str, Any]:
+def scope(value: str | None, used: int, of: int, held: int = 0, next_s: float | None = None) -> dict[str, Any]:
     """As a worker writes it."""
-    return {"value": value, "used": used, "of": of, "waiting": waiting, "next_s": next_s}
+    return {"value": value, "used": used, "of": of, "held": held, "next_s": next_s}
 
 
 def lines(statuses: Sequence[LastStatus], orders: Sequence[ControlOrder] = ()) -> list[str]:
@@ -71,14 +71,14 @@ def test_reports_of_several_workers_become_one() -> None:
     """The coordinator knows what is used, each worker what waits; tenants are those of all owners."""
     first = seen(
         "w1",
-        mails__rate=report(scope(None, 87, 100, next_s=0.3), scope(None, 0, 0, 40), waiting=40),
-        mails__rate__tenant=report(scope("acme", 10, 10, 7, 12.0), scope("zeta", 3, 10), waiting=7),
+        mails__rate=report(scope(None, 87, 100, next_s=0.3), scope(None, 0, 0, 40), held=40),
+        mails__rate__tenant=report(scope("acme", 10, 10, 7, 12.0), scope("zeta", 3, 10), held=7),
     )
     second = seen(
         "w2",
-        mails__rate=report(scope(None, 0, 0, 2), waiting=2, keeps=False),
-        mails__rate__tenant=report(scope("west", 10, 10, 9, 5.5), waiting=9),
-        mails__concurrency__tenant=report(scope("west", 2, 2, 3), waiting=3),
+        mails__rate=report(scope(None, 0, 0, 2), held=2, keeps=False),
+        mails__rate__tenant=report(scope("west", 10, 10, 9, 5.5), held=9),
+        mails__concurrency__tenant=report(scope("west", 2, 2, 3), held=3),
     )
     assert [" ".join(line.split()) for line in lines([first, second])[1:]] == [
         "mails.rate queue mails 100/1s - 87 of 100 42 in 0.3s",
@@ -93,7 +93,7 @@ def test_reports_of_several_workers_become_one() -> None:
 
 def test_what_is_old_or_unknown_is_marked() -> None:
     """A worker that hangs; a shared limit without coordinator; limits that no worker reports."""
-    hangs = seen("w1", 23.0, mails__rate=report(scope(None, 0, 0, 40), waiting=40, keeps=False))
+    hangs = seen("w1", 23.0, mails__rate=report(scope(None, 0, 0, 40), held=40, keeps=False))
     found = lines([hangs])
     assert found[1].split() == ["mails.rate", "queue", "mails", "100/1s", "-", "?", "40", "?"]
     assert found[2:4] == [
@@ -122,7 +122,7 @@ def test_orders_stand_beside_what_is_declared() -> None:
     document = limit_document(seen)
     assert document["declared"] == {"count": 100, "per_s": 1.0, "burst": None}
     assert document["in_force"] == {"count": 5, "per_s": 1.0, "burst": None}
-    assert (document["waiting"], document["scopes"]) == (None, [])
+    assert (document["held"], document["scopes"]) == (None, [])
     over = seen_limits(shop(), [order], [], NOW.timestamp() + 8_000)
     assert over[0].order is None
 
@@ -143,5 +143,5 @@ def test_an_order_that_does_not_fit_changes_nothing() -> None:
 
 def test_of_a_window_whose_next_is_not_reported_the_latest_is_shown() -> None:
     """The coordinator lists few of very many scopes; what is full now has room before the window is over."""
-    listed = report(scope(None, 100, 100), scope(None, 0, 0, 40), waiting=40)
+    listed = report(scope(None, 100, 100), scope(None, 0, 0, 40), held=40)
     assert lines([seen("w1", mails__rate=listed)])[1].split()[-2:] == ["within", "1s"]

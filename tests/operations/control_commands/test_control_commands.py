@@ -155,7 +155,7 @@ def test_people_watch_how_many_jobs_have_ended(
             running.wait_outcomes(Cancelled=20)
             shop.stoker("control", "pause", "--queue", "mails", "--wait", "--timeout", "60s")
             producer.enqueue_many(mail.call(7) for _ in range(10))
-            wait_until(lambda: sum(found.count for found in running.worker.inspect()[0].gated) == 10, what="the jobs")
+            wait_until(lambda: sum(found.count for found in running.worker.inspect()[0].held) == 10, what="the jobs")
             watched = shop.stoker(*words, "--wait", "--timeout", "60s")
             assert "10 jobs not ended: 10 waiting" in watched.output
             assert "taken by the one worker that runs" in watched.output

@@ -45,10 +45,10 @@ def smtp(shop: Shop) -> dict[str, Any]:
     return found
 
 
-def used_and_waiting(shop: Shop) -> tuple[int, int] | None:
+def used_and_held(shop: Shop) -> tuple[int, int] | None:
     """As programs see it; None before a worker has reported it."""
     found = smtp(shop)
-    return (found["scopes"][0]["used"], found["waiting"]) if found["scopes"] else None
+    return (found["scopes"][0]["used"], found["held"]) if found["scopes"] else None
 
 
 def test_a_limit_is_changed_lifted_and_let_be_at_the_terminal(
@@ -64,14 +64,14 @@ def test_a_limit_is_changed_lifted_and_let_be_at_the_terminal(
         producer.enqueue_many(greet.call(f"{number}") for number in range(6))
         with running_worker(shop.pipeline, cluster):
             journal.wait(2)
-            wait_until(lambda: used_and_waiting(shop) == (2, 4), what="the report")
+            wait_until(lambda: used_and_held(shop) == (2, 4), what="the report")
             wait_until(lambda: 3_000 < (smtp(shop)["scopes"][0]["next_in_s"] or 0) < 3_700, what="when the next begins")
             given = shop.stoker("control", "limit", "smtp.rate", "--count", "3", "--reason", "slow", "--json", *IN_TIME)
             order = json.loads(given.stdout)
             assert (order["target"], order["taken_by_all"]) == ({"limit": "smtp.rate"}, True)
             assert order["change"] == {"count": 3, "per_s": None, "burst": None, "is_lifted": False}
             journal.wait(3)
-            wait_until(lambda: used_and_waiting(shop) == (3, 3), what="the report")
+            wait_until(lambda: used_and_held(shop) == (3, 3), what="the report")
             table = shop.stoker("limits", "--queue", "mails").output
             assert "resource smtp  2/1h      3/1h     3 of 3        3  " in table
             assert f" ago by ann@{socket.gethostname()}: slow" in table
@@ -80,7 +80,7 @@ def test_a_limit_is_changed_lifted_and_let_be_at_the_terminal(
             assert "ordered: limit smtp.rate (lifted) until" in lifted.output
             assert "taken by the one worker that runs" in lifted.output
             journal.wait(6)
-            wait_until(lambda: smtp(shop)["waiting"] == 0, what="the report")
+            wait_until(lambda: smtp(shop)["held"] == 0, what="the report")
             assert (smtp(shop)["is_lifted"], smtp(shop)["in_force"]) == (True, None)
         producer.enqueue_many(greet.call(f"{number}") for number in range(6, 12))
         with running_worker(shop.pipeline, cluster):

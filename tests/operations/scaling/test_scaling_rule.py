@@ -44,9 +44,9 @@ CALM = QueueLoad(
         ({"arriving_per_s": 320.0, "admissions": (LimitAdmission(limit="api", per_s=40.0),)}, 4, Bound.LIMIT),
         # 10 may run, each for 0.5 s: 20/s pass, 20 / 0.8 / 16 = 1.6
         ({"arriving_per_s": 320.0, "admissions": (LimitAdmission(limit="db", running=10),)}, 2, Bound.LIMIT),
-        ({"waiting": 900, "held": {"limited": 880}}, 3, Bound.LIMIT),
-        ({"waiting": 900, "held": {"key": 890}, "busy": 1}, 3, Bound.KEY),
-        ({"waiting": 900, "held": {"paused": 890}, "busy": 0}, 3, Bound.HELD),
+        ({"waiting": 900, "not_runnable": {"limited": 880}}, 3, Bound.LIMIT),
+        ({"waiting": 900, "not_runnable": {"key": 890}, "busy": 1}, 3, Bound.KEY),
+        ({"waiting": 900, "not_runnable": {"paused": 890}, "busy": 0}, 3, Bound.HELD),
         ({"trouble": "its workers are sharing out the partitions", "waiting": 9_000}, 3, Bound.UNKNOWN),
         ({"waiting": None}, 3, Bound.UNKNOWN),
         ({"arriving_per_s": None}, 3, Bound.UNKNOWN),
