@@ -186,7 +186,9 @@ def test_the_names_of_variables_follow_the_rule() -> None:
 def default_of_worker(option: str) -> str:
     """The default in the table of the worker's options."""
     section = TEXT.split("\n### stoker worker\n", 1)[1]
-    return re.findall(rf"^\| `{option}` \| (.*?) \|", section, re.M)[0]
+    found = re.search(rf"^\| `{option}` \| (.*?) \|", section, re.M)
+    assert found is not None
+    return found[1]
 
 
 def test_the_defaults_of_a_worker_are_those_of_its_settings() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.isolation.child_slot import ChildSlot
 from stoker.consumers.records.cancellation import Cancellation
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Cancelled, Outcome
@@ -105,9 +104,9 @@ def test_a_job_that_was_cancelled_before_its_begin_has_no_times() -> None:
     delivery, outcomes = declare(), list[Outcome]()
     cancels = Cancels()
 
-    def cancel_and_run(job: DecodedJob, slot: Slot) -> Ran:
+    def cancel_and_run(job: DecodedJob, slot: Slot, step_context: StepContext) -> Ran:
         cancels.begin_job("job-1", BY_ANA)
-        return run_sync(job, slot)
+        return run_sync(job, slot, step_context)
 
     def fail(record: Record, error: BaseException) -> None:
         raise AssertionError(record) from error
@@ -117,7 +116,6 @@ def test_a_job_that_was_cancelled_before_its_begin_has_no_times() -> None:
         replace(delivery.step_context, cancels=cancels),
         settle=lambda _record, outcome: outcomes.append(outcome),
         settle_done=list.clear,
-        gates=GateRow(),
         fail=fail,
         excuse=Excuse(delivery.queue),
     ).pass_through(record, Slot(), cancel_and_run)
