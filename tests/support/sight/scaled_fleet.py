@@ -111,13 +111,13 @@ class Plant:
     def _load(self, arriving: float, done: float, *, is_limited: bool) -> QueueLoad:
         busy = round(done * self.run_s)
         waiting = round(self.waiting) + self.stuck + busy
-        held = {"key": self.stuck} if self.stuck else {}
-        held |= {"limited": round(self.waiting)} if is_limited and self.waiting > 1 else {}
+        not_runnable = {"key": self.stuck} if self.stuck else {}
+        not_runnable |= {"limited": round(self.waiting)} if is_limited and self.waiting > 1 else {}
         return QueueLoad(
             queue="work", at_s=self.at_s, partitions=self.partitions, waiting=waiting,
             oldest_s=self._oldest_s(), arriving_per_s=arriving, done_per_s=done, workers=self.workers,
             runners=self.runners, busy=busy,
-            run_s=self.run_s if self.shows_runs else None, held=held,
+            run_s=self.run_s if self.shows_runs else None, not_runnable=not_runnable,
             admissions=() if self.limit_per_s is None else (LimitAdmission(limit="api", per_s=self.limit_per_s),),
             is_settled=self.at_s - self.changed_s > 60,
         )  # fmt: skip
