@@ -21,7 +21,7 @@ from stoker.consumers.kafka.clients import settling_producer
 from stoker.consumers.ordering.key_lanes import KeyLanes
 from stoker.consumers.partitions.commits import count_complete
 from stoker.consumers.partitions.ledger import Ledger
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.slots import Slot

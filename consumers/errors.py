@@ -3,8 +3,8 @@
 WorkerCrashed       a part of the worker failed, its cause says why: start the process again, nothing is lost
 WorkerInChild       the application makes a worker as it is imported: put that under `if __name__ == "__main__":`
 Unrestorable        (kafka/log_tail.py) ledger or progress cannot be read: their partitions wait, and it is tried again
-OffsetsWentBack     (records/partition_progress.py) a partition is not what it was: another assignment of it begins
-ForbiddenTransition (records/assignment.py) such a cause: an assignment's state may not follow the present one
+OffsetsWentBack     (progress/partition_progress.py) a partition is not what it was: another assignment of it begins
+ForbiddenTransition (progress/assignment.py) such a cause: an assignment's state may not follow the present one
 TooManyStuck        such a cause: stuck jobs hold so many runners that no more are started in their place
 LoopLost            the same: a job holds the event loop, and others are suspended on it
 GaveUp              (settling/batch_writer.py) a shutdown's time ran out: what was not settled is delivered again

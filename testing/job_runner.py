@@ -12,7 +12,7 @@ from confluent_kafka import Message
 from ..consumers.gates.gate import Wait
 from ..consumers.gates.gate_row import GateRow
 from ..consumers.job.dependencies import ALL_UP
-from ..consumers.records.assignment import Assignment
+from ..consumers.progress.assignment import Assignment
 from ..consumers.records.outcomes import Outcome
 from ..consumers.records.record import Record
 from ..consumers.runners.async_slots import AsyncSlot, LoopState

@@ -8,7 +8,7 @@ from functools import partial
 from ..backlog.rereader import SWEEP_OPTIONS, Rereader
 from ..kafka.clients import make_reader
 from ..kafka.side_readers import PriorityReaders, SideReader
-from ..records.source import Priority
+from ..sources.source import Priority
 from .queue_context import QueueContext
 
 

@@ -27,7 +27,6 @@ from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
 from ..priorities.priority_lanes import PriorityLanes
 from ..priorities.ready import ReadyRecords
-from ..records.priorities import Priorities
 from ..records.record import Record
 from ..runners.kinds import RunnerRow, Runners
 from ..runners.watchdog import Watchdog
@@ -37,6 +36,7 @@ from ..settling.events import progress_event
 from ..settling.excuse import Excuse
 from ..settling.settle import Settler
 from ..settling.writes import utc
+from ..sources.priorities import Priorities
 from ..steps.pipe import Pipe, SettleStep
 from ..steps.schema_waits import SchemaWaits
 from ..steps.steps import StepContext

@@ -7,7 +7,7 @@ from itertools import count
 from threading import Lock
 from typing import Final
 
-from ..records.assignment import Assignment, Lane, Place
+from ..progress.assignment import Assignment, Lane, Place
 from ..records.record import Record
 from .expected_records import ExpectedRecords
 from .offset_queues import OffsetQueues

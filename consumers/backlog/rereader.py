@@ -20,7 +20,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from ...topology.cluster.settings import Option
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 
 READS_A_TURN: Final = 1_000
 SEEK_ABOVE: Final = 1_000

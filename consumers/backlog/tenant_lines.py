@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from ..records.record import Record
 from .lane_backlog import LaneBacklog
 

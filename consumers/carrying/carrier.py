@@ -36,7 +36,7 @@ from ..kafka.lazy_producer import LazyProducer
 from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
 from ..partitions.carried import copied_from
-from ..records.assignment import Assignment, Place
+from ..progress.assignment import Assignment, Place
 from ..records.record import Record
 from ..settling.outgoing import OutgoingRecord, produce
 from ..unique.arrival import arrival_of, identity_of, time_headers

@@ -12,7 +12,7 @@ from itertools import repeat
 
 from ..backlog.lane_backlog import LaneBacklog, hash_of
 from ..backlog.tenant_lines import TenantLines, line_of
-from ..records.assignment import Assignment, Place
+from ..progress.assignment import Assignment, Place
 from ..records.record import Record
 
 

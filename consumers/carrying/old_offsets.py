@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from .. import log_keys
 from ..kafka.log_tail import REQUEST_TIMEOUT_S
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 
 _LOGGER = logging.getLogger("stoker.worker")
 

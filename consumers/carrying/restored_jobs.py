@@ -17,7 +17,7 @@ from confluent_kafka import Message
 from ..backlog.tenant_lines import line_of
 from ..gates.aside_at_gates import AsideAtGates
 from ..partitions.carried import CarriedJobs, lane_hash_of, read_place
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from ..records.record import Record
 from .copies_aside import CopiesAside
 

@@ -36,7 +36,7 @@ from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
 from ..rebalance.rebalance import Rebalance
 from ..records.record import Record
-from ..records.source import Carried, Delay, Main, Priority, Source, Tier, sources_of
+from ..sources.source import Carried, Delay, Main, Priority, Source, Tier, sources_of
 from ..standing_orders.cancels import Cancels
 
 

@@ -23,7 +23,7 @@ from confluent_kafka import Message
 
 from ...topology.wire.headers import HeaderList
 from ..backlog.requester import Wanted
-from ..records.assignment import Assignment, Lane, Place
+from ..progress.assignment import Assignment, Lane, Place
 from ..records.record import Record
 from ..standing_orders.reschedules import NO_RESCHEDULES, RescheduledJob, Reschedules
 from .coming_offsets import ComingOffsets

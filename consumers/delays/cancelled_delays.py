@@ -8,7 +8,7 @@ from typing import Final
 from confluent_kafka import Message
 
 from ..backlog.requester import Requester, RereadBatch, Wanted
-from ..records.assignment import Assignment, Place
+from ..progress.assignment import Assignment, Place
 from ..records.record import Record
 from ..standing_orders.cancels import NO_CANCELS, Cancels
 from .calendar import Calendar

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from ..backlog.requester import Wanted
-from ..records.assignment import Assignment, Place
+from ..progress.assignment import Assignment, Place
 
 
 class ComingOffsets:

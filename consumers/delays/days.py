@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Collection, Iterator, Set
 from typing import Final
 
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 
 OFFSET_BITS: Final = 42
 """Four million million offsets in a partition; the other 22 bits of a number are the milliseconds within an hour."""

@@ -8,7 +8,7 @@ from typing import Final
 from confluent_kafka import Message
 
 from ..backlog.requester import Wanted
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from ..records.record import Record
 from .calendar import Calendar
 

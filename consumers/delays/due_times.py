@@ -11,7 +11,7 @@ from ...topology import Queue
 from ...topology.wire import headers as wire
 from ...topology.wire.headers import HeaderList
 from ..carrying.carrier import CARRY_RATIO
-from ..records.source import Source
+from ..sources.source import Source
 
 USUAL_LENGTH: Final = len("2013-01-01T12:00:00.000000Z")
 MOST_SECONDS: Final = 4_096

@@ -12,7 +12,7 @@ from typing import Final, cast
 from confluent_kafka import Message
 
 from ...topology.wire.headers import HeaderList
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from ..records.record import Record
 
 MOST_NAMES: Final = 1_000

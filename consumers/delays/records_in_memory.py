@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from operator import itemgetter
 from typing import Final
 
-from ..records.assignment import Assignment, Lane, Place
+from ..progress.assignment import Assignment, Lane, Place
 from ..records.record import Record
 from .days import OFFSET_BITS, OFFSET_MASK, SECOND_BITS
 from .packed_records import unpacked_record

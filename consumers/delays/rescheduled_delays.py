@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ..partitions.assignments import Assignments
-from ..records.assignment import Place
+from ..progress.assignment import Place
 from ..records.record import RecordAt
 from ..standing_orders.reschedules import RescheduledJob
 from .calendar import Calendar

@@ -8,7 +8,7 @@ from typing import Final
 from ..gates.gate import PlainWhy, Wait
 from ..gates.gate_row import GateRow
 from ..ordering.lanes import Lanes
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from ..records.record import Record
 from ..runners.kinds import RunnerRow
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from itertools import count
 from typing import Final
 
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from ..records.record import Record
 
 MOST_IDLE: Final = 10_000

@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Any, Final
 
 from ...topology.declaration.fairness import FairBy
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from ..records.record import Record
 from ..runners.kinds import RunnerRow, Runners
 from .fair_queue import MOST_IDLE, FairQueue, Line, Load

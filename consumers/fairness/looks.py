@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from ..records.assignment import Assignment, Place
+from ..progress.assignment import Assignment, Place
 from .fair_queue import Load
 
 LOOKED_AT: Final = 16

@@ -16,9 +16,9 @@ from confluent_kafka import Message
 
 from ...topology.wire.headers import TENANT, HeaderList
 from ..backlog.tenant_lines import TenantLines, line_of
-from ..records.assignment import Assignment
-from ..records.partition_progress import OffsetsWentBack
-from ..records.source import MAIN
+from ..progress.assignment import Assignment
+from ..progress.partition_progress import OffsetsWentBack
+from ..sources.source import MAIN
 from .fair_queue import Load
 from .looks import Looks, Tenant
 

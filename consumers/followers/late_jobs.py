@@ -23,7 +23,7 @@ from ...topology.counts import counted
 from .. import log_keys
 from ..guarded_thread import GuardedThread
 from ..kafka.lazy_producer import LazyProducer
-from ..records.assignment import Place
+from ..progress.assignment import Place
 from ..records.record import Record
 from ..settling.outgoing import OutgoingRecord, produce
 from .late_notes import MOST_WAITING, LateNotes

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable, Iterable
 
 from ..backlog.lane_backlog import hash_of
-from ..records.assignment import Place
+from ..progress.assignment import Place
 from ..records.record import Record
 from .gate import Why
 from .waiting import Waiting

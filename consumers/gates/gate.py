@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from ..records.outcomes import Outcome
 from ..records.record import Record
 

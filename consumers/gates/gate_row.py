@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import Final
 
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from ..records.outcomes import Outcome
 from ..records.record import Record
 from .aside_at_gates import AsideAtGates

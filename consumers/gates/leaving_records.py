@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ..records.assignment import Lane, Place
+from ..progress.assignment import Lane, Place
 from ..records.record import Record
 from .gate import Wait
 from .waiting_records import WaitingRecords

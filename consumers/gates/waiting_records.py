@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from itertools import count, takewhile
 from typing import Final
 
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from ..records.record import Record
 from .gate import Wait, Why
 

@@ -25,7 +25,7 @@ from ..kafka.group_protocol import (
 from ..partitions.assignments import Assignments
 from ..rebalance.grace import Grace
 from ..rebalance.rebalance import Rebalance
-from ..records.source import sources_of
+from ..sources.source import sources_of
 from .connection import GroupConnection
 from .membership import Membership
 from .rights_watch import RightsWatch

@@ -14,10 +14,10 @@ from confluent_kafka import Consumer, TopicPartition
 
 from ..kafka.fetch_wakeup import wake_fetchers
 from ..partitions.assignments import Assignments
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from ..records.record import Record
-from ..records.source import Reader
 from ..settings import WorkerSettings
+from ..sources.source import Reader
 from .settled import CHANGE_WAIT_S, SettledBatches
 
 ROOM_RATIO: Final = 0.75

@@ -24,7 +24,7 @@ from ..gates.gate import Wait
 from ..gates.waiting_view import WaitingView
 from ..job.run import Run
 from ..ordering.lanes import Lanes
-from ..records.assignment import Assignment, Lane, Place
+from ..progress.assignment import Assignment, Lane, Place
 from ..records.record import Record
 from ..runners.watchdog import Watchdog, is_stuck
 from ..settling.event_publisher import EventPublisher

@@ -20,7 +20,7 @@ from ..isolation.crashes import CrashPause
 from ..isolation.isolated_runners import IsolatedRunners
 from ..isolation.pool import ChildCounts
 from ..partitions.assignments import Assignments
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from ..runners.async_runners import AsyncRunners
 from ..runners.kinds import RunnerRow
 from ..runners.loop_watch import LoopInspection

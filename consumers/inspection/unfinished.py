@@ -16,8 +16,8 @@ from ..group.member import GroupMember
 from ..in_flight.memory_bounds import MemoryBounds
 from ..kafka.side_readers import PriorityReaders, SideReader
 from ..partitions.assignments import Assignments
-from ..records.assignment import Assignment
-from ..records.source import MAIN, Reader, ReaderOf
+from ..progress.assignment import Assignment
+from ..sources.source import MAIN, Reader, ReaderOf
 
 ASK_TIMEOUT_S: Final = 0.5
 

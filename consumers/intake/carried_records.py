@@ -10,7 +10,7 @@ from ..backlog.requester import Requester, RereadBatch
 from ..carrying.carrier import Carrier
 from ..carrying.restored_jobs import RestoredJobs
 from ..partitions.assignments import Assignments
-from ..records.assignment import Assignment, Place
+from ..progress.assignment import Assignment, Place
 from ..records.record import Record
 from .handover import Handover
 from .intake import each_let_go

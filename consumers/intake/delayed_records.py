@@ -11,7 +11,7 @@ from confluent_kafka import Message
 from ..backlog.requester import Requester, RereadBatch, Wanted
 from ..delays.calendar import Calendar
 from ..in_flight.memory_bounds import MemoryBounds
-from ..records.assignment import Assignment, Place
+from ..progress.assignment import Assignment, Place
 from ..records.record import Record
 
 DUE_AT_ONCE: Final = 1_000

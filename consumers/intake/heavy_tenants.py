@@ -13,7 +13,7 @@ from ..fairness.fair_runners import FairRunners
 from ..fairness.read_ahead import ReadAhead
 from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from ..records.record import Record
 from .handover import Handover
 from .intake import ALWAYS, Diverter, Filter

@@ -22,11 +22,11 @@ from confluent_kafka import KafkaError, Message
 
 from ..partitions.assignments import Assignments
 from ..partitions.enqueue_times import EnqueueTimes
+from ..progress.assignment import Assignment
+from ..progress.partition_progress import OffsetsWentBack
 from ..rebalance.rebalance import Rebalance
-from ..records.assignment import Assignment
-from ..records.partition_progress import OffsetsWentBack
 from ..records.record import Record
-from ..records.source import MAIN
+from ..sources.source import MAIN
 from .handover import Handover
 
 OnError = Callable[[KafkaError], None]

@@ -11,7 +11,7 @@ from ..backlog.requester import Requester, RereadBatch, Wanted
 from ..dispatch.unbegun_records import UnbegunRecords
 from ..in_flight.memory_bounds import MemoryBounds
 from ..ordering.lanes import Lanes
-from ..records.assignment import Assignment, Place
+from ..progress.assignment import Assignment, Place
 from ..records.record import Record
 from .handover import Handover
 from .intake import Diverter

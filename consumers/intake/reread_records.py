@@ -11,8 +11,8 @@ from ...topology.counts import counted
 from .. import log_keys
 from ..backlog.requester import Requester, RereadBatch
 from ..backlog.rereader import READS_A_TURN, Rereader
+from ..progress.assignment import Place
 from ..rebalance.rebalance import Rebalance
-from ..records.assignment import Place
 from .handover import Handover
 
 _LOGGER = logging.getLogger("stoker.worker")

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, Message
 from ..delays.calendar import Calendar
 from ..delays.look_pace import LookPace
 from ..partitions.assignments import Assignments
-from ..records.assignment import Assignment, Place
+from ..progress.assignment import Assignment, Place
 from ..records.record import Record
 from ..unique.unique_jobs import UniqueJobs
 from .intake import Filter

@@ -24,8 +24,8 @@ from .. import log_keys
 from ..gates.gate import Wait
 from ..gates.gate_row import GateRow
 from ..guarded_thread import first_crash
-from ..records.assignment import Assignment
-from ..records.crash_history import CrashHistory
+from ..progress.assignment import Assignment
+from ..progress.crash_history import CrashHistory
 from ..records.job_fields import job_fields
 from ..records.outcomes import INTERRUPTED, Outcome
 from ..records.record import Record, RecordAt, record_at

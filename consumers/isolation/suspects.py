@@ -14,7 +14,7 @@ from typing import Final
 from ...topology import Queue
 from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from ..records.record import Record
 
 _LOGGER = logging.getLogger("stoker.isolation")

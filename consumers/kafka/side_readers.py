@@ -14,8 +14,8 @@ from typing import Final
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from ..records.assignment import Assignment
-from ..records.source import Priority, ReaderOf
+from ..progress.assignment import Assignment
+from ..sources.source import Priority, ReaderOf
 from .fetch_wakeup import wake_fetchers
 
 BATCH: Final = 1_000

@@ -17,7 +17,7 @@ from ...topology.wire.headers import JOB_ID, JOB_TYPE
 from ..gates.gate import START, Gate, Start, Wait
 from ..gates.gate_row import GateRow
 from ..meters.reserved_meter import ReservedMeter
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from ..records.job_fields import job_fields
 from ..records.outcomes import Outcome
 from ..records.record import Record

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ...schemas.own_records.reservation_records import ReservationEntry
 from ..meters.reserved_meter import ReservedMeter
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from ..reservations.partition_log import FormerLevel, ScopeName, entry_of
 from .partition_keeper import Keeper
 from .scope import Scope

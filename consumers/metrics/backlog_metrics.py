@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ...producers.metrics import all_metrics as metrics
 from ...producers.metrics.sample import Sample
 from ..assembly.queue_parts import QueueParts
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from .growth import Growth
 
 

@@ -13,10 +13,10 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ..backlog.lane_backlog import LAST_MARK, hash_of
-from ..records.assignment import Assignment, Awaited, Lane
+from ..progress.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import Outcome
 from ..records.record import Record
-from ..records.source import Source
+from ..sources.source import Source
 from .lanes import Lanes, MakeReady, SettledRecord
 from .parking import USUAL_LIMITS, ParkingLimits
 

@@ -21,10 +21,10 @@ from typing import Protocol
 
 from ..backlog.lane_backlog import LaneBacklog, hash_of
 from ..backlog.tenant_lines import TenantLines
-from ..records.assignment import Assignment, Awaited, Lane, Place
+from ..progress.assignment import Assignment, Awaited, Lane, Place
 from ..records.outcomes import Outcome
 from ..records.record import Record
-from ..records.source import Source
+from ..sources.source import Source
 from .parking import Parking, ParkingLimits
 
 MakeReady = Callable[[list[Record]], None]

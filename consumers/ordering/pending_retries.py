@@ -13,10 +13,10 @@ from confluent_kafka import Consumer, TopicPartition
 
 from ...topology.wire.commit_metadata import OffsetRange
 from ..kafka.log_tail import ShouldStop, read_tail
-from ..records.assignment import Assignment, Awaited, Lane
+from ..progress.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import Deferred, Delayed, Outcome, Retried, Snoozed
 from ..records.record import Record, attempt_or_1
-from ..records.source import Delay, Tier
+from ..sources.source import Delay, Tier
 
 
 def awaited_as(record: Record) -> Awaited:

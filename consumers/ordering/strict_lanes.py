@@ -16,10 +16,10 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ..backlog.lane_backlog import hash_of
-from ..records.assignment import Assignment, Awaited, Lane
+from ..progress.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import DONE, SKIPPED, Outcome
 from ..records.record import Record
-from ..records.source import Source
+from ..sources.source import Source
 from .lanes import Lanes, MakeReady, SettledRecord
 from .parking import USUAL_LIMITS, ParkingLimits
 from .pending_retries import awaited_after, awaited_as

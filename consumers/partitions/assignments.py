@@ -16,11 +16,11 @@ from confluent_kafka import Message, TopicPartition
 
 from ...topology import Queue
 from ...topology.wire.commit_metadata import CommitMetadata
-from ..records.assignment import Assignment, AssignmentState
-from ..records.commit_state import CommitState
-from ..records.offset_set import OffsetSet
-from ..records.priorities import Priorities
-from ..records.source import ReaderOf, sources_of
+from ..progress.assignment import Assignment, AssignmentState
+from ..progress.commit_state import CommitState
+from ..progress.offset_set import OffsetSet
+from ..sources.priorities import Priorities
+from ..sources.source import ReaderOf, sources_of
 from ..unique.unique_jobs import UniqueJobs
 from .carried import CarriedJobs
 from .ledger import Ledger

@@ -21,8 +21,8 @@ from ...topology.wire.headers import CARRIED
 from ..backlog.lane_backlog import hash_of
 from ..backlog.tenant_lines import line_of
 from ..kafka.log_tail import ShouldStop, read_tail
-from ..records.assignment import Assignment
-from ..records.offset_set import OffsetSet
+from ..progress.assignment import Assignment
+from ..progress.offset_set import OffsetSet
 from ..records.record import Record
 
 PlaceOnLog = tuple[str, int, int]

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ...topology.wire.commit_metadata import CommitMetadata, OffsetRange, SpilledAt
 from ..kafka.log_tail import REQUEST_TIMEOUT_S, ShouldStop, read_tail
-from ..records.offset_set import OffsetSet, chunk_of, chunk_size, first_of, full_bits
+from ..progress.offset_set import OffsetSet, chunk_of, chunk_size, first_of, full_bits
 from .chunk_records import ChunkKey, KnownChunk, decode_chunk
 
 _GONE: Final = frozenset(

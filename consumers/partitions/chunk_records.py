@@ -3,8 +3,8 @@
     key     <topic>/<partition>/<epoch, 16 hex digits>/<chunk number>
     value   crc32 of the key and the rest (4 bytes), the number of known offsets (4 bytes), a bitmap compressed by zlib
 
-A chunk has 65,536 offsets (`records/offset_set.py`), of which the first ones were known when it was written; the bitmap
-has a bit for each of these, set where it is incomplete. So a record has at most 8.3 KB. The epoch is that of the
+A chunk has 65,536 offsets (`progress/offset_set.py`), of which the first ones were known when it was written; the
+bitmap has a bit for each of these, set where it is incomplete. So a record has at most 8.3 KB. The epoch is that of the
 assignment which writes it: no other writes records with the same key, so none replaces what another has written. A
 record without a value deletes its chunk. Pure.
 """
@@ -16,7 +16,7 @@ import struct
 import zlib
 from typing import Final, NamedTuple
 
-from ..records.offset_set import chunk_size, full_bits
+from ..progress.offset_set import chunk_size, full_bits
 
 _HEAD: Final = struct.Struct(">II")
 _CHECKSUM_BYTES: Final = 4

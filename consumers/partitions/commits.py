@@ -24,11 +24,11 @@ from ...topology.log_pace import LogPace
 from ...topology.wire.commit_metadata import MAX_CHARACTERS, CommitMetadata, SpilledAt
 from .. import log_keys
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
-from ..records.assignment import Assignment
-from ..records.commit_state import SentCommit
+from ..partitions.spill import Spill
+from ..progress.assignment import Assignment
+from ..progress.commit_state import SentCommit
 from ..records.record import Record
 from .assignments import Assignments
-from .spill import Spill
 
 _LOGGER = logging.getLogger("stoker.commits")
 

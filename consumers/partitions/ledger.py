@@ -22,7 +22,7 @@ from itertools import chain, islice
 from ...topology.declaration.queue import LedgerWindow
 from ...topology.wire.headers import ATTEMPT
 from ...topology.wire.ledger_names import MOVED, attempt_name
-from ..records.assignment import Place
+from ..progress.assignment import Place
 from ..records.record import Record
 from ..unique.unique_jobs import UniqueJobs
 from .name_window import Clock, NameWindow

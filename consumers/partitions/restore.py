@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from ...topology import ClusterSettings, Queue
 from ..kafka.clients import make_reader
 from ..kafka.log_tail import REQUEST_TIMEOUT_S, ShouldStop, Unrestorable, read_tail
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from .ledger import Ledger
 from .ledger_reader import IsComplete, read_ledger
 from .start_positions import StartPosition, StartPositions

@@ -14,7 +14,7 @@ from ...topology.log_pace import LogPace
 from .. import log_keys
 from ..guarded_thread import GuardedThread, first_crash
 from ..kafka.log_tail import Unrestorable
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from .counterparts import CounterpartsMissing
 from .restore import Restored, restore
 

@@ -26,7 +26,7 @@ from ...topology import Queue
 from ...topology.cluster.kafka_errors import as_error
 from .. import log_keys
 from ..kafka.lazy_producer import LazyProducer
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from .chunk_records import encode_chunk
 from .spilled_chunks import Mark, SpilledChunks
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from ...topology.wire.commit_metadata import SpilledAt
-from ..records.offset_set import chunk_of, chunk_size, first_of
-from ..records.partition_progress import PartitionProgress
+from ..progress.offset_set import chunk_of, chunk_size, first_of
+from ..progress.partition_progress import PartitionProgress
 from .chunk_records import ChunkKey
 
 SPAN_RECORDS: Final = 1_000

@@ -15,11 +15,11 @@ from ...topology.wire.commit_metadata import CommitMetadata, OffsetRange, Spille
 from .. import log_keys
 from ..kafka.log_tail import REQUEST_TIMEOUT_S, ShouldStop
 from ..ordering.pending_retries import read_awaited
-from ..records.assignment import Assignment, Awaited, Lane
-from ..records.offset_set import OffsetSet
+from ..partitions.chunk_reader import FoundChunks, read_chunks
+from ..progress.assignment import Assignment, Awaited, Lane
+from ..progress.offset_set import OffsetSet
 from ..unique.waiting_holders import WaitingHolder, read_waiting
 from .carried import CarriedJobs, read_carried
-from .chunk_reader import FoundChunks, read_chunks
 
 _LOGGER = logging.getLogger("stoker.progress")
 

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from threading import Lock
 from typing import Final
 
-from ..records.assignment import Assignment, Lane
+from ..progress.assignment import Assignment, Lane
 from ..records.record import Record
 
 MOST_FREED: Final = 10_000

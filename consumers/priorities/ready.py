@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable
 from threading import Lock
 from typing import Final
 
-from ..records.assignment import Assignment
-from ..records.priorities import Priorities
+from ..progress.assignment import Assignment
 from ..records.record import Record, copied, take_out
+from ..sources.priorities import Priorities
 from .key_holds import KeyHolds
 
 HANDFUL: Final = 16

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from ..in_flight.completion import Completion
 from ..in_flight.settled import SettledBatches
 from ..poll_thread_state import PollThreadState
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 
 
 class Grace:

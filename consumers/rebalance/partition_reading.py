@@ -12,8 +12,8 @@ from ..in_flight.memory_bounds import MemoryBounds
 from ..kafka.side_readers import PriorityReaders, SideReader, starts
 from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
-from ..records.assignment import Assignment
-from ..records.source import Reader
+from ..progress.assignment import Assignment
+from ..sources.source import Reader
 
 
 class PartitionReading:

@@ -18,9 +18,9 @@ from ..in_flight.memory_bounds import partitions_of
 from ..partitions.assignments import Assignments
 from ..partitions.commits import Commits
 from ..partitions.restore_thread import Restoring
-from ..records.assignment import Assignment
-from ..records.partition_progress import OffsetsWentBack
-from ..records.source import Reader
+from ..progress.assignment import Assignment
+from ..progress.partition_progress import OffsetsWentBack
+from ..sources.source import Reader
 from .partition_reading import PartitionReading, seek
 from .taking_back import TakingBack
 

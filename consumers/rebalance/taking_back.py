@@ -8,7 +8,7 @@ from ..carrying.restored_jobs import RestoredJobs
 from ..delays.calendar import Calendar
 from ..dispatch.unbegun_records import UnbegunRecords
 from ..in_flight.memory_bounds import MemoryBounds
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 
 
 class TakingBack:

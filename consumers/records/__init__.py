@@ -1,1 +1,1 @@
-"""A delivered record, the progress of its partition, and its outcome."""
+"""A delivered record, its job, and its outcome."""

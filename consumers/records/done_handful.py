@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from .assignment import Assignment
+from ..progress.assignment import Assignment
 from .ended_columns import EndedColumns
 from .record import Record
 

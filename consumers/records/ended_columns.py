@@ -15,7 +15,7 @@ from ...producers.metrics.histogram import Bins
 from ...schemas import wire_text
 from ...schemas.own_records.jobs_ended import BETWEEN, JobsEnded, are_timed, indexed, joined, joined_keys, packed
 from ...topology.wire.headers import JOB_ID, REPLAY
-from .assignment import Assignment
+from ..progress.assignment import Assignment
 from .header_layout import HeaderLayout
 from .record import Record, attempt_or_1, enqueued
 

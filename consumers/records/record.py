@@ -23,7 +23,7 @@ from ...topology.wire.headers import (
     parse_instant,
 )
 from ...topology.wire.ledger_names import deduplication_id, name_of
-from .assignment import Assignment, Lane
+from ..progress.assignment import Assignment, Lane
 from .header_layout import LAYOUTS
 
 LONGEST_PLACE_BYTES: Final = 300

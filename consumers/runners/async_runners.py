@@ -17,7 +17,7 @@ from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
 from ..errors import LoopLost, TooManyStuck
 from ..guarded_thread import first_crash
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from ..records.record import Record
 from .async_slots import AsyncSlot
 from .event_loop import RunnerLoop, RunOneAsync

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from ..guarded_thread import first_crash
 from ..priorities.ready import PriorityReady
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from ..records.record import Record, copied, take_out
 from .watchdog import RunnerSlot, WatchedRunners
 

@@ -17,7 +17,7 @@ from itertools import count
 from typing import Final
 
 from ..guarded_thread import GuardedThread, first_crash
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from ..records.record import Record, copied, take_out
 from .kinds import Ready, Runners, drop_ready, in_ready
 from .slots import SettleDone, Slot

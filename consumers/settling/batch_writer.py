@@ -20,7 +20,7 @@ from ...topology import Queue
 from ...topology.cluster.kafka_errors import Remedy, as_error, remedy_of
 from ...topology.log_pace import LogPace
 from ..partitions.ledger_records import BATCH_NAMES, KeyAndValue, batch_record, entry_record
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from ..records.record import Record
 from .outgoing import OutgoingRecord, produce
 from .settlement import LedgerToWrite, Settlement, SettlementBatch

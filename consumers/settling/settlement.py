@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError
 
 from ...topology.cluster.kafka_errors import is_fatal, needs_a_person
 from ..instruments.instruments import Instruments
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from ..records.done_handful import DoneHandful, records_of
 from ..records.outcomes import DONE, Done, Outcome, is_lasting
 from ..records.record import Record

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ...topology.declaration.unique import Unique, While
-from ..records.assignment import Place
+from ..progress.assignment import Place
 from .arrival import Arrival
 
 

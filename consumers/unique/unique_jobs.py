@@ -20,7 +20,7 @@ from typing import Final
 from ...topology.declaration.delays import delay_class
 from ...topology.declaration.unique import Unique
 from ...topology.wire import headers as wire
-from ..records.assignment import Place
+from ..progress.assignment import Place
 from ..records.outcomes import (
     Cancelled,
     Dead,
@@ -34,7 +34,7 @@ from ..records.outcomes import (
     is_lasting,
 )
 from ..records.record import Record
-from ..records.source import Source
+from ..sources.source import Source
 from .arrival import Arrival, Identity, arrival_of, identity_of, instant_ms, is_accepted, time_headers, utc_of
 from .complete_times import CompleteTimes
 from .ends import UniqueEnd

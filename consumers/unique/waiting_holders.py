@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, TopicPartition
 from ...topology.wire import headers as wire
 from ...topology.wire.commit_metadata import OffsetRange
 from ..kafka.log_tail import ShouldStop, read_tail
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from ..records.record import Record, attempt_or_1
 from .arrival import Identity, arrival_of, identity_of, instant_ms, is_accepted
 from .holder import Holder, HolderPhase

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from ...consumers.records.source import CARRIED, Source, sources_of
+from ...consumers.sources.source import CARRIED, Source, sources_of
 from ...schemas.own_records.control_records import ControlOrder
 from ...topology import ClusterSettings, Queue
 from ...topology.wire import headers as wire

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 
 from confluent_kafka import TopicPartition
 
-from ...consumers.records.offset_set import OffsetSet
-from ...consumers.records.source import Source, Tier, sources_of
+from ...consumers.progress.offset_set import OffsetSet
+from ...consumers.sources.source import Source, Tier, sources_of
 from ...schemas.own_records.control_records import ControlOrder
 from ...topology import Pipeline, Queue
 from ...topology.wire.commit_metadata import CommitMetadata

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer
 
 from stoker.consumers.backlog import rereader as module
 from stoker.consumers.backlog.rereader import SWEEP_OPTIONS, Rereader
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from support.clusters.cluster import Cluster
 from support.waiting import wait_until
 

@@ -18,7 +18,7 @@ from simulation.processes import SimProcess
 from simulation.virtual_time import CLOCK
 from simulation.world import TIERS, Ending, Shape
 from stoker.consumers.rebalance.rebalance import RETAKE_WITHIN_S
-from stoker.consumers.records.source import MAIN, Delay
+from stoker.consumers.sources.source import MAIN, Delay
 from stoker.consumers.steps.schema_waits import AwaitedSchema
 from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.wire.headers import ERROR_STACK, JOB_ID

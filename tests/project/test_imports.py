@@ -88,6 +88,8 @@ FOLDERS = {
             "fleet",
         ),
         *(
+            "sources",
+            "progress",
             "records",
             "kafka",
             "standing_orders",

@@ -20,11 +20,11 @@ from simulation.virtual_time import CLOCK
 from stoker.consumers.partitions.carried import copied_from, read_place
 from stoker.consumers.partitions.ledger import moved_name, tried_name
 from stoker.consumers.partitions.ledger_records import names_of
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, SKIPPED, Cancelled, Dead, Deferred, Delayed, Outcome, Retried
 from stoker.consumers.records.record import Record, attempt_of
-from stoker.consumers.records.source import MAIN, sources_of
 from stoker.consumers.settling.writes import utc
+from stoker.consumers.sources.source import MAIN, sources_of
 from stoker.schemas import decode_own, is_own
 from stoker.topology import Queue
 from stoker.topology.declaration.priorities import NORMAL

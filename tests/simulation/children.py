@@ -10,7 +10,7 @@ from simulation.virtual_time import CLOCK
 from stoker.consumers.gates.gate import Wait
 from stoker.consumers.isolation.crashes import ChildDied
 from stoker.consumers.isolation.isolated_runners import IsolatedRunners
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.record import Record, take_out
 from stoker.consumers.runners.kinds import Runners
 from stoker.consumers.runners.slots import Slot

@@ -13,7 +13,7 @@ from simulation.brokers import Place, SimBrokers
 from simulation.virtual_time import CLOCK
 from stoker.consumers.carrying.old_offsets import ALL, AgeSource, Offsets
 from stoker.consumers.partitions.start_positions import EARLIEST
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.topology.wire.headers import HeaderList
 
 MOST_UNANSWERED = 4

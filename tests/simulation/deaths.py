@@ -7,7 +7,7 @@ from collections import Counter
 from confluent_kafka import Message
 
 from stoker.consumers.isolation.suspects import CERTAIN_DEATHS, SUSPECT_AFTER
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import Dead, Outcome
 from stoker.consumers.records.record import Record
 from stoker.topology import Queue

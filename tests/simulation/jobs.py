@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from simulation.brokers import Place
 from simulation.processes import SimProcess
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import Dead, Outcome
 from stoker.consumers.records.record import Record
 from stoker.topology.declaration.priorities import NORMAL

@@ -10,7 +10,7 @@ from confluent_kafka import Message
 
 from simulation.brokers import Place, SimBrokers
 from stoker.consumers.partitions.chunk_records import ChunkKey, decode_chunk
-from stoker.consumers.records.offset_set import first_of
+from stoker.consumers.progress.offset_set import first_of
 from stoker.topology.wire.commit_metadata import CommitMetadata
 
 

@@ -12,8 +12,8 @@ from simulation.known import Known
 from simulation.processes import SimProcess
 from stoker.consumers.partitions.ledger import moved_name, tried_name
 from stoker.consumers.partitions.start_positions import StartPosition
-from stoker.consumers.records.assignment import Assignment, AssignmentState
-from stoker.consumers.records.offset_set import OffsetSet
+from stoker.consumers.progress.assignment import Assignment, AssignmentState
+from stoker.consumers.progress.offset_set import OffsetSet
 from stoker.consumers.records.outcomes import Cancelled, Dead, Deferred, Delayed, Done, Outcome, Retried, Snoozed
 from stoker.consumers.records.record import Record, attempt_of
 from stoker.topology.wire.headers import ATTEMPT, TENANT, TRUNCATED_FROM

@@ -23,7 +23,7 @@ from simulation.liveness import check_flowing, freeze, over, thaw
 from simulation.processes import SimProcess
 from simulation.virtual_time import CLOCK
 from simulation.world import PARTITIONS, Shape, World
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 
 INSTEAD_OF = ("rewind", "cut_tail", "leave_gap", "remove_complete")
 """Where offsets go back, they do so in place of these, or it would be too seldom."""

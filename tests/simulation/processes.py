@@ -53,13 +53,12 @@ from stoker.consumers.partitions.restore import read_left_behind
 from stoker.consumers.partitions.restore_thread import Restoring
 from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.partitions.start_positions import StartPosition
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.rebalance.partition_reading import PartitionReading
 from stoker.consumers.rebalance.rebalance import Rebalance
 from stoker.consumers.rebalance.taking_back import TakingBack
-from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, Outcome
 from stoker.consumers.records.record import Record
-from stoker.consumers.records.source import Priority, Reader
 from stoker.consumers.runners.kinds import Runners
 from stoker.consumers.runners.slots import RunInSlot
 from stoker.consumers.settings import WorkerSettings
@@ -69,6 +68,7 @@ from stoker.consumers.settling.settle import SettledEvents, Settler, SettlingCli
 from stoker.consumers.settling.settlement import SettlementBatch, notify_instruments
 from stoker.consumers.settling.unique_records import writers_of
 from stoker.consumers.settling.writes import WRITERS, Writer
+from stoker.consumers.sources.source import Priority, Reader
 from stoker.consumers.standing_orders.cancels import Cancels
 from stoker.consumers.standing_orders.reschedules import JobOrders, Reschedules
 from stoker.consumers.steps.last_look import hold_back

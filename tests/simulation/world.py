@@ -25,7 +25,7 @@ from simulation.registry import SimRegistry
 from simulation.virtual_time import CLOCK, START_S
 from stoker.consumers.isolation.suspects import SUSPECT_AFTER
 from stoker.consumers.job.signals import Discard, Retry, Snooze
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.settling.writes import WRITERS, utc
 from stoker.consumers.steps.results import RETURNED_NOTHING, Raised, Result
 from stoker.consumers.steps.steps import DecodedJob

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from stoker.consumers.backlog import offset_queues
 from stoker.consumers.partitions import spill
-from stoker.consumers.records import offset_set, partition_progress
+from stoker.consumers.progress import offset_set, partition_progress
 
 
 @contextmanager

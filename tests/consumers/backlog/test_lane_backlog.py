@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stoker.consumers.backlog.lane_backlog import LaneBacklog, hash_of
-from stoker.consumers.records.assignment import Assignment, Lane
+from stoker.consumers.progress.assignment import Assignment, Lane
 
 MAIN = Assignment(1, "t", 0)
 

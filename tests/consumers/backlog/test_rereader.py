@@ -7,8 +7,8 @@ from typing import Any, cast
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from stoker.consumers.backlog.rereader import DELAYED_AT_ONCE, SEEK_ABOVE, Rereader
-from stoker.consumers.records.assignment import Assignment, Place
-from stoker.consumers.records.source import MAIN, Delay, Source
+from stoker.consumers.progress.assignment import Assignment, Place
+from stoker.consumers.sources.source import MAIN, Delay, Source
 from stoker.topology.declaration.delays import DelayClass
 
 DELAYED = Delay(DelayClass.SHORT)

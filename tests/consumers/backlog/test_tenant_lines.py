@@ -7,7 +7,7 @@ import pytest
 from stoker.consumers.backlog.lane_backlog import hash_of
 from stoker.consumers.backlog.tenant_lines import line_of
 from stoker.consumers.ordering.key_lanes import KeyLanes
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.record import Record
 from support.scenes.deliveries import plain_record
 

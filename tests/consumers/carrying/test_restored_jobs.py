@@ -16,9 +16,9 @@ from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.ordering.key_lanes import KeyLanes
 from stoker.consumers.ordering.lanes import Lanes
 from stoker.consumers.partitions.carried import CarriedJobs, read_carried
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.record import Record
-from stoker.consumers.records.source import CARRIED
+from stoker.consumers.sources.source import CARRIED
 from stoker.topology.wire import headers as wire
 from support.scenes.deliveries import declare, plain_record
 

@@ -17,7 +17,7 @@ from simulation.world import Shape
 from stoker.consumers.intake.carried_records import CarriedRecords
 from stoker.consumers.intake.delayed_records import DelayedRecords
 from stoker.consumers.records.record import Record
-from stoker.consumers.records.source import sources_of
+from stoker.consumers.sources.source import sources_of
 
 UNKEYED = 3
 ROOM = "/consumers/"
@@ -61,7 +61,7 @@ def test_a_queue_that_declares_nothing_calls_no_feature_for_a_record() -> None:
     assert {name for name in for_each if name.startswith("intake/")} == set()
     assert {name: many[name] - few[name] for name in for_each} == {
         "partitions/assignments.py: find_running": 20,
-        "records/partition_progress.py: note_delivered": 20,
+        "progress/partition_progress.py: note_delivered": 20,
         "records/record.py: __init__": 20,
     }
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from stoker.consumers.delays.calendar import Calendar
 from stoker.consumers.delays.cancelled_delays import CancelledDelays
 from stoker.consumers.delays.delay_sweep import DelaySweep
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.cancellation import Cancellation
 from stoker.consumers.records.record import Record
-from stoker.consumers.records.source import Delay
+from stoker.consumers.sources.source import Delay
 from stoker.consumers.standing_orders.cancel_filters import CancelFilter
 from stoker.consumers.standing_orders.cancels import Cancels
 from stoker.consumers.standing_orders.reschedules import Reschedules

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.consumers.delays.due_times import longest_wait_s, wake_at_ms
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.record import Record
-from stoker.consumers.records.source import Delay, Tier
+from stoker.consumers.sources.source import Delay, Tier
 from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.wire.headers import DUE, format_instant
 from support.scenes.deliveries import NOW, NOW_S, declare

@@ -7,7 +7,7 @@ from confluent_kafka import Message
 
 from stoker.consumers.delays import packed_records
 from stoker.consumers.delays.packed_records import packed_record, unpacked_record
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.record import Record
 from stoker.topology.wire.headers import HeaderList
 

@@ -11,7 +11,7 @@ from stoker.consumers.dispatch.job_threads import JobThreads
 from stoker.consumers.dispatch.pipe_failure import PipeFailure
 from stoker.consumers.gates.gate import START, Gate, PlainWhy, Start, Wait
 from stoker.consumers.gates.gate_row import GateRow
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.record import Record
 from support.scenes.deliveries import plain_record
 from support.scenes.watched_runners import Order, Shift, resist, threads

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.consumers.fairness.fair_queue import FairQueue, Line
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.record import Record
 from stoker.topology import FairBy, InvalidDeclaration, Pipeline
 

@@ -12,7 +12,7 @@ from stoker.consumers.fairness.fair_queue import Load
 from stoker.consumers.fairness.looks import LOOKED_AT
 from stoker.consumers.fairness.read_ahead import FAST_PER_S, HOLD_FOR_S, LEAST_RECORDS, UNREAD, ReadAhead
 from stoker.consumers.ordering.key_lanes import KeyLanes
-from stoker.consumers.records.assignment import Assignment, Place
+from stoker.consumers.progress.assignment import Assignment, Place
 from stoker.consumers.records.record import Record
 from stoker.topology.wire.headers import TENANT
 

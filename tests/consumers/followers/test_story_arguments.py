@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Message
 
 from stoker.consumers.followers.story_arguments import LONGEST_JSON_BYTES, StoryArguments
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.record import Record
 from stoker.schemas import Compatibility, Contract, MemorySchemaStore
 from stoker.topology import AnyJobType, Pipeline

@@ -20,7 +20,7 @@ from stoker.consumers.instruments.instrument import Instrument
 from stoker.consumers.instruments.instruments import Instruments
 from stoker.consumers.job.signals import InterruptReason, JobInterrupted
 from stoker.consumers.metrics.job_figures import JobFigures
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Dead, Outcome, Snoozed
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.async_slots import AsyncSlot, LoopState

@@ -10,7 +10,7 @@ from stoker.consumers.backlog.lane_backlog import hash_of
 from stoker.consumers.gates.gate import START, Gate, PlainWhy, Start, Wait, Why
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.leaving_records import NO_BOUND, MemoryBound
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.record import Record
 from support.scenes.deliveries import plain_record
 

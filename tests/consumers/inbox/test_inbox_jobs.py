@@ -13,9 +13,9 @@ import pytest
 from stoker.consumers import AlreadyDone, Discard, JobContext, Retry, Snooze, current_job
 from stoker.consumers.inbox import EnteredTwice, Inbox
 from stoker.consumers.job.run import Run
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, Dead, Retried
-from stoker.consumers.records.source import MAIN, Tier
+from stoker.consumers.sources.source import MAIN, Tier
 from stoker.consumers.steps.results import Raised
 from stoker.consumers.steps.steps import decide
 from stoker.producers import Producer

@@ -17,10 +17,10 @@ from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.job.run import Run
 from stoker.consumers.ordering.key_lanes import KeyLanes
 from stoker.consumers.ordering.strict_lanes import StrictLanes
-from stoker.consumers.records.assignment import Assignment, Lane
+from stoker.consumers.progress.assignment import Assignment, Lane
 from stoker.consumers.records.outcomes import Retried
 from stoker.consumers.records.record import Record
-from stoker.consumers.records.source import Tier
+from stoker.consumers.sources.source import Tier
 from stoker.consumers.steps.schema_waits import AwaitedSchema
 from stoker.schemas import decode_own
 from stoker.schemas.own_records.job_events import JobBlocking, encode_event

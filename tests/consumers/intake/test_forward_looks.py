@@ -16,9 +16,9 @@ from stoker.consumers.delays.rescheduled_delays import RescheduledDelays
 from stoker.consumers.intake import unique_arrivals
 from stoker.consumers.intake.unique_arrivals import UniqueArrivals
 from stoker.consumers.partitions.assignments import Assignments
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.record import Record
-from stoker.consumers.records.source import Delay
+from stoker.consumers.sources.source import Delay
 from stoker.consumers.standing_orders.reschedules import Reschedules
 from stoker.consumers.unique.unique_jobs import UniqueJobs
 from stoker.topology.declaration.delays import DelayClass

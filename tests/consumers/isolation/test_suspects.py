@@ -15,7 +15,7 @@ import pytest
 from stoker.consumers.isolation.suspects import Suspects, crashes_before
 from stoker.consumers.partitions.commits import present_state
 from stoker.consumers.partitions.start_positions import taken_over
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from stoker.topology.planning.apply import ensure_topology

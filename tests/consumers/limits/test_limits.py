@@ -6,7 +6,7 @@ import time
 
 from stoker.consumers.gates.counted_records import Beginning
 from stoker.consumers.limits.scope import PATIENCE_S
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.topology import Concurrency, Rate
 from support.scenes.limiting import EPOCH_S, SECOND, WINDOW_S
 from support.scenes.limiting import LimitedScene as Scene

@@ -10,7 +10,7 @@ from stoker.consumers.backlog.lane_backlog import hash_of
 from stoker.consumers.ordering.key_lanes import KeyLanes
 from stoker.consumers.ordering.lanes import Lanes
 from stoker.consumers.ordering.strict_lanes import StrictLanes
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.records.record import Record
 from support.scenes.deliveries import declare, plain_record

@@ -7,7 +7,7 @@ import pytest
 from stoker.consumers.ordering.key_lanes import KeyLanes
 from stoker.consumers.ordering.parking import FAST_PER_S, SLOW_FOR_S, Parking, ParkingLimits
 from stoker.consumers.ordering.strict_lanes import StrictLanes
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from support.scenes.deliveries import plain_record
 
 

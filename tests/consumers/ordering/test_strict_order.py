@@ -14,13 +14,13 @@ from stoker.consumers import Retry
 from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.ordering.pending_retries import awaited_as
 from stoker.consumers.ordering.strict_lanes import StrictLanes
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Dead, Outcome, Retried
 from stoker.consumers.records.record import Record
-from stoker.consumers.records.source import Tier
 from stoker.consumers.settling.excuse import Excuse
 from stoker.consumers.settling.settle import Settler
 from stoker.consumers.settling.writes import plan_writes
+from stoker.consumers.sources.source import Tier
 from stoker.consumers.steps.pipe import SettleStep
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, RetryPolicy

@@ -17,7 +17,7 @@ from stoker.consumers.partitions.ledger import Ledger, tried_name
 from stoker.consumers.partitions.restore import Restored
 from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.partitions.start_positions import StartPosition
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import Retried
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.writes import plan_writes

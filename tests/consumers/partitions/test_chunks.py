@@ -15,7 +15,7 @@ from simulation.clients import SimConsumer
 from simulation.virtual_time import virtual_time
 from stoker.consumers.partitions.chunk_reader import FoundChunks, read_chunks
 from stoker.consumers.partitions.chunk_records import ChunkKey, KnownChunk, decode_chunk, encode_chunk
-from stoker.consumers.records.offset_set import OffsetSet
+from stoker.consumers.progress.offset_set import OffsetSet
 from stoker.topology.wire.commit_metadata import CommitMetadata, SpilledAt
 from support.small_chunks import small_chunks
 

@@ -14,7 +14,7 @@ from stoker.consumers.partitions import commits as module
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.partitions.commits import Commits
 from stoker.consumers.partitions.spill import Spill
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.topology.wire.commit_metadata import CommitMetadata
 from support.scenes.deliveries import declare
 from support.scenes.instruments import CountingInstrument

@@ -17,8 +17,8 @@ from stoker.consumers.partitions.ledger import Ledger, moved_name, tried_name
 from stoker.consumers.partitions.ledger_records import batch_record, entry_record, names_of
 from stoker.consumers.partitions.restore import Restored, read_left_behind
 from stoker.consumers.partitions.start_positions import StartPosition, StartPositions
-from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.offset_set import OffsetSet
+from stoker.consumers.progress.assignment import Assignment
+from stoker.consumers.progress.offset_set import OffsetSet
 from stoker.topology import Queue
 from stoker.topology.declaration.queue import LedgerWindow
 from stoker.topology.wire.commit_metadata import CommitMetadata

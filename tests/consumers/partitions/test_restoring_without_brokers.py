@@ -9,7 +9,7 @@ import pytest
 from stoker.consumers.kafka.log_tail import Unrestorable
 from stoker.consumers.partitions.restore import restore
 from stoker.consumers.partitions.restore_thread import Restoring
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.topology import ClusterSettings
 from support.scenes.worker import declare_queue
 from support.waiting import wait_until

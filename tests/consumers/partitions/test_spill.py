@@ -14,8 +14,8 @@ from stoker.consumers.partitions import spilled_chunks
 from stoker.consumers.partitions.chunk_records import ChunkKey, decode_chunk
 from stoker.consumers.partitions.spill import INTERVAL_S as SPILL_INTERVAL_S
 from stoker.consumers.partitions.spill import Spill
-from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.commit_state import CommitState, SentCommit
+from stoker.consumers.progress.assignment import Assignment
+from stoker.consumers.progress.commit_state import CommitState, SentCommit
 from stoker.topology.wire.commit_metadata import SpilledAt
 from support.scenes.deliveries import declare
 from support.small_chunks import small_chunks

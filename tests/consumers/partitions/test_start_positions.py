@@ -11,8 +11,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stoker.consumers.kafka.clients import make_reader
 from stoker.consumers.partitions.start_positions import StartPositions
-from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.source import Tier
+from stoker.consumers.progress.assignment import Assignment
+from stoker.consumers.sources.source import Tier
 from stoker.topology import ClusterSettings, Queue
 from support.kafka.commits import commit_as_one_who_left
 from support.scenes.worker import Raw, committed, create, declare_queue, publish_raw

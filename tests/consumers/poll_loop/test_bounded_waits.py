@@ -15,7 +15,7 @@ from stoker.consumers.assembly.queue_parts import QueueParts, make_queue
 from stoker.consumers.kafka.clients import longest_callback_s
 from stoker.consumers.poll_loop import shutdown as module
 from stoker.consumers.poll_loop.poll_timeout import POLL_TIMEOUT_S, SHORT_POLL_TIMEOUT_S
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.thread_runners import ThreadRunners

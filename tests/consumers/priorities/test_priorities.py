@@ -15,10 +15,10 @@ from stoker.consumers.ordering.parking import USUAL_LIMITS
 from stoker.consumers.priorities.key_holds import KeyHolds
 from stoker.consumers.priorities.priority_lanes import PriorityLanes
 from stoker.consumers.priorities.ready import ReadyRecords
-from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.priorities import Priorities
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.record import Record
-from stoker.consumers.records.source import MAIN, Priority, Source, Tier
+from stoker.consumers.sources.priorities import Priorities
+from stoker.consumers.sources.source import MAIN, Priority, Source, Tier
 from stoker.topology.declaration.retries import DEFAULT_TIERS
 from stoker.topology.wire import headers as wire
 

@@ -13,7 +13,7 @@ from stoker.consumers.assembly.queue_context import QueueContext
 from stoker.consumers.assembly.queue_parts import make_queue
 from stoker.consumers.errors import LoopLost, TooManyStuck
 from stoker.consumers.job.run import Run
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.settings import WorkerSettings
 from stoker.topology import ClusterSettings
 from stoker.topology.wire.commit_metadata import CommitMetadata

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from confluent_kafka import Message
 
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import Snoozed
 from stoker.consumers.records.record import Record, attempt_of
 from stoker.consumers.settling.writes import plan_writes

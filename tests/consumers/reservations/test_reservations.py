@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from stoker.consumers.meters.reserved_meter import VALID_S
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.reservations.partition_log import PartitionLog
 from stoker.schemas.own_records.reservation_records import (
     ReservationEntry,

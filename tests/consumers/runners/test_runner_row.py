@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from stoker.consumers.metrics.runner_metrics import of_kinds
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.kinds import RunnerRow, Runners
 from stoker.consumers.runners.slots import Slot

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import pytest
 
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners import spreading
 from stoker.consumers.runners.async_runners import AsyncRunners

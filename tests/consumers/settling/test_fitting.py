@@ -17,7 +17,7 @@ from stoker.consumers.job.failure import make_failure
 from stoker.consumers.ordering.strict_lanes import StrictLanes
 from stoker.consumers.partitions.ledger import moved_name
 from stoker.consumers.partitions.ledger_records import names_of
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, SKIPPED, Dead, Deferred, NotDone, Retried, Snoozed
 from stoker.consumers.records.record import Record
 from stoker.consumers.settling import settle, trouble

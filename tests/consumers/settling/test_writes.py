@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.consumers.job.failure import MESSAGE_LIMIT_BYTES, STACK_LIMIT_BYTES, describe_failure
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import (
     INTERRUPTED,
     SKIPPED,
@@ -22,10 +22,10 @@ from stoker.consumers.records.outcomes import (
     Snoozed,
 )
 from stoker.consumers.records.record import Record
-from stoker.consumers.records.source import Tier
 from stoker.consumers.settling.next_records import FIRST_ERROR_BYTES
 from stoker.consumers.settling.outgoing import OutgoingRecord
 from stoker.consumers.settling.writes import Writes, plan_writes
+from stoker.consumers.sources.source import Tier
 from stoker.schemas.own_records.job_events import encode_event
 from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.wire import headers as wire

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Deferred, Delayed, Outcome, Snoozed
 from stoker.consumers.standing_orders.reschedules import Reschedules
 from stoker.consumers.steps.steps import DecodedJob, decode

@@ -12,7 +12,7 @@ import pytest
 
 from stoker.consumers.gates.gate import Wait
 from stoker.consumers.gates.gate_row import GateRow
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.record import Record
 from stoker.consumers.settling.excuse import Excuse
 from stoker.consumers.steps.pipe import Pipe

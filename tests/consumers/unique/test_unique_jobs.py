@@ -9,7 +9,7 @@ from itertools import count
 import pytest
 from confluent_kafka import Message
 
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import (
     DONE,
     INTERRUPTED,
@@ -22,7 +22,7 @@ from stoker.consumers.records.outcomes import (
     Retried,
 )
 from stoker.consumers.records.record import Record
-from stoker.consumers.records.source import MAIN, Delay, Source, Tier
+from stoker.consumers.sources.source import MAIN, Delay, Source, Tier
 from stoker.consumers.unique.arrival import utc_of
 from stoker.consumers.unique.ends import end_in, end_record
 from stoker.consumers.unique.unique_jobs import UniqueJobs

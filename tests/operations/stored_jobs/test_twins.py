@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from stoker.consumers.partitions.ledger import tried_name
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.record import Record
 from stoker.operations.queue_status.queues import count_open_dead_letters
 from stoker.operations.replay.dead_letter_replay import DeadLetterManager, Discarding, Request

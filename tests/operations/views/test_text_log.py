@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from stoker.consumers.job.failure import describe_failure
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import Dead, Retried
 from stoker.consumers.records.record import Record
 from stoker.consumers.settling.setbacks import log_setback

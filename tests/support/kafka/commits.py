@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from stoker.consumers.kafka.clients import make_reader
 from stoker.consumers.partitions.chunk_reader import FoundChunks, read_chunks
 from stoker.consumers.partitions.chunk_records import ChunkKey
-from stoker.consumers.records.offset_set import OffsetSet
+from stoker.consumers.progress.offset_set import OffsetSet
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Queue
 from stoker.topology.wire.commit_metadata import CommitMetadata

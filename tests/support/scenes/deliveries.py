@@ -11,7 +11,7 @@ from confluent_kafka import Message
 
 from stoker.consumers.job.run import Run
 from stoker.consumers.partitions.ledger import Ledger
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.record import Record
 from stoker.consumers.steps.steps import DecodedJob, StepContext
 from stoker.schemas import Decoder

@@ -17,7 +17,7 @@ from stoker.consumers import WorkerSettings
 from stoker.consumers.gates.gate import Wait
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.isolation.isolated_runners import IsolatedRunners
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.slots import Slot

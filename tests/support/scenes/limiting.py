@@ -11,7 +11,7 @@ from confluent_kafka import Message
 from stoker.consumers.gates.counted_records import Beginning
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.limits.limits import Limits
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.records.record import Record
 from stoker.topology import Pipeline

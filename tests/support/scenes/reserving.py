@@ -14,7 +14,7 @@ from stoker.consumers.gates.counted_records import Beginning
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.kafka.log_writer import OnWritten
 from stoker.consumers.limits.limits import LimitPeers, Limits
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.records.record import Record
 from stoker.consumers.reservations.ports import ReservationParts

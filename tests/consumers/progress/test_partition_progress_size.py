@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 
-from stoker.consumers.records.partition_progress import PartitionProgress
+from stoker.consumers.progress.partition_progress import PartitionProgress
 
 
 def test_a_million_incomplete_offsets_take_little_memory() -> None:

@@ -9,7 +9,7 @@ from stoker.consumers.kafka.clients import make_reader, spilling_producer
 from stoker.consumers.partitions.chunk_reader import FoundChunks, read_chunks
 from stoker.consumers.partitions.chunk_records import ChunkKey, encode_chunk
 from stoker.consumers.partitions.spill import Spill
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.progress.assignment import Assignment
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Queue
 from stoker.topology.declaration.queue import LedgerWindow

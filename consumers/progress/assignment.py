@@ -8,12 +8,12 @@ from types import MappingProxyType
 from typing import Final
 
 from ...topology.wire.commit_metadata import CommitMetadata
+from ..sources.priorities import Priorities
+from ..sources.source import MAIN, Source
 from .commit_state import CommitState
 from .crash_history import CrashHistory
 from .offset_set import OffsetSet
 from .partition_progress import PartitionProgress
-from .priorities import Priorities
-from .source import MAIN, Source
 
 Lane = bytes | str
 Awaited = tuple[Source, int, bytes, int]

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from stoker.consumers.records.assignment import Assignment, AssignmentState, ForbiddenTransition
+from stoker.consumers.progress.assignment import Assignment, AssignmentState, ForbiddenTransition
 from stoker.topology.wire.commit_metadata import CommitMetadata
 
 RESTORING, OPENING, RUNNING, REPLACED, LEAVING, ENDED = AssignmentState

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from stoker.consumers.records.source import CARRIED, MAIN, Delay, Priority, Reader, Source, Tier, sources_of
+from stoker.consumers.sources.source import CARRIED, MAIN, Delay, Priority, Reader, Source, Tier, sources_of
 from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.declaration.priorities import NORMAL
 from support.scenes.deliveries import TIERS, declare

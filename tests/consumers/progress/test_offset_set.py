@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.consumers.records.offset_set import OffsetSet
+from stoker.consumers.progress.offset_set import OffsetSet
 from support.small_chunks import small_chunks
 
 END = 80

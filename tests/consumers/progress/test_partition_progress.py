@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.consumers.records.offset_set import OffsetSet
-from stoker.consumers.records.partition_progress import RECENT, OffsetsWentBack, PartitionProgress
+from stoker.consumers.progress.offset_set import OffsetSet
+from stoker.consumers.progress.partition_progress import RECENT, OffsetsWentBack, PartitionProgress
 from stoker.topology.wire.commit_metadata import CommitMetadata
 from support.small_chunks import small_chunks
 

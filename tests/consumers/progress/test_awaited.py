@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from stoker.consumers.records.assignment import Assignment, Awaited, Lane
-from stoker.consumers.records.source import Tier
+from stoker.consumers.progress.assignment import Assignment, Awaited, Lane
+from stoker.consumers.sources.source import Tier
 from stoker.topology.wire.commit_metadata import CommitMetadata
 
 TIER = Tier(timedelta(seconds=1))
