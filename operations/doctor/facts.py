@@ -14,7 +14,7 @@ from ...topology import Pipeline, Queue
 from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from ..cluster_view import ClusterView, ConsumerGroup, Partition, partitions_of
 from ..queue_status.blocker_reports import NO_BLOCKERS, BlockerReports, read_blockers
-from ..queue_status.offset_reading import Heads, OffsetReading, read_offsets, waiting_heads
+from ..queue_status.offset_reading import Heads, OffsetReading, may_have_waiting, read_offsets, waiting_heads
 from ..queue_status.queue_heads import read_heads
 from ..queue_status.queues import still_partitions
 from ..queue_status.standstill import Standstill
@@ -67,9 +67,7 @@ class Facts:
 
     def waiting(self, queue: Queue) -> int:
         """Jobs of the queue that wait, in tiers as well."""
-        return sum(
-            self.reading.lag(part) for part in self.job_partitions(queue) if self.heads.get(part, part) is not None
-        )
+        return sum(self.reading.lag(part) for part in self.job_partitions(queue) if may_have_waiting(part, self.heads))
 
     def waiting_jobs(self, queue: Queue) -> list[StoredJob]:
         """The oldest waiting job of each of the queue's partitions."""

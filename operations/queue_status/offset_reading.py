@@ -83,3 +83,8 @@ def waiting_heads(view: ClusterView, queues: Sequence[Queue], reading: OffsetRea
     stands = [partition for partition in partitions_of(topics, reading.counts) if reading.lag(partition)]
     positions = {partition: reading.position(partition) for partition in stands}
     return read_heads(view.cluster, positions, timeout_s=view.timeout_s)
+
+
+def may_have_waiting(partition: Partition, heads: Heads) -> bool:
+    """Whether a partition counts as one where jobs wait: unless its head is known to be absent."""
+    return partition not in heads or heads[partition] is not None

@@ -22,7 +22,7 @@ from ..stored_jobs.stored_job import StoredJob
 from .blocker_reports import BlockerReport, BlockerReports, read_blockers
 from .fill import Fill, fill_of
 from .obstacles import reported_obstacles, silent_obstacles, visible_obstacles
-from .offset_reading import Heads, OffsetReading, waiting_heads
+from .offset_reading import Heads, OffsetReading, may_have_waiting, waiting_heads
 from .standstill import Standstill, standstills, unexplained
 from .waiting_reports import WaitingSum, sum_of
 
@@ -135,7 +135,7 @@ def still_partitions(
     """
     parts = partitions_of([topic for queue in queues for topic in queue.job_topics], after.counts)
     known = [part for part in parts if part in before.ends and after.lag(part)]
-    ready = {part: _ready_since(heads.get(part)) for part in known if heads.get(part, part) is not None}
+    ready = {part: _ready_since(heads.get(part)) for part in known if may_have_waiting(part, heads)}
     return standstills(
         {part: before.position(part) for part in known}, {part: after.position(part) for part in known}, after.ends,
         ready, now,
@@ -204,7 +204,7 @@ def _status(
 
 def _backlog(topic: str, source: Source, reading: OffsetReading, heads: Heads) -> Backlog:
     partitions = partitions_of([topic], reading.counts)
-    waiting = sum(reading.lag(part) for part in partitions if part not in heads or heads[part])
+    waiting = sum(reading.lag(part) for part in partitions if may_have_waiting(part, heads))
     found = [head for part in partitions if (head := heads.get(part)) is not None]
     return Backlog(
         topic=topic,
