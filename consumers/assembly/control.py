@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
 
-from ...producers.control.log_reader import LogReader
+from ...producers.control.log_reader import END_MS, LogReader
 from ...topology import ClusterSettings, Pipeline
 from ..control.block_orders import BlockOrders
 from ..control.breaker_orders import BreakerOrders
@@ -26,9 +25,6 @@ from ..control.pause_orders import PauseOrders
 from ..control.reschedule_orders import PriorityOrders, RescheduleOrders
 from ..control.status_writer import StatusWriter
 from ..control.worker_process import WorkerProcess
-
-END_MS: Final = 250
-"""For `fetch.wait.max.ms`: a worker that starts waits so long for the end of a topic that holds orders."""
 
 
 def make_takers(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
 
-from ...producers.control.log_reader import LogReader
+from ...producers.control.log_reader import END_MS, LogReader
 from ...topology.declaration.limits import shared_limits
 from ...topology.declaration.topics import reserves_limits
 from ..kafka.clients import limits_producer, make_reader
@@ -19,8 +18,6 @@ from ..shares.ports import SharesParts
 from ..shares.shares import Shares
 from ..turn_thread import TurnThread
 from .queue_context import QueueContext
-
-END_MS: Final = 250
 
 MakeThread = Callable[[Limits], Startable]
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from ...producers.client import Outage
-from ...producers.control.log_reader import LogReader
+from ...producers.control.log_reader import END_MS, LogReader
 from ...producers.readiness import KafkaCheck, Readiness
 from ...producers.record import RecordBuilder
 from ...producers.schedules.scheduled_calls import SOURCE
@@ -22,7 +22,6 @@ from ..schedules.jobs_of_instants import JobsOfInstants
 from ..schedules.queue_schedules import FiringParts, QueueSchedules
 from ..schedules.schedule_thread import ScheduleThread, ScheduleThreadParts
 
-END_MS: Final = 250
 PREPARE_S: Final = 10.0
 READING: Final[Mapping[str, Option]] = {"isolation.level": "read_uncommitted"}
 """Records behind an open transaction are read too: waiting jobs are the settler's, which writes no transactions."""
