@@ -133,16 +133,18 @@ class JobType(Generic[P, R]):
         queue: where its jobs are published.
         handler: the function, sync or async.
         contract: the payload's Avro contract.
-        key: makes the ordering key of a call: a function of those of its arguments that it names, or the path of one
-            (`"customer_id"`, `"order.customer_id"`); None leaves it to each call.
+        key: makes the ordering key of a call: a function of those of its arguments that it names, defaults included; or
+            the path of one (`"customer_id"`, `"order.customer_id"`), to text, an int, a UUID or an Enum. None leaves it
+            to each call.
         tenant: makes the tenant of a call, in the same two ways.
-        unique: lets one of several jobs run that do the same; see `Unique`.
+        unique: lets one of several jobs run that do the same, for the whole fleet; see `Unique`.
         limits: how often its jobs may begin, and how many may run at once; all hold, and those of the queue.
         cost: what each job counts for in rates: a number, or a function of those of its arguments that it names.
         breaker: holds its jobs after failures of its jobs, and lets one probe now and then; see `Breaker`.
-        needs: the dependencies of its jobs: while the breaker of one is open, they wait.
+        needs: names of dependencies, such as `["stripe"]`: its jobs wait while the breaker of one is open.
         own_priority: the priority of its calls that name none: one of the queue's `priorities`; None means normal.
-        retry, timeout, max_payload_bytes, dead_guard: None takes the queue's.
+        retry, timeout, max_payload_bytes: None takes the queue's.
+        dead_guard: how many of its dead letters pause it; None takes the queue's.
         isolation: "process" runs each of its jobs in a child process, whose `timeout` is kept by a kill, whatever the
             job is doing; its handler must be importable by module and name. None runs them in the worker's own.
         memory_limit_bytes: resident memory above which an isolated job is killed; that is a failed attempt.
@@ -154,10 +156,11 @@ class JobType(Generic[P, R]):
         runbook: what to do when they fail: an URL, or a line of text.
         slo: what the owner promises of its jobs.
         escalation: whom to call when the owner does not answer, or how.
-        on_dead: the job type that is enqueued once for each of its dead letters, with its `JobStory`.
+        on_dead: the job type, declared before, that is enqueued once for each of its dead letters, with its `JobStory`.
         on_late: the same for each of its jobs that is late.
-        late_after: a job is late when it has waited for so long; None takes `slo.wait`.
-        story_arguments: whether the stories of its jobs show their arguments to those who follow.
+        late_after: a job is late when it has waited for so long; None takes `slo.wait`. `Pipeline.job` takes the
+            queue's where it has neither.
+        story_arguments: whether stories of its jobs have their arguments; False where these are secrets.
         description: for the catalogue; the docstring's first line by default.
     """
 

@@ -19,7 +19,10 @@ from ...schemas.codec.schema import Schema, kind_of, logical_type
 Label = Literal["key", "tenant", "unique", "by", "cost"]
 
 LabelDeclaration: TypeAlias = Callable[..., str | None] | str
-"""The `key` and `tenant` of `Pipeline.job`: a function of some of the arguments, or a path, `order.customer`."""
+"""The `key` and `tenant` of `Pipeline.job`: a function of some of the arguments, or a path, `order.customer`.
+
+The function's types are left open: so those of the job's function alone decide what callers see, also beside a lambda.
+"""
 
 Arguments: TypeAlias = tuple[object, ...]
 

@@ -220,26 +220,9 @@ class Pipeline:
         """Declare the decorated function as a job type of the queue; `JobType` documents each option.
 
         Args:
-            queue: where its jobs go; one of this pipeline's.
-            key: makes the ordering key of each call: a function, called with those of the arguments that it names,
-                defaults included; or the path of one, as `"customer_id"` or `"order.customer_id"`, to text, an int, a
-                UUID or an Enum. Its own types are left open, so that those of the function alone decide what callers
-                see, also where it is a lambda.
-            tenant: makes the tenant of each call, in the same two ways.
-            unique: lets one of several jobs run that do the same, for the whole fleet.
-            limits: how often its jobs may begin, and how many may run at once, beside the limits of its queue.
-            cost: what each job counts for in rates: a number, or a function of those of its arguments that it names.
-            breaker: holds its jobs after failures of its jobs, and lets one probe now and then.
-            needs: names of dependencies, such as `["stripe"]`: its jobs wait while the breaker of one is open.
-            dead_guard: how many of its dead letters pause it; None takes the queue's.
-            priority: one of the queue's `priorities`, of all of its jobs whose call names no other.
-            owner: who answers for its jobs; empty takes the queue's. So do `runbook`, `slo`, `escalation`, `on_dead`
-                and `on_late`.
-            on_dead: a job type, declared before, that is enqueued once for each of its dead letters, with its
-                `JobStory`.
-            on_late: the same for each job that is late: that waits for longer than `late_after`, or else `slo.wait`, or
-                else the queue's `late_after`.
-            story_arguments: whether stories of its jobs have their arguments; False where these are secrets.
+            queue: one of this pipeline's.
+            name: None takes the function's.
+            priority: becomes the job type's `own_priority`.
             schema: an Avro schema, or the path of an `.avsc` file, instead of one derived from the annotations.
 
         Raises:
