@@ -135,12 +135,12 @@ class IsolatedRunners(Runners[Slot]):
         if self._suspects:
             self._suspects.forget_cleared()
         if self._deaths:
-            self._forget_deaths(lambda offset, deaths: offset[2] not in deaths.crash_history.crashes)
+            self._forget_deaths(lambda place, deaths: place[2] not in deaths.crash_history.crashes)
 
     def _forget_deaths(self, is_past: Callable[[RecordAt, _Deaths], bool]) -> None:
         with self._lock:
-            for offset in [offset for offset, deaths in self._deaths.items() if is_past(offset, deaths)]:
-                del self._deaths[offset]
+            for place in [place for place, deaths in self._deaths.items() if is_past(place, deaths)]:
+                del self._deaths[place]
 
     def start(self) -> None:
         """Start threads and children, where the queue has isolated job types."""
@@ -165,7 +165,7 @@ class IsolatedRunners(Runners[Slot]):
         self._suspects.end(assignments)
         gone = {a.crash_history for a in assignments if not a.is_staying}
         running = {record_at(slot.run.record) for slot in self.slots if slot.run is not None}
-        self._forget_deaths(lambda offset, deaths: deaths.crash_history in gone and offset not in running)
+        self._forget_deaths(lambda place, deaths: deaths.crash_history in gone and place not in running)
         return self._threads.drop(assignments)
 
     def interrupt(self) -> None:
