@@ -45,6 +45,7 @@ def make_worker(
         rights=partitions.rights,
         followers=settling.followers,
     )
+    heavy_tenants = group.intake.heavy_tenants
     housekeeping = Housekeeping(
         owned,
         settler=settling.settler,
@@ -52,7 +53,7 @@ def make_worker(
         reports=Reports(inspection.overview, inspection.blockers, inspection.waiting_counts),
         events=settling.events,
         unfinished=inspection.unfinished,
-        looks_ahead=[LookAhead(heavy, inspection.unfinished) for heavy in group.intake.heavy_tenants],
+        look_ahead=None if heavy_tenants is None else LookAhead(heavy_tenants, inspection.unfinished),
     )
     shutdown = Shutdown(
         poll_thread.poll_state,

@@ -6,7 +6,7 @@ of the lines is the order in which they are asked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -69,13 +69,13 @@ class DeclaredIntake:
         arriving: the records that were fetched.
         due: the delayed records that wait no more.
         reread: the records that were known by their offsets.
-        heavy_tenants: the tenants with very many records; none where tenants share nothing.
+        heavy_tenants: the tenants with very many records; None where tenants share nothing.
     """
 
     arriving: Intake
     due: DueRecords
     reread: RereadRecords
-    heavy_tenants: Sequence[HeavyTenants]
+    heavy_tenants: HeavyTenants | None
 
 
 def make_intake(parts: IntakeParts) -> DeclaredIntake:
@@ -87,7 +87,7 @@ def make_intake(parts: IntakeParts) -> DeclaredIntake:
         ),
         due=_due_records(parts, features),
         reread=_reread_records(parts, features),
-        heavy_tenants=features.heavy_tenants,
+        heavy_tenants=next(iter(features.heavy_tenants), None),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Final
 
 from ..group.rights_watch import RightsWatch
@@ -18,7 +17,7 @@ INTERVAL_S: Final = 1.0
 
 
 class Housekeeping:
-    """Owned by the poll thread; `looks_ahead`, one or none, has an interval of its own."""
+    """Owned by the poll thread; `look_ahead` has an interval of its own, and is None where tenants share nothing."""
 
     def __init__(
         self,
@@ -29,7 +28,7 @@ class Housekeeping:
         reports: Reports,
         events: EventPublisher,
         unfinished: UnfinishedCount,
-        looks_ahead: Sequence[LookAhead],
+        look_ahead: LookAhead | None,
     ) -> None:
         self._partitions = partitions
         self._settler = settler
@@ -37,14 +36,14 @@ class Housekeeping:
         self._reports = reports
         self._events = events
         self._unfinished = unfinished
-        self._looks_ahead = looks_ahead
+        self._look_ahead = look_ahead
         self._next_at_s = 0.0
 
     def turn(self) -> None:
         """Do what it is time for."""
         now_s = time.monotonic()
-        for look_ahead in self._looks_ahead:
-            look_ahead.turn(now_s)
+        if self._look_ahead is not None:
+            self._look_ahead.turn(now_s)
         if now_s >= self._next_at_s:
             self._next_at_s = now_s + INTERVAL_S
             self._partitions.do_housekeeping(now_s)
