@@ -17,9 +17,9 @@ from bare import BATCH, PATIENCE_S, NothingCame, open_consumer
 from confluent_kafka import Message, Producer
 from part import Part, Result, Say, only_queue
 
+from stoker.consumers.commits.commits import count_complete
 from stoker.consumers.kafka.clients import settling_producer
 from stoker.consumers.ordering.key_lanes import KeyLanes
-from stoker.consumers.partitions.commits import count_complete
 from stoker.consumers.partitions.ledger import Ledger
 from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE

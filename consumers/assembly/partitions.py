@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from ..commits.commits import Commits
+from ..commits.spill import Spill
 from ..group.rights_watch import RightsWatch, ask_cluster
 from ..kafka.clients import spilling_producer
 from ..partitions.assignments import Assignments
-from ..partitions.commits import Commits
-from ..partitions.spill import Spill
 from .queue_context import QueueContext
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from ..commits.commits import count_complete
 from ..ordering.lanes import Lanes
-from ..partitions.commits import count_complete
 from ..records.outcomes import INTERRUPTED
 from ..runners.kinds import RunnerRow
 from .memory_bounds import MemoryBounds

@@ -1,1 +1,1 @@
-"""Owned partitions: where they start, their ledger, and what is committed of them."""
+"""Owned partitions: where they start, and their ledger."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..commits.commits import Commits
 from ..group.member import GroupMember
 from ..in_flight.completion import Completion
 from ..in_flight.memory_bounds import MemoryBounds
 from ..partitions.assignments import Assignments
-from ..partitions.commits import Commits
 from ..rebalance.rebalance import Rebalance
 
 

@@ -13,10 +13,10 @@ from confluent_kafka import Consumer, TopicPartition
 
 from .. import log_keys
 from ..carrying.carrier import Carrier
+from ..commits.commits import Commits
 from ..dispatch.job_threads import JobThreads
 from ..in_flight.memory_bounds import partitions_of
 from ..partitions.assignments import Assignments
-from ..partitions.commits import Commits
 from ..partitions.restore_thread import Restoring
 from ..progress.assignment import Assignment
 from ..progress.partition_progress import OffsetsWentBack

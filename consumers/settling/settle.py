@@ -15,7 +15,7 @@ A record that no topic takes in its form, such as one that is too large, gets an
 beside all batches (`lone_records.py`). The event of an outcome is handed over once it is settled, to a client of its
 own that the settler does not wait for.
 
-It is the fourth of the five files on the way of a job (docs/architecture.md); `partitions/commits.py` is the next.
+It is the fourth of the five files on the way of a job (docs/architecture.md); `commits/commits.py` is the next.
 """
 
 from __future__ import annotations

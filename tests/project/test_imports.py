@@ -106,6 +106,7 @@ FOLDERS = {
             "job",
             "instruments",
             "partitions",
+            "commits",
             "runners",
             "settling",
             "followers",

@@ -27,6 +27,8 @@ from stoker.consumers.backlog.tenant_lines import TenantLines
 from stoker.consumers.carrying.carrier import Carrier, CarryingClients
 from stoker.consumers.carrying.copies_aside import CopiesAside
 from stoker.consumers.carrying.restored_jobs import RestoredJobs
+from stoker.consumers.commits.commits import Commits
+from stoker.consumers.commits.spill import Spill
 from stoker.consumers.declared.intake_features import IntakeParts, make_intake
 from stoker.consumers.declared.runner_parts import RunnerParts
 from stoker.consumers.delays.calendar import Calendar
@@ -48,10 +50,8 @@ from stoker.consumers.kafka.side_readers import PriorityReaders, SideReader
 from stoker.consumers.limits.limits import Limits
 from stoker.consumers.ordering.parking import Parking, ParkingLimits
 from stoker.consumers.partitions.assignments import Assignments
-from stoker.consumers.partitions.commits import Commits
 from stoker.consumers.partitions.restore import read_left_behind
 from stoker.consumers.partitions.restore_thread import Restoring
-from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.partitions.start_positions import StartPosition
 from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.rebalance.partition_reading import PartitionReading

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 from stoker.consumers.backlog import offset_queues
-from stoker.consumers.partitions import spill
+from stoker.consumers.commits import spill
 from stoker.consumers.progress import offset_set, partition_progress
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from stoker.consumers.commits.commits import present_state
 from stoker.consumers.isolation.suspects import Suspects, crashes_before
-from stoker.consumers.partitions.commits import present_state
 from stoker.consumers.partitions.start_positions import taken_over
 from stoker.consumers.progress.assignment import Assignment
 from stoker.producers import Producer

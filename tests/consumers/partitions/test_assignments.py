@@ -9,13 +9,13 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
+from stoker.consumers.commits.commits import Commits
+from stoker.consumers.commits.spill import Spill
 from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.kafka.log_tail import read_tail
 from stoker.consumers.partitions.assignments import Assignments
-from stoker.consumers.partitions.commits import Commits
 from stoker.consumers.partitions.ledger import Ledger, tried_name
 from stoker.consumers.partitions.restore import Restored
-from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.partitions.start_positions import StartPosition
 from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import Retried

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Consumer
 from confluent_kafka import Producer as PlainProducer
 
-from stoker.consumers.partitions.commits import Commits
+from stoker.consumers.commits.commits import Commits
 from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue

@@ -5,10 +5,10 @@ from __future__ import annotations
 from confluent_kafka import Producer as PlainProducer
 from confluent_kafka import TopicPartition
 
+from stoker.consumers.commits.spill import Spill
 from stoker.consumers.kafka.clients import make_reader, spilling_producer
 from stoker.consumers.partitions.chunk_reader import FoundChunks, read_chunks
 from stoker.consumers.partitions.chunk_records import ChunkKey, encode_chunk
-from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.progress.assignment import Assignment
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Queue

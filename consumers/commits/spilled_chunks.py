@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from ...topology.wire.commit_metadata import SpilledAt
+from ..partitions.chunk_records import ChunkKey
 from ..progress.offset_set import chunk_of, chunk_size, first_of
 from ..progress.partition_progress import PartitionProgress
-from .chunk_records import ChunkKey
 
 SPAN_RECORDS: Final = 1_000
 """Records of the progress topic that are read at most to restore a partition, or four for each of its chunks."""

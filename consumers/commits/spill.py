@@ -1,8 +1,8 @@
 """`Spill`: writes the progress of partitions that does not fit their commit's metadata to the queue's progress topic.
 
-It writes the chunks that have changed (`chunk_records.py`), each under a key that no other assignment writes. A commit
-refers to them when the brokers have confirmed them; when a later commit is confirmed that needs them no more, they are
-deleted. An older state of a chunk is as true as a new one, only less complete.
+It writes the chunks that have changed (`partitions/chunk_records.py`), each under a key that no other assignment
+writes. A commit refers to them when the brokers have confirmed them; when a later commit is confirmed that needs them
+no more, they are deleted. An older state of a chunk is as true as a new one, only less complete.
 
 It has a producer of its own, made when it is first needed: the settling one flushes, and nothing here may wait for
 jobs' outcomes, nor they for this. Nothing here waits for brokers either, but at the end of an assignment, for a moment.
@@ -26,8 +26,8 @@ from ...topology import Queue
 from ...topology.cluster.kafka_errors import as_error
 from .. import log_keys
 from ..kafka.lazy_producer import LazyProducer
+from ..partitions.chunk_records import encode_chunk
 from ..progress.assignment import Assignment
-from .chunk_records import encode_chunk
 from .spilled_chunks import Mark, SpilledChunks
 
 _LOGGER = logging.getLogger("stoker.progress")

@@ -23,12 +23,12 @@ from ...topology.cluster.kafka_errors import FORBIDDEN, Remedy, remedy_of
 from ...topology.log_pace import LogPace
 from ...topology.wire.commit_metadata import MAX_CHARACTERS, CommitMetadata, SpilledAt
 from .. import log_keys
+from ..commits.spill import Spill
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
-from ..partitions.spill import Spill
+from ..partitions.assignments import Assignments
 from ..progress.assignment import Assignment
 from ..progress.commit_state import SentCommit
 from ..records.record import Record
-from .assignments import Assignments
 
 _LOGGER = logging.getLogger("stoker.commits")
 

@@ -9,11 +9,11 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from stoker.consumers.partitions import spill as spilling
-from stoker.consumers.partitions import spilled_chunks
+from stoker.consumers.commits import spill as spilling
+from stoker.consumers.commits import spilled_chunks
+from stoker.consumers.commits.spill import INTERVAL_S as SPILL_INTERVAL_S
+from stoker.consumers.commits.spill import Spill
 from stoker.consumers.partitions.chunk_records import ChunkKey, decode_chunk
-from stoker.consumers.partitions.spill import INTERVAL_S as SPILL_INTERVAL_S
-from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.progress.commit_state import CommitState, SentCommit
 from stoker.topology.wire.commit_metadata import SpilledAt

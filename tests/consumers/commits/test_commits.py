@@ -9,11 +9,11 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from stoker.consumers.commits import commits as module
+from stoker.consumers.commits.commits import Commits
+from stoker.consumers.commits.spill import Spill
 from stoker.consumers.instruments.instruments import Instruments
-from stoker.consumers.partitions import commits as module
 from stoker.consumers.partitions.assignments import Assignments
-from stoker.consumers.partitions.commits import Commits
-from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.progress.assignment import Assignment
 from stoker.topology.wire.commit_metadata import CommitMetadata
 from support.scenes.deliveries import declare
