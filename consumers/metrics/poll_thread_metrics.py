@@ -20,7 +20,7 @@ class PollThreadMetrics:
     def __init__(self, parts: QueueParts) -> None:
         self._view, self._overview = parts.view, parts.inspection.overview
         self._intake, self._rebalance = parts.group.intake.arriving, parts.group.rebalance
-        self._commits, self._events = parts.partitions.commits, parts.settling.events
+        self._answers, self._events = parts.partitions.commits.answers, parts.settling.events
 
     def samples(self) -> Iterator[Sample]:
         """Yield the samples of this moment."""
@@ -33,6 +33,6 @@ class PollThreadMetrics:
             yield Sample(metrics.PARTITIONS, (queue, state), states[state])
         for change, count in dict(self._rebalance.changes).items():
             yield Sample(metrics.REBALANCES, (queue, change), count)
-        for answer, count in dict(self._commits.answers).items():
+        for answer, count in dict(self._answers.counts).items():
             yield Sample(metrics.COMMITS, (queue, answer), count)
         yield Sample(metrics.EVENTS_GIVEN_UP, (queue,), self._events.given_up.total)

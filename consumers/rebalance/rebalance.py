@@ -63,7 +63,7 @@ class Rebalance:
     ) -> None:
         self._assignments = assignments
         self._restoring = restoring
-        self._commits = commits
+        self._first_commits, self._last_commits = commits.first, commits.last
         self._reading = reading
         self._taking_back = taking_back
         self._carrier = carrier
@@ -92,15 +92,15 @@ class Rebalance:
     @property
     def is_beginning(self) -> bool:
         """Whether partitions wait for what ends no poll: for what they need, or the answer to their first commit."""
-        return self._restoring.is_busy or self._commits.is_opening
+        return self._restoring.is_busy or self._first_commits.is_opening
 
     def begin_restored(self, consumer: Consumer) -> None:
         """Commit what is restored, and fetch what is opened by that; `consumer` is the group's."""
         self._retake_due(consumer)
         restored = self._assignments.take_restored()
         if restored:
-            self._commits.open(restored)
-        opened = self._commits.take_opened() + self._take_begun_anew()
+            self._first_commits.open(restored)
+        opened = self._first_commits.take_opened() + self._take_begun_anew()
         if opened:
             self._seek(consumer, opened)
             self._reading.begin(consumer, opened)
@@ -189,8 +189,8 @@ class Rebalance:
     def commit_last(self, consumer: Consumer, leaving: list[Assignment]) -> None:
         """Commit what is complete of these, and close them, unless jobs have brought this worker down by now."""
         if self._threads.is_down_by_jobs:
-            self._commits.note_crash()
-        self._commits.commit_last(consumer, leaving)
+            self._last_commits.note_crash()
+        self._last_commits.commit(consumer, leaving)
 
     def lose(self, taken: list[TopicPartition]) -> None:
         """Give partitions up that are another worker's already: there is nothing to wait for, and nothing to commit."""
@@ -200,7 +200,7 @@ class Rebalance:
     def _leave(self, taken: list[TopicPartition]) -> list[Assignment]:
         """Start and read no more of these partitions; what runs goes on."""
         leaving = self._assignments.leave(taken)
-        self._commits.forget(leaving)
+        self._first_commits.forget(leaving)
         self._reading.end(taken)
         self._taking_back.drop(leaving)
         return leaving

@@ -494,12 +494,13 @@ class SimProcess:
 
     def spill_beyond(self, runs: int) -> None:
         """Believe that no more runs of incomplete offsets fit a commit."""
-        encode = self.commits._with_runs
+        content = self.commits._content
+        encode = content.with_runs
 
         def with_few_runs(assignment: Assignment, state: CommitMetadata) -> str | None:
             return None if len(assignment.progress.incomplete_runs()) > runs else encode(assignment, state)
 
-        self.commits._with_runs = with_few_runs  # type: ignore[method-assign]  # it believes it
+        content.with_runs = with_few_runs  # type: ignore[method-assign]  # it believes it
 
     def note_commit(self, places: list[TopicPartition]) -> None:
         """A commit is on its way."""

@@ -72,7 +72,7 @@ class Scene:
 
     def last(self) -> CommitMetadata:
         """What the last commit says, when the partition goes away."""
-        self.commits.commit_last(cast(Consumer, self.coordinator), [self.assignment])
+        self.commits.last.commit(cast(Consumer, self.coordinator), [self.assignment])
         place = self.coordinator.sent[-1]
         state = CommitMetadata.decode(place.metadata, place.offset)
         assert state is not None
@@ -133,7 +133,7 @@ def test_a_worker_that_fails_over_its_jobs_closes_nothing(monkeypatch: pytest.Mo
     """So that a job which ends one worker after the other comes to be suspected."""
     scene = Scene(monkeypatch)
     scene.assignment.progress.note_delivered(0)
-    scene.commits.note_crash()
+    scene.commits.last.note_crash()
     assert scene.last().is_open
 
 
@@ -152,10 +152,10 @@ def test_a_last_commit_that_stays_refused_is_sent_when_the_consumer_closes(
     scene = Scene(monkeypatch)
     refusals = 2 if code == KafkaError.COORDINATOR_LOAD_IN_PROGRESS else 1
     scene.coordinator.refusals = [KafkaError(code)] * refusals
-    scene.commits.commit_last(cast(Consumer, scene.coordinator), [scene.assignment])
+    scene.commits.last.commit(cast(Consumer, scene.coordinator), [scene.assignment])
     assert scene.coordinator.refusals == []
     assert scene.coordinator.sent == []
-    assert scene.commits.answers["refused"] == refusals
+    assert scene.commits.answers.counts["refused"] == refusals
     assert not scene.last().is_open
 
 

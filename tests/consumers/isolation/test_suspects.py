@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stoker.consumers.commits.commits import present_state
+from stoker.consumers.commits.commit_content import present_state
 from stoker.consumers.isolation.suspects import Suspects, crashes_before
 from stoker.consumers.partitions.start_positions import taken_over
 from stoker.consumers.progress.assignment import Assignment

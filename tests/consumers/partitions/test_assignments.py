@@ -142,10 +142,9 @@ def test_a_partition_whose_metadata_alone_is_refused_is_committed_with_less() ->
     for offset in range(1, 2_000, 2):
         large.progress.complete(offset)
     small.progress.note_delivered(0)
-    commits = Commits(assignments, Spill(queue, cast(Any, None)), WorkerSettings().commit_interval)
+    commits = Commits(assignments, cast(Spill, NoSpill()), WorkerSettings().commit_interval)
     coordinator = OldCoordinator(600)
-    commits._spill = cast(Any, NoSpill())
-    commits.commit_last(cast(Consumer, coordinator), [large, small])
+    commits.last.commit(cast(Consumer, coordinator), [large, small])
     assert {partition: offset for partition, (offset, _) in coordinator.kept.items()} == {0: 0, 1: 0}
     state = CommitMetadata.decode(coordinator.kept[0][1], 0)
     assert state is not None

@@ -43,12 +43,12 @@ class Scene:
                 settings=WorkerSettings(),
             )
         )
-        self.commits, self.running = self.parts.partitions.commits, self.parts.running
+        self.commits, self.running = self.parts.partitions.commits.last, self.parts.running
         self.member, self.rebalance = self.parts.group.member, self.parts.group.rebalance
         (assignment,) = self.parts.partitions.assignments.add([PLACE])
         assignment.note_restored(CommitMetadata(committed_offset=0, position=0))
         self.last: list[bool] = []
-        monkeypatch.setattr(self.commits, "commit_last", self._note)
+        monkeypatch.setattr(self.commits, "commit", self._note)
         monkeypatch.setattr(self.parts.worker._threads, "stop_jobs", self._stop_jobs)
         self.within_grace: Exception | None = None
 
