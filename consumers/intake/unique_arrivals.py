@@ -43,12 +43,10 @@ class UniqueArrivals(Filter):
         error, offset = message.error(), message.offset() or 0
         if error is not None:
             if error.code() == KafkaError._PARTITION_EOF and assignment.source.is_entry:
-                unique.complete_times_of(assignment.source).note_read(
-                    offset, round(time.time() * 1_000) - END_MARGIN_MS
-                )
+                unique.note_read(assignment.source, offset, round(time.time() * 1_000) - END_MARGIN_MS)
             return
         if assignment.source.is_entry:
-            unique.complete_times_of(assignment.source).note_read(offset + 1, message.timestamp()[1])
+            unique.note_read(assignment.source, offset + 1, message.timestamp()[1])
         if self._reads_jobs:
             record = Record(message, assignment)
             if not self._assignments.ledgers[assignment.partition].remembers(record):
@@ -78,8 +76,7 @@ class UniqueArrivals(Filter):
         """Take replaced places, so many at the most; a partition that has gone, or went back, needs none any more."""
         places: list[Place] = []
         for unique in self._assignments.unique.values():
-            while unique.replaced and len(places) < PLACES_A_LOOK:
-                place = unique.replaced.popleft()
+            while len(places) < PLACES_A_LOOK and (place := unique.take_replaced()) is not None:
                 if place[0].is_current:
                     places.append(place)
         return places

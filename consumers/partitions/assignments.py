@@ -16,11 +16,14 @@ from confluent_kafka import Message, TopicPartition
 
 from ...topology import Queue
 from ...topology.wire.commit_metadata import CommitMetadata
-from ..progress.assignment import Assignment, AssignmentState
+from ..progress.assignment import Assignment
+from ..progress.assignment import AssignmentState
 from ..progress.commit_state import CommitState
 from ..progress.offset_set import OffsetSet
 from ..sources.priorities import Priorities
-from ..sources.source import ReaderOf, sources_of
+from ..sources.source import ReaderOf
+from ..sources.source import sources_of
+from ..unique.holders import Holders
 from ..unique.unique_jobs import UniqueJobs
 from .carried import CarriedJobs
 from .ledger import Ledger
@@ -195,8 +198,9 @@ class Assignments:
     def _begin(self, assignment: Assignment, start: StartPosition) -> None:
         commit_state = CommitState(spilled_at=start.spilled_at, former_chunks=start.former_chunks)
         assignment.note_restored(start.state, start.incomplete, commit_state=commit_state, awaited=start.awaited)
-        if start.unique:
-            self.unique[assignment.partition].restore_waiting(start.unique)
+        holders = self.ledgers[assignment.partition].holders
+        if holders is not None:
+            holders.restore_waiting(start.unique)
         if start.carried is not None:
             assignment.progress.begin_known(start.carried.end, start.carried.incomplete)
             self._carried[assignment.partition] = start.carried
@@ -241,15 +245,15 @@ class Assignments:
             if former is not None:
                 ledger.absorb_jobs(former)
             self.ledgers[partition] = ledger
-            self._put_unique_to_use(partition, ledger.unique)
+            self._put_unique_to_use(partition, ledger.holders)
         elif self.ledgers[partition] is not ledger:
             # A tier that came later than its main topic: its owner before may have settled more meanwhile.
             self.ledgers[partition].absorb(ledger)
 
-    def _put_unique_to_use(self, partition: int, unique: UniqueJobs | None) -> None:
+    def _put_unique_to_use(self, partition: int, holders: Holders | None) -> None:
         """Go on with what was restored, and with what an earlier assignment of this process has not written yet."""
-        if unique is not None:
-            former = self.unique.get(partition)
+        if holders is not None:
+            former, unique = self.unique.get(partition), UniqueJobs(self._queue.unique, holders, time.time)
             if former is not None:
                 unique.absorb_former(former)
             self.unique[partition] = unique

@@ -24,7 +24,7 @@ from ...topology.wire.headers import ATTEMPT
 from ...topology.wire.ledger_names import MOVED, attempt_name
 from ..progress.assignment import Place
 from ..records.record import Record
-from ..unique.unique_jobs import UniqueJobs
+from ..unique.holders import Holders
 from .name_window import Clock, NameWindow
 
 
@@ -47,11 +47,11 @@ def tried_name(record: Record) -> str:
 class Ledger:
     """The remembered names of one partition; all runners read and add them.
 
-    `unique` has its unique jobs, where the queue has any.
+    `holders` has its unique jobs, where the queue has any.
     """
 
-    def __init__(self, window: LedgerWindow, clock: Clock = time.time, unique: UniqueJobs | None = None) -> None:
-        self.unique = unique
+    def __init__(self, window: LedgerWindow, clock: Clock = time.time, holders: Holders | None = None) -> None:
+        self.holders = holders
         self._jobs = NameWindow(window, clock)
         self._moved = NameWindow(window, clock)
         self._failed: dict[str, Place] = {}
@@ -134,8 +134,8 @@ class Ledger:
         self._jobs.absorb(restored._jobs)
         self._moved.absorb(restored._moved)
         self.note_complete_before(restored._complete_before)
-        if self.unique is not None and restored.unique is not None:
-            self.unique.absorb_ended(restored.unique)
+        if self.holders is not None and restored.holders is not None:
+            self.holders.absorb_ended(restored.holders)
 
     @property
     def jobs(self) -> int:

@@ -25,7 +25,7 @@ from ...topology.wire.ledger_names import MOVED
 from .. import log_keys
 from ..kafka.log_tail import REQUEST_TIMEOUT_S, ShouldStop, read_tail
 from ..unique.ends import end_in
-from ..unique.unique_jobs import UniqueJobs
+from ..unique.holders import Holders
 from .ledger import Ledger
 from .ledger_records import BATCH_NAMES, names_of
 
@@ -84,14 +84,14 @@ class _Reading:
         self._jobs: set[str] = set()
         self._takes_names = True
         self._unreadable: list[int] = []
-        self._unique = UniqueJobs(queue.unique, queue.ledger.jobs, time.time) if queue.unique else None
+        self._holders = Holders(queue.unique, queue.ledger.jobs) if queue.unique else None
         self._ends_since_at_s = math.inf if ends_since_at_s is None else ends_since_at_s
 
     def ledger(self) -> Ledger:
         """The names of the window, the oldest first."""
         stretches = list(self._stretches())
         self._log_unreadable()
-        ledger = Ledger(self._queue.ledger, time.time, self._unique)
+        ledger = Ledger(self._queue.ledger, time.time, self._holders)
         for stretch in reversed(stretches):
             for jobs, moved, at_s in stretch.names:
                 ledger.add_former(jobs, moved, at_s)
@@ -137,12 +137,12 @@ class _Reading:
 
     def _take_end(self, message: Message) -> bool:
         """Take up the end of a unique job; False where the record is of another kind."""
-        if self._unique is None:
+        if self._holders is None:
             return False
         key, value = message.key(), message.value()
         end = None if key is None or value is None else end_in(_bytes(key), _bytes(value))
         if end is not None:
-            self._unique.restore_end(end)
+            self._holders.restore_end(end)
         return end is not None
 
     def _take_names(self, message: Message, stretch: _Stretch, at_s: float) -> None:

@@ -13,6 +13,7 @@ from ..records.record import Record
 Identity = tuple[bytes, bytes]
 """Key of the record, and what its producer has made of the arguments. Jobs are unique within their key."""
 SECOND_MS: Final = 1_000
+NEVER_MS: Final = 1 << 62
 TIME_HEADERS: Final = frozenset({wire.ARRIVED, wire.PUT_OFF_SINCE})
 
 

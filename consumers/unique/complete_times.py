@@ -1,30 +1,56 @@
-"""`CompleteTimes`: up to which arrival all jobs of a partition's main topic are complete. Pure."""
+"""`CompleteTimes`: up to which arrival all jobs are complete that were published to a partition number. Pure."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import Final
+
+from ..records.source import Source
 
 MOST_MARKS: Final = 4_096
 
 
 class CompleteTimes:
-    """Remembers now and then how far the topic was read, and when what was read there had arrived."""
+    """Remembers of each topic that producers publish to up to when all is complete; owned by the poll thread."""
 
     def __init__(self) -> None:
-        self._read = (0, 0)
+        self._main = _TopicTimes()
+        self._beside: dict[Source, _TopicTimes] = {}
+
+    def note_read(self, source: Source, next_offset: int, at_ms: int) -> None:
+        """Note that all records of a topic which arrived before a time have been read, and lie below an offset."""
+        topic = self._main if not source.is_beside_main else self._of_beside(source)
+        if at_ms > topic.read[1]:
+            topic.read = next_offset, at_ms
+
+    def up_to(self, committable: int | None, beside: Mapping[Source, int | None]) -> int:
+        """The time before which all records arrived that are complete.
+
+        Args:
+            committable: below this offset of the main topic, all are complete.
+            beside: the same of each topic beside the main one, to which jobs are published.
+        """
+        complete_ms = self._main.up_to(committable)
+        for source, below in beside.items():
+            complete_ms = min(complete_ms, self._of_beside(source).up_to(below))
+        return complete_ms
+
+    def _of_beside(self, source: Source) -> _TopicTimes:
+        return self._beside.setdefault(source, _TopicTimes())
+
+
+class _TopicTimes:
+    """Remembers now and then how far a topic was read, and when what was read there had arrived."""
+
+    def __init__(self) -> None:
+        self.read = (0, 0)
         self._marks: deque[tuple[int, int]] = deque()
         self._complete_ms = 0
 
-    def note_read(self, next_offset: int, at_ms: int) -> None:
-        """Note that all records which arrived before a time have been read, and lie below an offset."""
-        if at_ms > self._read[1]:
-            self._read = next_offset, at_ms
-
     def up_to(self, committable: int | None) -> int:
-        """The time before which all records arrived that are complete, where all below an offset are."""
-        if (not self._marks or self._marks[-1] != self._read) and len(self._marks) < MOST_MARKS:
-            self._marks.append(self._read)
+        if (not self._marks or self._marks[-1] != self.read) and len(self._marks) < MOST_MARKS:
+            self._marks.append(self.read)
         while committable is not None and self._marks and self._marks[0][0] <= committable:
             self._complete_ms = max(self._complete_ms, self._marks.popleft()[1])
         return self._complete_ms

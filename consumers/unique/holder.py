@@ -71,6 +71,13 @@ class Holder:
         """Whether a new job came too soon after this one."""
         return newcomer.at_ms < self.arrival.at_ms + rule.within_ms
 
+    def put_off_since(self, own: Arrival) -> int:
+        """When the first job came that a later one puts off with this one.
+
+        A job that has run puts nothing off any more: a retry of it is replaced by the first of a new series.
+        """
+        return own.at_ms if self.began_ms is not None else self.first_ms
+
     def take_over(self, due_ms: int | None, first_ms: int) -> None:
         """Take over the due time of the jobs that this one replaces, and the instant when the first of them came."""
         self.kept_due_ms, self.first_ms = due_ms, first_ms
@@ -98,18 +105,3 @@ class Holder:
     def end(self, now_ms: int) -> None:
         """Note that its job has ended."""
         self.phase, self.ended_ms = HolderPhase.ENDED, now_ms
-
-
-@dataclass(frozen=True, slots=True)
-class Heir:
-    """The job that has taken the place of others before its own turn.
-
-    Attributes:
-        arrival: when it came.
-        due_ms: the due time that it takes over.
-        first_ms: when the first of those came.
-    """
-
-    arrival: Arrival
-    due_ms: int | None
-    first_ms: int

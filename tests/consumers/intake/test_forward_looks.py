@@ -20,6 +20,7 @@ from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.record import Record
 from stoker.consumers.sources.source import Delay
 from stoker.consumers.standing_orders.reschedules import Reschedules
+from stoker.consumers.unique.holders import Holders
 from stoker.consumers.unique.unique_jobs import UniqueJobs
 from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.wire.headers import DUE, JOB_ID, format_instant
@@ -42,7 +43,7 @@ class Scene:
         self.calendar.pop_due(NOW_S, 0)
         self.messages: dict[Assignment, list[Message]] = {place: [] for place in self.places}
         self.assignments = Assignments(declare().queue)
-        self.unique = UniqueJobs({}, 10)
+        self.unique = UniqueJobs({}, Holders({}, 10))
         self.assignments.unique[0] = self.unique
         self.arrivals = UniqueArrivals(self.assignments, self.calendar)
         self.rescheduled = RescheduledDelays(self.calendar, self.assignments)

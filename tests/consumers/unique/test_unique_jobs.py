@@ -25,6 +25,7 @@ from stoker.consumers.records.record import Record
 from stoker.consumers.sources.source import MAIN, Delay, Source, Tier
 from stoker.consumers.unique.arrival import utc_of
 from stoker.consumers.unique.ends import end_in, end_record
+from stoker.consumers.unique.holders import Holders
 from stoker.consumers.unique.unique_jobs import UniqueJobs
 from stoker.consumers.unique.waiting_holders import holder_of
 from stoker.topology import Unique
@@ -53,7 +54,9 @@ class Scene:
 
     def restarted(self) -> UniqueJobs:
         """What a new owner knows of nothing."""
-        return UniqueJobs({"work": self.rule}, self.most_ended, lambda: self.now_ms / 1_000)
+        types = {"work": self.rule}
+        self.holders = Holders(types, self.most_ended)
+        return UniqueJobs(types, self.holders, lambda: self.now_ms / 1_000)
 
     def wait(self, ms: int) -> None:
         """Time passes."""
@@ -298,7 +301,7 @@ def two_come_while_one_runs(scene: Scene) -> tuple[Record, Record]:
 def test_a_job_that_came_before_another_began_is_not_lost_though_it_is_read_later(replacing: Scene) -> None:
     """The other ran without it: it must run itself."""
     first, second = replacing.comes(), replacing._record(replacing.main, 99, replacing.comes().pairs)
-    replacing.jobs._latest.clear()
+    replacing.jobs._heirs._latest.clear()
     replacing.wait(10)
     replacing.runs(first)
     replacing.runs(second)
@@ -360,8 +363,8 @@ def restarted(scene: Scene, *ended: Record, waiting: tuple[Record, ...] = ()) ->
         assert end is not None
         read = end_in(*end_record(end))
         assert read == end
-        scene.jobs.restore_end(end)
-    scene.jobs.restore_waiting(found for record in waiting if (found := holder_of(record)) is not None)
+        scene.holders.restore_end(end)
+    scene.holders.restore_waiting(found for record in waiting if (found := holder_of(record)) is not None)
 
 
 def test_the_next_owner_drops_what_came_before_an_end(dropping: Scene) -> None:
@@ -430,21 +433,21 @@ def test_replaced_jobs_that_still_wait_are_brought_forward_after_the_partition_c
 def test_ended_jobs_are_forgotten_when_nothing_can_be_their_duplicate(dropping: Scene) -> None:
     """All that came before the end has had its turn, by what was read and is complete."""
     dropping.runs(dropping.comes())
-    dropping.jobs.complete_times.note_read(1, dropping.now_ms - 1)
-    dropping.jobs.forget_old(1)
-    assert len(dropping.jobs) == 1, "a job that came before its end may be read yet"
+    dropping.jobs.note_read(MAIN, 1, dropping.now_ms - 1)
+    dropping.jobs.forget_old(1, {})
+    assert len(dropping.holders) == 1, "a job that came before its end may be read yet"
     dropping.wait(10)
-    dropping.jobs.complete_times.note_read(5, dropping.now_ms)
-    dropping.jobs.forget_old(4)
-    assert len(dropping.jobs) == 1, "one at offset 4 is not complete"
-    dropping.jobs.forget_old(5)
-    assert len(dropping.jobs) == 0
+    dropping.jobs.note_read(MAIN, 5, dropping.now_ms)
+    dropping.jobs.forget_old(4, {})
+    assert len(dropping.holders) == 1, "one at offset 4 is not complete"
+    dropping.jobs.forget_old(5, {})
+    assert len(dropping.holders) == 0
 
 
 def note_all_read(scene: Scene) -> None:
     """All that has come to the main topic by now has had its turn, and what can be forgotten is."""
-    scene.jobs.complete_times.note_read(100, scene.now_ms)
-    scene.jobs.forget_old(100)
+    scene.jobs.note_read(MAIN, 100, scene.now_ms)
+    scene.jobs.forget_old(100, {})
 
 
 def test_a_winner_is_remembered_until_the_records_of_those_that_it_replaced_have_come(replacing: Scene) -> None:
@@ -464,7 +467,7 @@ def test_a_winner_is_remembered_until_the_records_of_those_that_it_replaced_have
         assert replacing.jobs.note_waiting(record)
         assert replacing.loses(record).encode() == winner.header(wire.JOB_ID)
     note_all_read(replacing)
-    assert len(replacing.jobs) == 0
+    assert len(replacing.holders) == 0
 
 
 def test_the_next_owner_remembers_a_winner_until_the_records_of_those_that_it_replaced_have_come(
@@ -476,15 +479,15 @@ def test_the_next_owner_remembers_a_winner_until_the_records_of_those_that_it_re
     note_all_read(keeping_last)
     keeping_last.loses(retry)
     note_all_read(keeping_last)
-    assert len(keeping_last.jobs) == 0
+    assert len(keeping_last.holders) == 0
 
 
 def test_no_more_ended_jobs_are_kept_than_the_window_holds(dropping: Scene) -> None:
     """However long a paused job keeps the partition from passing them."""
     for number in range(25):
         dropping.runs(dropping.comes(identity=b"work:%d" % number))
-    dropping.jobs.forget_old(0)
-    assert len(dropping.jobs) == dropping.most_ended
+    dropping.jobs.forget_old(0, {})
+    assert len(dropping.holders) == dropping.most_ended
 
 
 def test_what_the_brokers_have_deleted_holds_no_identity(dropping: Scene) -> None:
