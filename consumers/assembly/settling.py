@@ -60,7 +60,7 @@ def make_settling(context: QueueContext, assignments: Assignments, spans: RunSpa
     stories = StoryRecords(pipeline, queue, followers)
     settled = SettledBatches(_listeners(context, assignments, spans))
     writers = make_writers(
-        WriterParts(pipeline=pipeline, queue=queue, find_unique=assignments.find_unique, stories=stories)
+        WriterParts(pipeline=pipeline, queue=queue, find_unique=assignments.ledgers.find_unique, stories=stories)
     )
     return SettlingParts(
         events=events,
@@ -84,7 +84,7 @@ def _listeners(context: QueueContext, assignments: Assignments, spans: RunSpans 
     if context.watch.guards:
         listeners.append(partial(count_replaced, context.watch.guards))
     orders = context.orders
-    ended_cancels = EndedCancels(orders.cancels, assignments.ledgers)
+    ended_cancels = EndedCancels(orders.cancels, assignments.ledgers.present)
     return [*listeners, partial(note_ended_orders, ended_cancels, orders.reschedules)]
 
 

@@ -54,7 +54,7 @@ class MemoryBounds:
         Args:
             priorities: those beside the normal one, the most urgent first.
         """
-        self._assignments = assignments
+        self._assignments, self._fetch_order = assignments, assignments.fetch_order
         self._settled = settled
         self._count_parked = count_parked
         self._is_draining = is_draining
@@ -157,7 +157,7 @@ class MemoryBounds:
         self.is_paused = False
         self._full_at_s = None
         running = [a for a in self._assignments.all() if a.is_running]
-        consumer.resume(partitions_of(self._assignments.fetchable(running, Reader.GROUP)))
+        consumer.resume(partitions_of(self._fetch_order.fetchable(running, Reader.GROUP)))
 
     def admit(self, consumer: Consumer, restored: Iterable[Assignment]) -> None:
         """Fetch partitions of the main topic whose jobs may start, without delay: jobs may wait there."""

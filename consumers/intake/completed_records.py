@@ -14,13 +14,13 @@ class CompletedRecords(Filter):
     """The records of one queue that need not be looked at; owned by the poll thread."""
 
     def __init__(self, assignments: Assignments) -> None:
-        self._assignments = assignments
+        self._catching_up = assignments.catching_up
 
     @property
     def is_on(self) -> bool:
         """Whether any assignment has not yet passed all that was complete as it began."""
-        return bool(self._assignments.catching_up)
+        return bool(self._catching_up.assignments)
 
     def let_pass(self, messages: Iterable[Message]) -> Iterator[Message]:
         """Yield those that were not complete before."""
-        return self._assignments.without_complete(messages)
+        return self._catching_up.without_complete(messages)

@@ -26,7 +26,8 @@ class UniqueArrivals(Filter):
     """The arrivals of jobs in one queue that has unique ones; owned by the poll thread."""
 
     def __init__(self, assignments: Assignments, calendar: Calendar) -> None:
-        self._assignments, self._calendar = assignments, calendar
+        self._assignments, self._ledgers = assignments, assignments.ledgers
+        self._calendar = calendar
         self._pace = LookPace()
         self._reads_jobs = any(unique.replaces for unique in assignments.queue.unique.values())
 
@@ -34,7 +35,7 @@ class UniqueArrivals(Filter):
         """Pass messages on, and note those that were published, and those of the carried topic."""
         for message in messages:
             assignment = self._assignments.find_running(message.topic(), message.partition())
-            unique = None if assignment is None else self._assignments.find_unique(assignment.partition)
+            unique = None if assignment is None else self._ledgers.find_unique(assignment.partition)
             if assignment is not None and unique is not None and not assignment.source.is_delayed:
                 self._note(message, assignment, unique)
             yield message
@@ -49,20 +50,21 @@ class UniqueArrivals(Filter):
             unique.note_read(assignment.source, offset + 1, message.timestamp()[1])
         if self._reads_jobs:
             record = Record(message, assignment)
-            if not self._assignments.ledgers[assignment.partition].remembers(record):
+            ledger = self._ledgers.present[assignment.partition]
+            if not ledger.remembers(record):
                 unique.note_arrival(record)
 
     # ---- what waits until it is due
 
     def note_waiting(self, message: Message, assignment: Assignment) -> bool:
         """Note where a record that comes is to wait; True where it is replaced already, so that it ends at once."""
-        unique = self._assignments.find_unique(assignment.partition) if self._reads_jobs else None
+        unique = self._ledgers.find_unique(assignment.partition) if self._reads_jobs else None
         return unique is not None and unique.note_waiting(Record(message, assignment))
 
     def note_gone(self, lost: Iterable[tuple[Assignment, int]]) -> None:
         """Note that the brokers have deleted these records: jobs that were to come from there hold nothing any more."""
         for partition in {assignment.partition for assignment, _ in lost}:
-            unique = self._assignments.find_unique(partition)
+            unique = self._ledgers.find_unique(partition)
             if unique is not None:
                 unique.note_gone()
 
@@ -75,7 +77,7 @@ class UniqueArrivals(Filter):
     def _take_replaced(self) -> list[Place]:
         """Take replaced places, so many at the most; a partition that has gone, or went back, needs none any more."""
         places: list[Place] = []
-        for unique in self._assignments.unique.values():
+        for unique in self._ledgers.all_unique():
             while len(places) < PLACES_A_LOOK and (place := unique.take_replaced()) is not None:
                 if place[0].is_current:
                     places.append(place)

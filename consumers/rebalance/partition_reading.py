@@ -34,6 +34,7 @@ class PartitionReading:
         restored: RestoredJobs,
     ) -> None:
         self._assignments = assignments
+        self._carried, self._fetch_order = assignments.carried, assignments.fetch_order
         self._unbegun = unbegun
         self._lanes = lanes
         self._memory_bounds = memory_bounds
@@ -46,14 +47,14 @@ class PartitionReading:
         for assignment in opened:
             assignment.note_running()
             self._unbegun.begin(assignment)
-            carried = self._assignments.take_carried(assignment)
+            carried = self._carried.take(assignment)
             if carried is not None:
                 self._restored.begin(assignment, carried)
         self._begin_fetching(consumer, opened)
 
     def _begin_fetching(self, consumer: Consumer, opened: Collection[Assignment]) -> None:
-        of_group = self._assignments.fetchable(opened, Reader.GROUP)
-        of_tiers = self._assignments.fetchable(opened, Reader.TIERS)
+        of_group = self._fetch_order.fetchable(opened, Reader.GROUP)
+        of_tiers = self._fetch_order.fetchable(opened, Reader.TIERS)
         for assignment in (*of_group, *of_tiers):
             self._begin_lanes(assignment)
         for assignment in of_group:
@@ -63,7 +64,7 @@ class PartitionReading:
         self._memory_bounds.admit(consumer, of_group)
         self._tiers.begin(starts(of_tiers))
         for priority in self._priorities:
-            of_priority = self._assignments.fetchable(opened, priority)
+            of_priority = self._fetch_order.fetchable(opened, priority)
             for assignment in of_priority:
                 self._begin_lanes(assignment)
                 begins_at = assignment.progress.fetched_from
@@ -72,7 +73,7 @@ class PartitionReading:
 
     def _begin_lanes(self, assignment: Assignment) -> None:
         """Take records for complete of which copies were carried forward, and let keys wait for the others."""
-        superseded = self._assignments.superseded(assignment)
+        superseded = self._carried.superseded(assignment)
         assignment.progress.supersede(superseded)
         self._lanes.begin(assignment.take_awaited(superseded))
 

@@ -61,7 +61,7 @@ class Rebalance:
         carrier: Carrier,
         threads: JobThreads,
     ) -> None:
-        self._assignments = assignments
+        self._assignments, self._fetch_order = assignments, assignments.fetch_order
         self._restoring = restoring
         self._first_commits, self._last_commits = commits.first, commits.last
         self._reading = reading
@@ -81,7 +81,7 @@ class Rebalance:
         """
         self.changes["assigned"] += 1
         added = self._assignments.add(given)
-        joined = self._assignments.joined(added)
+        joined = self._fetch_order.joined(added)
         numbers = {assignment.partition for assignment in joined}
         alone = [assignment for assignment in added if assignment.partition not in numbers]
         if alone:
@@ -130,7 +130,7 @@ class Rebalance:
         begun = self._assignments.begin_anew(former, cause.offset)
         self._reading.end([TopicPartition(former.topic, former.partition)])
         self._taking_back.drop([former])
-        if is_known_first or self._assignments.holds_carried(former.partition):
+        if is_known_first or self._fetch_order.holds_carried(former.partition):
             self.restore_anew(former)
         else:
             self._begun_anew.append(begun)

@@ -20,24 +20,20 @@ class CompleteTimes:
 
     def note_read(self, source: Source, next_offset: int, at_ms: int) -> None:
         """Note that all records of a topic which arrived before a time have been read, and lie below an offset."""
-        topic = self._main if not source.is_beside_main else self._of_beside(source)
+        topic = self._of(source) if source.is_beside_main else self._main
         if at_ms > topic.read[1]:
             topic.read = next_offset, at_ms
 
-    def up_to(self, committable: int | None, beside: Mapping[Source, int | None]) -> int:
+    def up_to(self, committable: Mapping[Source, int | None]) -> int:
         """The time before which all records arrived that are complete.
 
         Args:
-            committable: below this offset of the main topic, all are complete.
-            beside: the same of each topic beside the main one, to which jobs are published.
+            committable: below which offset of each topic all are complete; it has the main topic.
         """
-        complete_ms = self._main.up_to(committable)
-        for source, below in beside.items():
-            complete_ms = min(complete_ms, self._of_beside(source).up_to(below))
-        return complete_ms
+        return min(self._of(source).up_to(below) for source, below in committable.items())
 
-    def _of_beside(self, source: Source) -> _TopicTimes:
-        return self._beside.setdefault(source, _TopicTimes())
+    def _of(self, source: Source) -> _TopicTimes:
+        return self._beside.setdefault(source, _TopicTimes()) if source.is_beside_main else self._main
 
 
 class _TopicTimes:

@@ -132,14 +132,13 @@ class UniqueJobs:
         """Note that the brokers have deleted waiting records: what should have come by now holds nothing any more."""
         self._holders.note_gone(self._now_ms())
 
-    def forget_old(self, committable: int | None, beside: Mapping[Source, int | None]) -> None:
+    def forget_old(self, committable: Mapping[Source, int | None]) -> None:
         """Forget ended holders that no job still to come can be a duplicate of; called every second or so.
 
         Args:
-            committable: below this offset of the main topic, all jobs have had their turn.
-            beside: the same of each topic beside the main one, to which jobs are published.
+            committable: below which offset of each topic that producers publish to all jobs have had their turn.
         """
-        self._holders.forget_old(self._complete_times.up_to(committable, beside))
+        self._holders.forget_old(self._complete_times.up_to(committable))
 
     # ---- for runners
 

@@ -343,7 +343,7 @@ class Account:
 
     def note_remembered(self, process: SimProcess, record: Record) -> None:
         """The process knows from now on that a job is over, as long as it has its partition."""
-        if record.assignment.partition in process.assignments.ledgers:
+        if record.assignment.partition in process.assignments.ledgers.present:
             self._remembered[process][f"{record.assignment.partition} {record.deduplication_id}"] = CLOCK.time()
 
 

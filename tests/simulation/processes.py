@@ -196,7 +196,7 @@ class SimProcess:
             settings.commit_interval,
             instruments=instruments,
         )
-        ended_cancels = EndedCancels(self.cancels, self.assignments.ledgers)
+        ended_cancels = EndedCancels(self.cancels, self.assignments.ledgers.present)
         self.settled = SettledBatches(
             [
                 partial(notify_instruments, instruments),
@@ -210,7 +210,7 @@ class SimProcess:
             worker_id=settings.worker_id,
             events=SettledEvents(publish=self.events.publish),
             on_settled=self.settled.put,
-            writers=writers_of(queue, self.assignments.find_unique) if queue.unique else self.writers,
+            writers=writers_of(queue, self.assignments.ledgers.find_unique) if queue.unique else self.writers,
             clock=CLOCK.time,
         )
         store = SimStore(self.registry)
@@ -229,8 +229,8 @@ class SimProcess:
             queue=queue,
             job_types=self.pipeline.job_types,
             decoder=Decoder(store, learn=self.waits.learn),
-            ledgers=self.assignments.ledgers,
-            unique=self.assignments.find_unique,
+            ledgers=self.assignments.ledgers.present,
+            unique=self.assignments.ledgers.find_unique,
             clock=CLOCK.time,
             chance=lambda: self.chance,
             instruments=instruments,

@@ -44,7 +44,7 @@ class Scene:
         self.messages: dict[Assignment, list[Message]] = {place: [] for place in self.places}
         self.assignments = Assignments(declare().queue)
         self.unique = UniqueJobs({}, Holders({}, 10))
-        self.assignments.unique[0] = self.unique
+        self.assignments.ledgers._unique[0] = self.unique
         self.arrivals = UniqueArrivals(self.assignments, self.calendar)
         self.rescheduled = RescheduledDelays(self.calendar, self.assignments)
 

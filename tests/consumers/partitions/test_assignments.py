@@ -51,7 +51,7 @@ def test_what_is_left_out_while_a_partition_goes_away_is_not_committed_past() ->
     assignment.progress.note_delivered(4)
     assignment.progress.complete(4)
     assignments.leave([MAIN])
-    for _delivered in assignments.without_complete([message(5), message(6), message(7)]):
+    for _delivered in assignments.catching_up.without_complete([message(5), message(6), message(7)]):
         pass  # as the intake does with those of a closed partition
     assert assignment.progress.committable() == 6
 
@@ -76,7 +76,7 @@ def test_a_retry_of_a_partition_that_began_anew_is_written() -> None:
 def test_a_tier_that_comes_later_brings_what_its_owner_has_settled_meanwhile() -> None:
     """The ledger that is there was read before: what is new in the one that came with the tier is added to it."""
     assignments, _ = restored(CommitMetadata(committed_offset=7, position=7))
-    assignments.ledgers[0].add("mine")
+    assignments.ledgers.present[0].add("mine")
     (tier,) = assignments.add([TopicPartition("unit.q.retry.1s", 0)])
     later = Ledger(declare().queue.ledger)
     names = [declare().record({"ce_id": b"done"}), declare().record({"ce_id": b"failed"})]
@@ -86,7 +86,7 @@ def test_a_tier_that_comes_later_brings_what_its_owner_has_settled_meanwhile() -
     assignments.receive_restored(Restored(ledgers={0: later}, start_positions=start_positions))
     assignments.take_restored()
     mine = declare().record({"ce_id": b"mine"})
-    assert all(assignments.ledgers[0].remembers(record) for record in (*names, mine))
+    assert all(assignments.ledgers.present[0].remembers(record) for record in (*names, mine))
 
 
 def test_a_ledger_that_came_with_all_tiers_is_put_to_use_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,7 @@ def test_a_ledger_that_came_with_all_tiers_is_put_to_use_once(monkeypatch: pytes
     monkeypatch.setattr(Ledger, "absorb", lambda *_: pytest.fail("nothing is new in it"))
     assignments.receive_restored(Restored(ledgers={0: ledger}, start_positions=dict.fromkeys(added, start)))
     assert assignments.take_restored() == added
-    assert assignments.ledgers[0] is ledger
+    assert assignments.ledgers.present[0] is ledger
 
 
 class OldCoordinator:
@@ -238,7 +238,7 @@ def test_completed_jobs_of_a_partition_that_went_away_are_known_for_two_minutes(
     """Some may not be on the topic yet when it comes back and is read; later, memory must not grow by each owner."""
     now_s = time.monotonic()
     assignments, _ = restored(CommitMetadata(committed_offset=0, position=0))
-    assignments.ledgers[0].add_job("job-1")
+    assignments.ledgers.present[0].add_job("job-1")
     assignments.end(assignments.leave([MAIN]))
     monkeypatch.setattr(time, "monotonic", lambda: now_s + away_s)
     assignments.forget_old()
@@ -246,4 +246,4 @@ def test_completed_jobs_of_a_partition_that_went_away_are_known_for_two_minutes(
     start_positions = {again: StartPosition(state=CommitMetadata(committed_offset=0, position=0))}
     assignments.receive_restored(Restored(ledgers={0: Ledger(declare().queue.ledger)}, start_positions=start_positions))
     assert assignments.take_restored() == [again]
-    assert assignments.ledgers[0].remembers(declare().record({"ce_id": b"job-1"})) == is_known
+    assert assignments.ledgers.present[0].remembers(declare().record({"ce_id": b"job-1"})) == is_known

@@ -175,7 +175,7 @@ def test_a_job_that_waits_behind_a_backlog_runs_soon_and_once(
         receipt = control.prioritize("urgent", reason="the customer calls")
         receipt.wait(timedelta(seconds=60))
         wait_until(lambda: running.worker.snapshot()[0].in_flight == 63, what="all records to be taken")
-        for ledger in running.worker._parts[0].partitions.assignments.ledgers.values():
+        for ledger in running.worker._parts[0].partitions.assignments.ledgers.present.values():
             monkeypatch.setattr(ledger, "remembers", lambda _record: False)  # it has forgotten all
         gate.open()
         said = journal.wait(62)

@@ -434,20 +434,20 @@ def test_ended_jobs_are_forgotten_when_nothing_can_be_their_duplicate(dropping: 
     """All that came before the end has had its turn, by what was read and is complete."""
     dropping.runs(dropping.comes())
     dropping.jobs.note_read(MAIN, 1, dropping.now_ms - 1)
-    dropping.jobs.forget_old(1, {})
+    dropping.jobs.forget_old({MAIN: 1})
     assert len(dropping.holders) == 1, "a job that came before its end may be read yet"
     dropping.wait(10)
     dropping.jobs.note_read(MAIN, 5, dropping.now_ms)
-    dropping.jobs.forget_old(4, {})
+    dropping.jobs.forget_old({MAIN: 4})
     assert len(dropping.holders) == 1, "one at offset 4 is not complete"
-    dropping.jobs.forget_old(5, {})
+    dropping.jobs.forget_old({MAIN: 5})
     assert len(dropping.holders) == 0
 
 
 def note_all_read(scene: Scene) -> None:
     """All that has come to the main topic by now has had its turn, and what can be forgotten is."""
     scene.jobs.note_read(MAIN, 100, scene.now_ms)
-    scene.jobs.forget_old(100, {})
+    scene.jobs.forget_old({MAIN: 100})
 
 
 def test_a_winner_is_remembered_until_the_records_of_those_that_it_replaced_have_come(replacing: Scene) -> None:
@@ -486,7 +486,7 @@ def test_no_more_ended_jobs_are_kept_than_the_window_holds(dropping: Scene) -> N
     """However long a paused job keeps the partition from passing them."""
     for number in range(25):
         dropping.runs(dropping.comes(identity=b"work:%d" % number))
-    dropping.jobs.forget_old(0, {})
+    dropping.jobs.forget_old({MAIN: 0})
     assert len(dropping.holders) == dropping.most_ended
 
 
