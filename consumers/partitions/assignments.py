@@ -15,13 +15,11 @@ from confluent_kafka import TopicPartition
 
 from ...topology import Queue
 from ...topology.wire.commit_metadata import CommitMetadata
-from ..progress.assignment import Assignment
-from ..progress.assignment import AssignmentState
+from ..progress.assignment import Assignment, AssignmentState
 from ..progress.commit_state import CommitState
 from ..progress.offset_set import OffsetSet
 from ..sources.priorities import Priorities
-from ..sources.source import Source
-from ..sources.source import sources_of
+from ..sources.source import Source, sources_of
 from .carried_partitions import CarriedPartitions
 from .catching_up import CatchingUp
 from .fetch_order import FetchOrder

@@ -8,12 +8,11 @@ confirmation: a relay that is killed in between publishes it twice, and the ledg
 from __future__ import annotations
 
 import logging
-import math
 import os
 import socket
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
@@ -24,32 +23,21 @@ from ...databases.outbox.opening import open_outbox_table
 from ...databases.outbox.rows import Beat, OutboxRow, OutboxTable
 from ...databases.outbox.table import DEFAULT_TABLE
 from ...databases.url import database_errors, dialect_of
-from ...schemas import RegistryUnreachable, SchemaError, SchemaStore, SchemaStoreUnreachable
+from ...schemas import SchemaStore
 from ...topology.cluster.settings import ClusterSettings
 from ...topology.counts import counted
 from ...topology.declaration.pipeline import Pipeline
-from ...topology.log_pace import LogPace
-from ...topology.planning.schema_store import schema_store
 from ..metrics.all_metrics import OUTBOX_LEADS, OUTBOX_PUBLISHED, OUTBOX_TROUBLE
 from ..metrics.sample import Sample
 from .backlog import BacklogLooks
+from .contracts import OutboxContracts
+from .failed_rows import FailedRows
 from .flight import Flight
-from .pace import BEAT_S, LOG_EVERY_S, RelayPace
+from .pace import BEAT_S, RelayPace
+from .row_reading import RowReading
 
 _LOGGER = logging.getLogger("stoker.outbox")
 
-MOST_IN_FLIGHT: Final = 4_000
-MOST_BYTES: Final = 64_000_000
-"""The bound on the values in flight; a read may add a quarter."""
-READ_ROWS: Final = 1_000
-FIRST_ROWS: Final = 100
-"""As many rows the first read takes, which does not know yet how large they are."""
-SLOW_READ_S: Final = 0.03
-MOST_FACTOR: Final = 20
-"""Reads take long while an old transaction keeps deleted rows from being vacuumed; then each takes more rows."""
-RETRY_AFTER: Final = timedelta(seconds=30)
-"""How long a row rests that could not be published."""
-MOST_REASONS: Final = 100
 STAND_BY_S: Final = 0.5
 """How often a relay looks whether the one that works is gone."""
 _POLL_S: Final = 0.003
@@ -84,24 +72,21 @@ class OutboxRelay:
         table: str = DEFAULT_TABLE,
         store: SchemaStore | None = None,
     ) -> None:
-        self._pipeline, self._url, self._name = pipeline, url, table
+        self._url, self._name = url, table
         self._errors = (database_errors(dialect_of(url)), DatabaseError)
-        self._cluster = cluster or ClusterSettings.from_environment()
-        self._store = store
-        self._flight = Flight(self._cluster)
+        cluster = cluster or ClusterSettings.from_environment()
+        self._flight = Flight(cluster)
+        self._contracts = OutboxContracts(table, pipeline, cluster, store, self._flight)
+        self._reading = RowReading(self._flight)
+        self._failed = FailedRows(table, self._flight)
         self._holder = f"{socket.gethostname()}/{os.getpid()}/{id(self):x}"
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._table: OutboxTable | None = None
         self._is_leading = False
-        self._register_at_s = -math.inf
-        self._log_paces: dict[str, LogPace] = {}
         self._trouble: str | None = None
         self._looks = BacklogLooks()
         self._pace = RelayPace()
-        self._retry_at_s = 0.0
-        self._read_took_s = 0.0
-        self._fitting_rows = FIRST_ROWS
 
     # ---- its life
 
@@ -240,16 +225,16 @@ class OutboxRelay:
 
     def _turn(self) -> None:
         table = self._opened()
-        if not self._take_lead(table) or not self._register():
+        if not self._take_lead(table) or not self._contracts.register():
             self._flight.poll(0)
             self._stopped.wait(STAND_BY_S)
             return
         self._flight.poll(_POLL_S if self._flight.rows else 0)
         self._note_answers(table)
-        rows = self._read(table)
+        rows = self._reading.read(table)
         self._set_behind(table, rows)
         sent = self._flight.send(row for row in rows if not row.is_behind)
-        self._retry(table)
+        self._failed.retry(table, self._reading.most_failed)
         self._beat(table)
         if rows:
             table.stay_awake()
@@ -269,32 +254,6 @@ class OutboxRelay:
             _LOGGER.info("outbox %s: this relay %s", self._name, "publishes" if leads else "stands by")
         return leads
 
-    def _register(self) -> bool:
-        """Put the contracts where workers look for them; False while their store does not answer."""
-        if time.monotonic() < self._register_at_s:
-            return True
-        if not self._flight.answers():  # a store on the cluster would wait for much longer
-            return False
-        store = self._store or schema_store(self._pipeline, self._cluster)
-        try:
-            for job_type in self._pipeline.job_types.values():
-                store.register(job_type.contract, job_type.compatibility)
-        except (SchemaStoreUnreachable, RegistryUnreachable) as silence:
-            _LOGGER.warning("outbox %s: rows wait for the schema store: %s", self._name, silence)
-            return False
-        except SchemaError as refusal:
-            self._register_at_s = time.monotonic() + LOG_EVERY_S
-            _LOGGER.error(
-                "outbox %s: a contract could not be registered, so workers defer its jobs; rows are published: %s",
-                self._name, refusal,
-            )  # fmt: skip
-            return True
-        finally:
-            if self._store is None:
-                store.close()
-        self._register_at_s = math.inf
-        return True
-
     def _note_answers(self, table: OutboxTable) -> None:
         """Delete what is confirmed, and mark rows as failed; the next connection does what a lost one left."""
         confirmed, faults = self._flight.confirmed, self._flight.faults
@@ -303,56 +262,13 @@ class OutboxRelay:
             self._pace.published += len(confirmed)
             confirmed.clear()
         if faults:
-            self._set_failed(table, faults)
+            self._failed.note(table, faults)
             faults.clear()
-
-    def _set_failed(self, table: OutboxTable, faults: Iterable[tuple[int, str]]) -> None:
-        by_reason: dict[str, list[int]] = {}
-        for row_id, reason in faults:
-            by_reason.setdefault(reason, []).append(row_id)
-        for reason, ids in by_reason.items():
-            table.set_failed(ids, reason)
-            self._log_fault(reason, len(ids))
-
-    def _log_fault(self, reason: str, rows: int) -> None:
-        if len(self._log_paces) > MOST_REASONS:
-            self._log_paces.clear()
-        if not self._log_paces.setdefault(reason, LogPace()).take(time.monotonic()):
-            return
-        _LOGGER.error(
-            "outbox %s: rows have failed (%d at once): %s. The relay tries them again every %g s; later rows of their "
-            "keys wait", self._name, rows, reason, RETRY_AFTER.total_seconds(),
-        )  # fmt: skip
-
-    def _read(self, table: OutboxTable) -> list[OutboxRow]:
-        factor = min(MOST_FACTOR, max(1, round(self._read_took_s / SLOW_READ_S)))
-        room = factor * MOST_IN_FLIGHT - len(self._flight.rows)
-        if room <= 0 or self._flight.bytes > MOST_BYTES:
-            return []
-        began_at_s = time.monotonic()
-        rows = table.read(min(room, factor * READ_ROWS, self._fitting_rows), self._flight.rows, self._flight.probing)
-        if rows:
-            self._read_took_s = time.monotonic() - began_at_s
-            mean_bytes = 1 + sum(len(row.value) for row in rows) // len(rows)
-            self._fitting_rows = max(1, MOST_BYTES // 4 // mean_bytes)
-        return rows
 
     def _set_behind(self, table: OutboxTable, rows: Collection[OutboxRow]) -> None:
         behind = [row.id for row in rows if row.is_behind]
         if behind:
             table.set_behind(behind)
-
-    def _retry(self, table: OutboxTable) -> None:
-        """Try rows again that could not be published, and let those behind them go on."""
-        now_s = time.monotonic()
-        if now_s < self._retry_at_s:
-            return
-        skipped = {*self._flight.probing, *self._flight.bad_topics()}
-        failed = table.read_failed(min(READ_ROWS, self._fitting_rows), RETRY_AFTER, skipped)
-        rows = [row for row in failed if row.id not in self._flight.rows]
-        sent = self._flight.send(rows)
-        table.release()
-        self._retry_at_s = now_s + (0.05 if sent else BEAT_S)
 
     def _beat(self, table: OutboxTable) -> None:
         if not self._pace.is_beat_due():

@@ -1,0 +1,59 @@
+"""`OutboxContracts`: registers the contracts of a pipeline before the first row of its outbox goes out."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+
+from ...schemas import RegistryUnreachable, SchemaError, SchemaStore, SchemaStoreUnreachable
+from ...topology.cluster.settings import ClusterSettings
+from ...topology.declaration.pipeline import Pipeline
+from ...topology.planning.schema_store import schema_store
+from .flight import Flight
+from .pace import LOG_EVERY_S
+
+_LOGGER = logging.getLogger("stoker.outbox")
+
+
+class OutboxContracts:
+    """The contracts that rows of one outbox may need; one thread uses them.
+
+    Args:
+        outbox: its name, for logs.
+        store: where they are registered; None makes the one of the cluster settings.
+    """
+
+    def __init__(
+        self, outbox: str, pipeline: Pipeline, cluster: ClusterSettings, store: SchemaStore | None, flight: Flight
+    ) -> None:
+        self._outbox, self._pipeline = outbox, pipeline
+        self._cluster, self._store = cluster, store
+        self._flight = flight
+        self._register_at_s = -math.inf
+
+    def register(self) -> bool:
+        """Put the contracts where workers look for them, once; False while their store does not answer."""
+        if time.monotonic() < self._register_at_s:
+            return True
+        if not self._flight.answers():  # a store on the cluster would wait for much longer
+            return False
+        store = self._store or schema_store(self._pipeline, self._cluster)
+        try:
+            for job_type in self._pipeline.job_types.values():
+                store.register(job_type.contract, job_type.compatibility)
+        except (SchemaStoreUnreachable, RegistryUnreachable) as silence:
+            _LOGGER.warning("outbox %s: rows wait for the schema store: %s", self._outbox, silence)
+            return False
+        except SchemaError as refusal:
+            self._register_at_s = time.monotonic() + LOG_EVERY_S
+            _LOGGER.error(
+                "outbox %s: a contract could not be registered, so workers defer its jobs; rows are published: %s",
+                self._outbox, refusal,
+            )  # fmt: skip
+            return True
+        finally:
+            if self._store is None:
+                store.close()
+        self._register_at_s = math.inf
+        return True
