@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from .carried import CarriedJobs
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from confluent_kafka import Message
 
-from ..records.assignment import Assignment
+from ..progress.assignment import Assignment
 from .fetch_order import Find
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from ...topology import Queue
-from ..records.assignment import Assignment
-from ..records.source import ReaderOf, sources_of
+from ..progress.assignment import Assignment
+from ..sources.source import ReaderOf, sources_of
 
 Find = Callable[[str | None, int | None], Assignment | None]
 """Finds the present assignment of a topic's partition, if it is ours."""

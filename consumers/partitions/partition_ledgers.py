@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from ...topology import Queue
-from ..records.source import Source
+from ..sources.source import Source
 from ..unique.holders import Holders
 from ..unique.unique_jobs import UniqueJobs
 from ..unique.waiting_holders import WaitingHolder

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Final
 
-from ..records.source import Source
+from ..sources.source import Source
 
 MOST_MARKS: Final = 4_096
 
