@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from enum import Enum
 from threading import Lock
 from typing import Final
 
@@ -11,12 +12,21 @@ from ..progress.assignment import Assignment
 from ..records.outcomes import Outcome
 from ..records.record import Record
 from .aside_at_gates import AsideAtGates
-from .counted_records import Beginning, CountedRecords
 from .gate import Gate, Wait
 from .leaving_records import NO_BOUND, MemoryBound
 from .wait_set import Receive, WaitSet
 from .waiting import Waiting
 from .waiting_view import WaitingView
+
+
+class Beginning(Enum):
+    """The fate of a record whose handler was about to be called."""
+
+    BEGINS = "begins"
+    WAITS = "waits"
+    """A gate holds it back."""
+    ENDS = "ends"
+    """A gate would hold it back, but its job is cancelled, or its partition is given away."""
 
 
 class GateRow:
@@ -55,7 +65,8 @@ class GateRow:
         self.asked: tuple[Gate, ...] = ()
         self.asked_last: tuple[Gate, ...] = ()
         self.has_hooks = False
-        self._counted = CountedRecords()
+        self._hooked: tuple[Gate, ...] = ()
+        self._counted: set[Record] = set()
         self.crashed: BaseException | None = None
         waiting = Waiting(bound)
         self.wait_set = WaitSet(waiting, is_cancelled)
@@ -71,8 +82,8 @@ class GateRow:
     def add(self, gates: Iterable[Gate]) -> None:
         """Add gates behind those that are here; before `start`. They are made after the row, which they call."""
         self._gates += tuple(gates)
-        self._counted = CountedRecords(gate for gate in self._gates if gate.has_hooks)
-        self.has_hooks = bool(self._counted.hooked)
+        self._hooked = tuple(gate for gate in self._gates if gate.has_hooks)
+        self.has_hooks = bool(self._hooked)
         self.note_resting()
 
     def note_resting(self) -> None:
@@ -123,7 +134,7 @@ class GateRow:
         """
         while True:
             releases = self.wait_set.releases
-            wait = self._counted.acquire(record, self.asked_last, self._clock())
+            wait = self._acquire(record)
             if wait is None:
                 return Beginning.BEGINS
             if self._is_cancelled(record):
@@ -132,9 +143,25 @@ class GateRow:
             if is_kept is not None:
                 return Beginning.WAITS if is_kept else Beginning.ENDS
 
+    def _acquire(self, record: Record) -> Wait | None:
+        """Have all gates count a record. If one of them holds it back, no gate counts it, and its wait is returned."""
+        gates, now_s = self.asked_last, self._clock()
+        for gate in gates:
+            answer = gate.acquire(record, now_s)
+            if isinstance(answer, Wait):
+                for earlier in gates[: gates.index(gate)]:
+                    earlier.give_back(record)
+                return answer
+        if self.has_hooks:
+            self._counted.add(record)
+        return None
+
     def note_ended(self, record: Record, outcome: Outcome) -> None:
-        """Note that the run of a record is over, if `begin` had it counted."""
-        self._counted.note_ended(record, outcome)
+        """Note that the run of a record is over, if gates have counted it."""
+        if record in self._counted:
+            self._counted.discard(record)
+            for gate in self._hooked:
+                gate.ended(record, outcome)
 
     def _ask(self, record: Record) -> Wait | None:
         now_s = self._clock()
@@ -153,7 +180,7 @@ class GateRow:
 
     def begin_assignment(self, assignment: Assignment) -> None:
         """Note that a partition is this worker's from now on."""
-        for gate in self._counted.hooked:
+        for gate in self._hooked:
             gate.begin_assignment(assignment)
 
     @property
@@ -164,13 +191,13 @@ class GateRow:
     @property
     def _look_at_s(self) -> float | None:
         """The epoch time at which a gate with hooks has something to release."""
-        look_in_s = [gate.look_in_s for gate in self._counted.hooked]
+        look_in_s = [gate.look_in_s for gate in self._hooked]
         known = [in_s for in_s in look_in_s if in_s is not None]
         return self._clock() + min(known) if known else None
 
     def ask_again(self) -> None:
         """Make the records ready whose time has come; the poll thread calls it in each turn."""
-        for gate in self._counted.hooked:
+        for gate in self._hooked:
             gate.turn()
         self.wait_set.release_due(self._clock())
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from ...topology.declaration.job_type import RunLimits
-from ..gates.counted_records import Beginning
+from ..gates.gate_row import Beginning
 from ..job.run import Run
 from ..job.signals import INTERRUPTS, InterruptReason
 from ..records.record import Record

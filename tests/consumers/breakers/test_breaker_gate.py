@@ -14,8 +14,7 @@ from stoker.consumers import DependencyDown, Discard, RateLimited, Retry, Snooze
 from stoker.consumers.breakers.breaker_gate import BreakerGate
 from stoker.consumers.breakers.breakers import Breakers
 from stoker.consumers.breakers.opening import Target
-from stoker.consumers.gates.counted_records import Beginning
-from stoker.consumers.gates.gate_row import GateRow
+from stoker.consumers.gates.gate_row import Beginning, GateRow
 from stoker.consumers.job.dependencies import make_dependencies
 from stoker.consumers.records.outcomes import (
     DONE,

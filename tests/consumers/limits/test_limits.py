@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from stoker.consumers.gates.counted_records import Beginning
+from stoker.consumers.gates.gate_row import Beginning
 from stoker.consumers.limits.scope import PATIENCE_S
 from stoker.consumers.progress.assignment import Assignment
 from stoker.topology import Concurrency, Rate

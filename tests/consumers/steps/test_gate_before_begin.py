@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stoker.consumers.gates.counted_records import Beginning
-from stoker.consumers.gates.gate_row import GateRow
+from stoker.consumers.gates.gate_row import Beginning, GateRow
 from stoker.consumers.gates.pauses import Pause, Pauses
 from stoker.consumers.isolation.child_slot import ChildSlot
 from stoker.consumers.job.signals import InterruptReason, JobInterrupted

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from stoker.consumers.gates.counted_records import Beginning
-from stoker.consumers.gates.gate_row import GateRow
+from stoker.consumers.gates.gate_row import Beginning, GateRow
 from stoker.consumers.gates.pauses import Pause, Pauses
 from stoker.consumers.records.cancellation import Cancellation
 from stoker.consumers.records.outcomes import INTERRUPTED, Cancelled

@@ -8,8 +8,7 @@ from datetime import timedelta
 
 from confluent_kafka import Message
 
-from stoker.consumers.gates.counted_records import Beginning
-from stoker.consumers.gates.gate_row import GateRow
+from stoker.consumers.gates.gate_row import Beginning, GateRow
 from stoker.consumers.limits.limits import Limits
 from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE

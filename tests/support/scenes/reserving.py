@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from stoker.consumers.gates.counted_records import Beginning
-from stoker.consumers.gates.gate_row import GateRow
+from stoker.consumers.gates.gate_row import Beginning, GateRow
 from stoker.consumers.kafka.log_writer import OnWritten
 from stoker.consumers.limits.limits import LimitPeers, Limits
 from stoker.consumers.progress.assignment import Assignment

@@ -10,8 +10,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
-from stoker.consumers.gates.counted_records import Beginning
-from stoker.consumers.gates.gate_row import GateRow
+from stoker.consumers.gates.gate_row import Beginning, GateRow
 from stoker.consumers.limits.limits import Limits
 from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE
