@@ -1,11 +1,11 @@
 """`BreakerState`: one breaker in this process, and what this process adds to what the fleet knows of it.
 
 A breaker is closed, open, or half-open. It is open as long as an order of the control topic opens it, which a worker
-has written, or an operator. When that order is over, the breaker is half-open: one worker that has a job for it claims
-the probe, by an order that names the order before it. Of several claims the first one in the log counts. So one job of
-the whole fleet probes, for as long as the worker that has the claim renews it.
+has written, or an operator. When that order is over, the breaker is half-open: one worker that has a job for it leases
+the probe, by an order that names the order before it. Of several leases the first one in the log counts. So one job of
+the whole fleet probes, for as long as the worker that has the lease renews it.
 
-A process that is killed amid this leaves an order with an end: when that has come, another worker claims the probe.
+A process that is killed amid this leaves an order with an end: when that has come, another worker leases the probe.
 A worker that cannot write to the topic goes on with what it knows and decides itself.
 """
 
@@ -24,10 +24,10 @@ from .failure_counts import FailureCounts
 from .opening import Opening, Target, phase_of
 
 LEASE_S: Final = 15.0
-"""For so long a claim of the probe holds; the worker renews it while its job probes."""
+"""For so long a lease of the probe holds; the worker renews it while its job probes."""
 RENEW_S: Final = 5.0
-CLAIM_AGAIN_S: Final = 2.0
-"""A claim that nothing renews for so long is made again."""
+LEASE_AGAIN_S: Final = 2.0
+"""A lease that nothing renews for so long is made again."""
 OFFER_S: Final = 0.5
 """A job that was to probe and has not begun after so long is followed by the next one."""
 WRITE_AGAIN_S: Final = 5.0
@@ -95,9 +95,9 @@ class BreakerState:
         self._asked_at_s = -math.inf
         self._unconfirmed = ""
         self._decided_at_s = -math.inf
-        self._claim: Opening | None = None
-        self._claiming_since_at_s = -math.inf
-        self._claimed_at_s = -math.inf
+        self._lease: Opening | None = None
+        self._leasing_since_at_s = -math.inf
+        self._leased_at_s = -math.inf
         self._to_write: Write | None = None
         self._write_again: tuple[float, Write] | None = None
 
@@ -198,14 +198,14 @@ class BreakerState:
         """Let another state hold; runs that have begun before do not count for it."""
         self.opening = opening
         self.changes += 1
-        self._probe = self._claim = self._write_again = None
+        self._probe = self._lease = self._write_again = None
         self._offered_at_s = -math.inf
         self._counts.clear()
 
     # ---- the control thread
 
     def turn(self, *, is_wanted: bool) -> bool:
-        """Claim the probe, or go on to hold it, where that is due.
+        """Lease the probe, or go on to hold it, where that is due.
 
         Args:
             is_wanted: whether a job waits for this breaker here.
@@ -219,48 +219,48 @@ class BreakerState:
             opening = self.opening
             if opening is None or opening.until_at_s is None:
                 return False
-            return self._claims(opening, now_s, is_wanted or now_s - self._asked_at_s < CLAIM_AGAIN_S)
+            return self._leases(opening, now_s, is_wanted or now_s - self._asked_at_s < LEASE_AGAIN_S)
 
-    def _claims(self, opening: Opening, now_s: float, is_wanted: bool) -> bool:
+    def _leases(self, opening: Opening, now_s: float, is_wanted: bool) -> bool:
         if self._probe is not None and now_s - self._probe_began_at_s > LONGEST_PROBE_S:
             self._probe = None
         if opening.prober == self._worker_id and not (opening.is_over(now_s) and self._probe is None):
-            return self._hold_claim(opening, now_s, is_wanted)
-        if opening.is_over(now_s) and is_wanted and now_s - self._claimed_at_s >= CLAIM_AGAIN_S:
-            self._claim_anew(opening, now_s)
+            return self._hold_lease(opening, now_s, is_wanted)
+        if opening.is_over(now_s) and is_wanted and now_s - self._leased_at_s >= LEASE_AGAIN_S:
+            self._lease_anew(opening, now_s)
         return False
 
-    def _claim_anew(self, opening: Opening, now_s: float) -> None:
-        """Claim the probe once what stands was written; by itself where this process does not read its own claims."""
+    def _lease_anew(self, opening: Opening, now_s: float) -> None:
+        """Lease the probe once what stands was written; by itself where this process does not read its own leases."""
         if self._unconfirmed and (self._to_write is opening or now_s - self._decided_at_s < UNREAD_S):
             return
         self._unconfirmed = ""
-        if self._claim is None:
-            self._claiming_since_at_s = now_s
-        self._write_claim(opening, now_s)
-        if self._claim is not None and now_s - self._claiming_since_at_s >= UNREAD_S:
-            self._adopt_claim(self._claim)
+        if self._lease is None:
+            self._leasing_since_at_s = now_s
+        self._write_lease(opening, now_s)
+        if self._lease is not None and now_s - self._leasing_since_at_s >= UNREAD_S:
+            self._adopt_lease(self._lease)
 
-    def _hold_claim(self, opening: Opening, now_s: float, is_wanted: bool) -> bool:
+    def _hold_lease(self, opening: Opening, now_s: float, is_wanted: bool) -> bool:
         if self._probe is not None:
             left_s = (opening.until_at_s or 0.0) - now_s
-            if left_s < LEASE_S - RENEW_S and now_s - self._claimed_at_s >= CLAIM_AGAIN_S:
-                self._write_claim(opening, now_s)
+            if left_s < LEASE_S - RENEW_S and now_s - self._leased_at_s >= LEASE_AGAIN_S:
+                self._write_lease(opening, now_s)
             return False
         if not is_wanted or now_s - self._offered_at_s < OFFER_S:
             return False
         self._offered_at_s = now_s
         return True
 
-    def _write_claim(self, opening: Opening, now_s: float) -> None:
-        self._claim = self._to_write = replace(
+    def _write_lease(self, opening: Opening, now_s: float) -> None:
+        self._lease = self._to_write = replace(
             opening,
             order_id=str(uuid.uuid4()),
             until_at_s=now_s + LEASE_S,
             prober=self._worker_id,
             over=opening.order_id,
         )
-        self._claimed_at_s = now_s
+        self._leased_at_s = now_s
 
     def _note_write_due(self, now_s: float) -> None:
         if self._write_again is not None and self._to_write is None and now_s >= self._write_again[0]:
@@ -279,8 +279,8 @@ class BreakerState:
         """Take note that this could not be written: what this process has decided holds here alone."""
         now_s = self._clock()
         with self._lock:
-            if isinstance(write, Opening) and self._claim is not None and write.order_id == self._claim.order_id:
-                self._adopt_claim(write)
+            if isinstance(write, Opening) and self._lease is not None and write.order_id == self._lease.order_id:
+                self._adopt_lease(write)
                 return
             if isinstance(write, Opening) and write.order_id == self._unconfirmed:
                 self._unconfirmed = ""
@@ -311,24 +311,24 @@ class BreakerState:
         current = self.opening
         if current is not None and opening.order_id == current.order_id:
             return
-        if opening.is_claim and is_new:
+        if opening.is_lease and is_new:
             if current is None:
                 if opening.prober == self._worker_id:  # it was too late: the breaker was closed before it
                     self._to_write = Closing(order_id=str(uuid.uuid4()), reason="the breaker was closed before")
             elif current.order_id == opening.over:
-                self._adopt_claim(opening)
+                self._adopt_lease(opening)
             return
         self._stand(opening)
 
-    def _adopt_claim(self, claim: Opening) -> None:
-        """The first claim over what stands counts; one that renews it leaves its probe alone."""
+    def _adopt_lease(self, lease: Opening) -> None:
+        """The first lease over what stands counts; one that renews it leaves its probe alone."""
         current, probe, began_at_s = self.opening, self._probe, self._probe_began_at_s
-        if current is not None and current.prober == claim.prober:
-            self.opening = claim
-            self._claim = None
+        if current is not None and current.prober == lease.prober:
+            self.opening = lease
+            self._lease = None
             return
-        self._stand(claim)
-        self._probe, self._probe_began_at_s = (probe, began_at_s) if claim.prober == self._worker_id else (None, 0.0)
+        self._stand(lease)
+        self._probe, self._probe_began_at_s = (probe, began_at_s) if lease.prober == self._worker_id else (None, 0.0)
 
     def lift(self) -> None:
         """Take note that the topic has no order about it any more."""

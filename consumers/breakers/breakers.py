@@ -152,7 +152,7 @@ class Breakers:
     # ---- the control thread
 
     def turn(self) -> None:
-        """Let each breaker claim the probe, or hold it, and let go of the job that probes."""
+        """Let each breaker lease the probe, or hold it, and let go of the job that probes."""
         for target, state in self.states.items():
             if state.opening is None:
                 state.turn(is_wanted=False)

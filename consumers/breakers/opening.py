@@ -44,7 +44,7 @@ class Opening:
         operator, host: who has opened it; a worker, or a person.
         reason: why, for people.
         prober: the id of the worker whose job probes; empty where no job may.
-        over: of a claim of the probe: the id of the order that stood before.
+        over: of a lease of the probe: the id of the order that stood before.
     """
 
     order_id: str
@@ -58,12 +58,12 @@ class Opening:
     over: str = ""
 
     @property
-    def is_claim(self) -> bool:
-        """Whether a worker claims the probe by it, or goes on to hold it."""
+    def is_lease(self) -> bool:
+        """Whether a worker leases the probe by it, or goes on to hold it."""
         return bool(self.over)
 
     def is_over(self, now_s: float) -> bool:
-        """Whether a worker may claim the probe."""
+        """Whether a worker may lease the probe."""
         return self.until_at_s is not None and self.until_at_s <= now_s
 
 
@@ -91,7 +91,7 @@ def opening_of(order: ControlOrder) -> Opening:
 
 
 def order_of(opening: Opening, target: Target, at_s: float) -> ControlOrder:
-    """The order that opens a breaker, or claims its probe."""
+    """The order that opens a breaker, or leases its probe."""
     until_at_s = opening.until_at_s
     detail = {SINCE: f"{opening.since_at_s:.3f}", TRIPS: str(opening.trips)}
     detail |= {name: value for name, value in ((PROBER, opening.prober), (OVER, opening.over)) if value}

@@ -77,7 +77,7 @@ class BreakerOrders(OrderTaker):
             _LOGGER.warning("the breaker of %s is closed: its jobs go on", target)
 
     def carry_out(self) -> None:
-        """Claim probes, write what is to be written, and report what this worker has decided."""
+        """Lease probes, write what is to be written, and report what this worker has decided."""
         if self._breakers:
             self._breakers.turn()
             self._write_decided()
@@ -106,10 +106,10 @@ class BreakerOrders(OrderTaker):
             self.lift(key)
 
     def _own_order(self, state: BreakerState, write: Write) -> OwnOrder:
-        is_claim = isinstance(write, Opening) and write.is_claim
+        is_lease = isinstance(write, Opening) and write.is_lease
         return OwnOrder(
             order=self._order(state.target, write),
-            is_audited=not is_claim,
+            is_audited=not is_lease,
             on_answer=partial(_note_answer, state, write),
         )
 

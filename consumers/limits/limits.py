@@ -113,7 +113,7 @@ class Limits(Gate):
             return wait
         with self._lock:
             uses = self._accounts.of(record).uses
-            full = next((scope for scope, _ in uses if not scope.claim_turn(record)), None)
+            full = next((scope for scope, _ in uses if not scope.take_turn(record)), None)
             if full is None:
                 return START
             if full.asks_at_s == math.inf or not full.is_waited_for:  # all that waited may have been released

@@ -117,7 +117,7 @@ class Scope:
         self._last_release_at_s = -math.inf
         self._patience_s = PATIENCE_S
 
-    def claim_turn(self, record: Record) -> bool:
+    def take_turn(self, record: Record) -> bool:
         """Let a ready record go on to a runner if no other waits, or if it was released; False where it has to wait.
 
         While there are credits, a record takes one, and is released by that. Asking again takes no other one.

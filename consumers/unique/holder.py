@@ -32,7 +32,7 @@ class Holder:
         first_ms: when the first job came that this one puts off; its own arrival where there is none.
         due_ms: until when it waits; None where it has no time.
         kept_due_ms: the due time of the job that it has replaced.
-        claimed_ms: when its present turn came.
+        turn_ms: when its present turn came.
         began_ms, stopped_ms: when its last run began and ended; None where it has not run, or that run goes on.
         ended_ms: when its job ended.
         place: where it waits, once that is known.
@@ -43,7 +43,7 @@ class Holder:
     phase: HolderPhase = HolderPhase.RUNNING
     due_ms: int | None = None
     kept_due_ms: int | None = None
-    claimed_ms: int = 0
+    turn_ms: int = 0
     began_ms: int | None = None
     stopped_ms: int | None = None
     ended_ms: int | None = None
@@ -54,7 +54,7 @@ class Holder:
         if self.ended_ms is not None and at_ms >= self.ended_ms:
             return None
         if self.phase is HolderPhase.RUNNING:
-            return "running" if at_ms >= self.claimed_ms else "waiting"
+            return "running" if at_ms >= self.turn_ms else "waiting"
         is_running = self.began_ms is not None and self.began_ms <= at_ms < (self.stopped_ms or at_ms)
         return "running" if is_running else "waiting"
 
@@ -86,9 +86,9 @@ class Holder:
         """Note when the first job came that this one puts off, as its own record has it."""
         self.first_ms = first_ms
 
-    def claim(self, now_ms: int) -> None:
+    def begin_turn(self, now_ms: int) -> None:
         """Note that its turn has come; it may have had others before."""
-        self.phase, self.claimed_ms, self.ended_ms = HolderPhase.RUNNING, now_ms, None
+        self.phase, self.turn_ms, self.ended_ms = HolderPhase.RUNNING, now_ms, None
 
     def wait_until(self, due_ms: int) -> None:
         """Note that it waits in a retry tier or a delay topic."""
@@ -100,7 +100,7 @@ class Holder:
 
     def note_run(self, now_ms: int) -> None:
         """Note that its run has ended; one that ends late may have had its turn in an earlier assignment."""
-        self.began_ms, self.stopped_ms = self.claimed_ms or self.arrival.at_ms, now_ms
+        self.began_ms, self.stopped_ms = self.turn_ms or self.arrival.at_ms, now_ms
 
     def end(self, now_ms: int) -> None:
         """Note that its job has ended."""

@@ -160,7 +160,7 @@ class UniqueJobs:
         holder = self._become_holder(record, rule, identity, own)
         due_ms = None if is_accepted(record) else _due_ms(record, rule, holder)
         now_ms = self._now_ms()
-        holder.claim(now_ms)
+        holder.begin_turn(now_ms)
         if due_ms is None or due_ms <= now_ms:
             return None
         return Delayed(due=utc_of(due_ms), delay=delay_class(timedelta(milliseconds=due_ms - now_ms)))

@@ -35,7 +35,7 @@ def check_counts(process: SimProcess) -> None:
 
 
 def check_probes(processes: Sequence[SimProcess]) -> None:
-    """One job of the whole fleet probes, as long as its worker's claim holds."""
+    """One job of the whole fleet probes, as long as its worker's lease holds."""
     probing = [process for process in processes if process.breakers is not None and process.breakers.probes]
     assert len(probing) <= 1, f"{len(probing)} jobs probe"
 

@@ -111,7 +111,7 @@ def test_one_job_of_the_fleet_probes_and_its_success_closes_the_breaker() -> Non
     probes = fleet.probes
     assert len(probes) == 1
     fleet.pass_time(60.0)
-    assert fleet.probes == probes, "the claim is renewed while the job runs"
+    assert fleet.probes == probes, "the lease is renewed while the job runs"
     (prober,) = [worker for worker in fleet.workers if worker.probe is not None]
     prober.end(prober.probe, failed=False)
     fleet.turn()
@@ -173,7 +173,7 @@ def test_the_end_of_a_job_that_began_before_a_change_shows_nothing() -> None:
 
 
 def test_the_prober_that_is_killed_is_followed_by_another_one() -> None:
-    """After its claim is over."""
+    """After its lease is over."""
     fleet = opened()
     fleet.pass_time(12.0)
     (prober,) = [worker for worker in fleet.workers if worker.probe is not None]
@@ -232,7 +232,7 @@ def test_what_could_not_be_written_is_written_later() -> None:
 
 
 def test_a_breaker_whose_time_is_over_before_its_order_is_written_is_open_for_all_first() -> None:
-    """The control thread was held up: the claim comes behind the order, or nobody would know what it is over."""
+    """The control thread was held up: the lease comes behind the order, or nobody would know what it is over."""
     fleet = Fleet(2)
     first, second = fleet.workers
     first.fail(3)
@@ -263,7 +263,7 @@ def test_a_process_that_cannot_read_the_topic_probes_by_itself() -> None:
     assert worker.phase == "closed"
 
 
-def test_of_several_claims_the_first_one_in_the_log_counts_for_all() -> None:
+def test_of_several_leases_the_first_one_in_the_log_counts_for_all() -> None:
     """Also for the worker that has written the last one."""
     fleet = opened(2)
     first, second = fleet.workers
@@ -294,13 +294,13 @@ def test_a_closing_that_is_read_before_the_own_opening_closes_nothing() -> None:
     assert fleet.phases == {"open"}
 
 
-def test_a_claim_that_comes_behind_the_closing_does_not_keep_it_open() -> None:
-    """Its writer closes the breaker once more, for those that start and read the claim alone."""
+def test_a_lease_that_comes_behind_the_closing_does_not_keep_it_open() -> None:
+    """Its writer closes the breaker once more, for those that start and read the lease alone."""
     fleet = opened(2)
     first, second = fleet.workers
     fleet.clock.now_s += 11.0
     for worker in fleet.workers:
-        worker.orders.carry_out()  # both claim the probe
+        worker.orders.carry_out()  # both lease the probe
     first.own.send()
     first.read()
     first.orders.carry_out()
@@ -326,7 +326,7 @@ MOVES = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
-@example([("fail_fast", 0), ("fail_fast", 1), ("wait", 0), ("wait", 0)])  # it claimed over orders that nobody had read
+@example([("fail_fast", 0), ("fail_fast", 1), ("wait", 0), ("wait", 0)])  # it leased over orders that nobody had read
 @given(MOVES)
 def test_whatever_happens_it_closes_and_no_job_waits_for_ever(moves: list[tuple[str, int]]) -> None:
     """Writes and reads fall between any two steps; processes are killed and cut off. Then the dependency is up."""

@@ -243,7 +243,7 @@ def test_a_job_without_needs_is_turned_away_at_its_block_at_no_attempts_cost() -
     _confirm(scene)
     scene.clock.now_s += 11.0
     assert isinstance(scene.run(), Snoozed)
-    scene.breakers.turn()  # a job has asked for it: this process claims the probe
+    scene.breakers.turn()  # a job has asked for it: this process leases the probe
     _confirm(scene)
     assert type(scene.run()) is Retried
     assert scene.stripe.opening is not None

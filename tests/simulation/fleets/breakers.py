@@ -160,7 +160,7 @@ class PlayedBreakers(SimControlThread):
 
     @property
     def probes(self) -> bool:
-        """Whether a job of this process probes, by a claim that holds."""
+        """Whether a job of this process probes, by a lease that holds."""
         opening = self.state.opening
         if opening is None or self.state._probe is None:
             return False
