@@ -151,7 +151,7 @@ def _due_records(parts: IntakeParts, features: _Features) -> DueRecords:
         parts.gates,
         features.handover,
         forward=(features.rescheduled.bring_forward, *(one.bring_forward for one in features.unique)),
-        releases=(
+        due=(
             features.delayed.pop_due,
             lambda: features.cancelled.turn(parts.memory_bounds.room) if features.cancelled else (),
         ),

@@ -31,11 +31,11 @@ class Repetitions:
         self._pending: dict[_Name, Record] = {}
         self._name_of: dict[Record, _Name] = {}
         self._held: dict[Record, list[Settlement]] = {}
-        self._released: list[Settlement] = []
+        self._freed: list[Settlement] = []
 
     def __len__(self) -> int:
-        """How many records are held, or released and not yet taken."""
-        return sum(map(len, self._held.values())) + len(self._released)
+        """How many records are held, or freed and not yet taken."""
+        return sum(map(len, self._held.values())) + len(self._freed)
 
     def count_behind(self, stranded: Iterable[Record]) -> int:
         """How many are held until one of these is settled."""
@@ -74,7 +74,7 @@ class Repetitions:
         return self._pending.get((partition, skipped.deduplication_id))
 
     def note_settled(self, items: Iterable[Settlement]) -> None:
-        """Release what waits for these."""
+        """Free what waits for these."""
         if self._name_of:
             for item in items:
                 self._forget(item.record)
@@ -83,9 +83,9 @@ class Repetitions:
         name = self._name_of.pop(settled, None)
         if name is not None and self._pending.get(name) is settled:
             del self._pending[name]
-        self._released += self._held.pop(settled, ())
+        self._freed += self._held.pop(settled, ())
 
-    def take_released(self) -> list[Settlement]:
+    def take_freed(self) -> list[Settlement]:
         """Take out the records whose jobs are settled."""
-        released, self._released = self._released, []
+        released, self._freed = self._freed, []
         return released

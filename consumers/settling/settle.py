@@ -230,7 +230,7 @@ class Settler:
                 others.append(item)
         if named:
             done.append(DoneHandful(named))
-        return SettlementBatch(done, [*self._repetitions.take_released(), *others])
+        return SettlementBatch(done, [*self._repetitions.take_freed(), *others])
 
     def _take_handfuls(self) -> list[DoneHandful]:
         taken, jobs = list[DoneHandful](), 0
