@@ -99,7 +99,7 @@ class RestoredJobs:
         if end > start:
             lanes, offsets, lines = (part[start:end] for part in (jobs.lanes, jobs.offsets, jobs.lines))
             to_wake = self._aside.put(carried, lanes, offsets, lines)
-            self._at_gates.open_lanes([lane for lane, _ in groupby(to_wake)])
+            self._at_gates.release_lanes([lane for lane, _ in groupby(to_wake)])
         if end < len(jobs.offsets):
             self._waiting[place] = carried, jobs, end
         else:

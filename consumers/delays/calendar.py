@@ -184,7 +184,7 @@ class Calendar:
         As long as half of the budget is used, nothing is wanted. A second that does not fit is taken in parts.
         """
         wanted = self._coming.take_again() if self._coming.again else {}
-        while self._known and (second := self._known.open()) is not None and (room := self._room(second)) > 0:
+        while self._known and (second := self._known.next_second()) is not None and (room := self._room(second)) > 0:
             for assignment, offsets in self._known.pop(second, room):
                 self._coming.add(assignment, offsets, second)
                 wanted.setdefault(assignment, []).extend(offsets)

@@ -15,7 +15,7 @@ OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
 HOUR_BITS: Final = 64 - OFFSET_BITS
 """An hour is 2^22 ms, some 70 minutes; a second is 2^10 ms."""
 SECOND_BITS: Final = 10
-OPENED_AT_ONCE: Final = 20_000
+SORTED_AT_ONCE: Final = 20_000
 """Numbers of an hour that go to their seconds in one turn: 10 ms of work."""
 _HOUR_MASK: Final = (1 << HOUR_BITS) - 1
 
@@ -123,16 +123,16 @@ class KnownOffsets:
         far_second = far << (HOUR_BITS - SECOND_BITS)
         return far_second if near is None else min(near, far_second)
 
-    def open(self) -> int | None:
+    def next_second(self) -> int | None:
         """The earliest second, to take from; None where nothing is known, or more of its hour is to be sorted in."""
-        return self._near.first if self._open_hours() else None
+        return self._near.first if self._sort_hour() else None
 
-    def _open_hours(self) -> bool:
+    def _sort_hour(self) -> bool:
         """Put the numbers of an hour to their seconds where the next ones may be among them; False if more is left."""
         far, near = self._far.first, self._near.first
         if far is None or (near is not None and near < far << (HOUR_BITS - SECOND_BITS)):
             return True
-        for assignment, numbers in self._far.pop(far, OPENED_AT_ONCE):
+        for assignment, numbers in self._far.pop(far, SORTED_AT_ONCE):
             for number in numbers:
                 wake_ms = far << HOUR_BITS | number >> OFFSET_BITS
                 self._near.put(wake_ms >> SECOND_BITS, assignment, number)

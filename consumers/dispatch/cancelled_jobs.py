@@ -20,4 +20,4 @@ class CancelledJobs:
 
     def look_aside(self) -> None:
         """Have the jobs looked at that wait aside at gates, which reads them again; call it after `end`."""
-        self._wait_set.open_all_aside()
+        self._wait_set.release_all_aside()

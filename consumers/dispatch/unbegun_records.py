@@ -44,15 +44,15 @@ class UnbegunRecords:
         return self._lanes.set_aside(held) if held else []
 
     @property
-    def has_opened(self) -> bool:
+    def has_released(self) -> bool:
         """Whether lanes are to be taken back that gates hold back no more."""
-        return self._gates.aside.has_opened
+        return self._gates.aside.has_released
 
     def wake(self, room: int) -> None:
         """Take lanes back that gates hold back no more, so many at the most with those on their way."""
         room -= self._lanes.idle
         if room > 0:
-            self._lanes.wake(self._gates.aside.take_opened(room))
+            self._lanes.wake(self._gates.aside.take_released(room))
 
     # ---- for those who look
 

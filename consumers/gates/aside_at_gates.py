@@ -17,7 +17,7 @@ class AsideAtGates:
 
     Gates may hold back more records than a bound allows. The poll thread moves these aside, each with its whole lane
     (`set_aside`). This class keeps the lane's hash. When the reason is released, or the time has come, the poll thread
-    takes the lane back (`take_opened`). Then the first record of the lane asks the gates again.
+    takes the lane back (`take_released`). Then the first record of the lane asks the gates again.
     """
 
     def __init__(self, waiting: Waiting) -> None:
@@ -75,23 +75,23 @@ class AsideAtGates:
 
     # ---- back
 
-    def open_lanes(self, lane_hashes: Iterable[int]) -> None:
-        """Open lanes whose records are aside, although they did not wait at a gate."""
+    def release_lanes(self, lane_hashes: Iterable[int]) -> None:
+        """Release lanes whose records are aside, although they did not wait at a gate."""
         with self._lock:
-            self._lanes.add_opened(array("q", lane_hashes))
+            self._lanes.add_released(array("q", lane_hashes))
 
-    def open_some(self, why: Why, limit: int) -> int:
-        """Open the first lanes that wait for this reason, and return how many; `take_opened` returns them."""
+    def release_some(self, why: Why, limit: int) -> int:
+        """Release the first lanes that wait for this reason, and return how many; `take_released` returns them."""
         with self._lock:
-            return self._lanes.open_some(why, limit)
+            return self._lanes.release_some(why, limit)
 
     @property
-    def has_opened(self) -> bool:
-        """Whether `take_opened` has lanes to give."""
-        return self._lanes.has_opened
+    def has_released(self) -> bool:
+        """Whether `take_released` has lanes to give."""
+        return self._lanes.has_released
 
-    def take_opened(self, limit: int) -> list[int]:
-        """Take the hashes of opened lanes, the first ones first."""
+    def take_released(self, limit: int) -> list[int]:
+        """Take the hashes of released lanes, the first ones first."""
         with self._lock:
             return self._lanes.pop(limit)
 

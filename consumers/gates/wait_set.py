@@ -15,7 +15,7 @@ Receive = Callable[[list[Record]], None]
 class WaitSet:
     """The records of one queue that wait in memory. Safe to call from all threads.
 
-    A released record asks the gates again. The release of a reason also opens the lanes that wait for it aside.
+    A released record asks the gates again. The release of a reason also releases the lanes that wait for it aside.
 
     Attributes:
         releases: how many there were so far: see `add_held_back`.
@@ -68,17 +68,17 @@ class WaitSet:
         """Make the records ready that wait for this reason."""
         with self._lock:  # at once: a record that is put aside in between would stay there
             self.releases += 1
-            self._lanes.open(why)
+            self._lanes.release(why)
             released = self._records.pop([why])
         self.make_ready(released)
 
     def release_first(self, why: Why) -> None:
-        """Make the first record ready that waits for this reason; if none is in memory, open the lanes aside."""
+        """Make the first record ready that waits for this reason; if none is in memory, release the lanes aside."""
         with self._lock:
             self.releases += 1
             first = self._records.take_first(why)
             if first is None:
-                self._lanes.open(why)
+                self._lanes.release(why)
         self.make_ready([] if first is None else [first])
 
     def release_cancelled(self) -> None:
@@ -88,14 +88,14 @@ class WaitSet:
             released = self._records.take_all(self._is_cancelled)
         self.make_ready(released)
 
-    def open_all_aside(self) -> None:
-        """Open all lanes aside: their records are read, and ask the gates again.
+    def release_all_aside(self) -> None:
+        """Release all lanes aside: their records are read, and ask the gates again.
 
         For records that have an order, call it after `release_cancelled`: what goes aside in between has none.
         """
         with self._lock:
             for why in self._lanes.counts():
-                self._lanes.open(why)
+                self._lanes.release(why)
 
     @property
     def next_at_s(self) -> float | None:
@@ -106,7 +106,7 @@ class WaitSet:
         """Make the records ready whose time has come at the epoch time `now_s`."""
         if self._lanes.next_at_s is not None:
             with self._lock:
-                self._lanes.open_due(now_s)
+                self._lanes.release_due(now_s)
         if self._records.has_due(now_s):
             with self._lock:
                 due = self._records.take_due(now_s)

@@ -42,7 +42,7 @@ class LaneRecords(Diverter, Requester):
 
     def wake(self) -> None:
         """Take lanes back that gates hold back no more."""
-        if self._unbegun.has_opened:
+        if self._unbegun.has_released:
             self._unbegun.wake(self._memory_bounds.room)
 
     # ---- read again
@@ -50,7 +50,7 @@ class LaneRecords(Diverter, Requester):
     @property
     def has_wanted(self) -> bool:
         """Whether lanes want records, or are to be taken back."""
-        return self._lanes.backlog.has_wanted or self._unbegun.has_opened
+        return self._lanes.backlog.has_wanted or self._unbegun.has_released
 
     def take_wanted(self) -> Wanted:
         """The next records of lanes that have few in memory."""

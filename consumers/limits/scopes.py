@@ -113,7 +113,7 @@ class Scopes:
             return True
 
         records = self._row.wait_set.take_while(scope.why, fits)
-        aside = 0 if blocked else self._row.aside.open_some(scope.why, left)
+        aside = 0 if blocked else self._row.aside.release_some(scope.why, left)
         with self.lock:
             scope.add_released(costs, aside, self.clock())
         self._row.wait_set.make_ready(records)

@@ -71,7 +71,7 @@ class Pipe:
         self._instruments = step_context.instruments
         self._spans = step_context.spans
         self._has_instruments = bool(self._instruments)
-        self._open_spans = {} if self._spans is None else self._spans.open
+        self._begun_spans = {} if self._spans is None else self._spans.begun
         self._is_stopping = False
 
     def stop(self) -> None:
@@ -166,7 +166,7 @@ class Pipe:
 
     def _conclude(self, record: Record, outcome: Outcome | None, done: deque[Record] | None) -> None:
         """Settle what became of a record; None where it is to come again."""
-        if self._open_spans:
+        if self._begun_spans:
             self._end_span(record, outcome)
         if outcome is None:
             if self._wait_at_gates is not None:

@@ -110,14 +110,14 @@ class RunSpans:
     """The spans of one queue's runs; called by all runners, and by the settling thread.
 
     Attributes:
-        open: {record: span of its run}; only what is sampled, so it is nearly always empty under a low sampling rate.
+        begun: {record: span of its run}; only what is sampled, so it is nearly always empty under a low sampling rate.
     """
 
     def __init__(self, tracing: Tracing, queue: Queue) -> None:
         self._tracing, self._queue = tracing, queue
         self._faults = SpanFaults(_LOGGER, queue.name)
         self._follows_parents = tracing.follows_parents
-        self.open: dict[Record, _LateSpan] = {}
+        self.begun: dict[Record, _LateSpan] = {}
         self._settling: dict[Record, _Settling] = {}
         self._ask_again_at_s = 0.0
 
@@ -140,7 +140,7 @@ class RunSpans:
             if at is None:
                 self._ask_again_at_s = time.monotonic() + ASK_EVERY_S
             return
-        self.open[record] = span
+        self.begun[record] = span
         run.trace_context = RunContext(record, span)
 
     def _late(self, record: Record, own: Attributes) -> _LateSpan:
@@ -181,7 +181,7 @@ class RunSpans:
 
     def end(self, record: Record, outcome: Outcome | None) -> None:
         """End the run of a record, and note when its settling begins; None where it ended without an outcome."""
-        span = self.open.pop(record, None)
+        span = self.begun.pop(record, None)
         if span is None or outcome is None:
             return
         ended_ns = time.time_ns()
@@ -197,12 +197,12 @@ class RunSpans:
         parent = record.header(TRACE_PARENT)
         has_ended = outcome is not None and not isinstance(outcome, Interrupted)
         if has_ended and parent is not None and not is_unsampled(parent):
-            self.open[record] = self._late(record, {})
+            self.begun[record] = self._late(record, {})
             self.end(record, outcome)
 
     def abandon(self, record: Record) -> None:
         """Forget a run whose runner has failed."""
-        self.open.pop(record, None)
+        self.begun.pop(record, None)
 
     def settled(self, batch: SettlementBatch) -> None:
         """Record what is durable; its outcome may differ from the run's, such as one that no topic takes."""

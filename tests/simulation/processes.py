@@ -343,7 +343,7 @@ class SimProcess:
         """As the one below; the jobs that wait aside are looked at as well."""
         cancelled = self._end_cancelled()
         if self.orders is not None:
-            self.gates.wait_set.open_all_aside()
+            self.gates.wait_set.release_all_aside()
         return cancelled
 
     def _end_cancelled(self) -> int:

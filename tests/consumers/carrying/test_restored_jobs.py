@@ -100,7 +100,7 @@ def test_carried_jobs_come_into_their_lanes_in_step_with_the_main_topic() -> Non
     restored.put_before(0, None)
     assert not restored
     assert [offset for _, offset in lanes.backlog.places()] == [4, 25, 2, 3]
-    assert gates.aside.take_opened(10) == [lane, lane]
+    assert gates.aside.take_released(10) == [lane, lane]
 
 
 def test_a_copy_that_comes_late_has_its_place_among_those_that_wait() -> None:

@@ -197,9 +197,9 @@ def aside(scene: Scene, *offsets: int) -> list[int]:
 
 
 def taken_back(scene: Scene, limit: int = 10) -> list[int]:
-    """The offsets of the lanes that are opened, by their keys."""
+    """The offsets of the lanes that are released, by their keys."""
     offsets = {hash_of(b"k%d" % offset): offset for offset in range(20)}
-    return [offsets[lane_hash] for lane_hash in scene.row.aside.take_opened(limit)]
+    return [offsets[lane_hash] for lane_hash in scene.row.aside.take_released(limit)]
 
 
 def test_beyond_the_bound_records_leave_the_memory_and_their_lanes_are_known() -> None:
@@ -207,11 +207,11 @@ def test_beyond_the_bound_records_leave_the_memory_and_their_lanes_are_known() -
     scene = bounded(2)
     assert aside(scene, 1, 3, 5, 7, 9) == [5, 7, 9]
     assert (scene.row.view.count, len(scene.row.aside), scene.row.view.counts()) == (2, 3, {ODD: 5})
-    assert not scene.row.aside.has_opened
+    assert not scene.row.aside.has_released
     scene.gate.is_closed = False
     scene.row.wait_set.release(ODD)
     assert scene.started == [1, 3]
-    assert (taken_back(scene, 2), taken_back(scene), scene.row.aside.has_opened) == ([5, 7], [9], False)
+    assert (taken_back(scene, 2), taken_back(scene), scene.row.aside.has_released) == ([5, 7], [9], False)
     assert len(scene.row.aside) == 0
 
 
@@ -256,7 +256,7 @@ def test_nothing_is_asked_again_for_lanes_aside_that_came_back() -> None:
 
 
 def test_lanes_aside_that_are_not_ours_any_more_are_forgotten() -> None:
-    """Those that are opened and not taken back as well."""
+    """Those that are released and not taken back as well."""
     scene = bounded(2)
     aside(scene, 1, 3, 5, 7)
     scene.row.wait_set.release(ODD)
@@ -317,9 +317,9 @@ def test_what_waits_aside_is_looked_at_again_for_a_filter_alone() -> None:
     scene.make_ready([plain_record(1, "k", scene.assignment)])
     assert scene.row.aside.set_aside(lambda _record: True)
     scene.row.wait_set.release_cancelled()
-    assert not scene.row.aside.has_opened
-    scene.row.wait_set.open_all_aside()
-    assert scene.row.aside.take_opened(10) == [hash_of(b"k")]
+    assert not scene.row.aside.has_released
+    scene.row.wait_set.release_all_aside()
+    assert scene.row.aside.take_released(10) == [hash_of(b"k")]
 
 
 def test_a_job_that_is_cancelled_as_it_begins_to_wait_is_not_kept() -> None:

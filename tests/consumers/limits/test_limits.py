@@ -144,7 +144,7 @@ def test_lanes_that_wait_aside_come_back_as_there_is_room() -> None:
     scene.row.aside.note_leaving(lambda _record: True)
     assert [record.offset for record in scene.row.aside.set_aside(lambda _record: True)] == [2, 3, 4, 5]
     scene.pass_s(WINDOW_S)
-    assert len(scene.row.aside.take_opened(10)) == 2
+    assert len(scene.row.aside.take_released(10)) == 2
     scene.come(2, 3, 4)
     assert scene.begun == [0, 1, 2, 3], "so many pass as were to come back"
 
@@ -157,7 +157,7 @@ def test_a_record_that_asks_more_than_once_takes_one_turn() -> None:
     scene.row.aside.note_leaving(lambda _record: True)
     scene.row.aside.set_aside(lambda _record: True)
     scene.pass_s(WINDOW_S)
-    assert len(scene.row.aside.take_opened(10)) == 2
+    assert len(scene.row.aside.take_released(10)) == 2
     scene.come(2)
     assert [scene.row.admits(scene.records[2]) for _ in range(3)] == [True] * 3
     scene.come(3)
@@ -172,7 +172,7 @@ def lane_on_its_way(offset: int) -> Scene:
     scene.row.aside.note_leaving(lambda _record: True)
     assert [record.offset for record in scene.row.aside.set_aside(lambda _record: True)] == [offset]
     scene.pass_s(WINDOW_S)
-    assert len(scene.row.aside.take_opened(10)) == 1
+    assert len(scene.row.aside.take_released(10)) == 1
     return scene
 
 
@@ -208,7 +208,7 @@ def test_a_place_is_free_again_though_the_record_that_began_in_its_stead_was_rel
     scene.row.aside.note_leaving(lambda _record: True)
     scene.row.aside.set_aside(lambda _record: True)
     scene.pass_s(WINDOW_S)
-    assert len(scene.row.aside.take_opened(10)) == 1
+    assert len(scene.row.aside.take_released(10)) == 1
     assert scene.row.begin(late) is Beginning.BEGINS
     scene.turns = 0
     scene.pass_s(3 * PATIENCE_S)

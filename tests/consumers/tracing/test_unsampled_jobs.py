@@ -102,7 +102,7 @@ def test_the_sdk_is_asked_once_by_a_worker_and_about_no_job_that_is_not_sampled(
     for _ in range(100):
         take_through(spans, delivery.job(headers={TRACE_PARENT: UNSAMPLED}), slot)
     assert sampler.asked == 1
-    assert not spans.open
+    assert not spans.begun
 
 
 def test_about_jobs_without_a_trace_the_sdk_is_asked_once_in_a_while(
