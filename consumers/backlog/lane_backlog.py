@@ -64,7 +64,10 @@ class LaneBacklog:
         return bool(self._wanted)
 
     def may_hold(self, lane: Lane) -> bool:
-        """Whether records of the lane may wait here; a quick look that may be wrong with True."""
+        """Whether records of the lane may wait here; a quick look that may be wrong with True.
+
+        Loops over records look at `indexes` and `marks` themselves: a call costs about as much as the look.
+        """
         return bool(self.indexes) and self.marks[hash(lane) & LAST_MARK] != 0
 
     def holds(self, lane_hash: int) -> bool:
