@@ -69,7 +69,7 @@ def entries(jobs: int, seed: int, from_ms: int) -> Iterator[JobEntry]:
         kind = number * 7 % TYPES
         waiting = JobEntry(
             stored=at_ms.to_bytes(6, "big") + b"\x70\x00\x80" + chance.getrandbits(56).to_bytes(7, "big"),
-            state=State.WAITING,
+            state=State.QUEUED,
             step=_ENQUEUED,
             at_ms=at_ms,
             life=0,

@@ -22,7 +22,7 @@ INDEX: Final = click.option(
 )
 AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 STATES: Final = (
-    *("waiting", "delayed", "retrying", "snoozed", "deferred"),
+    *("queued", "delayed", "retrying", "snoozed", "deferred"),
     *("done", "dead", "cancelled", "expired", "discarded", "dead-discarded"),
 )
 _FILTERS: Final = (

@@ -77,7 +77,7 @@ def retry(
     if not manner.dry_run and plan.total:
         confirm(f"Retry {counted(plan.total, 'job')}?", yes=manner.yes)
         who = _Who(operator=operator, reason=reason)
-        replayed, started = _replay(app, plan, manner, who), _start(app, plan.waiting, who)
+        replayed, started = _replay(app, plan, manner, who), _start(app, plan.to_start, who)
         document |= {"replayed": replayed, "started": started}
         manner.printer.print_line(
             f"{counted(replayed, 'dead letter')} replayed, {counted(started, 'job')} ordered to start"
@@ -102,7 +102,7 @@ def _print_plan(manner: Manner, chosen: Chosen, plan: RetryPlan) -> None:
 def _document(chosen: Chosen, plan: RetryPlan) -> dict[str, object]:
     return {
         "dead": {queue: [job.job_id for job in jobs] for queue, jobs in plan.dead.items()},
-        "waiting": [job.job_id for job in plan.waiting],
+        "to_start": [job.job_id for job in plan.to_start],
         "left_out": dict(plan.left_out),
         "unknown": list(chosen.unknown),
         "more": chosen.more,

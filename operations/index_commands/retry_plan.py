@@ -33,7 +33,7 @@ _WAYS: Final = {
     State.DEFERRED: Way.NOW,
 }
 _WHY_NOT: Final = {
-    State.WAITING: "it waits for its turn already, or runs: `stoker jobs why` shows for what",
+    State.QUEUED: "it waits for its turn already, or runs: `stoker jobs why` shows for what",
     State.DONE: "it is done: `stoker replay` runs a stretch of a queue again, whatever became of it",
     State.DEAD_DISCARDED: "its dead letter was discarded: `stoker dead replay --again` replays it all the same",
     State.CANCELLED: "it was cancelled, and is on no topic any more: enqueue it again",
@@ -47,12 +47,12 @@ class RetryPlan:
     """The jobs that are retried, by the way of it.
 
     Attributes:
-        dead: {queue: dead letters to be replayed}; `waiting` jobs that are to start now.
+        dead: {queue: dead letters to be replayed}; `to_start` jobs that wait for their time, and are to start now.
         left_out: {why it cannot be retried: how many}.
     """
 
     dead: dict[str, list[ListedJob]] = field(default_factory=dict)
-    waiting: list[ListedJob] = field(default_factory=list)
+    to_start: list[ListedJob] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -63,7 +63,7 @@ class RetryPlan:
     @property
     def total(self) -> int:
         """How many jobs are to be retried."""
-        return self.dead_count + len(self.waiting)
+        return self.dead_count + len(self.to_start)
 
 
 def plan_retry(jobs: Iterable[ListedJob]) -> RetryPlan:
@@ -74,7 +74,7 @@ def plan_retry(jobs: Iterable[ListedJob]) -> RetryPlan:
             case Way.REPLAY:
                 plan.dead.setdefault(job.queue, []).append(job)
             case Way.NOW:
-                plan.waiting.append(job)
+                plan.to_start.append(job)
             case None:
                 plan.left_out[_WHY_NOT[job.state]] += 1
     return plan
@@ -83,6 +83,6 @@ def plan_retry(jobs: Iterable[ListedJob]) -> RetryPlan:
 def plan_lines(plan: RetryPlan) -> list[str]:
     """The plan for people."""
     lines = [f"{len(jobs):>10,}  dead letters of {queue}, back to it" for queue, jobs in sorted(plan.dead.items())]
-    by_state = Counter(job.state.shown for job in plan.waiting)
+    by_state = Counter(job.state.shown for job in plan.to_start)
     lines += [f"{count:>10,}  {word}, to start now" for word, count in sorted(by_state.items())]
     return lines + [f"{count:>10,}  left alone: {why}" for why, count in sorted(plan.left_out.items())]

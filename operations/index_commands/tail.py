@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _WAIT_S: Final = 0.5
 _SHOWN: Final = 100
 _TYPE_WIDTH, _STATE_WIDTH = 20, 9
-_WITHOUT_EVENT: Final = frozenset({"waiting", "delayed", "dead-discarded"})
+_WITHOUT_EVENT: Final = frozenset({"queued", "delayed", "dead-discarded"})
 """States that no event holds: they are those of records."""
 _COLOURS: Final = {"done": "green", "dead": "red", "retrying": "yellow", "cancelled": "magenta", "expired": "magenta"}
 

@@ -256,9 +256,9 @@ def _state_of_record(headers: Mapping[str, bytes], role: Role) -> State:
     if role is Role.RETRY:
         return State.RETRYING
     if role in (Role.DELAY, Role.CARRIED):
-        waits = State.DELAYED if wire.DUE in headers else State.WAITING
+        waits = State.DELAYED if wire.DUE in headers else State.QUEUED
         return REASON_STATES.get(headers.get(wire.REASON, b""), waits)
-    return State.DELAYED if wire.DUE in headers else State.WAITING
+    return State.DELAYED if wire.DUE in headers else State.QUEUED
 
 
 def _names(headers: Mapping[str, bytes], replay: str) -> tuple[str, ...]:

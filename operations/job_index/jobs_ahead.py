@@ -69,10 +69,10 @@ def _came(row: str) -> str:
     return f"max({_enqueued(row)}, {row}.enq + coalesce({row}.due, 0))"
 
 
-_OPEN: Final = (State.WAITING, State.DELAYED, *_BACK)
+_OPEN: Final = (State.QUEUED, State.DELAYED, *_BACK)
 _ON_MAIN: Final = "j.place IS (SELECT k FROM names WHERE name = :main)"
 _MOVED: Final = f"{_among(_BACK)} OR ({_among([State.DELAYED])} AND NOT {_ON_MAIN})"
-_ON_QUEUE: Final = _among([State.WAITING, State.DELAYED])
+_ON_QUEUE: Final = _among([State.QUEUED, State.DELAYED])
 _STANDS_BEFORE: Final = f"CASE WHEN j.place = b.place THEN j.off < b.off ELSE {_enqueued('j')} < {_enqueued('b')} END"
 _MAY_START: Final = f"{_among(_OPEN)} AND j.enq + coalesce(j.due, 0) <= :now"
 _CAME_BEFORE: Final = (

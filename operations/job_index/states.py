@@ -11,7 +11,7 @@ from ...topology.declaration.topics import Role
 class State(IntEnum):
     """The state of a job. The numbers are those of the file."""
 
-    WAITING = 0
+    QUEUED = 0
     DELAYED = 1
     RETRYING = 2
     DONE = 3

@@ -31,7 +31,7 @@ class WaitingJobs:
     """The jobs that an order would cancel.
 
     Attributes:
-        states: {`waiting`, `delayed` or `retrying`: how many}; those that run count as waiting.
+        states: {`queued`, `delayed` or `retrying`: how many}; those that run count as queued.
         types: {(queue, job type): how many}.
     """
 
@@ -53,7 +53,7 @@ def _state_of(source: Source, record: StoredJob) -> str:
     if isinstance(source, Tier):
         return "retrying"
     due = due_of(record)
-    return "waiting" if due is None or due <= datetime.now(UTC) else "delayed"
+    return "queued" if due is None or due <= datetime.now(UTC) else "delayed"
 
 
 def is_meant_by(order: ControlOrder, job_ids: Collection[str] = ()) -> IsMeant:

@@ -116,7 +116,7 @@ def test_a_cancel_by_filter_shows_its_count_and_asks(shop: Shop, cluster: Cluste
         producer.enqueue_many(mail.call(7) for _ in range(20))
         producer.enqueue(mail.with_options(delay=timedelta(days=1)), 7)
     counted = json.loads(shop.stoker("control", "cancel", "--type", "send_mail", "--dry-run", "--json").stdout)
-    assert (counted["jobs"], counted["states"], counted["ordered"]) == (21, {"waiting": 20, "delayed": 1}, False)
+    assert (counted["jobs"], counted["states"], counted["ordered"]) == (21, {"queued": 20, "delayed": 1}, False)
     assert counted["types"] == [{"queue": "mails", "type": "send_mail", "jobs": 21}]
     words = ("control", "cancel", "--type", "send_mail", "--reason", "wrong price")
     refused = shop.stoker(*words)

@@ -61,7 +61,7 @@ def test_a_retry_does_with_each_job_what_its_state_allows() -> None:
     """Dead letters are replayed, those that wait for their time start now, and all others are left with a reason."""
     plan = plan_retry([listed_of(entry(state)) for state in State])
     assert {queue: [job.state for job in jobs] for queue, jobs in plan.dead.items()} == {"bills": [State.DEAD]}
-    assert {job.state for job in plan.waiting} == {State.RETRYING, State.DELAYED, State.SNOOZED, State.DEFERRED}
+    assert {job.state for job in plan.to_start} == {State.RETRYING, State.DELAYED, State.SNOOZED, State.DEFERRED}
     assert (plan.total, plan.left_out.total()) == (5, 6)
     assert any("`stoker replay`" in line for line in plan_lines(plan))
 
@@ -87,7 +87,7 @@ def test_events_are_told_as_they_come(desk: Desk) -> None:
     (dead,) = desk.bare("jobs", "tail", "--from", "1h", "--state", "dead", "--limit", "1", "--json").stdout.splitlines()
     found = json.loads(dead)
     assert (found["job_id"], found["message"], found["release"]) == (desk.dead, "card declined", "v5")
-    refused = desk.bare("jobs", "tail", "--state", "waiting")
+    refused = desk.bare("jobs", "tail", "--state", "queued")
     assert (refused.exit_code, "`stoker jobs list`" in refused.stderr) == (2, True)
 
 

@@ -86,7 +86,7 @@ def test_lists_and_counts_come_from_the_index(desk: Desk) -> None:
     assert json.loads(lines[-1])["behind"] == 0
     listed = desk.data("jobs", "list", "--key", "ada")["jobs"]
     assert [job["job_id"] for job in listed] == [desk.waiting, desk.delayed, desk.dead, desk.done]
-    assert [job["state"] for job in listed] == ["waiting", "delayed", "dead", "done"]
+    assert [job["state"] for job in listed] == ["queued", "delayed", "dead", "done"]
     assert desk.dead in desk.run("jobs", "list", "--words", "declined", "--state", "dead").stdout
     assert "no job is like that" in desk.run("jobs", "list", "--tenant", "nobody").stdout
     assert "\n1 job, searched back to" in desk.run("jobs", "list", "--limit", "1").stdout

@@ -31,7 +31,7 @@ OF_PRIORITIES = (
 )
 
 
-def a_job(number: int = 1, state: State = State.WAITING, due: timedelta | None = None) -> ListedJob:
+def a_job(number: int = 1, state: State = State.QUEUED, due: timedelta | None = None) -> ListedJob:
     """A job of a key, enqueued five minutes ago; `due` counts from now."""
     return replace(listed_of(enqueued(number, key="k", state=state)), due=None if due is None else NOW + due)
 

@@ -94,7 +94,7 @@ def plan_of(reader: IndexReader, statement: str, values: tuple[Any, ...] = ()) -
         ({}, range(30, -1, -1)),
         ({"types": ("charge",)}, range(19, 9, -1)),
         ({"queues": ("imports",)}, [30]),
-        ({"states": (State.WAITING,)}, range(9, -1, -1)),
+        ({"states": (State.QUEUED,)}, range(9, -1, -1)),
         ({"states": (State.DONE, State.RETRYING)}, [30, *range(19, 9, -1)]),
         ({"tenant": "acme", "states": (State.DEAD,)}, range(29, 19, -1)),
         ({"key": "k-1", "types": ("send",)}, range(29, 19, -1)),
@@ -138,7 +138,7 @@ def test_counts_come_by_each_grouping(reader: IndexReader) -> None:
     assert reader.counts(("state",), JobFilter()) == [
         (("dead",), 10),
         (("done",), 10),
-        (("waiting",), 10),
+        (("queued",), 10),
         (("retrying",), 1),
     ]
     assert reader.counts(("type", "state"), JobFilter(types=("charge",))) == [(("charge", "done"), 10)]

@@ -47,7 +47,7 @@ LIVES: tuple[list[Callable[[int], JobEntry]], ...] = (
     [enqueued, lambda n: failed(n, 1, "snoozed"), done],
     [enqueued, lambda n: failed(n, 1, "dead"), lambda n: enqueued(n, life=ENQUEUED_MS + 9_000, at_ms=ENQUEUED_MS)],
 )
-ENDS = ("done", "done", "dead", "done", "waiting")
+ENDS = ("done", "done", "dead", "done", "queued")
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -82,7 +82,7 @@ def test_what_the_ledger_has_beyond_the_events_is_reconciled(index: Index) -> No
     index.apply(enqueued(1), enqueued(2), failed(3, 1, "dead"), enqueued(4, names=("order-4",)))
     ended = dict.fromkeys((an_id(1), an_id(3), an_id(9), "order-4"), (State.DONE, ENQUEUED_MS + 50))
     assert index.writer.reconcile(ended, {}) == 2
-    assert index.states() == {an_id(1): "done", an_id(2): "waiting", an_id(3): "dead", an_id(4): "done"}
+    assert index.states() == {an_id(1): "done", an_id(2): "queued", an_id(3): "dead", an_id(4): "done"}
     check_counts(index.connection)
 
 
@@ -121,7 +121,7 @@ def test_old_jobs_that_have_ended_are_forgotten(index: Index) -> None:
     index.apply(done(1), failed(2, 1, "dead"), enqueued(3), enqueued(4, enqueued_ms=ENQUEUED_MS + 10**9), done(5))
     assert index.writer.forget(ENQUEUED_MS + 10**8, 3) == (2, 3)
     assert index.writer.forget(ENQUEUED_MS + 10**8, 3, 3) == (1, 0)
-    assert index.states() == {an_id(3): "waiting", an_id(4): "waiting"}
+    assert index.states() == {an_id(3): "queued", an_id(4): "queued"}
     check_counts(index.connection)
     for table in ("history", "texts"):
         assert index.connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
@@ -137,7 +137,7 @@ def test_a_batch_that_fails_leaves_nothing_behind(index: Index) -> None:
         index.apply(broken, offset=2)
     assert index.writer.offsets() == {("shop.mails", 0): 1}
     index.apply(enqueued(3, queue="other"), offset=3)
-    assert index.states() == {an_id(1): "waiting", an_id(3): "waiting"}
+    assert index.states() == {an_id(1): "queued", an_id(3): "queued"}
     check_counts(index.connection)
 
 
@@ -231,7 +231,7 @@ def test_a_job_that_the_commits_have_as_ended_is_done_and_what_is_told_later_sta
     assert [row.off for row in rows] == [1, 2, 3, 4]
     assert index.writer.open_rows(rows[1], 1) == [rows[2]]
     index.writer.end_committed([row.n for row in rows[:3]])
-    assert index.states() == {an_id(n): state for n, state in enumerate(["done", "done", "done", "waiting", "dead"], 1)}
+    assert index.states() == {an_id(n): state for n, state in enumerate(["done", "done", "done", "queued", "dead"], 1)}
     index.apply(done(2))
     index.writer.reconcile({an_id(3): (State.CANCELLED, ENQUEUED_MS + 50)}, {})
     with IndexReader(index.path) as reader:

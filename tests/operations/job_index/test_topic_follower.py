@@ -57,7 +57,7 @@ def fleet(cluster: ClusterSettings, namespace: str, *, events: bool = True) -> t
             wait_all_committed(cluster, queue)
         wishes[producer.enqueue(act.with_options(delay=timedelta(hours=1)), 99, "wait").job_id] = "wait"
         wishes[producer.enqueue(act, 98, "wait").job_id] = "none"
-    expected = {**WISHES, "wait": "delayed", "none": "waiting"}
+    expected = {**WISHES, "wait": "delayed", "none": "queued"}
     return pipeline, {job_id: expected[wish] for job_id, wish in wishes.items()}
 
 
@@ -224,7 +224,7 @@ def test_an_index_that_is_far_behind_is_finished_anew(
             producer.enqueue_many(act.call(number) for number in range(first, last))
             seen = follow(pipeline, cluster, path)
             assert seen & {"building"} == stages
-            assert Counter(states_of(path).values()) == {"waiting": last}
+            assert Counter(states_of(path).values()) == {"queued": last}
     with IndexReader(path) as reader:
         assert len(reader.find(JobFilter(key="59"), 10, 10).jobs) == 1
 

@@ -30,7 +30,7 @@ def enqueued(number: int, **named: Any) -> JobEntry:
     """What the record on the main topic says."""
     given: dict[str, Any] = {
         "stored": stored_id(an_id(number)),
-        "state": State.WAITING,
+        "state": State.QUEUED,
         "life": 0,
         "step": step_of_record(1, Role.MAIN),
         "at_ms": ENQUEUED_MS + number,
