@@ -29,13 +29,13 @@ _AT_ONCE: Final = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Who:
-    """Who retries, and why."""
+    """Who replays and starts, and why."""
 
     operator: str | None
     reason: str
 
 
-@click.command(short_help="Run dead letters again, and waiting jobs now.")
+@click.command(short_help="Replay dead letters, and start now the jobs that wait for their time.")
 @click.argument("job_ids", nargs=-1, metavar="[ID]...")
 @job_filters
 @click.option("--limit", type=click.IntRange(1, MOST), default=MOST, show_default=True, help="At most so many.")
@@ -56,11 +56,11 @@ def retry(
     manner: Manner,
     **options: Any,
 ) -> None:
-    """Run jobs again: those of these IDs, or those that the filters take. Filters need the index.
+    """Replay dead letters, and start now the jobs that wait for their time: those of these IDs, or of the filters.
 
-    A dead letter goes back to its queue, with a fresh attempt count. A job that waits for a retry, or for its time,
-    starts now, at no attempt's cost. What waits for its turn, or has ended otherwise, is left alone, and the command
-    shows why. It shows what it would do, and asks.
+    Filters need the index. A dead letter goes back to its queue, with a fresh attempt count. A job that waits for a
+    retry, or for its time, starts now, at no attempt's cost. What waits for its turn, or has ended otherwise, is left
+    alone, and the command shows why. It shows what it would do, and asks.
 
     \b
     Examples:
@@ -68,7 +68,7 @@ def retry(
       stoker -A shop.jobs:pipeline jobs retry --state dead --error CardDeclined --since 2h --reason "Stripe is back"
       stoker -A shop.jobs:pipeline jobs retry --type charge --state retrying --dry-run
 
-    Exit codes: 0; 1 when no job can be retried, or is known; 3 when Kafka cannot be reached.
+    Exit codes: 0; 1 when no job can be replayed or started, or is known; 3 when Kafka cannot be reached.
     """
     chosen = choose(app, job_ids, index, limit, options)
     plan = plan_retry(chosen.jobs)
