@@ -109,11 +109,11 @@ def selection_of(filters: Mapping[str, Any], targets: Iterable[str] = (), limit:
 @contextmanager
 def stored_job_failures() -> Iterator[None]:
     """Turn the errors of stored jobs into their message and exit code."""
-    from ..stored_jobs.errors import EditsRefused, FiltersTooLong, ReadStalled, StoredJobsError
+    from ..stored_jobs.errors import CorrectionsRefused, FiltersTooLong, ReadStalled, StoredJobsError
 
     try:
         yield
-    except (EditsRefused, FiltersTooLong) as wrong:
+    except (CorrectionsRefused, FiltersTooLong) as wrong:
         raise CommandFailure(str(wrong), ExitCode.USAGE) from wrong
     except ReadStalled as stalled:
         raise CommandFailure(str(stalled), ExitCode.UNREACHABLE) from stalled

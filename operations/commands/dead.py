@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ...schemas.json_data import Json
     from ...topology import Queue
     from ..replay.dead_letter_replay import DeadLetterManager, Request
-    from ..replay.payloads import Edits
+    from ..replay.payloads import WantedCorrection
     from ..stored_jobs.dead_letters import DeadLetter
     from ..stored_jobs.selection import Selection
 
@@ -244,7 +244,7 @@ def replay_dead_letters(
     from ...topology.planning.rights import Duty
     from ...topology.planning.schema_store import schema_store
     from ..replay.dead_letter_replay import DeadLetterManager, Replaying, Request
-    from ..replay.payloads import PayloadEditor
+    from ..replay.payloads import PayloadCorrector
     from ..replay.republishing import new_action_id
     from ..stored_jobs.originals import Originals
 
@@ -256,31 +256,33 @@ def replay_dead_letters(
         keep_expiry=not drop_expiry,
         note=note,
     )
-    edits = _edits(fields, payload_file, request.selection)
+    correction = _correction(fields, payload_file, request.selection)
     require_rights(Duty.DEAD_REPLAY, app.pipeline, app.cluster, [queue])
     store = schema_store(app.pipeline, app.cluster)
     try:
-        editor = PayloadEditor(app.pipeline, store, edits=edits, undecodable_too=include_undecodable)
+        corrector = PayloadCorrector(app.pipeline, store, correction=correction, undecodable_too=include_undecodable)
         with Originals(app.cluster, queue) as originals:
-            replaying = Replaying(queue, editor, originals)
+            replaying = Replaying(queue, corrector, originals)
             manager = DeadLetterManager(app.pipeline, app.cluster, queue, replaying, actor=app.actor())
             _settle(manager, request, manner, "replay")
     finally:
         store.close()
 
 
-def _edits(fields: tuple[tuple[str, Json], ...], payload_file: Path | None, selection: Selection) -> Edits:
-    from ..replay.payloads import NOTHING, Edits
+def _correction(
+    fields: tuple[tuple[str, Json], ...], payload_file: Path | None, selection: Selection
+) -> WantedCorrection:
+    from ..replay.payloads import NOTHING, WantedCorrection
 
     if payload_file is None:
-        return Edits(fields=dict(fields))
+        return WantedCorrection(fields=dict(fields))
     if len(selection.refs) + len(selection.ids) != 1:
         raise click.UsageError("--payload replaces the payload of one dead letter: name it as DEAD_LETTER or with --id")
     try:
         payload = json.loads(payload_file.read_text("utf-8"))
     except ValueError as wrong:
         raise click.UsageError(f"{payload_file} is not JSON: {wrong}") from wrong
-    return Edits(fields=dict(fields), payload=NOTHING if payload is None else payload)
+    return WantedCorrection(fields=dict(fields), payload=NOTHING if payload is None else payload)
 
 
 @dead.command("discard", short_help="Write dead letters off, with a reason.")

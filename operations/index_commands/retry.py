@@ -130,7 +130,7 @@ def _replay_queue(app: AppContext, name: str, job_ids: Sequence[str], pace: tupl
     from ...topology.planning.schema_store import schema_store
     from ..replay.dead_letter_replay import DeadLetterManager, Replaying, Request
     from ..replay.pacing import ReplayPace
-    from ..replay.payloads import PayloadEditor
+    from ..replay.payloads import PayloadCorrector
     from ..stored_jobs.originals import Originals
     from ..stored_jobs.selection import Selection
 
@@ -140,7 +140,7 @@ def _replay_queue(app: AppContext, name: str, job_ids: Sequence[str], pace: tupl
     store = schema_store(app.pipeline, app.cluster)
     try:
         with Originals(app.cluster, queue) as originals:
-            replaying = Replaying(queue, PayloadEditor(app.pipeline, store), originals)
+            replaying = Replaying(queue, PayloadCorrector(app.pipeline, store), originals)
             manager = DeadLetterManager(app.pipeline, app.cluster, queue, replaying, actor=actor)
             forecast = manager.forecast(request)
             rate, stop = pace

@@ -18,7 +18,7 @@ from ...topology.actor import Actor
 from ...topology.wire import headers as wire
 from ..stored_jobs.dead_letters import DeadLetterReader, DeadLetterView
 from ..stored_jobs.dispositions import Disposition, DispositionVerdict
-from ..stored_jobs.errors import EditsRefused, RefusedEdit
+from ..stored_jobs.errors import CorrectionsRefused, RefusedCorrection
 from ..stored_jobs.originals import Originals
 from ..stored_jobs.selection import Selection
 from ..stored_jobs.stored_job import Ref, StoredJob
@@ -27,7 +27,7 @@ from ..stored_jobs.topic_reader import ReadProgress, require_topics
 from .audit import Action, AuditTrail
 from .corrections import Correction
 from .pacing import Published, ReplayPace, publish_paced
-from .payloads import LeftOut, PayloadEditor, Prepared, ReadyPayload
+from .payloads import LeftOut, PayloadCorrector, Prepared, ReadyPayload
 from .republishing import new_action_id, republished_headers
 from .transactions import TransactionalPublisher
 from .units import Outgoing, Unit
@@ -121,7 +121,7 @@ class Replaying:
     verdict = DispositionVerdict.REPLAYED
     action = Action.DEAD_REPLAY
 
-    def __init__(self, queue: Queue, payloads: PayloadEditor, originals: Originals) -> None:
+    def __init__(self, queue: Queue, payloads: PayloadCorrector, originals: Originals) -> None:
         self._queue, self._payloads, self._originals = queue, payloads, originals
         self.target_topics: tuple[str, ...] = tuple(queue.entry_topics)
 
@@ -207,8 +207,8 @@ class DeadLetterManager:
         """Count what the request would do. Nothing is written, and a replay that runs is not disturbed.
 
         Raises:
-            EditsRefused: an edited payload does not fit its schema.
-            IncompatibleSchema, StoreError: the contract of an edited payload cannot be registered, or asked for.
+            CorrectionsRefused: a corrected payload does not fit its schema.
+            IncompatibleSchema, StoreError: the contract of a corrected payload cannot be registered, or asked for.
             TopicAbsent, ReadStalled: the dead letters cannot be read.
         """
         view = self._reader.survey(progress, action_id=request.action_id)
@@ -218,7 +218,7 @@ class DeadLetterManager:
             if isinstance(prepared, ReadyPayload) and len(count.corrections) < SHOWN_CORRECTIONS:
                 count.correct(self._treatment.correction(record, prepared))
         if count.refused_total:
-            raise EditsRefused(count.refused, count.refused_total)
+            raise CorrectionsRefused(count.refused, count.refused_total)
         return Forecast(
             view=view,
             tally=count.tally,
@@ -315,7 +315,7 @@ class _Count:
     now: datetime
     tally: GroupTally = field(default_factory=GroupTally)
     left_out: Counter[str] = field(default_factory=Counter)
-    refused: list[RefusedEdit] = field(default_factory=list)
+    refused: list[RefusedCorrection] = field(default_factory=list)
     refused_total: int = 0
     settled_before: int = 0
     expired: int = 0
@@ -333,7 +333,7 @@ class _Count:
             case LeftOut(reason=reason):
                 is_counted = reason in self.left_out or len(self.left_out) < MAX_REASONS
                 self.left_out[reason if is_counted else OTHER_REASONS] += 1
-            case RefusedEdit():
+            case RefusedCorrection():
                 self.refused_total += 1
                 self.refused += [prepared] if len(self.refused) < SHOWN_REFUSALS else []
             case _:

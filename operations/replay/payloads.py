@@ -12,7 +12,7 @@ from ...schemas.json_data import Json
 from ...topology import Pipeline, UnknownName
 from ...topology.declaration.job_type import AnyJobType
 from ...topology.planning.contracts import STORE_TIMEOUT_S
-from ..stored_jobs.errors import RefusedEdit
+from ..stored_jobs.errors import RefusedCorrection
 from ..stored_jobs.stored_job import StoredJob
 from .corrections import Correction, FieldChange, changed_fields
 
@@ -27,8 +27,8 @@ NOTHING: Final = Nothing.NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Edits:
-    """Corrections of payloads, as JSON.
+class WantedCorrection:
+    """The correction of each payload that an operator wants, as JSON.
 
     Attributes:
         fields: {dotted path: new value}, put into each selected payload.
@@ -67,21 +67,26 @@ class LeftOut:
     reason: str
 
 
-Prepared = ReadyPayload | LeftOut | RefusedEdit
+Prepared = ReadyPayload | LeftOut | RefusedCorrection
 
 
-class PayloadEditor:
+class PayloadCorrector:
     """Checks and corrects payloads against the pipeline's contracts."""
 
     def __init__(
-        self, pipeline: Pipeline, store: SchemaStore, *, edits: Edits | None = None, undecodable_too: bool = False
+        self,
+        pipeline: Pipeline,
+        store: SchemaStore,
+        *,
+        correction: WantedCorrection | None = None,
+        undecodable_too: bool = False,
     ) -> None:
         """Prepare.
 
         Args:
             undecodable_too: publish the bytes of payloads that today's code cannot decode, and of unknown job types.
         """
-        self._pipeline, self._store, self._edits = pipeline, store, edits or Edits()
+        self._pipeline, self._store, self._wanted = pipeline, store, correction or WantedCorrection()
         self._decoder = Decoder(store)
         self._undecodable_too = undecodable_too
         self._to_register: set[AnyJobType] = set()
@@ -99,12 +104,12 @@ class PayloadEditor:
             return self._unreadable(record, f"job type {record.job_type!r} is not in the pipeline")
         if not record.job_id:
             return self._unreadable(record, "it has no job id")
-        if self._edits.is_empty:
+        if self._wanted.is_empty:
             return self._original(record, job_type.contract)
         return self._edited(record, job_type)
 
     def correction(self, record: StoredJob, prepared: ReadyPayload) -> Correction | None:
-        """The changes by the edits in a payload that `prepare` has corrected; None where there are no edits."""
+        """The changes in a payload that `prepare` has corrected; None where there are no corrections."""
         if prepared.corrected is None:
             return None
         contract = prepared.corrected.contract
@@ -142,7 +147,7 @@ class PayloadEditor:
         return ReadyPayload(value=record.value)
 
     def _unreadable(self, record: StoredJob, reason: str) -> Prepared:
-        if self._undecodable_too and self._edits.is_empty:
+        if self._undecodable_too and self._wanted.is_empty:
             return ReadyPayload(value=record.value)
         return LeftOut(reason=reason)
 
@@ -162,10 +167,10 @@ class PayloadEditor:
         return ReadyPayload(value=body, corrected=job_type)
 
     def _corrected(self, record: StoredJob, contract: Contract) -> Json:
-        if self._edits.payload is not NOTHING:
-            return _with_fields(self._edits.payload, self._edits.fields)
+        if self._wanted.payload is not NOTHING:
+            return _with_fields(self._wanted.payload, self._wanted.fields)
         datum = self._decoder.decode(contract, record.value or b"")
-        return _with_fields(contract.to_json(datum), self._edits.fields)
+        return _with_fields(contract.to_json(datum), self._wanted.fields)
 
     def _require_registrable(self, job_type: AnyJobType) -> None:
         """Refuse here what cannot be registered when the dead letters are settled; each type is asked for once."""
@@ -176,7 +181,7 @@ class PayloadEditor:
 
 
 class _NotAnObject(Exception):
-    """A path of an edit leads through a value that has no fields."""
+    """A path of a correction leads through a value that has no fields."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -202,5 +207,5 @@ def _with_field(node: Json, steps: list[str], value: Json, path: str) -> Json:
     raise _NotAnObject(path)
 
 
-def _refusal(record: StoredJob, path: str, reason: str) -> RefusedEdit:
-    return RefusedEdit(at=str(record.ref), job_type=record.job_type, field=path, reason=reason)
+def _refusal(record: StoredJob, path: str, reason: str) -> RefusedCorrection:
+    return RefusedCorrection(at=str(record.ref), job_type=record.job_type, field=path, reason=reason)

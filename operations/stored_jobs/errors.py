@@ -1,14 +1,14 @@
 """The errors of reading, replaying and discarding stored jobs.
 
 StoredJobsError
-├── TopicAbsent      a topic of the queue does not exist
-├── ReadStalled      the brokers stopped answering in the middle of a read
-├── NoSuchDeadLetter the reference or id names no dead letter
-├── Fenced           another process replays or discards in the same queue
-├── PublishFailed    a transaction could not be completed; starting again is safe
-├── EditsRefused     edited payloads do not fit their schema; nothing was published
-├── UnknownReplay    no replay of that id can be continued
-└── FiltersTooLong   a replay's filters do not fit beside its progress; use fewer of them
+├── TopicAbsent        a topic of the queue does not exist
+├── ReadStalled        the brokers stopped answering in the middle of a read
+├── NoSuchDeadLetter   the reference or id names no dead letter
+├── Fenced             another process replays or discards in the same queue
+├── PublishFailed      a transaction could not be completed; starting again is safe
+├── CorrectionsRefused corrected payloads do not fit their schema; nothing was published
+├── UnknownReplay      no replay of that id can be continued
+└── FiltersTooLong     a replay's filters do not fit beside its progress; use fewer of them
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class PublishFailed(StoredJobsError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RefusedEdit:
-    """One payload that does not fit after its edit: which dead letter, which field (dotted path), why."""
+class RefusedCorrection:
+    """One payload that does not fit after its correction: which dead letter, which field (dotted path), why."""
 
     at: str
     job_type: str
@@ -90,15 +90,16 @@ class RefusedEdit:
         return f"{self.at} ({self.job_type}): {where} {self.reason}"
 
 
-class EditsRefused(StoredJobsError):
-    """Edits that break the contract; the whole selection is held back, so that no half of a correction is published."""
+class CorrectionsRefused(StoredJobsError):
+    """Corrected payloads break the contract; none of the selection is published, so that no half of it is."""
 
-    def __init__(self, refused: Sequence[RefusedEdit], total: int) -> None:
-        edits = "\n".join(f"  {edit}" for edit in refused)
+    def __init__(self, refused: Sequence[RefusedCorrection], total: int) -> None:
+        corrections = "\n".join(f"  {correction}" for correction in refused)
         more = f"\n  … and {total - len(refused)} more" if total > len(refused) else ""
         super().__init__(
-            f"{counted_doing(total, 'edited payload', 'break')} the schema, so nothing was published; "
-            f"correct the edits:\n{edits}{more}"
+            f"{counted_doing(total, 'corrected payload', 'break')} the schema, so nothing was published; change --set "
+            f"or --payload:
+{corrections}{more}"
         )
         self.refused, self.total = tuple(refused), total
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from stoker.consumers import Pause, Snooze, current_job
 from stoker.operations.replay.dead_letter_replay import DeadLetterManager, Replaying, Request
 from stoker.operations.replay.pacing import ReplayPace
-from stoker.operations.replay.payloads import PayloadEditor
+from stoker.operations.replay.payloads import PayloadCorrector
 from stoker.operations.stored_jobs.originals import Originals
 from stoker.operations.stored_jobs.selection import Selection
 from stoker.producers import Producer
@@ -97,7 +97,7 @@ def test_a_job_keeps_its_priority_through_retry_delay_dead_letter_and_replay(
 def _replay(pipeline: Pipeline, cluster: ClusterSettings, queue: Queue) -> None:
     store = schema_store(pipeline, cluster)
     with Originals(cluster, queue) as originals:
-        replaying = Replaying(queue, PayloadEditor(pipeline, store), originals)
+        replaying = Replaying(queue, PayloadCorrector(pipeline, store), originals)
         manager = DeadLetterManager(pipeline, cluster, queue, replaying)
         request = Request(selection=Selection())
         assert manager.carry_out(request, manager.forecast(request), ReplayPace()).units == 1

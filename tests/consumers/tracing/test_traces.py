@@ -22,7 +22,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from stoker.consumers import current_job
 from stoker.operations.replay.dead_letter_replay import DeadLetterManager, Replaying, Request
 from stoker.operations.replay.pacing import ReplayPace
-from stoker.operations.replay.payloads import PayloadEditor
+from stoker.operations.replay.payloads import PayloadCorrector
 from stoker.operations.stored_jobs.originals import Originals
 from stoker.operations.stored_jobs.selection import Selection
 from stoker.producers import AsyncProducer, Producer, ProducerSettings
@@ -46,7 +46,7 @@ def replay_all(pipeline: Pipeline, cluster: ClusterSettings, queue: Queue) -> No
     store = schema_store(pipeline, cluster)
     with Originals(cluster, queue) as originals:
         manager = DeadLetterManager(
-            pipeline, cluster, queue, Replaying(queue, PayloadEditor(pipeline, store), originals)
+            pipeline, cluster, queue, Replaying(queue, PayloadCorrector(pipeline, store), originals)
         )
         request = Request(selection=Selection())
         manager.carry_out(request, manager.forecast(request), ReplayPace())

@@ -11,10 +11,10 @@ from confluent_kafka import Producer
 
 from stoker.operations.replay.dead_letter_replay import DeadLetterManager, Discarding, Forecast, Request
 from stoker.operations.replay.pacing import Published, ReplayPace
-from stoker.operations.replay.payloads import Edits, PayloadEditor
+from stoker.operations.replay.payloads import PayloadCorrector, WantedCorrection
 from stoker.operations.stored_jobs.dead_letters import DeadLetter, DeadLetterReader
 from stoker.operations.stored_jobs.dispositions import DispositionVerdict
-from stoker.operations.stored_jobs.errors import EditsRefused, NoSuchDeadLetter, ReadStalled, TopicAbsent
+from stoker.operations.stored_jobs.errors import CorrectionsRefused, NoSuchDeadLetter, ReadStalled, TopicAbsent
 from stoker.operations.stored_jobs.selection import Selection
 from stoker.operations.stored_jobs.stored_job import Ref, StoredJob
 from stoker.operations.stored_jobs.topic_reader import Span, TopicReader
@@ -35,9 +35,11 @@ def bench(cluster: ClusterSettings, namespace: str) -> Bench:
     return open_bench(cluster, namespace)
 
 
-def replaying(bench: Bench, edits: Edits | None = None, *, undecodable_too: bool = False) -> DeadLetterManager:
+def replaying(
+    bench: Bench, correction: WantedCorrection | None = None, *, undecodable_too: bool = False
+) -> DeadLetterManager:
     """A replay of the bench's dead letters."""
-    payloads = PayloadEditor(bench.pipeline, bench.store, edits=edits, undecodable_too=undecodable_too)
+    payloads = PayloadCorrector(bench.pipeline, bench.store, correction=correction, undecodable_too=undecodable_too)
     return DeadLetterManager(bench.pipeline, bench.cluster, bench.queue, bench.replaying(payloads))
 
 
@@ -142,26 +144,26 @@ def test_the_limit_counts_dead_letters_that_can_be_replayed(bench: Bench) -> Non
     assert sorted(main_records(bench)) == ["job-30", "job-33", "job-36"]
 
 
-def test_an_edit_goes_through_the_schema(bench: Bench) -> None:
+def test_a_correction_goes_through_the_schema(bench: Bench) -> None:
     """A corrected field is in the replayed payload, the others are as they were."""
     bench.add_dead([DeadJob(order=5)])
-    carry_out(replaying(bench, Edits(fields={"note": "paid by hand"})), Request(selection=ALL))
+    carry_out(replaying(bench, WantedCorrection(fields={"note": "paid by hand"})), Request(selection=ALL))
     assert main_records(bench)["job-5"].value == bench.payload(5, "paid by hand")
 
 
 def test_a_whole_payload_mends_an_undecodable_dead_letter(bench: Bench) -> None:
     """A dead letter whose bytes are no payload can be replayed with a payload given for it."""
     bench.add_dead([DeadJob(order=5, value=BROKEN)])
-    edits = Edits(payload={"order": 5, "note": "typed in"})
-    carry_out(replaying(bench, edits), Request(selection=Selection(refs=frozenset({Ref(2, 0)}))))
+    correction = WantedCorrection(payload={"order": 5, "note": "typed in"})
+    carry_out(replaying(bench, correction), Request(selection=Selection(refs=frozenset({Ref(2, 0)}))))
     assert main_records(bench)["job-5"].value == bench.payload(5, "typed in")
 
 
-def test_looking_at_an_edit_registers_no_contract(bench: Bench) -> None:
+def test_looking_at_a_correction_registers_no_contract(bench: Bench) -> None:
     """A dry run changes nothing; the replay itself registers what the corrected payloads are framed with."""
     bench = replace(bench, store=MemorySchemaStore())
     bench.add_dead([DeadJob(order=1)])
-    manager, request = replaying(bench, Edits(fields={"note": "fixed"})), Request(selection=ALL)
+    manager, request = replaying(bench, WantedCorrection(fields={"note": "fixed"})), Request(selection=ALL)
     forecast = manager.forecast(request)
     assert [str(field) for field in forecast.corrections[0].fields] == ['note: "" → "fixed"']
     assert list(bench.store.versions("charge")) == []
@@ -171,7 +173,7 @@ def test_looking_at_an_edit_registers_no_contract(bench: Bench) -> None:
     assert main_records(bench)["job-1"].value == bench.payload(1, "fixed")
 
 
-def test_an_edit_whose_contract_cannot_be_registered_is_refused_at_the_look(bench: Bench) -> None:
+def test_a_correction_whose_contract_cannot_be_registered_is_refused_at_the_look(bench: Bench) -> None:
     """Before anybody is asked to go on."""
 
     def charge(order: str) -> None:
@@ -181,26 +183,30 @@ def test_an_edit_whose_contract_cannot_be_registered_is_refused_at_the_look(benc
     bench.store.register(Contract.of_function(charge, job_type="charge", namespace=bench.pipeline.namespace))
     bench.add_dead([DeadJob(order=1)])
     with pytest.raises(IncompatibleSchema):
-        replaying(bench, Edits(fields={"note": "fixed"})).forecast(Request(selection=ALL))
+        replaying(bench, WantedCorrection(fields={"note": "fixed"})).forecast(Request(selection=ALL))
 
 
 @pytest.mark.parametrize(
-    ("edits", "field"),
+    ("correction", "field"),
     [
-        (Edits(fields={"order": "many"}), "'order'"),
-        (Edits(fields={"ordr": 1}), "'ordr'"),
-        (Edits(fields={"note.deep": 1}), "'note.deep'"),
-        (Edits(payload={"note": "no order"}), "'order'"),
-        (Edits(payload=None), "payload"),
-        (Edits(fields={"note": "x" * 1_000}), "limit of 1000"),
+        (WantedCorrection(fields={"order": "many"}), "'order'"),
+        (WantedCorrection(fields={"ordr": 1}), "'ordr'"),
+        (WantedCorrection(fields={"note.deep": 1}), "'note.deep'"),
+        (WantedCorrection(payload={"note": "no order"}), "'order'"),
+        (WantedCorrection(payload=None), "payload"),
+        (WantedCorrection(fields={"note": "x" * 1_000}), "limit of 1000"),
     ],
     ids=["wrong type", "unknown field", "no object", "missing field", "null", "too large"],
 )
-def test_a_refused_edit_names_the_field_and_nothing_is_published(bench: Bench, edits: Edits, field: str) -> None:
+def test_a_refused_correction_names_the_field_and_nothing_is_published(
+    bench: Bench, correction: WantedCorrection, field: str
+) -> None:
     """One payload that does not fit holds the whole selection back."""
     bench.add_dead([DeadJob(order=5), DeadJob(order=6)])
-    with pytest.raises(EditsRefused, match=r"2 edited payloads .* nothing was published") as refused:
-        replaying(bench, edits).forecast(Request(selection=ALL))
+    with pytest.raises(
+        CorrectionsRefused, match=r"2 corrected payloads .* nothing was published; change --set or --payload"
+    ) as refused:
+        replaying(bench, correction).forecast(Request(selection=ALL))
     assert field in str(refused.value)
     assert len(open_dead_letters(bench)) == 2
 

@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from stoker.operations.cli.dead_letter_output import dead_letter_row, history_document, history_lines
 from stoker.operations.replay.dead_letter_replay import ORIGINAL_GONE, DeadLetterManager, Forecast, Replaying, Request
 from stoker.operations.replay.pacing import Published, ReplayPace
-from stoker.operations.replay.payloads import Edits, PayloadEditor
+from stoker.operations.replay.payloads import PayloadCorrector, WantedCorrection
 from stoker.operations.stored_jobs.dead_letters import DeadLetterReader
 from stoker.operations.stored_jobs.originals import Originals
 from stoker.operations.stored_jobs.selection import Selection
@@ -39,9 +39,11 @@ def truncated(place: str, value: bytes, *, order: int = 1, kept: int = 5) -> Dea
     return DeadJob(order=order, value=value[:kept], extra=marks)
 
 
-def replay(bench: Bench, edits: Edits | None = None, *, unread: bool = False) -> tuple[Forecast, Published]:
+def replay(
+    bench: Bench, correction: WantedCorrection | None = None, *, unread: bool = False
+) -> tuple[Forecast, Published]:
     """Replay all that is open."""
-    payloads = PayloadEditor(bench.pipeline, bench.store, edits=edits, undecodable_too=unread)
+    payloads = PayloadCorrector(bench.pipeline, bench.store, correction=correction, undecodable_too=unread)
     with Originals(bench.cluster, bench.queue) as originals:
         treatment = Replaying(bench.queue, payloads, originals)
         manager = DeadLetterManager(bench.pipeline, bench.cluster, bench.queue, treatment)
@@ -71,7 +73,7 @@ def test_a_correction_is_made_in_the_original(bench: Bench) -> None:
     """`--set` changes a field of the whole payload."""
     bench.enqueue([1])
     bench.add_dead([truncated(f"{bench.queue.topic}/1/0", bench.payload(1))])
-    replay(bench, Edits(fields={"note": "fixed"}))
+    replay(bench, WantedCorrection(fields={"note": "fixed"}))
     (job,) = replayed(bench)
     assert job.value == bench.payload(1, "fixed")
 

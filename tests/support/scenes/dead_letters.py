@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # re-exported without saying so
 
 from stoker.operations.replay.dead_letter_replay import Replaying
-from stoker.operations.replay.payloads import PayloadEditor
+from stoker.operations.replay.payloads import PayloadCorrector
 from stoker.operations.stored_jobs.errors import TopicAbsent
 from stoker.operations.stored_jobs.originals import Originals
 from stoker.operations.stored_jobs.stored_job import StoredJob, record_of
@@ -108,10 +108,10 @@ class Bench:
             )
         assert producer.flush(20) == 0
 
-    def replaying(self, payloads: PayloadEditor | None = None) -> Replaying:
+    def replaying(self, payloads: PayloadCorrector | None = None) -> Replaying:
         """What a replay does with a dead letter of the queue."""
-        editor = payloads or PayloadEditor(self.pipeline, self.store)
-        return Replaying(self.queue, editor, Originals(self.cluster, self.queue))
+        corrector = payloads or PayloadCorrector(self.pipeline, self.store)
+        return Replaying(self.queue, corrector, Originals(self.cluster, self.queue))
 
     def records(self, topic: str) -> list[StoredJob]:
         """Every committed record of a topic."""
