@@ -1,4 +1,4 @@
-"""How `stoker topology rights` prints what each part of Stoker must be allowed to do."""
+"""How `stoker topology rights` prints what each duty must be allowed to do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def chosen_rights(app: AppContext, duties: Sequence[str], queues: Sequence[str]) -> dict[str, list[Right]]:
-    """{part of Stoker: its rights}, of those that are named, or all."""
+    """{duty: its rights}, of those that are named, or all."""
     from ...topology.cluster.settings import REGISTRY_VARIABLE
     from ...topology.planning.rights import Duty, rights_for
 
@@ -35,7 +35,7 @@ def _duty(name: str) -> Duty:
     except ValueError:
         near = difflib.get_close_matches(name, list(Duty), n=1)
         hint = f"did you mean {near[0]}?" if near else f"there is: {', '.join(Duty)}."
-        raise click.BadParameter(f"{name!r} is no part of Stoker; {hint}", param_hint="--duty") from None
+        raise click.BadParameter(f"{name!r} is no duty; {hint}", param_hint="--duty") from None
 
 
 def print_rights(found: Mapping[str, Sequence[Right]]) -> None:

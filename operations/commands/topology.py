@@ -212,7 +212,7 @@ def show(app: AppContext, *, as_json: bool) -> None:
 
 
 @topology.command("rights")
-@click.option("--duty", "duties", multiple=True, metavar="DUTY", help="Of this part of Stoker only; repeatable.")
+@click.option("--duty", "duties", multiple=True, metavar="DUTY", help="Of this duty only; repeatable.")
 @click.option("--queue", "queues", multiple=True, metavar="QUEUE", help="For this queue only; repeatable.")
 @click.option("--principal", metavar="User:NAME", help="Print commands of kafka-acls that grant them to a principal.")
 @_as_json
@@ -220,9 +220,9 @@ def show(app: AppContext, *, as_json: bool) -> None:
 def rights_command(
     app: AppContext, *, duties: tuple[str, ...], queues: tuple[str, ...], principal: str | None, as_json: bool
 ) -> None:
-    """Print what each part of Stoker must be allowed to do on a cluster with access control.
+    """Print what each duty of Stoker must be allowed to do on a cluster with access control.
 
-    The parts are producer, worker, queues, dead-list, dead-replay, dead-discard, replay, doctor, audit-log, control,
+    The duties are producer, worker, queues, dead-list, dead-replay, dead-discard, replay, doctor, audit-log, control,
     control-list, workers-list, schedules, schedules-list, statistics, statistics-show, schemas-check, plan and apply.
     No cluster is needed. With --principal, the commands go to a shell that knows where the brokers are.
 
@@ -231,7 +231,7 @@ def rights_command(
       stoker -A shop.jobs:pipeline topology rights
       stoker -A shop.jobs:pipeline topology rights --duty worker --queue mails --principal User:mailer
 
-    Exit codes: 0; 2 for an unknown queue or part.
+    Exit codes: 0; 2 for an unknown queue or duty.
     """
     from ..cli.rights_output import chosen_rights, commands, print_rights
 

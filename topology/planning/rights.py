@@ -1,6 +1,6 @@
-"""The rights that each part of Stoker needs on a cluster with an authorizer: one table for administrators and tests.
+"""The rights that each duty needs on a cluster with an authorizer: one table for administrators and tests.
 
-The rights are the fewest with which a part does its work. Kafka grants Describe along with Read, Write, Delete and
+The rights are the fewest with which a duty can be done. Kafka grants Describe along with Read, Write, Delete and
 Alter, and DescribeConfigs along with AlterConfigs, so those are named only where nothing else brings them.
 """
 
@@ -40,7 +40,7 @@ class Resource(StrEnum):
 
 
 class Duty(StrEnum):
-    """A part of Stoker that may have a principal of its own."""
+    """The work of a part of Stoker that may have a principal of its own."""
 
     PRODUCER = "producer"
     WORKER = "worker"
@@ -231,7 +231,7 @@ RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
         *_on(_R.GROUP, _MAIN, _O.DESCRIBE, _O.ALTER_CONFIGS),
     ),
 }
-"""{part: what it needs}, for each queue that it is to work with."""
+"""{duty: what it needs}, for each queue that it is to work with."""
 FIRING: Final[tuple[Right, ...]] = (
     *_on(_R.TOPIC, _SCHEDULES, _O.WRITE),
     *_on(_R.TOPIC, _MAIN, _O.WRITE),
@@ -260,7 +260,7 @@ SHARING: Final[tuple[Right, ...]] = (*_on(_R.TOPIC, _SHARES, _O.READ, _O.WRITE),
 def rights_for(
     duty: Duty, pipeline: Pipeline, queues: Iterable[Queue] | None = None, *, with_schemas: bool = True
 ) -> list[Right]:
-    """The rights of a part for some queues of a pipeline (all, unless given), each once.
+    """The rights of a duty for some queues of a pipeline (all, unless given), each once.
 
     Of workers, those of firing are among them for the queues for which the application declares schedules, and those of
     orders of their own where it declares breakers or guards; of producers, those of reading how many jobs wait, for the

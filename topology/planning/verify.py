@@ -65,7 +65,7 @@ def verify(
     """Check that the cluster's topics can carry the named queues (all of them, when none are named).
 
     Args:
-        duty: see also that the client has the rights on topics that this part of Stoker needs.
+        duty: see also that the client has the rights on topics that it needs.
         timeout_s: how long each of the requests may take.
 
     Raises:
