@@ -77,8 +77,8 @@ class ClusterView:
         found = self._metadata().brokers
         return {number: f"{broker.host}:{broker.port}" for number, broker in found.items()}
 
-    def copies(self) -> dict[str, tuple[int, int]]:
-        """{topic: (copies of each record, copies in sync)}, the fewest of its partitions.
+    def replicas(self) -> dict[str, tuple[int, int]]:
+        """{topic: (replicas of each record, replicas in sync)}, the fewest of its partitions.
 
         Raises:
             ClusterUnreachable: no broker answered.

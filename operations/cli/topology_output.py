@@ -104,11 +104,11 @@ def _titled(name: str, description: str, owner: str) -> tuple[str, ...]:
 
 def _print_queue(queue: CataloguedQueue) -> None:
     echo_line(*_titled(f"Queue {queue.name}", queue.description, queue.owner))
-    copies = (
-        "the cluster's default of copies" if queue.replication is None else counted(queue.replication, "copy", "copies")
-    )
+    replicas = "the cluster's number of replicas"
+    if queue.replication is not None:
+        replicas = counted(queue.replication, "replica")
     order = ORDER_IN_WORDS[queue.ordering] + (", routed by tenant" if queue.route_by == "tenant" else "")
-    echo_line(f"  {counted(queue.partitions, 'partition')}, {copies}, {order}; group {queue.group}")
+    echo_line(f"  {counted(queue.partitions, 'partition')}, {replicas}, {order}; group {queue.group}")
     echo_line(
         f"  kept {_length(queue.retention_s)}, dead letters {_length(queue.dead_retention_s)}; retry tiers "
         f"{', '.join(queue.tiers)}; ledger {counted(queue.ledger_jobs, 'job')} or {_length(queue.ledger_age_s)} a "

@@ -1,4 +1,4 @@
-"""The doctor's checks of the cluster as a whole: brokers, protocol, copies, clocks, and what the groups remember."""
+"""The doctor's checks of the cluster as a whole: brokers, protocol, replicas, clocks, and what the groups remember."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def check_cluster(facts: Facts, cluster: ClusterSettings, pipeline: Pipeline) ->
     yield _reached(facts, cluster)
     yield from _options(cluster)
     yield _protocol(facts)
-    yield from _copies(facts, queues)
+    yield from _replicas(facts, queues)
     yield _offset_retention(facts, queues)
     yield _clocks(facts)
 
@@ -57,7 +57,7 @@ def _options(cluster: ClusterSettings) -> Iterator[Finding]:
     """Whether options from outside weaken what the promises stand on."""
     try:
         config = producer_config(cluster)
-        yield kept("P1", CLUSTER, f"producers wait for all copies (acks={config['acks']}) and are idempotent")
+        yield kept("P1", CLUSTER, f"producers wait for all in-sync replicas (acks={config['acks']}) and are idempotent")
     except SettingRefused as refused:
         yield broken("P1", CLUSTER, str(refused), f"take {refused.option} out of --option and STOKER_KAFKA_*")
     auto_commit = cluster.options.get("enable.auto.commit", False)
@@ -86,19 +86,19 @@ def _protocol(facts: Facts) -> Finding:
     return kept("P8", CLUSTER, "the brokers speak the consumer group protocol of Kafka 4")
 
 
-def _copies(facts: Facts, queues: list[Queue]) -> Iterator[Finding]:
+def _replicas(facts: Facts, queues: list[Queue]) -> Iterator[Finding]:
     topics = [topic for queue in queues for topic in (*queue.job_topics, queue.dead_topic)]
-    counted = {topic: facts.copies[topic] for topic in topics if topic in facts.copies}
+    counted = {topic: facts.replicas[topic] for topic in topics if topic in facts.replicas}
     if not counted:
         return
-    fewest = min(copies for copies, _ in counted.values())
-    behind = [topic for topic, (copies, in_sync) in counted.items() if in_sync < copies]
+    fewest = min(replicas for replicas, _ in counted.values())
+    behind = [topic for topic, (replicas, in_sync) in counted.items() if in_sync < replicas]
     yield _fewest(fewest, facts, list(counted))
     if behind:
         yield at_risk(
             "P1",
             CLUSTER,
-            f"copies are behind or missing for {_some(behind)}",
+            f"replicas are behind or missing for {_some(behind)}",
             "look whether a broker is down, and wait until it has caught up",
         )
 
@@ -106,16 +106,16 @@ def _copies(facts: Facts, queues: list[Queue]) -> Iterator[Finding]:
 def _fewest(fewest: int, facts: Facts, topics: list[str]) -> Finding:
     if fewest < 2:
         fix = "fine for development; in production, have three brokers and declare replication=3"
-        return at_risk("P1", CLUSTER, "each record has one copy: what was enqueued lives as long as one disk", fix)
+        return at_risk("P1", CLUSTER, "each record has one replica: what was enqueued lives as long as one disk", fix)
     loose = [topic for topic in topics if facts.topic_configs.get(topic, {}).get("min.insync.replicas") == "1"]
     if loose:
         return at_risk(
             "P1",
             CLUSTER,
-            f"one copy is enough to confirm a job (min.insync.replicas=1) on {_some(loose)}",
+            f"one replica is enough to confirm a job (min.insync.replicas=1) on {_some(loose)}",
             "set min.insync.replicas=2 on these topics, or on the brokers",
         )
-    return kept("P1", CLUSTER, f"each record has at least {fewest} copies, and at least two confirm it")
+    return kept("P1", CLUSTER, f"each record has at least {fewest} replicas, and at least two confirm it")
 
 
 def _offset_retention(facts: Facts, queues: list[Queue]) -> Finding:

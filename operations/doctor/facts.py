@@ -35,7 +35,7 @@ class Facts:
 
     Attributes:
         brokers: {id: host:port}.
-        copies: {topic: (copies of each record, copies in sync)}.
+        replicas: {topic: (replicas of each record, replicas in sync)}.
         heads: {partition: its oldest waiting job}, from `read_heads`.
         dead_heads: the same for the oldest records of the dead-letter topics, dispositions among them.
         recent_dead: {dead-letter topic: the dead letters of the last hour}; None where they could not be counted.
@@ -48,7 +48,7 @@ class Facts:
 
     now: datetime
     brokers: Mapping[int, str]
-    copies: Mapping[str, tuple[int, int]]
+    replicas: Mapping[str, tuple[int, int]]
     reading: OffsetReading
     heads: Mapping[Partition, StoredJob | None]
     dead_heads: Mapping[Partition, StoredJob | None]
@@ -101,7 +101,7 @@ def gather(view: ClusterView, pipeline: Pipeline) -> Facts:
     return Facts(
         now=now,
         brokers=brokers,
-        copies=view.copies(),
+        replicas=view.replicas(),
         reading=reading,
         heads=heads,
         dead_heads=read_heads(view.cluster, dead, timeout_s=view.timeout_s),

@@ -98,8 +98,7 @@ class CorrectionsRefused(StoredJobsError):
         more = f"\n  … and {total - len(refused)} more" if total > len(refused) else ""
         super().__init__(
             f"{counted_doing(total, 'corrected payload', 'break')} the schema, so nothing was published; change --set "
-            f"or --payload:
-{corrections}{more}"
+            f"or --payload:\n{corrections}{more}"
         )
         self.refused, self.total = tuple(refused), total
 

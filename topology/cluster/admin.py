@@ -54,7 +54,7 @@ class FoundTopic:
     """A topic in the cluster's metadata.
 
     Attributes:
-        replication: the fewest copies that one of its partitions has.
+        replication: the fewest replicas that one of its partitions has.
         leaderless: partitions that no broker leads at this moment.
     """
 

@@ -73,7 +73,7 @@ _ROWS: Final[Mapping[Remedy, tuple[int, ...]]] = {
         KafkaError._MAX_POLL_EXCEEDED,
         KafkaError._LOG_TRUNCATION,
         KafkaError._PARTIAL,
-        # leaders, copies and disks
+        # leaders, replicas and disks
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.REPLICA_NOT_AVAILABLE,

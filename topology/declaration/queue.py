@@ -53,7 +53,7 @@ class Queue:
         name: the queue's own part of the topic names.
         partitions: how far it spreads over workers; all its topics have as many. Changing it
             moves keys to other partitions, so choose with room to grow.
-        replication: copies of each record; None takes the cluster's default.
+        replication: replicas of each record; None takes the cluster's default.
         retention: how long the topics of its jobs keep a record. Workers write waiting jobs again before that; while
             no worker runs, older jobs are lost, so it must exceed the longest outage you want to survive.
         dead_retention: how long dead letters are kept.

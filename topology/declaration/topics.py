@@ -73,7 +73,7 @@ class TopicSpec:
 
     Attributes:
         owner: name of its queue; for the pipeline's own topics their last word, which no queue can be named.
-        replication: copies of each record; None leaves it to the cluster.
+        replication: replicas of each record; None leaves it to the cluster.
         configs: the topic configs that the declaration fixes; all others are the cluster's business.
     """
 

@@ -74,7 +74,7 @@ def _unmanaged(topic: str, queue_prefixes: tuple[str, ...]) -> PlanFinding:
 
 
 def _missing(spec: TopicSpec) -> PlanFinding:
-    copies = "" if spec.replication is None else f", {counted(spec.replication, 'copy', 'copies')}"
+    replicas = "" if spec.replication is None else f", {counted(spec.replication, 'replica')}"
     kept = f", kept {format_retention(int(spec.configs[RETENTION]))}" if RETENTION in spec.configs else ""
     return PlanFinding(
         group=Group.CREATE,
@@ -83,7 +83,7 @@ def _missing(spec: TopicSpec) -> PlanFinding:
         setting="topic",
         found=None,
         declared=spec.role.value,
-        reason=f"{_PURPOSES[spec.role]}; {counted(spec.partitions, 'partition')}{copies}{kept}",
+        reason=f"{_PURPOSES[spec.role]}; {counted(spec.partitions, 'partition')}{replicas}{kept}",
         step=CreateTopic(spec=spec),
     )
 
@@ -167,7 +167,7 @@ def _state_findings(specs: Sequence[TopicSpec], inventory: Inventory, allowed: A
 def _replication(spec: TopicSpec, state: TopicState) -> Iterable[PlanFinding]:
     if spec.replication in (None, state.replication):
         return
-    reason = "moving copies between brokers is the work of kafka-reassign-partitions, so apply leaves it alone"
+    reason = "moving replicas between brokers is the work of kafka-reassign-partitions, so apply leaves it alone"
     yield _drift(spec, "replication", str(state.replication), str(spec.replication), reason)
 
 

@@ -18,7 +18,7 @@ class TopicState:
     """One topic as it is in the cluster.
 
     Attributes:
-        replication: the fewest copies that one of its partitions has.
+        replication: the fewest replicas that one of its partitions has.
         configs: what holds for it, the cluster's defaults included; empty where it was not asked for.
         overrides: names of the configs that were set on this topic.
     """

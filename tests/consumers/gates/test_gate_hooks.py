@@ -12,13 +12,8 @@ from typing import Any, cast
 import pytest
 
 from stoker.consumers import RateLimited
-from stoker.consumers.gates.gate import Gate
-from stoker.consumers.gates.gate import PlainWhy
-from stoker.consumers.gates.gate import START
-from stoker.consumers.gates.gate import Start
-from stoker.consumers.gates.gate import Wait
-from stoker.consumers.gates.gate_row import Beginning
-from stoker.consumers.gates.gate_row import GateRow
+from stoker.consumers.gates.gate import START, Gate, PlainWhy, Start, Wait
+from stoker.consumers.gates.gate_row import Beginning, GateRow
 from stoker.consumers.gates.pauses import Pause, Pauses
 from stoker.consumers.instruments.instrument import Instrument
 from stoker.consumers.instruments.instruments import Instruments

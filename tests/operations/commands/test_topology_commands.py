@@ -181,7 +181,7 @@ def test_show_prints_the_catalogue_without_a_cluster(declare: Callable[..., str]
     for part in (
         f"{namespace}: Sells things",
         "Queue mails (owner: post)",
-        "2 partitions, the cluster's default of copies, in order per key",
+        "2 partitions, the cluster's number of replicas, in order per key",
         "kept 7d, dead letters 30d; retry tiers 5s; ledger 50,000 jobs or 1d a partition",
         "quarantine after 3 crashes; the brokers' session timeout",
         f"{namespace}.mails.retry.5s",

@@ -64,7 +64,7 @@ def facts(heads: Mapping[Partition, StoredJob | None] | None = None, **changes: 
     sound = Facts(
         now=NOW,
         brokers={1: "a:9092", 2: "b:9092", 3: "c:9092"},
-        copies=dict.fromkeys(TOPICS, (3, 3)),
+        replicas=dict.fromkeys(TOPICS, (3, 3)),
         reading=reading,
         heads=heads,
         dead_heads={},
@@ -217,15 +217,15 @@ CASES: dict[str, tuple[Callable[[], Facts], Verdict, str, str]] = {
         "P1",
         "open or not, are deleted in 1d",
     ),
-    "one copy": (lambda: facts(copies=dict.fromkeys(TOPICS, (1, 1))), Verdict.AT_RISK, "P1", "one copy"),
-    "one copy confirms": (
+    "one replica": (lambda: facts(replicas=dict.fromkeys(TOPICS, (1, 1))), Verdict.AT_RISK, "P1", "one replica"),
+    "one replica confirms": (
         lambda: with_config(MAILS.topic, min_insync_replicas="1"),
         Verdict.AT_RISK,
         "P1",
-        "one copy is enough",
+        "one replica is enough",
     ),
-    "copies behind": (
-        lambda: facts(copies={**dict.fromkeys(TOPICS, (3, 3)), TIER: (3, 2)}),
+    "replicas behind": (
+        lambda: facts(replicas={**dict.fromkeys(TOPICS, (3, 3)), TIER: (3, 2)}),
         Verdict.AT_RISK,
         "P1",
         "behind",

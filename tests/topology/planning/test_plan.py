@@ -158,7 +158,7 @@ def test_copies_are_compared_only_when_they_are_declared() -> None:
 
 
 def test_three_copies_want_two_in_sync() -> None:
-    """With three copies two must have a record; with fewer the cluster's default holds."""
+    """With three replicas two must have a record; with fewer the cluster's default holds."""
     assert as_declared(shop(replication=3))[MAIN].configs["min.insync.replicas"] == "2"
     assert "min.insync.replicas" not in as_declared(shop(replication=2))[MAIN].configs
 
