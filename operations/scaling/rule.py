@@ -101,8 +101,8 @@ def is_behind(load: QueueLoad, policy: ScalingPolicy) -> bool:
     """Whether jobs that a worker could run wait for longer than they are to."""
     target_s = policy.target_wait.total_seconds()
     many = max((load.arriving_per_s or 0.0) * target_s, 1.0)
-    late = load.oldest_s is not None and load.oldest_s > target_s
-    return load.ready > many or (late and load.ready > 0 and not load.not_runnable_count)
+    is_old = load.oldest_s is not None and load.oldest_s > target_s
+    return load.ready > many or (is_old and load.ready > 0 and not load.not_runnable_count)
 
 
 def bounded(wanted: int, load: QueueLoad, policy: ScalingPolicy) -> tuple[int, Bound | None]:
@@ -189,7 +189,7 @@ def _needed(load: QueueLoad, policy: ScalingPolicy, capacity: Capacity) -> Recom
     assert load.arriving_per_s is not None
     assert load.workers is not None
     steady = load.arriving_per_s / policy.use
-    catching_up = load.arriving_per_s + _late(load, policy, capacity) / policy.catch_up.total_seconds()
+    catching_up = load.arriving_per_s + _excess(load, policy, capacity) / policy.catch_up.total_seconds()
     demand_per_s = max(steady, catching_up)
     admitted, limit = _admitted(load)
     is_limited = admitted < demand_per_s or _is_held_by_limits(load)
@@ -208,12 +208,12 @@ def _needed(load: QueueLoad, policy: ScalingPolicy, capacity: Capacity) -> Recom
     )
 
 
-def _late(load: QueueLoad, policy: ScalingPolicy, capacity: Capacity) -> float:
+def _excess(load: QueueLoad, policy: ScalingPolicy, capacity: Capacity) -> float:
     """Jobs that wait for too long by the time at which new workers begin."""
     arriving = load.arriving_per_s or 0.0
-    late = load.ready - arriving * policy.target_wait.total_seconds()
+    excess = load.ready - arriving * policy.target_wait.total_seconds()
     growing = max(-_net_per_s(load, load.workers or 0, capacity), 0.0) * policy.start.total_seconds()
-    return max(late + growing, 0.0)
+    return max(excess + growing, 0.0)
 
 
 def _is_held_by_limits(load: QueueLoad) -> bool:

@@ -21,7 +21,7 @@ WEIGHT: Final = 0.3
 """The weight of a new reading of a worker's pace, beside what was known of it, while the workers have time to spare."""
 TOLERANCE: Final = 1.1
 """A pace is not measured so well that a tenth counts: fewer workers are wanted where they would do for a tenth more,
-and more where a tenth is missing or jobs are late."""
+and more where a tenth is missing or jobs wait for too long."""
 MORE: Final = 1.25
 """While new workers start, more are wanted only if it is so many times as many: each change of the group stops all of
 it for a moment, so that adding one after the other would make a backlog of its own."""
@@ -37,7 +37,7 @@ def step_down(wanted: int, present: int, policy: ScalingPolicy) -> int:
 
 
 def recommend_once(load: QueueLoad, policy: ScalingPolicy) -> Recommendation:
-    """The recommendation of a look without any before it: at most one step down, and none while jobs are late."""
+    """The recommendation of a look without any before it: at most one step down, and none while jobs wait too long."""
     found = recommend(load, policy)
     if not found.is_known or found.wanted is None or not load.workers or found.wanted >= load.workers:
         return found
@@ -46,7 +46,7 @@ def recommend_once(load: QueueLoad, policy: ScalingPolicy) -> Recommendation:
 
 
 def _holds(found: Recommendation) -> bool:
-    """Whether jobs are late for want of workers, so that none is to go."""
+    """Whether jobs wait for too long for want of workers, so that none is to go."""
     return found.is_behind and found.bound_by in (Bound.NOTHING, Bound.RUNNERS, Bound.CPU)
 
 

@@ -78,7 +78,7 @@ def test_no_worker_at_all_is_wanted_only_where_allowed_and_nothing_waits() -> No
 
 
 def test_one_look_goes_down_by_a_quarter_at_the_most_and_not_while_jobs_are_late() -> None:
-    """Twelve workers where three would do: nine; with a job that is late: twelve."""
+    """Twelve workers where three would do: nine; with a job that waits for too long: twelve."""
     many = replace(CALM, workers=12, waiting=40)
     assert recommend_once(many, POLICY).wanted == 9
     assert recommend_once(replace(many, oldest_s=60.0), POLICY).wanted == 12

@@ -55,7 +55,7 @@ def gone_at(steps: list[Step], since_at_s: float, least: float) -> float:
 
 
 def assert_no_collapse(steps: list[Step]) -> None:
-    """No look wants fewer workers than the one before while jobs are late."""
+    """No look wants fewer workers than the one before while jobs wait for too long."""
     looks = [step.found for step in steps if step.found is not None]
     for before, after in pairwise(looks):
         if after.is_behind and before.wanted is not None and after.wanted is not None:
@@ -90,7 +90,7 @@ def test_it_goes_up_at_the_first_look_that_shows_the_spike() -> None:
 
 
 def test_a_slow_decline_is_followed_without_a_turn() -> None:
-    """The fleet only shrinks, and no job is late."""
+    """The fleet only shrinks, and no job waits for too long."""
     plant = Plant(arrivals=decline(200, 20, 40 * MINUTE), workers=16)
     steps = steer(plant, POLICY, 60 * MINUTE)
     assert turns(steps) == 0
@@ -195,7 +195,7 @@ def test_the_time_with_the_wanted_workers_counts_their_start() -> None:
 def test_whatever_comes_there_is_no_flapping_and_no_collapse(
     base: float, factor: float, begin: int, length: int, run_s: float, start_s: float, shows_runs: bool
 ) -> None:
-    """One spike of any size makes the fleet go up and down once each; workers go only where no job is late."""
+    """One spike of any size makes the fleet go up and down once each; workers go only where no job waits too long."""
     plant = Plant(
         arrivals=spike(base, base * factor, begin, begin + length), run_s=run_s, start_s=start_s, shows_runs=shows_runs
     )
