@@ -47,7 +47,7 @@ _DEFAULTS: Final[Mapping[str, Option]] = {
     "message.max.bytes": 16_000_000,
     # A missing topic is reported within this time; the default of 30 s would outlast the wait for a confirmation.
     "topic.metadata.propagation.max.ms": 5_000,
-    # Topics may grow, or be made anew, under a running client; the default of 5 min is how long it would not know.
+    # Topics may grow, or be created again, under a running client; the default of 5 min is how long it would not know.
     "topic.metadata.refresh.interval.ms": 10_000,
     "retry.backoff.ms": 50,
     "reconnect.backoff.max.ms": 2_000,

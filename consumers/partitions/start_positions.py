@@ -173,7 +173,7 @@ class _Former:
             return StartPosition(state=CommitMetadata(committed_offset=low, position=low))
         if offset > high:
             self._warn(
-                f"the committed offset {offset} lies beyond the end, {high}: the topic was made anew or cut off. "
+                f"the committed offset {offset} lies beyond the end, {high}: the topic was created again or truncated. "
                 f"Going on from its first record, {low}; jobs that the ledger remembers do not run again"
             )
             # The first record to come will lie before this, and begin the partition anew. Were the end wrong,
@@ -195,7 +195,7 @@ class _Former:
             return state
         self._spilled_at = None  # chunks that know of the records there may not count for what comes in their place
         self._warn(
-            f"it ends at {high}, and records up to {state.position} were seen before: it was cut off. "
+            f"it ends at {high}, and records up to {state.position} were seen before: it was truncated. "
             "What comes in their place is run"
         )
         return replace(state, position=max(state.committed_offset, high))

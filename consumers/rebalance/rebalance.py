@@ -122,8 +122,8 @@ class Rebalance:
         place before others of its key is read first: also copies on their way, whose records may not come again.
         """
         _LOGGER.warning(
-            "%s/%d: %s. The topic was made anew or cut off, or its offsets were moved; what comes is run, unless the "
-            "ledger remembers it, and what runs may end", former.topic, former.partition, cause,
+            "%s/%d: %s. The topic was created again or truncated, or its offsets were moved; what comes is run, unless "
+            "the ledger remembers it, and what runs may end", former.topic, former.partition, cause,
             extra={log_keys.QUEUE: self._assignments.queue_name, log_keys.PARTITIONS: [former.partition]},
         )  # fmt: skip
         is_known_first = former.source.has_copies or self._is_awaited(former) or self._carrier.is_copying(former)

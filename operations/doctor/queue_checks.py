@@ -60,7 +60,8 @@ def _progress(facts: Facts, queue: Queue) -> Iterator[Finding]:
         yield broken(
             "P2",
             queue.name,
-            f"the group's offset is past the end of {', '.join(beyond)}: the topic was made anew, or records were lost",
+            f"the group's offset is past the end of {', '.join(beyond)}: the topic was created again, or has lost "
+            "records",
             "start a worker if none runs: it goes on at the first record that is there, and with the next job this "
             f"finding ends; leave group {queue.group} as it is, since without it the jobs of all partitions run again",
         )

@@ -36,7 +36,7 @@ SHOWN_REFUSALS: Final = 20
 SHOWN_CORRECTIONS: Final = 20
 ORIGINAL_GONE: Final = (
     "it is truncated, and its original is not at the place that it names: that topic's retention has taken it, or the "
-    "topic was made anew. Enqueue the job again where its data came from, then discard the dead letter"
+    "topic was created again. Enqueue the job again where its data came from, then discard the dead letter"
 )
 MAX_REASONS: Final = 100
 OTHER_REASONS: Final = "(other reasons)"

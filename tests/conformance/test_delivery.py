@@ -40,7 +40,7 @@ def test_a_record_may_lack_value_key_and_headers(kafka: Cluster) -> None:
 
 @pytest.mark.parametrize("beyond", [0, 1, 99])
 def test_a_position_that_is_not_there_is_set_to_the_first_record(kafka: Cluster, beyond: int) -> None:
-    """It was cut off, or the topic was made anew and is shorter."""
+    """It was truncated, or the topic was created again and is shorter."""
     topic = kafka.make_topic()
     kafka.write(topic, b"0", b"1", b"2")
     kafka.cut(topic, before=2)

@@ -22,7 +22,7 @@ class Log:
     """One partition; offsets of records that are gone, and of transactions' markers, are missing from it.
 
     Attributes:
-        low: the first offset that is not cut off; high: the one that the next record gets.
+        low: the first offset that is not truncated; high: the one that the next record gets.
         open_at: where the transaction began that has not ended; None where all have.
     """
 

@@ -156,7 +156,7 @@ def test_a_second_copy_of_a_former_owner_waits_until_the_main_topic_has_come_so_
 def test_a_copy_on_its_way_is_neither_early_nor_lost_where_offsets_go_back(
     ordering: Ordering, *, is_cut_off: bool, is_first: bool
 ) -> None:
-    """The main topic comes again from its beginning, with the record of the copy or without, as it was cut off; the
+    """The main topic comes again from its beginning, with the record of the copy or without, as it was truncated; the
     copy comes before the topic is read anew, or after."""
     play, process = begin(Shape(ordering=ordering, is_short_lived=True, goes_back=True), 2)
     CLOCK.advance(OLD_S)
@@ -179,7 +179,7 @@ def test_a_copy_on_its_way_is_neither_early_nor_lost_where_offsets_go_back(
 def test_a_partition_whose_offsets_go_back_is_read_when_the_copies_on_their_way_are_there(
     ordering: Ordering, *, is_cut_off: bool
 ) -> None:
-    """A copy is with the client still when the topic goes back, or is cut off. It is written before the carried topic
+    """A copy is with the client still when the topic goes back, or is truncated. It is written before the carried topic
     is read, so that it has its place: later, it would count as one whose record is still to come."""
     play, process = begin(Shape(ordering=ordering, is_short_lived=True, goes_back=True), 2)
     CLOCK.advance(OLD_S)

@@ -1,4 +1,4 @@
-"""On a real broker: orders of a newer version, a control topic that is made anew, and brokers that go away."""
+"""On a real broker: orders of a newer version, a control topic that is created again, and brokers that go away."""
 
 from __future__ import annotations
 

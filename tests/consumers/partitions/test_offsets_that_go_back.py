@@ -1,4 +1,4 @@
-"""On a real broker: the client goes back in a partition that is at work, as in a log that was cut off."""
+"""On a real broker: the client goes back in a partition that is at work, as in a log that was truncated."""
 
 from __future__ import annotations
 

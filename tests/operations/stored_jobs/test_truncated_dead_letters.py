@@ -94,7 +94,7 @@ def test_without_the_original_nothing_is_published(bench: Bench, place: str, *, 
 
 
 def test_another_record_at_the_place_is_not_the_original(bench: Bench) -> None:
-    """A topic that was made anew repeats its offsets: size and digest tell."""
+    """A topic that was created again repeats its offsets: size and digest tell."""
     bench.enqueue([4])
     bench.add_dead([truncated(f"{bench.queue.topic}/1/0", bench.payload(1))])
     assert dict(replay(bench)[0].left_out) == {ORIGINAL_GONE: 1}
