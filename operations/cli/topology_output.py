@@ -1,4 +1,4 @@
-"""How `stoker topology` prints plans, what was applied, and the catalogue."""
+"""How `stoker topology` prints plans, what was applied, and the declaration."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _done(applied: Applied) -> Iterable[str]:
     yield from (f"kept {topic}: jobs came to wait in it since the plan was made" for topic in applied.kept)
 
 
-def print_catalogue(found: Catalogue) -> None:
+def print_declaration(found: Catalogue) -> None:
     """Print each queue with its topics and its job types."""
     echo_line(*_titled(found.namespace, found.description, ""))
     for queue in found.queues:

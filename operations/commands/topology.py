@@ -11,7 +11,7 @@ from ..cli.app import AppContext, pass_app
 from ..cli.exit_codes import ExitCode
 from ..cli.failures import CommandFailure
 from ..cli.output import echo_line, print_json
-from ..cli.topology_output import note_unregistered, print_applied, print_catalogue, print_plan
+from ..cli.topology_output import note_unregistered, print_applied, print_declaration, print_plan
 from ..schedules.declared import apply_schedules, changes_document, plan_schedules, print_planned
 from ..schedules.declared import print_applied as print_applied_schedules
 
@@ -192,7 +192,7 @@ def apply_command(
 @_as_json
 @pass_app
 def show(app: AppContext, *, as_json: bool) -> None:
-    """Print the catalogue: queues with their topics, and job types with owner, limits and fields.
+    """Print the declaration: queues with their topics, and job types with owner, limits and fields.
 
     It is read from the application alone; no cluster is needed. With a Schema Registry configured, its address and the
     subjects of the job types take the place of the schemas topic.
@@ -208,7 +208,7 @@ def show(app: AppContext, *, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        print_catalogue(found)
+        print_declaration(found)
 
 
 @topology.command("rights")
