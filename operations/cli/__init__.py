@@ -48,7 +48,8 @@ def _print_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> 
     "--bootstrap-servers",
     metavar="HOST:PORT,…",
     show_envvar=True,
-    help="The Kafka cluster. Without it, this folder's embedded broker; `topology apply` and `worker` start it.",
+    help="The Kafka cluster. Without it, this folder's embedded broker; `topology apply`, `worker`, `outbox relay`, "
+    "`status run` and `statistics run` start it.",
 )
 @click.option(
     "--schema-registry-url",

@@ -56,14 +56,18 @@ def misspelt(environ: Mapping[str, str], root: click.Command, called: click.Comm
     Variables of commands that were not called are left alone, and so are an application's own.
     """
     of_root = {f"{PREFIX}_{option.replace('-', '_').upper()}" for option in _long_options(root)} | set(_SHARED)
-    own, of_called = f"{PREFIX}_{str(called.name).upper()}_", variables_of(called)
-    others = tuple(f"{PREFIX}_{name.upper()}_" for name in (*COMMANDS, "kafka"))
+    own, of_called = _prefix(str(called.name)), variables_of(called)
+    others = tuple(_prefix(name) for name in (*COMMANDS, "kafka"))
     given = {name for name, value in environ.items() if value and name.startswith(f"{PREFIX}_")}
     for variable in _without_services(given - of_root - of_called):
         if variable.startswith(own):
             yield _note(variable, of_called, f"no option of `stoker {called.name}` has it")
         elif not variable.startswith(others) and _near(variable, of_root):
             yield _note(variable, of_root, "no setting has it")
+
+
+def _prefix(command: str) -> str:
+    return f"{PREFIX}_{command.replace('-', '_').upper()}_"
 
 
 def _without_services(variables: set[str]) -> list[str]:

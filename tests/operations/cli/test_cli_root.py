@@ -19,7 +19,7 @@ from stoker.operations.cli.exit_codes import MEANINGS, ExitCode
 from stoker.operations.cli.failures import EXPECTED, as_failure
 from stoker.operations.cli.parameters import FromNow
 from stoker.operations.cli.root import COMMANDS, LazyRoot
-from stoker.operations.cli.variables import variables_of
+from stoker.operations.cli.variables import misspelt, variables_of
 from stoker.topology import ClusterSettings
 from stoker.topology.cluster.environment import is_of_a_service
 from stoker.topology.cluster.settings import NoCluster
@@ -117,6 +117,14 @@ def test_services_of_kubernetes_set_nothing(shop: Shop, caplog: pytest.LogCaptur
     shop.environment |= made
     assert shop.stoker("schemas", "export").exit_code == ExitCode.OK
     assert caplog.records == []
+
+
+def test_a_variable_of_a_command_with_two_words_is_named() -> None:
+    """Its variables have one more underscore, and a misspelt one is not passed over either."""
+    called = main.get_command(click.Context(main), "audit-log")
+    assert called is not None
+    (note,) = misspelt({"STOKER_AUDIT_LOG_SINCEE": "2h"}, main, called)
+    assert "did you mean STOKER_AUDIT_LOG_SINCE?" in note
 
 
 @pytest.mark.parametrize(
