@@ -23,8 +23,8 @@ def schedules() -> None:
     application declares are put on the cluster by `stoker topology apply`; these commands pause, resume and trigger
     them, and make others beside them. `stoker control log` shows who has changed what.
 
-    Exit codes: 0; 1 when there is no such schedule, or there is one already; 2 for a value that cannot be; 3 when
-    Kafka cannot be reached.
+    Exit codes: 0; 1 when there is no such schedule, or there is one already; 2 for an invalid value; 3 when Kafka
+    cannot be reached.
     """
 
 
