@@ -95,6 +95,8 @@ class ReservingWorker:
     frozen_until_at_s: float = 0.0
     loses_at_s: float | None = None
     is_alive: bool = True
+    is_idle: bool = False
+    """Whether it has had a turn without the partition: a further one would change nothing, and take time."""
     assignment: Assignment | None = None
     ready: list[Record] = field(default_factory=list)
 
@@ -130,7 +132,7 @@ class ReservingWorker:
 
     def own(self) -> None:
         """The group gives it the partition."""
-        self.loses_at_s = None
+        self.loses_at_s, self.is_idle = None, False
         self.assignment = Assignment(1, self.world.queue.topic, 0, keeps_order=False)
         self.row.begin_assignment(self.assignment)
         self.come([(tenant, name) for name, tenant in self.world.waiting.items()])
@@ -163,7 +165,11 @@ class ReservingWorker:
             return
         if self.loses_at_s is not None and now_s >= self.loses_at_s:
             self.lose()
-        if self.world.chance.random() < 0.5:  # its threads take turns as they like
+        reserves_first = self.world.chance.random() < 0.5  # its threads take turns as they like
+        if self.is_idle:
+            return
+        self.is_idle = self.assignment is None
+        if reserves_first:
             self.reserve()
             self.run()
         else:
