@@ -25,7 +25,7 @@ BATCH: Final = 1_000
 QUICK_END_MS: Final = 10
 """For `fetch.wait.max.ms` of a reader that reads once: the client knows the end only by an empty fetch."""
 END_MS: Final = 250
-"""The same of a reader that goes on: a worker that starts waits so long for the end of a topic that holds orders."""
+"""For `fetch.wait.max.ms` of a reader that goes on: a worker that starts waits so long for the end of such a topic."""
 _GROUPLESS: Final = frozenset({KafkaError.GROUP_AUTHORIZATION_FAILED})
 """Errors about the group that librdkafka looks for unasked."""
 

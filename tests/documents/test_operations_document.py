@@ -135,11 +135,11 @@ def test_the_promises_that_the_doctor_checks_are_named() -> None:
     assert promises_in(doctor.help or "") == checked
 
 
-def test_the_help_of_rights_names_each_part() -> None:
-    """A part that the help leaves out is one whose rights nobody asks for."""
+def test_the_help_of_rights_names_each_duty() -> None:
+    """A duty that the help leaves out is one whose rights nobody asks for."""
     help_text = " ".join((rights_command.help or "").split())
-    parts = help_text.split("The parts are ", 1)[1].split(". ", 1)[0]
-    assert set(re.split(", | and ", parts)) == set(Duty)
+    duties = help_text.split("The duties are ", 1)[1].split(". ", 1)[0]
+    assert set(re.split(", | and ", duties)) == set(Duty)
 
 
 def test_each_parameter_of_a_queue_has_its_row() -> None:
