@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from ..topology.cluster.clients import refused_option
 from ..topology.cluster.forgotten_brokers import LastingProducer, lasting
-from ..topology.cluster.kafka_errors import Remedy, codes_of
+from ..topology.cluster.kafka_errors import Remedy, as_error, codes_of
 from ..topology.cluster.settings import ClusterSettings, Option, is_secret
 from .errors import SettingRefused
 
@@ -101,11 +101,14 @@ def connect(config: Mapping[str, Option], outage: Outage) -> Producer:
 
     Raises:
         SettingRefused: librdkafka does not know an option, or refuses its value.
+        KafkaException: the machine has no thread or memory left for a client; it may have later.
     """
     relay = LogRelay(config)
     try:
         return lasting(LastingProducer, {**config, "error_cb": outage.note, "logger": relay})
     except (KafkaException, TypeError) as refusal:
+        if isinstance(refusal, KafkaException) and as_error(refusal).code() == KafkaError._CRIT_SYS_RESOURCE:
+            raise
         fault = refused_option(refusal, config)
     raise SettingRefused(fault.option, fault.reason)  # without a cause, which may show values
 

@@ -11,11 +11,12 @@ from weakref import WeakSet
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
+from ..topology.cluster.kafka_errors import as_error
 from ..topology.cluster.settings import Option, principal_of
 from ..topology.counts import counted
 from .client import Outage, connect, logger
 from .delivery import delivery_error, start_error
-from .errors import UnreachableAtStart
+from .errors import SettingRefused, UnreachableAtStart
 from .record import BuiltRecord
 
 OnDelivery = Callable[[KafkaError | None, Message], None]
@@ -35,7 +36,10 @@ class Connection:
 
     def __init__(self, config: Mapping[str, Option], outage: Outage | None = None) -> None:
         self.outage = outage or Outage(str(config["bootstrap.servers"]), principal=principal_of(config))
-        self._client = connect(config, self.outage)
+        try:
+            self._client = connect(config, self.outage)
+        except KafkaException as lack:
+            raise SettingRefused("librdkafka", as_error(lack).str()) from lack
 
     @property
     def is_broken(self) -> bool:

@@ -110,8 +110,8 @@ class TransactionWriter:
             "transactional.id": self.transactional_id,
             "transaction.timeout.ms": int(TRANSACTION_TIMEOUT_S * 1_000),
         }
-        producer = self._producer = connect(config, self._outage)
         with self._in_words():
+            producer = self._producer = connect(config, self._outage)
             self._repeat(lambda: producer.init_transactions(_CALL_S))
 
     def partitions(self, topic: str) -> int:

@@ -14,8 +14,10 @@ from ...producers.client import Outage, connect, producer_config
 from ...producers.control.log_reader import PARTITION
 from ...schemas.own_records.control_records import WorkerStatus, encode_status
 from ...topology import ClusterSettings
-from ...topology.cluster.kafka_errors import as_error
+from ...topology.cluster.kafka_errors import as_error, with_fix
 from ..kafka.lazy_producer import LazyProducer
+
+_LOGGER = logging.getLogger("stoker.control")
 
 EXPIRES_MS: Final = 10_000
 _STEP_S: Final = 0.02
@@ -35,6 +37,7 @@ class StatusWriter:
         self._producer = LazyProducer(self._connect, self._note_trouble)
         self.trouble: KafkaError | None = None
         self._written = 0
+        self._was_logged = False
 
     def write(self, status: WorkerStatus, on_written: OnWritten = lambda _error: None) -> None:
         """Send it; one that does not arrive is followed by another one soon.
@@ -51,6 +54,7 @@ class StatusWriter:
         except (BufferError, KafkaException) as failed:
             error = as_error(failed)
             self._note_trouble(error)
+            self._log_unsent(error)
             on_written(error)
 
     def write_confirmed(self, status: WorkerStatus, within_s: float) -> bool:
@@ -83,10 +87,20 @@ class StatusWriter:
     def _note(self, on_written: OnWritten, error: KafkaError | None, _message: Message) -> None:
         if error is None:
             self._written += 1
-            self.trouble = None
+            self.trouble, self._was_logged = None, False
         else:
             self._note_trouble(error)
         on_written(error)
+
+    def _log_unsent(self, error: KafkaError) -> None:
+        """Log once what this process lacks; what brokers do not answer is logged by the worker's own clients."""
+        if not self._was_logged:
+            self._was_logged = True
+            _LOGGER.warning(
+                "the worker cannot send its status to %s (%s): it tries again with the next one. Jobs go on; until "
+                "then `stoker workers` shows the worker as silent, and orders wait for its answer in vain",
+                self._topic, with_fix(error),
+            )  # fmt: skip
 
     def _note_trouble(self, error: KafkaError) -> None:
         self.trouble = error

@@ -62,6 +62,7 @@ class TransactionalPublisher:
 
         Raises:
             SettingRefused: the cluster's options weaken a promise.
+            PublishFailed: the client cannot be made for now.
         """
         self.transactional_id, self._bookmark, self._cluster = transactional_id, bookmark, cluster
         self._topics: set[str] = set()
@@ -71,14 +72,15 @@ class TransactionalPublisher:
         }
         config = {**producer_config(cluster, linger_ms=5, retry_backoff_ms=20), **LARGE_RECORDS, **own}
         self._max_record_bytes = int(config["message.max.bytes"])
-        self._producer = connect(
-            config,
-            Outage(
-                cluster.bootstrap_servers,
-                "the replay",
-                "it goes on once they answer, or ends and shows what it has done so far",
-            ),
+        outage = Outage(
+            cluster.bootstrap_servers,
+            "the replay",
+            "it goes on once they answer, or ends and shows what it has done so far",
         )
+        try:
+            self._producer = connect(config, outage)
+        except KafkaException as lack:
+            raise PublishFailed(transactional_id, _error_of(lack).str()) from lack
         self._failures: list[KafkaError] = []
         self._guess: KafkaError | None = None
         self._is_open = False

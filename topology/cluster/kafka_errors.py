@@ -286,6 +286,7 @@ _FIXES: Final[Mapping[Remedy, str]] = {
     Remedy.REPAIR: "see that the topic exists (`stoker doctor`)",
     Remedy.WAIT: "see that the topic has a leader",
 }
+_LACK_FIX: Final = "see that this machine has threads and memory left for the process"
 
 
 def remedy_of(error: KafkaError) -> Remedy:
@@ -295,7 +296,7 @@ def remedy_of(error: KafkaError) -> Remedy:
 
 def with_fix(error: KafkaError) -> str:
     """The brokers' answer to a write, and the fix for it, where a person can do something."""
-    fix = _FIXES.get(remedy_of(error))
+    fix = _LACK_FIX if error.code() == KafkaError._CRIT_SYS_RESOURCE else _FIXES.get(remedy_of(error))
     return error.str() if fix is None else f"{error.str()}; {fix}"
 
 

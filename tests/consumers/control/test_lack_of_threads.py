@@ -1,0 +1,98 @@
+"""The control thread goes on where a client cannot be made for lack of threads, and makes one later.
+
+Such a lack cannot be had on demand, so librdkafka is told to report it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from stoker.consumers.control.own_orders import OwnOrder, OwnOrders
+from stoker.consumers.control.status_writer import StatusWriter
+from stoker.producers import client
+from stoker.producers.connection import Connection
+from stoker.producers.errors import SettingRefused
+from stoker.schemas.own_records.control_records import ControlOrder, WorkerState, WorkerStatus
+from stoker.topology import ClusterSettings, Pipeline
+from stoker.topology.wire.orders import Verb
+
+CLUSTER = ClusterSettings(bootstrap_servers="localhost:1")
+LACK = KafkaError(KafkaError._CRIT_SYS_RESOURCE, "failed to create thread")
+NOW = datetime(2013, 1, 31, 12, tzinfo=UTC)
+
+
+class Machine:
+    """Has no thread left for a client until it is `well`; counts the attempts."""
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.is_well = False
+        self._make = client.lasting
+
+    def make(self, kind: Any, config: Any) -> Any:
+        """Make a client."""
+        self.attempts += 1
+        if not self.is_well:
+            raise KafkaException(LACK)
+        return self._make(kind, config)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Without threads."""
+    machine = Machine()
+    monkeypatch.setattr(client, "lasting", machine.make)
+    return machine
+
+
+def test_a_status_is_sent_once_there_is_a_client(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    """Until then its caller learns each time that it was not, and the log has it once."""
+    writer, answers = StatusWriter(CLUSTER, "shop.workers", "w1"), list[KafkaError | None]()
+    status = WorkerStatus(
+        id="w1", host="web-1", pid=1, version="1", state=WorkerState.RUNNING, started_at=NOW, at=NOW, queues=(),
+        memory_bytes=0, control_offset=0, control_age_s=0.0,
+    )  # fmt: skip
+    for _ in range(2):
+        writer.write(status, answers.append)
+    assert (answers, writer.trouble, machine.attempts) == ([LACK, LACK], LACK, 2)
+    assert (
+        caplog.text.count(
+            "the worker cannot send its status to shop.workers (failed to create thread; see that this machine"
+        )
+        == 1
+    )
+    machine.is_well = True
+    writer.write(status, answers.append)
+    assert (len(answers), machine.attempts) == (2, 3), "it waits for the brokers"
+    writer.close(0.0)
+
+
+def test_an_order_of_the_workers_own_is_answered_with_the_lack(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its breaker or guard writes it again later."""
+    own, answers = OwnOrders(CLUSTER, Pipeline("shop"), "w1"), list[KafkaError | None]()
+    order = ControlOrder(order_id="1", verb=Verb.PAUSE, operator="w1", host="web-1", at=NOW, job_type="act")
+    for is_well in (False, True):
+        machine.is_well = is_well
+        own.write(OwnOrder(order=order, is_audited=False, on_answer=answers.append))
+    assert (answers, machine.attempts) == ([LACK], 2)
+    assert caplog.text.count("the worker cannot write to shop.control (failed to create thread") == 1
+    own.close(0.0)
+
+
+def test_an_option_that_is_refused_is_one_all_the_same(machine: Machine) -> None:
+    """A worker with such an option must end: no later attempt helps."""
+    machine.is_well = True
+    with pytest.raises(SettingRefused, match="no such option"):
+        Connection({"bootstrap.servers": "localhost:1", "no such option": 1})
+
+
+def test_a_producer_reports_the_lack_as_an_error_of_its_own(machine: Machine) -> None:
+    """Its caller knows no errors of Kafka's client."""
+    with pytest.raises(SettingRefused, match="failed to create thread"):
+        Connection({"bootstrap.servers": "localhost:1"})
