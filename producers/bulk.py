@@ -30,7 +30,7 @@ _GIVEN_UP: Final = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGH
 
 
 class BulkRun:
-    """The state of one bulk. Calls are taken until one fails for the cluster's sake, or too many for their own.
+    """The state of one bulk. Calls are read until one fails for the cluster's sake, or too many for their own.
 
     A record that is no longer in flight and was not reported as failed is confirmed. To make a run blocks: it borrows a
     connection of the publisher. `settle` gives it back, and so does `settle_or_give_up` where all was answered.
@@ -46,7 +46,7 @@ class BulkRun:
         self._instruments, self._figures = publisher.instruments, publisher.figures
         self._covers = publisher.readiness.covers
         self._room = 0
-        self._taken = 0
+        self._read = 0
         self._accepted = 0
         self._refused = 0
         self._unsent = 0
@@ -57,29 +57,29 @@ class BulkRun:
 
     @property
     def stopped(self) -> bool:
-        """Whether no more calls should be taken."""
+        """Whether no more calls should be read."""
         return self._unsent > 0 or self._lost > 0 or self._refused >= MAX_REFUSED
 
     def unprepared(self, call: JobCall) -> AnyJobType | None:
         """The call's job type, where the publisher must prepare it before `build`; None where it need not.
 
         Raises:
-            TypeError: what was taken from the iterable is no call.
+            TypeError: what was read from the iterable is no call.
         """
         try:
             job_type = call.job_type
         except AttributeError:
-            raise no_call(self._taken, call) from None
+            raise no_call(self._read, call) from None
         return None if self._covers(job_type) else job_type
 
     def build(self, call: JobCall) -> BuiltRecord | None:
         """Count the call and make its record; None when it was refused, which is noted."""
-        self._taken += 1
+        self._read += 1
         try:
             return self._publisher.build(call)
         except CallRefused as refusal:
             self._refused += 1
-            self._note(self._taken - 1, call.job_type.name, call.options.job_id, refusal)
+            self._note(self._read - 1, call.job_type.name, call.options.job_id, refusal)
             return None
 
     def offer(self, call: JobCall, record: BuiltRecord) -> bool:
@@ -87,7 +87,7 @@ class BulkRun:
         if self._room <= 0 and not self._find_room():
             return False
         on_delivery: OnDelivery = partial(
-            self._note_delivery, self._taken - 1, call.job_type.name, record.job_id, record.topic
+            self._note_delivery, self._read - 1, call.job_type.name, record.job_id, record.topic
         )
         if self._instruments:
             on_delivery = partial(self._note_watched, call, record, on_delivery)
@@ -95,7 +95,7 @@ class BulkRun:
             taken = self._connection.offer(record, on_delivery)
         except EnqueueError as refusal:
             self._unsent += 1
-            self._note(self._taken - 1, call.job_type.name, record.job_id, refusal)
+            self._note(self._read - 1, call.job_type.name, record.job_id, refusal)
             return True
         if taken and self._figures is not None:
             self._figures.note_sent(call.job_type.name)
@@ -112,9 +112,9 @@ class BulkRun:
 
     def refuse(self, call: JobCall, error: EnqueueError) -> None:
         """Note in place of `build` that the cluster takes no job of this queue now: the bulk stops."""
-        self._taken += 1
+        self._read += 1
         self._unsent += 1
-        self._note(self._taken - 1, call.job_type.name, call.options.job_id, error)
+        self._note(self._read - 1, call.job_type.name, call.options.job_id, error)
 
     def read_reports(self) -> None:
         """Take what the brokers have confirmed, without waiting."""
@@ -127,7 +127,7 @@ class BulkRun:
     def drop(self, call: JobCall, record: BuiltRecord) -> None:
         """Note that the record just built found no room in time."""
         self._unsent += 1
-        self._note(self._taken - 1, call.job_type.name, record.job_id, self._publisher.full(record))
+        self._note(self._read - 1, call.job_type.name, record.job_id, self._publisher.full(record))
 
     def _note_delivery(  # librdkafka gives the last two by position, and a partial binds the others
         self, index: int, job_type: str, job_id: str, topic: str, error: KafkaError | None, message: Message
@@ -189,9 +189,9 @@ class BulkRun:
         note_account(error, self.account())
 
     def account(self) -> BulkFailed:
-        """The result of the calls that were taken; valid once settled."""
+        """The result of the calls that were read; valid once settled."""
         failures = tuple(sorted(self._failures, key=lambda failure: failure.index))
-        return BulkFailed(self.confirmed, self._taken, failures, tuple(sorted(self._failed_indexes)))
+        return BulkFailed(self.confirmed, self._read, failures, tuple(sorted(self._failed_indexes)))
 
     def result(self) -> BulkResult:
         """The outcome of a settled bulk.
@@ -207,7 +207,7 @@ class BulkRun:
 
 
 def no_call(number: int, given: object) -> TypeError:
-    """The error for what was taken from the iterable and is no call."""
+    """The error for what was read from the iterable and is no call."""
     return TypeError(f"number {number} is a {type(given).__name__}, and no call: give job_type.call(...)")
 
 
@@ -226,7 +226,7 @@ def run_bulk(publisher: Publisher, calls: Iterable[JobCall], max_in_flight: int)
     """Publish all calls and wait until the brokers have confirmed them.
 
     Raises:
-        BulkFailed: some failed; the others that were taken are confirmed.
+        BulkFailed: some failed; the others that were read are confirmed.
     """
     run = BulkRun(publisher, max_in_flight)
     try:

@@ -316,12 +316,12 @@ class FailedCall:
 
 
 class BulkFailed(EnqueueError):
-    """Some calls of `enqueue_many` failed; all the others that were taken from the iterable are confirmed.
+    """Some calls of `enqueue_many` failed; all the others that were read are confirmed.
 
     Attributes:
         confirmed: how many are on their topics, confirmed by the brokers.
         spooled: how many wait in the producer's spool.
-        taken: how many were taken from the iterable; the rest was not read.
+        read: how many were read from the iterable, failed ones included.
         failures: the first failures with their errors, at most 100.
         failed_indexes: places in the iterable of all failures, ascending.
     """
@@ -329,23 +329,23 @@ class BulkFailed(EnqueueError):
     def __init__(
         self,
         confirmed: int,
-        taken: int,
+        read: int,
         failures: tuple[FailedCall, ...],
         failed_indexes: tuple[int, ...],
         spooled: int = 0,
     ) -> None:
-        super().__init__(confirmed, taken, failures, failed_indexes, spooled)
-        self.confirmed, self.taken, self.spooled = confirmed, taken, spooled
+        super().__init__(confirmed, read, failures, failed_indexes, spooled)
+        self.confirmed, self.read, self.spooled = confirmed, read, spooled
         self.failures, self.failed_indexes = failures, failed_indexes
         self.maybe_published = any(failure.error.maybe_published for failure in failures)
         self.is_temporary = all(failure.error.is_temporary for failure in failures)
 
     def __str__(self) -> str:
         if not self.failures:  # as it stands on an error that ended the reading of the iterable
-            return f"none of {counted(self.taken, 'job')} failed and {self._safe()}"
+            return f"none of {counted(self.read, 'job')} failed and {self._safe()}"
         first = self.failures[0]
         return (
-            f"{len(self.failed_indexes):,} of {counted(self.taken, 'job')} failed and {self._safe()}; the "
+            f"{len(self.failed_indexes):,} of {counted(self.read, 'job')} failed and {self._safe()}; the "
             f"first that failed was number {first.index}, {first.job_type!r}: {first.error}. Enqueue those of "
             "`failed_indexes` again, once the causes are fixed"
         )

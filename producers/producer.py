@@ -199,7 +199,7 @@ class Producer:
         A call that is refused does not stop the others, unless 1,000 are; a job that the brokers do not take ends the
         reading. An error of the iterable itself, or of the first job of a type that finds the cluster not ready, passes
         through when what was published before is confirmed; its notes, and its attribute `bulk` (a `BulkFailed`), say
-        how many were taken and are confirmed, and which failed.
+        how many were read and are confirmed, and which failed.
 
         With a spool, the jobs go there that no broker has answered for, and all that are read after them.
 

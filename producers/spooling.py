@@ -38,7 +38,7 @@ class SpooledBulk:
     """The account of one bulk. Each part of its calls is confirmed, or in the spool, before the next one is sent.
 
     Attributes:
-        is_over: no more calls should be taken.
+        is_over: no more calls should be read.
     """
 
     def __init__(self, spool: SpoolFile) -> None:
@@ -73,9 +73,9 @@ class SpooledBulk:
             self._note_failure(part, index, errors.get(index))
         cause = silence or next((errors[index] for index in unreached if index in errors), None)
         if unreached or silence is not None:
-            self._put(part, [*unreached, *range(account.taken, len(part))], cause)
+            self._put(part, [*unreached, *range(account.read, len(part))], cause)
         else:
-            self._go_on(account.taken, is_over=run.stopped)
+            self._go_on(account.read, is_over=run.stopped)
 
     def put(self, part: Sequence[JobCall]) -> None:
         """Put all calls of a part behind those that are in the spool."""
@@ -105,12 +105,12 @@ class SpooledBulk:
                 )
             )
 
-    def _go_on(self, taken: int, *, is_over: bool = False) -> None:
-        self._before += taken
+    def _go_on(self, read: int, *, is_over: bool = False) -> None:
+        self._before += read
         self.is_over = is_over or len(self._failed_indexes) >= MAX_REFUSED
 
     def account(self) -> BulkFailed:
-        """The result of the calls that were taken."""
+        """The result of the calls that were read."""
         failed = tuple(sorted(self._failed_indexes))
         return BulkFailed(self._confirmed, self._before, tuple(self._failures), failed, self._spooled)
 
@@ -135,7 +135,7 @@ def run_spooled_bulk(
     """Publish all calls, or spool them, and return when all are durable.
 
     Raises:
-        BulkFailed: some failed; the others that were taken are confirmed or in the spool.
+        BulkFailed: some failed; the others that were read are confirmed or in the spool.
     """
     bulk, each = SpooledBulk(spool), iter(calls)
     try:

@@ -46,7 +46,7 @@ def _print(changes: ScheduleChanges, words: dict[str, str]) -> None:
     for field, word in words.items():
         for name in getattr(changes, field):
             echo_line(f"schedule {name} {word}" if word.startswith("to ") else f"{word} schedule {name}")
-    for name in changes.taken:
+    for name in changes.left_alone:
         echo_line(
             f"schedule {name} is left alone: it was made at run time; `stoker schedules remove {name}` removes it"
         )
@@ -54,4 +54,9 @@ def _print(changes: ScheduleChanges, words: dict[str, str]) -> None:
 
 def changes_document(changes: ScheduleChanges) -> dict[str, object]:
     """The changes for programs."""
-    return {"added": changes.added, "changed": changes.changed, "removed": changes.removed, "taken": changes.taken}
+    return {
+        "added": changes.added,
+        "changed": changes.changed,
+        "removed": changes.removed,
+        "left_alone": changes.left_alone,
+    }

@@ -46,18 +46,18 @@ class ScheduleChanges:
     """The changes that bring a cluster's schedules to those that the application declares; names, sorted.
 
     Attributes:
-        taken: names that the application declares, and that somebody has made at run time: these are left alone.
+        left_alone: names that the application declares, and that somebody has made at run time.
     """
 
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
-    taken: tuple[str, ...] = ()
+    left_alone: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to do, and nothing in the way."""
-        return not (self.added or self.changed or self.removed or self.taken)
+        return not (self.added or self.changed or self.removed or self.left_alone)
 
 
 class Schedules:
@@ -250,14 +250,14 @@ class Schedules:
 
     def _planned(self, book: ScheduleBook, declared: dict[str, ScheduleRecord]) -> ScheduleChanges:
         standing = {name: record for name, record in book.schedules.items() if record.is_declared}
-        taken = {name for name in declared if name in book.schedules and name not in standing}
+        left_alone = {name for name in declared if name in book.schedules and name not in standing}
         return ScheduleChanges(
             added=tuple(sorted(set(declared) - set(book.schedules))),
             changed=tuple(
                 sorted(n for n in declared if n in standing and not self._calls.is_same(standing[n], declared[n]))
             ),
             removed=tuple(sorted(set(standing) - set(declared))),
-            taken=tuple(sorted(taken)),
+            left_alone=tuple(sorted(left_alone)),
         )
 
     # ---- parts of these

@@ -117,7 +117,7 @@ def test_a_bulk_that_stops_midway_says_what_became_of_it(shop: Shop, cluster: Cl
             return account
 
     account = asyncio.run(enqueue())
-    assert (account.confirmed, account.taken, account.failed_indexes) == (1, 2, (1,))
+    assert (account.confirmed, account.read, account.failed_indexes) == (1, 2, (1,))
 
 
 def test_refusals_are_raised_as_by_the_sync_producer(shop: Shop, cluster: ClusterSettings) -> None:

@@ -62,7 +62,7 @@ def test_refused_calls_are_listed_and_the_others_confirmed(
     with pytest.raises(BulkFailed, match=r"2 of 300 jobs failed and 298 are confirmed.*number 17") as caught:
         producer.enqueue_many(calls)
     failed = caught.value
-    assert (failed.confirmed, failed.taken, failed.failed_indexes) == (298, 300, (17, 290))
+    assert (failed.confirmed, failed.read, failed.failed_indexes) == (298, 300, (17, 290))
     assert [type(failure.error) for failure in failed.failures] == [PayloadRefused, PayloadRefused]
     assert not failed.maybe_published
     assert sum(end_offsets(cluster, shop.mails)) == 298
@@ -77,7 +77,7 @@ def test_a_bulk_of_nothing_but_refused_calls_stops(producer: Producer, shop: Sho
 
     with pytest.raises(BulkFailed) as caught:
         producer.enqueue_many(endless())
-    assert (caught.value.taken, len(caught.value.failed_indexes), len(caught.value.failures)) == (1_000, 1_000, 100)
+    assert (caught.value.read, len(caught.value.failed_indexes), len(caught.value.failures)) == (1_000, 1_000, 100)
 
 
 def test_an_error_of_the_iterable_passes_through_and_says_what_is_confirmed(
@@ -107,7 +107,7 @@ def test_a_stopped_bulk_counts_its_failures_too(producer: Producer, shop: Shop) 
         producer.enqueue_many(broken())
     account = getattr(caught.value, "bulk", None)
     assert isinstance(account, BulkFailed)
-    assert (account.confirmed, account.taken, account.failed_indexes) == (40, 41, (40,))
+    assert (account.confirmed, account.read, account.failed_indexes) == (40, 41, (40,))
     assert "1 failed" in caught.value.__notes__[1]
 
 

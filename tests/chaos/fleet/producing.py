@@ -174,7 +174,7 @@ class Sender:
             self._producer.enqueue_many(map(self._call, jobs))
             failed: frozenset[int] = frozenset()
         except BulkFailed as failure:
-            failed = frozenset(failure.failed_indexes) | frozenset(range(failure.taken, len(jobs)))
+            failed = frozenset(failure.failed_indexes) | frozenset(range(failure.read, len(jobs)))
         for index, plan in enumerate(jobs):
             if index in failed:
                 self._note_failure(plan.number, "BulkFailed")

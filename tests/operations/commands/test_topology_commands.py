@@ -114,7 +114,7 @@ def test_the_json_of_plan_and_apply(stoker: Stoker, namespace: str) -> None:
         "kept": [],
         "refused": [],
         "refused_schemas": [],
-        "schedules": {"added": [], "changed": [], "removed": [], "taken": []},
+        "schedules": {"added": [], "changed": [], "removed": [], "left_alone": []},
     }
 
 

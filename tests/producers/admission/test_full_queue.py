@@ -104,7 +104,7 @@ def test_a_bulk_stops_where_the_queue_is_full(declare: Callable[[str], Office]) 
     with Producer(office.pipeline, office.cluster) as producer:
         with pytest.raises(BulkFailed) as failed:
             producer.enqueue_many(calls)
-        assert (failed.value.confirmed, failed.value.taken) == (BOUND, BOUND + 1)
+        assert (failed.value.confirmed, failed.value.read) == (BOUND, BOUND + 1)
         assert isinstance(failed.value.failures[0].error, QueueFull)
         assert failed.value.is_temporary
         assert next(calls).args == (BOUND + 1,)

@@ -158,7 +158,7 @@ def test_a_bulk_that_fills_the_spool_says_what_it_holds(tmp_path: Path, shop: Sh
     ) as producer:
         with pytest.raises(BulkFailed, match=r"2 of 6 jobs failed .*, 4 more are in the spool") as failed:
             producer.enqueue_many(calls)
-        assert (failed.value.failed_indexes, failed.value.spooled, failed.value.taken) == ((1, 5), 4, 6)
+        assert (failed.value.failed_indexes, failed.value.spooled, failed.value.read) == ((1, 5), 4, 6)
         assert [type(failure.error) for failure in failed.value.failures] == [PayloadRefused, SpoolFull]
         with pytest.raises(TypeError, match="number 0 is a str, and no call"):
             producer.enqueue_many(["x"])  # type: ignore[list-item]  # on purpose

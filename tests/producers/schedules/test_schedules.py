@@ -146,7 +146,7 @@ def test_what_the_application_declares_is_applied(cluster: ClusterSettings, name
     second.schedule("mine", NIGHTLY, report.call("x"))
     with Schedules(second, cluster) as schedules:
         planned = schedules.plan_declared()
-        assert (planned.changed, planned.removed, planned.taken) == (("nightly",), ("hourly",), ("mine",))
+        assert (planned.changed, planned.removed, planned.left_alone) == (("nightly",), ("hourly",), ("mine",))
         assert schedules.apply_declared() == planned
         after = schedules.show("nightly").schedule
         assert (after.is_paused, after.since, after.version == before.version) == (True, before.since, False)
