@@ -37,7 +37,7 @@ def visible_obstacles(
     if runnable and not group.members:
         yield f"no worker runs for it: start one with `stoker worker --queue {queue.name}`"
     elif runnable and group.state != "stable":
-        yield f"its workers are sharing out the partitions (group {group.name} is {group.state}): this ends by itself"
+        yield f"the group {group.name} is assigning partitions (state {group.state}): this ends by itself"
     yield from _aging(queue, reading, heads, group)
 
 

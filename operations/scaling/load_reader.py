@@ -217,5 +217,5 @@ def _is_young(seen: LastStatus) -> bool:
 
 def _trouble(status: QueueStatus) -> str:
     if status.group.members and status.group.state != "stable":
-        return "its workers are sharing out the partitions"
+        return "its group is assigning partitions"
     return ""

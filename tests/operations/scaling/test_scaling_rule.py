@@ -47,7 +47,7 @@ CALM = QueueLoad(
         ({"waiting": 900, "not_runnable": {"limited": 880}}, 3, Bound.LIMIT),
         ({"waiting": 900, "not_runnable": {"key": 890}, "busy": 1}, 3, Bound.KEY),
         ({"waiting": 900, "not_runnable": {"paused": 890}, "busy": 0}, 3, Bound.HELD),
-        ({"trouble": "its workers are sharing out the partitions", "waiting": 9_000}, 3, Bound.UNKNOWN),
+        ({"trouble": "its group is assigning partitions", "waiting": 9_000}, 3, Bound.UNKNOWN),
         ({"waiting": None}, 3, Bound.UNKNOWN),
         ({"arriving_per_s": None}, 3, Bound.UNKNOWN),
         ({"workers": None}, None, Bound.UNKNOWN),

@@ -1,4 +1,4 @@
-"""`Plant`: a queue with workers that start slowly and pause when they share out partitions, for a scaler to steer."""
+"""`Plant`: a queue with workers that start slowly and pause while partitions are assigned, for a scaler to steer."""
 
 from __future__ import annotations
 
