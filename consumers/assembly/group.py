@@ -98,7 +98,7 @@ def _make_rebalance(
             running.unbegun,
             running.lanes,
             memory_bounds=poll_thread.memory_bounds,
-            tiers=readers.tiers,
+            beside=readers.beside,
             priorities=readers.priorities,
             restored=carrying.restored,
         ),

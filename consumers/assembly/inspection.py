@@ -40,7 +40,7 @@ def make_inspection(
         unfinished=UnfinishedCount(
             partitions.assignments,
             group.member,
-            group.readers.tiers,
+            group.readers.beside,
             group.readers.priorities,
             poll_thread.memory_bounds,
         ),

@@ -14,15 +14,15 @@ from .queue_context import QueueContext
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReaderParts:
-    """`tiers` reads tiers, delays and the carried topic, `priorities` one topic each, `rereader` what waits aside."""
+    """`beside` reads the waiting topics, `priorities` one topic each, `rereader` what waits aside."""
 
-    tiers: SideReader
+    beside: SideReader
     priorities: PriorityReaders
     rereader: Rereader
 
     def close(self) -> None:
         """Disconnect them all."""
-        self.tiers.close()
+        self.beside.close()
         self.priorities.close()
         self.rereader.close()
 
@@ -34,7 +34,7 @@ def make_readers(context: QueueContext) -> ReaderParts:
         Priority(name): SideReader(make(f"{context.worker_id}-{name}", {})) for name in context.queue.priority_topics
     }
     return ReaderParts(
-        tiers=SideReader(make(f"{context.worker_id}-tiers", {})),
+        beside=SideReader(make(f"{context.worker_id}-beside", {})),
         priorities=PriorityReaders(priorities),
         rereader=Rereader(make(f"{context.worker_id}-rereader", SWEEP_OPTIONS)),
     )

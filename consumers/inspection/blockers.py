@@ -118,7 +118,7 @@ class Blockers:
         elsewhere = waiting.keys() - parked.keys() - held.keys()
         delayed = {
             place for place in elsewhere if self._calendar.holds(*place)
-        }  # in their tiers until due, as they should
+        }  # in their topics until due, as they should
         aside = self._lanes.aside(elsewhere - delayed)
         for place, since_at_s in waiting.items():
             if place in parked:

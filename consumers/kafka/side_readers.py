@@ -1,4 +1,4 @@
-"""`SideReader`: reads tiers, delays and the carried topic beside the group consumer, to their ends, never paused.
+"""`SideReader`: reads the waiting topics beside the group consumer, to their ends, never paused.
 
 `PriorityReaders` reads the topics of the priorities, each with one more.
 
@@ -26,7 +26,7 @@ PRIORITIES_INTERVAL_S: Final = 0.004
 
 
 class SideReader:
-    """The consumer of a queue's retry tiers and delays, or of one priority; owned by the poll thread."""
+    """The consumer of a queue's waiting topics, or of one priority; owned by the poll thread."""
 
     def __init__(self, consumer: Consumer) -> None:
         self.consumer = consumer

@@ -1,7 +1,7 @@
 """`Assignments`: which partitions are ours, and whether what they need is restored; owned by the poll thread.
 
-Equal partition numbers of the main topic and of all tiers belong together: they share a ledger, and none of them
-starts a job before it is restored. Restoring happens elsewhere (`restore_thread.py`), while the partitions rest.
+Equal partition numbers of all topics of jobs belong together: they share a ledger, and none of them starts a job before
+it is restored. Restoring happens elsewhere (`restore_thread.py`), while the partitions rest.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class FetchOrder:
         """The partitions that this consumer may fetch now that these are running.
 
         Of a partition whose carried jobs are still being restored, none: they come before all others of their keys.
-        Of the main topic where order is strict or jobs are unique, only once all of its tiers are here: they have the
+        Of the main topic where order is strict or jobs are unique, only once all waiting topics are here: they have the
         records that keys wait for, and the jobs that hold identities. Of the carried topic, only once the main topic is
         here: a copy that comes must find its record. Of a priority's topic likewise, since a key has one owner. A
         partition that was held back by any of these is among them.
@@ -41,7 +41,7 @@ class FetchOrder:
     def joined(self, added: Collection[Assignment]) -> list[Assignment]:
         """One of each partition number that has others here already, where order is strict or jobs are unique.
 
-        Keys and identities must know what waits in all tiers when the ledger was read last. So these are to be restored
+        Keys and identities must know what all waiting topics held when the ledger was read last. So these are to be restored
         together.
         """
         if not self._needs_whole:
@@ -64,7 +64,7 @@ class FetchOrder:
 
     @property
     def _needs_whole(self) -> bool:
-        """Whether jobs of a partition may start only when all of its tiers are known."""
+        """Whether jobs of a partition may start only when all waiting topics are known."""
         return self._queue.ordering == "strict" or bool(self._queue.unique)
 
     def _begun(self, partition: int) -> list[Assignment]:
@@ -75,6 +75,6 @@ class FetchOrder:
         return [a for topic in self._topics if (a := self._find(topic, partition)) is not None and a.is_running]
 
     def _is_whole(self, partition: int) -> bool:
-        """Whether the partition of the main topic and all of its tiers are running."""
+        """Whether the partition of the main topic and all others of its number are running."""
         found = [self._find(topic, partition) for topic in self._topics]
         return all(a is not None and a.is_running for a in found)

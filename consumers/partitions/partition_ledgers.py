@@ -47,7 +47,7 @@ class PartitionLedgers:
             self.present[partition] = ledger
             self._put_unique_to_use(partition, ledger.holders)
         elif self.present[partition] is not ledger:
-            # A tier that came later than its main topic: its owner before may have settled more meanwhile.
+            # A waiting topic that came later than its main topic: its owner before may have settled more meanwhile.
             self.present[partition].absorb(ledger)
 
     def _put_unique_to_use(self, partition: int, holders: Holders | None) -> None:
@@ -59,7 +59,7 @@ class PartitionLedgers:
             self._unique[partition] = unique
 
     def restore_waiting(self, partition: int, found: Iterable[WaitingHolder]) -> None:
-        """Take the unique jobs of a partition number that wait in a tier or a delay topic."""
+        """Take the unique jobs of a partition number that wait on its waiting topics."""
         holders = self.present[partition].holders
         if holders is not None:
             holders.restore_waiting(found)

@@ -20,7 +20,7 @@ from .priority_fetching import PriorityFetching
 
 FETCH_LIMIT: Final = 500
 """The more records of a partition come at once, the more of them wait behind others of their key."""
-TIERS_INTERVAL_S: Final = 0.02
+BESIDE_INTERVAL_S: Final = 0.02
 
 
 class Fetching:
@@ -29,7 +29,7 @@ class Fetching:
     def __init__(
         self,
         member: GroupMember,
-        tiers: SideReader,
+        beside: SideReader,
         priorities: PriorityFetching,
         *,
         intake: DeclaredIntake,
@@ -38,12 +38,12 @@ class Fetching:
         timeout: PollTimeout,
     ) -> None:
         self._member = member
-        self._tiers, self._priorities = tiers, priorities
+        self._beside, self._priorities = beside, priorities
         self._intake, self._due, self._reread = intake.arriving, intake.due, intake.reread
         self._memory_bounds = memory_bounds
         self._ahead = ahead
         self._timeout = timeout
-        self._next_tiers_at_s = 0.0
+        self._next_beside_at_s = 0.0
 
     def turn(self) -> None:
         """Start what is due, then take what can be fetched; wait a moment where there is neither."""
@@ -87,12 +87,12 @@ class Fetching:
             self._intake.take(self._priorities.fetch())
 
     def _take_delayed(self) -> bool:
-        """Take records of tiers and delays, now and then, before they are due. True if there may be more."""
+        """Take records of waiting topics, now and then, before they are due. True if there may be more."""
         now_s = time.monotonic()
-        if now_s < self._next_tiers_at_s:
+        if now_s < self._next_beside_at_s:
             return False
-        delayed = self._tiers.fetch()
+        delayed = self._beside.fetch()
         has_more = bool(delayed)
         self._intake.take(delayed)
-        self._next_tiers_at_s = now_s if has_more else now_s + TIERS_INTERVAL_S
+        self._next_beside_at_s = now_s if has_more else now_s + BESIDE_INTERVAL_S
         return has_more

@@ -29,7 +29,7 @@ class PartitionReading:
         lanes: Lanes,
         *,
         memory_bounds: MemoryBounds,
-        tiers: SideReader,
+        beside: SideReader,
         priorities: PriorityReaders,
         restored: RestoredJobs,
     ) -> None:
@@ -38,7 +38,7 @@ class PartitionReading:
         self._unbegun = unbegun
         self._lanes = lanes
         self._memory_bounds = memory_bounds
-        self._tiers = tiers
+        self._beside = beside
         self._priorities = priorities
         self._restored = restored
 
@@ -54,15 +54,15 @@ class PartitionReading:
 
     def _begin_fetching(self, consumer: Consumer, opened: Collection[Assignment]) -> None:
         of_group = self._fetch_order.fetchable(opened, Reader.GROUP)
-        of_tiers = self._fetch_order.fetchable(opened, Reader.TIERS)
-        for assignment in (*of_group, *of_tiers):
+        of_waiting = self._fetch_order.fetchable(opened, Reader.BESIDE)
+        for assignment in (*of_group, *of_waiting):
             self._begin_lanes(assignment)
         for assignment in of_group:
             self._restored.put_before(assignment.partition, assignment.progress.fetched_from)
-        for number in {a.partition for a in of_tiers if self._assignments.find_main(a.partition) is None}:
+        for number in {a.partition for a in of_waiting if self._assignments.find_main(a.partition) is None}:
             self._restored.put_all(number)  # amid a rolling update, they may be alone here
         self._memory_bounds.admit(consumer, of_group)
-        self._tiers.begin(starts(of_tiers))
+        self._beside.begin(starts(of_waiting))
         for priority in self._priorities:
             of_priority = self._fetch_order.fetchable(opened, priority)
             for assignment in of_priority:
@@ -80,7 +80,7 @@ class PartitionReading:
     def end(self, partitions: Collection[TopicPartition]) -> None:
         """Read these no more beside the group; its own consumer is told by the group."""
         self._priorities.end(partitions)
-        self._tiers.end(partitions)
+        self._beside.end(partitions)
 
 
 def seek(consumer: Consumer, assignments: Iterable[Assignment]) -> None:

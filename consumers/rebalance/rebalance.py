@@ -77,7 +77,7 @@ class Rebalance:
         """Begin to restore what the group has assigned.
 
         Where order is strict or jobs are unique, a partition that joins others of its number is restored together with
-        them: what was read of their tiers may be older than the ledger that is read with this one.
+        them: what was read of their waiting topics may be older than the ledger that is read with this one.
         """
         self.changes["assigned"] += 1
         added = self._assignments.add(given)
@@ -146,7 +146,7 @@ class Rebalance:
             self.restore_anew(assignment)
 
     def restore_anew(self, assignment: Assignment) -> None:
-        """Give up a partition, with all of its tiers, and take it again: what its keys await is read anew.
+        """Give up a partition, of all topics, and take it again: what its keys await is read anew.
 
         It rests until its running jobs have ended, and its copies are answered, or for `RETAKE_WITHIN_S`.
         """

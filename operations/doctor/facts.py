@@ -66,7 +66,7 @@ class Facts:
         return topic in self.reading.counts
 
     def waiting(self, queue: Queue) -> int:
-        """Jobs of the queue that wait, in tiers as well."""
+        """Jobs of the queue that wait, on its waiting topics as well."""
         return sum(self.reading.lag(part) for part in self.job_partitions(queue) if may_have_waiting(part, self.heads))
 
     def waiting_jobs(self, queue: Queue) -> list[StoredJob]:
@@ -74,7 +74,7 @@ class Facts:
         return [head for part in self.job_partitions(queue) if (head := self.heads.get(part)) is not None]
 
     def job_partitions(self, queue: Queue) -> list[Partition]:
-        """Partitions of the main topic and the tiers."""
+        """Partitions of all topics of jobs."""
         return partitions_of(queue.job_topics, self.reading.counts)
 
 

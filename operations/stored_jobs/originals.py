@@ -18,7 +18,7 @@ from .truncation import truncation_of
 
 
 class Originals:
-    """The records of one queue's main topic and tiers, by their places. It keeps a connection to each that it reads."""
+    """The records of one queue's topics of jobs, by their places. It keeps a connection to each that it reads."""
 
     def __init__(self, cluster: ClusterSettings, queue: Queue) -> None:
         self._cluster = cluster

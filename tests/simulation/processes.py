@@ -283,7 +283,7 @@ class SimProcess:
                 self.parts.unbegun,
                 self.parts.lanes,
                 memory_bounds=self.memory_bounds,
-                tiers=self.tiers,
+                beside=self.tiers,
                 priorities=self.priorities,
                 restored=self.restored,
             ),

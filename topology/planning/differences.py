@@ -123,7 +123,7 @@ def _removed_tier(queue: Queue, topic: str, inventory: Inventory, allowed: Allow
         topic=topic,
         owner=queue.name,
         setting="topic",
-        found="tier",
+        found=what,
         declared=None,
         reason=f"{what} that is not declared any more; {counted_doing(waiting, 'job', 'wait')} in it",
     )
