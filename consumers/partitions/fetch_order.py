@@ -41,8 +41,8 @@ class FetchOrder:
     def joined(self, added: Collection[Assignment]) -> list[Assignment]:
         """One of each partition number that has others here already, where order is strict or jobs are unique.
 
-        Keys and identities must know what all waiting topics held when the ledger was read last. So these are to be restored
-        together.
+        Keys and identities must know what all waiting topics held when the ledger was read last. So these are to be
+        restored together.
         """
         if not self._needs_whole:
             return []

@@ -18,6 +18,7 @@ from stoker.producers.connection import Connection
 from stoker.producers.errors import SettingRefused
 from stoker.schemas.own_records.control_records import ControlOrder, WorkerState, WorkerStatus
 from stoker.topology import ClusterSettings, Pipeline
+from stoker.topology.cluster.forgotten_brokers import lasting
 from stoker.topology.wire.orders import Verb
 
 CLUSTER = ClusterSettings(bootstrap_servers="localhost:1")
@@ -31,7 +32,7 @@ class Machine:
     def __init__(self) -> None:
         self.attempts = 0
         self.is_well = False
-        self._make = client.lasting
+        self._make = lasting
 
     def make(self, kind: Any, config: Any) -> Any:
         """Make a client."""
