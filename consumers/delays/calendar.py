@@ -5,10 +5,10 @@ budget, those that are due last are forgotten but for their offsets, 8 bytes eac
 its time: as soon as half of the budget is free, the calendar wants the next offsets.
 
     in memory   packed: `RecordsInMemory`
-    by offset   by the seconds in which they are due: `KnownOffsets`
+    by offset   by the ticks of 1.024 s in which they are due: `KnownOffsets`
     coming      wanted, and being read again: `ComingOffsets`
 
-No record in memory is due in a later second than one that is known by its offset.
+No record in memory is due in a later tick than one that is known by its offset.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from ..progress.assignment import Assignment, Lane, Place
 from ..records.record import Record
 from ..standing_orders.reschedules import NO_RESCHEDULES, RescheduledJob, Reschedules
 from .coming_offsets import ComingOffsets
-from .days import SECOND_BITS, KnownOffsets
 from .due_times import pairs_of, wake_at_ms
+from .known_offsets import TICK_BITS, KnownOffsets
 from .packed_records import packed_record
 from .records_in_memory import RecordsInMemory
 
 BUDGET_BYTES: Final = 24 * 1024 * 1024
 """Packed records in memory: some 80,000 of 100 bytes each, three quarters of a minute at 1,700 jobs a second."""
-BEHIND_SECONDS: Final = 20
-"""A sweep over a million records takes some ten seconds where runners have much to do."""
+BEHIND_TICKS: Final = 20
+"""Some 20 s: a sweep over a million records takes some ten seconds where runners have much to do."""
 SOON_COMING: Final = 60_000
 """Records due within a sweep that are being read again, at most: 6 MB of offsets."""
 
@@ -84,8 +84,8 @@ class Calendar:
         pairs, timestamp_ms = pairs_of(message), message.timestamp()[1]
         offset: int = message.offset()  # type: ignore[assignment]  # a consumed one has it
         wake_ms = self._wake_ms(pairs, timestamp_ms, assignment, offset)
-        second = wake_ms >> SECOND_BITS
-        if self._is_beyond_memory(second):
+        tick = wake_ms >> TICK_BITS
+        if self._is_beyond_memory(tick):
             self._known.note(assignment, offset, wake_ms, self._memory.now_ms)
         else:
             self._memory.keep(wake_ms, offset, assignment, packed_record(message, offset, timestamp_ms, pairs))
@@ -97,8 +97,8 @@ class Calendar:
             return False
         pairs, timestamp_ms = pairs_of(message), message.timestamp()[1]
         wake_ms = self._wake_ms(pairs, timestamp_ms, assignment, offset)
-        second, first = wake_ms >> SECOND_BITS, self._known.first
-        if (first is not None and second > first) or self._memory.is_full_before(second):
+        tick, first = wake_ms >> TICK_BITS, self._known.first
+        if (first is not None and tick > first) or self._memory.is_full_before(tick):
             self._known.note(assignment, offset, wake_ms, self._memory.now_ms)
         else:
             self._forward.discard((assignment, offset))  # not above: there it is read once more
@@ -129,7 +129,7 @@ class Calendar:
         for assignment, offsets in _by_assignment(set(places) - found - taken).items():
             taken |= {(assignment, offset) for offset in self._known.remove_all(assignment, offsets)}
         for assignment, offsets in _by_assignment(taken).items():
-            self._coming.add_again(assignment, offsets, self._memory.now_ms >> SECOND_BITS)
+            self._coming.add_again(assignment, offsets, self._memory.now_ms >> TICK_BITS)
         return found | taken
 
     def bring_forward(self, places: Collection[Place]) -> None:
@@ -140,12 +140,12 @@ class Calendar:
         """Note that a record cannot be read again, since the brokers have deleted it; False where it was not wanted."""
         return self._coming.end(assignment, offset)
 
-    def _is_beyond_memory(self, second: int) -> bool:
-        """Whether a record of a second is to be known by its offset alone."""
+    def _is_beyond_memory(self, tick: int) -> bool:
+        """Whether a record of a tick is to be known by its offset alone."""
         first = self._known.first
-        if first is not None and second >= first:
+        if first is not None and tick >= first:
             return True
-        return self._memory.is_full_before(second)
+        return self._memory.is_full_before(tick)
 
     # ---- in memory
 
@@ -154,13 +154,13 @@ class Calendar:
         return self._memory.pop_due(int(now_s * 1_000), limit)
 
     @property
-    def seconds(self) -> list[int]:
-        """The seconds of the records in memory that have not come."""
-        return self._memory.seconds
+    def ticks(self) -> list[int]:
+        """The ticks of the records in memory that have not come."""
+        return self._memory.ticks
 
-    def take_out(self, second: int, is_wanted: Callable[[Record], bool], most: int) -> tuple[list[Record], int]:
-        """Take records of a second out that are in memory and wanted before they are due; and how many there were."""
-        return self._memory.take_out(second, is_wanted, most)
+    def take_out(self, tick: int, is_wanted: Callable[[Record], bool], most: int) -> tuple[list[Record], int]:
+        """Take records of a tick out that are in memory and wanted before they are due; and how many there were."""
+        return self._memory.take_out(tick, is_wanted, most)
 
     @property
     def next_due_at_s(self) -> float | None:
@@ -169,10 +169,10 @@ class Calendar:
 
     @property
     def next_wake_at_s(self) -> float | None:
-        """The epoch time, to a second, at which the next record of all that wait here is to be looked at."""
-        coming = self._coming.first_second if self._coming.count else None
-        seconds = [second for second in (self._known.first, coming) if second is not None]
-        known = [(second << SECOND_BITS) / 1_000 for second in seconds]
+        """The epoch time, to a tick, at which the next record of all that wait here is to be looked at."""
+        coming = self._coming.first_tick if self._coming.count else None
+        ticks = [tick for tick in (self._known.first, coming) if tick is not None]
+        known = [(tick << TICK_BITS) / 1_000 for tick in ticks]
         in_memory = self.next_due_at_s
         return min(known if in_memory is None else [*known, in_memory], default=None)
 
@@ -181,12 +181,12 @@ class Calendar:
     def take_wanted(self) -> Wanted:
         """The records that are to be read again by now: {assignment: offsets}; each comes to `take_reread`, or is gone.
 
-        As long as half of the budget is used, nothing is wanted. A second that does not fit is taken in parts.
+        As long as half of the budget is used, nothing is wanted. A tick that does not fit is taken in parts.
         """
         wanted = self._coming.take_again() if self._coming.again else {}
-        while self._known and (second := self._known.next_second()) is not None and (room := self._room(second)) > 0:
-            for assignment, offsets in self._known.pop(second, room):
-                self._coming.add(assignment, offsets, second)
+        while self._known and (tick := self._known.next_tick()) is not None and (room := self._room(tick)) > 0:
+            for assignment, offsets in self._known.pop(tick, room):
+                self._coming.add(assignment, offsets, tick)
                 wanted.setdefault(assignment, []).extend(offsets)
         return wanted
 
@@ -203,13 +203,13 @@ class Calendar:
     @property
     def is_behind(self) -> bool:
         """Whether records that are being read again may be due soon, or are."""
-        return bool(self._coming.count) and self._is_soon(self._coming.first_second)
+        return bool(self._coming.count) and self._is_soon(self._coming.first_tick)
 
-    def _is_soon(self, second: int) -> bool:
-        return second - BEHIND_SECONDS <= self._memory.now_ms >> SECOND_BITS
+    def _is_soon(self, tick: int) -> bool:
+        return tick - BEHIND_TICKS <= self._memory.now_ms >> TICK_BITS
 
-    def _room(self, second: int) -> int:
-        """How many records of a second may be read again now; none as long as half of the budget is used.
+    def _room(self, tick: int) -> int:
+        """How many records of a tick may be read again now; none as long as half of the budget is used.
 
         What is due within a sweep goes on to runners as it comes. Where these take it faster than a sweep brings it,
         up to `SOON_COMING` are wanted, whatever fits into memory: else no delay would be made up for that is as long
@@ -223,7 +223,7 @@ class Calendar:
         room = 0
         if used_bytes <= self._budget_bytes / 2:
             room = max(1, int((self._budget_bytes - used_bytes) / usual_bytes))
-        if memory.used_bytes <= self._budget_bytes / 8 and self._is_soon(second):
+        if memory.used_bytes <= self._budget_bytes / 8 and self._is_soon(tick):
             return max(room, SOON_COMING - coming)
         return room
 

@@ -29,11 +29,11 @@ class CancelledDelays(Requester):
     def __init__(self, calendar: Calendar, cancels: Cancels = NO_CANCELS, queue: str = "") -> None:
         self._calendar, self._cancels, self._queue = calendar, cancels, queue
         self._seen = self._filters_seen = 0
-        self._seconds: list[int] = []
+        self._ticks: list[int] = []
         self._sweep = DelaySweep(calendar, self._is_cancelled)
 
     def __bool__(self) -> bool:
-        return bool(self._seconds) or self._seen != self._cancels.begun or bool(self._sweep)
+        return bool(self._ticks) or self._seen != self._cancels.begun or bool(self._sweep)
 
     def has(self, message: Message, assignment: Assignment) -> bool:
         """Whether a delayed record that comes is not to wait."""
@@ -76,13 +76,13 @@ class CancelledDelays(Requester):
 
     def turn(self, most: int) -> list[Record]:
         """Look at some; returns those that are not to wait any more, so many at the most."""
-        if not self._seconds and self._seen != self._cancels.begun:
+        if not self._ticks and self._seen != self._cancels.begun:
             self._begin()
         found = self._turn_in_memory(most)
         return found + self._sweep.take_found(most - len(found)) if self._sweep else found
 
     def _begin(self) -> None:
-        self._seen, self._seconds = self._cancels.begun, self._calendar.seconds
+        self._seen, self._ticks = self._cancels.begun, self._calendar.ticks
         if self._filters_seen != self._cancels.filters_begun:
             self._filters_seen = self._cancels.filters_begun
             self._sweep.begin()
@@ -90,12 +90,12 @@ class CancelledDelays(Requester):
     def _turn_in_memory(self, most: int) -> list[Record]:
         found: list[Record] = []
         looked_at = 0
-        while self._seconds and looked_at < LOOKED_AT and len(found) < most:
-            taken, count = self._calendar.take_out(self._seconds[-1], self._is_cancelled, most - len(found))
+        while self._ticks and looked_at < LOOKED_AT and len(found) < most:
+            taken, count = self._calendar.take_out(self._ticks[-1], self._is_cancelled, most - len(found))
             found += taken
             looked_at += count
             if len(found) < most:
-                self._seconds.pop()
+                self._ticks.pop()
         return found
 
     def _is_cancelled(self, record: Record) -> bool:

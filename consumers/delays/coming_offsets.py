@@ -13,24 +13,24 @@ class ComingOffsets:
 
     Attributes:
         count: how many there are.
-        first_second: no record is due before it, as long as there are any.
+        first_tick: no record is due before it, as long as there are any.
         again: those that are wanted because their times may be others by now, until they are taken.
     """
 
     def __init__(self) -> None:
         self._offsets: dict[Assignment, set[int]] = {}
         self.again: Wanted = {}
-        self.count = self.first_second = 0
+        self.count = self.first_tick = 0
 
-    def add(self, assignment: Assignment, offsets: Collection[int], second: int) -> None:
-        """Add offsets whose records are due in a second."""
-        self.first_second = min(self.first_second, second) if self.count else second
+    def add(self, assignment: Assignment, offsets: Collection[int], tick: int) -> None:
+        """Add offsets whose records are due in a tick."""
+        self.first_tick = min(self.first_tick, tick) if self.count else tick
         self.count += len(offsets)
         self._offsets.setdefault(assignment, set()).update(offsets)
 
-    def add_again(self, assignment: Assignment, offsets: Collection[int], second: int) -> None:
+    def add_again(self, assignment: Assignment, offsets: Collection[int], tick: int) -> None:
         """Add offsets to be wanted at once."""
-        self.add(assignment, offsets, second)
+        self.add(assignment, offsets, tick)
         self.again.setdefault(assignment, []).extend(sorted(offsets))
 
     def take_again(self) -> Wanted:

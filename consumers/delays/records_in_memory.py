@@ -1,8 +1,8 @@
-"""`RecordsInMemory`: the packed records of a calendar that are due next, by the seconds in which they are due.
+"""`RecordsInMemory`: the packed records of a calendar that are due next, by ticks of 1.024 s.
 
-seconds     {second: packed records} of those that have not come
-come        the records of seconds that have come, in one list, the next to be due at its end
-come since  a heap of those that were kept when their second had come
+ticks       {tick: packed records} of those that have not come
+come        the records of ticks that have come, in one list, the next to be due at its end
+come since  a heap of those that were kept when their tick had come
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 from ..progress.assignment import Assignment, Lane, Place
 from ..records.record import Record
-from .days import OFFSET_BITS, OFFSET_MASK, SECOND_BITS
+from .known_offsets import OFFSET_BITS, OFFSET_MASK, TICK_BITS
 from .packed_records import unpacked_record
 
 EVICTED_TO: Final = 0.75
@@ -31,19 +31,19 @@ _WAKES: Final = itemgetter(0)
 
 
 class RecordsInMemory:
-    """Packed records within a budget; owned by the poll thread. Where they exceed it, the last seconds are evicted.
+    """Packed records within a budget; owned by the poll thread. Where they exceed it, the last ticks are evicted.
 
     Attributes:
         count: how many there are.
         used_bytes: what they take.
-        now_ms: the latest epoch time that was given; the seconds up to it have come.
+        now_ms: the latest epoch time that was given; the ticks up to it have come.
     """
 
     def __init__(self, budget_bytes: int, evict: Evict) -> None:
         self._budget_bytes = budget_bytes
         self._evict = evict
         self._assignments: dict[int, Assignment] = {}
-        self._seconds: dict[int, list[_Entry]] = {}
+        self._ticks: dict[int, list[_Entry]] = {}
         self._first: list[int] = []
         self._last: list[int] = []
         self._come: list[_Entry] = []
@@ -53,42 +53,42 @@ class RecordsInMemory:
     # ---- what is kept
 
     def keep(self, wake_ms: int, offset: int, assignment: Assignment, packed: bytes) -> None:
-        """Keep a record until this epoch time; evict those of later seconds, if it takes the memory of these."""
-        second = wake_ms >> SECOND_BITS
+        """Keep a record until this epoch time; evict those of later ticks, if it takes the memory of these."""
+        tick = wake_ms >> TICK_BITS
         entry = wake_ms << OFFSET_BITS | offset, assignment.number, packed
         self._assignments[assignment.number] = assignment
         self.count += 1
         self.used_bytes += len(packed) + ENTRY_BYTES
-        if second <= self.now_ms >> SECOND_BITS:
+        if tick <= self.now_ms >> TICK_BITS:
             heapq.heappush(self._come_since, entry)
         else:
-            self._put_to_second(second, entry)
+            self._put_to_tick(tick, entry)
         if self.used_bytes > self._budget_bytes:
-            self._evict_beyond(second)
+            self._evict_beyond(tick)
 
-    def _put_to_second(self, second: int, entry: _Entry) -> None:
-        entries = self._seconds.get(second)
+    def _put_to_tick(self, tick: int, entry: _Entry) -> None:
+        entries = self._ticks.get(tick)
         if entries is None:
-            entries = self._seconds[second] = []
-            heapq.heappush(self._first, second)
-            heapq.heappush(self._last, -second)
+            entries = self._ticks[tick] = []
+            heapq.heappush(self._first, tick)
+            heapq.heappush(self._last, -tick)
         entries.append(entry)
 
-    def _evict_beyond(self, second: int) -> None:
-        """Evict the records of later seconds, the last ones first, until there is some room."""
+    def _evict_beyond(self, tick: int) -> None:
+        """Evict the records of later ticks, the last ones first, until there is some room."""
         enough_bytes = self._budget_bytes * EVICTED_TO
-        while self.used_bytes > enough_bytes and (last := self._last_second()) > second:
-            for wakes, number, packed in self._seconds.pop(last):
+        while self.used_bytes > enough_bytes and (last := self._last_tick()) > tick:
+            for wakes, number, packed in self._ticks.pop(last):
                 self._let_go(packed)
                 self._evict(self._assignments[number], wakes & OFFSET_MASK, wakes >> OFFSET_BITS, self.now_ms)
 
-    def is_full_before(self, second: int) -> bool:
-        """Whether the budget is used up, and nothing is due after this second that could be evicted."""
-        return self.used_bytes >= self._budget_bytes and second >= self._last_second()
+    def is_full_before(self, tick: int) -> bool:
+        """Whether the budget is used up, and nothing is due after this tick that could be evicted."""
+        return self.used_bytes >= self._budget_bytes and tick >= self._last_tick()
 
-    def _last_second(self) -> int:
-        """The last second of those that have not come; 0 where there is none."""
-        while self._last and -self._last[0] not in self._seconds:
+    def _last_tick(self) -> int:
+        """The last tick of those that have not come; 0 where there is none."""
+        while self._last and -self._last[0] not in self._ticks:
             heapq.heappop(self._last)
         return -self._last[0] if self._last else 0
 
@@ -102,7 +102,7 @@ class RecordsInMemory:
     def pop_due(self, now_ms: int, limit: int) -> list[Record]:
         """Take out at most `limit` records whose time has come, the earliest first."""
         self.now_ms = max(self.now_ms, now_ms)
-        if self._first and self._first[0] <= self.now_ms >> SECOND_BITS:
+        if self._first and self._first[0] <= self.now_ms >> TICK_BITS:
             self._sort_come()
         due: list[Record] = []
         assignments, end = self._assignments, (self.now_ms + 1) << OFFSET_BITS
@@ -113,10 +113,10 @@ class RecordsInMemory:
         return due
 
     def _sort_come(self) -> None:
-        """Sort in the seconds that have come."""
+        """Sort in the ticks that have come."""
         added: list[_Entry] = []
-        while self._first and self._first[0] <= self.now_ms >> SECOND_BITS:
-            added += self._seconds.pop(heapq.heappop(self._first), ())
+        while self._first and self._first[0] <= self.now_ms >> TICK_BITS:
+            added += self._ticks.pop(heapq.heappop(self._first), ())
         if added:
             added += reversed(self._come)
             added.sort(key=_WAKES)
@@ -135,20 +135,20 @@ class RecordsInMemory:
         if self._come or self._come_since:
             soonest = min((*self._come[-1:], *self._come_since[:1]), key=_WAKES)
             return (soonest[0] >> OFFSET_BITS) / 1_000
-        while self._first and self._first[0] not in self._seconds:
+        while self._first and self._first[0] not in self._ticks:
             heapq.heappop(self._first)
-        return (self._first[0] << SECOND_BITS) / 1_000 if self._first else None
+        return (self._first[0] << TICK_BITS) / 1_000 if self._first else None
 
     # ---- what is let go before its time
 
     @property
-    def seconds(self) -> list[int]:
-        """The seconds of the records that have not come."""
-        return list(self._seconds)
+    def ticks(self) -> list[int]:
+        """The ticks of the records that have not come."""
+        return list(self._ticks)
 
-    def take_out(self, second: int, is_wanted: Callable[[Record], bool], most: int) -> tuple[list[Record], int]:
-        """Take records of a second out that are wanted before they are due; and how many there were."""
-        entries = self._seconds.pop(second, [])
+    def take_out(self, tick: int, is_wanted: Callable[[Record], bool], most: int) -> tuple[list[Record], int]:
+        """Take records of a tick out that are wanted before they are due; and how many there were."""
+        entries = self._ticks.pop(tick, [])
         taken: list[Record] = []
         left: list[_Entry] = []
         for entry in entries:
@@ -159,7 +159,7 @@ class RecordsInMemory:
             else:
                 left.append(entry)
         if left:
-            self._seconds[second] = left
+            self._ticks[tick] = left
         return taken, len(entries)
 
     def forget(self, places: Collection[Place]) -> set[Place]:
@@ -188,7 +188,7 @@ class RecordsInMemory:
                     self._let_go(packed)
             entries[:] = [entry for entry in entries if entry[1] not in numbers]
         heapq.heapify(self._come_since)
-        self._seconds = {second: entries for second, entries in self._seconds.items() if entries}
+        self._ticks = {tick: entries for tick, entries in self._ticks.items() if entries}
         for number in numbers:
             self._assignments.pop(number, None)
 
@@ -224,4 +224,4 @@ class RecordsInMemory:
     def _lists(self) -> Iterator[list[_Entry]]:
         yield self._come
         yield self._come_since
-        yield from self._seconds.values()
+        yield from self._ticks.values()

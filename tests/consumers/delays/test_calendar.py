@@ -93,7 +93,7 @@ def offsets(records: Iterable[Record]) -> list[int]:
 
 @given(st.lists(st.integers(0, 20_000_000), max_size=60), st.integers(1, 20), st.sampled_from([1, 700, 100_000]))
 def test_everything_comes_out_once_in_time_and_never_early(due_ms: list[int], records: int, spread: int) -> None:
-    """Against the due times themselves: nothing early, each once, and late by the step and the calendar's second."""
+    """Against the due times themselves: nothing early, each once, and late by the step and the calendar's tick."""
     log = Log(budget_bytes=records * RECORD_BYTES)
     due_s = [milliseconds * spread / 1e6 for milliseconds in due_ms]
     log.write(*due_s)
@@ -115,7 +115,7 @@ def test_records_come_out_in_the_order_of_their_due_times() -> None:
 
 
 def test_a_record_that_comes_late_goes_ahead_of_those_that_are_due_later() -> None:
-    """Also where its second has begun already."""
+    """Also where its tick has begun already."""
     log = Log()
     log.write(0.9)
     assert not log.calendar.pop_due(NOW_S + 0.1, 9)
@@ -174,7 +174,7 @@ def test_what_comes_late_does_not_fill_more_than_its_memory() -> None:
     assert len(log.calendar) == 0
 
 
-def test_a_second_that_is_larger_than_the_budget_is_taken_in_parts() -> None:
+def test_a_tick_that_is_larger_than_the_budget_is_taken_in_parts() -> None:
     """In the order of the log, so that a sweep over it brings them."""
     log = Log(budget_bytes=20 * RECORD_BYTES)
     log.write(*[5.0] * 200)
@@ -191,7 +191,7 @@ def test_what_is_overdue_stays_within_the_budget() -> None:
     assert len(list(log.run(100, 1))) == 500
 
 
-def test_what_is_due_much_later_goes_from_hours_to_seconds() -> None:
+def test_what_is_due_much_later_goes_from_spans_to_ticks() -> None:
     """Records of three days, of which few fit into memory."""
     log = Log(budget_bytes=5 * RECORD_BYTES)
     rest = random.Random(1)
@@ -258,7 +258,7 @@ def test_it_finds_what_waits() -> None:
 
 
 def test_a_record_that_is_known_by_its_offset_takes_few_bytes() -> None:
-    """Less than 16 bytes where many share a second: 8 for its number, and a share of what its second takes."""
+    """Less than 16 bytes where many share a tick: 8 for its number, and a share of what its tick takes."""
     log, count = Log(budget_bytes=RECORD_BYTES), 50_000
     log.write(1.0, 1.0)
     message = log.messages[0]
@@ -302,8 +302,8 @@ def test_it_is_behind_with_records_that_are_wanted_after_others_and_due_before_t
     assert log.calendar.next_wake_at_s == pytest.approx(NOW_S + 60, abs=SECOND_S)
 
 
-def test_a_record_that_comes_within_its_second_takes_its_place_among_those_that_have_come() -> None:
-    """Of three in one second, the one in the middle is read when that second has begun."""
+def test_a_record_that_comes_within_its_tick_takes_its_place_among_those_that_have_come() -> None:
+    """Of three in one tick, the one in the middle is read when that tick has begun."""
     log = Log()
     log.write(5.3, 5.7)
     assert log.calendar.pop_due(NOW_S + 5.2, 10) == []
@@ -425,8 +425,8 @@ def test_others_stay_where_some_are_taken_out() -> None:
     """And come out in their order when they are due."""
     log = Log()
     log.write(30, 30, 10, 30)
-    (second,) = {found for found in log.calendar.seconds if found > min(log.calendar.seconds)}
-    taken, looked_at = log.calendar.take_out(second, lambda record: record.offset == 1, 10)
+    (tick,) = {found for found in log.calendar.ticks if found > min(log.calendar.ticks)}
+    taken, looked_at = log.calendar.take_out(tick, lambda record: record.offset == 1, 10)
     assert ([record.offset for record in taken], looked_at) == ([1], 3)
     assert [record.offset for _, record in log.run(40, 1)] == [2, 0, 3]
 
