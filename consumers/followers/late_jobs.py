@@ -17,9 +17,11 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ...producers.delivery import why_unconfirmed
+from ...schemas import wire_text
 from ...topology import Queue
 from ...topology.cluster.kafka_errors import as_error
 from ...topology.counts import counted
+from ...topology.wire.headers import JOB_ID
 from .. import log_keys
 from ..guarded_thread import GuardedThread
 from ..kafka.lazy_producer import LazyProducer
@@ -122,11 +124,13 @@ class LateJobs:
         if self._unconfirmed and (self._stopping.is_set() or time.monotonic() >= self._rest_ends_at_s):
             self._write_all(self._producer.client())
         self._producer.poll()
-        lost = self._notes.take_lost()
-        if lost:
+        lost, last = self._notes.take_lost()
+        if last is not None:
+            job_id = wire_text(last.header(JOB_ID))
             _LOGGER.error(
-                "queue %r: no follower is enqueued for %s, since more than %d wait to be written", self._queue,
-                counted(lost, "late job"), MOST_WAITING, extra={log_keys.QUEUE: self._queue},
+                "queue %r: no follower is enqueued for %s, the last of them job %s, since more than %d wait to be "
+                "written", self._queue, counted(lost, "late job"), job_id, MOST_WAITING,
+                extra={log_keys.JOB_ID: job_id, log_keys.QUEUE: self._queue, log_keys.COUNT: lost},
             )  # fmt: skip
 
     def _plan(self) -> None:
@@ -164,9 +168,10 @@ class LateJobs:
         del self._under_way[written]
         fault = why_unconfirmed(error, message)
         if fault is not None:
+            job_id = wire_text(dict(written.headers).get(JOB_ID))
             _LOGGER.error(
-                "the follower of a late job could not be written to %s, and is written again: %s", written.topic,
-                fault.str(), extra={log_keys.QUEUE: self._queue},
+                "job %s, which follows a late one, could not be written to %s, and is written again: %s", job_id,
+                written.topic, fault.str(), extra={log_keys.JOB_ID: job_id, log_keys.QUEUE: self._queue},
             )  # fmt: skip
             self._unconfirmed.append(written)
             self._producer.drop_if_fatal(fault)

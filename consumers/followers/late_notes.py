@@ -43,6 +43,7 @@ class LateNotes:
         self._young = YoungJobs(min(bounds_s, default=0.0))
         self.waiting: deque[Late] = deque()
         self._lost = 0
+        self._last_lost: Record | None = None
         self.wake = threading.Event()
 
     def note(self, record: Record) -> None:
@@ -51,14 +52,15 @@ class LateNotes:
         if not self._is_late(record, now_s):
             return
         if len(self.waiting) >= MOST_WAITING:
-            self._lost += 1
+            self._lost, self._last_lost = self._lost + 1, record
             return
         self._add(record, now_s)
         self.wake.set()
 
-    def take_lost(self) -> int:
-        """How many late jobs have found no room since this was called."""
-        lost, self._lost = self._lost, 0
+    def take_lost(self) -> tuple[int, Record | None]:
+        """How many late jobs have found no room since this was called, and the last of them."""
+        lost, self._lost = (self._lost, self._last_lost), 0
+        self._last_lost = None
         return lost
 
     def note_waiting(self, record: Record, now_s: float) -> bool:

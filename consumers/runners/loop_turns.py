@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
+import traceback
 from typing import Any
 
+from .. import log_keys
+from ..job.context import JobContext, current_job_or_none
 from ..job.failure import describe_failure
 from .forks import PROCESS, CopyEndingExecutor, end_copy
 
@@ -38,8 +42,25 @@ def turn_until(loop: asyncio.AbstractEventLoop, ended: asyncio.Future[Any]) -> N
 
 def _report(error: BaseException) -> None:
     """As text: the logging module would read it once more, and lets what that raises pass."""
-    failure = describe_failure("", error)
-    _LOGGER.error(
-        "a task that a job started raised %s (%s); the event loop goes on\n%s",
-        failure.error_type, failure.message, failure.stack,
-    )  # fmt: skip
+    failure, job = describe_failure("", error), _starter_of(error)
+    if job is None:
+        _LOGGER.error(
+            "a task that a job started raised %s (%s); the event loop goes on\n%s",
+            failure.error_type, failure.message, failure.stack,
+        )  # fmt: skip
+    else:
+        _LOGGER.error(
+            "a task that job %s (%s) started raised %s (%s); the event loop goes on\n%s",
+            job.shown_id, job.job_type, failure.error_type, failure.message, failure.stack,
+            extra={log_keys.JOB_ID: job.shown_id, log_keys.JOB_TYPE: job.job_type, log_keys.QUEUE: job.queue},
+        )  # fmt: skip
+
+
+def _starter_of(error: BaseException) -> JobContext | None:
+    """The job in whose context the loop called what raised: the handle of the call is in one of the loop's frames."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        called = frame.f_locals.get("self")
+        if isinstance(called, asyncio.Handle):
+            context: contextvars.Context | None = getattr(called, "_context", None)
+            return None if context is None else context.run(current_job_or_none)
+    return None

@@ -8,16 +8,20 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from stoker.consumers.followers import late_jobs as followers
+from stoker.consumers.followers import late_notes
 from stoker.consumers.followers.late_jobs import LateJobs
+from stoker.consumers.followers.late_notes import LateNotes
 from stoker.consumers.records.record import Record
 from stoker.consumers.settling.outgoing import OutgoingRecord
+from stoker.topology import JobStory, Pipeline
+from stoker.topology.wire.headers import JOB_ID, TIME
 from support.scenes.deliveries import declare
 
 pytestmark = pytest.mark.expected_errors("has failed for good (fenced)")
@@ -64,7 +68,14 @@ class Followers:
     def of_late(self, record: Record, _at: datetime) -> tuple[str, Callable[[], Iterable[OutgoingRecord]]]:
         """Both at once."""
         return str(record.offset), lambda: [
-            OutgoingRecord(topic="tickets", partition=-1, key=None, value=value, headers=[]) for value in (b"1", b"2")
+            OutgoingRecord(
+                topic="tickets",
+                partition=-1,
+                key=None,
+                value=value,
+                headers=[(JOB_ID, b"f" + value)],
+            )
+            for value in (b"1", b"2")
         ]
 
 
@@ -75,9 +86,9 @@ class Notes:
         self.waiting = deque([(record, datetime.now(UTC))])
         self.wake, self.is_declared = threading.Event(), True
 
-    def take_lost(self) -> int:
+    def take_lost(self) -> tuple[int, Record | None]:
         """None."""
-        return 0
+        return 0, None
 
 
 def late_jobs(*clients: Client) -> LateJobs:
@@ -91,7 +102,9 @@ def late_jobs(*clients: Client) -> LateJobs:
 
 @pytest.mark.expected_errors("is written again: fenced")
 @pytest.mark.parametrize("is_flagged", [True, False])
-def test_what_a_client_had_that_failed_for_good_is_written_by_another(is_flagged: bool) -> None:
+def test_what_a_client_had_that_failed_for_good_is_written_by_another(
+    is_flagged: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     """Also those that it never answers: the error of one of them is its last word.
 
     Not each report of a fatal error is flagged as one: its code names it as well.
@@ -106,6 +119,7 @@ def test_what_a_client_had_that_failed_for_good_is_written_by_another(is_flagged
     late._turn()
     assert sorted(clients[1].given) == [b"1", b"2"]
     assert late._has_work
+    assert "job f2, which follows a late one, could not be written to tickets, and is written again" in caplog.text
 
 
 @pytest.mark.parametrize("way", ["poll", "flush"])
@@ -161,3 +175,23 @@ def test_a_client_that_has_failed_for_good_is_replaced_after_a_rest(
         late._stopping.set()
     late._turn()
     assert sorted(second.given) == [b"1", b"2"]
+
+
+def page_owner(story: JobStory) -> None:
+    """Follow."""
+
+
+@pytest.mark.expected_errors("no follower is enqueued")
+def test_late_jobs_without_room_are_logged_with_the_last_of_them(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their number, and a job by which the others are found."""
+    monkeypatch.setattr(late_notes, "MOST_WAITING", 0)
+    pipeline = Pipeline("unit")
+    page = pipeline.job(pipeline.queue("pages"), name="page")(page_owner)
+    queue = pipeline.queue("q", on_late=page, late_after=timedelta(seconds=1))
+    notes, stories = LateNotes(pipeline, queue), cast(Any, Followers())
+    for name in (b"a", b"b"):
+        notes.note(declare().record(headers={JOB_ID: name, TIME: b"2013-01-31T12:00:00Z"}))
+    LateJobs(queue, notes, stories, lambda: cast(Any, Client()), list)._turn()
+    assert "no follower is enqueued for 2 late jobs, the last of them job b, since" in caplog.text

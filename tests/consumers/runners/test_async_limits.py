@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import sys
 import threading
 import time
@@ -315,9 +316,9 @@ def test_a_lost_loop_with_nobody_on_it_costs_only_itself(monkeypatch: pytest.Mon
     assert isinstance(shift.runners.crashed, TooManyStuck)
 
 
-@pytest.mark.expected_errors("a task that a job started raised SystemExit")
-def test_a_task_that_exits_does_not_end_the_loop_unseen() -> None:
-    """asyncio lets `SystemExit` pass through the loop; the jobs on it go on all the same."""
+@pytest.mark.expected_errors("started raised SystemExit")
+def test_a_task_that_exits_does_not_end_the_loop_unseen(caplog: pytest.LogCaptureFixture) -> None:
+    """asyncio lets `SystemExit` pass through the loop; the jobs on it go on all the same, and the log names the job."""
 
     async def exit_in_a_task(number: int) -> str:
         async def leave() -> None:
@@ -332,3 +333,4 @@ def test_a_task_that_exits_does_not_end_the_loop_unseen() -> None:
         shift.wait_ended(0, 1)
     assert shift.has_returned(0)
     assert shift.has_returned(1)
+    assert re.search(r"a task that job \S+ \(\w+\) started raised SystemExit", caplog.text)
