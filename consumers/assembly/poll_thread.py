@@ -33,7 +33,7 @@ def make_poll_thread_parts(
     memory_bounds = MemoryBounds(
         assignments,
         context.settings,
-        running.counts.count_parked,
+        running.counts.count_taking_no_room,
         settled,
         is_draining=running.counts.is_draining,
         priorities=list(context.queue.priority_topics),

@@ -30,13 +30,13 @@ class UnbegunCounts:
         self._fair, self._ahead = fair, ahead
         self._max_in_flight = max_in_flight
 
-    def count_parked(self) -> int:
+    def count_taking_no_room(self) -> int:
         """How many records in memory take no room: those that are parked, at gates, or of heavy tenants.
 
         The last two kinds count up to a bound of their own each; beyond it they take room.
         """
-        parked = self._lanes.parking.count + min(self._at_gates.count, self._max_in_flight)
-        return parked if self._ahead is None else parked + self._ahead.loads_of_heavy_tenants()
+        count = self._lanes.parking.count + min(self._at_gates.count, self._max_in_flight)
+        return count if self._ahead is None else count + self._ahead.loads_of_heavy_tenants()
 
     def is_draining(self) -> bool:
         """Whether fetching waits for full lanes that go on fast; not where it is to reach other tenants."""

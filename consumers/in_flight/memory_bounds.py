@@ -43,7 +43,7 @@ class MemoryBounds:
         self,
         assignments: Assignments,
         settings: WorkerSettings,
-        count_parked: Callable[[], int],
+        count_taking_no_room: Callable[[], int],
         settled: SettledBatches,
         *,
         is_draining: Callable[[], bool] = lambda: False,
@@ -56,7 +56,7 @@ class MemoryBounds:
         """
         self._assignments, self._fetch_order = assignments, assignments.fetch_order
         self._settled = settled
-        self._count_parked = count_parked
+        self._count_taking_no_room = count_taking_no_room
         self._is_draining = is_draining
         self._most = settings.max_in_flight, settings.max_in_flight_bytes
         self._priorities = tuple(priorities)
@@ -106,7 +106,7 @@ class MemoryBounds:
 
     def _used(self) -> int:
         """The jobs that count against the bound: not those that wait, nor those of heavy tenants (`UnbegunCounts`)."""
-        return self.in_flight - self._count_parked()
+        return self.in_flight - self._count_taking_no_room()
 
     def begin(self, records: Sequence[Record]) -> None:
         """Count records that go to the lanes; at least one."""

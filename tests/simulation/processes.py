@@ -254,7 +254,9 @@ class SimProcess:
         self.pipe, self._settle_in_pipe = self.parts.pipe, self.parts.pipe._settle
         self.pipe._settle = self._settle
         self.calendar = Calendar(longest_wait_s(self.queue), CALENDAR_BYTES, self.reschedules)
-        self.memory_bounds = MemoryBounds(self.assignments, settings, self.parts.counts.count_parked, self.settled)
+        self.memory_bounds = MemoryBounds(
+            self.assignments, settings, self.parts.counts.count_taking_no_room, self.settled
+        )
         self.completion = Completion(self.settled, self.memory_bounds, self.parts.runners, self.parts.lanes)
         self.group_client = SimConsumer(self.brokers, self)
         self.tier_client = SimConsumer(self.brokers, self)
