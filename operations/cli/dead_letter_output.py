@@ -147,7 +147,7 @@ def _disposition_document(disposition: Disposition) -> dict[str, object]:
         "at": disposition.at.isoformat() if disposition.at else None,
         "action_id": disposition.action_id,
         "operator": disposition.operator,
-        "note": disposition.note,
+        "reason": disposition.reason,
     }
 
 
@@ -214,5 +214,5 @@ def _hex_dump(value: bytes) -> str:
 
 
 def _disposition_line(one: Disposition) -> str:
-    note = f": {one.note}" if one.note else ""
-    return f"{one.verdict.value} {when(one.at) if one.at else ''} by {one.operator} ({one.action_id}){note}"
+    reason = f": {one.reason}" if one.reason else ""
+    return f"{one.verdict.value} {when(one.at) if one.at else ''} by {one.operator} ({one.action_id}){reason}"

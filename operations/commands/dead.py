@@ -213,7 +213,7 @@ def show_dead_letter(app: AppContext, queue_name: str, dead_letter: str, *, as_j
 @click.option("--include-undecodable", is_flag=True, help="Also what today's code cannot decode, byte for byte.")
 @click.option("--again", is_flag=True, help="Also dead letters that were replayed or discarded before.")
 @click.option("--replay-id", metavar="ID", help="Continue this replay: with --again, leave out what it has published.")
-@click.option("--reason", "note", default="", metavar="TEXT", help="Why; it is kept with each dead letter.")
+@click.option("--reason", default="", metavar="TEXT", help="Why; it is kept with each dead letter.")
 @publishing_options("dead letters")
 @pass_app
 def replay_dead_letters(
@@ -229,7 +229,7 @@ def replay_dead_letters(
     include_undecodable: bool,
     again: bool,
     replay_id: str | None,
-    note: str,
+    reason: str,
     manner: Manner,
     **filters: object,
 ) -> None:
@@ -254,7 +254,7 @@ def replay_dead_letters(
         settled_too=again,
         action_id=replay_id or new_action_id(),
         keep_expiry=not drop_expiry,
-        note=note,
+        reason=reason,
     )
     correction = _correction(fields, payload_file, request.selection)
     require_rights(Duty.DEAD_REPLAY, app.pipeline, app.cluster, [queue])
@@ -290,7 +290,7 @@ def _correction(
 @_dead_letters
 @death_filters
 @_limit
-@click.option("--reason", "note", required=True, metavar="TEXT", help="Why; it is kept with each dead letter.")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept with each dead letter.")
 @publishing_options("dead letters")
 @pass_app
 def discard_dead_letters(
@@ -300,7 +300,7 @@ def discard_dead_letters(
     dead_letters: tuple[str, ...],
     *,
     limit: int | None,
-    note: str,
+    reason: str,
     manner: Manner,
     **filters: object,
 ) -> None:
@@ -313,7 +313,7 @@ def discard_dead_letters(
     require_rights(Duty.DEAD_DISCARD, app.pipeline, app.cluster, [queue])
     selection = selection_of(filters, dead_letters, limit)
     manager = DeadLetterManager(app.pipeline, app.cluster, queue, Discarding(), actor=app.actor())
-    request = Request(selection=selection, note=note)
+    request = Request(selection=selection, reason=reason)
     _settle(manager, request, manner, "discard")
 
 

@@ -136,7 +136,7 @@ def _replay_queue(app: AppContext, name: str, job_ids: Sequence[str], pace: tupl
 
     queue, actor = app.pipeline.find_queue(name), app.actor(who.operator)
     require_rights(Duty.DEAD_REPLAY, app.pipeline, app.cluster, [queue])
-    request = Request(selection=Selection(ids=frozenset(job_ids)), note=who.reason)
+    request = Request(selection=Selection(ids=frozenset(job_ids)), reason=who.reason)
     store = schema_store(app.pipeline, app.cluster)
     try:
         with Originals(app.cluster, queue) as originals:

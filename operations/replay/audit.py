@@ -55,7 +55,7 @@ class AuditTrail:
         *,
         counts: Mapping[str, int],
         filters: Mapping[str, object],
-        note: str = "",
+        reason: str = "",
         corrections: Sequence[Correction] = (),
     ) -> None:
         """Put on record what is about to be done.
@@ -64,7 +64,7 @@ class AuditTrail:
             action_id: of the replay or discard.
             counts: {job type: how many}.
             filters: in use; empty when everything was selected.
-            note: the operator's reason.
+            reason: the operator's.
             corrections: what is changed in the payloads of the first dead letters.
         """
         now = datetime.now(UTC)
@@ -80,7 +80,7 @@ class AuditTrail:
             host=self._actor.host,
             command=self._actor.command,
             version=self._actor.version,
-            reason=note,
+            reason=reason,
             queue=self._queue.name,
             before=before,
             after=after,

@@ -51,14 +51,14 @@ class Request:
         settled_too: also dead letters that were replayed or discarded before, except by this very action.
         action_id: id of the replay or discard; give that of an earlier one to continue it.
         keep_expiry: leave the jobs' expiry in force.
-        note: the operator's reason.
+        reason: the operator's.
     """
 
     selection: Selection
     settled_too: bool = False
     action_id: str = field(default_factory=new_action_id)
     keep_expiry: bool = True
-    note: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,7 +263,7 @@ class DeadLetterManager:
                 request.action_id,
                 counts=forecast.tally.by_job_type(),
                 filters=request.selection.in_words(),
-                note=request.note,
+                reason=request.reason,
                 corrections=forecast.corrections,
             )
             published = publish_paced(publisher, self._units(request, forecast.view, now), pace, on_progress)
@@ -297,7 +297,7 @@ class DeadLetterManager:
             verdict=self._treatment.verdict,
             action_id=request.action_id,
             operator=str(self._actor),
-            note=request.note,
+            reason=request.reason,
         )
         return Outgoing(
             topic=self._queue.dead_topic,

@@ -31,7 +31,7 @@ from .republishing import new_action_id, republished_headers
 from .transactions import TransactionalPublisher
 from .units import Bookmark, Outgoing, Unit
 
-MAX_NOTE_BYTES: Final = 3_500
+MAX_TEXT_BYTES: Final = 3_500
 """Below the 4,096 bytes that the brokers take beside an offset by default."""
 
 
@@ -76,8 +76,8 @@ class Stretch:
             return False
         return self.selection.takes(record)
 
-    def note(self, span: Span) -> str:
-        """The note that is kept beside the partition's offset."""
+    def bookmark_text(self, span: Span) -> str:
+        """The text that is kept beside the partition's offset, as JSON."""
         kept = {
             "to": span.end,
             "filters": self.selection.in_words(),
@@ -148,8 +148,8 @@ class QueueReplay:
             keep_expiry=keep_expiry,
         )
         for span in stretch.spans:
-            if len(stretch.note(span)) > MAX_NOTE_BYTES:
-                raise FiltersTooLong(MAX_NOTE_BYTES)
+            if len(stretch.bookmark_text(span)) > MAX_TEXT_BYTES:
+                raise FiltersTooLong(MAX_TEXT_BYTES)
         return stretch
 
     def begun_stretch(self, replay_id: str) -> Stretch:
@@ -174,11 +174,11 @@ class QueueReplay:
         kept = [
             part for part in consumer.committed(asked, timeout=REQUEST_TIMEOUT_S) if part.offset >= 0 and part.metadata
         ]
-        notes = {part.partition: json.loads(part.metadata or "{}") for part in kept}
-        if not notes:
+        texts = {part.partition: json.loads(part.metadata or "{}") for part in kept}
+        if not texts:
             raise UnknownReplay(replay_id, self._queue.name)
-        spans = [Span(partition=part.partition, start=part.offset, end=notes[part.partition]["to"]) for part in kept]
-        common = next(iter(notes.values()))
+        spans = [Span(partition=part.partition, start=part.offset, end=texts[part.partition]["to"]) for part in kept]
+        common = next(iter(texts.values()))
         return Stretch(
             replay_id=replay_id,
             spans=[span for span in spans if span.length],
@@ -238,7 +238,7 @@ class QueueReplay:
             group=self._group_name(stretch.replay_id),
             consumer=consumer,
             topic=self._topic,
-            notes={span.partition: stretch.note(span) for span in stretch.spans},
+            texts={span.partition: stretch.bookmark_text(span) for span in stretch.spans},
         )
         transactional_id = f"{self._queue.topic}.replay.{stretch.replay_id}"
         try:
@@ -265,7 +265,7 @@ class QueueReplay:
             **stretch.selection.in_words(),
             "offsets": {str(s.partition): [s.start, s.end] for s in stretch.spans},
         }
-        trail.begin(stretch.replay_id, counts=counts.tally.by_job_type(), filters=filters, note=stretch.reason)
+        trail.begin(stretch.replay_id, counts=counts.tally.by_job_type(), filters=filters, reason=stretch.reason)
         with TopicReader(self._cluster, self._topic) as reader:
             units = (self._unit(record, stretch) for record in self._taken(reader, stretch))
             published = publish_paced(publisher, units, pace, on_progress)

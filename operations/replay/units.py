@@ -60,13 +60,13 @@ class Bookmark:
     Attributes:
         group: its name.
         consumer: of that group; it must outlive the publisher.
-        notes: {partition: text kept beside its offset}.
+        texts: {partition: text kept beside its offset}.
     """
 
     group: str
     consumer: Consumer
     topic: str
-    notes: Mapping[int, str] = field(default_factory=dict)
+    texts: Mapping[int, str] = field(default_factory=dict)
 
     def offsets(self, units: Iterable[Unit]) -> list[TopicPartition]:
         """The offsets to commit for the units' sources."""
@@ -76,5 +76,5 @@ class Bookmark:
                 partition, offset = unit.source
                 reached[partition] = max(offset, reached.get(partition, 0))
         return [
-            TopicPartition(self.topic, number, offset, self.notes.get(number)) for number, offset in reached.items()
+            TopicPartition(self.topic, number, offset, self.texts.get(number)) for number, offset in reached.items()
         ]

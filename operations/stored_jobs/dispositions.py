@@ -29,6 +29,7 @@ class Disposition:
     Attributes:
         settles: the dead letter.
         action_id: id of the replay or discard that it belongs to.
+        reason: the operator's; may be empty.
         at: None before it is written.
     """
 
@@ -36,7 +37,7 @@ class Disposition:
     verdict: DispositionVerdict
     action_id: str
     operator: str
-    note: str = ""
+    reason: str = ""
     at: datetime | None = None
 
     def headers(self) -> RawHeaders:
@@ -47,7 +48,7 @@ class Disposition:
             (wire.REPLAY, self.action_id.encode()),
             (wire.OPERATOR, self.operator.encode("ascii", "backslashreplace")),
         ]
-        return [*pairs, (wire.NOTE, self.note.encode())] if self.note else pairs
+        return [*pairs, (wire.OPERATOR_REASON, self.reason.encode())] if self.reason else pairs
 
 
 def is_disposition(record: StoredJob) -> bool:
@@ -65,7 +66,7 @@ def disposition_of(record: StoredJob) -> Disposition | None:
         verdict=DispositionVerdict(verdict),
         action_id=record.replay,
         operator=record.text(wire.OPERATOR),
-        note=record.text(wire.NOTE),
+        reason=record.text(wire.OPERATOR_REASON),
         at=record.at,
     )
 

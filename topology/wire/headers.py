@@ -87,8 +87,8 @@ SETTLES: Final = "stoker-settles"
 """On a disposition: the offset, in the same partition, of the dead letter that it settles."""
 OPERATOR: Final = "stoker-operator"
 """On a disposition: who settled the dead letter, `user@host`."""
-NOTE: Final = "stoker-note"
-"""On a disposition: the reason that a person gave."""
+OPERATOR_REASON: Final = "stoker-operator-reason"
+"""On a disposition: the reason that the operator gave."""
 
 SCHEDULE: Final = "stoker-schedule"
 """Name of the schedule that has enqueued the job."""
@@ -116,7 +116,7 @@ UTF_8: Final = frozenset(
         WORKER,
         OWNER,
         RUNBOOK,
-        NOTE,
+        OPERATOR_REASON,
         COMMAND,
     }
 )

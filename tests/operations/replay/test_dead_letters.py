@@ -108,13 +108,13 @@ def test_a_job_that_dies_again_is_a_dead_letter_of_its_own(bench: Bench) -> None
 def test_a_discarded_dead_letter_is_settled_with_its_reason_and_publishes_nothing(bench: Bench) -> None:
     """A discard leaves the main topic alone, and the file of the dead letter tells who, when and why."""
     bench.add_dead([DeadJob(order=1), DeadJob(order=2)])
-    request = Request(selection=Selection(ids=frozenset({"job-1"})), note="customer is gone")
+    request = Request(selection=Selection(ids=frozenset({"job-1"})), reason="customer is gone")
     carry_out(DeadLetterManager(bench.pipeline, bench.cluster, bench.queue, Discarding()), request)
 
     assert bench.replayed_ids() == {}
     assert [dead_letter.record.job_id for dead_letter in open_dead_letters(bench)] == ["job-2"]
     (done,) = DeadLetterReader(bench.cluster, bench.queue).history("job-1").dispositions
-    assert (done.verdict, done.note, done.action_id) == (
+    assert (done.verdict, done.reason, done.action_id) == (
         DispositionVerdict.DISCARDED,
         "customer is gone",
         request.action_id,

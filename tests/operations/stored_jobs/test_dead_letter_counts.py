@@ -30,7 +30,7 @@ def bench(cluster: ClusterSettings, namespace: str) -> Bench:
 def discard(bench: Bench, *ids: str) -> None:
     """Write dead letters off, all of them when none is named."""
     manager = DeadLetterManager(bench.pipeline, bench.cluster, bench.queue, Discarding())
-    request = Request(selection=Selection(ids=frozenset(ids)), note="n")
+    request = Request(selection=Selection(ids=frozenset(ids)), reason="n")
     manager.carry_out(request, manager.forecast(request), ReplayPace())
 
 

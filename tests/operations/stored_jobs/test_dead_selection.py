@@ -160,12 +160,17 @@ def test_an_unsound_disposition_settles_nothing_and_is_no_letter(headers: list[t
 def test_a_disposition_reads_back_as_written() -> None:
     """Verdict, dead letter, replay, operator and note survive the wire."""
     written = Disposition(
-        settles=Ref(2, 5), verdict=DispositionVerdict.DISCARDED, action_id="r", operator="a@b", note="zu spät"
+        settles=Ref(2, 5), verdict=DispositionVerdict.DISCARDED, action_id="r", operator="a@b", reason="zu spät"
     )
     record = StoredJob(ref=Ref(2, 9), at=NOON, key=None, value=None, raw_headers=written.headers())
     read = disposition_of(record)
     assert read == Disposition(
-        settles=Ref(2, 5), verdict=DispositionVerdict.DISCARDED, action_id="r", operator="a@b", note="zu spät", at=NOON
+        settles=Ref(2, 5),
+        verdict=DispositionVerdict.DISCARDED,
+        action_id="r",
+        operator="a@b",
+        reason="zu spät",
+        at=NOON,
     )
 
 

@@ -93,7 +93,7 @@ def test_a_twin_that_comes_after_the_replay_is_settled_already(bench: Bench) -> 
 def test_a_discard_of_one_twin_covers_the_other(bench: Bench) -> None:
     """Discarded by the reference of its second dead letter, the job is gone from the list."""
     (one,) = dead_letters(bench, Selection(ids=frozenset({"job-1"})))
-    request = Request(selection=Selection(refs=frozenset(one.twins)), note="customer is gone")
+    request = Request(selection=Selection(refs=frozenset(one.twins)), reason="customer is gone")
     manager = DeadLetterManager(bench.pipeline, bench.cluster, bench.queue, Discarding())
     assert manager.forecast(request).total == 1
     manager.carry_out(request, manager.forecast(request), ReplayPace())
