@@ -66,6 +66,10 @@ class TransactionFailed(Exception):
         self.codes = codes
 
 
+class Withdrawn(Exception):
+    """The caller has taken back what it was writing: the transaction is undone, and the writer can go on."""
+
+
 class TransactionWriter:
     """Writes transactions under one transactional id. Not thread-safe.
 
@@ -84,6 +88,7 @@ class TransactionWriter:
     ) -> None:
         self._cluster, self.transactional_id, self._outage = cluster, transactional_id, outage
         self._client_id, self._within_s = client_id, within_s
+        self._call_s = min(_CALL_S, within_s)
         self.written_at_s = 0.0
         self._producer: Producer | None = None
         self._failures: list[KafkaError] = []
@@ -112,7 +117,7 @@ class TransactionWriter:
         }
         with self._in_words():
             producer = self._producer = connect(config, self._outage)
-            self._repeat(lambda: producer.init_transactions(_CALL_S))
+            self._repeat(lambda: producer.init_transactions(self._call_s))
 
     def partitions(self, topic: str) -> int:
         """How many partitions a topic has.
@@ -133,12 +138,13 @@ class TransactionWriter:
         """Write records in one transaction.
 
         Args:
-            then: makes further records of the places of the first ones.
+            then: makes further records of the places of the first ones; it may raise `Withdrawn`.
 
         Returns:
             The places of all.
 
         Raises:
+            Withdrawn: by `then`; nothing was written.
             TransactionFailed: they are perhaps not written. Unless `is_of_a_record`, the writer has disconnected, and
                 does not connect again by itself: another one may have written meanwhile.
         """
@@ -147,10 +153,18 @@ class TransactionWriter:
         with self._in_words():
             self._repeat(producer.begin_transaction)
             places = self._produce(producer, records)
-            places += self._produce(producer, then(places))
+            places += self._produce(producer, self._further(then, places))
             self._is_committing = True
-            self._repeat(lambda: producer.commit_transaction(_CALL_S))
+            self._repeat(lambda: producer.commit_transaction(self._call_s))
         return places
+
+    def _further(self, then: Callable[[list[RecordPlace]], Records], places: list[RecordPlace]) -> Records:
+        try:
+            return then(places)
+        except Withdrawn:
+            if not self._has_aborted():
+                self.close()
+            raise
 
     def close(self) -> None:
         """Disconnect; what is not committed is undone."""
@@ -255,7 +269,7 @@ class TransactionWriter:
         if producer is None or self._is_committing:
             return False
         try:
-            self._repeat(lambda: producer.abort_transaction(_CALL_S))
+            self._repeat(lambda: producer.abort_transaction(self._call_s))
         except KafkaException:
             return False
         return True

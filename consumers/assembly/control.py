@@ -59,7 +59,8 @@ def make_control(
         make_takers(process, forgetter, own_orders, pipeline.events_topic),
         partial(_make_feed, cluster, pipeline.control_topic, process.worker_id),
         StatusWriter(cluster, pipeline.workers_topic, process.worker_id),
-        clients=[own_orders, forgetter],
+        forgetter,
+        clients=[own_orders],
         on_crash=on_crash,
     )
 

@@ -14,7 +14,7 @@ from ..records.cancellation import Cancellation
 from ..standing_orders.cancel_filters import CancelFilter
 from ..standing_orders.cancels import Cancels, name_of_job
 from .order_forgetter import Forgetter
-from .order_takers import OrderTaker, is_overtaken, utc_now
+from .order_takers import OrderTaker, utc_now
 from .worker_process import EndCancelled
 
 FORGET_INTERVAL_S: Final = 60.0
@@ -61,9 +61,7 @@ class CancelOrders(OrderTaker):
 
     def take(self, key: bytes, order: ControlOrder, *, is_new: bool) -> None:
         """Hold to it, until the job has ended or its time is over."""
-        self._forgetter.note_taken(key, order)
-        if order.job_id is not None and is_overtaken(order, self._cancels.order_about(order.job_id)):
-            return
+        self._forgetter.note_taken(key, order.order_id)
         if order.is_over(self._clock()):
             self.lift(key)
             self._note_over(key, order.order_id)
@@ -107,7 +105,6 @@ class CancelOrders(OrderTaker):
             end()
         for job_id, order_id in self._cancels.take_ended():
             self._forgetter.forget(cancel_key(job_id), order_id, "the job has ended")
-        self._forgetter.turn()
 
     def let_go_of_old(self) -> None:
         """Let go of those that are over, now and then."""

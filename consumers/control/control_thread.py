@@ -21,6 +21,7 @@ from ...schemas.own_records.control_records import WorkerState, WorkerStatus
 from ...topology.log_pace import LogPace
 from ..guarded_thread import GuardedThread
 from .order_feed import OrderFeed
+from .order_forgetter import Forgetter
 from .order_takers import OrderClient, OrderTaker
 from .orders import Orders
 from .status_writer import StatusWriter
@@ -44,7 +45,8 @@ class ControlThread:
     """Takes and answers orders until the process has ended.
 
     Args:
-        clients: those through which takers write; they are closed after all takers.
+        forgetter: removes the orders that have nothing left to do, as the takers ask it to.
+        clients: the others through which takers write; they are closed after all takers.
 
     Attributes:
         is_ready: set once all orders are taken that stood when the worker started: jobs may start.
@@ -56,6 +58,7 @@ class ControlThread:
         takers: Iterable[OrderTaker],
         make_feed: MakeFeed,
         writer: StatusWriter,
+        forgetter: Forgetter,
         *,
         clients: Iterable[OrderClient],
         on_crash: Callable[[BaseException], None],
@@ -64,7 +67,7 @@ class ControlThread:
         self._quiet, self._once = QuietOrders(process), OnceOrders(process)
         self._orders = Orders([*takers, self._quiet, self._once])
         self._make_feed = make_feed
-        self._writer = writer
+        self._writer, self._forgetter = writer, forgetter
         self._clients = tuple(clients)
         self._on_crash = on_crash
         self._next_status_at_s = 0.0
@@ -122,9 +125,11 @@ class ControlThread:
         return self._process.is_stopping() or self._process.has_ended()
 
     def _turn(self, feed: OrderFeed) -> None:
-        has_taken = feed.read(READ_S)
+        before = feed.taken_below
+        feed.read(READ_S)
+        self._forgetter.turn(feed)
         self._orders.carry_out()
-        if has_taken or time.monotonic() >= self._next_status_at_s:
+        if feed.taken_below != before or time.monotonic() >= self._next_status_at_s:
             self._write_status(feed)
         else:
             self._writer.poll()
@@ -153,6 +158,7 @@ class ControlThread:
         while not self._process.has_ended():  # it stopped before it was ready, and its queues are about to notice
             time.sleep(READ_S)
         self._orders.close(LAST_STATUS_S)
+        self._forgetter.close(feed, LAST_STATUS_S)
         for client in self._clients:
             client.close(LAST_STATUS_S)
         self._writer.write(self._status(feed, WorkerState.GONE))

@@ -64,6 +64,13 @@ class OrderFeed:
         self._update_progress()
         return bool(messages)
 
+    def read_to(self, offset: int, within_s: float) -> bool:
+        """Take the orders below an offset, for so long at the most; whether all of them are taken."""
+        give_up_at_s = self._clock() + within_s
+        while self.taken_below < offset and self._clock() < give_up_at_s:
+            self.read(max(0.0, give_up_at_s - self._clock()))
+        return self.taken_below >= offset
+
     def _update_progress(self) -> None:
         self.trouble = self._reader.trouble
         if self._reader.is_at_end:

@@ -8,21 +8,11 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from ...schemas.own_records.control_records import ControlOrder
-from ...topology.wire.orders import AGAIN
 
 
 def utc_now() -> datetime:
     """The time by this host's clock."""
     return datetime.now(UTC)
-
-
-def is_overtaken(order: ControlOrder, standing_id: str | None) -> bool:
-    """Whether an order that a worker has written again comes after a newer one: that one stays.
-
-    Args:
-        standing_id: the id of the order that stands under the key.
-    """
-    return AGAIN in order.detail and standing_id not in (None, order.order_id)
 
 
 class OrderTaker(Protocol):

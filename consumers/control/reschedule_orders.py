@@ -19,7 +19,7 @@ from ...topology.wire.orders import (
 from ..standing_orders.cancels import name_of_job
 from ..standing_orders.reschedules import Reschedules
 from .order_forgetter import Forgetter
-from .order_takers import OrderTaker, is_overtaken, utc_now
+from .order_takers import OrderTaker, utc_now
 
 FORGET_INTERVAL_S: Final = 60.0
 """How often the reschedules that are over are let go of, which looks at all of them."""
@@ -46,9 +46,7 @@ class RescheduleOrders(OrderTaker):
         """Hold to it, until the job has begun or its time is over."""
         if order.job_id is None or order.due_at is None or order.until is None:
             raise ValueError("an order to reschedule names a job, a time, and until when it stands")
-        self._forgetter.note_taken(key, order)
-        if is_overtaken(order, self._reschedules.order_about(order.job_id)):
-            return
+        self._forgetter.note_taken(key, order.order_id)
         if order.is_over(self._clock()):
             self.lift(key)
             self._forgetter.forget(key, order.order_id, "its time is over")
@@ -76,7 +74,6 @@ class RescheduleOrders(OrderTaker):
         """Remove the orders whose jobs have begun."""
         for job_id, order_id in self._reschedules.take_ended():
             self._forgetter.forget(reschedule_key(job_id), order_id, "the job has begun")
-        self._forgetter.turn()
 
     def let_go_of_old(self) -> None:
         """Let go of those that are over, now and then."""
@@ -120,7 +117,7 @@ class PriorityOrders(OrderTaker):
         place, priority = order.place, order.detail.get(PRIORITY)
         if order.job_id is None or place is None or priority is None or order.until is None:
             raise ValueError("an order to prioritize names a job, its place, its priority, and until when it stands")
-        self._forgetter.note_taken(key, order)
+        self._forgetter.note_taken(key, order.order_id)
         if order.is_over(self._clock()):
             self.lift(key)
             self._forgetter.forget(key, order.order_id, "its time is over")
@@ -143,7 +140,6 @@ class PriorityOrders(OrderTaker):
         """Remove the orders whose records were passed over."""
         for job_id, order_id in self._reschedules.take_passed(time.monotonic()):
             self._forgetter.forget(prioritize_key(job_id), order_id, "its first record was passed over")
-        self._forgetter.turn()
 
     def begin_rereading(self) -> None:
         """Note what stands."""

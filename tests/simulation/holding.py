@@ -191,14 +191,11 @@ class SimForgetter:
         """Remove it."""
         self._control.lift(key)
 
-    def note_taken(self, key: bytes, order: ControlOrder) -> None:
+    def note_taken(self, key: bytes, order_id: str) -> None:
         """Nothing is pending."""
 
     def note_lifted(self, key: bytes) -> None:
         """It is gone already."""
-
-    def turn(self) -> None:
-        """Nothing is pending."""
 
 
 class SimOrders:

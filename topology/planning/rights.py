@@ -250,6 +250,9 @@ FOLLOWING: Final[tuple[Right, ...]] = (
 )
 """The further rights of a worker, for each queue of a job type that follows those of its queues."""
 
+REMOVING: Final[tuple[Right, ...]] = (*_on(_R.TRANSACTIONAL_ID, "{namespace}.control.*", _O.WRITE),)
+"""The further right of a worker, with which it removes orders that have nothing left to do."""
+
 RESERVING: Final[tuple[Right, ...]] = (*_on(_R.TOPIC, _LIMITS, _O.READ, _O.WRITE),)
 """The further rights of a worker, for each of its queues with limits by key or tenant whose windows are long."""
 
@@ -282,6 +285,7 @@ def rights_for(
 
 def _further_of_workers(pipeline: Pipeline, queues: Sequence[Queue]) -> list[Right]:
     return [
+        *_of_queues(REMOVING, pipeline, queues),
         *_of_queues(FIRING, pipeline, [queue for queue in queues if _has_schedules(pipeline, queue)]),
         *_of_queues(ORDERING, pipeline, [queue for queue in queues if _may_order(pipeline, queue)]),
         *_of_queues(FOLLOWING, pipeline, _queues_of_followers(pipeline, queues)),

@@ -14,7 +14,7 @@ import pytest
 
 from stoker.producers.control import Answers, Control
 from stoker.producers.control.standing import read_given_orders, read_standing_orders
-from stoker.topology import ClusterSettings
+from stoker.topology import ClusterSettings, Pipeline
 from support.program import TESTS, program
 from support.programs.killed_sender import STEPS
 from support.scenes.ordered_workers import DEADLINE_S, WAIT, enqueue, job_id, scene_of, workers_of
@@ -55,6 +55,25 @@ def test_a_worker_that_dies_before_it_forgets_an_order_has_ended_the_job(
         scene.wait_begun(set(range(50, 60)))
         wait_all_committed(cluster, queue, DEADLINE_S)
         assert scene.done() == set(range(50, 60))
+
+
+@pytest.mark.parametrize("moment", ["removing", "removed"])
+def test_a_worker_that_dies_about_a_removal_takes_no_newer_order_along(
+    cluster: ClusterSettings, namespace: str, tmp_path: Path, moment: str
+) -> None:
+    """Compaction keeps the last record of a key, which is what the orders that stand are found by here."""
+    with scene_of(cluster, namespace, tmp_path) as (scene, pipeline, _), Control(pipeline, cluster) as control:
+        first = control.cancel(job_id(1))
+        enqueue(pipeline, cluster, range(2))
+        assert scene.start("dying", dies=moment).wait(DEADLINE_S) == -signal.SIGKILL
+        control.pause(queue="work")
+        wait_until(lambda: "pause" in standing(pipeline, cluster), DEADLINE_S, "the end of what the worker left open")
+        assert standing(pipeline, cluster)["cancel"] not in ("", first.order_id)
+
+
+def standing(pipeline: Pipeline, cluster: ClusterSettings) -> dict[str, str]:
+    """{verb: id of the order that stands}."""
+    return {order.verb: order.order_id for order in read_standing_orders(pipeline, cluster)}
 
 
 def test_what_is_cancelled_does_not_begin_after_the_answers_while_workers_come_and_die(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from stoker.consumers.control.order_forgetter import Forgetter
 from stoker.consumers.control.own_orders import OwnOrder, OwnOrders
 from stoker.consumers.control.status_writer import StatusWriter
 from stoker.producers import client
@@ -20,10 +21,19 @@ from stoker.schemas.own_records.control_records import ControlOrder, WorkerState
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.cluster.forgotten_brokers import lasting
 from stoker.topology.wire.orders import Verb
+from stoker.topology.wire.orders import cancel_key
 
 CLUSTER = ClusterSettings(bootstrap_servers="localhost:1")
 LACK = KafkaError(KafkaError._CRIT_SYS_RESOURCE, "failed to create thread")
 NOW = datetime(2013, 1, 31, 12, tzinfo=UTC)
+
+
+class AtEnd:
+    """Has read all orders."""
+
+    def read_to(self, _offset: int, _within_s: float) -> bool:
+        """Read nothing."""
+        return True
 
 
 class Machine:
@@ -84,6 +94,19 @@ def test_an_order_of_the_workers_own_is_answered_with_the_lack(
     assert (answers, machine.attempts) == ([LACK], 2)
     assert caplog.text.count("the worker cannot write to shop.control (failed to create thread") == 1
     own.close(0.0)
+
+
+def test_an_order_is_removed_once_there_is_a_client(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    """It stands until then."""
+    forgetter = Forgetter(CLUSTER, "shop.control", "w1")
+    forgetter.forget(cancel_key("j"), "o1", "the job has ended")
+    forgetter.turn(AtEnd())
+    assert caplog.text.count("the worker cannot remove orders") == 1
+    machine.is_well, forgetter._next_at_s, forgetter._writer._call_s = True, 0.0, 0.01
+    forgetter._writer._within_s = 0.0
+    forgetter.turn(AtEnd())
+    assert machine.attempts == 2
+    forgetter.close(AtEnd(), 0.0)
 
 
 def test_an_option_that_is_refused_is_one_all_the_same(machine: Machine) -> None:

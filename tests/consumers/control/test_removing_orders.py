@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, Final, cast
 
 import pytest
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +20,8 @@ from stoker.consumers.control.orders import Orders
 from stoker.consumers.control.reschedule_orders import PriorityOrders, RescheduleOrders
 from stoker.consumers.standing_orders.cancels import Cancels
 from stoker.consumers.standing_orders.reschedules import Reschedules
-from stoker.schemas.own_records.control_records import ControlOrder, RecordPlace, decode_order, encode_order
+from stoker.producers.transaction_writer import TransactionRecord, TransactionWriter, Withdrawn
+from stoker.schemas.own_records.control_records import ControlOrder, RecordPlace, encode_order
 from stoker.topology import ClusterSettings
 from stoker.topology.wire import headers as wire
 from stoker.topology.wire.orders import PRIORITY, Verb, cancel_key, prioritize_key, reschedule_key
@@ -26,47 +29,82 @@ from support.scenes.deliveries import declare
 
 KEY: Final = cancel_key("j")
 NOW: Final = datetime(2013, 1, 31, 12, tzinfo=UTC)
-STEPS: Final = ("cancel", "cancel", "uncancel", "end", "end", "read", "turn", "turn", "turn", "deliver", "fail")
-Answer = Callable[[KafkaError | None, Message], None]
+CLUSTER: Final = ClusterSettings(bootstrap_servers="localhost:1")
+MOMENTS: Final = ("before", "written", "read", "checked", "after")
+"""Of a removal: its transaction begins, it is on the topic, what was before it is read, nothing speaks against it, and
+it is committed."""
+STEPS: Final = ("cancel", "cancel", "uncancel", "end", "end", "turn", "turn", "turn")
+
+
+class Killed(BaseException):
+    """The worker's process is no more."""
 
 
 @dataclass
 class Topic:
-    """The control topic, with the orders about one job."""
+    """The control topic, with the orders about one job.
 
-    records: list[Message] = field(default_factory=list)
+    Attributes:
+        given: how many orders were given.
+        wanted: the id of the order that operators want to stand; None once its job has ended, too.
+        left: that of the order whose job has ended.
+    """
+
+    records: list[Message | None] = field(default_factory=list)
+    open_from: int | None = None
     given: int = 0
     wanted: str | None = None
-    """The order that operators want to stand; None once its job has ended, too."""
+    left: str | None = None
 
-    def append(self, value: bytes | None, headers: Any = None) -> Message:
-        """Add a record."""
-        message = Message("shop.control", 0, len(self.records), key=KEY, value=value, headers=headers)
-        self.records.append(message)
-        return message
+    def append(self, value: bytes | None, headers: Any = None) -> int:
+        """Add a record, and return its offset."""
+        offset = len(self.records)
+        self.records.append(Message("shop.control", 0, offset, key=KEY, value=value, headers=headers))
+        return offset
+
+    @property
+    def stable_end(self) -> int:
+        """Up to where readers see: not beyond the first record of a transaction that is open."""
+        return len(self.records) if self.open_from is None else self.open_from
+
+    def undo(self) -> None:
+        """End the open transaction, as the brokers do where its writer is killed."""
+        if self.open_from is not None:
+            self.records[self.open_from] = None
+            self.open_from = None
 
     def cancel(self) -> None:
         """An operator gives a new order."""
         self.given += 1
-        self.wanted = f"o{self.given}"
+        self.wanted, self.left = f"o{self.given}", None
         order = ControlOrder(order_id=self.wanted, verb=Verb.CANCEL, operator="ann", host="web-1", at=NOW, job_id="j")
         self.append(encode_order(order))
 
     def uncancel(self) -> None:
         """An operator lifts the order."""
-        self.wanted = None
+        self.wanted = self.left = None
         self.append(None)
+
+    def compacted(self) -> Topic:
+        """The topic as a worker finds it that starts after its compaction."""
+        return Topic(records=[*[record for record in self.records if record is not None][-1:]])
 
 
 class Worker:
-    """A worker that reads the topic; its producer is `self`, whose records arrive when the test wants it."""
+    """A worker that reads the topic; it is the reader and the writer of its forgetter.
 
-    def __init__(self, topic: Topic, begin: int = 0) -> None:
-        self.topic, self.position = topic, begin
-        self.in_flight: list[tuple[bytes | None, Any, Answer]] = []
+    Attributes:
+        amid: {moment of the next removal: what happens then}.
+        is_slow: whether it reads nothing amid a removal.
+    """
+
+    def __init__(self, topic: Topic) -> None:
+        self.topic, self.position = topic, 0
+        self.amid: dict[str, Callable[[], None]] = {}
+        self.is_connected, self.is_slow = True, False
         self.cancels = Cancels()
-        self.forgetter = Forgetter(ClusterSettings(bootstrap_servers="localhost:1"), "shop.control", "w1")
-        self.forgetter._producer._make = lambda: cast(Producer, self)
+        self.forgetter = Forgetter(CLUSTER, "shop.control", "w1")
+        self.forgetter._writer = cast(TransactionWriter, self)
         self.orders = Orders([CancelOrders(self.cancels, lambda: 0, lambda: 0, self.forgetter)])
 
     @property
@@ -75,142 +113,163 @@ class Worker:
         found = self.cancels.of(declare().record(headers={wire.JOB_ID: b"j"}), "q")
         return None if found is None else found.order_id
 
-    def produce(
-        self, _topic: str, value: bytes | None, _key: bytes, _partition: int, *, headers: Any, on_delivery: Answer
+    def write(
+        self, records: Sequence[TransactionRecord], then: Callable[[list[RecordPlace]], Sequence[TransactionRecord]]
     ) -> None:
-        """Take a record."""
-        self.in_flight.append((value, headers, on_delivery))
+        """Write a removal, which is committed unless `then` withdraws it."""
+        (record,) = records
+        self._pass("before")
+        offset = self.topic.open_from = self.topic.append(record.value, record.headers)
+        self._pass("written")
+        try:
+            then([RecordPlace(topic=record.topic, partition=0, offset=offset)])
+        except Withdrawn:
+            self.topic.undo()
+            raise
+        self._pass("checked")
+        self.topic.open_from = None
+        self._pass("after")
 
-    def poll(self, _timeout_s: float) -> int:
-        """Answer nothing by itself."""
-        return 0
+    def read_to(self, offset: int, _within_s: float) -> bool:
+        """Read what is to be seen."""
+        if not self.is_slow:
+            self.read()
+        self._pass("read")
+        return self.position >= offset
 
-    def deliver(self) -> None:
-        """The oldest record in flight arrives at the topic."""
-        if self.in_flight:
-            value, headers, answer = self.in_flight.pop(0)
-            answer(None, self.topic.append(value, headers))
+    def _pass(self, moment: str) -> None:
+        self.amid.pop(moment, lambda: None)()
 
-    def fail(self) -> None:
-        """The oldest record in flight is given up."""
-        if self.in_flight:
-            _, _, answer = self.in_flight.pop(0)
-            answer(KafkaError(KafkaError._MSG_TIMED_OUT), Message("shop.control", 0, key=KEY))
-            self.forgetter._next_at_s = 0.0
-
-    def read(self, most: int = 1) -> None:
-        """Take the next records; the test carries out what follows."""
-        for message in self.topic.records[self.position :][:most]:
-            self.orders.take(message)
+    def read(self) -> None:
+        """Take all records that are to be seen."""
+        while self.position < self.topic.stable_end:
+            message = self.topic.records[self.position]
             self.position += 1
+            if message is not None:
+                self.orders.take(message)
 
-    def turn(self, most: int = 1) -> None:
-        """Take the next records, and do what follows."""
-        self.read(most)
+    def turn(self) -> None:
+        """Take what is there, and do what follows."""
+        self.read()
+        self.forgetter._next_at_s = 0.0
+        self.forgetter.turn(self)
         self.orders.carry_out()
 
     def end_job(self) -> None:
         """The job ends here: the order that stands has nothing left to do."""
         if self.standing is not None and self.standing == self.topic.wanted:
-            self.topic.wanted = None
+            self.topic.wanted, self.topic.left = None, self.topic.wanted
         self.cancels.note_ended(declare().record(headers={wire.JOB_ID: b"j"}))
-
-    def settle(self) -> None:
-        """Write and read until nothing is left."""
-        while self.in_flight or self.position < len(self.topic.records):
-            self.deliver()
-            self.turn()
 
 
 def ended_at(topic: Topic) -> Worker:
-    """A worker whose removal of the first order is on its way."""
+    """A worker that is about to remove the first order."""
     worker = Worker(topic)
     topic.cancel()
     worker.turn()
     worker.end_job()
-    worker.turn()
-    assert len(worker.in_flight) == 1
+    worker.orders.carry_out()
     return worker
 
 
-def last_order(topic: Topic) -> str | None:
-    """The id of the order that compaction keeps."""
-    value = topic.records[-1].value()
-    return None if value is None else decode_order(value).order_id
-
-
-def test_a_removal_on_its_way_does_not_take_a_new_order_along() -> None:
-    """Readers let it stand at each moment; the worker writes it again, since compaction would keep the removal."""
-    topic = Topic()
-    worker, other = ended_at(topic), Worker(topic)
-    topic.cancel()
-    worker.deliver()
-    other.turn(3)
-    assert other.standing == "o2"
-    while worker.in_flight or worker.position < len(topic.records):
-        worker.turn()
-        worker.deliver()
-        assert worker.standing == "o2"
-    assert last_order(topic) == "o2"
-    late = Worker(topic, begin=len(topic.records) - 1)
-    late.turn()
-    assert late.standing == "o2"
-
-
-def test_a_new_order_that_comes_as_the_job_of_the_former_one_ends_stays() -> None:
-    """The control thread takes it before it looks at what has ended."""
-    topic = Topic()
+def started_at(topic: Topic) -> Worker:
+    """A worker that has read all."""
     worker = Worker(topic)
-    topic.cancel()
-    worker.turn()
-    worker.end_job()
-    topic.cancel()
-    worker.turn()
-    worker.settle()
-    assert (worker.standing, last_order(topic)) == ("o2", "o2")
+    worker.read()
+    return worker
 
 
-def test_an_order_that_is_lifted_while_it_is_written_again_stays_lifted() -> None:
-    """Else it would hold for 30 days."""
+def kill() -> None:
+    """End the process here."""
+    raise Killed
+
+
+def test_an_order_that_has_nothing_left_to_do_is_removed() -> None:
+    """By the worker in which its job has ended."""
     topic = Topic()
     worker = ended_at(topic)
-    topic.cancel()
-    worker.deliver()
     worker.turn()
-    topic.uncancel()
-    worker.settle()
-    assert (worker.standing, last_order(topic)) == (None, None)
+    assert [started_at(one).standing for one in (topic, topic.compacted())] == [None, None]
+    assert not worker.forgetter._pending
 
 
-@pytest.mark.expected_errors
-@given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 1)), min_size=15, max_size=40))
-def test_what_operators_want_stands_in_the_end(steps: list[tuple[str, int]]) -> None:
-    """In all workers and on the compacted topic, with whatever removals are on their way."""
+@pytest.mark.parametrize("dies", [*MOMENTS, "never"])
+@pytest.mark.parametrize("comes", MOMENTS)
+def test_a_removal_takes_no_new_order_along(comes: str, dies: str) -> None:
+    """Whenever that comes and whenever the worker is killed: also a worker that starts after compaction holds to it."""
+    topic = Topic()
+    worker = ended_at(topic)
+
+    def cancel_and_kill() -> None:
+        topic.cancel()
+        kill()
+
+    worker.amid[comes] = topic.cancel
+    with suppress(Killed):
+        if dies in MOMENTS[MOMENTS.index(comes) :]:
+            worker.amid[dies] = kill if dies != comes else cancel_and_kill
+        worker.turn()
+        worker.turn()
+    topic.undo()
+    assert topic.wanted == "o2"
+    assert [started_at(one).standing for one in (topic, topic.compacted())] == ["o2", "o2"]
+
+
+def test_records_of_others_amid_the_removals_may_be_newer_orders() -> None:
+    """Readers see none of them before the transaction ends, so it is undone; smaller ones are tried then."""
+    reader = started_at(Topic())
+    forgetter = Forgetter(CLUSTER, "shop.control", "w1")
+
+    def write(records: Sequence[TransactionRecord], then: Callable[[list[RecordPlace]], Any]) -> None:
+        sizes.append(len(records))
+        then([RecordPlace(topic="t", partition=0, offset=2 * number) for number in range(len(records))])
+
+    sizes: list[int] = []
+    forgetter._writer = cast(TransactionWriter, SimpleNamespace(is_connected=True, write=write))
+    reader.position = 100
+    for number in range(8):
+        forgetter.forget(cancel_key(f"j{number}"), "o1", "its job has ended")
+    while forgetter._pending:
+        forgetter._next_at_s = 0.0
+        forgetter.turn(reader)
+    assert sizes[:8] == [8, 4, 2, 1, 2, 1, 2, 1]
+
+
+def test_nothing_is_removed_before_all_is_read_that_was_there_before() -> None:
+    """Such as where the records of another transaction keep readers back."""
+    topic = Topic()
+    worker = ended_at(topic)
+
+    worker.is_slow, worker.amid["before"] = True, topic.cancel
+    worker.turn()
+    assert started_at(topic.compacted()).standing == "o2"
+
+
+@given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 1), st.sampled_from(MOMENTS)), max_size=30))
+def test_what_operators_want_stands_in_the_end(steps: list[tuple[str, int, str]]) -> None:
+    """In all workers and on the compacted topic, with whatever comes amid whatever removals."""
     topic = Topic()
     workers = [Worker(topic), Worker(topic)]
-    for step, number in steps:
+    for step, number, moment in steps:
         match step:
-            case "cancel":
-                topic.cancel()
-            case "uncancel":
-                topic.uncancel()
+            case "cancel" | "uncancel" if moment == "before":
+                getattr(topic, step)()
+            case "cancel" | "uncancel":
+                workers[number].amid[moment] = getattr(topic, step)
             case "end":
                 workers[number].end_job()
             case _:
-                getattr(workers[number], step)()
-    for worker in workers:
+                workers[number].turn()
+    for worker in 3 * workers:
         worker.turn()
-    while any(worker.in_flight or worker.position < len(topic.records) for worker in workers):
-        for worker in workers:
-            worker.settle()
-    if topic.records:
-        assert {last_order(topic), *(worker.standing for worker in workers)} == {topic.wanted}
+    standing = {started_at(topic.compacted()).standing, *(worker.standing for worker in workers)}
+    assert standing == {topic.wanted} or (topic.wanted is None and standing <= {None, topic.left})
 
 
 def test_a_new_time_and_a_new_priority_outlast_the_removal_of_the_former_ones() -> None:
     """Of one job; the removal of the order itself ends each."""
     reschedules, until = Reschedules(), NOW + timedelta(days=1)
-    forgetter = Forgetter(ClusterSettings(bootstrap_servers="localhost:1"), "shop.control", "w1")
+    forgetter = Forgetter(CLUSTER, "shop.control", "w1")
     takers = [
         RescheduleOrders(reschedules, forgetter, lambda: NOW),
         PriorityOrders(reschedules, forgetter, lambda: NOW),

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError
 
-from stoker.consumers.control import cancel_orders, order_forgetter
+from stoker.consumers.control import cancel_orders
 from stoker.consumers.control.block_orders import BlockOrders
 from stoker.consumers.control.cancel_orders import CancelOrders
 from stoker.consumers.control.order_forgetter import Forgetter
@@ -20,6 +20,7 @@ from stoker.consumers.partitions.ledger import Ledger
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Cancelled, Dead, Outcome, Retried
 from stoker.consumers.settling.ended_cancels import EndedCancels
 from stoker.consumers.standing_orders.cancels import Cancels
+from stoker.producers.transaction_writer import TransactionFailed, TransactionWriter
 from stoker.schemas.own_records.control_records import ControlOrder
 from stoker.topology import ClusterSettings
 from stoker.topology.declaration.queue import LedgerWindow
@@ -228,74 +229,48 @@ def test_the_order_that_lifts_a_cancel_is_derived_from_its_key() -> None:
     assert cancelled_by(b"pause/queue/job") == (None, None)
 
 
-def test_what_could_not_be_removed_is_tried_again_later(caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged once, with what is missing."""
-    forgetter = Forgetter(ClusterSettings(bootstrap_servers="localhost:1"), "shop.control", "w1")
-    refuse(forgetter, KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), b"cancel/job/a", b"cancel/job/b")
-    forgetter.turn()
-    assert list(forgetter._pending) == [b"cancel/job/a", b"cancel/job/b"]
-    assert caplog.text.count("grant the worker the right to write") == 1
-    forgetter.note_lifted(b"cancel/job/a")
-    assert list(forgetter._pending) == [b"cancel/job/b"]
-    forgetter.close(0.0)
+class Refusing:
+    """In place of a forgetter's writer: the brokers refuse all for this reason."""
+
+    is_connected = True
+
+    def __init__(self, error: KafkaError) -> None:
+        self.error = error
+
+    def write(self, *_records: Any) -> None:
+        """Refuse them."""
+        raise TransactionFailed([self.error], self.error.str(), is_perhaps_committed=False)
+
+    def close(self) -> None:
+        """Nothing is connected."""
 
 
-def test_what_a_finished_client_did_not_answer_is_removed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It raises once that it has failed for good, from whatever is called next, and answers no more."""
-    clients = [FinishedClient(), FinishedClient()]
-    monkeypatch.setattr(order_forgetter, "connect", lambda _config, _outage: clients.pop(0))
-    monkeypatch.setattr(order_forgetter, "AFTER_FAILURE_S", 0.0)
-    first, second = clients
+def refused(code: int) -> Forgetter:
+    """One that is to remove two orders, which the brokers have refused once."""
     forgetter = Forgetter(ClusterSettings(bootstrap_servers="localhost:1"), "shop.control", "w1")
+    forgetter._writer = cast(TransactionWriter, Refusing(KafkaError(code)))
     for key in (b"cancel/job/a", b"cancel/job/b"):
         forgetter.forget(key, "1", "its job has ended")
-    forgetter.turn()
+    forgetter.turn(cast(Any, None))
+    return forgetter
+
+
+def test_what_could_not_be_removed_is_tried_again_later(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged once, with what is missing."""
+    forgetter = refused(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    forgetter._next_at_s = 0.0
+    forgetter.turn(cast(Any, None))
+    assert list(forgetter._pending) == [b"cancel/job/a", b"cancel/job/b"]
+    assert caplog.text.count("grant Write on topic shop.control and on transactional-id shop.control.*") == 1
     forgetter.note_lifted(b"cancel/job/a")
-    forgetter.turn()
-    assert (first.keys, second.keys) == ([b"cancel/job/a", b"cancel/job/b"], [])
-    forgetter.turn()
-    assert second.keys == [b"cancel/job/b"]
-
-
-def refuse(forgetter: Forgetter, error: KafkaError, *keys: bytes) -> None:
-    """Let the brokers refuse the removals of orders under these keys."""
-    client = FinishedClient()
-    forgetter._producer._make = lambda: cast(Producer, client)
-    for key in keys:
-        forgetter.forget(key, "1", "its job has ended")
-    forgetter.turn()
-    for key, answer in zip(client.keys, client.answers, strict=True):
-        answer(error, Message(topic="shop.control", partition=0, key=key))
-    forgetter._producer._client = None
-
-
-class FinishedClient:
-    """Takes records, and fails for good when it is polled for the second time."""
-
-    def __init__(self) -> None:
-        self.keys: list[bytes] = []
-        self.answers: list[Callable[[KafkaError, Message], None]] = []
-        self._polls = 0
-
-    def produce(self, _topic: str, _value: None, key: bytes, _partition: int, **named: Any) -> None:
-        """Take one."""
-        self.keys.append(key)
-        self.answers.append(named["on_delivery"])
-
-    def poll(self, _timeout_s: float) -> int:
-        """Answer nothing."""
-        self._polls += 1
-        if self._polls == 2:
-            raise KafkaException(KafkaError(KafkaError._FATAL, "fenced", fatal=True))
-        return 0
+    assert list(forgetter._pending) == [b"cancel/job/b"]
+    forgetter.close(cast(Any, None), 1.0)
 
 
 def test_no_right_is_asked_for_where_an_order_could_not_be_removed_for_another_reason(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A topic without a leader is no matter of rights."""
-    forgetter = Forgetter(ClusterSettings(bootstrap_servers="localhost:1"), "shop.control", "w1")
-    refuse(forgetter, KafkaError(KafkaError._MSG_TIMED_OUT), b"cancel/job/a")
-    assert "see that the topic has a leader" in caplog.text
-    assert "right" not in caplog.text
-    forgetter.close(0.0)
+    refused(KafkaError._MSG_TIMED_OUT)
+    assert "the worker cannot remove orders" in caplog.text
+    assert "grant" not in caplog.text

@@ -42,13 +42,13 @@ class Forgotten(Forgetter):
         """Note it."""
         self.keys.append(key)
 
-    def note_taken(self, key: bytes, order: ControlOrder) -> None:
+    def note_taken(self, key: bytes, order_id: str) -> None:
         """Nothing is pending."""
 
     def note_lifted(self, key: bytes) -> None:
         """Nothing is pending."""
 
-    def turn(self) -> None:
+    def turn(self, _orders: object) -> None:
         """Nothing is written."""
 
 

@@ -1,7 +1,8 @@
 """A worker in a process of its own that obeys control; its jobs note when they began in a file.
 
-Arguments: bootstrap servers, namespace, file of runs, worker id; and `forgetting` where it dies as soon as an order has
-nothing left to do, before that is removed.
+Arguments: bootstrap servers, namespace, file of runs, worker id; and when it dies: `forgetting` as soon as an order has
+nothing left to do, before that is removed; `removing` amid the transaction that removes it, and `removed` after that.
+In these two cases, another order about the same job is on the topic, which it has not read.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from stoker.consumers import Worker, WorkerSettings
 from stoker.consumers.control.order_forgetter import Forgetter
+from stoker.producers.control import Control
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
+from stoker.topology.wire.orders import cancelled_by
 from support.programs.crashing_worker import note_run
 
 
@@ -37,13 +41,40 @@ def _die(_forgetter: Forgetter, key: bytes, order_id: str, reason: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def die_about(pipeline: Pipeline, cluster: ClusterSettings, moment: str) -> None:
+    """Give another order about the job whose order is being removed, and die at that moment."""
+    remove = Forgetter._remove
+
+    def remove_and_die(forgetter: Forgetter, some: Any, orders: Any) -> None:
+        with Control(pipeline, cluster) as control:
+            control.cancel(*(cancelled_by(key)[0] or "" for key in some))
+        try:
+            remove(forgetter, some, _Dying() if moment == "removing" else orders)
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Forgetter._remove = remove_and_die  # type: ignore[assignment, method-assign]
+
+
+class _Dying:
+    """In place of the reader of orders."""
+
+    def read_to(self, _offset: int, _within_s: float) -> bool:
+        """Die."""
+        os.kill(os.getpid(), signal.SIGKILL)
+        return True
+
+
 def main() -> None:
     """Work until stopped or killed."""
     servers, namespace, runs, worker, *dies = sys.argv[1:]
-    if dies:
-        Forgetter.forget = _die  # type: ignore[assignment, method-assign]
     pipeline, _, _ = declare(namespace, Path(runs), worker)
-    Worker(pipeline, ClusterSettings(bootstrap_servers=servers), WorkerSettings(concurrency=4, worker_id=worker)).run()
+    cluster = ClusterSettings(bootstrap_servers=servers)
+    if dies == ["forgetting"]:
+        Forgetter.forget = _die  # type: ignore[assignment, method-assign]
+    elif dies:
+        die_about(pipeline, cluster, dies[0])
+    Worker(pipeline, cluster, WorkerSettings(concurrency=4, worker_id=worker)).run()
 
 
 if __name__ == "__main__":
