@@ -83,7 +83,7 @@ def test_a_delayed_job_and_one_that_waits_for_a_retry_start_now(cluster: Cluster
         running.wait_outcomes(Done=2)
         scene.wait_forgotten()
         scene.wait_held(running, 1)
-        assert not running.worker._orders.reschedules.stands
+        wait_until(lambda: not running.worker._orders.reschedules.stands, what="the worker to read that")
     assert [(run.what, run.attempt) for run in scene.journal.runs] == [("fails", 1), ("later", 1), ("fails", 2)]
     assert {given.order.operator for given in read_given_orders(scene.pipeline, cluster)} == {"ann"}
 
