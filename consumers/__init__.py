@@ -5,8 +5,7 @@ from .inbox import AlreadyDone
 from .instruments.instrument import Instrument
 from .job.context import JobContext, NoCurrentJob, current_job, current_job_or_none
 from .job.dependencies import DependencyDown, UnknownDependency
-from .job.heartbeats import JobProgress
-from .job.signals import (
+from .job.endings import (
     Discard,
     JobCancelled,
     JobInterrupted,
@@ -17,6 +16,7 @@ from .job.signals import (
     TimeLimitExceeded,
     WorkerShutdown,
 )
+from .job.heartbeats import JobProgress
 from .settings import WorkerSettings
 from .worker import Worker
 

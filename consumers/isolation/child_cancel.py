@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Final, Protocol
 
-from ..job.signals import JobCancelled
+from ..job.endings import JobCancelled
 from ..runners.forks import PROCESS
 
 CANCEL_SIGNAL: Final = signal.SIGRTMIN + 1 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR1

@@ -35,9 +35,9 @@ from ...topology.declaration.job_type import RunLimits
 from ...topology.own_loggers import keep_loggers_on
 from ...topology.tracing.remote_context import context_of, read_span_context, with_baggage
 from ..job.answers import Answer, answer_of
+from ..job.endings import JobInterrupted
 from ..job.job_errors import is_kind_of, report_of
 from ..job.run import CurrentRun
-from ..job.signals import JobInterrupted
 from ..machine import own_peak_bytes
 from ..runners.async_slots import AsyncSlot, LoopState, resume_watched
 from ..runners.forks import PROCESS

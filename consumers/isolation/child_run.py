@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..job.dependencies import DependencyDown, UnknownDependency
+from ..job.endings import INTERRUPTS, MemoryLimitExceeded, TimeLimitExceeded
 from ..job.run import Run
-from ..job.signals import INTERRUPTS, MemoryLimitExceeded, TimeLimitExceeded
 from ..steps.call import time_limit_exceeded
 from ..steps.results import RETURNED_NOTHING, Answered, Raised, Returned
 from .child_process import STACK_WAIT_S, TAKE_WITHIN_S, ChildProcess

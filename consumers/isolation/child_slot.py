@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from ..job.endings import InterruptReason
 from ..job.run import Run
-from ..job.signals import InterruptReason
 from ..runners.slots import Slot
 from .child_process import ChildProcess
 

@@ -27,9 +27,9 @@ from ...topology import RetryPolicy
 from ...topology.declaration.retries import ErrorTypes
 from ..inbox import AlreadyDone
 from ..records.outcomes import Failure
+from .endings import LONGEST_WAIT, SNOOZE_HINT, Discard, RateLimited, Retry, Snooze
 from .failure import describe_failure, reason_of
 from .job_errors import bases_of, is_kind_of, leaves, names_in, type_name
-from .signals import LONGEST_WAIT, SNOOZE_HINT, Discard, RateLimited, Retry, Snooze
 
 OWN_MODULES: Final = ("stoker.schemas", "stoker.topology", "stoker.producers", "stoker.consumers", "stoker.operations")
 PLAIN: Final = frozenset({bool, int, float, str, bytes, list, tuple, dict, set, type(None)})

@@ -17,9 +17,9 @@ from ..breakers.breakers import Breakers
 from ..breakers.opening import Target
 from ..inbox import AlreadyDone
 from ..records.record import Record
+from .endings import Discard, JobInterrupted, Snooze, TimeLimitExceeded
 from .failure import reason_of
 from .job_errors import is_kind_of, leaves, type_name
-from .signals import Discard, JobInterrupted, Snooze, TimeLimitExceeded
 
 if TYPE_CHECKING:
     from .run import CurrentRun

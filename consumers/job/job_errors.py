@@ -14,7 +14,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final
 
-from .signals import TimeLimitExceeded
+from .endings import TimeLimitExceeded
 
 TEXT_LIMIT: Final = 1_000
 """Characters of one message or note; as many bytes of ASCII as a header takes of a message."""

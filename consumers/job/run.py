@@ -16,8 +16,8 @@ from ..records.cancellation import Cancellation
 from ..records.job_record import JobRecord
 from ..records.record import Record
 from .dependencies import NO_DEPENDENCIES, Dependencies
+from .endings import InterruptReason
 from .heartbeats import Heartbeats, JobProgress, RunHeartbeats
-from .signals import InterruptReason
 
 _INTERRUPTING: Final = threading.Lock()
 """Guards the reasons of all runs: each job would pay for a lock of its own, and few are ever interrupted."""

@@ -18,8 +18,8 @@ from types import FrameType
 from typing import TypeVar
 
 from ...topology.declaration.job_type import RunLimits
+from ..job.endings import INTERRUPTS, InterruptReason, JobInterrupted, cancelled_at_await
 from ..job.run import Run
-from ..job.signals import INTERRUPTS, InterruptReason, JobInterrupted, cancelled_at_await
 from ..records.record import Record
 from .forks import PROCESS, end_copy
 from .slots import RunInSlot, set_pending_interrupt, take_back_interrupt

@@ -16,8 +16,9 @@ from types import FrameType
 
 from ...topology.declaration.job_type import RunLimits
 from ..gates.gate_row import Beginning
+from ..job.endings import INTERRUPTS
+from ..job.endings import InterruptReason
 from ..job.run import Run
-from ..job.signals import INTERRUPTS, InterruptReason
 from ..records.record import Record
 from .forks import PROCESS
 from .stacks import thread_frames

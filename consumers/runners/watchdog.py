@@ -15,9 +15,9 @@ from typing import Any, Final, Protocol, TypeVar
 
 from ..errors import TooManyStuck
 from ..guarded_thread import GuardedThread
+from ..job.endings import InterruptReason
 from ..job.heartbeats import JobProgress
 from ..job.run import Run
-from ..job.signals import InterruptReason
 from ..records.cancellation import Cancellation
 from ..records.job_fields import job_fields
 from .stacks import describe_frames

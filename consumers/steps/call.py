@@ -14,9 +14,9 @@ from opentelemetry import context as trace_context
 
 from ...topology.tracing.remote_context import RemoteContext
 from ..job.context import enter_job
+from ..job.endings import INTERRUPTS, JobInterrupted, TimeLimitExceeded
 from ..job.job_errors import is_kind_of
 from ..job.run import CurrentRun
-from ..job.signals import INTERRUPTS, JobInterrupted, TimeLimitExceeded
 from ..records.job_record import JobRecord
 from ..runners.async_slots import LoopState
 from ..runners.forks import PROCESS, end_copy

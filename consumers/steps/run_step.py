@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextvars import Context
 
+from ..job.endings import JobInterrupted
 from ..job.job_errors import is_kind_of
-from ..job.signals import JobInterrupted
 from ..runners.async_slots import AsyncSlot, resume_watched
 from ..runners.forks import PROCESS
 from ..runners.slots import Slot

@@ -17,7 +17,7 @@ from stoker.consumers.gates.gate_row import Beginning, GateRow
 from stoker.consumers.gates.pauses import Pause, Pauses
 from stoker.consumers.instruments.instrument import Instrument
 from stoker.consumers.instruments.instruments import Instruments
-from stoker.consumers.job.signals import InterruptReason, JobInterrupted
+from stoker.consumers.job.endings import InterruptReason, JobInterrupted
 from stoker.consumers.metrics.job_figures import JobFigures
 from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Dead, Outcome, Snoozed

@@ -23,7 +23,7 @@ from stoker.consumers.isolation.child_run import _Watch
 from stoker.consumers.isolation.crashes import ChildDied, CrashPause
 from stoker.consumers.isolation.isolated_runners import IsolatedRunners, _Deaths
 from stoker.consumers.isolation.messages import BEGUN, HEARTBEAT, Ended, FromChild, LogLine, send
-from stoker.consumers.job.signals import TimeLimitExceeded
+from stoker.consumers.job.endings import TimeLimitExceeded
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Retried, Snoozed
 from stoker.consumers.records.record import Record, record_at
 from stoker.consumers.runners.slots import Slot
@@ -99,7 +99,7 @@ def test_a_job_past_its_timeout_is_killed_also_inside_of_c_code(how: str, tmp_pa
         outcome = here.run(stay, str(file), 60)
         assert isinstance(outcome, Retried)
         assert outcome.next_attempt == 2
-        assert outcome.failure.error_type == "stoker.consumers.job.signals.TimeLimitExceeded"
+        assert outcome.failure.error_type == "stoker.consumers.job.endings.TimeLimitExceeded"
         assert "timeout of 1 s" in outcome.failure.message
         assert f"in {how}" in outcome.failure.stack
         assert is_gone(int(isolated_jobs.notes(file)[0]))
@@ -131,7 +131,7 @@ def test_a_job_above_its_memory_limit_is_killed() -> None:
     with isolated(pipeline, queue) as here:
         outcome = here.run(grow, 500 * MIB, 60)
         assert isinstance(outcome, Retried)
-        assert outcome.failure.error_type == "stoker.consumers.job.signals.MemoryLimitExceeded"
+        assert outcome.failure.error_type == "stoker.consumers.job.endings.MemoryLimitExceeded"
         assert here.run(grow, MIB, 0) is DONE
     assert here.assignment.crash_history.crashes == {}
 

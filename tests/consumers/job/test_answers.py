@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stoker.consumers.inbox import AlreadyDone
-from stoker.consumers.job.signals import Discard, Retry, Snooze
+from stoker.consumers.job.endings import Discard, Retry, Snooze
 from stoker.consumers.records.outcomes import DONE, Cancelled, Dead, Outcome, Retried, Snoozed
 from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.runners.slots import Slot

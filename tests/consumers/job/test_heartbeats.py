@@ -13,9 +13,9 @@ from typing import Any, cast
 import pytest
 
 from stoker.consumers.job.context import JobContext, current_job
+from stoker.consumers.job.endings import TimeLimitExceeded
 from stoker.consumers.job.heartbeats import REPORT_INTERVAL_S, JobProgress, RunHeartbeats
 from stoker.consumers.job.run import CurrentRun, Run
-from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.thread_runners import ThreadRunners
 from stoker.consumers.runners.watchdog import Watchdog

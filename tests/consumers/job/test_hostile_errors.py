@@ -12,9 +12,9 @@ from typing import Any, Never
 import pytest
 
 from stoker.consumers.job import failure as failures
+from stoker.consumers.job.endings import JobCancelled, WorkerShutdown
 from stoker.consumers.job.failure import MESSAGE_LIMIT_BYTES, STACK_LIMIT_BYTES, describe_failure
 from stoker.consumers.job.job_errors import leaves
-from stoker.consumers.job.signals import JobCancelled, WorkerShutdown
 from stoker.consumers.records.outcomes import Dead, Failure, Outcome, Retried
 from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.runners.slots import Slot

@@ -16,7 +16,7 @@ import pytest
 
 from stoker.consumers.errors import LoopLost, TooManyStuck
 from stoker.consumers.job.context import current_job
-from stoker.consumers.job.signals import TimeLimitExceeded
+from stoker.consumers.job.endings import TimeLimitExceeded
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.steps.results import Raised, Returned

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from stoker.consumers.isolation.child_slot import ChildSlot
+from stoker.consumers.job.endings import InterruptReason
 from stoker.consumers.job.run import Run
-from stoker.consumers.job.signals import InterruptReason
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Outcome, Retried
 from stoker.consumers.runners.watchdog import RunnerSlot
 from support.programs import isolated_jobs
@@ -122,7 +122,7 @@ def test_a_run_past_its_limits_has_failed(kind: Callable[[InterruptReason, Path]
     """Wherever it runs, with the error that names the limit."""
     outcome = kind("timeout", tmp_path)
     assert isinstance(outcome, Retried)
-    assert outcome.failure.error_type == "stoker.consumers.job.signals.TimeLimitExceeded"
+    assert outcome.failure.error_type == "stoker.consumers.job.endings.TimeLimitExceeded"
     assert "timeout of" in outcome.failure.message
 
 

@@ -16,7 +16,7 @@ from datetime import timedelta
 import pytest
 
 from stoker.consumers.job.context import current_job, current_job_or_none
-from stoker.consumers.job.signals import INTERRUPTS, TimeLimitExceeded
+from stoker.consumers.job.endings import INTERRUPTS, TimeLimitExceeded
 from stoker.consumers.runners import watchdog
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.watchdog import Watchdog

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stoker.consumers.job.answers import answer_of
-from stoker.consumers.job.signals import (
+from stoker.consumers.job.endings import (
     LONGEST_WAIT,
     Discard,
     InterruptReason,

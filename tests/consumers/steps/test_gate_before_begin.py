@@ -13,7 +13,7 @@ import pytest
 from stoker.consumers.gates.gate_row import Beginning, GateRow
 from stoker.consumers.gates.pauses import Pause, Pauses
 from stoker.consumers.isolation.child_slot import ChildSlot
-from stoker.consumers.job.signals import InterruptReason, JobInterrupted
+from stoker.consumers.job.endings import InterruptReason, JobInterrupted
 from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.async_slots import AsyncSlot, LoopState

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stoker.consumers.job.signals import TimeLimitExceeded
+from stoker.consumers.job.endings import TimeLimitExceeded
 from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners import async_runners, loop_watch, watchdog
