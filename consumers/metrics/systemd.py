@@ -93,7 +93,7 @@ def notifying(health: Health, environment: Mapping[str, str] = os.environ) -> It
 
 
 def _watchdog_s(environment: Mapping[str, str]) -> float | None:
-    """How long systemd waits for a sign of life of this process; None where it waits for none."""
+    """How long systemd waits for a watchdog notification of this process; None where it waits for none."""
     named = environment.get(WATCHDOG_US, "")
     if not named.isdigit() or environment.get(WATCHDOG_PID, str(os.getpid())) != str(os.getpid()):
         return None

@@ -18,7 +18,7 @@ class Owned(Protocol):
 
     @property
     def runbook(self) -> str:
-        """The way to mend them when they fail."""
+        """The way to fix them when they fail: an URL or a line of text."""
 
     @property
     def escalation(self) -> str:

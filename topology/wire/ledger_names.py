@@ -32,13 +32,13 @@ def name_of(name: bytes | None) -> str | None:
     return text
 
 
-def attempt_name(claim: str | None, origin: bytes, attempt: bytes) -> str:
+def attempt_name(deduplication_id: str | None, origin: bytes, attempt: bytes) -> str:
     """Name one attempt of a job, equal for all records that carry it.
 
     Args:
-        claim: the job's name, as `deduplication_id` gives it.
+        deduplication_id: the job's name in the ledger; None where it has none.
         origin: where the job was first enqueued, as `topic/partition/offset`.
         attempt: its number, as the header has it.
     """
     number = attempt[:LONGEST_ATTEMPT_BYTES].decode("utf-8", "replace")
-    return f"{MOVED}{claim or ''}@{origin.decode('utf-8', 'backslashreplace')}#{number}"
+    return f"{MOVED}{deduplication_id or ''}@{origin.decode('utf-8', 'backslashreplace')}#{number}"

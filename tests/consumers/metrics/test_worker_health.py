@@ -101,7 +101,7 @@ def test_systemd_is_told_what_the_health_says(tmp_path: Path) -> None:
         with notifying(health_of, {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}):
             assert [systemd.recv(100) for _ in range(3)] == [b"WATCHDOG=1", b"READY=1", b"WATCHDOG=1"]
             health_of.hangs = True
-            wait_until(lambda: systemd.recv(100) == b"STATUS=it hangs", 20, "no sign of life")
+            wait_until(lambda: systemd.recv(100) == b"STATUS=it hangs", 20, "no watchdog notification")
         while (told := systemd.recv(100)) == b"STATUS=it hangs":
             pass
         assert told == b"STOPPING=1"

@@ -1,4 +1,4 @@
-"""A worker process that stands still answers no probe and gives systemd no sign of life, whatever holds it."""
+"""A worker process that stands still answers no probe and sends systemd no watchdog notification, whatever holds it."""
 
 from __future__ import annotations
 
