@@ -1,7 +1,7 @@
 """`LoneRecords`: writes the records that fit no batch with others, each in the largest form that its topic takes.
 
-It never waits: the settler calls it at each turn, so that a record of a hundred megabytes, or one that takes ten forms
-until it fits, and no other waits for that.
+The settler calls it at each of its turns, and it never waits. So a record of a hundred megabytes, or one that takes ten
+forms until it fits, delays no other record.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class _UniqueRecords:
         self._queue, self._find = queue, find
 
     def next(self, record: Record, outcome: Outcome, context: SettlingContext) -> Sequence[OutgoingRecord]:
-        """The job itself, with when it came where it waits."""
+        """Plan the job's next record; where the job waits, it carries the times at which it arrived."""
         planned = next_record(record, outcome, context)
         unique = self._find(record.assignment.partition)
         times = [] if unique is None else unique.times_of(record)
@@ -55,7 +55,7 @@ class _UniqueRecords:
         return [replace(following, headers=with_times(following.headers, times)) for following in planned]
 
     def end(self, record: Record, outcome: Outcome, context: SettlingContext) -> Iterable[OutgoingRecord]:
-        """Plan the records by which the ledger is to remember of its end."""
+        """Plan the ledger's entry about the end of a unique job, if it has one."""
         unique = self._find(record.assignment.partition)
         end = self._late_end(record, outcome, context.now) if unique is None else unique.take_end(record, outcome)
         if end is None:
