@@ -18,7 +18,7 @@ from ..topology.cluster.kafka_errors import Remedy, as_error, codes_of
 from ..topology.cluster.settings import ClusterSettings, Option, is_secret
 from .errors import SettingRefused
 
-logger = logging.getLogger("stoker.producers")
+_LOGGER = logging.getLogger("stoker.producers")
 
 PROMISES: Final[Mapping[str, tuple[Option, str]]] = {
     "acks": ("all", "a confirmed job must survive the loss of the partition's leader"),
@@ -125,7 +125,7 @@ def disconnect(producer: Producer, within_s: float) -> None:
 class LogRelay:
     """Takes librdkafka's log lines; it calls `log` like a `logging.Logger`'s."""
 
-    def __init__(self, config: Mapping[str, object], logger: logging.Logger = logger) -> None:
+    def __init__(self, config: Mapping[str, object], logger: logging.Logger = _LOGGER) -> None:
         self._logger = logger
         self._secrets = [str(value) for name, value in config.items() if is_secret(name) and value]
 
@@ -174,7 +174,7 @@ class Outage:
         was_lost = self.cause is not None
         self.cause = error
         if not was_lost:
-            logger.log(
+            _LOGGER.log(
                 self._level, "%s has lost Kafka at %s (%s): %s",
                 self._client, self._servers, error.str(), self._meaning,
             )  # fmt: skip
@@ -183,7 +183,7 @@ class Outage:
         """Note that a broker has confirmed something."""
         if self.cause is not None:
             self.cause = None
-            logger.log(self._level, "%s: Kafka at %s confirms again", self._client, self._servers)
+            _LOGGER.log(self._level, "%s: Kafka at %s confirms again", self._client, self._servers)
 
     @property
     def is_refusal(self) -> bool:

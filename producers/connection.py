@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,10 +15,12 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from ..topology.cluster.kafka_errors import as_error
 from ..topology.cluster.settings import Option, principal_of
 from ..topology.counts import counted
-from .client import Outage, connect, logger
+from .client import Outage, connect
 from .delivery import delivery_error, start_error
 from .errors import SettingRefused, UnreachableAtStart
 from .record import BuiltRecord
+
+_LOGGER = logging.getLogger("stoker.producers")
 
 OnDelivery = Callable[[KafkaError | None, Message], None]
 """librdkafka's callback."""
@@ -166,7 +169,7 @@ class Connections:
             if old is not None and not old.is_broken:
                 return old
             if old is not None:
-                logger.warning(
+                _LOGGER.warning(
                     "the producer's Kafka client has failed for good (%s); the producer makes another one. Jobs that "
                     "the old one had not confirmed raise DeliveryFailed, or NotAuthorized where a right is missing: "
                     "enqueue them again with the same job ids", old.outage.fatal,
@@ -186,8 +189,8 @@ class Connections:
         while not self._is_ended:
             try:
                 self._read_some()
-            except Exception:  # noqa: BLE001  # without this thread each later call would wait in vain for its confirmation
-                logger.exception("the producer failed at a report of the brokers, and goes on with the next one")
+            except Exception:  # without this thread each later call would wait in vain for its confirmation
+                _LOGGER.exception("the producer failed at a report of the brokers, and goes on with the next one")
                 time.sleep(_POLL_S)
 
     def _read_some(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from datetime import timedelta
@@ -14,7 +15,6 @@ from ..topology.cluster.settings import ClusterSettings
 from ..topology.declaration.job_type import ConfiguredJob, JobCall, JobType
 from ..topology.declaration.pipeline import Pipeline
 from .bulk import run_bulk
-from .client import logger
 from .delivery import BulkResult, Outcome, Receipt
 from .errors import BrokerUnreachable, EnqueueError, WouldDeadlock
 from .instrument import ProducerInstrument
@@ -28,6 +28,8 @@ from .spooling import open_spool, run_spooled_bulk
 
 if TYPE_CHECKING:
     from .outbox.spool import Spool
+
+_LOGGER = logging.getLogger("stoker.producers")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -269,5 +271,5 @@ def _settle(future: Future[Receipt], outcome: Outcome) -> None:
 def _settle_and_tell(future: Future[Receipt], outcome: Outcome) -> None:
     """Log a failure as well: nothing else reports it if the caller never looks at the future."""
     if isinstance(outcome, EnqueueError):
-        logger.warning("%s", outcome)
+        _LOGGER.warning("%s", outcome)
     _settle(future, outcome)

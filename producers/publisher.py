@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from ..topology.declaration.job_type import AnyJobType, JobCall
 from ..topology.declaration.pipeline import Pipeline
 from ..topology.planning.schema_store import schema_store
 from .admission.admission import Admission, bounded, depth_readers
-from .client import logger, producer_config
+from .client import producer_config
 from .connection import Connection, Connections
 from .delivery import Outcome, Receipt, Settle, delivery_error, receipt_of, why_unconfirmed
 from .errors import BufferFull, EnqueueError, ProducerClosed, ProducerForked, SettingRefused, Unconfirmed
@@ -31,6 +32,8 @@ from .readiness import KafkaCheck, Readiness
 from .record import BuiltRecord, RecordBuilder
 from .settings import ProducerSettings, default_source
 from .tracing.spans import EnqueueSpans, SpannedRecord
+
+_LOGGER = logging.getLogger("stoker.producers")
 
 _BULK: Final[dict[str, Option]] = {"linger_ms": 5, "compression_type": "lz4"}
 """Batches of a few milliseconds cost the brokers a tenth of single records."""
@@ -221,7 +224,7 @@ class Publisher:
         try:
             self.close(self.settings.report_wait_s)
         except Unconfirmed as unconfirmed:
-            logger.error("the program ended with a producer open: %s", unconfirmed)
+            _LOGGER.error("the program ended with a producer open: %s", unconfirmed)
 
 
 def _settle_spanned(record: SpannedRecord, settle: Settle, outcome: Outcome) -> None:

@@ -31,7 +31,7 @@ from ...topology.planning.rights import Operation, Resource, Right
 from ..stored_jobs.errors import Fenced, PublishFailed
 from .units import Bookmark, Outgoing, RefusedUnit, Unit
 
-log = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 TRANSACTION_TIMEOUT_S: Final = 10.0
 """How long the brokers keep a killed process's transaction open, and with it readers of the topic waiting behind it."""
@@ -141,7 +141,7 @@ class TransactionalPublisher:
                     raise self._ended(undone.error) from undone
                 if undone.error.code() in RECORD_FAULTS:
                     return self._isolate(units, undone.error)
-                log.warning(
+                _LOGGER.warning(
                     "the brokers aborted a batch of %s (%s); attempt %d of %d, nothing of it is visible",
                     self.transactional_id, undone, attempt, _ATTEMPTS,
                 )  # fmt: skip

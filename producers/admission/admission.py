@@ -27,7 +27,7 @@ from ..errors import ProducerClosed, QueueFull
 from .depth import DepthReader, KafkaDepth
 from .door import Door, Full, Obstacle, Unread
 
-logger = logging.getLogger("stoker.producers")
+_LOGGER = logging.getLogger("stoker.producers")
 
 _JOIN_S: Final = 5.0
 _LOOK_S: Final = 0.25
@@ -194,7 +194,7 @@ class Admission:
             self._note_unread(queue, str(failure))
             return
         except Exception as failure:  # without this thread each later call would wait in vain for a reading
-            logger.exception(
+            _LOGGER.exception(
                 "queue %r: the producer failed as it counted the waiting jobs, and goes on", queue.name,
                 extra={"queue": queue.name},
             )  # fmt: skip
@@ -204,7 +204,7 @@ class Admission:
             is_back = door.note_read(depth, time.monotonic())
             self._read.notify_all()
         if is_back:
-            logger.info(
+            _LOGGER.info(
                 "queue %r: how many jobs wait is known again; max_waiting holds",
                 queue.name,
                 extra={"queue": queue.name},
@@ -291,4 +291,4 @@ def depth_readers(cluster: ClusterSettings, partitions: Callable[[str], int | No
 
 def _log_blind(queue: Queue, cause: str) -> None:
     message = "queue %r: how many jobs wait is not known (%s); all are admitted until it is, whatever max_waiting"
-    logger.warning(message, queue.name, cause, extra={"queue": queue.name})
+    _LOGGER.warning(message, queue.name, cause, extra={"queue": queue.name})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,8 +18,10 @@ from ...topology.cluster.kafka_errors import FORBIDDEN, is_fatal
 from ...topology.cluster.leaders import ask_leaders
 from ...topology.cluster.settings import ANY_SIZE_BYTES, ClusterSettings, NotAuthorized, Option
 from ...topology.wire.names import reader_group
-from ..client import LogRelay, logger
+from ..client import LogRelay
 from .errors import ControlNotReady
+
+_LOGGER = logging.getLogger("stoker.producers")
 
 PARTITION: Final = 0
 BATCH: Final = 1_000
@@ -78,7 +81,7 @@ class LogReader:
             "group.id": reader_group(topic),
             **(options or {}),
         }
-        self._config = {**config, "error_cb": on_error, "logger": LogRelay(config, logger)}
+        self._config = {**config, "error_cb": on_error, "logger": LogRelay(config, _LOGGER)}
         self._consumer = self._connect()
         self._began_at = OFFSET_BEGINNING
         self._is_finished = False

@@ -9,6 +9,7 @@ that a refusal has nothing behind it, and the row is at fault itself.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -20,11 +21,13 @@ from confluent_kafka import KafkaError, Message
 from ...databases.outbox.rows import OutboxRow
 from ...topology.cluster.kafka_errors import Remedy, remedy_of
 from ...topology.cluster.settings import ClusterSettings, Option, principal_of
-from ..client import Outage, logger, producer_config
+from ..client import Outage, producer_config
 from ..connection import Connection
 from ..delivery import delivery_error, why_unconfirmed
 from ..errors import BrokerUnreachable, EnqueueError, NotAuthorized, TopologyNotReady, UnknownTopic
 from ..record import ANY_PARTITION, BuiltRecord, partition_of
+
+_LOGGER = logging.getLogger("stoker.producers")
 
 Key = tuple[str, bytes] | None
 """(topic, key) of a row that has a key."""
@@ -240,7 +243,7 @@ class Flight:
             self._careful = self._replaced(self._careful, self._careful_config, self._careful_outage)
 
     def _replaced(self, broken: Connection, config: dict[str, Option], outage: Outage) -> Connection:
-        logger.debug("the outbox's relay connects anew: %s", outage.fatal)
+        _LOGGER.debug("the outbox's relay connects anew: %s", outage.fatal)
         broken.abandon()
         outage.fatal = None
         return Connection(config, outage)

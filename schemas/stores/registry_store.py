@@ -25,7 +25,7 @@ from .registry_client import FoundSchema, Option, RegistryClient, RegistryRefusa
 from .store import Recorded, StoredSchema, unrecorded
 from .versions import MemoryBook, registered, require_compatible
 
-_log = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 _REGISTER_TIMEOUT_S: Final = 15.0
 
@@ -191,7 +191,7 @@ class RegistrySchemaStore:
             avro = self._whole(found, deadline)
             fingerprint = Codec(avro).fingerprint
         except (ValueError, *NOT_A_SCHEMA) as error:
-            _log.warning(
+            _LOGGER.warning(
                 "skipped a schema of the registry that is not Avro",
                 extra={"schema_id": found.schema_id, "reason": wire_text(str(error), LONGEST_DETAIL)},
             )

@@ -42,7 +42,7 @@ from .versions import registered, require_compatible, stored_now
 
 ClientConfig = Mapping[str, str | int | float | bool]
 
-_log = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 _REGISTER_TIMEOUT_S: Final = 15.0
 _POLL_S: Final = 0.5
@@ -193,7 +193,7 @@ class TopicSchemaStore(SingleObjectStore):
         try:
             self._book.add(_stored(value))
         except (ValueError, *NOT_A_SCHEMA) as error:
-            _log.warning(
+            _LOGGER.warning(
                 "skipped a record of the schemas topic that is not a schema",
                 extra={
                     "record": f"{self._topic}/{message.partition()}/{message.offset()}",

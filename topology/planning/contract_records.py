@@ -23,7 +23,7 @@ ALONE_WITHIN_S: Final = 3.0
 """How long a producer, which has jobs to enqueue, waits for its entry."""
 _CHARACTERS: Final = 500
 
-log = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 Registrations = Mapping[Contract, Sequence[StoredSchema]]
 """{contract: the versions before it}."""
@@ -59,7 +59,7 @@ def recorded_alone(cluster: ClusterSettings, audit_topic: str) -> Recorded:
             try:
                 record.begin()
             except AuditUnwritable as failed:
-                log.warning("the contract of %r is registered without an audit entry: %s", contract, failed.reason)
+                _LOGGER.warning("the contract of %r is registered without an audit entry: %s", contract, failed.reason)
                 yield
                 return
             with ended(record):

@@ -21,7 +21,7 @@ TOPOLOGY_APPLIED: Final = "topology-applied"
 MOST_CHANGES: Final = 500
 """Changes of one apply that an entry names at most."""
 
-log = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class ActionRecord:
         try:
             self._writer.write(replace(self._begun, phase=phase, at=datetime.now(UTC), detail=more))
         except AuditUnwritable as failed:
-            log.error("%s is done, and its audit entry has no end: %s", self._begun.action, failed.reason)
+            _LOGGER.error("%s is done, and its audit entry has no end: %s", self._begun.action, failed.reason)
 
 
 def begun_entry(action: str, recording: Recording, *, queue: str = "") -> AuditEntry:
