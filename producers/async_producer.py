@@ -171,9 +171,9 @@ class AsyncProducer:
         record = self._publisher.build_spanned(call)
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         settle = self._publisher.watched(call, record, self._mailbox.settler(future))
-        give_up = time.monotonic() + self._settings.room_wait_s
+        give_up_at_s = time.monotonic() + self._settings.room_wait_s
         while not self._publisher.offer(record, settle):
-            if time.monotonic() >= give_up:
+            if time.monotonic() >= give_up_at_s:
                 raise self._publisher.full(record)
             await asyncio.sleep(_ROOM_PAUSE_S)
         return future
@@ -253,15 +253,15 @@ class AsyncProducer:
             await asyncio.shield(self._in_thread(partial(bulk.note_sent, part, run, silence)))
 
     async def _take_all(self, run: BulkRun, calls: AnyCalls) -> None:
-        slice_end = time.monotonic() + _SLICE_S
+        slice_ends_at_s = time.monotonic() + _SLICE_S
         async with aclosing(_each(calls)) as each:
             async for call in each:
                 await self._take(run, call)
                 if run.stopped:
                     return
-                if time.monotonic() >= slice_end:
+                if time.monotonic() >= slice_ends_at_s:
                     await asyncio.sleep(0)
-                    slice_end = time.monotonic() + _SLICE_S
+                    slice_ends_at_s = time.monotonic() + _SLICE_S
 
     async def _take(self, run: BulkRun, call: JobCall) -> None:
         job_type = run.unprepared(call)
@@ -284,9 +284,9 @@ class AsyncProducer:
         return True
 
     async def _offer_when_room(self, run: BulkRun, call: JobCall, record: BuiltRecord) -> None:
-        give_up = time.monotonic() + self._settings.report_wait_s
+        give_up_at_s = time.monotonic() + self._settings.report_wait_s
         while not run.offer(call, record):
-            if time.monotonic() >= give_up:
+            if time.monotonic() >= give_up_at_s:
                 run.drop(call, record)
                 return
             await asyncio.sleep(_ROOM_PAUSE_S)
@@ -325,14 +325,14 @@ async def _each(calls: AnyCalls) -> AsyncGenerator[JobCall, None]:
 
 async def _read_part(bulk: SpooledBulk, each: AsyncGenerator[JobCall, None], part: list[JobCall]) -> None:
     """Read calls into a part until it is full."""
-    slice_end = time.monotonic() + _SLICE_S
+    slice_ends_at_s = time.monotonic() + _SLICE_S
     async for call in each:
         part.append(bulk.identified(call))
         if len(part) == PART_CALLS:
             return
-        if time.monotonic() >= slice_end:
+        if time.monotonic() >= slice_ends_at_s:
             await asyncio.sleep(0)
-            slice_end = time.monotonic() + _SLICE_S
+            slice_ends_at_s = time.monotonic() + _SLICE_S
 
 
 class LoopMailbox:

@@ -265,9 +265,9 @@ def _is_admitted(run: BulkRun, admission: Admission, call: JobCall) -> bool:
 
 
 def _offer_when_room(run: BulkRun, publisher: Publisher, call: JobCall, record: BuiltRecord) -> None:
-    give_up = time.monotonic() + publisher.settings.report_wait_s
+    give_up_at_s = time.monotonic() + publisher.settings.report_wait_s
     while not run.offer(call, record):
         run.wait_room()
-        if time.monotonic() >= give_up:
+        if time.monotonic() >= give_up_at_s:
             run.drop(call, record)
             return

@@ -121,9 +121,9 @@ class Publisher:
         self.check_usable()
         self.readiness.verify(asked_at_s)
         connection = self.connections.live()
-        give_up = time.monotonic() + timeout_s
+        give_up_at_s = time.monotonic() + timeout_s
         for topic in tuple(self.readiness.partitions) or self._topics[:1]:
-            connection.ask(topic, max(0.1, give_up - time.monotonic()))
+            connection.ask(topic, max(0.1, give_up_at_s - time.monotonic()))
 
     def publish(self, record: BuiltRecord, settle: Settle) -> None:
         """Hand a record over, waiting for room if need be.
@@ -132,9 +132,9 @@ class Publisher:
             BufferFull: there was none in time.
             EnqueueError: the client refuses the record at once.
         """
-        give_up = time.monotonic() + self.settings.room_wait_s
+        give_up_at_s = time.monotonic() + self.settings.room_wait_s
         while not self.offer(record, settle):
-            if time.monotonic() >= give_up:
+            if time.monotonic() >= give_up_at_s:
                 raise self.full(record)
             self.connections.live().poll(0.02)
 

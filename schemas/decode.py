@@ -126,7 +126,7 @@ class _AskingAtOnce:
     def __init__(self, store: SchemaStore, clock: Callable[[], float]) -> None:
         self._store, self._clock = store, clock
         self._lock = threading.Lock()
-        self._asked_at: dict[bytes | int, float] = {}
+        self._asked_at_s: dict[bytes | int, float] = {}
         self._failure: StoreError | None = None
 
     def learn(self, frame_id: bytes | int) -> None:
@@ -147,9 +147,9 @@ class _AskingAtOnce:
                 raise self._failure
 
     def _is_due(self, question: bytes | int) -> bool:
-        now = self._clock()
-        self._asked_at = {what: at for what, at in self._asked_at.items() if now - at < _REFRESH_EVERY_S}
-        return question not in self._asked_at and (self._failure is None or not self._asked_at)
+        now_s = self._clock()
+        self._asked_at_s = {what: at_s for what, at_s in self._asked_at_s.items() if now_s - at_s < _REFRESH_EVERY_S}
+        return question not in self._asked_at_s and (self._failure is None or not self._asked_at_s)
 
     def _refresh(self, question: bytes | int) -> None:
         self._failure = None
@@ -159,7 +159,7 @@ class _AskingAtOnce:
             self._failure = error
             raise
         finally:
-            self._asked_at[question] = self._clock()
+            self._asked_at_s[question] = self._clock()
 
 
 class _Reader:

@@ -211,14 +211,14 @@ class EmbeddedBroker:
 
     def _wait_answering(self, running: RunningBroker, timeout_s: float) -> None:
         process = self._process(running)
-        give_up = time.monotonic() + timeout_s
+        give_up_at_s = time.monotonic() + timeout_s
         admin = AdminClient({"bootstrap.servers": running.bootstrap_servers, "log_level": 0})
         cluster_id = self._cluster_id()
         while not _answers(admin, cluster_id):
             if not process.is_alive():
                 (self.folder / "broker.json").unlink(missing_ok=True)
                 raise self._start_failed("its process ended")
-            if time.monotonic() >= give_up:
+            if time.monotonic() >= give_up_at_s:
                 raise self._start_failed(f"it did not answer on {running.bootstrap_servers} in {timeout_s:.0f} s")
             threading.Event().wait(0.05)
 

@@ -23,9 +23,9 @@ def file_lock(path: Path, timeout_s: float) -> Iterator[None]:
         OSError: the file cannot be opened.
     """
     with path.open("ab") as held:
-        give_up = time.monotonic() + timeout_s
+        give_up_at_s = time.monotonic() + timeout_s
         while not _try_lock(held.fileno()):
-            if time.monotonic() >= give_up:
+            if time.monotonic() >= give_up_at_s:
                 raise BrokerBusy(path.parent, timeout_s)
             threading.Event().wait(_LOOK_AGAIN_S)
         yield

@@ -59,9 +59,9 @@ class BrokerProcess:
 
     def wait_gone(self, timeout_s: float) -> bool:
         """Wait until it has ended; false when it has not in `timeout_s`."""
-        give_up = time.monotonic() + timeout_s
+        give_up_at_s = time.monotonic() + timeout_s
         while self.is_alive():
-            if time.monotonic() >= give_up:
+            if time.monotonic() >= give_up_at_s:
                 return False
             threading.Event().wait(_LOOK_AGAIN_S)
         return True

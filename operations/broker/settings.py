@@ -93,9 +93,9 @@ class Ports:
 
     def wait_free(self, timeout_s: float) -> bool:
         """Wait until both ports are free; false when one is still in use after `timeout_s`."""
-        give_up = time.monotonic() + timeout_s
+        give_up_at_s = time.monotonic() + timeout_s
         while not (_is_free(self.broker) and _is_free(self.controller)):
-            if time.monotonic() >= give_up:
+            if time.monotonic() >= give_up_at_s:
                 return False
             threading.Event().wait(_LOOK_AGAIN_S)
         return True

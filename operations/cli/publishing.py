@@ -138,12 +138,12 @@ def _bar(total: int, verb: str) -> Iterator[Callable[[Published], None]]:
         TextColumn("{task.fields[speed]}"),
         TimeRemainingColumn(),
     )
-    begun = time.monotonic()
+    begun_at_s = time.monotonic()
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(verb, total=total, speed="")
 
         def show(published: Published) -> None:
-            speed = published.units / max(time.monotonic() - begun, 0.001)
+            speed = published.units / max(time.monotonic() - begun_at_s, 0.001)
             bar.update(task, completed=published.units + published.refused, speed=f"{speed:,.0f}/s")
 
         yield show

@@ -43,8 +43,8 @@ def read_heads(
 
 def _collect(consumer: Consumer, wanted: set[Partition], timeout_s: float) -> dict[Partition, StoredJob | None]:
     heads: dict[Partition, StoredJob | None] = {}
-    give_up = time.monotonic() + timeout_s
-    while wanted and time.monotonic() < give_up:
+    give_up_at_s = time.monotonic() + timeout_s
+    while wanted and time.monotonic() < give_up_at_s:
         answered = _note(heads, consumer.consume(_BATCH, _POLL_S))
         wanted.difference_update(answered)
         if answered:

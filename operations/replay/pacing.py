@@ -37,10 +37,10 @@ class ReplayPace:
         """The most units a transaction may hold."""
         return MAX_BATCH_UNITS if self.rate is None else max(1, min(MAX_BATCH_UNITS, int(self.rate / BATCHES_PER_S)))
 
-    def wait_until_due(self, begun: float, published: int) -> None:
+    def wait_until_due(self, begun_at_s: float, published: int) -> None:
         """Wait until so many units may have been published; a stop ends the waiting."""
         if self.rate is not None:
-            self.stop.wait(max(begun + published / self.rate - self.clock(), 0))
+            self.stop.wait(max(begun_at_s + published / self.rate - self.clock(), 0))
 
 
 @dataclass(slots=True)
@@ -77,9 +77,9 @@ def publish_paced(
     Raises:
         Fenced, PublishFailed: as of `TransactionalPublisher.publish`.
     """
-    published, begun = Published(), pace.clock()
+    published, begun_at_s = Published(), pace.clock()
     for batch in _batches(units, pace.batch_units):
-        pace.wait_until_due(begun, published.units)
+        pace.wait_until_due(begun_at_s, published.units)
         if pace.stop.is_set():
             published.is_stopped = True
             break

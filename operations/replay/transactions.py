@@ -287,12 +287,12 @@ class TransactionalPublisher:
 
 def _repeat(call: Callable[[], None], within_s: float = OPEN_TIMEOUT_S) -> None:
     """Make a call of the transaction API, and repeat it while its error allows that."""
-    deadline = time.monotonic() + within_s
+    deadline_at_s = time.monotonic() + within_s
     while True:
         try:
             return call()
         except KafkaException as failed:
-            if not _error_of(failed).retriable() or time.monotonic() > deadline:
+            if not _error_of(failed).retriable() or time.monotonic() > deadline_at_s:
                 raise
 
 

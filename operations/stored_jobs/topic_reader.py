@@ -154,15 +154,15 @@ class TopicReader:
         forbidden = NotAuthorized(self._cluster.principal, [("Read", f"topic {self.topic}")])
         walk = _Walk(self._consumer, self.topic, [span for span in spans if span.length], forbidden)
         total = walk.remaining()
-        silent_since = time.monotonic()
+        silent_since_at_s = time.monotonic()
         while walk.open:
             batch = self._consumer.consume(_BATCH, _POLL_S)
             if batch:
                 yield from walk.take(batch)
-                silent_since = time.monotonic()  # after the caller has worked, which may have taken long
+                silent_since_at_s = time.monotonic()  # after the caller has worked, which may have taken long
                 if progress is not None:
                     progress(total - walk.remaining(), total)
-            elif time.monotonic() - silent_since > self._stall_s:
+            elif time.monotonic() - silent_since_at_s > self._stall_s:
                 raise ReadStalled(self.topic, sorted(walk.open), self._stall_s)
         self._consumer.unassign()
 

@@ -85,10 +85,10 @@ class RegistrySchemaStore:
         with self._lock:
             if (contract.job_type, contract.header) in self._registered:
                 return
-            deadline = self._clock() + _REGISTER_TIMEOUT_S
+            deadline_at_s = self._clock() + _REGISTER_TIMEOUT_S
             self._job_types.add(contract.job_type)
-            self._learn_versions(contract.job_type, deadline)
-            schema_id = self._register(contract, compatibility, deadline)
+            self._learn_versions(contract.job_type, deadline_at_s)
+            schema_id = self._register(contract, compatibility, deadline_at_s)
             self._own_ids[contract.header] = CONFLUENT + schema_id.to_bytes(REGISTRY_ID_BYTES, "big")
             self._registered.add((contract.job_type, contract.header))
 
@@ -123,17 +123,17 @@ class RegistrySchemaStore:
 
     def refresh(self, timeout_s: float) -> None:
         """Learn the ids asked for since the last refresh; if there were none, or one is new, the types' versions."""
-        deadline = self._clock() + timeout_s
+        deadline_at_s = self._clock() + timeout_s
         with self._lock:
             was_asked = bool(self._asked)
-            found, failure = self._ask_for_ids(deadline)
+            found, failure = self._ask_for_ids(deadline_at_s)
             if found or not was_asked:
                 for job_type in sorted(self._job_types):
-                    self._learn_versions(job_type, deadline)
+                    self._learn_versions(job_type, deadline_at_s)
             # Only now: a schema that is read before its place among the versions is known could not be
             # distinguished from an older one.
             for schema in found:
-                self._note("", schema, deadline)
+                self._note("", schema, deadline_at_s)
             if failure is not None:
                 raise failure
 
@@ -141,7 +141,7 @@ class RegistrySchemaStore:
         """See SchemaStore."""
         self._client.close()
 
-    def _register(self, contract: Contract, compatibility: Compatibility, deadline: float) -> int:
+    def _register(self, contract: Contract, compatibility: Compatibility, deadline_at_s: float) -> int:
         versions = self.versions(contract.job_type)
         known = registered(contract, versions)
         if known is not None and isinstance(known.frame_id, int):
@@ -152,31 +152,31 @@ class RegistrySchemaStore:
                 schema_id = self._client.register(self.subject(contract.job_type), contract.schema)
         except RegistryRefusal as refusal:
             raise self._refused(contract, str(refusal)) from refusal
-        self._learn_versions(contract.job_type, deadline)
+        self._learn_versions(contract.job_type, deadline_at_s)
         return schema_id
 
     def _refused(self, contract: Contract, reason: str) -> IncompatibleSchema:
         rule = f"registry's rule for {self.subject(contract.job_type)}"
         return IncompatibleSchema(contract.job_type, rule, "", f"the registry refused it: {reason}")
 
-    def _learn_versions(self, job_type: str, deadline: float) -> None:
+    def _learn_versions(self, job_type: str, deadline_at_s: float) -> None:
         subject = self.subject(job_type)
-        self._require_time(deadline)
+        self._require_time(deadline_at_s)
         for number in self._client.versions(subject):
             if (job_type, number) in self._learned:
                 continue
-            self._require_time(deadline)
+            self._require_time(deadline_at_s)
             found = self._client.version(subject, number)
             if found is not None:
-                self._note(job_type, found, deadline)
+                self._note(job_type, found, deadline_at_s)
                 self._learned.add((job_type, number))
 
-    def _ask_for_ids(self, deadline: float) -> tuple[list[FoundSchema], RegistryUnreachable | None]:
+    def _ask_for_ids(self, deadline_at_s: float) -> tuple[list[FoundSchema], RegistryUnreachable | None]:
         """Get what was asked for; one that the registry fails at keeps none from its turn."""
         found: list[FoundSchema] = []
         failure = None
         while self._asked:
-            self._require_time(deadline)
+            self._require_time(deadline_at_s)
             try:
                 answer = self._client.schema(self._asked.pop())
             except RegistryUnreachable as error:
@@ -186,9 +186,9 @@ class RegistrySchemaStore:
                 found.append(answer)
         return found, failure
 
-    def _note(self, job_type: str, found: FoundSchema, deadline: float) -> None:
+    def _note(self, job_type: str, found: FoundSchema, deadline_at_s: float) -> None:
         try:
-            avro = self._whole(found, deadline)
+            avro = self._whole(found, deadline_at_s)
             fingerprint = Codec(avro).fingerprint
         except (ValueError, *NOT_A_SCHEMA) as error:
             _LOGGER.warning(
@@ -202,13 +202,13 @@ class RegistrySchemaStore:
             # Payloads from the time before the registry carry the fingerprint instead.
             self._book.also(fingerprint, stored)
 
-    def _whole(self, found: FoundSchema, deadline: float) -> Schema:
+    def _whole(self, found: FoundSchema, deadline_at_s: float) -> Schema:
         """The schema as JSON data, with the definitions in it that it refers to."""
         definitions: dict[str, Schema] = {}
         left = dict(found.references)
         while left and len(definitions) < _MOST_REFERENCES:
             name, (subject, number) = left.popitem()
-            self._require_time(deadline)
+            self._require_time(deadline_at_s)
             referred = self._client.version(subject, number)
             if referred is not None:
                 definitions[name] = json.loads(referred.text)
@@ -216,6 +216,6 @@ class RegistrySchemaStore:
         schema: Schema = json.loads(found.text)
         return inlined(schema, definitions) if definitions else schema
 
-    def _require_time(self, deadline: float) -> None:
-        if self._clock() >= deadline:
+    def _require_time(self, deadline_at_s: float) -> None:
+        if self._clock() >= deadline_at_s:
             raise RegistryUnreachable(self._client.shown, "it did not answer in time")

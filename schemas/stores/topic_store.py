@@ -109,19 +109,19 @@ class TopicSchemaStore(SingleObjectStore):
 
     def register(self, contract: Contract, compatibility: Compatibility) -> None:
         """See SchemaStore."""
-        deadline = self._clock() + _REGISTER_TIMEOUT_S
+        deadline_at_s = self._clock() + _REGISTER_TIMEOUT_S
         with self._lock:
             if self._holds(contract):
                 return
-            self._read(deadline)
+            self._read(deadline_at_s)
             if self._holds(contract):
                 return
             versions = self.versions(contract.job_type)
             require_compatible(contract, versions, compatibility)
             with self._recorded(contract, versions):
-                self._write(stored_now(contract), deadline)
+                self._write(stored_now(contract), deadline_at_s)
             # Read it back, rather than note it here: the order of versions is the topic's.
-            self._read(deadline)
+            self._read(deadline_at_s)
 
     def refresh(self, timeout_s: float) -> None:
         """See SchemaStore."""
@@ -131,13 +131,13 @@ class TopicSchemaStore(SingleObjectStore):
     def _holds(self, contract: Contract) -> bool:
         return registered(contract, self.versions(contract.job_type)) is not None
 
-    def _read(self, deadline: float) -> None:
+    def _read(self, deadline_at_s: float) -> None:
         troubles: list[str] = []
         consumer = Consumer(
             {**_QUIET, **self._config, **self._reading(), "error_cb": lambda error: troubles.append(error.str())}
         )
         try:
-            self._read_to_end(consumer, deadline)
+            self._read_to_end(consumer, deadline_at_s)
         except (KafkaException, TimeoutError) as error:
             consumer.poll(0)  # lets the client report its errors
             raise self._failure(error, troubles, "Read") from error
@@ -148,26 +148,26 @@ class TopicSchemaStore(SingleObjectStore):
         """The store assigns its partitions itself and commits nothing; librdkafka wants a group id all the same."""
         return {**_READING, "group.id": f"{self._topic}.reader"}
 
-    def _read_to_end(self, consumer: Consumer, deadline: float) -> None:
-        partitions = self._partitions(consumer, deadline)
+    def _read_to_end(self, consumer: Consumer, deadline_at_s: float) -> None:
+        partitions = self._partitions(consumer, deadline_at_s)
         consumer.assign([self._from_where(partition) for partition in partitions])
         waiting = set(partitions)
         while waiting:
-            message = consumer.poll(min(_POLL_S, self._left(deadline)))
+            message = consumer.poll(min(_POLL_S, self._left(deadline_at_s)))
             if message is not None:
                 self._take(message, waiting)
 
     def _from_where(self, partition: int) -> TopicPartition:
         return TopicPartition(self._topic, partition, self._next.get(partition, OFFSET_BEGINNING))
 
-    def _partitions(self, consumer: Consumer, deadline: float) -> list[int]:
-        known = consumer.list_topics(self._topic, timeout=self._left(deadline)).topics[self._topic]
+    def _partitions(self, consumer: Consumer, deadline_at_s: float) -> list[int]:
+        known = consumer.list_topics(self._topic, timeout=self._left(deadline_at_s)).topics[self._topic]
         if known.error is not None:
             raise KafkaException(known.error)
         return list(known.partitions)
 
-    def _left(self, deadline: float) -> float:
-        left = deadline - self._clock()
+    def _left(self, deadline_at_s: float) -> float:
+        left = deadline_at_s - self._clock()
         if left <= 0:
             raise TimeoutError("it did not answer in time")
         return left
@@ -201,16 +201,16 @@ class TopicSchemaStore(SingleObjectStore):
                 },
             )  # fmt: skip
 
-    def _write(self, stored: StoredSchema, deadline: float) -> None:
+    def _write(self, stored: StoredSchema, deadline_at_s: float) -> None:
         troubles: list[str] = []
         try:
-            self._produce(stored, deadline, troubles)
+            self._produce(stored, deadline_at_s, troubles)
         except (KafkaException, TimeoutError) as error:
             raise self._failure(error, troubles, "Write") from error
 
-    def _produce(self, stored: StoredSchema, deadline: float, troubles: list[str]) -> None:
+    def _produce(self, stored: StoredSchema, deadline_at_s: float, troubles: list[str]) -> None:
         outcome: list[KafkaError | None] = []
-        left_s = self._left(deadline)
+        left_s = self._left(deadline_at_s)
         own = {**_WRITING, "message.timeout.ms": max(1, int(left_s * 1000))}
         producer = Producer({**_QUIET, **self._config, **own, "error_cb": lambda error: troubles.append(error.str())})
         producer.produce(

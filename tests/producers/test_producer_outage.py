@@ -71,12 +71,12 @@ def test_a_producer_reports_an_outage_in_time_and_goes_on_after_it(
 
 def _enqueued_at_last(producer: Producer, shop: Shop) -> Receipt:
     """A broker that has just started may still refuse for a moment."""
-    give_up = time.monotonic() + 60
+    give_up_at_s = time.monotonic() + 60
     while True:
         try:
             return producer.enqueue(shop.charge, "acc", 3)
         except BrokerUnreachable:
-            assert time.monotonic() < give_up
+            assert time.monotonic() < give_up_at_s
 
 
 def test_a_full_buffer_refuses_and_close_reports_what_is_unconfirmed(

@@ -276,10 +276,10 @@ class Administration:
     def _gather(self, futures: Mapping[K, Future[V]]) -> tuple[dict[K, V], dict[K, KafkaError]]:
         answers: dict[K, V] = {}
         errors: dict[K, KafkaError] = {}
-        give_up = time.monotonic() + self._timeout_s + _GRACE_S
+        give_up_at_s = time.monotonic() + self._timeout_s + _GRACE_S
         for key, future in futures.items():
             try:
-                answers[key] = future.result(max(give_up - time.monotonic(), 0))
+                answers[key] = future.result(max(give_up_at_s - time.monotonic(), 0))
             except KafkaException as failed:
                 errors[key] = failed.args[0]
             except FutureTimeout:
