@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from confluent_kafka import Message
 
@@ -28,7 +27,7 @@ class RereadBatch:
     looked_at: set[Place] = field(default_factory=set)
 
 
-class Requester(Protocol):
+class Requester:
     """Wants records read again, and takes them back; owned by the poll thread.
 
     A record is read once, however many requesters want it: one that needs no more than a look leaves it in its place.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -65,7 +65,7 @@ class Wait:
 START = Start()
 
 
-class Gate(Protocol):
+class Gate(ABC):
     """Decides which records may start; asked by all threads, and never blocks.
 
     A gate that lets records pass again calls `WaitSet.release` with the `Why`, after it has begun to answer `START`.

@@ -13,10 +13,11 @@ It is the first of the five files on the way of a job (docs/architecture.md); `s
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Final, Protocol
+from typing import Final
 
 from confluent_kafka import KafkaError, Message
 
@@ -37,7 +38,7 @@ InStep = Callable[[list[Message]], Iterable[list[Message]]]
 """Splits what was fetched where something is to happen between its records; empties the list."""
 
 
-class Filter(Protocol):
+class Filter(ABC):
     """Looks at messages as they arrive, before their offsets are noted; errors and ends of logs are among them."""
 
     @property
@@ -45,12 +46,12 @@ class Filter(Protocol):
         """Whether there is anything to look at; asked once for each batch."""
         return True
 
+    @abstractmethod
     def let_pass(self, messages: Iterable[Message]) -> Iterator[Message]:
         """Yield the messages that go on, in their order; each one when the earlier ones are taken."""
-        ...
 
 
-class Diverter(Protocol):
+class Diverter(ABC):
     """May take records of the main topic before they go to their lanes, unread: nothing is made of them.
 
     Attributes:
@@ -59,9 +60,9 @@ class Diverter(Protocol):
 
     asked_while: Sized
 
+    @abstractmethod
     def divert(self, message: Message, assignment: Assignment) -> bool:
         """Take a record whose offset is noted already; return False to let it go on to the next diverter."""
-        ...
 
     def end_batch(self) -> None:
         """Note that a batch has been looked at: all else of it goes to the lanes next."""

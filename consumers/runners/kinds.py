@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from ..guarded_thread import first_crash
 from ..priorities.ready import PriorityReady
@@ -19,7 +19,7 @@ Ready: TypeAlias = deque[Record] | PriorityReady
 """The ready records of one kind: in the order in which they became ready, or by priority."""
 
 
-class Runners(WatchedRunners[SlotT], Protocol[SlotT]):
+class Runners(WatchedRunners[SlotT], ABC):
     """Runners of one kind. What has a body here holds for each kind that does not replace it.
 
     Attributes:
