@@ -2,7 +2,8 @@
 
 A commit is an offset below which everything is complete, and metadata that holds what is complete beyond it, or refers
 to that (`topology/wire/commit_metadata.py`). The first commit of an assignment is sent, and answered, before any of its
-jobs starts: so the next owner can distinguish a clean end from a crash. `count_complete` lets commits pass a record.
+jobs starts: so the next owner can distinguish a clean end from a crash. `count_complete` lets commits pass a record:
+`Completion` (`in_flight/completion.py`) calls it for what the settler has settled.
 
 It is the last of the five files on the way of a job (docs/architecture.md).
 """

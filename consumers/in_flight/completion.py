@@ -1,4 +1,8 @@
-"""`Completion`: takes settled batches back in the poll thread, and has all counted that they free."""
+"""`Completion`: takes settled batches back in the poll thread, and has all counted that they free.
+
+The settling thread puts them to `SettledBatches`; each turn of the poll thread takes them out here. The offset of a
+settled record is complete then (`count_complete`), but not that of an interrupted one: it is delivered again.
+"""
 
 from __future__ import annotations
 

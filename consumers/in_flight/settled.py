@@ -1,4 +1,7 @@
-"""`SettledBatches`: what was settled, on its way back from the settling thread to the poll thread."""
+"""`SettledBatches`: what was settled, on its way back from the settling thread to the poll thread.
+
+`put` is the settler's `on_settled`; `Completion` takes the batches out.
+"""
 
 from __future__ import annotations
 

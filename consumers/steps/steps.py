@@ -1,4 +1,4 @@
-"""The steps of one record that decide about it: claim, decode, decide. `run_step.py` has the one between.
+"""Three of the five steps of a record: claim, decode, decide. `run_step.py` has *run*, and `pipe.py` has *settle*.
 
 Each step takes values and returns one, so that a test can call it alone. A step that finds the end of the way returns
 an `Outcome` in place of its usual result. Nothing here does I/O.
