@@ -16,8 +16,7 @@ from types import FrameType
 
 from ...topology.declaration.job_type import RunLimits
 from ..gates.gate_row import Beginning
-from ..job.endings import INTERRUPTS
-from ..job.endings import InterruptReason
+from ..job.endings import INTERRUPTS, InterruptReason
 from ..job.run import Run
 from ..records.record import Record
 from .forks import PROCESS

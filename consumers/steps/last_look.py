@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from ..gates.gate_row import Beginning
-from ..gates.gate_row import GateRow
+from ..gates.gate_row import Beginning, GateRow
 from ..job.endings import INTERRUPTS
-from ..job.endings import JobCancelled
-from ..records.outcomes import Cancelled
-from ..records.outcomes import INTERRUPTED
+from ..records.outcomes import INTERRUPTED, Cancelled
 from ..runners.slots import RunInSlot
 from ..standing_orders.cancels import Cancels
 from .results import HeldBack, Raised

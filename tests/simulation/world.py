@@ -24,9 +24,7 @@ from simulation.processes import Running, SimProcess
 from simulation.registry import SimRegistry
 from simulation.virtual_time import CLOCK, START_S
 from stoker.consumers.isolation.suspects import SUSPECT_AFTER
-from stoker.consumers.job.endings import Discard
-from stoker.consumers.job.endings import Retry
-from stoker.consumers.job.endings import Snooze
+from stoker.consumers.job.endings import Discard, Retry, Snooze
 from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.settling.writes import WRITERS, utc
 from stoker.consumers.steps.results import RETURNED_NOTHING, Raised, Result

@@ -20,8 +20,7 @@ from stoker.producers.errors import SettingRefused
 from stoker.schemas.own_records.control_records import ControlOrder, WorkerState, WorkerStatus
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.cluster.forgotten_brokers import lasting
-from stoker.topology.wire.orders import Verb
-from stoker.topology.wire.orders import cancel_key
+from stoker.topology.wire.orders import Verb, cancel_key
 
 CLUSTER = ClusterSettings(bootstrap_servers="localhost:1")
 LACK = KafkaError(KafkaError._CRIT_SYS_RESOURCE, "failed to create thread")

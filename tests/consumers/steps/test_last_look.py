@@ -9,7 +9,6 @@ import pytest
 
 from stoker.consumers.gates.gate_row import Beginning, GateRow
 from stoker.consumers.gates.pauses import Pause, Pauses
-from stoker.consumers.job.endings import JobCancelled
 from stoker.consumers.records.cancellation import Cancellation
 from stoker.consumers.records.outcomes import INTERRUPTED, Cancelled
 from stoker.consumers.records.record import Record
