@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -18,11 +19,10 @@ from ...topology.tracing.remote_context import span_headers
 from ...topology.tracing.span_faults import SpanFaults
 from ...topology.tracing.tracers import AttributeValue, Tracing, destination, find_tracing, note_error
 from ...topology.wire.headers import HeaderList
-from ..client import logger
 from ..delivery import Outcome, Receipt
 from ..record import BuiltRecord
 
-_FAULTS: Final = SpanFaults(logger)
+_FAULTS: Final = SpanFaults(logging.getLogger("stoker.producer"))
 
 Build = Callable[[JobCall], BuiltRecord]
 """Makes the record of a call; its headers name the current span."""
