@@ -15,8 +15,9 @@ A record that no topic takes in its form, such as one that is too large, gets an
 beside all batches (`lone_records.py`). The event of an outcome is handed over once it is settled, to a client of its
 own that the settler does not wait for.
 
-Settled batches go back to the poll thread by `on_settled`, which is `SettledBatches.put` (`in_flight/settled.py`). There
-`Completion.note_settled` (`in_flight/completion.py`) has their offsets counted as complete (`commits/commits.py`).
+Settled batches go back to the poll thread by `on_settled`, which is `SettledBatches.put` (`in_flight/settled.py`).
+There `Completion.note_settled` (`in_flight/completion.py`) has their offsets counted as complete
+(`commits/commits.py`).
 
 It is the fourth of the five files on the way of a job (docs/architecture.md); `commits/commits.py` is the next.
 """

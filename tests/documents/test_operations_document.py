@@ -33,6 +33,7 @@ NEVER_MET = {
     "CannotFire",
     "OffsetMissing",
     "TransactionFailed",
+    "Withdrawn",
     "Misfit",
     "Unfit",
     "CommandFailure",

@@ -261,7 +261,7 @@ def test_the_page_names_what_a_feature_of_intake_may_be_where_it_is() -> None:
     declared = (ROOT / "consumers/declared/intake_features.py").read_text(encoding="utf-8")
     for name, path, examples in rows:
         assert re.search(
-            rf"^(class {name}\(Protocol\)|{name} = )", (ROOT / "consumers" / path).read_text(), re.MULTILINE
+            rf"^(class {name}\((?:Protocol|ABC)\)|{name} = )", (ROOT / "consumers" / path).read_text(), re.MULTILINE
         )
         for example in re.findall(r"`([\w.]+)`", examples):
             if example.endswith(".py"):
