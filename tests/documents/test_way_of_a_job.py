@@ -19,10 +19,13 @@ from simulation.play import Play
 from simulation.virtual_time import CLOCK, virtual_time
 from simulation.world import TIERS, Ending, Shape
 from stoker.consumers.records.done_handful import DoneHandful
+from stoker.consumers.records.outcomes import Retried
 from stoker.consumers.records.record import Record
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from stoker.topology.declaration.delays import DelayClass
+from support.programs import isolated_jobs
+from support.scenes.isolated_runners import declare, isolated
 from support.scenes.worker import create, declare_queue, running_worker, wait_all_committed
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +34,8 @@ STAND_INS = {Path(__file__).name, "processes.py", "clients.py", "children.py"}
 """The files of tests that call the worker as its threads and Kafka's clients do."""
 DONE, FAILED, BACK = "A job that is done", "A job that fails", "A record that comes back"
 HELD_BACK, LET_GO = "A job that a gate holds back", "A job that a gate lets go"
-LENGTHS = {DONE: "five", FAILED: "eight", BACK: "five", HELD_BACK: "five", LET_GO: "five"}
+ISOLATED = "Isolated jobs"
+LENGTHS = {DONE: "five", FAILED: "eight", BACK: "five", HELD_BACK: "five", LET_GO: "five", ISOLATED: "eight"}
 COUNTS = {"five": 5, "eight": 8}
 ANSWERS = "job/answers.py"
 JOBS = 64
@@ -45,7 +49,9 @@ def section(title: str) -> str:
 
 
 def subsection(title: str) -> str:
-    """The part of the section on the way of a job that has this heading."""
+    """The part of the page that has this heading: it is in the section on the way of a job, or a section."""
+    if title == ISOLATED:
+        return section(title)
     return section("The way of one job").split(f"\n### {title}\n", 1)[1].split("\n### ", 1)[0]
 
 
@@ -98,6 +104,18 @@ def files_passed() -> Iterator[dict[str, None]]:
         yield passed.paths
     finally:
         sys.setprofile(before)
+
+
+@contextmanager
+def files_of_isolated_run() -> Iterator[dict[str, None]]:
+    """The files in which the threads call anything that wait for children, and begin meanwhile."""
+    passed = FilesPassed(lambda _frame: "isolated" in threading.current_thread().name)
+    before = threading.getprofile()
+    threading.setprofile(passed.note)
+    try:
+        yield passed.paths
+    finally:
+        threading.setprofile(before)
 
 
 @contextmanager
@@ -252,6 +270,19 @@ def test_the_page_names_each_file_that_a_job_passes_which_a_limit_holds_back() -
     assert {*before, *after} - named() == set()
 
 
+def test_the_page_names_each_file_that_an_isolated_job_passes_to_its_handler_and_back(tmp_path: Path) -> None:
+    """The thread that waits for the child enters the first ones. The handler notes its callers, and the way back."""
+    pipeline, queue, (fail,) = declare(isolated_jobs.fail_with_files)
+    file = tmp_path / "notes"
+    with files_of_isolated_run() as before, isolated(pipeline, queue) as here:
+        assert isinstance(here.run(fail, str(file)), Retried)
+    noted = [path for path in isolated_jobs.notes(file) if path.startswith(LAYER)]
+    after = dict.fromkeys(str(Path(path).relative_to(LAYER)) for path in noted)
+    at = stops(ISOLATED).index("isolation/child_main.py")
+    assert [path for path in before if path in stops(ISOLATED)[:at]] == stops(ISOLATED)[:at]
+    assert [path for path in after if path in stops(ISOLATED)[at:]] == stops(ISOLATED)[at:]
+
+
 def test_the_page_names_what_a_feature_of_intake_may_be_where_it_is() -> None:
     """Whoever adds one finds each protocol in the file that the page gives, and an example of it beside."""
     part = section("Adding a part").split("\n### A feature of intake\n", 1)[1].split("\n### ", 1)[0]
@@ -261,7 +292,7 @@ def test_the_page_names_what_a_feature_of_intake_may_be_where_it_is() -> None:
     declared = (ROOT / "consumers/declared/intake_features.py").read_text(encoding="utf-8")
     for name, path, examples in rows:
         assert re.search(
-            rf"^(class {name}\((?:Protocol|ABC)\)|{name} = )", (ROOT / "consumers" / path).read_text(), re.MULTILINE
+            rf"^(class {name}\(.*(?:Protocol|ABC)\)|{name} = )", (ROOT / "consumers" / path).read_text(), re.MULTILINE
         )
         for example in re.findall(r"`([\w.]+)`", examples):
             if example.endswith(".py"):
