@@ -56,4 +56,4 @@ class SilenceReport:
         """
         now_s = self._clock()
         silent = [awaited for awaited, since_at_s in asked_at_s.items() if now_s >= since_at_s + SILENT_AFTER_S]
-        return silent if silent and self._pace.take(now_s) else []
+        return silent if silent and self._pace.try_acquire(now_s) else []

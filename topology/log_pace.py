@@ -17,7 +17,7 @@ class LogPace:
         first_at_s: before that instant nothing is logged, since most troubles are short.
 
     >>> pace = LogPace(60.0)
-    >>> pace.take(0.0), pace.take(59.0), pace.take(60.0)
+    >>> pace.try_acquire(0.0), pace.try_acquire(59.0), pace.try_acquire(60.0)
     (True, False, True)
     """
 
@@ -27,8 +27,8 @@ class LogPace:
         self._interval_s = interval_s
         self._next_at_s = first_at_s
 
-    def take(self, now_s: float) -> bool:
-        """Take leave to log, by the monotonic clock; False where the last time is too recent."""
+    def try_acquire(self, now_s: float) -> bool:
+        """Whether to log now, by the monotonic clock; the next time is an interval later then."""
         if now_s < self._next_at_s:
             return False
         self._next_at_s = now_s + self._interval_s

@@ -219,7 +219,7 @@ class Carrier:
         self._unanswered.discard(place)
         _note(self._doubtful, place)
         self._producer.drop_if_fatal(error)
-        if self._log_pace.take(self._clock()):
+        if self._log_pace.try_acquire(self._clock()):
             shown = f"{place[0].topic}/{place[0].partition}/{place[1]}"
             _LOGGER.error(
                 "a waiting record, %s, cannot be carried forward to %s: %s. It is tried again; brokers delete it when "

@@ -91,7 +91,7 @@ class CommitAnswers:
 
     def _log_refusal(self, level: int, refusal: KafkaError, refused: Collection[TopicPartition]) -> None:
         """Now and then: commits follow each other every quarter of a second."""
-        if self._log_pace.take(time.monotonic()):
+        if self._log_pace.try_acquire(time.monotonic()):
             _LOGGER.log(
                 level, "queue %r: offsets of partitions %s were not committed, and will be with the next commit: %s",
                 self._queue_name, _numbers(refused), refusal.str(), extra=self._fields(refused),

@@ -179,13 +179,13 @@ class _Reports:
 
     def waits(self, what: str, trouble: KafkaError | None) -> None:
         """Log now and then that no job starts."""
-        if self._log_pace.take(time.monotonic()):
+        if self._log_pace.try_acquire(time.monotonic()):
             cause = "the brokers do not answer" if trouble is None else trouble.str()
             _LOGGER.warning("the worker %s (%s); it starts no job before that, and goes on trying", what, cause)
 
     def note_age(self, age_s: float, trouble: KafkaError | None) -> None:
         """Log when the orders grow old, now and then while they are, and when they are known again."""
-        if age_s > STALE_AFTER_S and (not self._is_stale or self._log_pace.take(time.monotonic())):
+        if age_s > STALE_AFTER_S and (not self._is_stale or self._log_pace.try_acquire(time.monotonic())):
             self._is_stale = True
             cause = "the brokers do not answer" if trouble is None else trouble.str()
             _LOGGER.warning(

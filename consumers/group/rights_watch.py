@@ -98,7 +98,7 @@ class RightsWatch:
         if self.missing is None or self.missing.missing != refusal.missing:
             self._log_pace.begin_anew()
         self.missing = refusal
-        if self._log_pace.take(time.monotonic()):
+        if self._log_pace.try_acquire(time.monotonic()):
             _LOGGER.error(
                 "the worker of queue %r lost a right: the parts that need it wait, and nothing is lost. %s",
                 self._queue.name, refusal, extra=self._fields,

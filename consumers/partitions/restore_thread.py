@@ -114,7 +114,7 @@ class _ObstacleLog:
 
     def note(self, obstacle: Unrestorable | CounterpartsMissing) -> None:
         """Take what stands in the way at this moment."""
-        if self._log_pace.take(time.monotonic()):
+        if self._log_pace.try_acquire(time.monotonic()):
             self.was_logged = True
             _LOGGER.error("%s", obstacle, extra={log_keys.QUEUE: self._queue})
 

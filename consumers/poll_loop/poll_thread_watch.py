@@ -40,7 +40,7 @@ class PollThreadWatch:
             self.forget()
             return False
         self._hangs_since_at_s = min(self._hangs_since_at_s, now_s)
-        if self._log_pace.take(now_s):
+        if self._log_pace.try_acquire(now_s):
             self._report(now_s - last_turn_at_s, thread_id)
         return now_s - self._hangs_since_at_s > GIVE_UP_AFTER_S
 

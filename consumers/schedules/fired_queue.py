@@ -185,7 +185,7 @@ class FiredQueue:
                 "topology rights --duty worker` lists all rights)", self.queue, failed, self._schedules.rights,
                 extra=self._fields,
             )  # fmt: skip
-        elif self._log_pace.take(now_s):
+        elif self._log_pace.try_acquire(now_s):
             _LOGGER.warning(
                 "the schedules of queue %r wait, and fire when the brokers answer: %s", self.queue, failed,
                 extra=self._fields,

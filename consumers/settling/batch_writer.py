@@ -183,7 +183,7 @@ class BatchWriter:
         while self.producer.flush(LOOK_S):
             if self.is_out_of_time:
                 raise GaveUp(self._queue.name)
-            if log_pace.take(time.monotonic()):
+            if log_pace.try_acquire(time.monotonic()):
                 self._on_silence()
 
 

@@ -207,7 +207,7 @@ class GivenUp:
 
     def report_if_due(self) -> None:
         """Log what was not logged, unless the last report is too recent."""
-        if (self._events or self._done_jobs) and self._log_pace.take(time.monotonic()):
+        if (self._events or self._done_jobs) and self._log_pace.try_acquire(time.monotonic()):
             self.report()
 
     def report(self) -> None:

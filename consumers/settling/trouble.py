@@ -77,7 +77,7 @@ class TroubleLog:
         if self._began_at_s is None:
             self._began_at_s = now_s
             self._log_paces.clear()
-        if not self._log_paces.setdefault(sort, LogPace(LOG_INTERVAL_S)).take(now_s):
+        if not self._log_paces.setdefault(sort, LogPace(LOG_INTERVAL_S)).try_acquire(now_s):
             return
         extra = {log_keys.QUEUE: self._queue.name} if first is None else job_fields(first, self._queue.name)
         _LOGGER.error(message, *args, extra=extra)

@@ -198,7 +198,7 @@ class SchemaWaits:
     def _note_outage(self, error: StoreError) -> None:
         """Log it once, and again when it lasts."""
         self._outage = error
-        if not self._log_pace.take(self._clock()):
+        if not self._log_pace.try_acquire(self._clock()):
             return
         waiting = self._at_gates.count_of(AwaitedSchema)
         _LOGGER.warning(

@@ -48,7 +48,7 @@ class FailedRows:
     def _log(self, reason: str, rows: int) -> None:
         if len(self._log_paces) > MOST_REASONS:
             self._log_paces.clear()
-        if not self._log_paces.setdefault(reason, LogPace()).take(time.monotonic()):
+        if not self._log_paces.setdefault(reason, LogPace()).try_acquire(time.monotonic()):
             return
         _LOGGER.error(
             "outbox %s: rows have failed (%d at once): %s. The relay tries them again every %g s; later rows of their "

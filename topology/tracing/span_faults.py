@@ -35,7 +35,7 @@ class SpanFaults:
     ) -> bool:
         if not isinstance(fault, Exception):
             return False
-        if self._log_pace.take(time.monotonic()):
+        if self._log_pace.try_acquire(time.monotonic()):
             self._logger.error(
                 "the OpenTelemetry SDK raised %s over a span%s; jobs go on, and spans are missing: fix the "
                 "sampler or span processor that the stack shows",
