@@ -284,7 +284,7 @@ def test_the_page_names_each_file_that_an_isolated_job_passes_to_its_handler_and
 
 
 def test_the_page_names_what_a_feature_of_intake_may_be_where_it_is() -> None:
-    """Whoever adds one finds each protocol in the file that the page gives, and an example of it beside."""
+    """Whoever adds one finds each base class in the file that the page gives, and an example of it beside."""
     part = section("Adding a part").split("\n### A feature of intake\n", 1)[1].split("\n### ", 1)[0]
     rows = re.findall(r"^  \| [^|]+ \| [^|]+ `(\w+)` \(`(\w+/\w+\.py)`\) \| ([^|]+) \|$", part, re.MULTILINE)
     assert len(rows) == part.count("\n  | ") - 1  # the head of the table

@@ -121,7 +121,7 @@ def test_a_cancel_by_filter_shows_its_count_and_asks(shop: Shop, cluster: Cluste
     words = ("control", "cancel", "--type", "send_mail", "--reason", "wrong price")
     refused = shop.stoker(*words)
     assert refused.exit_code == ExitCode.REFUSED
-    assert "21 jobs not ended: 1 delayed, 20 waiting" in refused.output
+    assert "21 jobs not ended: 1 delayed, 20 queued" in refused.output
     assert "Cancel 21 jobs?" in refused.output
     assert "no order was given" in shop.stoker("control", "log").output
     older = shop.stoker("control", "cancel", "--queue", "mails", "--older-than", "1h", "--dry-run")
@@ -157,7 +157,7 @@ def test_people_watch_how_many_jobs_have_ended(
             producer.enqueue_many(mail.call(7) for _ in range(10))
             wait_until(lambda: sum(found.count for found in running.worker.inspect()[0].held) == 10, what="the jobs")
             watched = shop.stoker(*words, "--wait", "--timeout", "60s")
-            assert "10 jobs not ended: 10 waiting" in watched.output
+            assert "10 jobs not ended: 10 queued" in watched.output
             assert "taken by the one worker that runs" in watched.output
             assert watched.output.endswith("ended: 10 of 10 jobs\n")
             idle = shop.stoker("control", "cancel", "none", "--watch")
@@ -173,7 +173,7 @@ def test_a_block_that_discards_shows_its_count_and_asks(shop: Shop, cluster: Clu
     assert (counted["jobs"], counted["ordered"], counted["target"]["discard"]) == (20, False, True)
     refused = shop.stoker(*words, "--reason", "not wanted")
     assert refused.exit_code == ExitCode.REFUSED
-    assert "20 jobs not ended: 20 waiting" in refused.output
+    assert "20 jobs not ended: 20 queued" in refused.output
     assert "End 20 jobs, and all that come?" in refused.output
     assert "no order was given" in shop.stoker("control", "log").output
     ordered = shop.stoker(*words, "--reason", "not wanted", "--yes")

@@ -56,7 +56,7 @@ def test_a_limit_is_changed_lifted_and_let_be_at_the_terminal(
 ) -> None:
     """Jobs that wait go on by each order; a worker that starts later holds to the last one."""
     monkeypatch.setattr(control_thread, "STATUS_INTERVAL_S", 0.5)
-    assert "resource smtp  2/1h      -        ?           ?  -" in shop.stoker("limits").output
+    assert "resource smtp  2/1h      -        ?        ?  -" in shop.stoker("limits").output
     assert "no worker runs, so what is used and what waits is not known" in shop.stoker("limits").output
     journal: Journal = shop.journal  # type: ignore[attr-defined]  # as above
     greet = shop.pipeline.job_types["greet"]
@@ -73,7 +73,7 @@ def test_a_limit_is_changed_lifted_and_let_be_at_the_terminal(
             journal.wait(3)
             wait_until(lambda: used_and_held(shop) == (3, 3), what="the report")
             table = shop.stoker("limits", "--queue", "mails").output
-            assert "resource smtp  2/1h      3/1h     3 of 3        3  " in table
+            assert "resource smtp  2/1h      3/1h     3 of 3     3  " in table
             assert f" ago by ann@{socket.gethostname()}: slow" in table
             assert "limit smtp.rate to count 3 " in shop.stoker("control", "list").output
             lifted = shop.stoker("control", "limit", "smtp.rate", "--lift", "--until", "2h", *IN_TIME)
