@@ -171,8 +171,8 @@ class Connections:
             if old is not None:
                 _LOGGER.warning(
                     "the producer's Kafka client has failed for good (%s); the producer makes another one. Jobs that "
-                    "the old one had not confirmed raise DeliveryFailed, or NotAuthorized where a right is missing: "
-                    "enqueue them again with the same job ids", old.outage.fatal,
+                    "the old one had not confirmed end with an error, mostly DeliveryFailed: enqueue them again with "
+                    "the same job ids", old.outage.fatal,
                 )  # fmt: skip
                 self._beside.append(old)
             self._live = Connection(self._config)

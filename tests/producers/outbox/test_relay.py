@@ -17,7 +17,7 @@ from confluent_kafka import Message
 
 from stoker.databases.outbox import postgresql
 from stoker.operations.outbox import open_outbox, outbox_status
-from stoker.producers.outbox import Outbox, OutboxRelay, OutboxTableMissing, relay
+from stoker.producers.outbox import Outbox, OutboxRelay, OutboxTableMissing, relay, row_reading
 from stoker.topology import ClusterSettings
 from stoker.topology.cluster.admin import Administration
 from stoker.topology.declaration.topics import declared_topics
@@ -291,7 +291,7 @@ def test_transactions_that_overlap_keep_the_order_of_their_commits(
     outbox: Outbox, shop: Shop, cluster: ClusterSettings, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each holds two rows of a key, and all wait when the relay begins, which reads three at a time."""
-    monkeypatch.setattr(relay, "READ_ROWS", 3)
+    monkeypatch.setattr(row_reading, "READ_ROWS", 3)
     kept: dict[bytes, list[str]] = {b"ada": [], b"bob": []}
     draw = random.Random(11)
     with ExitStack() as stack:
