@@ -17,7 +17,7 @@ from ..control.control_thread import ControlThread
 from ..control.guard_pauses import GuardPauses
 from ..control.limit_orders import LimitOrders
 from ..control.order_feed import OrderFeed
-from ..control.order_forgetter import Forgetter
+from ..control.order_remover import OrderRemover
 from ..control.order_takers import OrderTaker
 from ..control.orders import Orders
 from ..control.own_orders import OwnOrders
@@ -28,7 +28,7 @@ from ..control.worker_process import WorkerProcess
 
 
 def make_takers(
-    process: WorkerProcess, forgetter: Forgetter, own_orders: OwnOrders, events_topic: str
+    process: WorkerProcess, remover: OrderRemover, own_orders: OwnOrders, events_topic: str
 ) -> list[OrderTaker]:
     """Make the takers of orders about jobs; the control thread itself takes those about workers."""
     pauses, worker_id, publish = PauseOrders(process.pauses), process.worker_id, process.publish
@@ -38,9 +38,9 @@ def make_takers(
         BreakerOrders(process.breakers, own_orders, publish, worker_id, events_topic=events_topic),
         LimitOrders(process.limits),
         BlockOrders(process.pauses, process.cancels, process.end_cancelled_aside),
-        RescheduleOrders(process.reschedules, forgetter),
-        PriorityOrders(process.reschedules, forgetter),
-        CancelOrders(process.cancels, process.end_cancelled, process.end_cancelled_aside, forgetter),
+        RescheduleOrders(process.reschedules, remover),
+        PriorityOrders(process.reschedules, remover),
+        CancelOrders(process.cancels, process.end_cancelled, process.end_cancelled_aside, remover),
     ]
 
 
@@ -52,14 +52,14 @@ def make_control(
     on_crash: Callable[[BaseException], None],
 ) -> ControlThread:
     """Make the thread; nothing is connected before it runs."""
-    forgetter = Forgetter(cluster, pipeline.control_topic, process.worker_id)
+    remover = OrderRemover(cluster, pipeline.control_topic, process.worker_id)
     own_orders = OwnOrders(cluster, pipeline, process.worker_id)
     return ControlThread(
         process,
-        make_takers(process, forgetter, own_orders, pipeline.events_topic),
+        make_takers(process, remover, own_orders, pipeline.events_topic),
         partial(_make_feed, cluster, pipeline.control_topic, process.worker_id),
         StatusWriter(cluster, pipeline.workers_topic, process.worker_id),
-        forgetter,
+        remover,
         clients=[own_orders],
         on_crash=on_crash,
     )

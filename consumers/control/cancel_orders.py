@@ -13,7 +13,7 @@ from ...topology.wire.orders import Verb, cancel_key, cancelled_by
 from ..records.cancellation import Cancellation
 from ..standing_orders.cancel_filters import CancelFilter
 from ..standing_orders.cancels import Cancels, name_of_job
-from .order_forgetter import Forgetter
+from .order_remover import OrderRemover
 from .order_takers import OrderTaker, utc_now
 from .worker_process import EndCancelled
 
@@ -35,7 +35,7 @@ class CancelOrders(OrderTaker):
         cancels: Cancels,
         end_cancelled: EndCancelled,
         end_cancelled_aside: EndCancelled,
-        forgetter: Forgetter,
+        remover: OrderRemover,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """Begin without any.
@@ -45,7 +45,7 @@ class CancelOrders(OrderTaker):
         """
         self._cancels = cancels
         self._end_cancelled, self._end_cancelled_aside = end_cancelled, end_cancelled_aside
-        self._forgetter = forgetter
+        self._remover = remover
         self._clock = clock
         self._has_new = self._has_new_filter = False
         self._over: dict[bytes, str] = {}
@@ -61,7 +61,7 @@ class CancelOrders(OrderTaker):
 
     def take(self, key: bytes, order: ControlOrder, *, is_new: bool) -> None:
         """Hold to it, until the job has ended or its time is over."""
-        self._forgetter.note_taken(key, order.order_id)
+        self._remover.note_taken(key, order.order_id)
         if order.is_over(self._clock()):
             self.lift(key)
             self._note_over(key, order.order_id)
@@ -79,12 +79,12 @@ class CancelOrders(OrderTaker):
 
     def lift(self, key: bytes) -> None:
         """Let go of it; the job runs, if it has not ended."""
-        self._forgetter.note_lifted(key)
+        self._remover.note_lifted(key)
         self._end(key)
 
     def remove(self, key: bytes, order_id: str) -> None:
         """Let go of it, unless it is a newer one."""
-        self._forgetter.note_removed(key, order_id)
+        self._remover.note_removed(key, order_id)
         job_id, _ = cancelled_by(key)
         if job_id is None or self._cancels.order_about(job_id) in (None, order_id):
             self._end(key)
@@ -104,7 +104,7 @@ class CancelOrders(OrderTaker):
             self._has_new = self._has_new_filter = False
             end()
         for job_id, order_id in self._cancels.take_ended():
-            self._forgetter.forget(cancel_key(job_id), order_id, "the job has ended")
+            self._remover.remove_soon(cancel_key(job_id), order_id, "the job has ended")
 
     def let_go_of_old(self) -> None:
         """Let go of those that are over, now and then."""
@@ -138,7 +138,7 @@ class CancelOrders(OrderTaker):
 
     def _remove_over(self) -> None:
         for key, order_id in self._over.items():
-            self._forgetter.forget(key, order_id, "its time is over")
+            self._remover.remove_soon(key, order_id, "its time is over")
         self._over = {}
 
 

@@ -21,7 +21,7 @@ from ...schemas.own_records.control_records import WorkerState, WorkerStatus
 from ...topology.log_pace import LogPace
 from ..guarded_thread import GuardedThread
 from .order_feed import OrderFeed
-from .order_forgetter import Forgetter
+from .order_remover import OrderRemover
 from .order_takers import OrderClient, OrderTaker
 from .orders import Orders
 from .status_writer import StatusWriter
@@ -45,7 +45,7 @@ class ControlThread:
     """Takes and answers orders until the process has ended.
 
     Args:
-        forgetter: removes the orders that have nothing left to do, as the takers ask it to.
+        remover: removes the orders that have nothing left to do, as the takers ask it to.
         clients: the others through which takers write; they are closed after all takers.
 
     Attributes:
@@ -58,7 +58,7 @@ class ControlThread:
         takers: Iterable[OrderTaker],
         make_feed: MakeFeed,
         writer: StatusWriter,
-        forgetter: Forgetter,
+        remover: OrderRemover,
         *,
         clients: Iterable[OrderClient],
         on_crash: Callable[[BaseException], None],
@@ -67,7 +67,7 @@ class ControlThread:
         self._quiet, self._once = QuietOrders(process), OnceOrders(process)
         self._orders = Orders([*takers, self._quiet, self._once])
         self._make_feed = make_feed
-        self._writer, self._forgetter = writer, forgetter
+        self._writer, self._remover = writer, remover
         self._clients = tuple(clients)
         self._on_crash = on_crash
         self._next_status_at_s = 0.0
@@ -127,7 +127,7 @@ class ControlThread:
     def _turn(self, feed: OrderFeed) -> None:
         before = feed.taken_below
         feed.read(READ_S)
-        self._forgetter.turn(feed)
+        self._remover.turn(feed)
         self._orders.carry_out()
         if feed.taken_below != before or time.monotonic() >= self._next_status_at_s:
             self._write_status(feed)
@@ -158,7 +158,7 @@ class ControlThread:
         while not self._process.has_ended():  # it stopped before it was ready, and its queues are about to notice
             time.sleep(READ_S)
         self._orders.close(LAST_STATUS_S)
-        self._forgetter.close(feed, LAST_STATUS_S)
+        self._remover.close(feed, LAST_STATUS_S)
         for client in self._clients:
             client.close(LAST_STATUS_S)
         self._writer.write(self._status(feed, WorkerState.GONE))

@@ -18,11 +18,11 @@ from ...topology.wire.orders import (
 )
 from ..standing_orders.cancels import name_of_job
 from ..standing_orders.reschedules import Reschedules
-from .order_forgetter import Forgetter
+from .order_remover import OrderRemover
 from .order_takers import OrderTaker, utc_now
 
 FORGET_INTERVAL_S: Final = 60.0
-"""How often the reschedules that are over are let go of, which looks at all of them."""
+"""How often the reschedules that are over are forgotten, which looks at all of them."""
 
 
 class RescheduleOrders(OrderTaker):
@@ -32,8 +32,10 @@ class RescheduleOrders(OrderTaker):
     is over at its `until` by a worker that finds it so.
     """
 
-    def __init__(self, reschedules: Reschedules, forgetter: Forgetter, clock: Callable[[], datetime] = utc_now) -> None:
-        self._reschedules, self._forgetter, self._clock = reschedules, forgetter, clock
+    def __init__(
+        self, reschedules: Reschedules, remover: OrderRemover, clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._reschedules, self._remover, self._clock = reschedules, remover, clock
         self._not_seen: set[bytes] = set()
         self._next_forgetting_at_s = 0.0
 
@@ -46,10 +48,10 @@ class RescheduleOrders(OrderTaker):
         """Hold to it, until the job has begun or its time is over."""
         if order.job_id is None or order.due_at is None or order.until is None:
             raise ValueError("an order to reschedule names a job, a time, and until when it stands")
-        self._forgetter.note_taken(key, order.order_id)
+        self._remover.note_taken(key, order.order_id)
         if order.is_over(self._clock()):
             self.lift(key)
-            self._forgetter.forget(key, order.order_id, "its time is over")
+            self._remover.remove_soon(key, order.order_id, "its time is over")
             return
         if self._not_seen:
             self._not_seen.discard(name_of_job(order.job_id.encode()))
@@ -59,13 +61,13 @@ class RescheduleOrders(OrderTaker):
         )
 
     def lift(self, key: bytes) -> None:
-        """Let go of it; the job starts at its own time."""
-        self._forgetter.note_lifted(key)
+        """End it; the job starts at its own time."""
+        self._remover.note_lifted(key)
         self._reschedules.end(rescheduled_by(key))
 
     def remove(self, key: bytes, order_id: str) -> None:
-        """Let go of it, unless it is a newer one."""
-        self._forgetter.note_removed(key, order_id)
+        """End it, unless it is a newer one."""
+        self._remover.note_removed(key, order_id)
         job_id = rescheduled_by(key)
         if self._reschedules.order_about(job_id) == order_id:
             self._reschedules.end(job_id)
@@ -73,10 +75,10 @@ class RescheduleOrders(OrderTaker):
     def carry_out(self) -> None:
         """Remove the orders whose jobs have begun."""
         for job_id, order_id in self._reschedules.take_ended():
-            self._forgetter.forget(reschedule_key(job_id), order_id, "the job has begun")
+            self._remover.remove_soon(reschedule_key(job_id), order_id, "the job has begun")
 
     def let_go_of_old(self) -> None:
-        """Let go of those that are over, now and then."""
+        """Forget those that are over, now and then."""
         now_s = time.monotonic()
         if self._reschedules.stands and now_s >= self._next_forgetting_at_s:
             self._next_forgetting_at_s = now_s + FORGET_INTERVAL_S
@@ -87,7 +89,7 @@ class RescheduleOrders(OrderTaker):
         self._not_seen = self._reschedules.names
 
     def end_rereading(self) -> None:
-        """Let go of what was removed without this process having seen it."""
+        """End what was removed without this process having seen it."""
         not_seen, self._not_seen = self._not_seen, set()
         self._reschedules.end_all(not_seen)
 
@@ -103,8 +105,10 @@ class PriorityOrders(OrderTaker):
     `until` by a worker that finds it so.
     """
 
-    def __init__(self, reschedules: Reschedules, forgetter: Forgetter, clock: Callable[[], datetime] = utc_now) -> None:
-        self._reschedules, self._forgetter, self._clock = reschedules, forgetter, clock
+    def __init__(
+        self, reschedules: Reschedules, remover: OrderRemover, clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._reschedules, self._remover, self._clock = reschedules, remover, clock
         self._not_seen: set[str] = set()
 
     @property
@@ -117,35 +121,35 @@ class PriorityOrders(OrderTaker):
         place, priority = order.place, order.detail.get(PRIORITY)
         if order.job_id is None or place is None or priority is None or order.until is None:
             raise ValueError("an order to prioritize names a job, its place, its priority, and until when it stands")
-        self._forgetter.note_taken(key, order.order_id)
+        self._remover.note_taken(key, order.order_id)
         if order.is_over(self._clock()):
             self.lift(key)
-            self._forgetter.forget(key, order.order_id, "its time is over")
+            self._remover.remove_soon(key, order.order_id, "its time is over")
             return
         self._not_seen.discard(order.job_id)
         origin = f"{place.topic}/{place.partition}/{place.offset}"
         self._reschedules.prioritize(order.job_id, origin, priority, order.until.timestamp(), order_id=order.order_id)
 
     def lift(self, key: bytes) -> None:
-        """Let go of it: the job's first record has been passed over."""
-        self._forgetter.note_lifted(key)
+        """End it: the job's first record has been passed over."""
+        self._remover.note_lifted(key)
         self._reschedules.end_prioritized({prioritized_by(key)})
 
     def remove(self, key: bytes, order_id: str) -> None:
-        """Let go of it, unless it is a newer one."""
-        self._forgetter.note_removed(key, order_id)
+        """End it, unless it is a newer one."""
+        self._remover.note_removed(key, order_id)
         self._reschedules.end_prioritized_by(order_id)
 
     def carry_out(self) -> None:
         """Remove the orders whose records were passed over."""
         for job_id, order_id in self._reschedules.take_passed(time.monotonic()):
-            self._forgetter.forget(prioritize_key(job_id), order_id, "its first record was passed over")
+            self._remover.remove_soon(prioritize_key(job_id), order_id, "its first record was passed over")
 
     def begin_rereading(self) -> None:
         """Note what stands."""
         self._not_seen = self._reschedules.prioritized
 
     def end_rereading(self) -> None:
-        """Let go of what was removed without this process having seen it."""
+        """End what was removed without this process having seen it."""
         not_seen, self._not_seen = self._not_seen, set()
         self._reschedules.end_prioritized(not_seen)

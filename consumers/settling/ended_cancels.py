@@ -1,4 +1,4 @@
-"""`EndedCancels`: notes the cancelled jobs that have ended, so that the orders to cancel them can be forgotten."""
+"""`EndedCancels`: notes the cancelled jobs that have ended, so that the orders to cancel them can be removed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class EndedCancels:
 
 
 def note_ended_orders(cancels: EndedCancels, reschedules: Reschedules, batch: SettlementBatch) -> None:
-    """Note the jobs that orders were about, so that these can be forgotten; while none stands, no job is looked at."""
+    """Note the jobs that orders were about, so that these can be removed; while none stands, no job is looked at."""
     if cancels:
         cancels.note(batch.ended)
     if reschedules.stands:

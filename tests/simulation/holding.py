@@ -17,7 +17,7 @@ from simulation.virtual_time import CLOCK
 from stoker.consumers.control.block_orders import BlockOrders
 from stoker.consumers.control.cancel_orders import CancelOrders
 from stoker.consumers.control.limit_orders import LimitOrders
-from stoker.consumers.control.order_forgetter import Forgetter
+from stoker.consumers.control.order_remover import OrderRemover
 from stoker.consumers.control.orders import Orders
 from stoker.consumers.control.pause_orders import PauseOrders
 from stoker.consumers.control.reschedule_orders import RescheduleOrders
@@ -181,13 +181,13 @@ class SimControl:
                 self.lift(key)
 
 
-class SimForgetter:
+class SimRemover:
     """In place of the worker's: the order is gone at once."""
 
     def __init__(self, control: SimControl) -> None:
         self._control = control
 
-    def forget(self, key: bytes, order_id: str, reason: str) -> None:
+    def remove_soon(self, key: bytes, order_id: str, reason: str) -> None:
         """Remove it."""
         self._control.lift(key)
 
@@ -232,14 +232,14 @@ class SimOrders:
             is_stopping=lambda: False,
             has_ended=lambda: False,
         )
-        forgetter = cast(Forgetter, SimForgetter(control))
+        remover = cast(OrderRemover, SimRemover(control))
         self._orders = Orders(
             [
                 PauseOrders(process.pauses, _now),
                 LimitOrders([limits], _now),
                 BlockOrders(process.pauses, cancels, end_aside, _now),
-                RescheduleOrders(job_orders.reschedules, forgetter, _now),
-                CancelOrders(cancels, end_running, end_aside, forgetter, _now),
+                RescheduleOrders(job_orders.reschedules, remover, _now),
+                CancelOrders(cancels, end_running, end_aside, remover, _now),
                 QuietOrders(process, _now),
             ]
         )

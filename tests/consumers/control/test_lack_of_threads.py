@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from stoker.consumers.control.order_forgetter import Forgetter
+from stoker.consumers.control.order_remover import OrderRemover
 from stoker.consumers.control.own_orders import OwnOrder, OwnOrders
 from stoker.consumers.control.status_writer import StatusWriter
 from stoker.producers import client
@@ -97,15 +97,15 @@ def test_an_order_of_the_workers_own_is_answered_with_the_lack(
 
 def test_an_order_is_removed_once_there_is_a_client(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
     """It stands until then."""
-    forgetter = Forgetter(CLUSTER, "shop.control", "w1")
-    forgetter.forget(cancel_key("j"), "o1", "the job has ended")
-    forgetter.turn(AtEnd())
+    remover = OrderRemover(CLUSTER, "shop.control", "w1")
+    remover.remove_soon(cancel_key("j"), "o1", "the job has ended")
+    remover.turn(AtEnd())
     assert caplog.text.count("the worker cannot remove orders") == 1
-    machine.is_well, forgetter._next_at_s, forgetter._writer._call_s = True, 0.0, 0.01
-    forgetter._writer._within_s = 0.0
-    forgetter.turn(AtEnd())
+    machine.is_well, remover._next_at_s, remover._writer._call_s = True, 0.0, 0.01
+    remover._writer._within_s = 0.0
+    remover.turn(AtEnd())
     assert machine.attempts == 2
-    forgetter.close(AtEnd(), 0.0)
+    remover.close(AtEnd(), 0.0)
 
 
 def test_an_option_that_is_refused_is_one_all_the_same(machine: Machine) -> None:

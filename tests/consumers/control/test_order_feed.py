@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stoker.consumers.control.cancel_orders import CancelOrders
 from stoker.consumers.control.order_feed import OrderFeed
-from stoker.consumers.control.order_forgetter import Forgetter
+from stoker.consumers.control.order_remover import OrderRemover
 from stoker.consumers.control.orders import Orders
 from stoker.consumers.control.pause_orders import PauseOrders
 from stoker.consumers.gates.gate_row import GateRow
@@ -250,8 +250,8 @@ def test_a_log_that_is_compacted_leaves_a_worker_with_what_stands(steps: list[tu
 
 def feed_of(log: Log, cancels: Cancels) -> OrderFeed:
     """A worker's, which reads the log by itself."""
-    forgetter = Forgetter(ClusterSettings(bootstrap_servers="localhost:1"), "shop.control", "w1")
-    orders = Orders([CancelOrders(cancels, lambda: 0, lambda: 0, forgetter)])
+    remover = OrderRemover(ClusterSettings(bootstrap_servers="localhost:1"), "shop.control", "w1")
+    orders = Orders([CancelOrders(cancels, lambda: 0, lambda: 0, remover)])
     return OrderFeed(cast(LogReader, replace(log, records=[], next_at=0, position=0)), orders)
 
 

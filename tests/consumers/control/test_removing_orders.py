@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.consumers.control.cancel_orders import CancelOrders
-from stoker.consumers.control.order_forgetter import Forgetter
+from stoker.consumers.control.order_remover import OrderRemover
 from stoker.consumers.control.orders import Orders
 from stoker.consumers.control.reschedule_orders import PriorityOrders, RescheduleOrders
 from stoker.consumers.standing_orders.cancels import Cancels
@@ -91,7 +91,7 @@ class Topic:
 
 
 class Worker:
-    """A worker that reads the topic; it is the reader and the writer of its forgetter.
+    """A worker that reads the topic; it is the reader and the writer of its remover.
 
     Attributes:
         amid: {moment of the next removal: what happens then}.
@@ -103,9 +103,9 @@ class Worker:
         self.amid: dict[str, Callable[[], None]] = {}
         self.is_connected, self.is_slow = True, False
         self.cancels = Cancels()
-        self.forgetter = Forgetter(CLUSTER, "shop.control", "w1")
-        self.forgetter._writer = cast(TransactionWriter, self)
-        self.orders = Orders([CancelOrders(self.cancels, lambda: 0, lambda: 0, self.forgetter)])
+        self.remover = OrderRemover(CLUSTER, "shop.control", "w1")
+        self.remover._writer = cast(TransactionWriter, self)
+        self.orders = Orders([CancelOrders(self.cancels, lambda: 0, lambda: 0, self.remover)])
 
     @property
     def standing(self) -> str | None:
@@ -151,8 +151,8 @@ class Worker:
     def turn(self) -> None:
         """Take what is there, and do what follows."""
         self.read()
-        self.forgetter._next_at_s = 0.0
-        self.forgetter.turn(self)
+        self.remover._next_at_s = 0.0
+        self.remover.turn(self)
         self.orders.carry_out()
 
     def end_job(self) -> None:
@@ -190,7 +190,7 @@ def test_an_order_that_has_nothing_left_to_do_is_removed() -> None:
     worker = ended_at(topic)
     worker.turn()
     assert [started_at(one).standing for one in (topic, topic.compacted())] == [None, None]
-    assert not worker.forgetter._pending
+    assert not worker.remover._pending
 
 
 @pytest.mark.parametrize("dies", [*MOMENTS, "never"])
@@ -218,20 +218,20 @@ def test_a_removal_takes_no_new_order_along(comes: str, dies: str) -> None:
 def test_records_of_others_amid_the_removals_may_be_newer_orders() -> None:
     """Readers see none of them before the transaction ends, so it is undone; smaller ones are tried then."""
     reader = started_at(Topic())
-    forgetter = Forgetter(CLUSTER, "shop.control", "w1")
+    remover = OrderRemover(CLUSTER, "shop.control", "w1")
 
     def write(records: Sequence[TransactionRecord], then: Callable[[list[RecordPlace]], Any]) -> None:
         sizes.append(len(records))
         then([RecordPlace(topic="t", partition=0, offset=2 * number) for number in range(len(records))])
 
     sizes: list[int] = []
-    forgetter._writer = cast(TransactionWriter, SimpleNamespace(is_connected=True, write=write))
+    remover._writer = cast(TransactionWriter, SimpleNamespace(is_connected=True, write=write))
     reader.position = 100
     for number in range(8):
-        forgetter.forget(cancel_key(f"j{number}"), "o1", "its job has ended")
-    while forgetter._pending:
-        forgetter._next_at_s = 0.0
-        forgetter.turn(reader)
+        remover.remove_soon(cancel_key(f"j{number}"), "o1", "its job has ended")
+    while remover._pending:
+        remover._next_at_s = 0.0
+        remover.turn(reader)
     assert sizes[:8] == [8, 4, 2, 1, 2, 1, 2, 1]
 
 
@@ -269,10 +269,10 @@ def test_what_operators_want_stands_in_the_end(steps: list[tuple[str, int, str]]
 def test_a_new_time_and_a_new_priority_outlast_the_removal_of_the_former_ones() -> None:
     """Of one job; the removal of the order itself ends each."""
     reschedules, until = Reschedules(), NOW + timedelta(days=1)
-    forgetter = Forgetter(CLUSTER, "shop.control", "w1")
+    remover = OrderRemover(CLUSTER, "shop.control", "w1")
     takers = [
-        RescheduleOrders(reschedules, forgetter, lambda: NOW),
-        PriorityOrders(reschedules, forgetter, lambda: NOW),
+        RescheduleOrders(reschedules, remover, lambda: NOW),
+        PriorityOrders(reschedules, remover, lambda: NOW),
     ]
     place = RecordPlace(topic="t", partition=0, offset=7)
     order = ControlOrder(

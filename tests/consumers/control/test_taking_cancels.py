@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError
 from stoker.consumers.control import cancel_orders
 from stoker.consumers.control.block_orders import BlockOrders
 from stoker.consumers.control.cancel_orders import CancelOrders
-from stoker.consumers.control.order_forgetter import Forgetter
+from stoker.consumers.control.order_remover import OrderRemover
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.pauses import Pauses
 from stoker.consumers.partitions.ledger import Ledger
@@ -44,11 +44,11 @@ def key_of(one: ControlOrder) -> bytes:
 
 @dataclass
 class Noted:
-    """In place of the worker's `Forgetter`: notes what it is to remove."""
+    """In place of the worker's `OrderRemover`: notes what it is to remove."""
 
     removed: dict[bytes, str] = field(default_factory=dict)
 
-    def forget(self, key: bytes, order_id: str, reason: str) -> None:
+    def remove_soon(self, key: bytes, order_id: str, reason: str) -> None:
         """Note it."""
         self.removed[key] = reason
 
@@ -76,7 +76,7 @@ class Scene:
     def __post_init__(self) -> None:
         """Begin."""
         self.taker = CancelOrders(
-            self.cancels, self.sweep, self.sweep_aside, cast(Forgetter, self.noted), lambda: self.now
+            self.cancels, self.sweep, self.sweep_aside, cast(OrderRemover, self.noted), lambda: self.now
         )
 
     def sweep(self) -> int:
@@ -230,7 +230,7 @@ def test_the_order_that_lifts_a_cancel_is_derived_from_its_key() -> None:
 
 
 class Refusing:
-    """In place of a forgetter's writer: the brokers refuse all for this reason."""
+    """In place of a remover's writer: the brokers refuse all for this reason."""
 
     is_connected = True
 
@@ -245,26 +245,26 @@ class Refusing:
         """Nothing is connected."""
 
 
-def refused(code: int) -> Forgetter:
+def refused(code: int) -> OrderRemover:
     """One that is to remove two orders, which the brokers have refused once."""
-    forgetter = Forgetter(ClusterSettings(bootstrap_servers="localhost:1"), "shop.control", "w1")
-    forgetter._writer = cast(TransactionWriter, Refusing(KafkaError(code)))
+    remover = OrderRemover(ClusterSettings(bootstrap_servers="localhost:1"), "shop.control", "w1")
+    remover._writer = cast(TransactionWriter, Refusing(KafkaError(code)))
     for key in (b"cancel/job/a", b"cancel/job/b"):
-        forgetter.forget(key, "1", "its job has ended")
-    forgetter.turn(cast(Any, None))
-    return forgetter
+        remover.remove_soon(key, "1", "its job has ended")
+    remover.turn(cast(Any, None))
+    return remover
 
 
 def test_what_could_not_be_removed_is_tried_again_later(caplog: pytest.LogCaptureFixture) -> None:
     """It is logged once, with what is missing."""
-    forgetter = refused(KafkaError.TOPIC_AUTHORIZATION_FAILED)
-    forgetter._next_at_s = 0.0
-    forgetter.turn(cast(Any, None))
-    assert list(forgetter._pending) == [b"cancel/job/a", b"cancel/job/b"]
+    remover = refused(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    remover._next_at_s = 0.0
+    remover.turn(cast(Any, None))
+    assert list(remover._pending) == [b"cancel/job/a", b"cancel/job/b"]
     assert caplog.text.count("grant Write on topic shop.control and on transactional-id shop.control.*") == 1
-    forgetter.note_lifted(b"cancel/job/a")
-    assert list(forgetter._pending) == [b"cancel/job/b"]
-    forgetter.close(cast(Any, None), 1.0)
+    remover.note_lifted(b"cancel/job/a")
+    assert list(remover._pending) == [b"cancel/job/b"]
+    remover.close(cast(Any, None), 1.0)
 
 
 def test_no_right_is_asked_for_where_an_order_could_not_be_removed_for_another_reason(

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Message, TopicPartition
 
 from consumers.priorities.test_priorities import record_at
-from stoker.consumers.control.order_forgetter import Forgetter
+from stoker.consumers.control.order_remover import OrderRemover
 from stoker.consumers.control.reschedule_orders import PriorityOrders
 from stoker.consumers.records.outcomes import DONE, SKIPPED
 from stoker.consumers.standing_orders.reschedules import COMMITTED_AFTER_S, Reschedules
@@ -32,13 +32,13 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ORDER = ControlOrder(order_id="1", verb="prioritize", operator="ann", host="web-1", at=NOW)
 
 
-class Forgotten(Forgetter):
-    """Keeps what is to be forgotten, and writes nothing."""
+class Removed(OrderRemover):
+    """Keeps what is to be removed, and writes nothing."""
 
     def __init__(self) -> None:
         self.keys: list[bytes] = []
 
-    def forget(self, key: bytes, order_id: str, reason: str) -> None:
+    def remove_soon(self, key: bytes, order_id: str, reason: str) -> None:
         """Note it."""
         self.keys.append(key)
 
@@ -67,8 +67,8 @@ def test_the_first_record_is_passed_over_and_the_copy_is_not() -> None:
 
 def test_the_order_is_removed_a_while_after_its_record_was_passed_over() -> None:
     """Once, and not when the copy has run: the record may come a day later."""
-    reschedules, forgotten = Reschedules(), Forgotten()
-    orders = PriorityOrders(reschedules, forgotten, clock=lambda: NOW)
+    reschedules, removed = Reschedules(), Removed()
+    orders = PriorityOrders(reschedules, removed, clock=lambda: NOW)
     place = RecordPlace(topic="t.normal", partition=0, offset=7)
     until = NOW + timedelta(days=30)
     order = ControlOrder(
@@ -82,7 +82,7 @@ def test_the_order_is_removed_a_while_after_its_record_was_passed_over() -> None
     assert reschedules.take_passed(time.monotonic() + COMMITTED_AFTER_S) == []
     reschedules.note_settled([(record_at(7, "normal"), SKIPPED)])
     orders.carry_out()
-    assert forgotten.keys == []
+    assert removed.keys == []
     assert reschedules.take_passed(time.monotonic() + COMMITTED_AFTER_S) == [("job-1", "1")]
     assert reschedules.take_passed(time.monotonic() + COMMITTED_AFTER_S) == []
     lifted = lifting_order(key, removed="1", order_id="2", operator="worker w", host="h", at=NOW, reason="")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stoker.consumers import Worker, WorkerSettings
-from stoker.consumers.control.order_forgetter import Forgetter
+from stoker.consumers.control.order_remover import OrderRemover
 from stoker.producers.control import Control
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.wire.orders import cancelled_by
@@ -37,23 +37,23 @@ def declare(namespace: str, runs: Path, worker: str = "") -> tuple[Pipeline, Que
     return pipeline, queue, mail
 
 
-def _die(_forgetter: Forgetter, key: bytes, order_id: str, reason: str) -> None:
+def _die(_remover: OrderRemover, key: bytes, order_id: str, reason: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def die_about(pipeline: Pipeline, cluster: ClusterSettings, moment: str) -> None:
     """Give another order about the job whose order is being removed, and die at that moment."""
-    remove = Forgetter._remove
+    remove = OrderRemover._remove
 
-    def remove_and_die(forgetter: Forgetter, some: Any, orders: Any) -> None:
+    def remove_and_die(remover: OrderRemover, some: Any, orders: Any) -> None:
         with Control(pipeline, cluster) as control:
             control.cancel(*(cancelled_by(key)[0] or "" for key in some))
         try:
-            remove(forgetter, some, _Dying() if moment == "removing" else orders)
+            remove(remover, some, _Dying() if moment == "removing" else orders)
         finally:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Forgetter._remove = remove_and_die  # type: ignore[assignment, method-assign]
+    OrderRemover._remove = remove_and_die  # type: ignore[assignment, method-assign]
 
 
 class _Dying:
@@ -71,7 +71,7 @@ def main() -> None:
     pipeline, _, _ = declare(namespace, Path(runs), worker)
     cluster = ClusterSettings(bootstrap_servers=servers)
     if dies == ["forgetting"]:
-        Forgetter.forget = _die  # type: ignore[assignment, method-assign]
+        OrderRemover.remove_soon = _die  # type: ignore[assignment, method-assign]
     elif dies:
         die_about(pipeline, cluster, dies[0])
     Worker(pipeline, cluster, WorkerSettings(concurrency=4, worker_id=worker)).run()

@@ -1,4 +1,4 @@
-"""`Forgetter`: removes orders from the control topic that have nothing left to do, so that it stays small.
+"""`OrderRemover`: removes orders from the control topic that have nothing left to do, so that it stays small.
 
 A removal takes along whichever order stands under its key before it, since compaction keeps the removal alone. So it is
 written in a transaction, which this worker commits once it has read all records before it, and found no newer order
@@ -57,7 +57,7 @@ class _Removal:
     reason: str
 
 
-class Forgetter:
+class OrderRemover:
     """Writes to one topic; the control thread alone calls it. Connects with the first order to remove.
 
     What cannot be removed is tried again; what is not removed at the end is removed when its time is over.
@@ -74,7 +74,7 @@ class Forgetter:
         self._next_at_s = 0.0
         self._was_logged = False
 
-    def forget(self, key: bytes, order_id: str, reason: str) -> None:
+    def remove_soon(self, key: bytes, order_id: str, reason: str) -> None:
         """Remove the order with this id under a key, soon."""
         self._pending[key] = _Removal(order_id, reason)
 
