@@ -12,12 +12,12 @@ from weakref import WeakSet
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from ..topology.cluster.kafka_errors import as_error
+from ..topology.cluster.kafka_errors import as_error, with_fix
 from ..topology.cluster.settings import Option, principal_of
 from ..topology.counts import counted
 from .client import Outage, connect
 from .delivery import delivery_error, start_error
-from .errors import SettingRefused, UnreachableAtStart
+from .errors import ClientNotStarted, UnreachableAtStart
 from .record import BuiltRecord
 
 _LOGGER = logging.getLogger("stoker.producers")
@@ -35,6 +35,9 @@ class Connection:
     Args:
         config: librdkafka's options, of `producer_config`.
         outage: takes note of the client's errors; None makes the one of a producer.
+
+    Raises:
+        ClientNotStarted: the machine has no thread or memory left for it.
     """
 
     def __init__(self, config: Mapping[str, Option], outage: Outage | None = None) -> None:
@@ -42,7 +45,7 @@ class Connection:
         try:
             self._client = connect(config, self.outage)
         except KafkaException as lack:
-            raise SettingRefused("librdkafka", as_error(lack).str()) from lack
+            raise ClientNotStarted(with_fix(as_error(lack))) from lack
 
     @property
     def is_broken(self) -> bool:

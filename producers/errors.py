@@ -23,6 +23,7 @@
     ├── Unconfirmed               `flush` or `close` ended with jobs unconfirmed: perhaps sent
     ├── BulkFailed                some jobs of `enqueue_many` failed; lists which
     ├── SettingRefused            a client option breaks a promise, or does not exist
+    ├── ClientNotStarted          the machine has no thread or memory left for a client: nothing was sent
     ├── ProducerClosed            the producer was closed before the call
     ├── ProducerForked            the producer was made before `os.fork`: make one in the child
     └── WouldDeadlock             a waiting call was made from a delivery callback
@@ -367,6 +368,19 @@ class SettingRefused(EnqueueError):
             f"client option {self.option!r}: {self.reason}. Fix it where it is given: `--option`, a STOKER_KAFKA_* "
             "variable, or ClusterSettings.options"
         )
+
+
+class ClientNotStarted(EnqueueError):
+    """The machine has no thread or memory left for a Kafka client, so nothing was sent; it may have later."""
+
+    is_temporary = True
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"no Kafka client could be started, so nothing was sent: {self.reason}. Then enqueue again"
 
 
 class ProducerClosed(EnqueueError):

@@ -65,7 +65,7 @@ class RunningParts:
         failure: an error of the worker's own on that way.
         runners: all kinds of them.
         fair: the same, where tenants share them; else None.
-        read_ahead: passes tenants with more than their share; None where tenants share nothing.
+        read_ahead: passes heavy tenants; None where tenants share nothing.
         watchdog: checks all runs.
         deferral: takes records through the pipe whose schemas are unknown.
         unbegun, counts: the records that have not begun, and how many they are.
@@ -116,7 +116,7 @@ def make_step_context(
 
 
 def make_read_ahead(lanes: Lanes, fair: FairRunners, settings: WorkerSettings) -> ReadAhead:
-    """Make what passes tenants with more than their share."""
+    """Make what passes heavy tenants."""
     return ReadAhead(lanes.lines, fair.loads, lambda: fair.ended, int(settings.max_in_flight * HEAVY_RATIO))
 
 

@@ -64,7 +64,8 @@ class BreakerState:
         target: what it is about.
         rules: when it opens.
         opening: the order by which it is not closed; None while it is closed.
-        changes: how often it has opened or closed; a run that began before a change does not count for it.
+        changes: how often its state was replaced, leases of probes included; a run that began before a change does not
+            count for it.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class BreakerState:
         """Begin closed.
 
         Args:
-            on_change: called after each change, with what this process has decided itself, if it has.
+            on_change: called after it has opened or closed, with what this process has decided itself, if it has.
         """
         self.target, self.rules = target, rules
         self._worker_id = worker_id

@@ -185,14 +185,20 @@ class _Reports:
 
     def note_age(self, age_s: float, trouble: KafkaError | None) -> None:
         """Log when the orders grow old, now and then while they are, and when they are known again."""
-        if age_s > STALE_AFTER_S and (not self._is_stale or self._log_pace.try_acquire(time.monotonic())):
+        if age_s > STALE_AFTER_S:
+            self._log_stale(age_s, trouble)
+        elif self._is_stale:
+            self._is_stale = False
+            _LOGGER.warning("the worker reads the control topic again, and has all orders")
+
+    def _log_stale(self, age_s: float, trouble: KafkaError | None) -> None:
+        if not self._is_stale:
             self._is_stale = True
+            self._log_pace.begin_anew()
+        if self._log_pace.try_acquire(time.monotonic()):
             cause = "the brokers do not answer" if trouble is None else trouble.str()
             _LOGGER.warning(
                 "the worker cannot read the control topic (%s); it goes on with the orders that it knows, which are "
                 "%.0f s old, and takes no new ones",
                 cause, age_s,
             )  # fmt: skip
-        elif age_s <= STALE_AFTER_S and self._is_stale:
-            self._is_stale = False
-            _LOGGER.warning("the worker reads the control topic again, and has all orders")

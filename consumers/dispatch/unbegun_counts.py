@@ -13,7 +13,7 @@ class UnbegunCounts:
 
     Args:
         fair: the runners, where tenants share them.
-        ahead: passes tenants with more than their share.
+        ahead: passes heavy tenants.
         max_in_flight: the bound on the jobs that are taken and not settled; so many at gates take no room.
     """
 
@@ -44,7 +44,7 @@ class UnbegunCounts:
 
     @property
     def waiting_for_turn(self) -> int:
-        """How many records wait until their tenant has its share, those that are aside for that included."""
+        """How many records of heavy tenants wait, those that are aside for that included."""
         return 0 if self._fair is None else self._fair.waiting + self._lanes.lines.waiting
 
     @property

@@ -149,7 +149,7 @@ class MemoryBounds:
             self._settled.wait(within_s)
 
     def pause(self, consumer: Consumer) -> None:
-        """Pause all partitions of the main topic, those that leave included; tiers have a bound of their own."""
+        """Pause all partitions of the main topic, those that leave included; waiting topics have their own bound."""
         self.is_paused = True
         consumer.pause(partitions_of(a for a in self._assignments.all() if a.source.reader is Reader.GROUP))
 

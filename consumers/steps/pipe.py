@@ -1,4 +1,4 @@
-"""`Pipe`: claim → decode → run → decide → settle, written once for all kinds of runners.
+"""`Pipe`: claim → decode → run → decide → settle, written once for threads and once for tasks.
 
 It is the second of the five files on the way of a job (docs/architecture.md); `steps/steps.py` is the next.
 """
@@ -97,8 +97,8 @@ class Pipe:
                 ran = run(job, slot, self._step_context)
                 _note_times(record, job.run)
                 outcome = decide(job, ran, self._step_context)
-                if outcome is not DONE and self._may_be_excused(record, ran, outcome):
-                    self._excuse.wait_for_signal()
+                if outcome is not DONE:
+                    self._prepare_setback(record, ran, outcome)
                 self._conclude(record, outcome, done)
         except BaseException as error:  # noqa: BLE001  # a fault of the worker's own: it stops, and the job comes again
             self._note_fault(record, error)
@@ -113,19 +113,25 @@ class Pipe:
                 ran = await run(job, slot, self._step_context)
                 _note_times(record, job.run)
                 outcome = decide(job, ran, self._step_context)
-                if outcome is not DONE and self._may_be_excused(record, ran, outcome):
-                    await self._excuse.wait_for_signal_async()
+                if outcome is not DONE:
+                    await self._prepare_setback_async(record, ran, outcome)
                 self._conclude(record, outcome, done)
         except GeneratorExit:  # it goes on no more: its event loop is gone
             raise
         except BaseException as error:  # noqa: BLE001  # as above
             self._note_fault(record, error)
 
-    def _may_be_excused(self, record: Record, ran: Ran, outcome: Outcome | None) -> bool:
-        if isinstance(ran, HeldBack):  # its handler was not called: that is no run, and has no times
-            record.began_at_s = record.ended_at_s = 0.0
-            return False
-        return self._excuse.may_follow(outcome)
+    def _prepare_setback(self, record: Record, ran: Ran, outcome: Outcome | None) -> None:
+        if isinstance(ran, HeldBack):
+            _forget_times(record)
+        elif self._excuse.may_follow(outcome):
+            self._excuse.wait_for_signal()
+
+    async def _prepare_setback_async(self, record: Record, ran: Ran, outcome: Outcome | None) -> None:
+        if isinstance(ran, HeldBack):
+            _forget_times(record)
+        elif self._excuse.may_follow(outcome):
+            await self._excuse.wait_for_signal_async()
 
     def _begun(self, record: Record) -> DecodedJob | None:
         """Claim and decode a record; None where its job does not run now.
@@ -153,7 +159,7 @@ class Pipe:
         if self._spans is not None:
             self._spans.note_unrun(record, outcome)
         if outcome is not None:
-            record.began_at_s = record.ended_at_s = 0.0  # a gate may have held it back at its last look: that is no run
+            _forget_times(record)  # a gate may have held it back at its last look
         self._conclude(record, outcome, None)
 
     def _end_span(self, record: Record, outcome: Outcome | None) -> None:
@@ -284,6 +290,11 @@ def _note_times(record: Record, run: Run) -> None:
     record.ended_at_s = time.monotonic()
     heartbeats = run.heartbeats
     record.began_at_s = run.deadline_at_s - run.limits.first_s if heartbeats is None else heartbeats.began_at_s
+
+
+def _forget_times(record: Record) -> None:
+    """A record whose handler was not called has no run, and no times of one."""
+    record.began_at_s = record.ended_at_s = 0.0
 
 
 def emptied(records: deque[Record]) -> list[Record]:

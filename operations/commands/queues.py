@@ -296,7 +296,7 @@ def _fill_data(fill: Fill | None) -> dict[str, object]:
 
 def _waits_data(waits: WaitingSum | None) -> dict[str, object]:
     if waits is None:
-        return {"key": 0, "due": 0, "gates": {}}
+        return {"key": 0, "due": 0, "held": {}}
     return {"key": waits.key, "due": waits.due, "held": waits.held}
 
 

@@ -179,7 +179,7 @@ def _ignore_early_signal() -> None:
 
 
 def _start_log(app: AppContext, log_format: str, *, on_terminal: bool, relayed: bool, supervised: bool) -> str:
-    """Log in this format from now on, and return which one `auto` is."""
+    """Log in this format from now on, and return it; `auto` is text on a terminal and JSON elsewhere."""
     from ..cli.folding import FoldingHandler
     from ..views.logging_json import JsonFormatter
     from ..views.text_log import TIME, TextFormatter

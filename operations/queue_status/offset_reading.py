@@ -23,13 +23,13 @@ class OffsetReading:
     """The offsets of some queues at one moment.
 
     Attributes:
-        taken_s: a monotonic clock's reading.
+        taken_at_s: a monotonic clock's reading.
         counts: {topic: partitions} of the cluster.
         unfinished: {partition: jobs without an outcome} of the queues that bound them.
         commits: {partition: the group's commit}, with its metadata.
     """
 
-    taken_s: float
+    taken_at_s: float
     counts: Mapping[str, int]
     starts: Mapping[Partition, int]
     ends: Mapping[Partition, int]
@@ -67,7 +67,7 @@ def read_offsets(
         unfinished |= count_unfinished(queue, commits, starts, ends)
     committed = {partition: commit.offset for partition, commit in commits.items()}
     return OffsetReading(
-        taken_s=clock(),
+        taken_at_s=clock(),
         counts=counts,
         starts=starts,
         ends=ends,

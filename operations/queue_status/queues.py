@@ -226,7 +226,7 @@ def due_of(record: StoredJob) -> datetime | None:
 
 
 def _pace(queue: Queue, before: OffsetReading, after: OffsetReading) -> Pace:
-    elapsed_s = max(after.taken_s - before.taken_s, 1e-3)
+    elapsed_s = max(after.taken_at_s - before.taken_at_s, 1e-3)
     main = [part for part in partitions_of(queue.entry_topics, after.counts) if part in before.ends]
     jobs = [part for part in partitions_of(queue.job_topics, after.counts) if part in before.ends]
     return Pace(

@@ -106,7 +106,7 @@ class PayloadCorrector:
             return self._unreadable(record, "it has no job id")
         if self._wanted.is_empty:
             return self._original(record, job_type.contract)
-        return self._edited(record, job_type)
+        return self._with_correction(record, job_type)
 
     def correction(self, record: StoredJob, prepared: ReadyPayload) -> Correction | None:
         """The changes in a payload that `prepare` has corrected; None where there are no corrections."""
@@ -151,7 +151,7 @@ class PayloadCorrector:
             return ReadyPayload(value=record.value)
         return LeftOut(reason=reason)
 
-    def _edited(self, record: StoredJob, job_type: AnyJobType) -> Prepared:
+    def _with_correction(self, record: StoredJob, job_type: AnyJobType) -> Prepared:
         contract = job_type.contract
         try:
             body = contract.encode(contract.from_json(self._corrected(record, contract)))

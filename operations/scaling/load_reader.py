@@ -115,7 +115,7 @@ def load_of(
     arriving, done = (None, None) if before is None else _rates(queue, before, now)
     return QueueLoad(
         queue=queue.name,
-        at_s=now.taken_s,
+        at_s=now.taken_at_s,
         partitions=now.counts.get(queue.topic, queue.partitions),
         waiting=_prompt(queue, status, now),
         later=sum(backlog.waiting for backlog in status.backlogs if backlog.source.is_delayed),
@@ -163,7 +163,7 @@ def _unfinished(reading: OffsetReading, topics: Iterable[str]) -> int:
 
 def _rates(queue: Queue, before: OffsetReading, now: OffsetReading) -> tuple[float | None, float | None]:
     """Jobs a second that became ready to run, and that ended; None each where topics are new."""
-    elapsed_s = now.taken_s - before.taken_s
+    elapsed_s = now.taken_at_s - before.taken_at_s
     topics = [topic for topic in queue.job_topics if topic in now.counts]
     known = before.ends.keys()
     if elapsed_s <= 0 or any(part not in known for part in partitions_of(topics, now.counts)):

@@ -9,6 +9,7 @@ import time
 from ...schemas import RegistryUnreachable, SchemaError, SchemaStore, SchemaStoreUnreachable
 from ...topology.cluster.settings import ClusterSettings
 from ...topology.declaration.pipeline import Pipeline
+from ...topology.log_pace import LogPace
 from ...topology.planning.schema_store import schema_store
 from .flight import Flight
 from .pace import LOG_EVERY_S
@@ -31,6 +32,7 @@ class OutboxContracts:
         self._cluster, self._store = cluster, store
         self._flight = flight
         self._register_at_s = -math.inf
+        self._log_pace = LogPace()
 
     def register(self) -> bool:
         """Put the contracts where workers look for them, once; False while their store does not answer."""
@@ -43,7 +45,8 @@ class OutboxContracts:
             for job_type in self._pipeline.job_types.values():
                 store.register(job_type.contract, job_type.compatibility)
         except (SchemaStoreUnreachable, RegistryUnreachable) as silence:
-            _LOGGER.warning("outbox %s: rows wait for the schema store: %s", self._outbox, silence)
+            if self._log_pace.try_acquire(time.monotonic()):
+                _LOGGER.warning("outbox %s: rows wait for the schema store: %s", self._outbox, silence)
             return False
         except SchemaError as refusal:
             self._register_at_s = time.monotonic() + LOG_EVERY_S

@@ -22,7 +22,7 @@ from ...topology.wire.headers import HeaderList
 from ..delivery import Outcome, Receipt
 from ..record import BuiltRecord
 
-_FAULTS: Final = SpanFaults(logging.getLogger("stoker.producer"))
+_FAULTS: Final = SpanFaults(logging.getLogger("stoker.producers"))
 
 Build = Callable[[JobCall], BuiltRecord]
 """Makes the record of a call; its headers name the current span."""

@@ -228,3 +228,12 @@ def test_each_error_is_listed_with_what_to_do(layer: str) -> None:
     names = error_names(layer)
     assert names
     assert not [name for name in names if f"`{name}`" not in TEXT and name not in NEVER_MET]
+
+
+def test_the_loggers_are_those_of_the_code() -> None:
+    """A logger of another name would pass by the level and the handlers that somebody has set."""
+    rows = TEXT.split("\n| logger | lines about |\n", 1)[1].split("\n\n", 1)[0]
+    layers = ("consumers", "databases", "operations", "producers", "schemas", "testing", "topology")
+    code = [path.read_text(encoding="utf-8") for layer in layers for path in (ROOT / layer).rglob("*.py")]
+    used = {name for text in code for name in re.findall(r'getLogger\("(stoker\.\w+)"\)', text)}
+    assert set(re.findall(r"`(stoker\.\w+)`", rows)) == used

@@ -16,7 +16,7 @@ from stoker.consumers.control.own_orders import OwnOrder, OwnOrders
 from stoker.consumers.control.status_writer import StatusWriter
 from stoker.producers import client
 from stoker.producers.connection import Connection
-from stoker.producers.errors import SettingRefused
+from stoker.producers.errors import ClientNotStarted, SettingRefused
 from stoker.schemas.own_records.control_records import ControlOrder, WorkerState, WorkerStatus
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.cluster.forgotten_brokers import lasting
@@ -117,5 +117,7 @@ def test_an_option_that_is_refused_is_one_all_the_same(machine: Machine) -> None
 
 def test_a_producer_reports_the_lack_as_an_error_of_its_own(machine: Machine) -> None:
     """Its caller knows no errors of Kafka's client."""
-    with pytest.raises(SettingRefused, match="failed to create thread"):
+    with pytest.raises(
+        ClientNotStarted, match=r"failed to create thread.*see that this machine has threads and memory left"
+    ):
         Connection({"bootstrap.servers": "localhost:1"})
