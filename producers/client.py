@@ -86,6 +86,22 @@ def producer_config(cluster: ClusterSettings, **overrides: Option) -> dict[str, 
     }
 
 
+def transactional(config: Mapping[str, Option], transactional_id: str, timeout_s: float) -> dict[str, Option]:
+    """The options of a client that writes transactions, with an end to its waits where its cluster's options go on.
+
+    librdkafka refuses a client whose requests or records may take longer than a transaction.
+
+    Args:
+        timeout_s: how long the brokers keep a killed client's transaction open.
+    """
+    most_ms = int(timeout_s * 1_000)
+    waits = {name: min(int(config[name]), most_ms) for name in _WAITS if name in config}
+    return {**config, **waits, "transactional.id": transactional_id, "transaction.timeout.ms": most_ms}
+
+
+_WAITS: Final = ("message.timeout.ms", "delivery.timeout.ms", "socket.timeout.ms")
+
+
 def _written(name: str) -> str:
     """librdkafka's name of an option; one of them has an underscore of its own."""
     return name if name == "log_level" else name.replace("_", ".")

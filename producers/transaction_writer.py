@@ -19,7 +19,7 @@ from ..schemas.own_records.control_records import RecordPlace
 from ..topology import ClusterSettings
 from ..topology.cluster.kafka_errors import FENCED, FORBIDDEN, RECORD_FAULTS
 from ..topology.wire.headers import HeaderList
-from .client import Outage, connect, producer_config
+from .client import Outage, connect, producer_config, transactional
 from .delivery import why_unconfirmed
 
 TRANSACTION_TIMEOUT_S: Final = 10.0
@@ -110,11 +110,8 @@ class TransactionWriter:
         self._begin()
         if self._producer is not None:
             return
-        config = {
-            **producer_config(self._cluster, linger_ms=0, retry_backoff_ms=20, client_id=self._client_id),
-            "transactional.id": self.transactional_id,
-            "transaction.timeout.ms": int(TRANSACTION_TIMEOUT_S * 1_000),
-        }
+        plain = producer_config(self._cluster, linger_ms=0, retry_backoff_ms=20, client_id=self._client_id)
+        config = transactional(plain, self.transactional_id, TRANSACTION_TIMEOUT_S)
         with self._in_words():
             producer = self._producer = connect(config, self._outage)
             self._repeat(lambda: producer.init_transactions(self._call_s))

@@ -127,8 +127,8 @@ class ControlThread:
     def _turn(self, feed: OrderFeed) -> None:
         before = feed.taken_below
         feed.read(READ_S)
-        self._remover.turn(feed)
         self._orders.carry_out()
+        self._remover.turn(feed)
         if feed.taken_below != before or time.monotonic() >= self._next_status_at_s:
             self._write_status(feed)
         else:
@@ -158,11 +158,11 @@ class ControlThread:
         while not self._process.has_ended():  # it stopped before it was ready, and its queues are about to notice
             time.sleep(READ_S)
         self._orders.close(LAST_STATUS_S)
-        self._remover.close(feed, LAST_STATUS_S)
         for client in self._clients:
             client.close(LAST_STATUS_S)
         self._writer.write(self._status(feed, WorkerState.GONE))
         self._writer.close(LAST_STATUS_S)
+        self._remover.close()
         feed.close()
 
 

@@ -20,6 +20,7 @@ from typing import Final, Protocol
 
 from ...producers.client import Outage
 from ...producers.control.log_reader import PARTITION
+from ...producers.errors import SettingRefused
 from ...producers.transaction_writer import TransactionFailed, TransactionRecord, TransactionWriter, Withdrawn
 from ...schemas.own_records.control_records import RecordPlace, encode_order
 from ...topology import ClusterSettings
@@ -28,7 +29,7 @@ from ...topology.wire.orders import lifting_order
 
 _LOGGER = logging.getLogger("stoker.control")
 
-WITHIN_S: Final = 5.0
+WITHIN_S: Final = 2.0
 """How long the control thread waits for the brokers: meanwhile it takes no orders."""
 READ_WITHIN_S: Final = 1.0
 """How long other readers of the topic wait behind a transaction at most, as long as its worker lives."""
@@ -60,7 +61,7 @@ class _Removal:
 class OrderRemover:
     """Writes to one topic; the control thread alone calls it. Connects with the first order to remove.
 
-    What cannot be removed is tried again; what is not removed at the end is removed when its time is over.
+    What cannot be removed is tried again; what is left at the end is removed by whoever reads it once its time is over.
     """
 
     def __init__(self, cluster: ClusterSettings, topic: str, worker_id: str) -> None:
@@ -104,7 +105,7 @@ class OrderRemover:
         except Withdrawn:
             self._next_at_s = time.monotonic() + REST_S * (1 + random.random())  # not in step with other workers
             self._most = max(1, len(some) // 2)
-        except TransactionFailed as failed:
+        except (SettingRefused, TransactionFailed) as failed:
             self._note_failed(failed)
         else:
             self._next_at_s = time.monotonic() + REST_S
@@ -112,12 +113,8 @@ class OrderRemover:
             for key, removal in some.items():
                 self.note_removed(key, removal.order_id)
 
-    def close(self, orders: OrderReader, within_s: float) -> None:
-        """Remove what is left, for so long at the most, and disconnect."""
-        give_up_at_s = time.monotonic() + within_s
-        while self._pending and not self._was_logged and time.monotonic() < give_up_at_s:
-            self._next_at_s = 0.0
-            self.turn(orders)
+    def close(self) -> None:
+        """Disconnect. It removes nothing more: a worker that ends amid that would hold up all readers of the topic."""
         self._writer.close()
 
     def _remove(self, some: Mapping[bytes, _Removal], orders: OrderReader) -> None:
@@ -154,12 +151,15 @@ class OrderRemover:
         headers: wire.HeaderList = [(wire.ORDER, encode_order(order))]
         return TransactionRecord(topic=self._topic, key=key, value=None, headers=headers, partition=PARTITION)
 
-    def _note_failed(self, failed: TransactionFailed) -> None:
+    def _note_failed(self, failed: SettingRefused | TransactionFailed) -> None:
         self._next_at_s = time.monotonic() + AFTER_FAILURE_S
         if not self._was_logged:
             self._was_logged = True
-            fix = f"; grant Write on topic {self._topic} and on transactional-id {self._topic}.*"
+            is_forbidden = isinstance(failed, TransactionFailed) and failed.is_forbidden
+            fix = (
+                f"; grant Write on topic {self._topic} and on transactional-id {self._topic}.*" if is_forbidden else ""
+            )
             _LOGGER.warning(
                 "the worker cannot remove orders that have nothing left to do from %s (%s%s): it tries again every "
-                "%.0f s. Jobs go on", self._topic, failed, fix if failed.is_forbidden else "", AFTER_FAILURE_S,
+                "%.0f s. Jobs go on", self._topic, failed, fix, AFTER_FAILURE_S,
             )  # fmt: skip

@@ -122,13 +122,13 @@ class Pipe:
             self._note_fault(record, error)
 
     def _prepare_setback(self, record: Record, ran: Ran, outcome: Outcome | None) -> None:
-        if isinstance(ran, HeldBack):
+        if isinstance(ran, HeldBack) and outcome is not None:  # else a gate has it, and another runner perhaps by now
             _forget_times(record)
         elif self._excuse.may_follow(outcome):
             self._excuse.wait_for_signal()
 
     async def _prepare_setback_async(self, record: Record, ran: Ran, outcome: Outcome | None) -> None:
-        if isinstance(ran, HeldBack):
+        if isinstance(ran, HeldBack) and outcome is not None:  # else a gate has it, and another runner perhaps by now
             _forget_times(record)
         elif self._excuse.may_follow(outcome):
             await self._excuse.wait_for_signal_async()

@@ -20,12 +20,12 @@ from typing import Final, NoReturn, Self
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from ...producers.client import LARGE_RECORDS, Outage, connect, producer_config
+from ...producers.client import LARGE_RECORDS, Outage, connect, producer_config, transactional
 from ...producers.delivery import why_unconfirmed
 from ...topology import ClusterSettings
 from ...topology.cluster.admin import Administration
 from ...topology.cluster.kafka_errors import FENCED, FORBIDDEN, RECORD_FAULTS
-from ...topology.cluster.settings import NotAuthorized, Option
+from ...topology.cluster.settings import NotAuthorized
 from ...topology.planning.access import missing_rights
 from ...topology.planning.rights import Operation, Resource, Right
 from ..stored_jobs.errors import Fenced, PublishFailed
@@ -66,11 +66,8 @@ class TransactionalPublisher:
         """
         self.transactional_id, self._bookmark, self._cluster = transactional_id, bookmark, cluster
         self._topics: set[str] = set()
-        own: dict[str, Option] = {
-            "transactional.id": transactional_id,
-            "transaction.timeout.ms": int(TRANSACTION_TIMEOUT_S * 1_000),
-        }
-        config = {**producer_config(cluster, linger_ms=5, retry_backoff_ms=20), **LARGE_RECORDS, **own}
+        plain = {**producer_config(cluster, linger_ms=5, retry_backoff_ms=20), **LARGE_RECORDS}
+        config = transactional(plain, transactional_id, TRANSACTION_TIMEOUT_S)
         self._max_record_bytes = int(config["message.max.bytes"])
         outage = Outage(
             cluster.bootstrap_servers,

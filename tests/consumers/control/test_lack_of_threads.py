@@ -14,7 +14,8 @@ from confluent_kafka import KafkaError, KafkaException
 from stoker.consumers.control.order_remover import OrderRemover
 from stoker.consumers.control.own_orders import OwnOrder, OwnOrders
 from stoker.consumers.control.status_writer import StatusWriter
-from stoker.producers import client
+from stoker.producers import client, transaction_writer
+from stoker.producers.client import producer_config, transactional
 from stoker.producers.connection import Connection
 from stoker.producers.errors import ClientNotStarted, SettingRefused
 from stoker.schemas.own_records.control_records import ControlOrder, WorkerState, WorkerStatus
@@ -105,7 +106,7 @@ def test_an_order_is_removed_once_there_is_a_client(machine: Machine, caplog: py
     remover._writer._within_s = 0.0
     remover.turn(AtEnd())
     assert machine.attempts == 2
-    remover.close(AtEnd(), 0.0)
+    remover.close()
 
 
 def test_an_option_that_is_refused_is_one_all_the_same(machine: Machine) -> None:
@@ -113,6 +114,34 @@ def test_an_option_that_is_refused_is_one_all_the_same(machine: Machine) -> None
     machine.is_well = True
     with pytest.raises(SettingRefused, match="no such option"):
         Connection({"bootstrap.servers": "localhost:1", "no such option": 1})
+
+
+@pytest.mark.parametrize("option", ["message.timeout.ms", "delivery.timeout.ms", "socket.timeout.ms"])
+def test_orders_are_removed_by_a_client_whose_cluster_has_longer_waits(option: str, machine: Machine) -> None:
+    """The brokers' client refuses one whose waits are longer than a transaction, which would have ended the worker."""
+    machine.is_well = True
+    cluster = ClusterSettings(bootstrap_servers="localhost:1", options={option: 30_000})
+    config = transactional(producer_config(cluster), "t", 10.0)
+    Connection(config)
+    with pytest.raises(SettingRefused, match=r"transaction\.timeout\.ms"):
+        Connection({**config, option: 30_000})
+
+
+def test_a_worker_goes_on_where_its_client_that_removes_orders_is_refused(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It logs that once, and tries again later."""
+
+    def refuse(*_arguments: Any) -> Any:
+        raise SettingRefused("transaction.timeout.ms", "no")
+
+    monkeypatch.setattr(transaction_writer, "connect", refuse)
+    remover = OrderRemover(CLUSTER, "shop.control", "w1")
+    remover.remove_soon(cancel_key("j"), "o1", "the job has ended")
+    for _ in range(2):
+        remover._next_at_s = 0.0
+        remover.turn(AtEnd())
+    assert caplog.text.count("the worker cannot remove orders that have nothing left to do") == 1
 
 
 def test_a_producer_reports_the_lack_as_an_error_of_its_own(machine: Machine) -> None:

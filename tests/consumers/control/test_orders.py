@@ -418,11 +418,11 @@ def test_the_clients_that_takers_write_through_are_closed_after_all_takers(monke
 
     monkeypatch.setattr(Orders, "close", close_all)
     monkeypatch.setattr(OwnOrders, "close", lambda _client, _within_s: closed.append("own orders"))
-    monkeypatch.setattr(OrderRemover, "close", lambda _client, _orders, _within_s: closed.append("remover"))
+    monkeypatch.setattr(OrderRemover, "close", lambda _client: closed.append("remover"))
     monkeypatch.setattr(StatusWriter, "write", lambda _writer, _status: closed.append("status"))
     process = replace(Process().view, has_ended=lambda: True)
     control = make_control(
         Pipeline("shop"), ClusterSettings(bootstrap_servers="nowhere:1"), process, on_crash=lambda _error: None
     )
     control._leave(cast(OrderFeed, EmptyFeed()))
-    assert closed == ["takers", "remover", "own orders", "status"]
+    assert closed == ["takers", "own orders", "status", "remover"]

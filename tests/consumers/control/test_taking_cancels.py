@@ -264,7 +264,7 @@ def test_what_could_not_be_removed_is_tried_again_later(caplog: pytest.LogCaptur
     assert caplog.text.count("grant Write on topic shop.control and on transactional-id shop.control.*") == 1
     remover.note_lifted(b"cancel/job/a")
     assert list(remover._pending) == [b"cancel/job/b"]
-    remover.close(cast(Any, None), 1.0)
+    remover.close()
 
 
 def test_no_right_is_asked_for_where_an_order_could_not_be_removed_for_another_reason(
