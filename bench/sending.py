@@ -110,7 +110,7 @@ class NotServed(Exception):
 
 
 class _Plain:
-    """confluent-kafka's producer with the same promises (acks=all, idempotent), writing the same records."""
+    """confluent-kafka's producer with the same guarantees (acks=all, idempotent), writing the same records."""
 
     def __init__(self, part: Part, linger_ms: int = 5) -> None:
         pipeline = part.pipeline()

@@ -101,7 +101,7 @@ class SqlAlchemyDriver(Driver):
             block.__exit__(*((None, None, None) if error is None else (type(error), error, error.__traceback__)))
 
     def _prepare(self, connection: Connection) -> None:
-        """Refuse what cannot keep the promise, and let SQLite wait for its lock at the entry."""
+        """Refuse what cannot keep the guarantee, and let SQLite wait for its lock at the entry."""
         driver: SyncOrAsync = connection.connection.driver_connection
         if self._is_sqlite(connection) and not driver.in_transaction:
             connection.exec_driver_sql("BEGIN IMMEDIATE")

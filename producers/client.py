@@ -1,4 +1,4 @@
-"""librdkafka's producer with the promises kept: options that would weaken them are refused, logs carry no secrets.
+"""librdkafka's producer with the guarantees kept: options that would weaken them are refused, logs carry no secrets.
 
 Everything in Stoker that writes to Kafka builds its client from `producer_config`.
 """
@@ -20,7 +20,7 @@ from .errors import SettingRefused
 
 _LOGGER = logging.getLogger("stoker.producers")
 
-PROMISES: Final[Mapping[str, tuple[Option, str]]] = {
+GUARANTEES: Final[Mapping[str, tuple[Option, str]]] = {
     "acks": ("all", "a confirmed job must survive the loss of the partition's leader"),
     "enable.idempotence": (True, "a resent request must not publish a job twice, nor out of order"),
     "partitioner": ("murmur2_random", "every client must send a key to the same partition"),
@@ -64,7 +64,7 @@ LARGE_RECORDS: Final[Mapping[str, Option]] = {
 
 
 def producer_config(cluster: ClusterSettings, **overrides: Option) -> dict[str, Option]:
-    """Build librdkafka's options for a producer that keeps Stoker's promises.
+    """Build librdkafka's options for a producer that keeps Stoker's guarantees.
 
     Args:
         overrides: options of the calling part, written with `_` for `.`; the cluster's own options win over them.
@@ -75,13 +75,13 @@ def producer_config(cluster: ClusterSettings, **overrides: Option) -> dict[str, 
     written = {_written(name): value for name, value in overrides.items()}
     given = {_ALIASES.get(name, name): value for name, value in (*written.items(), *cluster.options.items())}
     merged = {**_DEFAULTS, **given}
-    for option, (value, reason) in PROMISES.items():
+    for option, (value, reason) in GUARANTEES.items():
         wished = merged.get(option, value)
         if not _is_same(wished, value):
             raise SettingRefused(option, f"{wished!r} is refused, it must be {value!r}: {reason}; remove it")
     return {
         **merged,
-        **{name: value for name, (value, _) in PROMISES.items()},
+        **{name: value for name, (value, _) in GUARANTEES.items()},
         "bootstrap.servers": cluster.bootstrap_servers,
     }
 
@@ -107,8 +107,8 @@ def _written(name: str) -> str:
     return name if name == "log_level" else name.replace("_", ".")
 
 
-def _is_same(wished: Option, promised: Option) -> bool:
-    wanted, meant = str(wished).strip().lower(), str(promised).lower()
+def _is_same(wished: Option, guaranteed: Option) -> bool:
+    wanted, meant = str(wished).strip().lower(), str(guaranteed).lower()
     return wanted == meant or (meant == "all" and wanted in _SAME_AS_ALL) or (meant == "true" and wanted in ("1", "t"))
 
 

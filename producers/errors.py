@@ -22,7 +22,7 @@
     ├── DeliveryFailed            the brokers refused it for another reason: perhaps sent
     ├── Unconfirmed               `flush` or `close` ended with jobs unconfirmed: perhaps sent
     ├── BulkFailed                some jobs of `enqueue_many` failed; lists which
-    ├── SettingRefused            a client option breaks a promise, or does not exist
+    ├── SettingRefused            a client option breaks a guarantee, or does not exist
     ├── ClientNotStarted          the machine has no thread or memory left for a client: nothing was sent
     ├── ProducerClosed            the producer was closed before the call
     ├── ProducerForked            the producer was made before `os.fork`: make one in the child
@@ -357,7 +357,7 @@ class BulkFailed(EnqueueError):
 
 
 class SettingRefused(EnqueueError):
-    """A client option would break a promise, or librdkafka does not know it."""
+    """A client option would break a guarantee, or librdkafka does not know it."""
 
     def __init__(self, option: str, reason: str) -> None:
         super().__init__(option, reason)

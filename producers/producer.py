@@ -59,7 +59,7 @@ class Producer:
 
     Raises:
         NoCluster: none was given, and none is configured.
-        SettingRefused: an option of the cluster would break a promise.
+        SettingRefused: an option of the cluster would break a guarantee.
     """
 
     def __init__(  # noqa: PLR0913  # all but two by name: callers see one flat list of options

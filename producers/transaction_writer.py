@@ -105,7 +105,7 @@ class TransactionWriter:
 
         Raises:
             TransactionFailed: the brokers did not answer, or refuse.
-            SettingRefused: the cluster's options weaken a promise.
+            SettingRefused: the cluster's options weaken a guarantee.
         """
         self._begin()
         if self._producer is not None:

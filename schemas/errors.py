@@ -55,7 +55,7 @@ class PayloadRefused(SchemaError):
 
 
 class IncompatibleSchema(SchemaError):
-    """A contract breaks the compatibility its job type has promised; it was not registered."""
+    """A changed contract breaks readers or writers of the versions in the cluster; it was not registered."""
 
     def __init__(self, job_type: str, rule: str, field: str, explanation: str) -> None:
         super().__init__(job_type, rule, field, explanation)

@@ -1,4 +1,4 @@
-"""`shares`, `urgent`, `fleet`: what limits, fairness and priorities cost, and how well they keep what they promise."""
+"""`shares`, `urgent`, `fleet`: what limits, fairness and priorities cost, and how well they hold."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What limits, fairness and priorities cost, and how well they keep what they promise."""
+"""What commands, events, indexes, metrics, statistics, traces and owners cost."""

@@ -1,4 +1,4 @@
-"""librdkafka's clients with the options that the worker's promises rest on."""
+"""librdkafka's clients with the options that the worker's guarantees rest on."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OnCommit = Callable[[KafkaError | None, list[TopicPartition]], None]
 def consumer_config(
     cluster: ClusterSettings, queue: Queue, client_id: str, protocol: GroupProtocol
 ) -> dict[str, object]:
-    """Build the options; those that carry a promise win over the cluster's own."""
+    """Build the options; those that carry a guarantee win over the cluster's own."""
     return {
         **cluster.client_config(
             client_id=client_id,

@@ -20,7 +20,7 @@ class ExitCode(IntEnum):
 
 MEANINGS: dict[ExitCode, str] = {
     ExitCode.OK: "done, nothing to object to",
-    ExitCode.FINDING: "a finding: drift, a broken rule or promise, a job that was not confirmed",
+    ExitCode.FINDING: "a finding: drift, a broken rule or guarantee, a job that was not confirmed",
     ExitCode.USAGE: "the command line, its input or the application it names is wrong",
     ExitCode.UNREACHABLE: "Kafka, the Schema Registry or the database of an inbox or outbox cannot be reached, or none "
     "is configured",

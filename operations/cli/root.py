@@ -42,7 +42,7 @@ COMMANDS: Final = {
     "inbox": "Create, show and prune the table that makes database effects happen once.",
     "outbox": "Publish jobs that a database transaction has enqueued; show what waits.",
     "broker": "Start, stop and reset this folder's embedded broker.",
-    "doctor": "Check from outside the promises that a cluster can show.",
+    "doctor": "Check from outside the guarantees that a cluster can show.",
 }
 """{command: its one line}; a module of `operations/commands/`, or of its folder in `_ELSEWHERE`, has it."""
 _ELSEWHERE: Final = {

@@ -1,4 +1,4 @@
-"""`stoker doctor`: checks from outside the promises that a cluster can show."""
+"""`stoker doctor`: checks from outside the guarantees that a cluster can show."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def doctor(
     outbox_url: str | None,
     outbox_table: str,
 ) -> None:
-    """Check from outside the promises that a cluster can show, and show how to fix those that are broken.
+    """Check from outside the guarantees that a cluster can show, and show how to fix those that are broken.
 
     These are P1 to P6, P8 to P10 and P13; if an outbox is named, P16 as well.
 
@@ -106,7 +106,7 @@ def _print(findings: Sequence[Finding], counts: Counter[str]) -> None:
         for fix, alike in groupby(there, lambda finding: finding.fix):
             for finding in alike:
                 mark, colour = MARKS[finding.verdict.value]
-                echo_line("  ", styled(mark, fg=colour), f" {finding.promise:<3} {finding.observed}")
+                echo_line("  ", styled(mark, fg=colour), f" {finding.guarantee:<3} {finding.observed}")
             if fix:
                 echo_line(f"        → {fix}")
     echo_line()

@@ -1,1 +1,1 @@
-"""The doctor: it checks from outside the promises that a cluster can show."""
+"""The doctor: it checks from outside the guarantees that a cluster can show."""

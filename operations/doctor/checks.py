@@ -1,4 +1,4 @@
-"""The doctor: checks from outside the promises that a cluster can show, and finds how to fix those that are broken.
+"""The doctor: checks from outside the guarantees that a cluster can show, and finds how to fix those that are broken.
 
 Kept apart: `facts` asks the cluster, the modules of checks judge the answers, this module joins them.
 """
@@ -26,12 +26,12 @@ from .findings import Finding, Verdict, broken, kept, unknown
 from .queue_checks import check_queue
 
 CHECKABLE: Final = ("P1", "P2", "P3", "P4", "P5", "P6", "P8", "P9", "P10", "P13")
-"""The promises that a cluster can show. P16 is that of an outbox, whose database has it; the others are about the
+"""The guarantees that a cluster can show. P16 is that of an outbox, whose database has it; the others are about the
 inside of a running worker."""
 
 
 def examine(pipeline: Pipeline, cluster: ClusterSettings, *, timeout_s: float = ANSWER_TIMEOUT_S) -> list[Finding]:
-    """Look at every promise that can be checked from outside.
+    """Look at every guarantee that can be checked from outside.
 
     Args:
         timeout_s: for each question to the cluster.
@@ -73,18 +73,18 @@ def _hidden(refusal: NotAuthorized) -> Finding:
 
 
 def _nothing_known(why: str) -> list[Finding]:
-    return [unknown(promise, CLUSTER, why) for promise in CHECKABLE]
+    return [unknown(guarantee, CLUSTER, why) for guarantee in CHECKABLE]
 
 
 def is_unreachable(findings: Iterable[Finding]) -> bool:
     """Whether no broker answered."""
     first = next(iter(findings), None)
-    return first is not None and first.place == CLUSTER and not first.promise and first.verdict is Verdict.BROKEN
+    return first is not None and first.place == CLUSTER and not first.guarantee and first.verdict is Verdict.BROKEN
 
 
 def is_barred(findings: Iterable[Finding]) -> bool:
     """Whether this client may not look at everything that it is to look at."""
-    return any(not finding.promise and finding.verdict is Verdict.UNKNOWN for finding in findings)
+    return any(not finding.guarantee and finding.verdict is Verdict.UNKNOWN for finding in findings)
 
 
 def _check_one(facts: Facts, queue: Queue, pipeline: Pipeline) -> Iterator[Finding]:

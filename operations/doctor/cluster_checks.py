@@ -54,7 +54,7 @@ def _reached(facts: Facts, cluster: ClusterSettings) -> Finding:
 
 
 def _options(cluster: ClusterSettings) -> Iterator[Finding]:
-    """Whether options from outside weaken what the promises stand on."""
+    """Whether options from outside weaken what the guarantees stand on."""
     try:
         config = producer_config(cluster)
         yield kept("P1", CLUSTER, f"producers wait for all in-sync replicas (acks={config['acks']}) and are idempotent")

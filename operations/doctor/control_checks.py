@@ -20,7 +20,7 @@ from .cluster_checks import CLUSTER
 from .facts import Facts
 from .findings import Finding, at_risk, broken, kept, unknown
 
-PROMISE = "P13"
+GUARANTEE = "P13"
 RECENT_S = 3_600.0
 STALE_S = 15.0
 """Workers whose orders are older than this may have missed some."""
@@ -32,25 +32,25 @@ def check_control(pipeline: Pipeline, cluster: ClusterSettings, facts: Facts) ->
     """Whether orders are durable, and answered by each worker."""
     absent = [topic for topic in _topics(pipeline) if not facts.has(topic)]
     if absent:
-        yield broken(PROMISE, CLUSTER, f"{', '.join(absent)}: missing, so workers do not start", _APPLY)
+        yield broken(GUARANTEE, CLUSTER, f"{', '.join(absent)}: missing, so workers do not start", _APPLY)
         return
     if not facts.has(pipeline.audit_topic):
-        yield broken(PROMISE, CLUSTER, f"{pipeline.audit_topic} is missing, so no order can be given", _APPLY)
+        yield broken(GUARANTEE, CLUSTER, f"{pipeline.audit_topic} is missing, so no order can be given", _APPLY)
     try:
         standing = _Standing.read(pipeline, cluster)
         now_s = time.time()
         statuses = read_workers(pipeline, cluster, now_s - RECENT_S).statuses
     except (ControlNotReady, ClusterUnreachable, NotAuthorized) as error:
-        yield unknown(PROMISE, CLUSTER, "the orders and the workers' answers cannot be read", str(error))
+        yield unknown(GUARANTEE, CLUSTER, "the orders and the workers' answers cannot be read", str(error))
         return
     if standing.unaudited:
         observed = f"standing orders that the audit topic does not have: {standing.unaudited} (`--without-audit`)"
-        yield at_risk(PROMISE, CLUSTER, observed, "give them again, or lift them, now that the topic takes entries")
+        yield at_risk(GUARANTEE, CLUSTER, observed, "give them again, or lift them, now that the topic takes entries")
     findings = list(check_workers(pipeline, facts.groups, statuses, now_s))
     yield from findings
     if not findings:
         living = sum(one.is_living(now_s) for one in statuses)
-        yield kept(PROMISE, CLUSTER, f"all workers know the orders (workers: {living}, {standing})")
+        yield kept(GUARANTEE, CLUSTER, f"all workers know the orders (workers: {living}, {standing})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def check_workers(
             observed = (
                 f"worker {one.status.id} wrote its last status {ago_s:.0f} s ago and has not ended: killed, or it hangs"
             )
-            yield unknown(PROMISE, CLUSTER, observed, _RESTART)
+            yield unknown(GUARANTEE, CLUSTER, observed, _RESTART)
     for one in living:
         yield from _of_worker(one)
     for queue in pipeline.queues.values():
@@ -110,11 +110,11 @@ def _of_worker(one: LastStatus) -> Iterator[Finding]:
     status = one.status
     if status.control_age_s > STALE_S:
         observed = f"worker {status.id} knows the orders of {status.control_age_s:.0f} s ago, and no later ones"
-        yield broken(PROMISE, CLUSTER, observed, "see in its log why it cannot read the control topic")
+        yield broken(GUARANTEE, CLUSTER, observed, "see in its log why it cannot read the control topic")
     if status.not_understood:
         orders = counted(status.not_understood, "order that stands", "orders that stand")
         observed = f"worker {status.id} does not understand {orders}"
-        yield broken(PROMISE, CLUSTER, observed, "start it with the version of Stoker that has given them")
+        yield broken(GUARANTEE, CLUSTER, observed, "start it with the version of Stoker that has given them")
 
 
 def _mute_members(queue: Queue, group: ConsumerGroup, living: Sequence[LastStatus]) -> Iterator[Finding]:
@@ -123,4 +123,4 @@ def _mute_members(queue: Queue, group: ConsumerGroup, living: Sequence[LastStatu
     known = sum(any(share.queue == queue.name for share in one.status.queues) for one in living)
     if members > known:
         observed = f"{members - known} of {members} workers write no status, so they take no orders"
-        yield broken(PROMISE, queue.name, observed, "start them with this version of Stoker")
+        yield broken(GUARANTEE, queue.name, observed, "start them with this version of Stoker")

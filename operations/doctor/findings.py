@@ -1,4 +1,4 @@
-"""The doctor's findings: one for each promise and place, with a verdict and how to fix it."""
+"""The doctor's findings: one for each guarantee and place, with a verdict and how to fix it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Verdict(Enum):
-    """How a promise fares."""
+    """How a guarantee fares."""
 
     KEPT = "kept"
     AT_RISK = "at risk"
@@ -17,37 +17,37 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One promise, looked at in one place.
+    """One guarantee, looked at in one place.
 
     Attributes:
-        promise: the number of the guarantee, such as `P1`; empty for what all guarantees need.
+        guarantee: the number of the guarantee, such as `P1`; empty for what all guarantees need.
         place: `cluster`, a queue's or a job type's name.
         observed: what the doctor saw, in one line.
         fix: what to do about it; empty when there is nothing to do.
     """
 
     verdict: Verdict
-    promise: str
+    guarantee: str
     place: str
     observed: str
     fix: str = ""
 
 
-def kept(promise: str, place: str, observed: str) -> Finding:
-    """The promise is kept."""
-    return Finding(verdict=Verdict.KEPT, promise=promise, place=place, observed=observed)
+def kept(guarantee: str, place: str, observed: str) -> Finding:
+    """The guarantee is kept."""
+    return Finding(verdict=Verdict.KEPT, guarantee=guarantee, place=place, observed=observed)
 
 
-def at_risk(promise: str, place: str, observed: str, fix: str) -> Finding:
-    """The promise is kept, but one mishap from outside would break it."""
-    return Finding(verdict=Verdict.AT_RISK, promise=promise, place=place, observed=observed, fix=fix)
+def at_risk(guarantee: str, place: str, observed: str, fix: str) -> Finding:
+    """The guarantee is kept, but one mishap from outside would break it."""
+    return Finding(verdict=Verdict.AT_RISK, guarantee=guarantee, place=place, observed=observed, fix=fix)
 
 
-def broken(promise: str, place: str, observed: str, fix: str) -> Finding:
-    """The promise is not kept."""
-    return Finding(verdict=Verdict.BROKEN, promise=promise, place=place, observed=observed, fix=fix)
+def broken(guarantee: str, place: str, observed: str, fix: str) -> Finding:
+    """The guarantee is not kept."""
+    return Finding(verdict=Verdict.BROKEN, guarantee=guarantee, place=place, observed=observed, fix=fix)
 
 
-def unknown(promise: str, place: str, observed: str, fix: str = "") -> Finding:
+def unknown(guarantee: str, place: str, observed: str, fix: str = "") -> Finding:
     """The doctor could not find out."""
-    return Finding(verdict=Verdict.UNKNOWN, promise=promise, place=place, observed=observed, fix=fix)
+    return Finding(verdict=Verdict.UNKNOWN, guarantee=guarantee, place=place, observed=observed, fix=fix)

@@ -12,7 +12,7 @@ from ...topology.counts import counted, counted_doing
 from ..outbox import is_relay_working, outbox_status
 from .findings import Finding, at_risk, broken, kept, unknown
 
-PROMISE: Final = "P16"
+GUARANTEE: Final = "P16"
 OLD: Final = timedelta(seconds=30)
 """A row that waits for longer waits for something that has broken."""
 _START: Final = "start `stoker outbox relay`, two of them for the case that one dies"
@@ -24,9 +24,9 @@ def examine_outbox(url: str, table: str) -> list[Finding]:
     try:
         status = outbox_status(url, table)
     except OutboxTableMissing as missing:
-        return [broken(PROMISE, place, "its table is missing", str(missing))]
+        return [broken(GUARANTEE, place, "its table is missing", str(missing))]
     except DatabaseError as error:
-        return [unknown(PROMISE, place, "the database cannot be asked", str(error))]
+        return [unknown(GUARANTEE, place, "the database cannot be asked", str(error))]
     return list(check_outbox(place, status, datetime.now(UTC)))
 
 
@@ -37,10 +37,10 @@ def check_outbox(place: str, status: OutboxStatus, now: datetime) -> Iterator[Fi
     if status.failed:
         first = status.first_failed[0]
         observed = f"{counted(status.failed, 'row')} cannot be published, with {status.behind:,} behind: {first.reason}"
-        yield broken(PROMISE, place, observed, "fix that; or give these jobs up with `stoker outbox prune`")
+        yield broken(GUARANTEE, place, observed, "fix that; or give these jobs up with `stoker outbox prune`")
     if not is_relay_working(status, now):
         finding = broken if rows else at_risk
-        yield finding(PROMISE, place, f"no relay works, and {counted_doing(rows, 'row', 'wait')}", _START)
+        yield finding(GUARANTEE, place, f"no relay works, and {counted_doing(rows, 'row', 'wait')}", _START)
         return
     if status.beat is not None:
         yield from _check_pace(place, status, status.beat, age)
@@ -50,7 +50,7 @@ def _check_pace(place: str, status: OutboxStatus, beat: Beat, age: timedelta) ->
     if beat.trouble or (status.waiting and not status.failed and age > OLD):
         observed = f"{counted_doing(status.waiting, 'row', 'wait')}, the oldest for {age.total_seconds():.0f} s"
         why = "" if beat.trouble is None else f"; {beat.trouble}"
-        yield broken(PROMISE, place, f"{observed}{why}", "see the relay's log")
+        yield broken(GUARANTEE, place, f"{observed}{why}", "see the relay's log")
     elif not status.failed:
         observed = f"rows: {status.waiting:,}, {beat.rate_per_s:,.0f} a second"
-        yield kept(PROMISE, place, f"a relay publishes what is committed ({observed})")
+        yield kept(GUARANTEE, place, f"a relay publishes what is committed ({observed})")

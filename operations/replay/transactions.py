@@ -61,7 +61,7 @@ class TransactionalPublisher:
             bookmark: where the units' sources are committed to.
 
         Raises:
-            SettingRefused: the cluster's options weaken a promise.
+            SettingRefused: the cluster's options weaken a guarantee.
             PublishFailed: the client cannot be made for now.
         """
         self.transactional_id, self._bookmark, self._cluster = transactional_id, bookmark, cluster

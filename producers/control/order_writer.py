@@ -68,7 +68,7 @@ class OrderWriter:
         Raises:
             OrderUnconfirmed: the brokers did not confirm it in time.
             NotAuthorized: they forbid it.
-            SettingRefused: the cluster's options weaken a promise.
+            SettingRefused: the cluster's options weaken a guarantee.
         """
         values = [encode_order(order) for order in orders]
         records = [self._record(order, value) for order, value in zip(orders, values, strict=True)]

@@ -15,7 +15,7 @@ DEADLINE_S = 400.0
 
 
 @pytest.mark.timeout(DEADLINE_S + 30)
-def test_a_fleet_under_fire_keeps_every_promise(tmp_path: Path) -> None:
+def test_a_fleet_under_fire_keeps_every_guarantee(tmp_path: Path) -> None:
     """8,000 jobs on one node, every sort of fault once: none lost, none out of order, each run again explained."""
     command = [
         *(sys.executable, "-m", "chaos", "--seed", "4", "--jobs", "8000", "--faults", str(len(KINDS))),

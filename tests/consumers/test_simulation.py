@@ -1,4 +1,4 @@
-"""The worker's core keeps its promises in whatever order things happen: thousands of interleavings, without I/O.
+"""The worker's core keeps its guarantees in whatever order things happen: thousands of interleavings, without I/O.
 
 Everything between librdkafka and the handlers is the worker's own code; threads, clients and the clock are simulated
 (`tests/simulation/`). After each step it is held against an account of what truly happened: nothing acknowledged is
@@ -110,7 +110,7 @@ all_shapes = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys()
 
 @all_shapes
 @pytest.mark.parametrize("_part", range(PARTS))
-def test_every_promise_holds_whatever_happens_next(shape: Shape, _part: int) -> None:
+def test_every_guarantee_holds_whatever_happens_next(shape: Shape, _part: int) -> None:
     """Hypothesis chooses, and cuts down what it finds."""
 
     class Machine(WorkerMachine):
@@ -125,7 +125,7 @@ def test_every_promise_holds_whatever_happens_next(shape: Shape, _part: int) -> 
 
 @all_shapes
 @pytest.mark.parametrize("first", range(0, SEEDS, SEEDS_A_TEST))
-def test_every_promise_holds_for_seeds_that_reach_far(shape: Shape, first: int) -> None:
+def test_every_guarantee_holds_for_seeds_that_reach_far(shape: Shape, first: int) -> None:
     """Plays of 40 commands, some 230 steps each; a seed that fails is reported with the fewest commands that do it."""
     for seed in range(first, first + SEEDS_A_TEST):
         play_seed(shape, seed)
@@ -133,7 +133,7 @@ def test_every_promise_holds_for_seeds_that_reach_far(shape: Shape, first: int) 
 
 @pytest.mark.soak
 @all_shapes
-def test_every_promise_holds_for_tens_of_thousands_of_seeds(shape: Shape) -> None:
+def test_every_guarantee_holds_for_tens_of_thousands_of_seeds(shape: Shape) -> None:
     """The same for long."""
     for seed in range(SEEDS, SEEDS + SOAK_SEEDS):
         play_seed(shape, seed)

@@ -21,7 +21,7 @@ from stoker.operations.commands.topology import rights_command
 from stoker.operations.commands.worker import worker
 from stoker.operations.control_commands.giving import GIVING
 from stoker.operations.doctor.checks import CHECKABLE
-from stoker.operations.doctor.outbox_checks import PROMISE
+from stoker.operations.doctor.outbox_checks import GUARANTEE
 from stoker.topology import Pipeline, format_duration
 from stoker.topology.declaration.pipeline import QueueShape
 from stoker.topology.planning.rights import Duty
@@ -122,18 +122,18 @@ def test_the_exit_codes_of_a_worker_are_all_named() -> None:
     assert {int(code) for code in re.findall(r"\d+", shown)} == codes
 
 
-def promises_in(text: str) -> set[str]:
-    """The promises that a text names, such as `P1 to P3, P5`."""
+def guarantees_in(text: str) -> set[str]:
+    """The guarantees that a text names, such as `P1 to P3, P5`."""
     found = re.findall(r"P(\d+)(?: to P(\d+))?", text)
     return {f"P{number}" for first, last in found for number in range(int(first), int(last or first) + 1)}
 
 
-def test_the_promises_that_the_doctor_checks_are_named() -> None:
+def test_the_guarantees_that_the_doctor_checks_are_named() -> None:
     """The document and the help claim no check that the doctor does not make."""
     section = TEXT.split("\n### stoker doctor\n", 1)[1].split("\n## ", 1)[0]
-    checked = {*CHECKABLE, PROMISE}
-    assert promises_in(section) == checked
-    assert promises_in(doctor.help or "") == checked
+    checked = {*CHECKABLE, GUARANTEE}
+    assert guarantees_in(section) == checked
+    assert guarantees_in(doctor.help or "") == checked
 
 
 def test_the_help_of_rights_names_each_duty() -> None:

@@ -1,4 +1,4 @@
-"""`AsyncProducer` on a real cluster: the same promises, without blocking the loop."""
+"""`AsyncProducer` on a real cluster: the same guarantees, without blocking the loop."""
 
 from __future__ import annotations
 

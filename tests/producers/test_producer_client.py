@@ -1,4 +1,4 @@
-"""The client underneath: options that would break a promise, errors in words, logs without secrets."""
+"""The client underneath: options that would break a guarantee, errors in words, logs without secrets."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def cluster_with(**options: Option) -> ClusterSettings:
         {"partitioner": "random"},
     ],
 )
-def test_an_option_that_breaks_a_promise_is_refused(options: dict[str, Option]) -> None:
+def test_an_option_that_breaks_a_guarantee_is_refused(options: dict[str, Option]) -> None:
     """acks, idempotence and the partitioner cannot be weakened, under none of their names; the reason is said."""
     with pytest.raises(SettingRefused, match="refused, it must be"):
         Producer(Pipeline("shop"), cluster_with(**options))
@@ -53,8 +53,8 @@ def test_an_option_that_breaks_a_promise_is_refused(options: dict[str, Option]) 
 
 
 @pytest.mark.parametrize("options", [{"acks": "all"}, {"acks": -1}, {"enable_idempotence": "true"}])
-def test_an_option_that_repeats_a_promise_is_fine(options: dict[str, Option]) -> None:
-    """Saying what holds anyway is no fault, and the promise goes out as it is."""
+def test_an_option_that_repeats_a_guarantee_is_fine(options: dict[str, Option]) -> None:
+    """Saying what holds anyway is no fault, and the guarantee goes out as it is."""
     config = producer_config(cluster_with(**options))
     assert (config["acks"], config["enable.idempotence"], config["partitioner"]) == ("all", True, "murmur2_random")
 

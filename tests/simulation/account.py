@@ -240,7 +240,7 @@ class Account:
     # ---- runs
 
     def begin_run(self, process: SimProcess, running: Running) -> None:
-        """Hold the beginning of a run against everything that was promised of it."""
+        """Hold the beginning of a run against everything that was guaranteed of it."""
         self.step += 1
         record = running.record
         job, attempt = self.jobs[record.headers[JOB_ID].decode()], attempt_of(record.headers)

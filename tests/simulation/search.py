@@ -11,7 +11,7 @@ from simulation.world import Shape
 
 
 class Broken(Exception):
-    """A promise was broken: by which seed, and the fewest commands that do it."""
+    """A guarantee was broken: by which seed, and the fewest commands that do it."""
 
     def __init__(self, seed: int, commands: Sequence[Command], fault: BaseException) -> None:
         written = "\n".join(f"    {command}," for command in commands)

@@ -117,7 +117,7 @@ class ClusterSettings:
     Attributes:
         bootstrap_servers: `host:port`, several parted by commas.
         options: any librdkafka options (TLS, SASL, timeouts); they win over Stoker's own, except the few that
-            carry a promise (acks, idempotence, manual commit), which are refused where they are used.
+            carry a guarantee (acks, idempotence, manual commit), which are refused where they are used.
         schema_registry_url: None keeps schemas in the `<namespace>.schemas` topic.
         schema_registry_options: of the registry's client, such as `ssl.ca.location`.
     """

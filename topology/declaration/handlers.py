@@ -44,13 +44,13 @@ def handler_faults(handler: object) -> list[str]:
     called = called_function(handler)
     if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
         return ["its handler is a generator, and calling it runs nothing of it; do the work without `yield`"]
-    put_off = _promised(called)
+    put_off = _kind_put_off(called)
     if put_off is not None:
         return [f"its handler returns work that nobody would do ({put_off}); do it in the handler, with `async def`"]
     return []
 
 
-def _promised(called: Callable[..., object]) -> str | None:
+def _kind_put_off(called: Callable[..., object]) -> str | None:
     """The annotated return type of a handler, where that is work not done; behind a decorator nothing is known."""
     if annotated_function(called) is not called:
         return None

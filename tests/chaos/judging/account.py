@@ -135,7 +135,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A broken promise."""
+    """A broken guarantee."""
 
     rule: str
     what: str

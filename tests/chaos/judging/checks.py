@@ -1,4 +1,4 @@
-"""The checks: from an account, every promise that it shows broken. Pure; a fabricated account is checked alike."""
+"""The checks: from an account, every guarantee that it shows broken. Pure; a fabricated account is checked alike."""
 
 from __future__ import annotations
 

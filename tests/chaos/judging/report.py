@@ -119,7 +119,7 @@ def _pair(figures: tuple[float, float] | None) -> tuple[str, str]:
 
 def _findings(findings: Sequence[Finding]) -> Iterator[str]:
     if not findings:
-        yield "No promise was broken."
+        yield "No guarantee was broken."
         return
     counts = Counter(finding.rule for finding in findings)
     yield "Broken: " + ", ".join(f"{rule} {count:,}" for rule, count in counts.items())

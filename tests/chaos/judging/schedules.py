@@ -60,7 +60,7 @@ NO_SCHEDULES: Final = Scheduled(fired=(), changes=())
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A broken promise, as `Finding`."""
+    """A broken guarantee, as `Finding`."""
 
     rule: str
     what: str

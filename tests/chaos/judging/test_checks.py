@@ -1,4 +1,4 @@
-"""The harness can fail: each broken promise in a fabricated account is found, and a whole account shows none."""
+"""The harness can fail: each broken guarantee in a fabricated account is found, and a whole account shows none."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ WHOLE = Account(
 
 
 def rules(account: Account) -> set[str]:
-    """Which promises an account shows broken."""
+    """Which guarantees an account shows broken."""
     in_order = replace(account, runs=sorted(account.runs, key=lambda one: one.start_s))
     return {finding.rule for finding in judge(in_order).findings}
 

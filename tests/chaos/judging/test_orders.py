@@ -41,7 +41,7 @@ WHOLE = Account(
 
 
 def rules(account: Account) -> set[str]:
-    """Which promises about orders it shows broken."""
+    """Which guarantees about orders it shows broken."""
     by_job = account.runs_by_job()
     return {finding.rule for finding in (*check_orders(account), *check_outcomes(account, by_job))}
 

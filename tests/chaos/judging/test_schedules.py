@@ -1,4 +1,4 @@
-"""Each broken promise of schedules in a fabricated account is found, and a whole account shows none."""
+"""Each broken guarantee of schedules in a fabricated account is found, and a whole account shows none."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ WHOLE = Scheduled(fired=JOBS, changes=CHANGES, ticks=ticks(JOBS), until_at_s=END
 
 
 def rules(scheduled: Scheduled) -> set[str]:
-    """Which promises it shows broken."""
+    """Which guarantees it shows broken."""
     return {broken.rule for broken in broken_schedules(scheduled)}
 
 

@@ -32,7 +32,7 @@ JUMP = Strike(kind="jump_clock", after=0, begin_s=15.0, end_s=16.0)
 
 
 def rules(account: Account) -> list[str]:
-    """Which promises it shows broken."""
+    """Which guarantees it shows broken."""
     return [finding.rule for finding in check_unique(account, account.runs_by_job())]
 
 

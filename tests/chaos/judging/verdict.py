@@ -40,7 +40,7 @@ class Verdict:
     """What a run has shown.
 
     Attributes:
-        findings: broken promises; none is a success.
+        findings: broken guarantees; none is a success.
         runs, jobs: how many runs there were, and how many jobs were confirmed.
         reruns: {kind of fault: runs that it made again}.
         most_reruns: the most that one crash made again, and how many were in flight at that one.

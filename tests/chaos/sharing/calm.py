@@ -1,4 +1,4 @@
-"""`Calm`: the times in which nothing hit the workers of a run, so that all that was promised is theirs to keep."""
+"""`Calm`: the times in which nothing hit the workers of a run, so that all that was guaranteed is theirs to keep."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Final
 from chaos.judging.account import Finding
 from chaos.sharing.calm import BACK_S, Calm, only_strike
 from chaos.sharing.ledger import CONFIRMED, Shared, Turn
-from chaos.sharing.streams import PER_S, Promise, promises
+from chaos.sharing.streams import PER_S, Guarantee, guarantees
 
 WINDOW_S: Final = 3.0
 STEP_S: Final = 0.5
@@ -30,42 +30,42 @@ SEEN_S: Final = 12.0
 def broken_limits(shared: Shared) -> Iterator[Finding]:
     """No window of a rate holds too many begins, and no more jobs run at once than a bound allows."""
     calm, free = Calm(shared), Calm(Shared(asked=(), turns=()), shared.busy)
-    for promise in promises(shared.sizes):
-        aware = [turn for turn in shared.of(promise.job_type) if calm.is_aware(turn.pid, turn.start_s)]
-        for scope, turns in _by_scope(promise, aware).items():
-            if promise.is_rate:
-                yield from _windows(promise, scope, turns, free)
+    for guarantee in guarantees(shared.sizes):
+        aware = [turn for turn in shared.of(guarantee.job_type) if calm.is_aware(turn.pid, turn.start_s)]
+        for scope, turns in _by_scope(guarantee, aware).items():
+            if guarantee.is_rate:
+                yield from _windows(guarantee, scope, turns, free)
             else:
-                yield from _at_once(promise, scope, [turn for turn in turns if not calm.outlives(turn)])
+                yield from _at_once(guarantee, scope, [turn for turn in turns if not calm.outlives(turn)])
 
 
-def _by_scope(promise: Promise, turns: Sequence[Turn]) -> dict[str, list[Turn]]:
+def _by_scope(guarantee: Guarantee, turns: Sequence[Turn]) -> dict[str, list[Turn]]:
     found: defaultdict[str, list[Turn]] = defaultdict(list)
     for turn in turns:
-        found[turn.scope if promise.is_by_scope else ""].append(turn)
+        found[turn.scope if guarantee.is_by_scope else ""].append(turn)
     return found
 
 
-def _windows(promise: Promise, scope: str, turns: Sequence[Turn], free: Calm) -> Iterator[Finding]:
+def _windows(guarantee: Guarantee, scope: str, turns: Sequence[Turn], free: Calm) -> Iterator[Finding]:
     first = 0
     for number, turn in enumerate(turns):
         while turn.start_s - turns[first].start_s >= PER_S:
             first += 1
-        before = turns[max(0, number - promise.count)]
+        before = turns[max(0, number - guarantee.count)]
         span_s, late_s = turn.start_s - before.start_s, LATE_IN_CHILD_S if before.child else LATE_S
-        if number - first + 1 > promise.count and (
+        if number - first + 1 > guarantee.count and (
             span_s < PER_S - late_s or free.holds(turn.start_s - PER_S, turn.start_s)
         ):
-            said = f"{promise.job_type} {scope}: {number - first + 1} began within {PER_S:g} s, allowed are"
-            yield Finding("limit", f"{said} {promise.count}, at {turn.start_s:.2f} s")
+            said = f"{guarantee.job_type} {scope}: {number - first + 1} began within {PER_S:g} s, allowed are"
+            yield Finding("limit", f"{said} {guarantee.count}, at {turn.start_s:.2f} s")
 
 
-def _at_once(promise: Promise, scope: str, turns: Sequence[Turn]) -> Iterator[Finding]:
+def _at_once(guarantee: Guarantee, scope: str, turns: Sequence[Turn]) -> Iterator[Finding]:
     running: list[Turn] = []
     for turn in turns:
         running = [one for one in running if one.end_s > turn.start_s] + [turn]
-        if len(running) > promise.count:
-            said = f"{promise.job_type} {scope}: {len(running)} ran at once, allowed are {promise.count}"
+        if len(running) > guarantee.count:
+            said = f"{guarantee.job_type} {scope}: {len(running)} ran at once, allowed are {guarantee.count}"
             yield Finding("limit", f"{said}, at {turn.start_s:.2f} s in the processes {[one.pid for one in running]}")
 
 
@@ -82,7 +82,7 @@ class Use:
         back_s: the longest time until it was used again after a process was killed; None where no kill tells.
     """
 
-    promise: Promise
+    guarantee: Guarantee
     seconds: float
     share: float
     back_s: float | None
@@ -91,10 +91,10 @@ class Use:
         """Whether it was too little, or came back too late."""
         if self.seconds >= LEAST_SEEN_S and self.share < LEAST_USE:
             yield Finding(
-                "unused", f"{self.promise.job_type}: {self.share:.0%} of the limit was used, with work at hand"
+                "unused", f"{self.guarantee.job_type}: {self.share:.0%} of the limit was used, with work at hand"
             )
         if self.back_s is not None and self.back_s > BACK_S:
-            said = f"{self.promise.job_type}: after a kill the limit was used again after {self.back_s:.1f} s"
+            said = f"{self.guarantee.job_type}: after a kill the limit was used again after {self.back_s:.1f} s"
             yield Finding("unused", f"{said}, later than {BACK_S:g} s")
 
 
@@ -102,18 +102,18 @@ def uses(shared: Shared) -> list[Use]:
     """Of each limit."""
     calm = Calm(shared, shared.busy)
     steps = [at_s for at_s in _steps(shared) if calm.holds(at_s, at_s + WINDOW_S)]
-    return [_use(promise, shared, steps) for promise in promises(shared.sizes)]
+    return [_use(guarantee, shared, steps) for guarantee in guarantees(shared.sizes)]
 
 
-def _use(promise: Promise, shared: Shared, steps: Sequence[float]) -> Use:
-    scopes = [_Scope(promise, scope, shared) for scope in promise.scopes()]
+def _use(guarantee: Guarantee, shared: Shared, steps: Sequence[float]) -> Use:
+    scopes = [_Scope(guarantee, scope, shared) for scope in guarantee.scopes()]
     seconds = used = 0.0
     for scope in scopes:
         for at_s in steps:
             if scope.has_work(at_s, WINDOW_S):
                 seconds += STEP_S
                 used += STEP_S * scope.used(at_s, WINDOW_S)
-    return Use(promise, seconds, used / seconds if seconds else 1.0, _back_s(scopes, shared))
+    return Use(guarantee, seconds, used / seconds if seconds else 1.0, _back_s(scopes, shared))
 
 
 def _steps(shared: Shared) -> Iterator[float]:
@@ -159,9 +159,9 @@ def _first_used_s(scopes: Sequence[_Scope], kill_s: float) -> float:
 class _Scope:
     """The jobs of one scope of a limit: when each was there, when it began, and how long it ran."""
 
-    def __init__(self, promise: Promise, scope: str, shared: Shared) -> None:
-        self._promise = promise
-        self._turns = [turn for turn in shared.of(promise.job_type) if scope in ("", turn.scope)]
+    def __init__(self, guarantee: Guarantee, scope: str, shared: Shared) -> None:
+        self._guarantee = guarantee
+        self._turns = [turn for turn in shared.of(guarantee.job_type) if scope in ("", turn.scope)]
         self._starts = [turn.start_s for turn in self._turns]
         first_s: dict[str, float] = {}
         for turn in self._turns:
@@ -169,11 +169,11 @@ class _Scope:
         asked = [
             one
             for one in shared.asked
-            if one.how == CONFIRMED and one.job_type == promise.job_type and scope in ("", one.scope)
+            if one.how == CONFIRMED and one.job_type == guarantee.job_type and scope in ("", one.scope)
         ]
         self._there = [one.at_s for one in asked]
         self._begun = sorted(max(one.at_s, first_s[one.job_id]) for one in asked if one.job_id in first_s)
-        self._per_s = promise.count / (PER_S if promise.is_rate else promise.stream.wait_ms / 1_000)
+        self._per_s = guarantee.count / (PER_S if guarantee.is_rate else guarantee.stream.wait_ms / 1_000)
 
     def has_work(self, at_s: float, length_s: float) -> bool:
         """Whether more jobs wait than the limit lets begin in the window."""
@@ -183,10 +183,10 @@ class _Scope:
     def used(self, at_s: float, length_s: float) -> float:
         """The share of the limit that is used in a window."""
         first, last = bisect_left(self._starts, at_s), bisect_left(self._starts, at_s + length_s)
-        if self._promise.is_rate:
-            return (last - first) / (self._promise.count / PER_S * length_s)
+        if self._guarantee.is_rate:
+            return (last - first) / (self._guarantee.count / PER_S * length_s)
         ran_s = sum(
             max(0.0, min(turn.end_s, at_s + length_s) - max(turn.start_s, at_s))
-            for turn in self._turns[max(0, first - self._promise.count) : last]
+            for turn in self._turns[max(0, first - self._guarantee.count) : last]
         )
-        return ran_s / (self._promise.count * length_s)
+        return ran_s / (self._guarantee.count * length_s)

@@ -102,7 +102,7 @@ PATIENT: Final = Stream(job_type="patient", scopes=("p",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
+class Guarantee:
     """What a limit of a job type allows.
 
     Attributes:
@@ -127,12 +127,12 @@ class Promise:
         return self.stream.scopes if self.is_by_scope else ("",)
 
 
-def promises(sizes: Sizes) -> tuple[Promise, ...]:
+def guarantees(sizes: Sizes) -> tuple[Guarantee, ...]:
     """All limits but those of the queues with a bound on what waits."""
     by_type = {stream.job_type: stream for stream in streams(sizes)}
     return (
-        Promise(stream=by_type["fleet_rated"], count=sizes.fleet_rate, is_rate=True, is_by_scope=False),
-        Promise(stream=by_type["tenant_rated"], count=sizes.tenant_rate, is_rate=True, is_by_scope=True),
-        Promise(stream=by_type["key_bound"], count=sizes.key_bound, is_rate=False, is_by_scope=True),
-        Promise(stream=by_type["resource_bound"], count=RESOURCE_BOUND, is_rate=False, is_by_scope=False),
+        Guarantee(stream=by_type["fleet_rated"], count=sizes.fleet_rate, is_rate=True, is_by_scope=False),
+        Guarantee(stream=by_type["tenant_rated"], count=sizes.tenant_rate, is_rate=True, is_by_scope=True),
+        Guarantee(stream=by_type["key_bound"], count=sizes.key_bound, is_rate=False, is_by_scope=True),
+        Guarantee(stream=by_type["resource_bound"], count=RESOURCE_BOUND, is_rate=False, is_by_scope=False),
     )

@@ -1,4 +1,4 @@
-"""Each broken promise of limits, priorities, fairness and bounds in a fabricated account is found."""
+"""Each broken guarantee of limits, priorities, fairness and bounds in a fabricated account is found."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from chaos.notes import OK, Held, Run
 from chaos.plan import JobPlan
 from chaos.sharing.ledger import CONFIRMED, KNOWN, REFUSED, UNKNOWN, Asked, Shared, Turn, read_asked, wait_ended
 from chaos.sharing.limits import WINDOW_S, uses
-from chaos.sharing.streams import FLOOD, MAX_WAITING, PER_S, USUAL, Sizes, promises
+from chaos.sharing.streams import FLOOD, MAX_WAITING, PER_S, USUAL, Sizes, guarantees
 from chaos.sharing.verdict import judge_shared
 from support.waiting import wait_until
 
@@ -84,7 +84,7 @@ WHOLE = account([*FLEET, *TENANT, *BOUND])
 
 
 def rules(shared: Shared) -> set[str]:
-    """Which promises it shows broken."""
+    """Which guarantees it shows broken."""
     return {finding.rule for finding in judge_shared(shared).findings}
 
 
@@ -101,7 +101,7 @@ def kill(at_s: float, kind: str = "kill_coordinator") -> Strike:
 def test_a_whole_account_shows_nothing_and_all_of_each_limit_is_used() -> None:
     """What went as declared makes no finding."""
     assert rules(WHOLE) == set()
-    shares = {use.promise.job_type: use.share for use in uses(WHOLE)}
+    shares = {use.guarantee.job_type: use.share for use in uses(WHOLE)}
     assert all(shares[name] > 0.95 for name in ("fleet_rated", "tenant_rated", "key_bound"))
 
 
@@ -139,9 +139,9 @@ def test_a_run_with_other_limits_is_judged_by_these(job_type: str, scope: str, a
 def test_what_waits_of_a_limit_is_more_than_it_lets_begin_while_its_use_is_judged() -> None:
     """Whatever it allows; else the judge would see no work."""
     for sizes in (USUAL, Sizes(fleet_rate=100, tenant_rate=10, key_bound=3)):
-        for promise in promises(sizes):
-            stock = promise.stream.stock * (1 if promise.is_by_scope else len(promise.stream.scopes))
-            per_s = promise.count / (PER_S if promise.is_rate else promise.stream.wait_ms / 1_000)
+        for guarantee in guarantees(sizes):
+            stock = guarantee.stream.stock * (1 if guarantee.is_by_scope else len(guarantee.stream.scopes))
+            per_s = guarantee.count / (PER_S if guarantee.is_rate else guarantee.stream.wait_ms / 1_000)
             assert stock > 1.5 * per_s * WINDOW_S
 
 

@@ -45,7 +45,7 @@ class SharedVerdict:
         yield "limits: jobs/s of all, of a tenant; jobs of a key at once", ", ".join(str(self.sizes).split())
         yield "beyond a limit, or beyond what a full queue admits", f"{self.count('limit', 'admitted'):,}"
         for use in self.uses:
-            yield f"used of the limit of {use.promise.job_type}, in calm times with work", _use(use)
+            yield f"used of the limit of {use.guarantee.job_type}, in calm times with work", _use(use)
         yield f"urgent or of small tenants: begun before {MOST_BEFORE} others", f"{self.passed[1]} of {self.passed[0]}"
 
 

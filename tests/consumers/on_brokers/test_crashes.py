@@ -196,7 +196,7 @@ AGAIN, ONCE = {1: 2, 2: 1}, {1: 1, 2: 1}
 
 
 @pytest.mark.parametrize(
-    ("place", "promised"),
+    ("place", "guaranteed"),
     [
         pytest.param("ran", [(AGAIN, 1)], id="after the run: it runs again, as the same attempt"),
         # Whichever comes first to the next process: the source, whose second retry is then stopped as a twin, or the
@@ -205,8 +205,8 @@ AGAIN, ONCE = {1: 2, 2: 1}, {1: 1, 2: 1}
         pytest.param("remembered", [(ONCE, 1)], id="after the ledger: nothing is done twice"),
     ],
 )
-def test_a_worker_killed_between_two_steps_of_settling_keeps_its_promise(
-    cluster: ClusterSettings, namespace: str, tmp_path: Path, place: str, promised: list[tuple[dict[int, int], int]]
+def test_a_worker_killed_between_two_steps_of_settling_keeps_its_guarantee(
+    cluster: ClusterSettings, namespace: str, tmp_path: Path, place: str, guaranteed: list[tuple[dict[int, int], int]]
 ) -> None:
     """Job 5 fails at first; the process dies at the place named, another one goes on. How often each attempt ran, and
     how many records its retry made, is what the order of the steps says."""
@@ -217,5 +217,5 @@ def test_a_worker_killed_between_two_steps_of_settling_keeps_its_promise(
         wait_until(scene.all_tiers_committed, DEADLINE_S, what="the tiers to be worked off")
         counted = Counter(run.attempt for run in scene.runs if run.job_id == "5")
         retries = scene.retry_count()
-    assert (dict(counted), retries) in promised
+    assert (dict(counted), retries) in guaranteed
     assert scene.done_ids() == {"0", "1", "2", "3", "4", "5"}

@@ -1,4 +1,4 @@
-"""The ledger remembers a window of names bounded by count and age, and never fewer than promised."""
+"""The ledger remembers a window of names bounded by count and age, and never fewer than guaranteed."""
 
 from __future__ import annotations
 

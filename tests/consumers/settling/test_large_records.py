@@ -1,4 +1,4 @@
-"""On a real broker: records of any size, as compression lets them in, end where promised and hold nobody up (P9)."""
+"""On a real broker: records of any size, as compression lets them in, end where guaranteed and hold nobody up (P9)."""
 
 from __future__ import annotations
 

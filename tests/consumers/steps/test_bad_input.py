@@ -1,4 +1,4 @@
-"""On a real broker: whatever anybody publishes, the queue goes on, and each record ends where promised, bytes as they
+"""On a real broker: whatever anybody publishes, the queue goes on, and each record ends where guaranteed, bytes as they
 came (P9)."""
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def test_a_failing_job_climbs_the_tiers_never_early_and_ends_in_the_dead_letters
         delay_s = TIERS[min(before.attempt, 2) - 1].total_seconds()
         assert before.at_s + delay_s <= due_of(record) <= run.at_s
         assert due_of(record) <= before.at_s + delay_s * 1.2 + 5
-        assert run.at_s - due_of(record) < 10  # the promise is 1 s on an idle worker; this machine is shared
+        assert run.at_s - due_of(record) < 10  # the guarantee is 1 s on an idle worker; this machine is shared
     (source,) = read_topic(cluster, queue.topic, queue.partitions)
     assert (dead_letter.value(), dead_letter.key(), dead_letter.partition()) == (
         source.value(),

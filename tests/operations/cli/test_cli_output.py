@@ -76,7 +76,7 @@ def test_json_shows_instants_lengths_and_verdicts_as_data(capsys: pytest.Capture
     assert json.loads(capsys.readouterr().out) == {
         "at": "2013-01-01T00:00:00Z",
         "for": 60.0,
-        "found": {"verdict": Verdict.KEPT.value, "promise": "P1", "place": "q", "observed": "é", "fix": ""},
+        "found": {"verdict": Verdict.KEPT.value, "guarantee": "P1", "place": "q", "observed": "é", "fix": ""},
     }
 
 

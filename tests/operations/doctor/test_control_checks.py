@@ -56,7 +56,7 @@ def groups(members: int) -> dict[str, ConsumerGroup]:
 def test_a_worker_that_may_miss_orders_is_found(one: LastStatus, verdict: Verdict, observed: str) -> None:
     """With its name."""
     (finding,) = check_workers(PIPELINE, groups(0), [one], NOW_S)
-    assert (finding.promise, finding.verdict) == ("P13", verdict)
+    assert (finding.guarantee, finding.verdict) == ("P13", verdict)
     assert finding.observed.startswith("worker w1 ")
     assert observed in finding.observed
 

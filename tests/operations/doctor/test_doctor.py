@@ -113,7 +113,7 @@ def test_a_healthy_cluster_has_nothing_to_mend() -> None:
     """With a waiting job to compare clocks by, each check of sound facts says kept."""
     found = findings(facts({(MAILS.topic, 0): job()}))
     assert [finding for finding in found if finding.verdict is not Verdict.KEPT] == []
-    assert {"P1", "P2", "P3", "P4", "P6", "P8", "P10"} <= {finding.promise for finding in found}
+    assert {"P1", "P2", "P3", "P4", "P6", "P8", "P10"} <= {finding.guarantee for finding in found}
 
 
 MAIN = (MAILS.topic, 0)
@@ -266,10 +266,10 @@ CASES: dict[str, tuple[Callable[[], Facts], Verdict, str, str]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_wrong_fact_is_found(case: str) -> None:
-    """Each way in which a promise can fail from outside has a finding with its verdict, and what to do about it."""
-    make, verdict, promise, observed = CASES[case]
+    """Each way in which a guarantee can fail from outside has a finding with its verdict, and what to do about it."""
+    make, verdict, guarantee, observed = CASES[case]
     found = [finding for finding in findings(make()) if observed in finding.observed]
-    assert [(finding.verdict, finding.promise) for finding in found] == [(verdict, promise)]
+    assert [(finding.verdict, finding.guarantee) for finding in found] == [(verdict, guarantee)]
     assert verdict in (Verdict.KEPT, Verdict.UNKNOWN) or found[0].fix
 
 
@@ -289,14 +289,14 @@ def test_a_fix_follows_what_workers_do(case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "promise"),
+    ("options", "guarantee"),
     [({"acks": "1"}, "P1"), ({"enable.idempotence": False}, "P1"), ({"enable.auto.commit": "true"}, "P2")],
 )
-def test_options_that_weaken_a_promise_are_found(options: dict[str, str | bool], promise: str) -> None:
+def test_options_that_weaken_a_guarantee_are_found(options: dict[str, str | bool], guarantee: str) -> None:
     """An option from the environment that would take acknowledgements away is named."""
     weak = ClusterSettings(bootstrap_servers="a:9092", options=options)
     [found] = [finding for finding in findings(facts(), weak) if finding.verdict is Verdict.BROKEN]
-    assert found.promise == promise
+    assert found.guarantee == guarantee
     assert next(iter(options)) in found.observed
 
 
@@ -328,12 +328,12 @@ def test_a_real_cluster_is_reported_as_it_is(
     assert "✓" not in shop.stoker("doctor", "--problems").stdout
 
 
-def verdicts(shop: Shop, promise: str, place: str) -> set[str]:
-    """What the doctor says of a promise in a place, with exit code 0."""
+def verdicts(shop: Shop, guarantee: str, place: str) -> set[str]:
+    """What the doctor says of a guarantee in a place, with exit code 0."""
     result = shop.stoker("doctor", "--json")
     assert result.exit_code == ExitCode.OK, result.output
     found = json.loads(result.stdout)["findings"]
-    return {finding["verdict"] for finding in found if (finding["promise"], finding["place"]) == (promise, place)}
+    return {finding["verdict"] for finding in found if (finding["guarantee"], finding["place"]) == (guarantee, place)}
 
 
 def test_missing_topics_are_broken(
@@ -346,7 +346,7 @@ def test_missing_topics_are_broken(
     assert not [finding for finding in found if "stoker topology" not in finding.fix]
 
 
-def test_an_unreachable_cluster_leaves_the_promises_unknown(shop_down: Shop) -> None:
+def test_an_unreachable_cluster_leaves_the_guarantees_unknown(shop_down: Shop) -> None:
     """Nothing is claimed about a cluster that does not answer; the exit code says so too, and the output stays JSON."""
     result = shop_down.stoker("doctor", "--json", "--timeout", "1s")
     assert result.exit_code == ExitCode.UNREACHABLE

@@ -40,7 +40,7 @@ ROW = FailedRow(id=1, job_id="j1", job_type="send", topic="shop.mails", reason="
 def test_each_state_of_an_outbox_is_judged(change: dict[str, Any], verdict: Verdict, words: str) -> None:
     """One finding each, with what to do unless all is well."""
     (finding,) = check_outbox("outbox stoker_outbox", replace(WELL, **change), NOW)
-    assert (finding.promise, finding.verdict) == ("P16", verdict)
+    assert (finding.guarantee, finding.verdict) == ("P16", verdict)
     assert words in finding.observed
     assert bool(finding.fix) is (verdict is not Verdict.KEPT)
 

@@ -126,7 +126,7 @@ class Uniqueness:
         return seen[-1]
 
     def _check_served(self, life: Life, winner: Life) -> None:
-        """The work was done for it as well: by a run that ended after it had come, or began after, as promised."""
+        """The work was done for it as well: by a run that ended after it had come, or began after, as guaranteed."""
         if winner.has_given_up or winner.job.is_dead_letter or (winner.ends_ms and not winner.runs):
             return  # it has expired, was cancelled, or is unreadable
         assert winner.runs, f"{life.job_id} has lost to {winner.job_id}, which never ran"
