@@ -33,7 +33,7 @@ class OrderFeed:
         self._orders = orders
         self._clock = clock
         self._known_at_s = self._clock()
-        self._next_ask_at_s = 0.0
+        self._next_ask_at_s = self._next_end_at_s = 0.0
         self._end_at_start = 0
         self._has_begun = False
         self.is_caught_up = False
@@ -75,10 +75,27 @@ class OrderFeed:
         self.trouble = self._reader.trouble
         if self._reader.is_at_end:
             self._known_at_s = self._clock()
-        if not self.is_caught_up and (self._reader.is_at_end or self._reader.position >= self._end_at_start):
+        if self.is_caught_up:
+            return
+        if self._reader.is_at_end and self._reader.position < self._end_at_start:
+            self._ask_end_again()
+        if self._reader.position >= self._end_at_start:
             self._orders.end_rereading()
             self.is_caught_up = True
             self._known_at_s = self._clock()
+
+    def _ask_end_again(self) -> None:
+        """Ask now and then whether the log was truncated while orders behind an open transaction are awaited.
+
+        The brokers undo a transaction whose writer has died, within 20 s.
+        """
+        if self._clock() < self._next_end_at_s:
+            return
+        self._next_end_at_s = self._clock() + ASK_INTERVAL_S
+        try:
+            self._end_at_start = min(self._end_at_start, self._reader.ask_whole_end(ASK_TIMEOUT_S))
+        except KafkaException as failed:
+            self.trouble = failed.args[0]
 
     def ask(self) -> None:
         """Ask the brokers now and then whether there is more than what was taken."""
@@ -105,7 +122,9 @@ class OrderFeed:
     def _begin(self) -> bool:
         """Begin at the first offset; False where the brokers do not answer."""
         try:
-            first, self._end_at_start = self._reader.ask_end(ASK_TIMEOUT_S)
+            first, _ = self._reader.ask_end(ASK_TIMEOUT_S)
+            self._end_at_start = self._reader.ask_whole_end(ASK_TIMEOUT_S)
+            self._next_end_at_s = self._clock() + ASK_INTERVAL_S
         except KafkaException as failed:
             self.trouble = failed.args[0]
             return False

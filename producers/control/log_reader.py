@@ -122,6 +122,24 @@ class LogReader:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return found
 
+    def ask_whole_end(self, timeout_s: float) -> int:
+        """Ask the brokers for the offset behind the last record of all, those of open transactions included.
+
+        A client of its own asks, since what this one reads ends before the first open transaction.
+
+        Raises:
+            KafkaException: they do not answer.
+        """
+        at = TopicPartition(self.topic, PARTITION)
+        asker = make_client(partial(lasting, LastingConsumer), {**self._config, "isolation.level": "read_uncommitted"})
+        try:
+            found = ask_leaders(lambda: asker.get_watermark_offsets(at, timeout=timeout_s), timeout_s)
+        finally:
+            asker.close()
+        if found is None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return found[1]
+
     def read(self, timeout_s: float) -> list[Message]:
         """Take what is there, or wait for the first record."""
         if self._is_finished:  # here, as it may fail: the records of the read before are returned by now

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.consumers.control.cancel_orders import CancelOrders
-from stoker.consumers.control.order_feed import OrderFeed
+from stoker.consumers.control.order_feed import ASK_INTERVAL_S, OrderFeed
 from stoker.consumers.control.order_remover import OrderRemover
 from stoker.consumers.control.orders import Orders
 from stoker.consumers.control.pause_orders import PauseOrders
@@ -58,6 +58,8 @@ class Log:
     records: list[Record] = field(default_factory=list)
     end: int = 0
     is_away: bool = False
+    open_from: int | None = None
+    """Where a transaction begins that is still open."""
     next_at: int = 0
     position: int = 0
     is_at_end: bool = False
@@ -88,16 +90,28 @@ class Log:
         """As of a reader."""
         if self.is_away:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
-        return 0, self.end
+        return 0, self.shown_end
+
+    def ask_whole_end(self, _timeout_s: float) -> int:
+        """As of a reader."""
+        if self.is_away:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        return self.end
+
+    @property
+    def shown_end(self) -> int:
+        """Where what is committed ends."""
+        return self.end if self.open_from is None else self.open_from
 
     def read(self, _timeout_s: float) -> list[Message]:
         """As of a reader: one after the other."""
         self.is_at_end = False
         if self.is_away:
             return []
-        found = next((record for record in self.records if record.offset_ >= self.next_at), None)
+        shown = [record for record in self.records if record.offset_ < self.shown_end]
+        found = next((record for record in shown if record.offset_ >= self.next_at), None)
         if found is None:
-            self.next_at, self.position, self.is_at_end = self.end, self.end, True
+            self.next_at, self.position, self.is_at_end = self.shown_end, self.shown_end, True
             return []
         self.next_at = self.position = found.offset_ + 1
         return [cast(Message, found)]
@@ -125,6 +139,36 @@ class Scene:
         """Take what there is."""
         for _ in range(times):
             self.feed.read(0.0)
+
+
+def test_an_order_behind_an_open_transaction_is_awaited() -> None:
+    """Else a worker would start jobs that it holds; the brokers undo the transaction of a dead worker soon."""
+    scene = Scene()
+    scene.log.give("mails")
+    scene.log.open_from = scene.log.end
+    scene.log.end += 2
+    scene.log.give("calls")
+    scene.read()
+    assert (scene.feed.is_caught_up, scene.paused) == (False, ["mails"])
+    scene.log.open_from = None
+    scene.read()
+    assert (scene.feed.is_caught_up, scene.paused) == (True, ["mails", "calls"])
+
+
+def test_a_log_that_is_truncated_while_its_end_is_awaited_is_known() -> None:
+    """Else the worker would start no job for ever."""
+    scene = Scene()
+    scene.log.give("mails")
+    scene.log.open_from = scene.log.end
+    scene.log.give("calls")
+    scene.read()
+    del scene.log.records[-1]
+    scene.log.end, scene.log.open_from = scene.log.open_from, None
+    scene.read()
+    assert not scene.feed.is_caught_up
+    scene.now_s += ASK_INTERVAL_S
+    scene.read()
+    assert (scene.feed.is_caught_up, scene.paused) == (True, ["mails"])
 
 
 def test_an_empty_topic_is_known_at_once() -> None:
