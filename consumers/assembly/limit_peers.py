@@ -78,7 +78,7 @@ def _make_reservations(context: QueueContext, on_crash: Callable[[BaseException]
         make_reader=lambda: LevelLogReader(
             make_reader(cluster, queue, f"{worker_id}-limits", {"fetch.wait.max.ms": END_MS}), topic
         ),
-        make_writer=lambda: LogWriter(lambda: limits_producer(cluster, f"{worker_id}-limits"), topic),
+        make_writer=lambda: LogWriter(lambda: limits_producer(cluster, f"{worker_id}-reservations"), topic),
     )
     name = f"stoker-reservations-{queue.name}"
     return lambda limits: TurnThread(Reservations(limits.reservations, parts), name, queue.name, on_crash)

@@ -130,7 +130,7 @@ def test_what_is_paused_is_seen_from_outside(
     with running_worker(pipeline, cluster, paused=[Pause("work", None, b"m")]):
         wait_until(lambda: status().waits is not None, what="the worker's report")
         data = queue_data(status())
-        assert data["waiting_for"] == {"key": 4, "due": 0, "gates": {"paused": 1}}
+        assert data["waiting_for"] == {"key": 4, "due": 0, "held": {"paused": 1}}
         assert data["retention_s"] == timedelta(days=7).total_seconds()
         assert "  waiting for: an earlier job of their key 4, paused 1" in queue_lines([status()])
 

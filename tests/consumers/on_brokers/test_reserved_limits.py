@@ -100,7 +100,7 @@ def test_a_limit_is_used_again_within_the_session_timeout_after_a_kill(
 
 
 @pytest.mark.expected_errors("test_fatal_error: a test wants it")
-@pytest.mark.parametrize("name", ["-shares", "-limits"], ids=["writer", "reader"])
+@pytest.mark.parametrize("name", ["-reservations", "-limits"], ids=["writer", "reader"])
 def test_jobs_go_on_under_a_limit_by_tenant_whose_clients_failed_for_good(
     cluster: ClusterSettings, namespace: str, name: str
 ) -> None:
