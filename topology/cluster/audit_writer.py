@@ -28,7 +28,7 @@ class AuditUnwritable(Exception):
     def __init__(self, topic: str, reason: str) -> None:
         super().__init__(
             f"the audit topic {topic} does not take the entry of this step, so the step was not done: {reason}. "
-            "The steps before it are done. Fix the reason, or pass `--without-audit` if it cannot wait"
+            "Steps before it, if any, are done. Fix the reason, or pass `--without-audit` if it cannot wait"
         )
         self.topic, self.reason = topic, reason
 
