@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import logging
 import traceback
+from contextlib import suppress
 from typing import Any
 
 from .. import log_keys
@@ -58,9 +59,10 @@ def _report(error: BaseException) -> None:
 
 def _starter_of(error: BaseException) -> JobContext | None:
     """The job in whose context the loop called what raised: the handle of the call is in one of the loop's frames."""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        called = frame.f_locals.get("self")
-        if isinstance(called, asyncio.Handle):
-            context: contextvars.Context | None = getattr(called, "_context", None)
-            return None if context is None else context.run(current_job_or_none)
+    with suppress(Exception):  # of the job's own classes, which may raise anything, and must not end the loop
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            called = frame.f_locals.get("self")
+            if isinstance(called, asyncio.Handle):
+                context: contextvars.Context | None = getattr(called, "_context", None)
+                return None if context is None else context.run(current_job_or_none)
     return None
