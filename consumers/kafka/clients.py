@@ -176,6 +176,7 @@ def events_producer(cluster: ClusterSettings, worker_id: str, *, most_events: in
         cluster,
         client_id=f"{worker_id}-events",
         linger_ms=20,
+        compression_type="lz4",  # a third less to send and to keep, which saves more time here and at the broker
         message_timeout_ms=30_000,
         queue_buffering_max_messages=most_events,
         queue_buffering_max_kbytes=most_kbytes,
