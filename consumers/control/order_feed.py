@@ -93,7 +93,8 @@ class OrderFeed:
             return
         self._next_end_at_s = self._clock() + ASK_INTERVAL_S
         try:
-            self._end_at_start = min(self._end_at_start, self._reader.ask_whole_end(ASK_TIMEOUT_S))
+            _, end = self._reader.ask_whole_end(ASK_TIMEOUT_S)
+            self._end_at_start = min(self._end_at_start, end)
         except KafkaException as failed:
             self.trouble = failed.args[0]
 
@@ -122,8 +123,7 @@ class OrderFeed:
     def _begin(self) -> bool:
         """Begin at the first offset; False where the brokers do not answer."""
         try:
-            first, _ = self._reader.ask_end(ASK_TIMEOUT_S)
-            self._end_at_start = self._reader.ask_whole_end(ASK_TIMEOUT_S)
+            first, self._end_at_start = self._reader.ask_whole_end(ASK_TIMEOUT_S)
             self._next_end_at_s = self._clock() + ASK_INTERVAL_S
         except KafkaException as failed:
             self.trouble = failed.args[0]

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from ..gates.gate_row import Beginning, GateRow
+from ..gates.gate_row import Beginning
 from ..job.endings import INTERRUPTS
-from ..records.outcomes import INTERRUPTED, Cancelled
+from ..records.outcomes import INTERRUPTED
 from ..runners.slots import RunInSlot
-from ..standing_orders.cancels import Cancels
 from .results import HeldBack, Raised
-from .steps import DecodedJob, StepContext, cancelled
+from .steps import DecodedJob, StepContext, cancelled, cancelled_before
 
 
 def hold_back(job: DecodedJob, slot: RunInSlot, step_context: StepContext) -> HeldBack | Raised | None:
@@ -22,15 +21,15 @@ def hold_back(job: DecodedJob, slot: RunInSlot, step_context: StepContext) -> He
 
     Threads and event loops call it only while a cancel stands or a gate is to be asked: each job would pay for a call.
     """
-    cancels, gates = step_context.cancels, step_context.gates
-    by_order = _cancelled(job, cancels) if cancels.stands else None
+    by_order = cancelled_before(job.record, step_context) if step_context.cancels.stands else None
     if by_order is not None:
         return HeldBack(by_order)
-    return _ask_gates(job, slot, gates, cancels) if gates.asked_last else None
+    return _ask_gates(job, slot, step_context) if step_context.gates.asked_last else None
 
 
-def _ask_gates(job: DecodedJob, slot: RunInSlot, gates: GateRow, cancels: Cancels) -> HeldBack | Raised | None:
+def _ask_gates(job: DecodedJob, slot: RunInSlot, step_context: StepContext) -> HeldBack | Raised | None:
     """Let the gates count the run, unless one of them holds it back now, or it is interrupted already."""
+    gates = step_context.gates
     answer = slot.ask_or_withdraw(job.run, gates.begin)
     match answer:
         case Beginning.BEGINS:
@@ -38,7 +37,7 @@ def _ask_gates(job: DecodedJob, slot: RunInSlot, gates: GateRow, cancels: Cancel
         case Beginning.WAITS:
             return HeldBack(None)
         case Beginning.ENDS:
-            return HeldBack(_cancelled(job, cancels) or INTERRUPTED)
+            return HeldBack(cancelled_before(job.record, step_context) or INTERRUPTED)
         case "cancel" if gates.has_hooks:  # no gate has counted it
             return HeldBack(cancelled(job.run.cancellation, "before it ran"))
         case "timeout" | "shutdown" if gates.has_hooks:  # as above
@@ -47,8 +46,3 @@ def _ask_gates(job: DecodedJob, slot: RunInSlot, gates: GateRow, cancels: Cancel
             return None
         case _:
             assert_never(answer)
-
-
-def _cancelled(job: DecodedJob, cancels: Cancels) -> Cancelled | None:
-    by = cancels.of(job.record, job.run.queue)
-    return None if by is None else cancelled(by, "before it ran")

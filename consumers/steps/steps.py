@@ -117,8 +117,12 @@ def claim(record: Record, step_context: StepContext) -> Outcome | None:
     ledger = step_context.ledgers.get(record.assignment.partition)
     if ledger is not None and ledger.remembers(record):
         return SKIPPED
-    cancels = step_context.cancels
-    by = cancels.of(record, step_context.queue.name) if cancels.stands else None
+    return cancelled_before(record, step_context) if step_context.cancels.stands else None
+
+
+def cancelled_before(record: Record, step_context: StepContext) -> Cancelled | None:
+    """The outcome of a job that was cancelled before it ran; None where no order cancels it."""
+    by = step_context.cancels.of(record, step_context.queue.name)
     return None if by is None else cancelled(by, "before it ran")
 
 

@@ -116,29 +116,28 @@ class LogReader:
         Raises:
             KafkaException: they do not answer.
         """
-        at = TopicPartition(self.topic, PARTITION)
-        found = ask_leaders(lambda: self._consumer.get_watermark_offsets(at, timeout=timeout_s), timeout_s)
-        if found is None:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-        return found
+        return self._ask_end_by(self._consumer, timeout_s)
 
-    def ask_whole_end(self, timeout_s: float) -> int:
-        """Ask the brokers for the offset behind the last record of all, those of open transactions included.
+    def ask_whole_end(self, timeout_s: float) -> tuple[int, int]:
+        """Ask for the first offset and the one behind the last record of all, those of open transactions included.
 
         A client of its own asks, since what this one reads ends before the first open transaction.
 
         Raises:
             KafkaException: they do not answer.
         """
-        at = TopicPartition(self.topic, PARTITION)
         asker = make_client(partial(lasting, LastingConsumer), {**self._config, "isolation.level": "read_uncommitted"})
         try:
-            found = ask_leaders(lambda: asker.get_watermark_offsets(at, timeout=timeout_s), timeout_s)
+            return self._ask_end_by(asker, timeout_s)
         finally:
             asker.close()
+
+    def _ask_end_by(self, consumer: LastingConsumer, timeout_s: float) -> tuple[int, int]:
+        at = TopicPartition(self.topic, PARTITION)
+        found = ask_leaders(lambda: consumer.get_watermark_offsets(at, timeout=timeout_s), timeout_s)
         if found is None:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-        return found[1]
+        return found
 
     def read(self, timeout_s: float) -> list[Message]:
         """Take what is there, or wait for the first record."""

@@ -92,11 +92,11 @@ class Log:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
         return 0, self.shown_end
 
-    def ask_whole_end(self, _timeout_s: float) -> int:
+    def ask_whole_end(self, _timeout_s: float) -> tuple[int, int]:
         """As of a reader."""
         if self.is_away:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
-        return self.end
+        return 0, self.end
 
     @property
     def shown_end(self) -> int:
