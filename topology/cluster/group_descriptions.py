@@ -69,10 +69,18 @@ def _is_momentary(answer: Answer) -> bool:
 
 
 def _wait(future: Future[Answer], give_up_at_s: float) -> Answer:
+    """Wait for one answer.
+
+    Its error is read, not raised. A raised error would keep its traceback, with the client in it, in a cycle; and
+    librdkafka ends the process where a collection of garbage on the client's own thread closes the client.
+    """
     try:
-        return future.result(timeout=max(0.0, give_up_at_s - time.monotonic()))
+        failed = future.exception(timeout=max(0.0, give_up_at_s - time.monotonic()))
     except FutureTimeout:
         return KafkaError(KafkaError._TIMED_OUT, "the group's coordinator did not answer in time")
-    except KafkaException as failed:
+    if failed is None:
+        return future.result()
+    if isinstance(failed, KafkaException):
         error: KafkaError = failed.args[0]
         return error
+    raise failed

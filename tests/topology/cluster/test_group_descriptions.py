@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError
+from confluent_kafka.admin import AdminClient
 
 from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.topology import ClusterSettings
@@ -14,6 +16,8 @@ from stoker.topology.planning.apply import ensure_topology
 from support.kafka.restarts import require_outlives_two_restarts
 from support.scenes.declarations import shop
 
+NO_NAME = ""
+"""The brokers refuse it as the name of a group."""
 ASKING = """
 import sys
 import threading
@@ -47,3 +51,20 @@ def test_a_process_survives_answers_that_are_late(broker: EmbeddedBroker, namesp
     group = pipeline.queues["mails"].group
     assert not isinstance(describe_groups(cluster, [group], 30)[group], KafkaError)
     require_outlives_two_restarts(broker, ASKING, cluster.bootstrap_servers, group, over=tmp_path / "over")
+
+
+def test_a_client_that_got_an_error_is_closed_with_the_call(cluster: ClusterSettings) -> None:
+    """No garbage holds it: collected on the client's own thread, it would end the process."""
+    gc.collect()
+    gc.disable()
+    before = count_clients()
+    try:
+        answer = describe_groups(cluster, [NO_NAME], 30)[NO_NAME]
+        after = count_clients()
+    finally:
+        gc.enable()
+    assert (isinstance(answer, KafkaError), after) == (True, before)
+
+
+def count_clients() -> int:
+    return sum(isinstance(each, AdminClient) for each in gc.get_objects())
