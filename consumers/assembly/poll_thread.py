@@ -8,6 +8,7 @@ from ..delays.calendar import Calendar
 from ..delays.due_times import longest_wait_s
 from ..in_flight.completion import Completion
 from ..in_flight.memory_bounds import MemoryBounds
+from ..in_flight.ready_supply import ReadySupply
 from ..in_flight.settled import SettledBatches
 from ..partitions.assignments import Assignments
 from ..poll_thread_state import PollThreadState
@@ -36,6 +37,7 @@ def make_poll_thread_parts(
         running.counts.count_taking_no_room,
         settled,
         is_draining=running.counts.is_draining,
+        ready_supply=ReadySupply(running.counts.is_parking_crowded, lambda: running.runners.least_ready),
         priorities=list(context.queue.priority_topics),
     )
     return PollThreadParts(

@@ -18,6 +18,7 @@ from ..progress.assignment import Assignment
 from ..records.record import Record
 from ..settings import WorkerSettings
 from ..sources.source import Reader
+from .ready_supply import ReadySupply
 from .settled import CHANGE_WAIT_S, SettledBatches
 
 ROOM_RATIO: Final = 0.75
@@ -47,17 +48,21 @@ class MemoryBounds:
         settled: SettledBatches,
         *,
         is_draining: Callable[[], bool] = lambda: False,
+        ready_supply: ReadySupply | None = None,
         priorities: Sequence[str] = (),
     ) -> None:
         """Begin without records.
 
         Args:
+            is_draining: whether fetching waits for full lanes that go on fast.
+            ready_supply: what the runners have at hand; None where all that has room is fetched.
             priorities: those beside the normal one, the most urgent first.
         """
         self._assignments, self._fetch_order = assignments, assignments.fetch_order
         self._settled = settled
         self._count_taking_no_room = count_taking_no_room
         self._is_draining = is_draining
+        self._ready_supply = ready_supply
         self._most = settings.max_in_flight, settings.max_in_flight_bytes
         self._priorities = tuple(priorities)
         self.priority_part = max(1, settings.max_in_flight // PRIORITY_PART)
@@ -96,13 +101,18 @@ class MemoryBounds:
 
     def may_fetch(self) -> bool:
         """Whether there is room for a good handful, and not soon more of it for those that wait."""
-        has_room = self._is_below(ROOM_RATIO) and not self._is_draining()
+        has_room = self._is_below(ROOM_RATIO) and not self._can_wait()
         if has_room and not self.is_paused:
             self._full_at_s = None
         return has_room and not self.is_paused
 
     def _is_below(self, ratio: float) -> bool:
         return self._used() <= self._max_in_flight * ratio and self._bytes <= self._max_bytes * ratio
+
+    def _can_wait(self) -> bool:
+        """Whether what would be fetched is better left for a moment: it would be put aside, and read twice."""
+        is_spared = self._ready_supply is not None and self._ready_supply.spares_fetching()
+        return is_spared or self._is_draining()
 
     def _used(self) -> int:
         """The jobs that count against the bound: not those that wait, nor those of heavy tenants (`UnbegunCounts`)."""
@@ -116,12 +126,18 @@ class MemoryBounds:
     def end(self, records: Collection[Record]) -> None:
         """Count records that were settled or taken back."""
         self._count(records, -1)
+        self._note_ended(len(records))
 
     def end_part(self, assignment: Assignment, records: Sequence[Record]) -> None:
         """Count records of one partition that were settled."""
         assignment.in_flight -= len(records)
         self.in_flight -= len(records)
         self._bytes -= sum([record.size_bytes for record in records])
+        self._note_ended(len(records))
+
+    def _note_ended(self, count: int) -> None:
+        if self._ready_supply is not None:
+            self._ready_supply.note_ended(count)
 
     def _count(self, records: Collection[Record], sign: int) -> int:
         """Add records to what is in flight, or take them out; returns their bytes."""
@@ -139,7 +155,7 @@ class MemoryBounds:
         """Do what a turn without room asks for: wait a moment, or pause when that lasts, or resume."""
         now_s = time.monotonic()
         if self.is_paused:
-            if self._is_below(RESUME_RATIO):
+            if self._is_below(RESUME_RATIO) and not self._can_wait():
                 self._resume(consumer)
         elif self._full_at_s is None:
             self._full_at_s = now_s

@@ -114,7 +114,7 @@ class Parking:
         Else one key with many short jobs would have nearly all of them read twice. A lane that stands still is found
         out within `patience_s`; then its records are put aside, and the others wait no more.
         """
-        if not self._is_nearly_full():
+        if not self.is_nearly_full:
             self._is_watched = False
             return False
         now_s = self._clock()
@@ -133,7 +133,9 @@ class Parking:
             self._slow_until_at_s, self._long_lane = now_s + SLOW_FOR_S, ()
         return is_fast
 
-    def _is_nearly_full(self) -> bool:
+    @property
+    def is_nearly_full(self) -> bool:
+        """Whether memory for parked records is nearly full, or one lane's part of it."""
         limits = self.limits
         is_long = len(self._long_lane) >= self._long_at
         return is_long or self.count >= FULL_RATIO * limits.records or self._bytes >= FULL_RATIO * limits.size_bytes

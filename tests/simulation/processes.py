@@ -41,6 +41,7 @@ from stoker.consumers.gates.leaving_records import MemoryBound
 from stoker.consumers.gates.pauses import Pauses
 from stoker.consumers.in_flight.completion import Completion
 from stoker.consumers.in_flight.memory_bounds import MemoryBounds
+from stoker.consumers.in_flight.ready_supply import ReadySupply
 from stoker.consumers.in_flight.settled import SettledBatches
 from stoker.consumers.instruments.instrument import Instrument
 from stoker.consumers.instruments.instruments import Instruments
@@ -254,8 +255,13 @@ class SimProcess:
         self.pipe, self._settle_in_pipe = self.parts.pipe, self.parts.pipe._settle
         self.pipe._settle = self._settle
         self.calendar = Calendar(longest_wait_s(self.queue), CALENDAR_BYTES, self.reschedules)
+        counts, runners = self.parts.counts, self.parts.runners
         self.memory_bounds = MemoryBounds(
-            self.assignments, settings, self.parts.counts.count_taking_no_room, self.settled
+            self.assignments,
+            settings,
+            counts.count_taking_no_room,
+            self.settled,
+            ready_supply=ReadySupply(counts.is_parking_crowded, lambda: runners.least_ready, least=2, clock=CLOCK.time),
         )
         self.completion = Completion(self.settled, self.memory_bounds, self.parts.runners, self.parts.lanes)
         self.group_client = SimConsumer(self.brokers, self)

@@ -183,3 +183,25 @@ def test_unfinished_records_are_counted_also_while_a_partition_is_paused(
 def are_unfinished(running: RunningWorker, expected: int) -> bool:
     """Whether the worker counts so many records that are not complete."""
     return running.worker.snapshot()[0].unfinished == expected
+
+
+def test_a_backlog_is_not_read_on_while_the_runners_have_work(cluster: ClusterSettings, namespace: str) -> None:
+    """Else nearly all of it is put aside and read twice: 12,000 jobs of 600 keys behind jobs that take long."""
+    pipeline, queue = declare_queue(namespace, partitions=1)
+    journal, gate = Journal(), Gate()
+
+    @pipeline.job(queue, key=lambda number: str(number % 600))
+    def stand(number: int) -> None:
+        gate.wait()
+        journal.note(number)
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue_many(stand.call(number) for number in range(12_000))
+    with running_worker(pipeline, cluster, concurrency=4) as running:
+        wait_until(lambda: running.worker.snapshot()[0].is_paused, what="the topic to rest")
+        inspection = running.worker.inspect()[0]
+        assert inspection.parked < 8_000, "as many as park in memory: none is aside"
+        gate.open()
+        running.wait_outcomes(Done=12_000)
+    assert len({run.what for run in journal.runs}) == 12_000
