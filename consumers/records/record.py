@@ -13,6 +13,7 @@ from ...schemas import wire_text
 from ...topology.declaration.priorities import NORMAL
 from ...topology.wire.headers import (
     ATTEMPT,
+    DEFERRED_SINCE,
     FIRST_FAILED,
     ORIGIN,
     PRIORITY,
@@ -181,8 +182,17 @@ def attempt_of(headers: HeaderMap) -> int:
 
 
 def first_failed(headers: HeaderMap) -> datetime | None:
-    """When the job failed, or was deferred as unknown, for the first time; None if no readable header has it."""
-    value = headers.get(FIRST_FAILED)
+    """When the job failed for the first time; None if no readable header has it."""
+    return _instant_of(headers, FIRST_FAILED)
+
+
+def deferred_since(headers: HeaderMap) -> datetime | None:
+    """When the job was deferred for the first time since its last run; None if no readable header has it."""
+    return _instant_of(headers, DEFERRED_SINCE)
+
+
+def _instant_of(headers: HeaderMap, name: str) -> datetime | None:
+    value = headers.get(name)
     try:
         return None if value is None else parse_instant(value)
     except ValueError:

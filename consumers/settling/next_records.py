@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, assert_never
 
 from ...topology import Queue
 from ...topology.wire import headers as wire
 from ...topology.wire.headers import HeaderList
 from ...topology.wire.ledger_names import LONGEST_ATTEMPT_BYTES
 from ..records.outcomes import Dead, Deferred, Delayed, Failure, Outcome, Retried, Snoozed
-from ..records.record import Record, first_failed
+from ..records.record import Record, deferred_since, first_failed
 from .outgoing import OutgoingRecord, Relation
 
 LONGEST_REASON_BYTES: Final = 50
@@ -20,7 +20,9 @@ LONGEST_REASON_BYTES: Final = 50
 
 FIRST_ERROR_BYTES: Final = 300
 """The bound on class and message of a job's first error, which travel on through all of its retries."""
-_DUE_ONLY: Final = frozenset({wire.DUE, wire.ORIGIN, wire.CARRIED, wire.FIRST_FAILED, wire.REASON, wire.WORKER})
+_DUE_ONLY: Final = frozenset(
+    {wire.DUE, wire.ORIGIN, wire.CARRIED, wire.FIRST_FAILED, wire.DEFERRED_SINCE, wire.REASON, wire.WORKER}
+)
 """The headers that change when a record moves on without a failure: its attempt and its last error stay."""
 
 
@@ -75,6 +77,8 @@ def _next_attempt(record: Record, outcome: Retried, context: SettlingContext) ->
 def _dead_letter(record: Record, outcome: Dead, context: SettlingContext) -> OutgoingRecord:
     attempt = record.headers.get(wire.ATTEMPT, b"1")[:LONGEST_ATTEMPT_BYTES]
     added = [(wire.ATTEMPT, attempt), *_failure(record, outcome.failure, outcome.reason, context)]
+    if outcome.reason == "never-known":
+        added.extend(_deferred_before(record, context))
     if outcome.crashes:
         added.append((wire.CRASHES, b"%d" % outcome.crashes))
     headers = wire.replace_headers(record.pairs, drop=wire.RETRY_HEADERS, add=added)
@@ -85,11 +89,11 @@ def _waiting(
     record: Record, outcome: Snoozed | Deferred | Delayed, reason: str | None, context: SettlingContext
 ) -> OutgoingRecord:
     came_for = record.headers.get(wire.REASON, b"delayed")[:LONGEST_REASON_BYTES]
-    since = _first_failed(record, context) if isinstance(outcome, Deferred) else _failed_before(record, context)
     added = [
         (wire.DUE, wire.format_instant(outcome.due)),
         (wire.REASON, came_for if reason is None else reason.encode()),
-        *since,
+        *_failed_before(record, context),
+        *_deferred_since(record, outcome, context),
         *_provenance(record, context),
     ]
     headers = wire.replace_headers(record.pairs, drop=_DUE_ONLY, add=added)
@@ -141,12 +145,33 @@ def _first_failed(record: Record, context: SettlingContext) -> HeaderList:
 
 
 def _failed_before(record: Record, context: SettlingContext) -> HeaderList:
-    """When the job first failed, by its record.
+    """When the job first failed, by its record; what is no instant, or lies ahead, is left out."""
+    return _past(wire.FIRST_FAILED, first_failed(record.headers), context)
+
+
+def _deferred_since(record: Record, outcome: Snoozed | Deferred | Delayed, context: SettlingContext) -> HeaderList:
+    """When the first deferral in a row was; a snoozed job has run since, and one that is only delayed has not."""
+    match outcome:
+        case Snoozed():
+            return []
+        case Delayed():
+            return _deferred_before(record, context)
+        case Deferred():
+            return _deferred_before(record, context) or [(wire.DEFERRED_SINCE, wire.format_instant(context.now))]
+        case _:
+            assert_never(outcome)
+
+
+def _deferred_before(record: Record, context: SettlingContext) -> HeaderList:
+    """When the job was first deferred, by its record.
 
     What is no instant, or lies ahead, is left out: a job that is deferred until seven days later would never end.
     """
-    since = first_failed(record.headers)
-    return [] if since is None or since > context.now else [(wire.FIRST_FAILED, wire.format_instant(since))]
+    return _past(wire.DEFERRED_SINCE, deferred_since(record.headers), context)
+
+
+def _past(name: str, since: datetime | None, context: SettlingContext) -> HeaderList:
+    return [] if since is None or since > context.now else [(name, wire.format_instant(since))]
 
 
 def utf8(text: str) -> bytes:

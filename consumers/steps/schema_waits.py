@@ -1,8 +1,8 @@
 """`SchemaWaits`: asks the schema store for the schemas of records that wait for theirs at the gates.
 
 A schema that cannot be asked for is not an unknown one. While the store does not answer, its records wait in memory, in
-their lanes, at the cost of neither an attempt nor the time after which unknown schemas are dead letters; all others go
-on. One thread asks, so that no runner, poll thread or event loop waits for a slow store.
+their lanes, at no attempt's cost, and none becomes a dead letter; all others go on. One thread asks, so that no runner,
+poll thread or event loop waits for a slow store.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ from ..records.outcomes import (
     Retried,
     Snoozed,
 )
-from ..records.record import Record, attempt_of, first_failed
+from ..records.record import Record, attempt_of, deferred_since
 from ..standing_orders.cancels import NO_CANCELS, Cancels
 from ..standing_orders.reschedules import NO_RESCHEDULES, Reschedules
 from ..tracing.run_spans import RunSpans
@@ -55,7 +55,10 @@ from .schema_waits import SchemaAwaited
 
 DEFER_DELAY = timedelta(minutes=1)
 DEFER_LIMIT = timedelta(days=7)
-"""How long a job of unknown type or schema is deferred before it goes to the dead letters, where someone sees it."""
+"""A job whose type or schema is still unknown so long after its first deferral is a dead letter, where someone sees it.
+
+The clock runs on while no worker runs, or the schema store is out of reach. So every such job comes to an end.
+"""
 
 
 MakeDependencies = Callable[[Record, RetryPolicy], Dependencies]
@@ -243,9 +246,10 @@ def _unreadable(record: Record, reason: DeadReason, message: str) -> Dead:
 
 def _defer(record: Record, step_context: StepContext, reason: DeferReason, detail: str) -> Outcome:
     now, detail = _now(step_context), wire_text(detail, LONGEST_DETAIL)
-    since = first_failed(record.headers)
+    since = deferred_since(record.headers)
     if since is not None and now - since > DEFER_LIMIT:
-        return _unreadable(record, "never-known", f"{detail} since {since:%Y-%m-%d %H:%M} UTC, on no worker")
+        since_when = f"deferred since {since:%Y-%m-%d %H:%M} UTC, more than {DEFER_LIMIT.days} days"
+        return _unreadable(record, "never-known", f"{since_when}: {detail}")
     delay = fitting_tier(DEFER_DELAY, step_context.queue.tiers)
     return Deferred(due=now + delay, delay=delay_class(delay), reason=reason, detail=detail)
 

@@ -47,6 +47,7 @@ def dead_letter_row(dead_letter: DeadLetter, owner: Owner = NOBODY) -> dict[str,
         "fingerprint": record.fingerprint,
         "origin": record.text(wire.ORIGIN),
         "first_failed": record.text(wire.FIRST_FAILED),
+        "deferred_since": record.text(wire.DEFERRED_SINCE) or None,
         "status": dead_letter.status,
         "truncated": truncation_text(record) or None,
         "twins": [str(ref) for ref in dead_letter.twins],
@@ -187,6 +188,7 @@ def _facts(record: StoredJob) -> Iterator[tuple[str, str]]:
     yield "origin", record.text(wire.ORIGIN)
     yield "attempt", record.text(wire.ATTEMPT)
     yield "first failed", record.text(wire.FIRST_FAILED)
+    yield "deferred since", record.text(wire.DEFERRED_SINCE)
     yield "worker", record.text(wire.WORKER)
     yield "reason", record.reason
     yield "error", record.error_type

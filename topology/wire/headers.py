@@ -58,6 +58,9 @@ ORIGIN: Final = "stoker-origin"
 CARRIED: Final = "stoker-carried"
 """On a carried topic only: `topic/partition/offset` of the record that this one was copied from."""
 FIRST_FAILED: Final = "stoker-first-failed"
+"""When a run of the job failed for the first time, or the job died without one."""
+DEFERRED_SINCE: Final = "stoker-deferred-since"
+"""When the job was deferred for the first time since its last run; absent where it is not deferred."""
 ERROR_TYPE: Final = "stoker-error-type"
 ERROR_MESSAGE: Final = "stoker-error-message"
 ERROR_STACK: Final = "stoker-error-stack"
@@ -134,6 +137,7 @@ RETRY_HEADERS: Final = frozenset(
         ARRIVED,
         PUT_OFF_SINCE,
         FIRST_FAILED,
+        DEFERRED_SINCE,
         ERROR_TYPE,
         ERROR_MESSAGE,
         ERROR_STACK,

@@ -242,6 +242,49 @@ def test_waiting_costs_no_attempt_and_keeps_the_last_error(name: str) -> None:
     assert headers[wire.DUE] == wire.format_instant(LATER)
 
 
+EARLIER = NOW - timedelta(days=3)
+SINCE_EARLIER = wire.format_instant(EARLIER)
+NEVER_KNOWN = Dead(reason="never-known", failure=FAILURE)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "since"),
+    [
+        pytest.param(OUTCOMES["deferred"], SINCE_EARLIER, id="deferred again"),
+        pytest.param(OUTCOMES["delayed"], SINCE_EARLIER, id="woken before it is due"),
+        pytest.param(NEVER_KNOWN, SINCE_EARLIER, id="dead for it"),
+        pytest.param(retried(), None, id="run, and failed"),
+        pytest.param(OUTCOMES["snoozed"], None, id="run, and snoozed"),
+        pytest.param(OUTCOMES["dead"], None, id="run, and dead"),
+    ],
+)
+def test_deferrals_are_one_row_until_a_handler_has_run(outcome: NotDone, since: bytes | None) -> None:
+    """The first deferral of a row stays the first, and a run of the job ends the row."""
+    delivery = declare()
+    deferred = delivery.record({wire.DEFERRED_SINCE: SINCE_EARLIER, wire.DUE: SINCE_EARLIER})
+    assert dict(following(delivery, deferred, outcome).headers).get(wire.DEFERRED_SINCE) == since
+
+
+def test_a_first_deferral_is_no_failure() -> None:
+    """It has an instant of its own; that of an earlier failure stays, and none is made up."""
+    delivery = declare()
+    headers = dict(following(delivery, delivery.record(), OUTCOMES["deferred"]).headers)
+    assert headers[wire.DEFERRED_SINCE] == wire.format_instant(NOW)
+    assert wire.FIRST_FAILED not in headers
+    failed = delivery.record({wire.FIRST_FAILED: SINCE_EARLIER})
+    headers = dict(following(delivery, failed, OUTCOMES["deferred"]).headers)
+    assert (headers[wire.DEFERRED_SINCE], headers[wire.FIRST_FAILED]) == (wire.format_instant(NOW), SINCE_EARLIER)
+
+
+@pytest.mark.parametrize("told", [b"never", b"9999-01-01T00:00:00Z"])
+def test_a_first_failure_that_is_no_past_instant_begins_anew(told: bytes) -> None:
+    """What cannot be read, or lies ahead, is replaced at the next failure, and left out where none is."""
+    delivery = declare()
+    record = delivery.record({wire.FIRST_FAILED: told})
+    assert dict(following(delivery, record, retried()).headers)[wire.FIRST_FAILED] == wire.format_instant(NOW)
+    assert wire.FIRST_FAILED not in dict(following(delivery, record, OUTCOMES["snoozed"]).headers)
+
+
 @given(st.text(max_size=3_000), st.integers(0, 300))
 def test_an_errors_text_and_stack_are_bounded(text: str, depth: int) -> None:
     """Whatever the error says and however deep it came from, its headers stay small and are UTF-8."""

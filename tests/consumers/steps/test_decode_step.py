@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -11,13 +12,22 @@ from hypothesis import strategies as st
 
 from stoker.consumers import JobContext
 from stoker.consumers.partitions.ledger import Ledger, tried_name
-from stoker.consumers.records.outcomes import INTERRUPTED, SKIPPED, Cancelled, Dead, Deferred, Delayed
+from stoker.consumers.records.outcomes import INTERRUPTED, SKIPPED, Cancelled, Dead, DeferReason, Deferred, Delayed
 from stoker.consumers.settling.setbacks import log_setback
 from stoker.consumers.settling.writes import plan_writes
-from stoker.consumers.steps.steps import DEFER_LIMIT, DecodedJob, claim, decode
+from stoker.consumers.steps.steps import DEFER_LIMIT, Decoded, DecodedJob, claim, decode
 from stoker.schemas.own_records.job_events import encode_event
 from stoker.topology.declaration.delays import DelayClass
-from stoker.topology.wire.headers import ATTEMPT, DUE, EXPIRES, FIRST_FAILED, REASON, format_instant, parse_instant
+from stoker.topology.wire.headers import (
+    ATTEMPT,
+    DEFERRED_SINCE,
+    DUE,
+    EXPIRES,
+    FIRST_FAILED,
+    REASON,
+    format_instant,
+    parse_instant,
+)
 from support.scenes.deliveries import NOW, NOW_S, declare, record_of
 
 
@@ -87,6 +97,7 @@ LONG: dict[str, dict[str, bytes | None]] = {
     "attempt of digits": {ATTEMPT: b"1" * 90_000},
     "due time": {DUE: b"2013-01-01T00:00:00." + b"1" * 90_000},
     "reason and first failure": {REASON: b"r" * 90_000, FIRST_FAILED: b"f" * 90_000, "ce_type": b"unknown"},
+    "first deferral": {DEFERRED_SINCE: b"d" * 90_000, "ce_type": b"unknown"},
 }
 
 
@@ -110,16 +121,16 @@ def test_what_is_long_on_the_wire_is_short_wherever_it_is_shown(
     assert sum(len(value) for _, value in own) < 5_000
 
 
-def test_a_first_failure_that_is_no_past_instant_does_not_put_a_job_off_for_ever() -> None:
+def test_a_first_deferral_that_is_no_past_instant_does_not_put_a_job_off_for_ever() -> None:
     """The seven days after which an unknown type is a dead letter begin anew where the header cannot be read."""
     for told in (b"never", b"9999-01-01T00:00:00Z"):
         delivery = declare()
-        record = delivery.record({"ce_type": b"unknown", FIRST_FAILED: told})
+        record = delivery.record({"ce_type": b"unknown", DEFERRED_SINCE: told})
         outcome = decode(record, delivery.step_context)
         assert isinstance(outcome, Deferred)
         writes = plan_writes(record, outcome, queue=delivery.step_context.queue, worker_id="w", now=NOW)
         (following,) = writes.records
-        assert dict(following.headers)[FIRST_FAILED] == format_instant(NOW)
+        assert dict(following.headers)[DEFERRED_SINCE] == format_instant(NOW)
 
 
 @pytest.mark.parametrize(
@@ -146,11 +157,12 @@ def test_missing_headers_are_malformed_too() -> None:
     assert "ce_type" in outcome.failure.message
 
 
+READ_HEADERS = ["ce_id", "ce_type", ATTEMPT, DUE, EXPIRES, FIRST_FAILED, DEFERRED_SINCE]
 HEADER_VALUES = st.one_of(st.none(), st.binary(max_size=40), st.text(max_size=30).map(str.encode), st.just(b"1"))
 
 
 @given(
-    st.dictionaries(st.sampled_from(["ce_id", "ce_type", ATTEMPT, DUE, EXPIRES, FIRST_FAILED]), HEADER_VALUES),
+    st.dictionaries(st.sampled_from(READ_HEADERS), HEADER_VALUES),
     st.one_of(st.none(), st.binary(max_size=60)),
 )
 def test_no_headers_and_no_bytes_make_decoding_raise(headers: dict[str, bytes | None], value: bytes | None) -> None:
@@ -195,17 +207,37 @@ def test_an_unknown_fingerprint_is_deferred_and_not_failed() -> None:
     assert outcome.reason == "unknown-schema"
 
 
+UNKNOWN = get_args(DeferReason)
+
+
 @pytest.mark.parametrize(
     ("waited", "kind"), [(DEFER_LIMIT - timedelta(minutes=1), Deferred), (DEFER_LIMIT + timedelta(minutes=1), Dead)]
 )
-def test_what_nobody_came_to_know_ends_in_the_dead_letters(waited: timedelta, kind: type) -> None:
-    """After a week somebody must see it."""
-    delivery = declare()
-    headers: dict[str, bytes | None] = {"ce_type": b"x", FIRST_FAILED: format_instant(NOW - waited)}
-    outcome = decode(delivery.record(headers), delivery.step_context)
+@pytest.mark.parametrize("unknown", UNKNOWN)
+def test_what_nobody_came_to_know_ends_in_the_dead_letters(unknown: str, waited: timedelta, kind: type) -> None:
+    """A week after its first deferral somebody must see it, with the instant of that."""
+    outcome = decode_unknown(unknown, {DEFERRED_SINCE: format_instant(NOW - waited)})
     assert isinstance(outcome, kind)
     if isinstance(outcome, Dead):
         assert outcome.reason == "never-known"
+        assert f"deferred since {NOW - waited:%Y-%m-%d %H:%M} UTC" in outcome.failure.message
+
+
+@pytest.mark.parametrize("unknown", UNKNOWN)
+def test_a_job_that_failed_weeks_ago_is_deferred_as_any_other(unknown: str) -> None:
+    """A failed run does not begin the 7 days: a worker had a handler, and only this one has none."""
+    long_ago = format_instant(NOW - DEFER_LIMIT * 4)
+    outcome = decode_unknown(unknown, {FIRST_FAILED: long_ago, ATTEMPT: b"2"})
+    assert isinstance(outcome, Deferred)
+    assert outcome.reason == unknown
+
+
+def decode_unknown(unknown: str, headers: dict[str, bytes | None]) -> Decoded:
+    """Decode a record of an unknown type, or an unknown schema, with these headers."""
+    delivery = declare()
+    if unknown == "unknown-type":
+        return decode(delivery.record({"ce_type": b"x", **headers}), delivery.step_context)
+    return decode(delivery.record(headers, value=b"\xc3\x01" + b"12345678" + b"\x02"), delivery.step_context)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from stoker.producers import Producer
 from stoker.schemas import Contract
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.planning.contracts import ContractsRefused
-from stoker.topology.wire.headers import FIRST_FAILED, format_instant
+from stoker.topology.wire.headers import DEFERRED_SINCE, FIRST_FAILED, format_instant
 from support.kafka.registry_server import Registry, serving
 from support.scenes.worker import (
     Journal,
@@ -126,7 +126,7 @@ def test_jobs_whose_schema_cannot_be_asked_for_wait_at_no_cost(
         fall_ill(stand.registry)
         long_ago = format_instant(datetime.now(UTC) - timedelta(days=8))
         for number, name in enumerate(["act", "act_async"] * 3):
-            stand.publish_newer(name, number, b"waits", **{FIRST_FAILED: long_ago})
+            stand.publish_newer(name, number, b"waits", **{DEFERRED_SINCE: long_ago})
         stand.publish("act", 100, 101, key="waits")
         stand.publish("act", *range(200, 240), key="goes on")
         stand.publish("act_async", *range(300, 340), key="goes on, too")
@@ -171,13 +171,14 @@ def test_a_worker_that_waits_for_schemas_ends_at_once_and_the_next_one_runs_the_
 
 
 def test_a_schema_that_the_registry_does_not_know_is_deferred_and_not_dropped(stand: Stand) -> None:
-    """The registry's own "not found" counts: the job is deferred, and its first failure noted."""
+    """The registry's own "not found" counts: the job is deferred, and the instant of that noted; it has not failed."""
     with running_worker(stand.pipeline, stand.cluster) as running:
         headers: list[tuple[str, bytes | None]] = [("ce_type", b"act"), ("ce_id", b"strange")]
         publish_raw(stand.cluster, stand.queue.topic, [Raw(value=b"\x00\x00\x00\x03\xe8\x02", headers=headers)])
         running.wait_outcomes(Deferred=1)
     deferred, *_ = [r for topic in stand.queue.delay_topics.values() for r in read_topic(stand.cluster, topic, 1)]
-    assert FIRST_FAILED in headers_of(deferred)
+    assert DEFERRED_SINCE in headers_of(deferred)
+    assert FIRST_FAILED not in headers_of(deferred)
 
 
 def test_a_worker_starts_without_the_registry_and_runs_all_when_it_is_there(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from confluent_kafka import Producer
 
+from stoker.operations.cli.dead_letter_output import dead_letter_row
 from stoker.operations.replay.dead_letter_replay import DeadLetterManager, Discarding, Forecast, Request
 from stoker.operations.replay.pacing import Published, ReplayPace
 from stoker.operations.replay.payloads import PayloadCorrector, WantedCorrection
@@ -71,6 +72,16 @@ def test_a_replayed_job_is_the_original_with_fresh_attempts(bench: Bench) -> Non
     kept = [pair for pair in dead.raw_headers if pair[0] not in wire.RETRY_HEADERS]
     assert job.raw_headers == [*kept, (wire.REPLAY, request.action_id.encode())]
     assert (job.ref.partition, job.key, job.value) == (dead.ref.partition, dead.key, dead.value)
+
+
+def test_a_replayed_job_may_be_deferred_for_another_seven_days(bench: Bench) -> None:
+    """The replay of a job that no worker knew begins its time anew, or a worker would find it dead at once."""
+    since = wire.format_instant(datetime(2013, 1, 1, tzinfo=UTC))
+    bench.add_dead([DeadJob(order=4, extra=((wire.DEFERRED_SINCE, since),))])
+    [found] = open_dead_letters(bench)
+    assert dead_letter_row(found)["deferred_since"] == since.decode()
+    carry_out(replaying(bench), Request(selection=ALL))
+    assert main_records(bench)["job-4"].text(wire.DEFERRED_SINCE) == ""
 
 
 def test_a_settled_dead_letter_leaves_the_list_and_is_replayed_again_only_when_asked(bench: Bench) -> None:

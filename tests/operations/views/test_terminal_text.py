@@ -90,7 +90,8 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespace: str, cluste
     shop = open_shop(tmp_path, monkeypatch, namespace, cluster)
     queue, hostile = shop.pipeline.queues["mails"], HOSTILE.encode()
     texts = (wire.JOB_ID, wire.JOB_TYPE, wire.SOURCE, wire.TIME, wire.ERROR_TYPE, wire.ERROR_MESSAGE, wire.ERROR_STACK)
-    more = (wire.ERROR_FINGERPRINT, wire.REASON, wire.WORKER, wire.ATTEMPT, wire.ORIGIN, wire.FIRST_FAILED, HOSTILE)
+    instants = (wire.FIRST_FAILED, wire.DEFERRED_SINCE)
+    more = (wire.ERROR_FINGERPRINT, wire.REASON, wire.WORKER, wire.ATTEMPT, wire.ORIGIN, *instants, HOSTILE)
     producer = Producer(cluster.client_config())
     for topic in (queue.dead_topic, queue.topic):
         producer.produce(topic, hostile, hostile, 0, headers=[(name, hostile) for name in (*texts, *more)])
