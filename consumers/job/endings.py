@@ -121,7 +121,9 @@ class WorkerShutdown(JobInterrupted):
 
 
 class TimeLimitExceeded(JobInterrupted):
-    """Raised inside a job that ran past its timeout, or sent no heartbeat for too long; the run counts as failed.
+    """Raised inside a job that ran past its timeout, or sent no heartbeat for too long: the run fails with it.
+
+    A job that catches it may end otherwise: by a `Snooze`, a `Discard` or a failure of its own, or done as it returns.
 
     Attributes:
         timeout_s: how long it may run; 0 where that is not known, as inside the job.

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from stoker.consumers.isolation.child_slot import ChildSlot
-from stoker.consumers.job.endings import InterruptReason
+from stoker.consumers.job.endings import Discard, InterruptReason, JobInterrupted, Snooze
 from stoker.consumers.job.run import Run
-from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Outcome, Retried
+from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Done, Interrupted, Outcome, Retried, Snoozed
 from stoker.consumers.runners.watchdog import RunnerSlot
 from support.programs import isolated_jobs
 from support.scenes.deliveries import plain_record
@@ -124,6 +124,62 @@ def test_a_run_past_its_limits_has_failed(kind: Callable[[InterruptReason, Path]
     assert isinstance(outcome, Retried)
     assert outcome.failure.error_type == "stoker.consumers.job.endings.TimeLimitExceeded"
     assert "timeout of" in outcome.failure.message
+
+
+SOON = timedelta(minutes=5)
+CHOSEN = [
+    pytest.param(Snooze(SOON), "timeout", Snoozed, id="snoozed past its limits"),
+    pytest.param(Discard("sold out"), "timeout", Cancelled, id="discarded past its limits"),
+    pytest.param(ValueError("half done"), "timeout", Retried, id="failed past its limits"),
+    pytest.param(None, "timeout", Done, id="done past its limits"),
+    pytest.param(Snooze(SOON), "shutdown", Snoozed, id="snoozed at a shutdown"),
+    pytest.param(Discard("sold out"), "shutdown", Cancelled, id="discarded at a shutdown"),
+    pytest.param(ValueError("half done"), "shutdown", Interrupted, id="failed at a shutdown"),
+]
+
+
+@pytest.mark.parametrize(("ending", "reason", "outcome"), CHOSEN)
+def test_a_sync_job_that_catches_its_interrupt_chooses_its_end(
+    ending: Exception | None, reason: InterruptReason, outcome: type[Outcome]
+) -> None:
+    """What it raises then counts as in any run, or that it returns; only at a shutdown its failure does not."""
+
+    def end_otherwise(number: int) -> None:
+        try:
+            while True:
+                time.sleep(0.001)
+        except JobInterrupted:
+            if ending is not None:
+                raise ending from None
+
+    with threads(1) as shift:
+        check_chosen(in_shift(shift, end_otherwise, reason), outcome)
+
+
+@pytest.mark.parametrize(("ending", "reason", "outcome"), CHOSEN)
+def test_an_async_job_that_catches_its_interrupt_chooses_its_end(
+    ending: Exception | None, reason: InterruptReason, outcome: type[Outcome]
+) -> None:
+    """As a sync one does; its interrupt is the cancellation."""
+
+    async def end_otherwise(number: int) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if ending is not None:
+                raise ending from None
+
+    with loops(1) as shift:
+        check_chosen(in_shift(shift, end_otherwise, reason), outcome)
+
+
+def check_chosen(found: Outcome, outcome: type[Outcome]) -> None:
+    """Check that an outcome is of this class, and has what the job has said."""
+    assert isinstance(found, outcome)
+    if isinstance(found, Retried):
+        assert (found.failure.error_type, found.failure.message) == ("ValueError", "half done")
+    if isinstance(found, Cancelled):
+        assert (found.reason, found.detail) == ("discarded", "sold out")
 
 
 def test_the_first_reason_counts() -> None:
