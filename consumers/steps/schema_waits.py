@@ -33,6 +33,7 @@ LONGEST_PAUSE_S: Final = 5.0
 ASK_EVERY_S: Final = 1.0
 """A flood of unknown schemas must not become a flood of questions."""
 LOG_INTERVAL_S: Final = 600.0
+"""How often an outage that lasts is logged."""
 UNKNOWN_FOR_S: Final = 10.0
 """How long the answer "unknown" holds, for those that come meanwhile; those that have waited for it are deferred."""
 MAX_SCHEMAS: Final = 64
@@ -196,7 +197,7 @@ class SchemaWaits:
             _LOGGER.info("the schema store answers again", extra={log_keys.QUEUE: self._queue})
 
     def _note_outage(self, error: StoreError) -> None:
-        """Log it once, and again when it lasts."""
+        """Log it at once, and again once an interval while it lasts."""
         self._outage = error
         if not self._log_pace.try_acquire(self._clock()):
             return

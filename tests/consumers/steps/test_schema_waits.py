@@ -76,6 +76,11 @@ class Scene:
             self.waits.note_held(awaits(frame))
         return records
 
+    def wait_asked_again(self) -> None:
+        """Wait until the store was asked since now, and its answer dealt with."""
+        asked = self.store.asked
+        wait_until(lambda: self.store.asked >= asked + 2, 60, "the store to be asked twice")
+
     def is_unknown(self, frame_id: bytes | int) -> bool:
         """Whether a record of this schema is to be taken for one of an unknown schema."""
         try:
@@ -137,7 +142,7 @@ def fail(*met: object) -> Any:
 
 
 def test_an_outage_releases_nothing_and_makes_nothing_unknown(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
-    """It is reported once; the first answer after it lets all go, which is here that nobody knows them."""
+    """A short one is reported once; the first answer after it lets all go, which is here that nobody knows them."""
     scene.store.failure = RegistryUnreachable("http://r", "no leader")
     scene.hold(1, 2)
     wait_until(lambda: scene.store.asked >= 3)
@@ -147,6 +152,18 @@ def test_an_outage_releases_nothing_and_makes_nothing_unknown(scene: Scene, capl
     wait_until(lambda: len(scene.deferred) == 2, 60)
     assert scene.waits.trouble is None
     assert sum(" for a schema: " in message for message in caplog.messages) == 1
+
+
+def test_an_outage_that_lasts_is_reported_again_every_ten_minutes(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However often the store is asked meanwhile."""
+    scene.store.failure = RegistryUnreachable("http://r", "no leader")
+    scene.hold(1)
+    for reports, later_s in ((1, 599.0), (1, 1.0), (2, 0.0)):
+        scene.wait_asked_again()
+        assert sum(" for a schema: " in message for message in caplog.messages) == reports
+        scene.now_s += later_s
 
 
 def test_what_the_store_has_learned_is_released_also_if_it_fails_at_others(scene: Scene) -> None:
