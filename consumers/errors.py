@@ -1,6 +1,7 @@
 """Errors that end a worker, or keep a part of it waiting.
 
 WorkerCrashed       a part of the worker failed, its cause says why: start the process again, nothing is lost
+PollThreadHangs     such an end: a poll thread turns no more, or does not end when its worker stops
 WorkerInChild       the application makes a worker as it is imported: put that under `if __name__ == "__main__":`
 Unrestorable        (kafka/log_tail.py) ledger or progress cannot be read: their partitions wait, and it is tried again
 OffsetsWentBack     (progress/partition_progress.py) a partition is not what it was: another assignment of it begins
@@ -29,19 +30,37 @@ class WorkerInChild(RuntimeError):
 class WorkerCrashed(Exception):
     """A part of a worker failed, by a fault of its own or since jobs hold it; the process stops, and loses nothing.
 
-    Its `__cause__` is the error of that part; None where a poll thread hangs.
+    Its `__cause__` is the error of that part; None where a poll thread hangs (`PollThreadHangs`).
 
     Attributes:
         queue: the queue whose part it is; None where it is a part of the whole process.
     """
 
-    def __init__(self, queue: str | None) -> None:
+    def __init__(self, queue: str | None, what: str | None = None) -> None:
         whose = "the worker" if queue is None else f"the worker of queue {queue!r}"
         super().__init__(
-            f"{whose} failed by the cause that is logged with this, and stops; restart it, and Kafka delivers its "
+            what
+            or f"{whose} failed by the cause that is logged with this, and stops; restart it, and Kafka delivers its "
             "unfinished jobs again"
         )
         self.queue = queue
+
+
+class PollThreadHangs(WorkerCrashed):
+    """A poll thread hangs for good: only the end of its process helps, by which nothing is lost.
+
+    Attributes:
+        thread: its name.
+        stack: where it is, as a traceback shows it.
+    """
+
+    def __init__(self, queue: str, thread: str, *, how: str, stack: str) -> None:
+        super().__init__(
+            queue,
+            f"the worker ends, since the thread {thread} of queue {queue!r} hangs: it {how}. Kafka delivers its "
+            "unfinished jobs again once the session timeout is over; report this with the stack that is logged",
+        )
+        self.thread, self.stack = thread, stack
 
 
 class TooManyStuck(Exception):

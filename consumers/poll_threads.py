@@ -5,40 +5,39 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import partial
 
+from .errors import PollThreadHangs
 from .guarded_thread import GuardedThread
-from .inspection.view import QueueView
 from .poll_loop.poll_thread_watch import PollThreadWatch
 from .queue_worker import QueueWorker
 
 
 class PollThreads:
-    """Owned by the thread that runs the worker, but for `stop`, `stop_now` and `are_alive`, which any may call.
+    """Started by one thread and watched by another one; any may call `stop`, `stop_now` and `are_alive`.
 
     Args:
-        workers, views: those of the queues, in one order.
+        workers: those of the queues.
+        grace: how long running jobs may take to end.
         on_failure: takes the name of a queue, and the error that has ended its thread.
     """
 
     def __init__(
-        self,
-        workers: Sequence[QueueWorker],
-        views: Sequence[QueueView],
-        on_failure: Callable[[str, BaseException], None],
+        self, workers: Sequence[QueueWorker], grace: timedelta, on_failure: Callable[[str, BaseException], None]
     ) -> None:
-        self._workers, self._views = workers, views
-        self._watches = [PollThreadWatch(view.queue) for view in views]
+        self._workers = workers
+        self._watches = [PollThreadWatch(worker.queue, worker.poll_state, grace) for worker in workers]
         self._on_failure = on_failure
         self._threads: list[GuardedThread] = []
 
-    def start(self, may_begin: threading.Event, *, daemon: bool) -> None:
-        """Start them; jobs start once `may_begin` is set."""
+    def start(self, may_begin: threading.Event) -> None:
+        """Start them; jobs start once `may_begin` is set. One that hangs does not keep the process from ending."""
         for worker in self._workers:
-            name, run, on_crash = f"stoker-poll-{worker.queue}", worker.run, partial(self._on_failure, worker.queue)
-            thread = GuardedThread(name, partial(run, may_begin), on_crash)
+            run, on_crash = partial(worker.run, may_begin), partial(self._on_failure, worker.queue)
+            thread = GuardedThread(_thread_name(worker), run, on_crash)
             self._threads.append(thread)
-            thread.start(daemon=daemon)
+            thread.start()
 
     @property
     def are_started(self) -> bool:
@@ -65,10 +64,15 @@ class PollThreads:
         for worker in self._workers:
             worker.stop_now()
 
-    def find_lost(self) -> str | None:
-        """The queue of a thread that hangs for good; those that hang are logged, lest a queue stand still unnoticed."""
+    def find_hang(self) -> PollThreadHangs | None:
+        """A thread that hangs for good; those that hang are logged, lest a queue stand still unnoticed."""
         now_s = time.monotonic()
-        for view, thread, watch in zip(self._views, self._threads, self._watches, strict=True):
-            if watch.is_lost(view.last_turn_at_s, thread.ident, now_s):
-                return view.queue
+        for worker, watch in zip(self._workers, self._watches, strict=True):
+            how = watch.find_hang(now_s)
+            if how is not None:
+                return PollThreadHangs(worker.queue, _thread_name(worker), how=how, stack=watch.stack())
         return None
+
+
+def _thread_name(worker: QueueWorker) -> str:
+    return f"stoker-poll-{worker.queue}"

@@ -26,6 +26,7 @@ class QueueWorker:
 
     Attributes:
         queue: its name.
+        poll_state: how its thread turns.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class QueueWorker:
         shutdown: Shutdown,
     ) -> None:
         self.queue = queue
-        self._poll_state = poll_state
+        self.poll_state = poll_state
         self._partitions = partitions
         self._housekeeping = housekeeping
         self._fetching = fetching
@@ -53,17 +54,23 @@ class QueueWorker:
         Raises:
             WorkerCrashed: a part of the worker failed; nothing is lost, but this process cannot go on.
         """
-        self._poll_state.begin()
+        self.poll_state.begin()
         self._threads.start()
         try:
-            while not (self._poll_state.is_stopping.is_set() or may_begin.wait(WAIT_TURN_S)):
-                self._poll_state.note_turn()
-            if not self._poll_state.is_stopping.is_set():
+            while not (self.poll_state.is_stopping.is_set() or may_begin.wait(WAIT_TURN_S)):
+                self.poll_state.note_turn()
+            if not self.poll_state.is_stopping.is_set():
                 self._partitions.join()
-            while not self._poll_state.is_stopping.is_set():
+            while not self.poll_state.is_stopping.is_set():
                 self._turn()
         finally:
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        try:
             self._shutdown.run()
+        finally:
+            self.poll_state.end()
 
     def stop(self) -> None:
         """Begin the graceful shutdown; called from any thread."""
@@ -74,9 +81,9 @@ class QueueWorker:
         self._shutdown.ask_now()
 
     def _turn(self) -> None:
-        self._poll_state.note_turn()
+        self.poll_state.note_turn()
         self._check_threads()
-        self._partitions.turn(self._poll_state.last_turn_at_s)
+        self._partitions.turn(self.poll_state.last_turn_at_s)
         self._housekeeping.turn()
         self._fetching.turn()
 

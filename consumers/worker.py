@@ -12,6 +12,7 @@ import logging
 import math
 import threading
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Final
 
@@ -34,6 +35,8 @@ from .breakers.failure_watch import FailureWatch
 from .contract_check import ContractCheck
 from .control.control_thread import ControlThread
 from .control.worker_process import WorkerProcess, count_runners
+from .ending.worker_failure import WorkerFailure
+from .ending.worker_watch import WATCH_INTERVAL_S, WorkerWatch
 from .errors import WorkerInChild
 from .gates.pauses import Pause
 from .inspection.handout import InspectionHandout, InspectionSink, log_inspections
@@ -54,14 +57,12 @@ from .settings import WorkerSettings
 from .standard_streams import fill_descriptors
 from .standing_orders.cancels import Cancels
 from .standing_orders.reschedules import JobOrders, Reschedules
-from .worker_failure import WorkerFailure
 from .worker_signals import WorkerSignals
 
 _LOGGER = logging.getLogger("stoker.worker")
 
 GC_THRESHOLD: Final = 50_000
 """Thousands of jobs are alive at a time, none of them in a cycle: the default of 700 costs a seventh of the rate."""
-WATCH_INTERVAL_S: Final = 0.1
 LAST_WORDS_S: Final = 2.0
 """How long the process waits at its end for the word that this worker is gone to be written."""
 
@@ -72,7 +73,7 @@ class Worker:
     Raises:
         TopologyMismatch, ClusterUnreachable, NotAuthorized, ClientOptionRefused, UnknownName: from the constructor on,
             before any job runs.
-        ContractsRefused: so too, where the schema store answers; else from `run`, once it does.
+        ContractsRefused: so too, where the schema store answers; else from `run` or `wait`, once it does.
         InvalidDeclaration: an isolated job type's handler cannot be found from another process.
         WorkerInChild: the application makes a worker where it is merely imported.
     """
@@ -92,7 +93,8 @@ class Worker:
 
         Args:
             instruments: called on the way of each job; the same ones for all queues.
-            on_inspection: called with each queue's inspection, on SIGUSR1 and every `inspect_every_s`; None logs it.
+            on_inspection: `run` calls it with each queue's inspection, on SIGUSR1 and every `inspect_every_s`; None
+                logs it.
         """
         if child_flag.is_child:
             raise WorkerInChild
@@ -116,10 +118,11 @@ class Worker:
         if self._contracts.is_checked:
             self._note_contracts()
         self._stopped = threading.Event()
-        self.health = WorkerHealth(self.settings.worker_id, self._views, self._stopped.is_set)
         self._metrics: SampleSource | None = None
         self._failure = WorkerFailure(self.stop)
-        self._threads = PollThreads(workers, self._views, on_failure=self._failure.note_queue_end)
+        self._threads = PollThreads(workers, self.settings.grace, on_failure=self._failure.note_queue_end)
+        self._watch = WorkerWatch(self._threads, self._failure, self._end)
+        self.health = WorkerHealth(self.settings.worker_id, self._views, self._stopped.is_set, self._ended_by)
         self._signals = self._make_signals()
         self._control = self._make_control()
         self._schedules = self._make_schedules()
@@ -210,28 +213,39 @@ class Worker:
         if threading.current_thread() is threading.main_thread():
             self._signals.install()
         gc.set_threshold(GC_THRESHOLD)
-        self._start(daemon=True)  # so that one that hangs for good does not keep the process from ending
-        while self._threads.are_alive and not self._failure.is_for_good:
-            self._threads.join(WATCH_INTERVAL_S)
+        self._start(daemon=True)  # an error of this thread ends the process
+        while not self._watch.wait_ended(WATCH_INTERVAL_S):
             self._signals.handle()
             self._inspections.turn()
-            self._watch()
-        self._schedules.stop()
-        self._schedules.join(LAST_WORDS_S)
-        self._control.join(LAST_WORDS_S)
-        self._store.close()
-        if self._failure.error is not None:
-            raise self._failure.error
-
-    def _watch(self) -> None:
-        """Look whether the poll threads turn, unless they are to end: a queue must not stand still without a word."""
-        lost = None if self._stopped.is_set() else self._threads.find_lost()
-        if lost is not None:
-            self._failure.note_lost(lost)
+        self.wait()
 
     def start(self) -> None:
-        """Start the threads and come back; `run` waits for their end as well."""
+        """Start the threads and come back. The worker handles no signals; `stop` has it end, and `wait` waits for that.
+
+        A thread of the worker watches the others, as `run` does. Where a part fails, the worker logs that, shuts down
+        and keeps the error as its `failure`, while your program goes on: so let it call `wait`, or look at `failure` or
+        `health` now and then, and end or make another worker. At its end, Python waits until the worker has ended.
+        """
         self._start(daemon=False)
+
+    def wait(self, within: timedelta | None = None) -> bool:
+        """Wait until the worker has ended, for so long at the most; call `stop` before, unless it is to go on.
+
+        Returns:
+            False where it goes on after this time.
+
+        Raises:
+            WorkerCrashed, NotAuthorized, ContractsRefused: it has ended by that, as `run` raises it.
+        """
+        has_ended = self._watch.wait_ended(None if within is None else within.total_seconds())
+        if has_ended and self._failure.error is not None:
+            raise self._failure.error
+        return has_ended
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the worker ends or has ended by itself, as `wait` raises it; None while all is well, and after `stop`."""
+        return self._failure.error
 
     def _start(self, *, daemon: bool) -> None:
         if self._threads.are_started:
@@ -245,9 +259,22 @@ class Worker:
             self._failure.note_refused,
             on_crash=partial(self._failure.note_thread_end, "compares contracts"),
         )
-        self._threads.start(self._control.is_ready, daemon=daemon)
-        self._control.start(daemon=daemon)
-        self._schedules.start(daemon=daemon)
+        self._threads.start(self._control.is_ready)
+        self._control.start()
+        self._schedules.start()
+        self._watch.start(daemon=daemon)
+
+    def _end(self) -> None:
+        """End the other threads of the process, behind the poll threads."""
+        self._schedules.stop()
+        self._schedules.join(LAST_WORDS_S)
+        self._control.join(LAST_WORDS_S)
+        if not self._threads.are_alive:  # one that hangs may go on, and its jobs need their schemas
+            self._store.close()
+
+    def _ended_by(self) -> BaseException | None:
+        """The error by which the worker has ended, or ends without a thread that hangs."""
+        return None if self._watch.is_alive and not self._failure.is_for_good else self._failure.error
 
     def stop(self) -> None:
         """Shut down gracefully: let running jobs end for the grace, settle, commit, leave."""

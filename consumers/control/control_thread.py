@@ -75,9 +75,9 @@ class ControlThread:
         self._thread = GuardedThread("stoker-control", self._run, on_crash)
         self.is_ready = threading.Event()
 
-    def start(self, *, daemon: bool) -> None:
+    def start(self) -> None:
         """Start the thread."""
-        self._thread.start(daemon=daemon)
+        self._thread.start()
 
     def join(self, timeout_s: float) -> None:
         """Wait for its end, for so long at the most."""

@@ -99,10 +99,9 @@ class Overview:
             lost_right=self._rights.in_words(),
         )
 
-    def inspect(self, last_turn_at_s: float, poll_thread_id: int) -> QueueInspection:
+    def inspect(self, polled_s: float, poll_thread_id: int) -> QueueInspection:
         """Collect the state of all runners, lanes and partitions."""
         now_s = time.monotonic()
-        polled_s = now_s - last_turn_at_s
         dog = self._watchdog
         return QueueInspection(
             queue=self._queue.name,

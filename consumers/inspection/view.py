@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from ...producers.metrics.histogram import Histogram
 from ..in_flight.completion import Completion
 from ..poll_thread_state import PollThreadState
@@ -40,12 +42,12 @@ class QueueView:
 
     def inspect(self) -> QueueInspection:
         """The state of this queue's runners, partitions and threads."""
-        return self._overview.inspect(self._poll_state.last_turn_at_s, self._poll_state.ident)
+        return self._overview.inspect(self.turn_age_s, self._poll_state.ident)
 
     @property
-    def last_turn_at_s(self) -> float:
-        """When the poll thread turned last, by the monotonic clock."""
-        return self._poll_state.last_turn_at_s
+    def turn_age_s(self) -> float:
+        """How long the poll thread has not turned; 0 once it has ended."""
+        return self._poll_state.turn_age_s(time.monotonic())
 
     @property
     def turns(self) -> Histogram:

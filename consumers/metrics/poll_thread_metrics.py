@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Final
 
@@ -27,7 +26,7 @@ class PollThreadMetrics:
         queue = self._view.queue
         yield Sample(metrics.CONSUMED, (KAFKA, "fetch", queue), self._intake.fetched)
         yield Sample(metrics.TURN_SECONDS, (queue,), self._view.turns.value())
-        yield Sample(metrics.TURN_AGE, (queue,), max(0.0, time.monotonic() - self._view.last_turn_at_s))
+        yield Sample(metrics.TURN_AGE, (queue,), self._view.turn_age_s)
         states = self._overview.partition_states()
         for state in PARTITION_STATES:
             yield Sample(metrics.PARTITIONS, (queue, state), states[state])

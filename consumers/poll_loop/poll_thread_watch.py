@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
+from datetime import timedelta
 from typing import Final
 
 from ...topology.log_pace import LogPace
 from .. import log_keys
+from ..ending.stop_bound import POLL_THREAD_AFTER_GRACE_S, POLL_THREAD_AT_ONCE_S, StopBound
+from ..poll_thread_state import PollThreadState
 from ..runners.stacks import describe_frames, thread_frames
 
 _LOGGER = logging.getLogger("stoker.worker")
@@ -19,34 +22,56 @@ GIVE_UP_AFTER_S: Final = 600.0
 
 
 class PollThreadWatch:
-    """Watches one poll thread, and logs its stack while it hangs."""
+    """Watches one poll thread: logs its stack while it hangs, and finds out when it does so for good.
 
-    def __init__(self, queue: str) -> None:
-        self._queue = queue
+    Args:
+        grace: how long its shutdown lets running jobs go on.
+    """
+
+    def __init__(self, queue: str, state: PollThreadState, grace: timedelta) -> None:
+        self._queue, self._state = queue, state
         self._hangs_since_at_s = math.inf
         self._log_pace = LogPace(STUCK_AFTER_S)
+        self._stop_bound = StopBound(grace, POLL_THREAD_AFTER_GRACE_S, POLL_THREAD_AT_ONCE_S)
+        self._turned_at_s = math.nan
 
-    def forget(self) -> None:
-        """Note that the thread turns, or that it need not."""
-        self._hangs_since_at_s = math.inf
-        self._log_pace.begin_anew()
+    def find_hang(self, now_s: float) -> str | None:
+        """Look at the thread, and log now and then that it hangs; returns how, where it does so for good."""
+        if self._state.has_ended:
+            return None
+        if self._has_hung_for_long(now_s):
+            return f"has not turned for {self._state.turn_age_s(now_s):.0f} s"
+        if self._state.is_stopping.is_set() and self._ends_too_late(now_s):
+            how = " at once" if self._state.is_stopping_now.is_set() else ""
+            return f"was asked to stop{how}, and has not ended in the time that this takes at most"
+        return None
 
-    def is_lost(self, last_turn_at_s: float, thread_id: int, now_s: float) -> bool:
-        """Look at the thread, and log now and then that it hangs; True where it was seen to hang for very long.
-
-        Where it *was seen*: a process that was frozen is not at fault.
-        """
-        if now_s - last_turn_at_s < STUCK_AFTER_S:
-            self.forget()
+    def _has_hung_for_long(self, now_s: float) -> bool:
+        """Whether it was *seen* to hang for very long: a process that was frozen is not at fault."""
+        age_s = self._state.turn_age_s(now_s)
+        if age_s < STUCK_AFTER_S:
+            self._hangs_since_at_s = math.inf
+            self._log_pace.begin_anew()
             return False
         self._hangs_since_at_s = min(self._hangs_since_at_s, now_s)
         if self._log_pace.try_acquire(now_s):
-            self._report(now_s - last_turn_at_s, thread_id)
+            self._report(age_s)
         return now_s - self._hangs_since_at_s > GIVE_UP_AFTER_S
 
-    def _report(self, for_s: float, thread_id: int) -> None:
+    def _ends_too_late(self, now_s: float) -> bool:
+        """Whether it exceeds the time for a stop, which begins once a wait that it is in, for a rebalance, is over."""
+        if not self._state.is_leaving and self._state.last_turn_at_s != self._turned_at_s:
+            self._turned_at_s = self._state.last_turn_at_s
+            self._stop_bound.begin_anew()
+        return self._stop_bound.is_over(now_s, is_at_once=self._state.is_stopping_now.is_set())
+
+    def stack(self) -> str:
+        """Where the thread is, as a traceback shows it."""
+        return describe_frames(thread_frames(self._state.ident))
+
+    def _report(self, for_s: float) -> None:
         _LOGGER.error(
             "the poll thread of queue %r has not turned for %.0f s: it fetches and commits nothing; restart the "
-            "worker\n%s", self._queue, for_s, describe_frames(thread_frames(thread_id)),
+            "worker\n%s", self._queue, for_s, self.stack(),
             extra={log_keys.QUEUE: self._queue},
         )  # fmt: skip

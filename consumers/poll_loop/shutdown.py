@@ -79,6 +79,7 @@ class Shutdown:
             self._partitions.begin_to_leave()
             self._await_running()
         finally:  # even if the consumer has failed: what has ended is settled
+            self._poll_state.note_turn()
             running = self._threads.stop_jobs(timedelta(0) if self._is_at_once else SETTLE_AT_STOP)
             self._leave_in_time(running)
             self._close_events(0.0 if self._is_at_once else EVENTS_AT_STOP_S)
@@ -90,6 +91,7 @@ class Shutdown:
     def _await_running(self) -> None:
         """Go on polling, so that the partitions stay ours while their last jobs run, and are settled where they can."""
         while self._has_hope() and self._threads.crashed is None and not self._poll_state.is_out_of_time:
+            self._poll_state.note_turn()
             self._fetching.last_turn()
             self._partitions.last_turn()
 

@@ -81,9 +81,9 @@ class ScheduleThread:
         self._end_at_start: int | None = None
         self._thread = GuardedThread("stoker-schedules", self._run, on_crash, at_end=self._end_reading)
 
-    def start(self, *, daemon: bool) -> None:
+    def start(self) -> None:
         """Start the thread."""
-        self._thread.start(daemon=daemon)
+        self._thread.start()
 
     def stop(self) -> None:
         """Begin to end; called from any thread."""

@@ -24,7 +24,7 @@ def test_a_worker_that_stops_asks_nothing_more_of_the_schema_store(
     worker = Worker(declare().pipeline, ClusterSettings(bootstrap_servers=NOBODY), store=EmptyStore())
     stop(worker)
     assert worker._contracts._stopping.is_set()
-    assert all(parts.worker._poll_state.is_stopping.is_set() for parts in worker._parts)
+    assert all(parts.worker.poll_state.is_stopping.is_set() for parts in worker._parts)
     for parts in worker._parts:
         parts.group.member.consumer.close()
         parts.group.readers.beside.close()

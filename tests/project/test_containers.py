@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from stoker.consumers.ending.stop_bound import POLL_THREAD_AFTER_GRACE_S, PROCESS_AFTER_GRACE_S
 from stoker.consumers.followers import late_jobs
 from stoker.consumers.metrics import systemd
 from stoker.consumers.poll_loop.shutdown import EVENTS_AT_STOP_S, LEAVE_S, SETTLE_AT_STOP
@@ -112,7 +113,10 @@ def test_what_stops_a_worker_waits_for_its_end() -> None:
     """A worker is killed only when its grace is over, and the longest time that its end may take after that."""
     settled_s = SETTLE_AT_STOP.total_seconds() + settle.END_WITHIN_S + late_jobs.AT_STOP_S
     ended_s = 2 * LAST_WORDS_S + systemd.END_WITHIN_S + LEFT_BEHIND_S
-    after_grace_s = ceil(settled_s + LEAVE_S + EVENTS_AT_STOP_S + ended_s)
+    left_s = settled_s + LEAVE_S + EVENTS_AT_STOP_S
+    after_grace_s = ceil(left_s + ended_s)
+    assert left_s + 5 < POLL_THREAD_AFTER_GRACE_S < POLL_THREAD_AFTER_GRACE_S + 2 * LAST_WORDS_S < after_grace_s
+    assert after_grace_s + 5 == PROCESS_AFTER_GRACE_S
     seconds = re.fullmatch(r"(\d+)s", SERVICES["worker"]["stop_grace_period"])
     assert seconds is not None
     assert int(seconds[1]) == WorkerSettings().grace.total_seconds() + after_grace_s

@@ -7,12 +7,15 @@ import threading
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from stoker.consumers import Worker, WorkerSettings
 from stoker.consumers.metrics.systemd import notifying
+from stoker.consumers.metrics.worker_health import WorkerHealth
+from stoker.consumers.poll_loop.poll_thread_watch import STUCK_AFTER_S
 from stoker.producers.metrics.health import HealthReport
 from stoker.topology import ClusterSettings, Pipeline
 from support.scenes.worker import RunningWorker, create
@@ -69,6 +72,15 @@ def test_health_follows_the_life_of_a_worker(
         assert health(port, "/ready")[1]["why"] == ["the worker shuts down"]
         assert health(port, "/live")[0] == 200
         running.stop()
+
+
+def test_a_poll_thread_that_hangs_in_a_shutdown_is_not_live() -> None:
+    """It has not turned for a minute, though a shutdown turns while jobs run, and is over soon after that."""
+    view: Any = SimpleNamespace(queue="work", turn_age_s=STUCK_AFTER_S - 1)
+    worker_health = WorkerHealth("w1", [view], is_stopping=lambda: True, ended_by=lambda: None)
+    assert worker_health.live().is_well
+    view.turn_age_s = STUCK_AFTER_S
+    assert worker_health.live().why == ("the poll thread of queue 'work' has not turned for 60 s",)
 
 
 def _unwell(answer: tuple[int, Mapping[str, Any]]) -> tuple[int, Mapping[str, Any]] | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from ..topology import NotAuthorized
-from ..topology.planning.contracts import ContractsRefused
-from . import log_keys
-from .errors import WorkerCrashed
+from ...topology import NotAuthorized
+from ...topology.planning.contracts import ContractsRefused
+from .. import log_keys
+from ..errors import PollThreadHangs, WorkerCrashed
 
 _LOGGER = logging.getLogger("stoker.worker")
 
@@ -20,7 +20,7 @@ class WorkerFailure:
         stop: begins the graceful shutdown.
 
     Attributes:
-        error: what `Worker.run` raises; None while all is well.
+        error: what `Worker.run` and `Worker.wait` raise; None while all is well.
         is_for_good: whether a thread hangs for good, so that nobody waits for its end.
     """
 
@@ -50,10 +50,11 @@ class WorkerFailure:
         _LOGGER.critical("the worker stops: %s", refused)
         self._end(refused)
 
-    def note_lost(self, queue: str) -> None:
+    def note_hang(self, hang: PollThreadHangs) -> None:
         """Note that the thread of a queue hangs for good."""
+        _LOGGER.critical("%s\n%s", hang, hang.stack, extra={log_keys.QUEUE: hang.queue})
         self.is_for_good = True
-        self._end(WorkerCrashed(queue))
+        self._end(hang)
 
     def _end(self, error: BaseException) -> None:
         self.error = self.error or error
