@@ -2,7 +2,7 @@
 
 A process that ends on its own is started again, after a pause that doubles while it keeps ending young, so that a
 fleet whose code is broken does not spin. Where a new process would end in the same way, the fleet stops. Signals go to
-all; the fleet ends when its last process has.
+all; the fleet ends when its last process has. One that does not end in the time that a stop takes at most is killed.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from types import FrameType
 from typing import Final
 
 from . import log_keys
+from .ending.stop_bound import PROCESS_AFTER_GRACE_S, PROCESS_AT_ONCE_S, StopBound
 from .machine import describe_exit
 
 _LOGGER = logging.getLogger("stoker.fleet")
@@ -31,6 +33,8 @@ YOUNG_S: Final = 10.0
 WATCH_INTERVAL_S: Final = 0.1
 ENDED_BY_REQUEST: Final = (0, -signal.SIGTERM, -signal.SIGINT)
 """The latter where the signal came before the process had installed its handlers."""
+KILLED_WITHIN_S: Final = 5.0
+"""A process that the kernel does not end at once is killed again after so long."""
 PASSED_ON: Final = (signal.SIGUSR1,)
 """Signals that ask the processes for something, and end nothing."""
 IN_VAIN: Final = {2: "refused its options", 4: "stopped, since its contracts are refused"}
@@ -54,18 +58,26 @@ class Fleet:
 
     Attributes:
         command: what each process runs; it handles SIGTERM as a worker does.
+        grace: how long its running jobs may take to end.
         own_options: returns what the process of this number has beyond the command; numbers count from 0.
         on_change: takes {process ids} whenever a process was started or has ended.
     """
 
     command: Sequence[str]
     size: int
+    grace: timedelta
     own_options: Callable[[int], Sequence[str]] = lambda _number: ()
     on_change: Callable[[list[int]], None] = lambda _ids: None
     _members: list[_Member] = field(default_factory=list)
     _stopping: threading.Event = field(default_factory=threading.Event)
+    _stopping_at_once: threading.Event = field(default_factory=threading.Event)
     _signals: deque[int] = field(default_factory=deque)
     _exit_code: int = 0
+    _bound: StopBound = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin to count at the first look behind a stop."""
+        self._bound = StopBound(self.grace, PROCESS_AFTER_GRACE_S, PROCESS_AT_ONCE_S)
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT and the end of all processes.
@@ -83,16 +95,22 @@ class Fleet:
                 self._look_after(member)
             self._pause()
             self._handle_signals()
+            self._end_hanging()
         return self._exit_code
 
     def stop(self) -> None:
-        """Ask all processes to shut down gracefully."""
+        """Ask all processes to shut down gracefully; the second call asks them to do so at once."""
+        if self._stopping.is_set():
+            self._stopping_at_once.set()
         self._stopping.set()
         self._signal_all(signal.SIGTERM)
 
     def process_ids(self) -> list[int]:
         """The processes that run now."""
-        return [m.process.pid for m in self._members if m.process is not None and m.process.poll() is None]
+        return [process.pid for process in self._living()]
+
+    def _living(self) -> list[subprocess.Popen[bytes]]:
+        return [m.process for m in self._members if m.process is not None and m.process.poll() is None]
 
     def _has_ended(self) -> bool:
         return self._stopping.is_set() and all(member.process is None for member in self._members)
@@ -163,7 +181,20 @@ class Fleet:
             else:  # a SIGINT would have the workers excuse failures, but the terminal has not reached their programs
                 self.stop()
 
+    def _end_hanging(self) -> None:
+        """Kill what has not ended in the time for a stop: nothing is lost by that, and nothing else would end it."""
+        is_at_once = self._stopping_at_once.is_set()
+        if self._stopping.is_set() and self._bound.is_over(time.monotonic(), is_at_once=is_at_once):
+            for process in self._living():
+                _LOGGER.error(
+                    "worker process %d was asked to stop%s, and has not ended in the time that this takes at most: it "
+                    "hangs, and is killed. Kafka delivers its unfinished jobs again",
+                    process.pid, " at once" if is_at_once else "",
+                )  # fmt: skip
+                process.kill()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(KILLED_WITHIN_S)
+
     def _signal_all(self, number: int) -> None:
-        for member in self._members:
-            if member.process is not None and member.process.poll() is None:
-                member.process.send_signal(number)
+        for process in self._living():
+            process.send_signal(number)

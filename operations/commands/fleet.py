@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from ..cli.app import AppContext
@@ -27,6 +28,7 @@ def run_fleet(
     queues: tuple[str, ...],
     processes: int,
     *,
+    grace: timedelta,
     log_format: str,
     on_terminal: bool,
     metrics: MetricsAddress | None = None,
@@ -48,11 +50,15 @@ def run_fleet(
     own_options = (lambda _number: ()) if metrics is None else metrics.options_of
     with notifying(AlwaysWell()):
         if not on_terminal:
-            return _exit_code(Fleet(command=command, size=processes, own_options=own_options).run())
+            return _exit_code(Fleet(command=command, size=processes, grace=grace, own_options=own_options).run())
         view = _view(app, queues, processes)
         with fleet_screen(view):
             fleet = Fleet(
-                command=[*command, RELAYED], size=processes, own_options=own_options, on_change=view.note_processes
+                command=[*command, RELAYED],
+                size=processes,
+                grace=grace,
+                own_options=own_options,
+                on_change=view.note_processes,
             )
             return _exit_code(fleet.run())
 

@@ -160,7 +160,16 @@ def worker(
     app.find_queues(queues)  # an unknown one is refused before a broker is started
     at = MetricsAddress.given(metrics_number, metrics_host)
     if processes > 1:
-        ctx.exit(run_fleet(app, queues, processes, log_format=log_format, on_terminal=on_terminal, metrics=at))
+        code = run_fleet(
+            app,
+            queues,
+            processes,
+            grace=settings.grace + settings.revoke_grace,  # a stop amid a rebalance waits for both
+            log_format=log_format,
+            on_terminal=on_terminal,
+            metrics=at,
+        )
+        ctx.exit(code)
     start = _Start(
         log_format=log_format,
         on_terminal=on_terminal,

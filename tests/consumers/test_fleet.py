@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,12 @@ from stoker.consumers.machine import describe_exit
 from stoker.operations.cli.exit_codes import ExitCode
 from support.waiting import wait_until
 
+GRACE = timedelta(seconds=30)
 NOTE_AND = "import os, signal, sys; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); "
 WAIT_FOR_SIGTERM = (
     f"import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); {NOTE_AND} signal.pause()"
 )
+IGNORE_SIGTERM = f"import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); {NOTE_AND} signal.pause()"
 NOTE_SIGNAL = f"""
 import signal, sys
 def note(number, frame):
@@ -52,15 +55,19 @@ class Supervised:
 
 
 @contextmanager
-def supervised(code: str, size: int, *arguments: str) -> Iterator[Supervised]:
+def supervised(code: str, size: int, *arguments: str, grace: timedelta = GRACE) -> Iterator[Supervised]:
     """A fleet of Python one-liners, ended afterwards."""
-    running = Supervised(Fleet(command=[sys.executable, "-c", code, *arguments], size=size))
+    running = Supervised(Fleet(command=[sys.executable, "-c", code, *arguments], size=size, grace=grace))
     running.thread.start()
     try:
         yield running
     finally:
         running.fleet.stop()
-        running.wait_ended()
+        try:
+            running.wait_ended()
+        finally:
+            for left in running.fleet.process_ids():
+                os.kill(left, signal.SIGKILL)
 
 
 @pytest.mark.expected_errors("ended on its own")
@@ -90,7 +97,7 @@ def test_the_pause_doubles_while_processes_end_young(monkeypatch: pytest.MonkeyP
         pauses.append(member.pause_s)
 
     monkeypatch.setattr(Fleet, "_note_end", note)
-    running = Supervised(Fleet(command=[sys.executable, "-c", "raise SystemExit(1)"], size=1))
+    running = Supervised(Fleet(command=[sys.executable, "-c", "raise SystemExit(1)"], size=1, grace=GRACE))
     monkeypatch.setattr(fleets._Member.__init__, "__defaults__", _with_first_pause(0.01))
     running.thread.start()
     wait_until(lambda: len(pauses) >= 4, 60, "four ends")
@@ -115,6 +122,42 @@ def test_told_to_stop_it_ends_all_gracefully(tmp_path: Path) -> None:
         assert running.fleet.process_ids() == []
 
 
+@pytest.mark.expected_errors("it hangs, and is killed")
+@pytest.mark.parametrize(("signals", "how"), [(1, "asked to stop, and"), (2, "asked to stop at once, and")])
+def test_a_process_that_hangs_is_killed_once_the_time_for_a_stop_is_over(
+    signals: int, how: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The fleet says so, and ends with a code that is not 0; after a second signal it waits for no grace."""
+    monkeypatch.setattr(fleets, "PROCESS_AFTER_GRACE_S", 0.3 if signals == 1 else 1000.0)
+    monkeypatch.setattr(fleets, "PROCESS_AT_ONCE_S", 0.3 if signals == 2 else 1000.0)
+    ready = tmp_path / "ready"
+    with supervised(IGNORE_SIGTERM, 2, str(ready), grace=timedelta(seconds=0.2)) as running:
+        wait_until(lambda: ready.exists() and len(ready.read_text().splitlines()) == 2, what="two processes")
+        for _ in range(signals):
+            running.fleet._on_signal(signal.SIGTERM, None)
+        assert running.wait_ended() == -signal.SIGKILL
+    messages = [record.getMessage() for record in caplog.records if "hangs" in record.getMessage()]
+    assert {int(message.split()[2]) for message in messages} == set(map(int, ready.read_text().split()))
+    assert all(how in message for message in messages)
+
+
+def test_a_process_that_uses_its_grace_is_not_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its jobs may run until the grace ends, and it settles behind that."""
+    monkeypatch.setattr(fleets, "PROCESS_AFTER_GRACE_S", 0.0)
+    ready, code = (
+        tmp_path / "ready",
+        f"""
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), sys.exit(0)))
+{NOTE_AND}signal.pause()
+""",
+    )
+    with supervised(code, 1, str(ready), grace=GRACE) as running:
+        wait_until(ready.exists, what="the process")
+        running.fleet._on_signal(signal.SIGTERM, None)
+        assert running.wait_ended() == 0
+
+
 @pytest.mark.expected_errors("refused its options", "contracts are refused")
 @pytest.mark.parametrize("code", [ExitCode.USAGE, ExitCode.REFUSED])
 def test_a_process_that_refuses_to_run_stops_the_fleet(code: ExitCode, tmp_path: Path) -> None:
@@ -136,7 +179,8 @@ def test_a_stop_in_the_middle_of_a_start_reaches_the_new_process(monkeypatch: py
         return process
 
     monkeypatch.setattr(subprocess, "Popen", stop_before_it_is_known)
-    running = Supervised(Fleet(command=[sys.executable, "-c", "import signal; signal.pause()"], size=1))
+    command = [sys.executable, "-c", "import signal; signal.pause()"]
+    running = Supervised(Fleet(command=command, size=1, grace=GRACE))
     holder.append(running.fleet)
     running.thread.start()
     assert running.wait_ended() == 0
