@@ -62,6 +62,7 @@ from .messages import (
 )
 
 PR_SET_PDEATHSIG: Final = 1
+STDERR: Final = 2
 
 
 @dataclass(slots=True, kw_only=True)
@@ -289,9 +290,8 @@ def main(pipe: Connection) -> None:
     keep_loggers_on()
     canceller = JobCanceller(to_worker)
     canceller.install()
-    threading.Thread(
-        target=to_worker.listen, args=(received, canceller.cancel), name="stoker-listen", daemon=True
-    ).start()
+    heard = (received, canceller.cancel, (STDERR, setup.stack_file))
+    threading.Thread(target=to_worker.listen, args=heard, name="stoker-listen", daemon=True).start()
     try:
         _prepare(setup.main)
         child = Child(setup, to_worker, received, canceller)

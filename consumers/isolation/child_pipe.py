@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
@@ -115,24 +115,41 @@ class ChildPipe:
         self.send(question)
         return self._answers.get()
 
-    def listen(self, received: SimpleQueue[object], cancel: Callable[[str], None]) -> None:
-        """Receive the worker's messages, in a thread of its own; kill this process and its jobs' when the pipe ends."""
+    def listen(
+        self, received: SimpleQueue[object], cancel: Callable[[str], None], report_to: Collection[int] = ()
+    ) -> None:
+        """Receive the worker's messages, in a thread of its own; kill this process and its jobs' when that ends.
+
+        Else the child would live on deaf: it would be given jobs, and not begin with them.
+
+        Args:
+            report_to: the numbers of the open files to which it writes why it ends, while the worker lives.
+        """
         try:
             while True:
-                message = receive(self._pipe)
-                if isinstance(message, AskFrames):
-                    self.send(Frames(main_frames()))
-                    continue
-                if isinstance(message, DependencyAnswer):
-                    self._answers.put(message)
-                    continue
-                self.should_stop = isinstance(message, ShouldStop | CancelJob)
-                if isinstance(message, CancelJob):
-                    cancel(message.place)
-                elif not self.should_stop:
-                    received.put(message)
-        except (EOFError, OSError):
+                self._take(receive(self._pipe), received, cancel)
+        except (EOFError, ConnectionError):
+            pass  # the worker has ended
+        except BaseException as error:  # noqa: BLE001  # such as `MemoryError`, at a message that is too large
+            _report_deafness(error, report_to)
+        finally:
             os.killpg(0, signal.SIGKILL)  # the group is this child's own, with whatever its jobs have started
+
+    def _take(self, message: object, received: SimpleQueue[object], cancel: Callable[[str], None]) -> None:
+        """Act on one message of the worker's."""
+        match message:
+            case AskFrames():
+                self.send(Frames(main_frames()))
+            case DependencyAnswer():
+                self._answers.put(message)
+            case CancelJob(place=place):
+                self.should_stop = True
+                cancel(place)
+            case ShouldStop():
+                self.should_stop = True
+            case _:
+                self.should_stop = False
+                received.put(message)
 
     def _forked(self) -> None:
         """In a process that a job forks: what it wrote to the pipe would tear the child's own messages apart."""
@@ -148,6 +165,16 @@ def main_frames() -> tuple[str, ...]:
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     frames = [found for found, _ in traceback.walk_stack(frame)][::-1]
     return tuple(f"{found.f_code.co_filename}:{found.f_lineno} {found.f_code.co_qualname}" for found in frames)
+
+
+def _report_deafness(error: BaseException, files: Collection[int]) -> None:
+    """Write why the child ends; not by the log, which goes through the pipe."""
+    with suppress(BaseException):  # there may be no memory for it
+        line = "".join(traceback.format_exception_only(error)).strip()
+        stack = "".join(traceback.format_exception(error))
+        text = f"child process {os.getpid()} ends, since it cannot hear its worker any more: {line}\n{stack}"
+        for file in files:
+            os.write(file, text.encode("utf-8", "replace"))
 
 
 class PipedHeartbeats:

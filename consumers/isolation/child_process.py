@@ -109,6 +109,7 @@ class ChildProcess:
         self.is_due_to_recycle = False
         self.is_doomed = False
         self._has_hung_up = False
+        self._silent_s = 0.0
         self._peak_at_start = 0
         self._peak = 0
         with suppress(OSError):  # it has ended already, which its exit code shows
@@ -154,7 +155,7 @@ class ChildProcess:
             return False
 
     def begin(self, job: RunJob) -> bool:
-        """Give it a job; False if it has died before, or was killed since it does not take it."""
+        """Give it a job; False if it has died meanwhile, or was killed since it does not take it."""
         self.jobs += 1
         try:
             if job.size_bytes < SURELY_TAKEN_BYTES:
@@ -162,12 +163,13 @@ class ChildProcess:
             else:
                 self._send_or_kill(job)
         except OSError:
+            self._wait_ended()
             return False
         return True
 
     def _send_or_kill(self, job: RunJob) -> None:
         """Send a job; kill a child that does not read it within `TAKE_WITHIN_S`, such as one that hangs in C code."""
-        late = threading.Timer(TAKE_WITHIN_S, self.kill)
+        late = threading.Timer(TAKE_WITHIN_S, self.kill_silent, (TAKE_WITHIN_S,))
         late.daemon = True
         late.start()
         try:
@@ -258,6 +260,11 @@ class ChildProcess:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
+    def kill_silent(self, silent_s: float) -> None:
+        """End it, since it has not begun with its job for so long."""
+        self._silent_s = silent_s
+        self.kill()
+
     def _wait_ended(self) -> None:
         """Make sure that a child that has closed its pipe ends."""
         if not self.wait_ended(END_WAIT_S):
@@ -310,8 +317,8 @@ class ChildProcess:
         """As of `subprocess`: negative for a signal; of a child that has ended."""
         return self._process.returncode or 0
 
-    def death(self, ran_s: float) -> ChildDied:
-        """The evidence of a child that has ended, by itself or by a signal from outside."""
+    def death(self, ran_s: float | None) -> ChildDied:
+        """The evidence of a child that has ended; `ran_s` is None where it had not begun with its job."""
         code = self.exit_code
         rose = self._peak if self._peak > self._peak_at_start else 0
         return ChildDied(
@@ -321,6 +328,7 @@ class ChildProcess:
             resident_bytes=max(self.resident, rose),
             ran_s=ran_s,
             stack=self.dumped(),
+            silent_s=self._silent_s,
         )
 
 

@@ -35,12 +35,19 @@ SHORT_STACK_WAIT_S: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class NotBegun:
-    """The child died, or hung, before the job had begun: another one shall run it, and nothing is held against it."""
+    """The child died, or was killed as it hung, before the job had begun: another one shall run it.
+
+    Attributes:
+        died: the evidence.
+        was_given: whether the child was given the job; where it was not, nothing of the job can have ended it.
+    """
+
+    died: ChildDied
+    was_given: bool = True
 
 
 Ending = Returned | Answered | Raised | NotBegun | ChildDied
 """`Raised` where the child was killed, for an interrupt or a limit of the job's, with a note of where the job was."""
-NOT_BEGUN = NotBegun()
 
 
 def run_in_child(
@@ -54,10 +61,13 @@ def run_in_child(
     Args:
         run: it has begun; its deadline is kept, and its heartbeats are repeated on it.
     """
+    if child.ended():
+        return NotBegun(child.death(None), was_given=False)
+    watch = _Watch(child, run, memory_limit_bytes)
     if not child.begin(job):
-        return NOT_BEGUN
+        return watch.died()
     try:
-        return _Watch(child, run, memory_limit_bytes).until_ended()
+        return watch.until_ended()
     finally:
         run.dependencies.end()
 
@@ -82,7 +92,7 @@ class _Watch:
 
         One that does not begin has a thread of an earlier job inside of C code, which this job must not pay for.
         """
-        given_s = self.began_at_s
+        given_s = time.monotonic()
         while not self.has_begun:
             ending = self._read(TICK_S)
             now_s = time.monotonic()
@@ -120,7 +130,7 @@ class _Watch:
             case Heartbeat() | Progressed() | EnterDependency() | LeftDependency():
                 self._note(message)
         if message is None and self.child.has_ended and not self.child.has_more:
-            return self._died()
+            return self.died()
         return None
 
     def _note(self, message: Heartbeat | Progressed | EnterDependency | LeftDependency) -> None:
@@ -176,9 +186,10 @@ class _Watch:
         return True
 
     def _give_up(self) -> Ending:
+        self.child.kill_silent(TAKE_WITHIN_S)
         self.child.kill_and_wait()
-        ending = self._last_word()
-        return NOT_BEGUN if isinstance(ending, ChildDied) else ending  # it was about to begin, and was killed here
+        ending = self._last_word()  # it may have begun just now, and was killed all the same
+        return NotBegun(ending) if isinstance(ending, ChildDied) else ending
 
     def _last_word(self) -> Ending:
         """Read what a child that has ended sent before, and only then its death. Its job may have ended well."""
@@ -186,7 +197,7 @@ class _Watch:
             ending = self._read(0)
             if ending is not None:
                 return ending
-        return self._died()
+        return self.died()
 
     def _kill(self, error: TimeLimitExceeded | MemoryLimitExceeded, stack_wait_s: float) -> Raised:
         stack = self.child.stack(stack_wait_s)
@@ -198,8 +209,11 @@ class _Watch:
         reason = self.run.interrupt_reason
         return None if reason is None else Raised(INTERRUPTS[reason]())
 
-    def _died(self) -> Ending:
+    def died(self) -> Ending:
+        """The ending of a run whose child has ended without a word on it."""
         interrupted = self._interrupted()
         if interrupted is not None:
             return interrupted
-        return self.child.death(time.monotonic() - self.began_at_s) if self.has_begun else NOT_BEGUN
+        if not self.has_begun:
+            return NotBegun(self.child.death(None))
+        return self.child.death(time.monotonic() - self.began_at_s)

@@ -13,7 +13,6 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from opentelemetry.trace import get_current_span
@@ -25,10 +24,9 @@ from ..gates.gate import Wait
 from ..gates.gate_row import GateRow
 from ..guarded_thread import first_crash
 from ..progress.assignment import Assignment
-from ..progress.crash_history import CrashHistory
 from ..records.job_fields import job_fields
 from ..records.outcomes import INTERRUPTED, Outcome
-from ..records.record import Record, RecordAt, record_at
+from ..records.record import Record, record_at
 from ..runners.kinds import Ready, Runners
 from ..runners.slots import SettleDone, Slot
 from ..runners.thread_runners import RunOne, ThreadRunners
@@ -37,10 +35,12 @@ from ..steps.last_look import hold_back
 from ..steps.results import Decided, Ran, read_raised
 from ..steps.steps import DecodedJob, StepContext
 from ..tracing.run_spans import note_crash
-from .child_run import NotBegun, run_in_child
+from .child_process import ChildProcess
+from .child_run import Ending, NotBegun, run_in_child
 from .child_slot import ChildSlot
-from .crashes import ChildDied, CrashPause, pause_after
+from .crashes import NOT_BEGUN_LIMIT, ChildDied, CrashPause, pause_after
 from .handlers import HandlerAddress, addresses_of
+from .job_deaths import JobDeaths
 from .messages import ChildRecord, RunJob, Setup
 from .pool import ChildCounts, ChildPool, Recycling
 from .quarantine import quarantine
@@ -49,14 +49,6 @@ from .suspects import Suspects, crashes_before
 _LOGGER = logging.getLogger("stoker.isolation")
 
 MAIN_MODULE: Final = "__main__"
-
-
-@dataclass(slots=True)
-class _Deaths:
-    """The children that have died of one job here, and what is known of crashes in its partition."""
-
-    crash_history: CrashHistory
-    seen: list[ChildDied] = field(default_factory=list)
 
 
 class IsolatedRunners(Runners[Slot]):
@@ -107,7 +99,7 @@ class IsolatedRunners(Runners[Slot]):
         self._lock = threading.Lock()
         self._is_started = False
         self._is_stopping = False
-        self._deaths: dict[RecordAt, _Deaths] = {}
+        self._deaths = JobDeaths()
 
     @property
     def crashed(self) -> BaseException | None:
@@ -135,12 +127,7 @@ class IsolatedRunners(Runners[Slot]):
         if self._suspects:
             self._suspects.forget_cleared()
         if self._deaths:
-            self._forget_deaths(lambda place, deaths: place[2] not in deaths.crash_history.crashes)
-
-    def _forget_deaths(self, is_past: Callable[[RecordAt, _Deaths], bool]) -> None:
-        with self._lock:
-            for place in [place for place, deaths in self._deaths.items() if is_past(place, deaths)]:
-                del self._deaths[place]
+            self._deaths.forget_settled()
 
     def start(self) -> None:
         """Start threads and children, where the queue has isolated job types."""
@@ -163,9 +150,9 @@ class IsolatedRunners(Runners[Slot]):
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the records of partitions that are being given away, as far as they have not begun."""
         self._suspects.end(assignments)
-        gone = {a.crash_history for a in assignments if not a.is_staying}
-        running = {record_at(slot.run.record) for slot in self.slots if slot.run is not None}
-        self._forget_deaths(lambda place, deaths: deaths.crash_history in gone and place not in running)
+        self._deaths.forget_gone(
+            assignments, {record_at(run.record) for slot in self.slots if (run := slot.run) is not None}
+        )
         return self._threads.drop(assignments)
 
     def interrupt(self) -> None:
@@ -208,59 +195,62 @@ class IsolatedRunners(Runners[Slot]):
         if isinstance(ending, ChildDied):
             return Decided(self._after_crash(job, ending, step_context.gates))
         if not (isinstance(ending, Decided) and ending.outcome is None):  # else it comes again, and may crash once more
-            self._forget_deaths_of(job.record)
+            self._deaths.forget(job.record)
         return ending
 
     def _run(self, job: DecodedJob, message: RunJob, slot: Slot, step_context: StepContext) -> Ran | ChildDied:
-        job_type, assignment = job.job_type, job.record.assignment
-        has_crashed = job.record.offset in assignment.crash_history.crashes
+        record, assignment = job.record, job.record.assignment
         while True:
-            child = self._pool.acquire(lambda: assignment.is_current, fresh=has_crashed)
+            has_died = record.offset in assignment.crash_history.crashes or record in self._deaths
+            child = self._pool.acquire(lambda: assignment.is_current, fresh=has_died)
             if child is None:
                 return Decided(INTERRUPTED)
-            if isinstance(slot, ChildSlot):
-                slot.child = child
-            slot.begin(job.run, job_type.run_limits)
-            if self._is_stopping:  # `interrupt` has looked at this slot already
-                slot.interrupt(job.run, "shutdown")
-            try:
-                # An order may have come while the job waited for a child.
-                if (held := hold_back(job, slot, step_context)) is not None:
-                    return held
-                ending = run_in_child(child, message, job.run, job_type.memory_limit_bytes)
-            finally:
-                slot.end()
-                self._pool.give_back(child)
+            ending = self._run_in(child, job, message, slot, step_context)
             if not isinstance(ending, NotBegun):
                 return ending
-            step_context.gates.note_ended(job.record, INTERRUPTED)  # it was counted a while ago, and is counted again
+            deaths = self._deaths.note_not_begun(record) if ending.was_given else 0
+            if deaths >= NOT_BEGUN_LIMIT:
+                return ending.died
+            _log_not_begun(job, ending.died, deaths)
+            step_context.gates.note_ended(record, INTERRUPTED)  # it was counted a while ago, and is counted again
+
+    def _run_in(
+        self, child: ChildProcess, job: DecodedJob, message: RunJob, slot: Slot, step_context: StepContext
+    ) -> Ran | Ending:
+        if isinstance(slot, ChildSlot):
+            slot.child = child
+        slot.begin(job.run, job.job_type.run_limits)
+        if self._is_stopping:  # `interrupt` has looked at this slot already
+            slot.interrupt(job.run, "shutdown")
+        try:
+            # An order may have come while the job waited for a child.
+            if (held := hold_back(job, slot, step_context)) is not None:
+                return held
+            return run_in_child(child, message, job.run, job.job_type.memory_limit_bytes)
+        finally:
+            slot.end()
+            self._pool.give_back(child)
 
     # ---- crashes
 
     def _after_crash(self, job: DecodedJob, died: ChildDied, gates: GateRow) -> Outcome | None:
         record, limit = job.record, self._queue.crash_limit
         crashes = crashes_before(record, limit) + 1
-        crash_history = record.assignment.crash_history
-        crash_history.note(record.offset, crashes)
+        record.assignment.crash_history.note(record.offset, crashes)
         with self._lock:
             self.crashes += 1
-            deaths = self._deaths.setdefault(record_at(record), _Deaths(crash_history)).seen
-            deaths.append(died)
+        deaths = self._deaths.note_crash(record, died)
         self._log_crash(job, died, crashes)
         if crashes >= limit:
-            self._forget_deaths_of(record)
+            self._deaths.forget(record)
             return quarantine(job.run.job_type, crashes, deaths)
         note_crash(job.run, str(died), crashes)
         gates.note_ended(record, INTERRUPTED)  # before it may be taken anew
         if self._send_back(record, self._pause_after(crashes)):
             return None
         if not record.assignment.is_staying:
-            self._forget_deaths_of(record)
+            self._deaths.forget(record)
         return INTERRUPTED
-
-    def _forget_deaths_of(self, record: Record) -> None:
-        with self._lock:
-            self._deaths.pop(record_at(record), None)
 
     def _pause_after(self, crashes: int) -> Wait:
         pause = pause_after(crashes)
@@ -273,6 +263,19 @@ class IsolatedRunners(Runners[Slot]):
             run.shown_id, run.job_type, died, crashes, self._queue.crash_limit,
             extra={**job_fields(job.record, run.queue), log_keys.ATTEMPT: run.attempt},
         )  # fmt: skip
+
+
+def _log_not_begun(job: DecodedJob, died: ChildDied, deaths: int) -> None:
+    """Log a child's death; `deaths` is 0 where nothing of the job can have caused it."""
+    run = job.run
+    counted = f"{NOT_BEGUN_LIMIT} such deaths are a crash, and this is number {deaths}"
+    if not deaths:
+        counted = "nothing is counted, since it had not been given the job"
+    _LOGGER.warning(
+        "job %s (%s): %s; the job runs in another process, at no attempt's cost; %s",
+        run.shown_id, run.job_type, died, counted,
+        extra={**job_fields(job.record, run.queue), log_keys.ATTEMPT: run.attempt},
+    )  # fmt: skip
 
 
 def _job_message(job: DecodedJob, arguments: bytes) -> RunJob:

@@ -8,7 +8,7 @@ from typing import Final
 from ...topology.counts import counted
 from ..job.failure import make_failure
 from ..records.outcomes import Dead
-from .crashes import ChildDied
+from .crashes import NOT_BEGUN_LIMIT, ChildDied
 
 STACK_CHARACTERS: Final = 2_000
 """Characters of the last death's stack, so that a line about each death is kept below it."""
@@ -21,12 +21,17 @@ def quarantine(job_type: str, crashes: int, deaths: Sequence[ChildDied]) -> Dead
         deaths: those of which there is evidence here, at least one, the latest last; earlier ones may have been seen
             by another worker.
     """
-    last = deaths[-1]
+    last, times = deaths[-1], counted(crashes, "time")
+    how = (
+        f"it has crashed {times}; the last time, {NOT_BEGUN_LIMIT} child processes died before they began with it"
+        if last.ran_s is None
+        else f"its process died {times} while the job ran"
+    )
     lines = [f"{number}. {death}" for number, death in enumerate(deaths, crashes - len(deaths) + 1)]
     failure = make_failure(
         job_type,
         error_type=f"{ChildDied.__module__}.{ChildDied.__qualname__}",
-        message=f"its process died {counted(crashes, 'time')} while the job ran; of the last one: {last}",
+        message=f"{how}; of the last one: {last}",
         stack="\n".join([last.stack[:STACK_CHARACTERS], *lines]).lstrip(),
         cause=last.cause(),
     )

@@ -8,6 +8,7 @@ import pickle
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from multiprocessing.connection import Pipe
 from pathlib import Path
@@ -21,11 +22,11 @@ from stoker.consumers.inspection.queue_inspection import RunInspection, inspect_
 from stoker.consumers.isolation.child_process import ChildProcess
 from stoker.consumers.isolation.child_run import _Watch
 from stoker.consumers.isolation.crashes import ChildDied, CrashPause
-from stoker.consumers.isolation.isolated_runners import IsolatedRunners, _Deaths
+from stoker.consumers.isolation.isolated_runners import IsolatedRunners
 from stoker.consumers.isolation.messages import BEGUN, HEARTBEAT, Ended, FromChild, LogLine, send
 from stoker.consumers.job.endings import TimeLimitExceeded
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Retried, Snoozed
-from stoker.consumers.records.record import Record, record_at
+from stoker.consumers.records.record import Record
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.steps.results import RETURNED_NOTHING, Decided, Raised
 from stoker.topology import RetryPolicy
@@ -36,6 +37,7 @@ from support.scenes.isolated_runners import Isolated, declare, is_gone, isolated
 from support.waiting import wait_until
 
 MIB = 1024 * 1024
+CHILD_DIED = ChildDied(signal=9, exit_code=None, resident_bytes=0, ran_s=1.0, pid=1)
 
 
 def test_sync_and_async_jobs_run_in_another_process(tmp_path: Path) -> None:
@@ -280,7 +282,7 @@ def test_a_job_that_waits_after_a_crash_is_taken_back_with_its_partition() -> No
         taken = here.gates.wait_set.drop([here.assignment])
         here.assignment.leave()
         here.runners.drop([here.assignment])
-        assert here.runners._deaths == {}, "nobody will ask for the evidence"
+        assert not here.runners._deaths, "nobody will ask for the evidence"
     assert wait.why == CrashPause(timedelta(seconds=1))
     assert [record.offset for record in taken] == [0]
     assert here.outcomes == {}
@@ -343,9 +345,9 @@ class SaidAndDied(ChildProcess):
         """It has."""
         return True
 
-    def death(self, ran_s: float) -> ChildDied:
+    def death(self, ran_s: float | None) -> ChildDied:
         """By a kill."""
-        return ChildDied(signal=9, exit_code=None, resident_bytes=0, ran_s=ran_s, pid=1)
+        return replace(CHILD_DIED, ran_s=ran_s)
 
 
 def test_a_child_that_dies_after_its_job_has_ended_well_is_held_against_nobody() -> None:
@@ -401,11 +403,11 @@ def test_a_crash_is_forgotten_once_its_job_has_ended_in_any_way() -> None:
     with isolated(pipeline, queue) as here:
         for ending in (RETURNED_NOTHING, Decided(INTERRUPTED), Raised(TimeLimitExceeded(1.0))):
             job = declare_delivery().job()
-            here.runners._deaths[record_at(job.record)] = _Deaths(job.record.assignment.crash_history)
+            here.runners._deaths.note_crash(job.record, CHILD_DIED)
             here.runners._run = lambda *_arguments, ending=ending: ending  # type: ignore[method-assign]
             here.runners.run(job, Slot(), here.step_context)
             assert not here.runners._deaths
         skipped = declare_delivery().job().record
-        here.runners._deaths[record_at(skipped)] = _Deaths(skipped.assignment.crash_history)
+        here.runners._deaths.note_crash(skipped, CHILD_DIED)
         here.runners.note_settled()
         assert not here.runners._deaths, "its twin was done meanwhile, and a commit has forgotten its crashes"
