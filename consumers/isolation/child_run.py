@@ -92,14 +92,14 @@ class _Watch:
 
         One that does not begin has a thread of an earlier job inside of C code, which this job must not pay for.
         """
-        given_s = time.monotonic()
+        given_at_s = time.monotonic()
         while not self.has_begun:
             ending = self._read(TICK_S)
             now_s = time.monotonic()
             self.run.give_back(now_s - self.began_at_s)
             self.began_at_s = now_s
             if ending is None and not self.has_begun:
-                ending = self._cut_short() or (self._give_up() if now_s >= given_s + TAKE_WITHIN_S else None)
+                ending = self._cut_short() or (self._give_up() if now_s >= given_at_s + TAKE_WITHIN_S else None)
             if ending is not None:
                 return ending
         return None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from ..job.endings import InterruptReason
 from ..job.run import Run
 from ..runners.slots import Slot
-from .child_process import ChildProcess
+from .child_process import KILL_WAIT_S, STACK_WAIT_S, TAKE_WITHIN_S, ChildProcess
 
 LOOK_S: Final = 0.2
+ENDS_WITHIN_S: Final = TAKE_WITHIN_S + STACK_WAIT_S + KILL_WAIT_S
+"""The thread that waits for a child ends a run within this time after its deadline, unless it hangs itself."""
 
 
 class ChildSlot(Slot):
@@ -28,10 +31,17 @@ class ChildSlot(Slot):
     def interrupt(self, run: Run, reason: InterruptReason) -> None:
         """Note the reason: the thread that waits for the child sees it and kills the child.
 
-        A timeout is left to that thread, which first takes in the heartbeats that the child has sent.
+        A timeout is left to that thread, which first takes in the heartbeats that the child has sent. If it hangs
+        itself, as in a handler of the application's logging, the child is killed here.
         """
-        if reason != "timeout" and self.run is run:
-            run.interrupt(reason)
+        hangs = time.monotonic() > run.deadline_at_s + ENDS_WITHIN_S
+        if (hangs or reason != "timeout") and self.run is run and run.interrupt(reason) and hangs:
+            self.kill_child()
+
+    def kill_child(self) -> None:
+        """Kill the child; called from any thread."""
+        if self.child is not None:
+            self.child.kill()
 
     def child_frames(self) -> tuple[str, ...]:
         """Where the job is, as `file:line function`, the innermost last, or a line about the silence of its child."""

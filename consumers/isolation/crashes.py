@@ -11,7 +11,7 @@ from typing import Final
 FIRST_PAUSE: Final = timedelta(seconds=1)
 LONGEST_PAUSE: Final = timedelta(minutes=1)
 NOT_BEGUN_LIMIT: Final = 3
-"""Children that die with a job before they have begun with it, and make a crash of it. The first one may have been killed
+"""Children that die with a job before they have begun with it, and make a crash of it. The first one may have died
 for no fault of the job; each after it has never run another job."""
 
 

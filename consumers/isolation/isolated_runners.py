@@ -30,14 +30,15 @@ from ..records.record import Record, record_at
 from ..runners.kinds import Ready, Runners
 from ..runners.slots import SettleDone, Slot
 from ..runners.thread_runners import RunOne, ThreadRunners
+from ..runners.watchdog import StuckWords
 from ..settings import WorkerSettings
 from ..steps.last_look import hold_back
 from ..steps.results import Decided, Ran, read_raised
 from ..steps.steps import DecodedJob, StepContext
 from ..tracing.run_spans import note_crash
-from .child_process import ChildProcess
+from .child_process import KILL_WAIT_S, ChildProcess
 from .child_run import Ending, NotBegun, run_in_child
-from .child_slot import ChildSlot
+from .child_slot import ENDS_WITHIN_S, ChildSlot
 from .crashes import NOT_BEGUN_LIMIT, ChildDied, CrashPause, pause_after
 from .handlers import HandlerAddress, addresses_of
 from .job_deaths import JobDeaths
@@ -49,6 +50,10 @@ from .suspects import Suspects, crashes_before
 _LOGGER = logging.getLogger("stoker.isolation")
 
 MAIN_MODULE: Final = "__main__"
+HANGS: Final = StuckWords(
+    "the runner that waits for its child process hangs, so the child is killed",
+    "The stack is that of the runner, in the worker: most likely a handler or filter of logging blocks",
+)
 
 
 class IsolatedRunners(Runners[Slot]):
@@ -63,6 +68,8 @@ class IsolatedRunners(Runners[Slot]):
     """
 
     kind = "isolated"
+    stuck_words = HANGS
+    ends_within_s = ENDS_WITHIN_S
 
     def __init__(
         self,
@@ -177,6 +184,12 @@ class IsolatedRunners(Runners[Slot]):
         """These records, as far as none of them has begun meanwhile; called from any thread."""
         return self._threads.waiting_records()
 
+    def replace(self, slot: Slot) -> bool:
+        """Kill the child of a run whose runner hangs, and start another runner; False where as many as may be were."""
+        if isinstance(slot, ChildSlot):
+            slot.kill_child()
+        return self._threads.replace(slot)
+
     def counts(self) -> ChildCounts | None:
         """How many children do what; None where none was ever needed."""
         return self._pool.counts() if self._is_started else None
@@ -229,6 +242,8 @@ class IsolatedRunners(Runners[Slot]):
             return run_in_child(child, message, job.run, job.job_type.memory_limit_bytes)
         finally:
             slot.end()
+            if child.is_doomed and not child.ended() and not self._is_stopping:
+                _log_outliving(job, child.pid)
             self._pool.give_back(child)
 
     # ---- crashes
@@ -263,6 +278,16 @@ class IsolatedRunners(Runners[Slot]):
             run.shown_id, run.job_type, died, crashes, self._queue.crash_limit,
             extra={**job_fields(job.record, run.queue), log_keys.ATTEMPT: run.attempt},
         )  # fmt: skip
+
+
+def _log_outliving(job: DecodedJob, process_id: int) -> None:
+    run = job.run
+    _LOGGER.error(
+        "job %s (%s): its process %d was killed and has not ended after %g s: the kernel holds it, most likely in "
+        "input or output. None of its code runs any more, so the run is over, and another process takes its place",
+        run.shown_id, run.job_type, process_id, KILL_WAIT_S,
+        extra={**job_fields(job.record, run.queue), log_keys.ATTEMPT: run.attempt},
+    )  # fmt: skip
 
 
 def _log_not_begun(job: DecodedJob, died: ChildDied, deaths: int) -> None:

@@ -278,7 +278,7 @@ class ChildPool:
         sound = [
             child
             for child in self._children
-            if child.state in (ChildState.IDLE, ChildState.BUSY) and not child.is_due_to_recycle
+            if child.state in (ChildState.IDLE, ChildState.BUSY) and not (child.is_due_to_recycle or child.is_doomed)
         ]
         idle = [child for child in self._children if child.state is ChildState.IDLE]
         if len(sound) >= self._size:
@@ -300,7 +300,8 @@ class ChildPool:
         coming = [
             c
             for c in self._children
-            if c.state in (ChildState.STARTING, ChildState.IDLE, ChildState.BUSY) and not c.is_due_to_recycle
+            if c.state in (ChildState.STARTING, ChildState.IDLE, ChildState.BUSY)
+            and not (c.is_due_to_recycle or c.is_doomed)
         ]
         fresh = sum(not child.jobs and child.state is not ChildState.BUSY for child in coming)
         # Used ones may be as many as there shall be, and none of them serves a job that waits for a fresh one.

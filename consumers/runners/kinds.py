@@ -11,7 +11,7 @@ from ..guarded_thread import first_crash
 from ..priorities.ready import PriorityReady
 from ..progress.assignment import Assignment
 from ..records.record import Record, copied, take_out
-from .watchdog import RunnerSlot, WatchedRunners
+from .watchdog import RESISTS, RunnerSlot, WatchedRunners
 
 SlotT = TypeVar("SlotT", bound=RunnerSlot)
 KindT = TypeVar("KindT", bound="Runners[Any]")
@@ -29,6 +29,8 @@ class Runners(WatchedRunners[SlotT], ABC):
 
     kind: str
     size: int
+    stuck_words = RESISTS
+    ends_within_s = 0.0
 
     @property
     def crashed(self) -> BaseException | None:

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final, Protocol, TypeVar
 
@@ -27,6 +28,21 @@ _LOGGER = logging.getLogger("stoker.timeouts")
 TICK_S: Final = 0.05
 STUCK_AFTER_S: Final = 5.0
 """How long past its timeout a job may go on before it is reported as stuck."""
+
+
+@dataclass(frozen=True, slots=True)
+class StuckWords:
+    """The log's words on a stuck job of one kind of runners: why it goes on, and what helps."""
+
+    why: str
+    hint: str
+
+
+RESISTS: Final = StuckWords(
+    "interrupting it had no effect",
+    "Give what it waits for a shorter timeout, or declare the job with isolation='process': a child process can be "
+    "killed",
+)
 
 ReportProgress = Callable[[Run, JobProgress], None]
 
@@ -55,7 +71,15 @@ SlotT = TypeVar("SlotT", bound=RunnerSlot)
 
 
 class WatchedRunners(Protocol[SlotT]):
-    """Runners of one kind: what the watchdog needs of them."""
+    """Runners of one kind: what the watchdog needs of them.
+
+    Attributes:
+        stuck_words: what the log has about its stuck jobs.
+        ends_within_s: how long its runners may take to end a run by themselves, which is not stuck before.
+    """
+
+    stuck_words: StuckWords
+    ends_within_s: float
 
     @property
     def slots(self) -> Sequence[SlotT]:
@@ -168,7 +192,7 @@ class Watchdog:
     def _act(self, runners: WatchedRunners[Any], slot: RunnerSlot, run: Run, past_deadline_s: float) -> None:
         if run.interrupt_reason is None:
             slot.interrupt(run, "timeout")
-        elif slot.reported is not run and past_deadline_s > STUCK_AFTER_S:
+        elif slot.reported is not run and past_deadline_s > STUCK_AFTER_S + runners.ends_within_s:
             slot.reported = run
             self._replace(runners, slot, run, past_deadline_s)
 
@@ -181,7 +205,7 @@ class Watchdog:
             elif self.crashed is None:
                 self._given_up = TooManyStuck(self._queue, self.stuck)
         finally:
-            report_stuck(run, slot, past_deadline_s, then)
+            report_stuck(run, slot, past_deadline_s, then, runners.stuck_words)
 
 
 def _cancel(slot: RunnerSlot, run: Run, cancellation: Cancellation | None) -> bool:
@@ -199,12 +223,12 @@ def is_stuck(slot: RunnerSlot) -> bool:
     return run is not None and slot.reported is run
 
 
-def report_stuck(run: Run, slot: RunnerSlot, past_deadline_s: float, then: str) -> None:
+def report_stuck(run: Run, slot: RunnerSlot, past_deadline_s: float, then: str, words: StuckWords) -> None:
     """Log which job ignores its timeout or its cancel, where it is, and what follows from that."""
     ignored = "cancel" if run.interrupt_reason == "cancel" else "timeout"
     _LOGGER.error(
-        "job %s (%s) is stuck: %.1f s past its %s, and interrupting it had no effect; %s. Give what it waits for a "
-        "shorter timeout, or declare the job with isolation='process': a child process can be killed\n%s",
-        run.shown_id, run.job_type, past_deadline_s, ignored, then, describe_frames(slot.frames()),
+        "job %s (%s) is stuck: %.1f s past its %s, and %s; %s. %s\n%s",
+        run.shown_id, run.job_type, past_deadline_s, ignored, words.why, then, words.hint,
+        describe_frames(slot.frames()),
         extra=job_fields(run.record, run.queue),
     )  # fmt: skip

@@ -18,7 +18,7 @@ from stoker.consumers.job.job_errors import leaves
 from stoker.consumers.records.outcomes import Dead, Failure, Outcome, Retried
 from stoker.consumers.runners.async_slots import AsyncSlot, LoopState
 from stoker.consumers.runners.slots import Slot
-from stoker.consumers.runners.watchdog import Watchdog
+from stoker.consumers.runners.watchdog import RESISTS, Watchdog
 from stoker.consumers.steps.run_step import run_async, run_sync
 from stoker.consumers.steps.steps import decide
 from stoker.topology import RetryPolicy
@@ -151,6 +151,9 @@ def hang() -> str:
 
 
 class _Places:
+    stuck_words = RESISTS
+    ends_within_s = 0.0
+
     def __init__(self, slot: Slot) -> None:
         self.slots = [slot]
 

@@ -19,7 +19,7 @@ from stoker.consumers.job.context import current_job, current_job_or_none
 from stoker.consumers.job.endings import INTERRUPTS, TimeLimitExceeded
 from stoker.consumers.runners import watchdog
 from stoker.consumers.runners.slots import Slot
-from stoker.consumers.runners.watchdog import Watchdog
+from stoker.consumers.runners.watchdog import RESISTS, Watchdog
 from stoker.consumers.steps.results import Raised, Returned
 from stoker.consumers.steps.run_step import run_sync
 from stoker.consumers.steps.steps import DecodedJob
@@ -36,6 +36,9 @@ def job_of(handler: Callable[[int], object], timeout_s: float) -> DecodedJob:
 
 class SlotsOnly:
     """Slots without runners."""
+
+    stuck_words = RESISTS
+    ends_within_s = 0.0
 
     def __init__(self, *slots: Slot) -> None:
         self.slots = slots
