@@ -235,6 +235,11 @@ class ChildProcess:
         self._stacks_read = os.fstat(self._stacks.fileno()).st_size
         return written.decode("utf-8", "replace")
 
+    @property
+    def stays(self) -> bool:
+        """Whether it can serve on: it was not killed, and is not due to be recycled."""
+        return not (self.is_due_to_recycle or self.is_doomed)
+
     def lend(self) -> None:
         """Keep it for one job: no other one may have it until it is free."""
         self.state = ChildState.BUSY

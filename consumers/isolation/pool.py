@@ -275,11 +275,7 @@ class ChildPool:
 
     def _send_away(self) -> None:
         """Let children due to be recycled go as soon as the others suffice, and those that are more than needed."""
-        sound = [
-            child
-            for child in self._children
-            if child.state in (ChildState.IDLE, ChildState.BUSY) and not (child.is_due_to_recycle or child.is_doomed)
-        ]
+        sound = [child for child in self._children if child.state in (ChildState.IDLE, ChildState.BUSY) and child.stays]
         idle = [child for child in self._children if child.state is ChildState.IDLE]
         if len(sound) >= self._size:
             for child in idle:
@@ -298,10 +294,7 @@ class ChildPool:
             return 0
         starting = self._count(ChildState.STARTING)
         coming = [
-            c
-            for c in self._children
-            if c.state in (ChildState.STARTING, ChildState.IDLE, ChildState.BUSY)
-            and not (c.is_due_to_recycle or c.is_doomed)
+            c for c in self._children if c.state in (ChildState.STARTING, ChildState.IDLE, ChildState.BUSY) and c.stays
         ]
         fresh = sum(not child.jobs and child.state is not ChildState.BUSY for child in coming)
         # Used ones may be as many as there shall be, and none of them serves a job that waits for a fresh one.

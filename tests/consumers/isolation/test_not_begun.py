@@ -21,7 +21,8 @@ from stoker.consumers.isolation.pool import ChildPool
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Dead
 from stoker.consumers.steps.results import HeldBack
 from stoker.consumers.steps.steps import DecodedJob
-from support.programs import isolated_jobs, small_children
+from support import small_children
+from support.programs import isolated_jobs
 from support.scenes.deliveries import declare as declare_delivery
 from support.scenes.isolated_runners import declare, is_gone, isolated
 from support.waiting import wait_until
