@@ -13,7 +13,16 @@ from typing import NamedTuple
 
 from ...producers.metrics.histogram import Bins
 from ...schemas import wire_text
-from ...schemas.own_records.jobs_ended import BETWEEN, JobsEnded, are_timed, indexed, joined, joined_keys, packed
+from ...schemas.own_records.jobs_ended import (
+    BETWEEN,
+    JobsEnded,
+    are_timed,
+    indexed,
+    joined,
+    joined_keys,
+    packed,
+    packed_uuids,
+)
 from ...topology.wire.headers import JOB_ID, REPLAY
 from ..progress.assignment import Assignment
 from .header_layout import HeaderLayout
@@ -53,7 +62,7 @@ class EndedColumns:
     Attributes:
         sort: those of one sort can be in one event.
         types, tenants: a single value where all have the same; no tenant where none has the header.
-        numbers: {field of `JobsEnded`: its packed numbers}.
+        numbers: {field of `JobsEnded`: its packed numbers or UUIDs}.
         durations: what metrics count of these jobs; the caller sets it.
     """
 
@@ -68,9 +77,10 @@ class EndedColumns:
         self.types = types or [b""]
         self.tenants = _occurring(records, layout.tenant_at)
         self.replays = _shown(records, layout.positions.get(REPLAY))
-        self.ids, id_sizes, enqueued_ms = _ids(records)
+        uuids, enqueued_ms, self.ids, id_sizes = _ids(records)
         self.keys, key_sizes = joined_keys([record.key for record in records])
         self.numbers = {
+            "uuids": uuids,
             "id_sizes": id_sizes,
             "partitions": partitions,
             "offsets": packed("q", [record.offset for record in records]),
@@ -80,7 +90,7 @@ class EndedColumns:
             "began_s": packed("d", handful.began_at_s),
             "ended_s": packed("d", handful.ended_at_s),
         }
-        self.sort = (layout, self.topic, not id_sizes, not enqueued_ms, not self.keys, not key_sizes)
+        self.sort = (layout, self.topic, not uuids, not id_sizes, not enqueued_ms, not self.keys, not key_sizes)
 
 
 def handful_of(records: Sequence[Record]) -> Handful:
@@ -130,6 +140,7 @@ def event_of(
     first = columns[0]
     types, type_indexes = _indexed([(some.types, some.count) for some in columns])
     tenants, tenant_indexes = _indexed([(some.tenants, some.count) for some in columns])
+    numbers = {name: b"".join([some.numbers[name] for some in columns]) for name in first.numbers}
     return JobsEnded(
         queue=queue,
         worker=worker_id,
@@ -137,35 +148,42 @@ def event_of(
         at=at,
         clock_s=clock_s,
         count=sum(some.count for some in columns),
-        ids=_between(first.numbers["id_sizes"]).join([some.ids for some in columns]),
+        ids=_between(numbers["id_sizes"] or not first.ids).join([some.ids for some in columns]),
         types=types,
         type_indexes=type_indexes,
         topic=first.topic,
         tenants=tenants,
         tenant_indexes=tenant_indexes,
-        keys=_between(first.numbers["key_sizes"] or not first.keys).join([some.keys for some in columns]),
+        keys=_between(numbers["key_sizes"] or not first.keys).join([some.keys for some in columns]),
         replays=[replay for some in columns for replay in some.replays],
-        **_numbers(columns),
+        **numbers,
     )
-
-
-def _numbers(columns: Sequence[EndedColumns]) -> dict[str, bytes]:
-    return {name: b"".join([some.numbers[name] for some in columns]) for name in columns[0].numbers}
 
 
 def _between(sizes: object) -> bytes:
     return b"" if sizes else BETWEEN
 
 
-def _ids(records: Sequence[Record]) -> tuple[bytes, bytes, bytes]:
-    """The ids, their sizes, and when they were enqueued, in ms; that is empty where the ids tell."""
+def _ids(records: Sequence[Record]) -> tuple[bytes, bytes, bytes, bytes]:
+    """The ids, and when their jobs were enqueued.
+
+    Returns:
+        UUIDs, instants in ms, texts, sizes of texts. Instants are empty where UUIDs tell, and texts where all are UUIDs.
+    """
     layout, count = records[0].layout, len(records)
     if layout.job_id_at is not None:
         ids = "\0".join([record.deduplication_id or "" for record in records]).encode()
-        if are_timed(ids, count):
-            return ids, b"", b""
+        uuids = packed_uuids(ids, count)
+        if uuids and are_timed(ids, count):
+            return uuids, b"", b"", b""
     shown = _shown(records, layout.positions.get(JOB_ID)) or [""] * count  # they may be of any length
-    return *joined([text.encode() for text in shown]), packed("q", list(map(_enqueued_ms, records)))
+    return _ids_beside(packed("q", list(map(_enqueued_ms, records))), shown)
+
+
+def _ids_beside(enqueued_ms: bytes, shown: Sequence[str]) -> tuple[bytes, bytes, bytes, bytes]:
+    texts, sizes = joined([text.encode() for text in shown])
+    uuids = b"" if sizes else packed_uuids(texts, len(shown))
+    return (uuids, enqueued_ms, b"", b"") if uuids else (b"", enqueued_ms, texts, sizes)
 
 
 def _occurring(records: Sequence[Record], at: int | None) -> list[bytes]:

@@ -27,7 +27,7 @@ from ..records.record import Record
 from .writes import utc
 
 MOST_JOBS: Final = 1_000
-"""Jobs of one event, which has some 70 bytes for each and their keys."""
+"""Jobs of one event, which has some 45 bytes for each and their keys."""
 LEAST_HANDFUL: Final = 10
 """Columns of fewer jobs cost more than the looks at cold memory that they save."""
 MOST_WAITING: Final = 20_000

@@ -27,7 +27,7 @@ _LOGGER = logging.getLogger("stoker.events")
 
 MOST_EVENTS: Final = 10_000
 MOST_EVENTS_KBYTES: Final = 16_384
-"""Bounds on the events of one queue that are not confirmed yet; jobs that do nothing make some 8 MB a second."""
+"""Bounds on the events of one queue that are not confirmed yet; jobs that do nothing make some 6 MB a second."""
 REST_S: Final = 1.0
 """Between two clients that replace others: each one costs threads, connections and a login, and may fail as well."""
 ANSWERS_S: Final = 0.5

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from binascii import unhexlify
+from binascii import hexlify, unhexlify
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,12 +23,13 @@ from .own import decode_own, encode_own
 _TEXT_BYTES: Final = 36
 _STEP: Final = _TEXT_BYTES + 1
 _VERSION_AT: Final = 14
-_OF_NO_DIGIT: Final = b"-ABCDEF"
-"""Dashes, and digits that would come back in lower case."""
+_OF_NO_DIGIT: Final = b"\0-ABCDEF"
+"""Separators, and digits that would come back in lower case."""
 _DASHES: Final = (8, 13, 18, 23)
-_ID_BYTES: Final = 16
-_FIRST_HALF: Final = Struct(">Q8x")
-"""The first half of an id: the upper 48 of these 64 bits are the time of a UUID of version 7."""
+_DIGITS: Final = [at for at in range(_TEXT_BYTES) if at not in _DASHES]
+_UUID_BYTES: Final = 16
+_TIME_BYTES: Final = 6
+"""A UUID of version 7 begins with them: when it was made, in ms since 1970, the most significant byte first."""
 BETWEEN: Final = b"\0"
 """Stands between two texts of a column."""
 _MOST_FORMATS: Final = 4_096
@@ -48,6 +49,7 @@ class JobsEnded:
     at: datetime
     clock_s: float
     count: int
+    uuids: bytes = b""
     ids: bytes = b""
     id_sizes: bytes = b""
     types: Sequence[str] = ()
@@ -101,7 +103,7 @@ def _format(kind: str, count: int) -> Struct:
     return Struct(f"<{count}{kind}")
 
 
-def unpacked(kind: str, column: bytes) -> Sequence[Any]:  # whole numbers or floats, as the kind decides
+def unpacked(kind: str, column: bytes | bytearray) -> Sequence[Any]:  # whole numbers or floats, as the kind decides
     """The numbers of a column."""
     numbers = array(kind)
     numbers.frombytes(column)
@@ -137,29 +139,25 @@ def joined_keys(keys: Sequence[bytes | None]) -> tuple[bytes, bytes]:
     return b"".join(some), sizes
 
 
-def are_timed(ids: bytes, count: int) -> bool:
-    """Whether so many joined ids have the form of UUIDs of version 7, which begin with when they were made."""
-    if len(ids) != _STEP * count - 1:
-        return False
-    first, second, third, fourth = _DASHES
-    dashes = b"-" * count
-    are_uuids = ids[first::_STEP] == ids[second::_STEP] == ids[third::_STEP] == ids[fourth::_STEP] == dashes
-    return are_uuids and ids[_VERSION_AT::_STEP] == b"7" * count and ids[_TEXT_BYTES::_STEP] == BETWEEN * (count - 1)
-
-
-def packed_ids(ids: Sequence[bytes]) -> bytes:
-    """The ids as 16 bytes each; empty unless all are UUIDs in lower case."""
-    whole = b"".join(ids)
-    dashes = b"-" * len(ids)
-    if set(map(len, ids)) != {_TEXT_BYTES} or any(whole[at::_TEXT_BYTES] != dashes for at in _DASHES):
+def packed_uuids(ids: bytes, count: int) -> bytes:
+    """Pack so many ids, joined with `BETWEEN`, into 16 bytes each; empty unless all are UUIDs in lower case."""
+    if len(ids) != _STEP * count - 1 or ids[_TEXT_BYTES::_STEP] != BETWEEN * (count - 1):
         return b""
-    digits = whole.translate(None, _OF_NO_DIGIT)
-    if len(digits) != 2 * _ID_BYTES * len(ids):
+    first, second, third, fourth = _DASHES
+    if not ids[first::_STEP] == ids[second::_STEP] == ids[third::_STEP] == ids[fourth::_STEP] == b"-" * count:
+        return b""
+    digits = ids.translate(None, _OF_NO_DIGIT)
+    if len(digits) != 2 * _UUID_BYTES * count:
         return b""
     try:
         return unhexlify(digits)
     except ValueError:
         return b""
+
+
+def are_timed(ids: bytes, count: int) -> bool:
+    """Whether so many joined UUIDs are of version 7: these begin with when they were made."""
+    return ids[_VERSION_AT::_STEP] == b"7" * count
 
 
 def encode_jobs_ended(event: JobsEnded) -> bytes:
@@ -187,9 +185,8 @@ def columns_of(event: JobsEnded) -> tuple[Iterable[Any], ...]:  # each of its ow
         Ids as 16 bytes or as texts, types, partitions, offsets, tenants, keys, attempts, when they were enqueued in ms
         since 1970, replays, and seconds: how long before the event's instant each run began, and how long it took.
     """
-    raw = packed_ids(_ids(event))
     return (
-        _each_of(raw) if raw else ids_of(event),
+        _each_of(event.uuids) if event.uuids else ids_of(event),
         _by_index(event.types, event.type_indexes, event.count),
         unpacked("i", event.partitions),
         unpacked("q", event.offsets),
@@ -231,24 +228,29 @@ def jobs_of(event: JobsEnded) -> Iterator[EndedJob]:
 
 def ids_of(event: JobsEnded) -> Sequence[str]:
     """The ids of its jobs, as texts."""
-    return list(map(wire_text, _ids(event)))
+    if event.uuids:
+        return _texts_of(event.uuids)
+    texts = [text for _, text in _by_size(event.ids, event.id_sizes)] if event.id_sizes else event.ids.split(BETWEEN)
+    return list(map(wire_text, texts))
+
+
+def _texts_of(uuids: bytes) -> Sequence[str]:
+    digits = hexlify(uuids)
+    texts = bytearray(b"-" * (_TEXT_BYTES * (len(uuids) // _UUID_BYTES)))
+    for at, place in enumerate(_DIGITS):
+        texts[place::_TEXT_BYTES] = digits[at :: 2 * _UUID_BYTES]
+    whole = texts.decode()
+    return [whole[at : at + _TEXT_BYTES] for at in range(0, len(whole), _TEXT_BYTES)]
 
 
 def enqueued_ms_of(event: JobsEnded) -> Sequence[int]:
     """When each of its jobs was enqueued, in ms since 1970, 0 where that is not known."""
     if event.enqueued_ms:
         return unpacked("q", event.enqueued_ms)
-    ids = _ids(event)
-    raw = packed_ids(ids)
-    return [first >> 16 for (first,) in _FIRST_HALF.iter_unpack(raw)] if raw else list(map(_made_ms, ids))
-
-
-def _made_ms(of: bytes) -> int:
-    """When a UUID of version 7 was made; 0 where it has anything but digits."""
-    try:
-        return int.from_bytes(unhexlify(of[:8] + of[9:13]), "big")
-    except ValueError:
-        return 0
+    column = bytearray(8 * (len(event.uuids) // _UUID_BYTES))
+    for at in range(_TIME_BYTES):
+        column[at::8] = event.uuids[_TIME_BYTES - 1 - at :: _UUID_BYTES]
+    return unpacked("q", column)
 
 
 def began_before_s_of(event: JobsEnded) -> Sequence[float]:
@@ -262,20 +264,11 @@ def took_s_of(event: JobsEnded) -> Sequence[float]:
 
 
 def _each_of(raw: bytes) -> Sequence[bytes]:
-    return [raw[at : at + _ID_BYTES] for at in range(0, len(raw), _ID_BYTES)]
+    return [raw[at : at + _UUID_BYTES] for at in range(0, len(raw), _UUID_BYTES)]
 
 
 def _by_index(values: Sequence[ValueT], indexes: bytes, count: int) -> Sequence[ValueT]:
     return [values[at] for at in unpacked("H", indexes)] if indexes else [values[0]] * count
-
-
-def _ids(event: JobsEnded) -> Sequence[bytes]:
-    ids = event.ids
-    if event.id_sizes:
-        return [text for _, text in _by_size(ids, event.id_sizes)]
-    if not event.enqueued_ms:  # these are of one length, whatever stands in them
-        return [ids[at : at + _TEXT_BYTES] for at in range(0, len(ids), _STEP)]
-    return ids.split(BETWEEN)
 
 
 def _keys(event: JobsEnded) -> Sequence[bytes | None]:

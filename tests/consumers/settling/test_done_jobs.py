@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import uuid_utils
 from confluent_kafka import KafkaError
 
 from stoker.consumers.records.done_handful import DoneHandful, records_of
@@ -67,6 +69,30 @@ def test_each_job_is_told_as_it_was() -> None:
     assert (third.tenant, third.attempt, third.replay) == ("acme", 3, "r-7")
     assert third.enqueued_ms == datetime(2013, 1, 1, 5, 17, 0, 250_000, tzinfo=UTC).timestamp() * 1_000
     assert [job.took_s for job in (plain, keyed, third)] == pytest.approx([0.5] * 3, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("job_ids", "is_by_id"),
+    [
+        ([str(uuid_utils.uuid7()) for _ in range(12)], True),
+        ([str(uuid.uuid4()) for _ in range(12)], False),
+        ([str(uuid_utils.uuid7()), str(uuid.uuid4())], False),
+        ([str(uuid_utils.uuid7()).upper() for _ in range(12)], False),
+        (["zzzzzzzz-zzzz-7zzz-zzzz-zzzzzzzzzzzz", str(uuid_utils.uuid7())], False),
+    ],
+)
+@pytest.mark.parametrize("more", [{}, {wire.IDEMPOTENCY_KEY: b"once"}])
+def test_ids_tell_when_jobs_were_enqueued_where_all_can(
+    job_ids: Sequence[str], more: dict[str, bytes], *, is_by_id: bool
+) -> None:
+    """Only UUIDs of version 7 have a time in them; with others, each job keeps that of its headers."""
+    at = datetime(2013, 1, 1, 5, 17, 0, 250_000, tzinfo=UTC)
+    headers = {wire.TIME: b"2013-01-01T05:17:00.250000Z", **more}
+    found = told([a_record({**headers, wire.JOB_ID: job_id.encode()}) for job_id in job_ids])
+    assert [job.job_id for job in found] == job_ids
+    stated_ms = round(at.timestamp() * 1e3)
+    by_id = is_by_id and not more
+    assert [job.enqueued_ms for job in found] == [uuid.UUID(one).int >> 80 if by_id else stated_ms for one in job_ids]
 
 
 def test_the_beginning_of_a_run_is_told_by_the_wall_clock() -> None:
@@ -204,20 +230,21 @@ def test_columns_of_handfuls_tell_of_the_same_jobs() -> None:
     scene = Gathering()
     scene.jobs._is_closing.set()
     whole, cut = a_handful(scene, 0), a_handful(scene, 100, key=b"k")
+    random = a_handful(scene, 500, headers={wire.JOB_ID: str(uuid.uuid4()).encode()})
     typed = a_handful(scene, 200, headers={wire.JOB_TYPE: b"mail", wire.TENANT: b"acme"})
     retried = a_handful(scene, 300, headers={wire.ATTEMPT: b"2"}, key=b"a\0b")
     few = DoneHandful([a_record(offset=400)])
     scene.jobs.make_columns(few)
     assert few.columns is None
     begin, end = cut.split(cut.records[4:])  # as when the ledger of one partition could not be written at first
-    scene.jobs.add([whole, *begin])
+    scene.jobs.add([whole, random, *begin])
     scene.jobs.add([typed, few, retried, *end])
     scene.jobs.close()
     found = {job.offset: job for job in scene.told}
-    assert sorted(found) == sorted(record.offset for record in records_of((whole, cut, typed, few, retried)))
+    assert sorted(found) == sorted(record.offset for record in records_of((whole, cut, typed, few, retried, random)))
     assert len(found) == len(scene.told)
     assert {offset: (job.job_type, job.tenant, job.key, job.attempt) for offset, job in found.items()} == {
-        **{record.offset: ("work", "", None, 1) for record in records_of((whole, few))},
+        **{record.offset: ("work", "", None, 1) for record in records_of((whole, few, random))},
         **{record.offset: ("work", "", b"k", 1) for record in cut.records},
         **{record.offset: ("mail", "acme", None, 1) for record in typed.records},
         **{record.offset: ("work", "", b"a\0b", 2) for record in retried.records},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import fields, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import uuid_utils
@@ -18,14 +19,13 @@ from stoker.schemas.own_records.jobs_ended import (
     columns_of,
     decode_jobs_ended,
     encode_jobs_ended,
-    enqueued_ms_of,
     ids_of,
     indexed,
     jobs_of,
     joined,
     joined_keys,
     packed,
-    packed_ids,
+    packed_uuids,
 )
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -36,7 +36,6 @@ IDS = [str(uuid_utils.uuid7()) for _ in range(3)]
 
 def an_event() -> JobsEnded:
     """Three jobs of two types, one with a key."""
-    ids, _ = joined([job_id.encode() for job_id in IDS])
     keys, key_sizes = joined_keys([None, b"k1", b""])
     types, type_indexes = indexed(["a", "b", "a"])
     return JobsEnded(
@@ -46,7 +45,7 @@ def an_event() -> JobsEnded:
         at=AT,
         clock_s=50.0,
         count=3,
-        ids=ids,
+        uuids=packed_uuids("\0".join(IDS).encode(), 3),
         types=types,
         type_indexes=type_indexes,
         topic="n.q",
@@ -79,46 +78,49 @@ def test_jobs_come_back_one_by_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ids", "is_packed", "is_timed"),
+    ("ids", "is_packed"),
     [
-        (IDS, True, True),
-        ([IDS[0], str(uuid.UUID(int=5))], True, False),
-        ([IDS[0].upper()], False, True),
-        (["nightly@2026-03-29T01:00:00Z"], False, False),
-        (["x" * 35, "x" * 37], False, False),
-        ([f"{IDS[0]}{IDS[1]}"[:35], f"{IDS[0]}{IDS[1]}"[35:]], False, False),
-        (["-" * 36], False, False),
-        (["zzzzzzzz-zzzz-zzzz-zzzz-zzzzzzzzzzzz"], False, False),
-        ([""], False, False),
-        (["a", ""], False, False),
-        (["a\0b", "c"], False, False),
-        (["a\0bcdefg-abcd-7bcd-abcd-abcdefabcdef"], False, True),
+        (IDS, True),
+        ([IDS[0], str(uuid.UUID(int=5))], True),
+        ([IDS[0].upper()], False),
+        (["nightly@2026-03-29T01:00:00Z"], False),
+        (["x" * 35, "x" * 37], False),
+        ([f"{IDS[0]}{IDS[1]}"[:35], f"{IDS[0]}{IDS[1]}"[35:]], False),
+        ([f"{IDS[0]}-{IDS[1]}"[:8], f"{IDS[0]}-{IDS[1]}"[9:]], False),
+        ([f"{IDS[0]}\0", IDS[1]], False),
+        (["-" * 36], False),
+        (["zzzzzzzz-zzzz-7zzz-zzzz-zzzzzzzzzzzz"], False),
+        (["0123456 -abcd-7bcd-abcd-abcdefabcdef"], False),
+        ([""], False),
+        (["a", ""], False),
+        (["a\0b", "c"], False),
+        (["a\0bcdefg-abcd-7bcd-abcd-abcdefabcdef"], False),
     ],
 )
-def test_ids_come_back_the_same(ids: list[str], *, is_packed: bool, is_timed: bool) -> None:
+def test_ids_come_back_the_same(ids: list[str], *, is_packed: bool) -> None:
     """An id that was written in another way than it came would be another job."""
-    values = [job_id.encode() for job_id in ids]
-    column, sizes = joined(values)
-    assert (bool(packed_ids(values)), are_timed(column, len(ids))) == (is_packed, is_timed)
-    enqueued_ms = b"" if is_timed else packed("q", [0] * len(ids))
-    event = replace(an_event(), ids=column, id_sizes=sizes, enqueued_ms=enqueued_ms)
-    assert [wire_text(job_id) for job_id in ids] == ids_of(event)
+    column, sizes = joined([job_id.encode() for job_id in ids])
+    uuids = packed_uuids("\0".join(ids).encode(), len(ids))
+    assert bool(uuids) == is_packed
+    names: dict[str, Any] = {"uuids": uuids} if uuids else {"uuids": b"", "ids": column, "id_sizes": sizes}
+    event = decode_jobs_ended(encode_jobs_ended(replace(an_event(), **names)))
+    assert ids_of(event) == [wire_text(job_id) for job_id in ids]
 
 
-def test_an_id_of_no_digits_tells_no_time() -> None:
-    """It has the form of a UUID of version 7, and somebody else's meaning."""
-    odd = "zzzzzzzz-zzzz-7zzz-zzzz-zzzzzzzzzzzz"
-    column, _ = joined([odd.encode(), IDS[0].upper().encode()])
-    assert are_timed(column, 2)
-    assert enqueued_ms_of(replace(an_event(), ids=column)) == [0, uuid.UUID(IDS[0]).int >> 80]
-
-
-@given(st.lists(st.text("0123456789abcdefABCDEF-", min_size=34, max_size=38), min_size=1, max_size=4))
+@given(st.lists(st.text("0123456789abcdefABCDEF-\0", min_size=34, max_size=38), min_size=1, max_size=4))
 def test_packed_ids_are_never_others(ids: list[str]) -> None:
     """Whatever is packed is read as it was."""
-    raw = packed_ids([job_id.encode() for job_id in ids])
-    if raw:
-        assert [str(uuid.UUID(bytes=raw[at : at + 16])) for at in range(0, len(raw), 16)] == ids
+    uuids = packed_uuids("\0".join(ids).encode(), len(ids))
+    if uuids:
+        assert [str(uuid.UUID(bytes=uuids[at : at + 16])) for at in range(0, len(uuids), 16)] == ids
+
+
+@given(st.lists(st.uuids(), min_size=1, max_size=4))
+def test_uuids_are_packed(ids: list[uuid.UUID]) -> None:
+    """Of any version; only those of version 7 say when they were made."""
+    column = "\0".join(map(str, ids)).encode()
+    assert packed_uuids(column, len(ids)) == b"".join(one.bytes for one in ids)
+    assert are_timed(column, len(ids)) == all(one.version == 7 or str(one)[14] == "7" for one in ids)
 
 
 @given(st.lists(st.none() | st.binary(max_size=4), min_size=1, max_size=4))
