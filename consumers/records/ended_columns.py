@@ -140,7 +140,7 @@ def event_of(
     first = columns[0]
     types, type_indexes = _indexed([(some.types, some.count) for some in columns])
     tenants, tenant_indexes = _indexed([(some.tenants, some.count) for some in columns])
-    numbers = {name: b"".join([some.numbers[name] for some in columns]) for name in first.numbers}
+    numbers = _numbers(columns)
     return JobsEnded(
         queue=queue,
         worker=worker_id,
@@ -160,6 +160,10 @@ def event_of(
     )
 
 
+def _numbers(columns: Sequence[EndedColumns]) -> dict[str, bytes]:
+    return {name: b"".join([some.numbers[name] for some in columns]) for name in columns[0].numbers}
+
+
 def _between(sizes: object) -> bytes:
     return b"" if sizes else BETWEEN
 
@@ -168,7 +172,7 @@ def _ids(records: Sequence[Record]) -> tuple[bytes, bytes, bytes, bytes]:
     """The ids, and when their jobs were enqueued.
 
     Returns:
-        UUIDs, instants in ms, texts, sizes of texts. Instants are empty where UUIDs tell, and texts where all are UUIDs.
+        UUIDs, instants in ms, texts, sizes of texts. Instants are empty where UUIDs tell, texts where all are UUIDs.
     """
     layout, count = records[0].layout, len(records)
     if layout.job_id_at is not None:
