@@ -12,7 +12,7 @@ import uuid_utils
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.schemas import own_schema, wire_text
+from stoker.schemas import Undecodable, own_schema, wire_text
 from stoker.schemas.own_records.jobs_ended import (
     JobsEnded,
     are_timed,
@@ -121,6 +121,21 @@ def test_uuids_are_packed(ids: list[uuid.UUID]) -> None:
     column = "\0".join(map(str, ids)).encode()
     assert packed_uuids(column, len(ids)) == b"".join(one.bytes for one in ids)
     assert are_timed(column, len(ids)) == all(one.version == 7 or str(one)[14] == "7" for one in ids)
+
+
+def test_columns_are_split_by_bytes_in_a_record_alone() -> None:
+    """All first bytes of a column stand together there, where lz4 finds them; who reads the event gets numbers."""
+    event = an_event()
+    value = encode_jobs_ended(event)
+    assert b"\x04\x04\x03" + bytes(9) in value
+    assert b"\x07\x08\x00" in value
+    assert decode_jobs_ended(value) == replace(event, types=list(event.types), tenants=[], replays=[])
+
+
+def test_a_column_of_half_an_entry_is_no_event() -> None:
+    """Nothing says which bytes belong together."""
+    with pytest.raises(Undecodable, match="offsets"):
+        decode_jobs_ended(encode_jobs_ended(replace(an_event(), offsets=bytes(9))))
 
 
 @given(st.lists(st.none() | st.binary(max_size=4), min_size=1, max_size=4))
