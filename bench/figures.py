@@ -10,11 +10,11 @@ from typing import Literal
 
 from cluster import Site
 
-Unit = Literal["/s", "ratio", "s", "ms", "MB", "kB", "µs", "jobs"]
+Unit = Literal["/s", "ratio", "s", "ms", "MB", "kB", "bytes", "µs", "jobs"]
 Values = dict[str, float]
 """{figure's name: its value} of one round."""
 
-_DECIMALS: dict[Unit, int] = {"/s": 0, "ratio": 2, "s": 2, "ms": 1, "MB": 0, "kB": 2, "µs": 2, "jobs": 0}
+_DECIMALS: dict[Unit, int] = {"/s": 0, "ratio": 2, "s": 2, "ms": 1, "MB": 0, "kB": 2, "bytes": 1, "µs": 2, "jobs": 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Final
 
+import cramjam
 from cluster import Site
 from figures import Figure, Measure, Sizes, Values, at_least, below
 from part import Result
@@ -32,16 +33,23 @@ def _events(site: Site, sizes: Sizes, number: int) -> Values:
         "with_cpu_us": median(with_us),
         "without_cpu_us": median(without_us),
         "added_cpu_us": median(one - other for one, other in zip(with_us, without_us, strict=True)),
+        "bytes": median(values(found["with"], "bytes")),
+        "sent_bytes": median(values(found["with"], "sent_bytes")),
         "given_up": PAIRS * sizes.jobs - sum(values(found["with"], "in_events")),
     }
 
 
 def _jobs_in_events(pipeline: Pipeline, cluster: ClusterSettings) -> Result:
-    """How many jobs the events tell of: a worker that gave some up would be faster."""
+    """How many jobs the events tell of, since a worker that gave some up would be faster; and their size for each."""
     with TopicReader(cluster, pipeline.events_topic) as reader:
         read = [message.value() or b"" for message in reader.read(reader.spans())]
-    counts = [decode_jobs_ended(value).count for value in read if is_own("JobsEnded", value)]
-    return {"in_events": float(sum(counts))}
+    events = [value for value in read if is_own("JobsEnded", value)]
+    jobs = sum(decode_jobs_ended(value).count for value in events)
+    return {
+        "in_events": float(jobs),
+        "bytes": sum(map(len, events)) / max(jobs, 1),
+        "sent_bytes": sum(len(cramjam.lz4.compress_block(value)) for value in events) / max(jobs, 1),
+    }
 
 
 EVENTS: Final = Measure(
@@ -57,6 +65,8 @@ EVENTS: Final = Measure(
         Figure(name="with_cpu_us", label="CPU of the process per job, µs, with events", unit="µs"),
         Figure(name="without_cpu_us", label="CPU of the process per job, µs, without", unit="µs"),
         Figure(name="added_cpu_us", label="difference, µs", unit="µs"),
+        Figure(name="bytes", label="bytes of an event for each job", unit="bytes"),
+        Figure(name="sent_bytes", label="the same since lz4", unit="bytes"),
         Figure(name="given_up", label="jobs that no event tells of", unit="jobs", target=below(1)),
     ),
     run=_events,
