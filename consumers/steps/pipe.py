@@ -71,7 +71,6 @@ class Pipe:
         self._instruments = step_context.instruments
         self._spans = step_context.spans
         self._has_instruments = bool(self._instruments)
-        self._begun_spans = {} if self._spans is None else self._spans.begun
         self._is_stopping = False
 
     def stop(self) -> None:
@@ -95,11 +94,15 @@ class Pipe:
             job = self._begun(record)
             if job is not None:
                 ran = run(job, slot, self._step_context)
-                _note_times(record, job.run)
                 outcome = decide(job, ran, self._step_context)
-                if outcome is not DONE:
-                    self._prepare_setback(record, ran, outcome)
-                self._conclude(record, outcome, done)
+                if outcome is None:  # it is to come again, and has no times and no span of this run
+                    self._leave(record)
+                    return
+                if not isinstance(ran, HeldBack):  # else no handler was called
+                    _note_times(record, job.run)
+                if outcome is not DONE and self._excuse.may_follow(outcome):
+                    self._excuse.wait_for_signal()
+                self._conclude(record, outcome, done, job.run)
         except BaseException as error:  # noqa: BLE001  # a fault of the worker's own: it stops, and the job comes again
             self._note_fault(record, error)
 
@@ -111,27 +114,19 @@ class Pipe:
             job = self._begun(record)
             if job is not None:
                 ran = await run(job, slot, self._step_context)
-                _note_times(record, job.run)
                 outcome = decide(job, ran, self._step_context)
-                if outcome is not DONE:
-                    await self._prepare_setback_async(record, ran, outcome)
-                self._conclude(record, outcome, done)
+                if outcome is None:  # it is to come again, and has no times and no span of this run
+                    self._leave(record)
+                    return
+                if not isinstance(ran, HeldBack):  # as above
+                    _note_times(record, job.run)
+                if outcome is not DONE and self._excuse.may_follow(outcome):
+                    await self._excuse.wait_for_signal_async()
+                self._conclude(record, outcome, done, job.run)
         except GeneratorExit:  # it goes on no more: its event loop is gone
             raise
         except BaseException as error:  # noqa: BLE001  # as above
             self._note_fault(record, error)
-
-    def _prepare_setback(self, record: Record, ran: Ran, outcome: Outcome | None) -> None:
-        if isinstance(ran, HeldBack) and outcome is not None:  # else a gate has it, and another runner perhaps by now
-            _forget_times(record)
-        elif self._excuse.may_follow(outcome):
-            self._excuse.wait_for_signal()
-
-    async def _prepare_setback_async(self, record: Record, ran: Ran, outcome: Outcome | None) -> None:
-        if isinstance(ran, HeldBack) and outcome is not None:  # else a gate has it, and another runner perhaps by now
-            _forget_times(record)
-        elif self._excuse.may_follow(outcome):
-            await self._excuse.wait_for_signal_async()
 
     def _begun(self, record: Record) -> DecodedJob | None:
         """Claim and decode a record; None where its job does not run now.
@@ -139,7 +134,7 @@ class Pipe:
         No job begins once failures are excused: the next of a strict key would begin before the excused one.
         """
         if self._gates.asked and not self._gates.admits(record):
-            self._conclude(record, None, None)
+            self._leave(record)
             return None
         outcome = INTERRUPTED if self._excuse.is_given else self._claim(record, self._step_context)
         if outcome is None:
@@ -156,28 +151,31 @@ class Pipe:
 
     def _conclude_unrun(self, record: Record, outcome: Outcome | None) -> None:
         """Settle a record that did not come to its handler; None where it is to come again."""
+        if outcome is None:
+            self._leave(record)
+            return
         if self._spans is not None:
             self._spans.note_unrun(record, outcome)
-        if outcome is not None:
-            _forget_times(record)  # a gate may have held it back at its last look
-        self._conclude(record, outcome, None)
-
-    def _end_span(self, record: Record, outcome: Outcome | None) -> None:
-        if self._spans is not None:
-            self._spans.end(record, outcome)
+        self._conclude(record, outcome)
 
     def _held(self, record: Record, wait: Wait) -> Outcome | None:
         """None where the record waits at the gates: it is made ready again."""
         return None if self.send_back(record, wait) else INTERRUPTED
 
-    def _conclude(self, record: Record, outcome: Outcome | None, done: deque[Record] | None) -> None:
-        """Settle what became of a record; None where it is to come again."""
-        if self._begun_spans:
-            self._end_span(record, outcome)
-        if outcome is None:
-            if self._wait_at_gates is not None:
-                self._wait_at_gates(record)
-            return
+    def _leave(self, record: Record) -> None:
+        """Note that a record is to come again: it waits at the gates.
+
+        Another runner may have it by now, so this one changes nothing of it any more.
+        """
+        if self._wait_at_gates is not None:
+            self._wait_at_gates(record)
+
+    def _conclude(
+        self, record: Record, outcome: Outcome, done: deque[Record] | None = None, run: Run | None = None
+    ) -> None:
+        """Settle what became of a record, and of its run if there was one."""
+        if self._spans is not None and run is not None and run.trace_context is not None:
+            self._spans.end(run, outcome)
         if outcome is not DONE:
             self._hold_limited(record, outcome)  # before its slots are free
         if self._gates.has_hooks:  # before the lane's next record asks the gates
@@ -204,8 +202,6 @@ class Pipe:
                 self._fail(records[0], error)
 
     def _note_fault(self, record: Record, error: BaseException) -> None:
-        if self._spans is not None:
-            self._spans.abandon(record)
         if not (self._is_stopping and isinstance(error, asyncio.CancelledError)):  # cut short before it began
             self._fail(record, error)
 
@@ -290,11 +286,6 @@ def _note_times(record: Record, run: Run) -> None:
     record.ended_at_s = time.monotonic()
     heartbeats = run.heartbeats
     record.began_at_s = run.deadline_at_s - run.limits.first_s if heartbeats is None else heartbeats.began_at_s
-
-
-def _forget_times(record: Record) -> None:
-    """A record whose handler was not called has no run, and no times of one."""
-    record.began_at_s = record.ended_at_s = 0.0
 
 
 def emptied(records: deque[Record]) -> list[Record]:

@@ -81,15 +81,15 @@ class _LateSpan:
 class RunContext(RemoteContext):
     """The context of a run that is recorded: its span, and the baggage of its job."""
 
-    __slots__ = ("_span",)
+    __slots__ = ("span",)
 
     def __init__(self, record: HasHeaders, span: _LateSpan) -> None:
         super().__init__(record)
-        self._span = span
+        self.span = span
 
     def find_span(self, record: HasHeaders) -> Span:  # the span knows its record
         """That of the run."""
-        return self._span.get()
+        return self.span.get()
 
 
 class _Settling(NamedTuple):
@@ -99,7 +99,7 @@ class _Settling(NamedTuple):
     ended_ns: int
 
     def end_run(self) -> Span:
-        """End the span of the run, unless it has ended with it; a span that nobody has asked for is of a job done."""
+        """Return the span of the run, ended. It is open still only where no one has asked for it: the job is done."""
         span = self.span.get()
         if span.is_recording():
             _end(span, DONE, self.ended_ns)
@@ -109,15 +109,14 @@ class _Settling(NamedTuple):
 class RunSpans:
     """The spans of one queue's runs; called by all runners, and by the settling thread.
 
-    Attributes:
-        begun: {record: span of its run}; only what is sampled, so it is nearly always empty under a low sampling rate.
+    Each run keeps its span, in its `RunContext`. A record may have two runs for a moment: a gate has held the first one
+    back, and another runner has begun the second.
     """
 
     def __init__(self, tracing: Tracing, queue: Queue) -> None:
         self._tracing, self._queue = tracing, queue
         self._faults = SpanFaults(_LOGGER, queue.name)
         self._follows_parents = tracing.follows_parents
-        self.begun: dict[Record, _LateSpan] = {}
         self._settling: dict[Record, _Settling] = {}
         self._ask_again_at_s = 0.0
 
@@ -140,7 +139,6 @@ class RunSpans:
             if at is None:
                 self._ask_again_at_s = time.monotonic() + ASK_EVERY_S
             return
-        self.begun[record] = span
         run.trace_context = RunContext(record, span)
 
     def _late(self, record: Record, own: Attributes) -> _LateSpan:
@@ -179,11 +177,18 @@ class RunSpans:
                 attributes[name] = value.decode("utf-8", "replace")
         return attributes
 
-    def end(self, record: Record, outcome: Outcome | None) -> None:
-        """End the run of a record, and note when its settling begins; None where it ended without an outcome."""
-        span = self.begun.pop(record, None)
-        if span is None or outcome is None:
-            return
+    def end(self, run: Run, outcome: Outcome) -> None:
+        """End the span of a run, if it has one, and note when its settling begins."""
+        if isinstance(run.trace_context, RunContext):
+            self._end_at_outcome(run.record, run.trace_context.span, outcome)
+
+    def note_unrun(self, record: Record, outcome: Outcome) -> None:
+        """Make the span of a record that ended without a run, such as an undecodable one, if its trace is sampled."""
+        parent = record.header(TRACE_PARENT)
+        if parent is not None and not is_unsampled(parent) and not isinstance(outcome, Interrupted):
+            self._end_at_outcome(record, self._late(record, {}), outcome)
+
+    def _end_at_outcome(self, record: Record, span: _LateSpan, outcome: Outcome) -> None:
         ended_ns = time.time_ns()
         if span.is_started or outcome is not DONE:
             if not span.get().is_recording():  # it was dropped, or has ended with a crash
@@ -191,18 +196,6 @@ class RunSpans:
             with self._faults:
                 _end(span.get(), outcome, ended_ns)
         self._settling[record] = _Settling(span, ended_ns)
-
-    def note_unrun(self, record: Record, outcome: Outcome | None) -> None:
-        """Make the span of a record that ended without a run, such as an undecodable one, if its trace is sampled."""
-        parent = record.header(TRACE_PARENT)
-        has_ended = outcome is not None and not isinstance(outcome, Interrupted)
-        if has_ended and parent is not None and not is_unsampled(parent):
-            self.begun[record] = self._late(record, {})
-            self.end(record, outcome)
-
-    def abandon(self, record: Record) -> None:
-        """Forget a run whose runner has failed."""
-        self.begun.pop(record, None)
 
     def settled(self, batch: SettlementBatch) -> None:
         """Record what is durable; its outcome may differ from the run's, such as one that no topic takes."""

@@ -68,7 +68,7 @@ def test_a_span_that_nobody_looks_for_is_started_when_its_job_is_settled(noting:
     before_ns = time.time_ns()
     spans, run = begun(declare())
     begun_ns = time.time_ns()
-    spans.end(run.record, DONE)
+    spans.end(run, DONE)
     ended_ns = time.time_ns()
     assert noting.started == 0
     spans.settled(SettlementBatch(done=[DoneHandful([run.record])]))
@@ -92,7 +92,7 @@ def test_a_handler_that_looks_for_its_span_finds_the_one_that_is_recorded(noting
     context.detach(token)
     assert found.is_recording()
     assert trace.get_current_span(run.trace_context) is found
-    spans.end(run.record, DONE)
+    spans.end(run, DONE)
     assert not found.is_recording()
     spans.settled(SettlementBatch(done=[DoneHandful([run.record])]))
     assert noting.ended[0].context.span_id == found.get_span_context().span_id
@@ -103,7 +103,7 @@ def test_a_handler_that_looks_for_its_span_finds_the_one_that_is_recorded(noting
 def test_runs_that_were_not_settled_at_the_end_of_a_worker_have_their_spans(noting: Noting) -> None:
     """They have run; nothing tells of a settling that did not come."""
     spans, run = begun(declare())
-    spans.end(run.record, DONE)
+    spans.end(run, DONE)
     spans.close()
     (of_run,) = noting.ended
     assert of_run.name == f"process {run.record.topic}"
@@ -115,8 +115,8 @@ def test_a_run_that_ends_while_a_worker_ends_its_last_spans_is_no_fault(noting: 
     spans, first = begun(delivery)
     late = delivery.job(headers={TRACE_PARENT: SAMPLED}).run
     spans.begin(late)
-    noting.on_started = lambda: spans.end(late.record, DONE)
-    spans.end(first.record, DONE)
+    noting.on_started = lambda: spans.end(late, DONE)
+    spans.end(first, DONE)
     spans.close()
     assert len(noting.ended) == 2
 
@@ -134,12 +134,12 @@ def test_a_job_goes_on_where_the_sdk_raises_over_its_span(
     spans, run = begun(delivery)
     assert run.trace_context is not None
     trace.get_current_span(run.trace_context).set_attribute("seen", "by the handler")
-    spans.end(run.record, DONE)
+    spans.end(run, DONE)
     spans.settled(SettlementBatch(done=[DoneHandful([run.record])]))
     left = delivery.job(headers={TRACE_PARENT: SAMPLED}).run
     spans.begin(left)
     note_crash(left, "it died", 1)
-    spans.end(left.record, DONE)
+    spans.end(left, DONE)
     spans.close()
     logged = [record.getMessage() for record in caplog.records]
     assert any("the OpenTelemetry SDK raised RuntimeError" in message for message in logged)
