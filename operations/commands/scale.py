@@ -91,7 +91,8 @@ def scale(
     It starts and stops nothing. WANTED is enough for the jobs that come, with a fifth of headroom, and for the backlog
     to be gone within --catch-up; never more than the queue has partitions. Up it goes at once, down by a quarter at the
     most, and not while jobs are late. Where too little is known, WANTED is what there is. The line below a queue has
-    the reason. ETA is with the present workers; never: the backlog does not shrink.
+    the reason. BACKLOG counts jobs without an outcome, those that run included, but no retries and delayed jobs. ETA is
+    with the present workers; never: the backlog does not shrink.
 
     BOUND BY is what to change so that jobs wait for less: runners or cpu (more workers), partitions, limit, key, held
     (a pause or breaker), maximum (--max); nothing: the workers suffice; unknown.

@@ -41,16 +41,16 @@ class QueueLoad:
 
     Attributes:
         at_s: a monotonic clock's reading.
-        waiting: jobs without an outcome that do not wait by intent, those that run included.
+        backlog: jobs without an outcome that do not wait by intent, those that run included.
         later: jobs in retry tiers and delays.
-        oldest_s: for how long the oldest of `waiting` has waited.
+        oldest_s: for how long the oldest of the backlog has waited.
         arriving_per_s: jobs that became ready to run: published ones, and retried and delayed ones.
         done_per_s: runs that ended with an outcome.
         workers: processes that share the queue's partitions.
         runners: jobs that one of them may run at once, on average.
         busy: runners of all workers that had a job when the workers last reported it.
         run_s: how long a run takes, on average.
-        not_runnable: {why: jobs of `waiting` that no further worker would run}, such as `key`, `paused` or `limited`.
+        not_runnable: {why: jobs of the backlog that no further worker would run}, such as `key`, `paused` or `limited`.
         admissions: the limits that count all jobs of the queue.
         is_settled: whether all workers have been at work for some time, so that their pace is the pace of so many.
         trouble: why the queue cannot move at all, as a clause; empty otherwise.
@@ -59,7 +59,7 @@ class QueueLoad:
     queue: str
     at_s: float
     partitions: int
-    waiting: int | None = None
+    backlog: int | None = None
     later: int = 0
     oldest_s: float | None = None
     arriving_per_s: float | None = None
@@ -76,12 +76,12 @@ class QueueLoad:
     @property
     def not_runnable_count(self) -> int:
         """Jobs that wait and that no further worker would run."""
-        return min(sum(self.not_runnable.values()), self.waiting or 0)
+        return min(sum(self.not_runnable.values()), self.backlog or 0)
 
     @property
     def ready(self) -> int:
         """Jobs that wait, do not run, and that a further worker could run."""
-        return max((self.waiting or 0) - self.not_runnable_count - (self.busy or 0), 0)
+        return max((self.backlog or 0) - self.not_runnable_count - (self.busy or 0), 0)
 
     @property
     def busy_share(self) -> float | None:

@@ -117,7 +117,7 @@ def load_of(
         queue=queue.name,
         at_s=now.taken_at_s,
         partitions=now.counts.get(queue.topic, queue.partitions),
-        waiting=_prompt(queue, status, now),
+        backlog=_prompt(queue, status, now),
         later=sum(backlog.waiting for backlog in status.backlogs if backlog.source.is_delayed),
         oldest_s=_age_s(status.oldest),
         arriving_per_s=arriving,

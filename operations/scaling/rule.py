@@ -119,7 +119,7 @@ def _unknown(load: QueueLoad) -> Recommendation | None:
     missing = [
         word
         for word, value in (
-            ("how many jobs wait", load.waiting),
+            ("how many jobs wait", load.backlog),
             ("how many workers run", load.workers),
             ("how many jobs come", load.arriving_per_s),
             ("how many are done", load.done_per_s),
@@ -132,7 +132,7 @@ def _unknown(load: QueueLoad) -> Recommendation | None:
 
 
 def _idle(load: QueueLoad, policy: ScalingPolicy) -> Recommendation | None:
-    if load.waiting or load.arriving_per_s:
+    if load.backlog or load.arriving_per_s:
         return None
     if policy.minimum == 0 and not load.later:
         return Recommendation(load=load, wanted=0, bound_by=Bound.NOTHING, reason="no job waits, and none comes")
@@ -167,7 +167,7 @@ def _without_workers(load: QueueLoad, policy: ScalingPolicy, capacity: Capacity 
     if load.workers or capacity is not None:
         return None
     wanted, _ = bounded(1, load, policy)
-    waiting = counted_doing(load.waiting or 0, "job", "wait")
+    waiting = counted_doing(load.backlog or 0, "job", "wait")
     reason = f"{waiting} and no worker runs: the first one shows how fast they go"
     return Recommendation(load=load, wanted=wanted, bound_by=Bound.RUNNERS, reason=reason)
 
@@ -218,7 +218,7 @@ def _excess(load: QueueLoad, policy: ScalingPolicy, capacity: Capacity) -> float
 
 def _is_held_by_limits(load: QueueLoad) -> bool:
     """Whether most of what waits does so for limits, such as those of single tenants."""
-    return 0 < (load.waiting or 0) <= 2 * load.not_runnable.get(LIMITED, 0)
+    return 0 < (load.backlog or 0) <= 2 * load.not_runnable.get(LIMITED, 0)
 
 
 def _admitted(load: QueueLoad) -> tuple[float, str]:
@@ -249,22 +249,22 @@ def with_eta(found: Recommendation, policy: ScalingPolicy, capacity: Capacity | 
     """Add in what time the backlog is gone, as the number of wanted workers now is."""
     load = found.load
     found = replace(found, per_worker_per_s=None if capacity is None else capacity.per_s)
-    if load.waiting == 0:
+    if load.backlog == 0:
         return replace(found, eta_s=0.0, eta_wanted_s=0.0)
     if capacity is None or found.wanted is None or found.bound_by in _STANDING:
         return found
-    eta_s = _eta_s(load.waiting or 0, _net_per_s(load, load.workers or 0, capacity))
+    eta_s = _eta_s(load.backlog or 0, _net_per_s(load, load.workers or 0, capacity))
     return replace(found, eta_s=eta_s, eta_wanted_s=_eta_wanted_s(found, eta_s, policy, capacity))
 
 
 def _eta_wanted_s(found: Recommendation, eta_s: float, policy: ScalingPolicy, capacity: Capacity) -> float:
     """In what time the backlog is gone with the wanted workers: new ones begin after their start."""
     load, start_s = found.load, policy.start.total_seconds()
-    waiting, present, wanted = float(load.waiting or 0), load.workers or 0, found.wanted or 0
+    backlog, present, wanted = float(load.backlog or 0), load.workers or 0, found.wanted or 0
     net_per_s = _net_per_s(load, wanted, capacity)
     if wanted <= present or eta_s <= start_s:
-        return _eta_s(waiting, net_per_s)
-    return start_s + _eta_s(waiting - _net_per_s(load, present, capacity) * start_s, net_per_s)
+        return _eta_s(backlog, net_per_s)
+    return start_s + _eta_s(backlog - _net_per_s(load, present, capacity) * start_s, net_per_s)
 
 
 def _net_per_s(load: QueueLoad, workers: int, capacity: Capacity) -> float:
@@ -273,5 +273,5 @@ def _net_per_s(load: QueueLoad, workers: int, capacity: Capacity) -> float:
     return pace - (load.arriving_per_s or 0.0)
 
 
-def _eta_s(waiting: float, net_per_s: float) -> float:
-    return waiting / net_per_s if net_per_s > 0 else math.inf
+def _eta_s(backlog: float, net_per_s: float) -> float:
+    return backlog / net_per_s if net_per_s > 0 else math.inf

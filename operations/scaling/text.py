@@ -15,7 +15,7 @@ from ..cli.output import Figure, format_age, table_lines
 from .load import ScalingPolicy
 from .rule import Recommendation
 
-TITLES: Final = ("QUEUE", "WORKERS", "WANTED", "BOUND BY", "WAITING", "WAIT", "ETA")
+TITLES: Final = ("QUEUE", "WORKERS", "WANTED", "BOUND BY", "BACKLOG", "WAIT", "ETA")
 
 
 def scale_lines(found: Sequence[Recommendation], policies: Sequence[ScalingPolicy]) -> list[str]:
@@ -28,7 +28,7 @@ def scale_lines(found: Sequence[Recommendation], policies: Sequence[ScalingPolic
 def _row(one: Recommendation) -> Sequence[object]:
     load = one.load
     wait = None if load.oldest_s is None else _length(load.oldest_s)
-    return (load.queue, load.workers, one.wanted, one.bound_by, load.waiting, wait, eta_word(one.eta_s))
+    return (load.queue, load.workers, one.wanted, one.bound_by, load.backlog, wait, eta_word(one.eta_s))
 
 
 def eta_word(eta_s: float | None) -> Figure:
@@ -75,7 +75,7 @@ def scale_document(one: Recommendation, policy: ScalingPolicy) -> dict[str, obje
         "eta_s": _finite(one.eta_s),
         "eta_wanted_s": _finite(one.eta_wanted_s),
         "is_shrinking": None if one.eta_s is None else not math.isinf(one.eta_s),
-        "waiting": load.waiting,
+        "backlog": load.backlog,
         "not_runnable": load.not_runnable,
         "later": load.later,
         "oldest_s": _rounded(load.oldest_s),

@@ -62,7 +62,7 @@ def test_a_backlog_calls_for_workers_and_is_served_as_a_metric(
 
     create(pipeline, cluster)
     [empty] = json.loads(call("--json", "--sample", "200ms").stdout)
-    assert (empty["workers"], empty["wanted"], empty["eta_s"], empty["waiting"]) == (0, 1, 0.0, 0)
+    assert (empty["workers"], empty["wanted"], empty["eta_s"], empty["backlog"]) == (0, 1, 0.0, 0)
 
     with Producer(pipeline, cluster) as producer:
         producer.enqueue_many(act.call(number) for number in range(5_000))
@@ -75,7 +75,7 @@ def test_a_backlog_calls_for_workers_and_is_served_as_a_metric(
         assert (found["workers"], found["wanted"], found["partitions"], found["is_behind"]) == (1, 2, 2, True)
         assert "2 partitions employ no more" in found["reason"]
         assert 0 < found["per_worker_per_s"] <= 200 / 0.8
-        assert found["eta_s"] == pytest.approx(found["waiting"] / found["per_worker_per_s"], rel=0.1)
+        assert found["eta_s"] == pytest.approx(found["backlog"] / found["per_worker_per_s"], rel=0.1)
         _check_served(cluster, namespace, tmp_path)
 
 

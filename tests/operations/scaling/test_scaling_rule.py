@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(60)
 
 POLICY = ScalingPolicy()
 CALM = QueueLoad(
-    queue="mails", at_s=0.0, partitions=12, waiting=16, arriving_per_s=32.0, done_per_s=32.0, workers=3,
+    queue="mails", at_s=0.0, partitions=12, backlog=16, arriving_per_s=32.0, done_per_s=32.0, workers=3,
     runners=8.0, busy=16, run_s=0.5,
 )  # fmt: skip
 """A worker does 8 / 0.5 s = 16 jobs/s, so 32 / 0.8 / 16 = 2.5 workers are needed."""
@@ -34,28 +34,28 @@ CALM = QueueLoad(
         # 320 / 0.8 / 16 = 25
         ({"arriving_per_s": 320.0}, 12, Bound.PARTITIONS),
         # (6,176 - 16 run - 160 may wait) / 120 s = 50/s, beside 32/s that come: 82 / 16 = 5.1
-        ({"waiting": 6_176}, 6, Bound.RUNNERS),
+        ({"backlog": 6_176}, 6, Bound.RUNNERS),
         # 8 / 100 us would be 80,000/s, and a process does 20,000/s at the most
         ({"run_s": 1e-4, "arriving_per_s": 40_000.0}, 3, Bound.NOTHING),
         ({"run_s": 1e-4, "arriving_per_s": 80_000.0}, 5, Bound.CPU),
         # jobs wait, a third of the runners is busy: a worker does what these did, 30/3 = 10/s; 90 / 0.8 / 10 = 11.3
-        ({"run_s": 0.2, "waiting": 500, "busy": 8, "done_per_s": 30.0, "arriving_per_s": 90.0}, 12, Bound.CPU),
+        ({"run_s": 0.2, "backlog": 500, "busy": 8, "done_per_s": 30.0, "arriving_per_s": 90.0}, 12, Bound.CPU),
         # 40/s pass: 40 / 0.8 / 16 = 3.1
         ({"arriving_per_s": 320.0, "admissions": (LimitAdmission(limit="api", per_s=40.0),)}, 4, Bound.LIMIT),
         # 10 may run, each for 0.5 s: 20/s pass, 20 / 0.8 / 16 = 1.6
         ({"arriving_per_s": 320.0, "admissions": (LimitAdmission(limit="db", running=10),)}, 2, Bound.LIMIT),
-        ({"waiting": 900, "not_runnable": {"limited": 880}}, 3, Bound.LIMIT),
-        ({"waiting": 900, "not_runnable": {"key": 890}, "busy": 1}, 3, Bound.KEY),
-        ({"waiting": 900, "not_runnable": {"paused": 890}, "busy": 0}, 3, Bound.HELD),
-        ({"trouble": "its group is assigning partitions", "waiting": 9_000}, 3, Bound.UNKNOWN),
-        ({"waiting": None}, 3, Bound.UNKNOWN),
+        ({"backlog": 900, "not_runnable": {"limited": 880}}, 3, Bound.LIMIT),
+        ({"backlog": 900, "not_runnable": {"key": 890}, "busy": 1}, 3, Bound.KEY),
+        ({"backlog": 900, "not_runnable": {"paused": 890}, "busy": 0}, 3, Bound.HELD),
+        ({"trouble": "its group is assigning partitions", "backlog": 9_000}, 3, Bound.UNKNOWN),
+        ({"backlog": None}, 3, Bound.UNKNOWN),
         ({"arriving_per_s": None}, 3, Bound.UNKNOWN),
         ({"workers": None}, None, Bound.UNKNOWN),
         # nothing ever ended, all runners are busy, jobs wait: half as many again
-        ({"run_s": None, "done_per_s": 0.0, "busy": 24, "waiting": 500}, 5, Bound.RUNNERS),
-        ({"run_s": None, "done_per_s": 0.0, "busy": None, "waiting": 500}, 3, Bound.UNKNOWN),
-        ({"workers": 0, "run_s": None, "busy": None, "runners": None, "waiting": 500}, 1, Bound.RUNNERS),
-        ({"waiting": 0, "arriving_per_s": 0.0, "done_per_s": 0.0, "busy": 0, "later": 7}, 1, Bound.NOTHING),
+        ({"run_s": None, "done_per_s": 0.0, "busy": 24, "backlog": 500}, 5, Bound.RUNNERS),
+        ({"run_s": None, "done_per_s": 0.0, "busy": None, "backlog": 500}, 3, Bound.UNKNOWN),
+        ({"workers": 0, "run_s": None, "busy": None, "runners": None, "backlog": 500}, 1, Bound.RUNNERS),
+        ({"backlog": 0, "arriving_per_s": 0.0, "done_per_s": 0.0, "busy": 0, "later": 7}, 1, Bound.NOTHING),
     ],
 )  # fmt: skip
 def test_it_wants_as_many_workers_as_the_arithmetic_says(
@@ -69,17 +69,17 @@ def test_it_wants_as_many_workers_as_the_arithmetic_says(
 
 def test_no_worker_at_all_is_wanted_only_where_allowed_and_nothing_waits() -> None:
     """Delayed jobs need a worker too, since workers keep their time and carry them forward."""
-    idle = replace(CALM, waiting=0, arriving_per_s=0.0, done_per_s=0.0, busy=0)
+    idle = replace(CALM, backlog=0, arriving_per_s=0.0, done_per_s=0.0, busy=0)
     to_zero = replace(POLICY, minimum=0)
     assert recommend(idle, to_zero).wanted == 0
     assert recommend(idle, POLICY).wanted == 1
     assert recommend(replace(idle, later=1), to_zero).wanted == 1
-    assert recommend(replace(idle, waiting=1), to_zero).wanted == 1
+    assert recommend(replace(idle, backlog=1), to_zero).wanted == 1
 
 
 def test_one_look_goes_down_by_a_quarter_at_the_most_and_not_while_jobs_are_late() -> None:
     """Twelve workers where three would do: nine; with a job that waits for too long: twelve."""
-    many = replace(CALM, workers=12, waiting=40)
+    many = replace(CALM, workers=12, backlog=40)
     assert recommend_once(many, POLICY).wanted == 9
     assert recommend_once(replace(many, oldest_s=60.0), POLICY).wanted == 12
     assert recommend_once(replace(many, arriving_per_s=None), POLICY).wanted == 12
@@ -127,7 +127,7 @@ def test_a_policy_that_cannot_be_kept_is_refused(wrong: dict[str, Any], named: s
 
 def test_a_backlog_that_does_not_shrink_is_never_gone() -> None:
     """For people `never`, for JSON null beside `is_shrinking`, for Prometheus +Inf."""
-    found = recommend(replace(CALM, arriving_per_s=320.0, waiting=5_000), POLICY)
+    found = recommend(replace(CALM, arriving_per_s=320.0, backlog=5_000), POLICY)
     assert "never" in "\n".join(scale_lines([found], [POLICY]))
     document = scale_document(found, POLICY)
     assert (document["eta_s"], document["is_shrinking"]) == (None, False)

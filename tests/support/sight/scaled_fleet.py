@@ -114,7 +114,7 @@ class Plant:
         not_runnable = {"key": self.stuck} if self.stuck else {}
         not_runnable |= {"limited": round(self.waiting)} if is_limited and self.waiting > 1 else {}
         return QueueLoad(
-            queue="work", at_s=self.at_s, partitions=self.partitions, waiting=waiting,
+            queue="work", at_s=self.at_s, partitions=self.partitions, backlog=waiting,
             oldest_s=self._oldest_s(), arriving_per_s=arriving, done_per_s=done, workers=self.workers,
             runners=self.runners, busy=busy,
             run_s=self.run_s if self.shows_runs else None, not_runnable=not_runnable,
