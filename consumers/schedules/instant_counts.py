@@ -31,5 +31,5 @@ class InstantCounts:
         missed = sum(is_missed(schedule, at, now) for at in instants)
         self.fired += len(instants) - missed
         self.missed_fired += missed
-        self.missed_left_out += pending.skipped
+        self.missed_left_out += pending.left_out
         self.overlap += len(pending.fire) - len(instants)

@@ -25,12 +25,12 @@ class Pending:
     Attributes:
         fire: those whose jobs are enqueued, ascending.
         up_to: the last instant that is dealt with so; none up to it is fired later.
-        skipped: how many are left out, as far as they were counted.
+        left_out: how many are left out, as far as they were counted.
     """
 
     fire: tuple[datetime, ...]
     up_to: datetime
-    skipped: int = 0
+    left_out: int = 0
 
     @property
     def outcome(self) -> FiringOutcome:
@@ -103,14 +103,14 @@ def _after_outage(schedule: ScheduleRecord, after: datetime, now: datetime) -> P
 
 def _missed_latest(schedule: ScheduleRecord, after: datetime, now: datetime) -> Pending:
     newest, *others = islice(_due_back(schedule, after, now), MOST_COUNTED)
-    return Pending(fire=(newest,), up_to=newest, skipped=len(others))
+    return Pending(fire=(newest,), up_to=newest, left_out=len(others))
 
 
 def _missed_skip(schedule: ScheduleRecord, after: datetime, now: datetime) -> Pending:
     """Leave out the missed instants. The overdue ones, within the grace, fire next."""
     edge = _edge(schedule, now) - timedelta(microseconds=1)
     newest, *others = islice(instants_between(schedule, after, edge), MOST_COUNTED)
-    return Pending(fire=(), up_to=newest, skipped=1 + len(others))
+    return Pending(fire=(), up_to=newest, left_out=1 + len(others))
 
 
 def _missed_all(schedule: ScheduleRecord, after: datetime, now: datetime) -> Pending:
@@ -119,7 +119,7 @@ def _missed_all(schedule: ScheduleRecord, after: datetime, now: datetime) -> Pen
     kept = list(islice(back, limit))
     beyond = list(islice(back, MOST_COUNTED))
     if beyond:
-        return Pending(fire=(), up_to=beyond[0], skipped=len(beyond))
+        return Pending(fire=(), up_to=beyond[0], left_out=len(beyond))
     fire = tuple(reversed(kept))[:MOST_AT_ONCE]
     return Pending(fire=fire, up_to=fire[-1])
 

@@ -338,13 +338,13 @@ def _lasts(firings: list[_Firing], places: list[RecordPlace], worker_id: str, no
         before = firing.armed.last
         kept = (before.job_id, before.place) if before is not None else ("", None)
         job_id, place = (_id_of(firing.jobs[-1]), places[behind - 1]) if firing.jobs else kept
-        left_out = len(firing.pending.fire) - (1 if firing.jobs else 0) if _is_overlapping(firing) else 0
+        overlapping = len(firing.pending.fire) - (1 if firing.jobs else 0) if _is_overlapping(firing) else 0
         found.append(
             LastFiring(
                 instant=firing.pending.up_to,
                 at=now.astimezone(UTC),
                 outcome=firing.outcome,
-                skipped=firing.pending.skipped + left_out,
+                skipped=firing.pending.left_out + overlapping,
                 job_id=job_id,
                 place=place,
                 worker=worker_id,

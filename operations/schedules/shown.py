@@ -81,9 +81,9 @@ def _made(view: ScheduleView) -> str:
 def _last_in_words(last: LastFiring | None) -> str:
     if last is None:
         return "never"
-    skipped = f", {last.skipped} left out" if last.skipped else ""
+    left_out = f", {last.skipped} left out" if last.skipped else ""
     job = f", job {last.job_id}" if last.job_id else ""
-    return f"{_last(last)}{skipped}{job}"
+    return f"{_last(last)}{left_out}{job}"
 
 
 def _limit(view: ScheduleView) -> str:
@@ -135,7 +135,7 @@ def _firing_document(last: LastFiring) -> dict[str, object]:
         "instant": last.instant,
         "at": last.at,
         "outcome": last.outcome,
-        "skipped": last.skipped,
+        "left_out": last.skipped,
         "job_id": last.job_id or None,
         "worker": last.worker,
     }

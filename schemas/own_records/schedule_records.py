@@ -77,7 +77,7 @@ class LastFiring:
         instant: no instant up to this one is fired again.
         at: when it was dealt with.
         outcome: one of `FiringOutcome`.
-        skipped: how many instants were left out since the one that was dealt with before.
+        skipped: how many instants were left out since the one that was dealt with before; the name is that on the wire.
         job_id, place: of the last job that was enqueued; empty and None where none was.
     """
 

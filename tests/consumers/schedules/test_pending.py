@@ -28,7 +28,7 @@ def minutes(upcoming: Upcoming, now: datetime) -> tuple[list[int], int, int]:
     pending = upcoming.pending(now)
     assert pending is not None
     fire = [(at - NOON) // MINUTE for at in pending.fire]
-    return fire, (pending.up_to - NOON) // MINUTE, pending.skipped
+    return fire, (pending.up_to - NOON) // MINUTE, pending.left_out
 
 
 def test_nothing_fires_before_its_time() -> None:
