@@ -98,7 +98,7 @@ def _make_rebalance(
             running.unbegun,
             running.lanes,
             memory_bounds=poll_thread.memory_bounds,
-            beside=readers.beside,
+            side_reader=readers.side_reader,
             priorities=readers.priorities,
             restored=carrying.restored,
         ),

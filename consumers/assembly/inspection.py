@@ -40,7 +40,7 @@ def make_inspection(
         unfinished=UnfinishedCount(
             partitions.assignments,
             group.member,
-            group.readers.beside,
+            group.readers.side_reader,
             group.readers.priorities,
             poll_thread.memory_bounds,
         ),

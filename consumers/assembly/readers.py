@@ -14,15 +14,15 @@ from .queue_context import QueueContext
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReaderParts:
-    """`beside` reads the waiting topics, `priorities` one topic each, `rereader` what waits aside."""
+    """`side_reader` reads the waiting topics, `priorities` one topic each, `rereader` what waits aside."""
 
-    beside: SideReader
+    side_reader: SideReader
     priorities: PriorityReaders
     rereader: Rereader
 
     def close(self) -> None:
         """Disconnect them all."""
-        self.beside.close()
+        self.side_reader.close()
         self.priorities.close()
         self.rereader.close()
 
@@ -34,7 +34,7 @@ def make_readers(context: QueueContext) -> ReaderParts:
         Priority(name): SideReader(make(f"{context.worker_id}-{name}", {})) for name in context.queue.priority_topics
     }
     return ReaderParts(
-        beside=SideReader(make(f"{context.worker_id}-beside", {})),
+        side_reader=SideReader(make(f"{context.worker_id}-side", {})),
         priorities=PriorityReaders(priorities),
         rereader=Rereader(make(f"{context.worker_id}-rereader", SWEEP_OPTIONS)),
     )

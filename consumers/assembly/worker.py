@@ -79,7 +79,7 @@ def _make_fetching(running: RunningParts, poll_thread: PollThreadParts, group: G
     priorities = PriorityFetching(group.readers.priorities, running.ready, poll_thread.memory_bounds)
     return Fetching(
         group.member,
-        group.readers.beside,
+        group.readers.side_reader,
         priorities,
         intake=group.intake,
         memory_bounds=poll_thread.memory_bounds,

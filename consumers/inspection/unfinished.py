@@ -33,12 +33,12 @@ class UnfinishedCount:
         self,
         assignments: Assignments,
         member: GroupMember,
-        beside: SideReader,
+        side_reader: SideReader,
         priorities: PriorityReaders,
         memory_bounds: MemoryBounds,
     ) -> None:
         self._assignments, self._member, self._memory_bounds = assignments, member, memory_bounds
-        self._beside, self._priorities = beside, priorities
+        self._side_reader, self._priorities = side_reader, priorities
         self._asked: dict[Assignment, int] = {}
         self._next = 0
         self.latest: int | None = None
@@ -69,7 +69,11 @@ class UnfinishedCount:
 
     def _readers(self) -> Mapping[ReaderOf, Consumer]:
         """The consumer of each source."""
-        return {Reader.GROUP: self._member.consumer, Reader.BESIDE: self._beside.consumer, **self._priorities.consumers}
+        return {
+            Reader.GROUP: self._member.consumer,
+            Reader.SIDE: self._side_reader.consumer,
+            **self._priorities.consumers,
+        }
 
     def _ask(self, reader: Consumer, assignment: Assignment) -> None:
         with suppress(KafkaException):  # an outage is logged elsewhere; the last figure stays

@@ -1,10 +1,10 @@
-"""`SideReader`: reads the waiting topics beside the group consumer, to their ends, never paused.
+"""`SideReader`: a consumer beside the group's. It reads partitions to their ends, and never pauses them.
 
-`PriorityReaders` reads the topics of the priorities, each with one more.
+One reads the waiting topics. `PriorityReaders` has one for each topic of a priority.
 
-The group's consumer is assigned them as well, so that the owner of a partition owns them, and commits for them; but it
-leaves them paused. One consumer hands out what it has fetched ahead in the order of arrival, and a retry
-that is due would wait behind thousands of jobs of the main topic.
+The group's consumer is assigned these topics as well, so that the owner of a partition owns them, and commits for them;
+but it leaves them paused. One consumer hands out what it has fetched ahead in the order of arrival, and a retry that is
+due would wait behind thousands of jobs of the main topic.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class PartitionReading:
         lanes: Lanes,
         *,
         memory_bounds: MemoryBounds,
-        beside: SideReader,
+        side_reader: SideReader,
         priorities: PriorityReaders,
         restored: RestoredJobs,
     ) -> None:
@@ -38,7 +38,7 @@ class PartitionReading:
         self._unbegun = unbegun
         self._lanes = lanes
         self._memory_bounds = memory_bounds
-        self._beside = beside
+        self._side_reader = side_reader
         self._priorities = priorities
         self._restored = restored
 
@@ -54,7 +54,7 @@ class PartitionReading:
 
     def _begin_fetching(self, consumer: Consumer, opened: Collection[Assignment]) -> None:
         of_group = self._fetch_order.fetchable(opened, Reader.GROUP)
-        of_waiting = self._fetch_order.fetchable(opened, Reader.BESIDE)
+        of_waiting = self._fetch_order.fetchable(opened, Reader.SIDE)
         for assignment in (*of_group, *of_waiting):
             self._begin_lanes(assignment)
         for assignment in of_group:
@@ -62,7 +62,7 @@ class PartitionReading:
         for number in {a.partition for a in of_waiting if self._assignments.find_main(a.partition) is None}:
             self._restored.put_all(number)  # amid a rolling update, they may be alone here
         self._memory_bounds.admit(consumer, of_group)
-        self._beside.begin(starts(of_waiting))
+        self._side_reader.begin(starts(of_waiting))
         for priority in self._priorities:
             of_priority = self._fetch_order.fetchable(opened, priority)
             for assignment in of_priority:
@@ -80,7 +80,7 @@ class PartitionReading:
     def end(self, partitions: Collection[TopicPartition]) -> None:
         """Read these no more beside the group; its own consumer is told by the group."""
         self._priorities.end(partitions)
-        self._beside.end(partitions)
+        self._side_reader.end(partitions)
 
 
 def seek(consumer: Consumer, assignments: Iterable[Assignment]) -> None:

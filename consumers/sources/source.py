@@ -2,7 +2,7 @@
 
 | question         | `Main`      | `Priority` | `Tier`, `Delay` | `Carried`  | what follows                           |
 |------------------|-------------|------------|-----------------|------------|----------------------------------------|
-| `reader`         | the group's | its own    | beside          | beside     | which consumer fetches it              |
+| `reader`         | the group's | its own    | the side reader | the same   | which consumer fetches it              |
 | `delay`          | none        | none       | the tier's; 0   | none       | how long records wait with no due time |
 | `is_entry`       | yes         | yes        | no              | no         | producers publish jobs there           |
 | `is_beside_main` | no          | yes        | no              | no         | it flows only beside the main topic    |
@@ -35,8 +35,8 @@ class Reader(Enum):
 
     GROUP = "group"
     """The member of the consumer group. It owns the partitions of all sources, and fetches the main topic's."""
-    BESIDE = "beside"
-    """The reader of all waiting topics beside the group: a due job must not wait behind prefetched ones."""
+    SIDE = "side"
+    """The side reader of all waiting topics: a due job must not wait behind prefetched ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Tier:
     """A retry tier: failed jobs that wait, all about the same `delay`."""
 
     delay: timedelta
-    reader: ClassVar = Reader.BESIDE
+    reader: ClassVar = Reader.SIDE
     is_entry: ClassVar = False
     is_beside_main: ClassVar = False
     is_delayed: ClassVar = True
@@ -113,7 +113,7 @@ class Delay:
 
     delay_class: DelayClass
     delay: ClassVar[timedelta] = timedelta(0)
-    reader: ClassVar = Reader.BESIDE
+    reader: ClassVar = Reader.SIDE
     is_entry: ClassVar = False
     is_beside_main: ClassVar = False
     is_delayed: ClassVar = True
@@ -137,7 +137,7 @@ class Carried:
     """The carried topic: copies of records that wait, written before those were too old for their topics."""
 
     delay: ClassVar[timedelta] = timedelta(0)
-    reader: ClassVar = Reader.BESIDE
+    reader: ClassVar = Reader.SIDE
     is_entry: ClassVar = False
     is_beside_main: ClassVar = False
     is_delayed: ClassVar = False

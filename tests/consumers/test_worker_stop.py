@@ -27,7 +27,7 @@ def test_a_worker_that_stops_asks_nothing_more_of_the_schema_store(
     assert all(parts.worker.poll_state.is_stopping.is_set() for parts in worker._parts)
     for parts in worker._parts:
         parts.group.member.consumer.close()
-        parts.group.readers.beside.close()
+        parts.group.readers.side_reader.close()
 
 
 def test_the_first_signal_to_a_worker_that_stops_lets_running_jobs_end(
@@ -48,4 +48,4 @@ def test_the_first_signal_to_a_worker_that_stops_lets_running_jobs_end(
     assert "a second signal, SIGTERM" in caplog.text
     for parts in worker._parts:
         parts.group.member.consumer.close()
-        parts.group.readers.beside.close()
+        parts.group.readers.side_reader.close()

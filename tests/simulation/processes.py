@@ -95,14 +95,14 @@ CALENDAR_BYTES = 1_500
 class Running:
     """A job that runs, in its process's own threads or alone in a child; `way` is its way, suspended there."""
 
-    task: DecodedJob
+    job: DecodedJob
     is_in_child: bool
     way: Coroutine[Any, Any, None]
 
     @property
     def record(self) -> Record:
         """Its record."""
-        return self.task.record
+        return self.job.record
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +291,7 @@ class SimProcess:
                 self.parts.unbegun,
                 self.parts.lanes,
                 memory_bounds=self.memory_bounds,
-                beside=self.tiers,
+                side_reader=self.tiers,
                 priorities=self.priorities,
                 restored=self.restored,
             ),
@@ -360,7 +360,7 @@ class SimProcess:
             self.gates.wait_set.release_cancelled()
         cancelled = 0
         for running in (*self.running, *self.frozen):
-            by, run = self.cancels.of(running.record, self.queue.name), running.task.run
+            by, run = self.cancels.of(running.record, self.queue.name), running.job.run
             if by is not None and run.interrupt_reason is None:
                 run.note_cancelled(by)
                 run.interrupt("cancel")
@@ -573,24 +573,24 @@ class SimProcess:
         run = self._run_in_child if is_in_child else self._run_here
         way = self.pipe.pass_through_async(record, None, run, self.done)
         try:
-            task = way.send(None)
+            job = way.send(None)
         except StopIteration:
             return self.ended.pop(record, None)
-        assert isinstance(task, DecodedJob)
-        self.running.append(Running(task, is_in_child, way))
-        return task
+        assert isinstance(job, DecodedJob)
+        self.running.append(Running(job, is_in_child, way))
+        return job
 
-    async def _run_here(self, task: DecodedJob, _place: None, step_context: StepContext) -> Ran:
-        held_back = _held_back(task, step_context)
+    async def _run_here(self, job: DecodedJob, _place: None, step_context: StepContext) -> Ran:
+        held_back = _held_back(job, step_context)
         if held_back is not None:
             return held_back
-        result = await _until_ended(task)
+        result = await _until_ended(job)
         assert not isinstance(result, ChildDied)
         return result
 
-    async def _run_in_child(self, task: DecodedJob, _place: None, step_context: StepContext) -> Ran:
-        held_back = _held_back(task, step_context)
-        return held_back or self.isolated.end(task, await _until_ended(task), step_context)
+    async def _run_in_child(self, job: DecodedJob, _place: None, step_context: StepContext) -> Ran:
+        held_back = _held_back(job, step_context)
+        return held_back or self.isolated.end(job, await _until_ended(job), step_context)
 
     def _settle(self, record: Record, outcome: Outcome) -> None:
         self.ended[record] = outcome
@@ -663,17 +663,17 @@ class SimProcess:
         return done + len(settler._others) + held + len(self.failed)
 
 
-def _held_back(task: DecodedJob, step_context: StepContext) -> Ran | None:
+def _held_back(job: DecodedJob, step_context: StepContext) -> Ran | None:
     """What the runners find when a run is in its slot: it is cancelled, or a gate holds it back."""
     if not (step_context.cancels.stands or step_context.gates.asked_last):
         return None
-    return hold_back(task, RunInSlot("simulated"), step_context)
+    return hold_back(job, RunInSlot("simulated"), step_context)
 
 
 @types.coroutine
-def _until_ended(task: DecodedJob) -> Generator[DecodedJob, Result | ChildDied, Result | ChildDied]:
+def _until_ended(job: DecodedJob) -> Generator[DecodedJob, Result | ChildDied, Result | ChildDied]:
     """Let the simulation decide when a run ends, and how."""
-    return (yield task)
+    return (yield job)
 
 
 def _refuse(error: KafkaError) -> None:

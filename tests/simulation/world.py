@@ -423,15 +423,15 @@ class World:
         if process.startable:
             record = process.startable[choice % len(process.startable)]
             process.between.act = lambda: process.take_orders_amid(record, choice) if choice % 3 == 0 else None
-            task = process.start(record)
-            if isinstance(task, DecodedJob):
+            begun = process.start(record)
+            if isinstance(begun, DecodedJob):
                 if process.orders is not None:
                     process.orders.check_may_begin(record)
                 if self.begins is not None and self.owners.get(record.partition) is process:
                     self.begins.note(record, process.limits)
                 self.account.begin_run(process, process.running[-1])
-            elif task is not None:
-                self.account.note_end(process, record, task)
+            elif begun is not None:
+                self.account.note_end(process, record, begun)
 
     def learn(self, process: SimProcess) -> None:
         """The registry is asked for what records wait for."""

@@ -43,7 +43,7 @@ def parts() -> Iterator[QueueParts]:
     )
     yield made
     made.group.member.consumer.close()
-    made.group.readers.beside.close()
+    made.group.readers.side_reader.close()
 
 
 def test_a_worker_leaves_without_brokers_that_do_not_answer(

@@ -71,7 +71,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     made = Scene(monkeypatch)
     yield made
     made.member.consumer.close()
-    made.parts.group.readers.beside.close()
+    made.parts.group.readers.side_reader.close()
 
 
 @CAUSES

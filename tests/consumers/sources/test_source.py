@@ -42,9 +42,9 @@ def test_what_follows_from_a_source_is_what_its_table_states() -> None:
     high = Priority("high")
     assert answers(MAIN) == (Reader.GROUP, NONE, False, False, False, False, NORMAL)
     assert answers(high) == (high, NONE, False, False, True, False, "high")
-    assert answers(CARRIED) == (Reader.BESIDE, NONE, False, False, False, True, None)
-    assert answers(Tier(TIERS[0])) == (Reader.BESIDE, TIERS[0], True, True, False, False, None)
-    assert answers(Delay(DelayClass.LONG)) == (Reader.BESIDE, NONE, True, True, False, False, None)
+    assert answers(CARRIED) == (Reader.SIDE, NONE, False, False, False, True, None)
+    assert answers(Tier(TIERS[0])) == (Reader.SIDE, TIERS[0], True, True, False, False, None)
+    assert answers(Delay(DelayClass.LONG)) == (Reader.SIDE, NONE, True, True, False, False, None)
 
 
 def test_no_part_of_the_worker_asks_which_class_a_source_is() -> None:
