@@ -14,7 +14,7 @@ from support.scenes.declarations import shop
 
 
 def test_readers_need_no_right_on_any_group(guarded: Guarded, namespace: str) -> None:
-    """Reading letters, heads and schemas takes Read on the topic alone: no group is joined, so none need be granted."""
+    """Reading records, heads and schemas takes Read on the topic alone: no group is joined, so none need be granted."""
     pipeline = shop(namespace)
     queue, job_type = pipeline.queues["mails"], pipeline.job_types["send_receipt"]
     ensure_topology(pipeline, guarded.administrator)
@@ -25,8 +25,8 @@ def test_readers_need_no_right_on_any_group(guarded: Guarded, namespace: str) ->
     acls = [Acl("Read", "topic", queue.topic), Acl("Read", "topic", pipeline.schemas_topic)]
     with guarded.granted("User:ada", acls):
         with TopicReader(reader, queue.topic, stall_s=30) as topic_reader:
-            letters = list(topic_reader.read(topic_reader.spans()))
-        assert [letter.value() for letter in letters] == [b"a job"]
+            records = list(topic_reader.read(topic_reader.spans()))
+        assert [record.value() for record in records] == [b"a job"]
         heads = read_heads(reader, {(queue.topic, 0): 0}, timeout_s=30)
         assert heads[queue.topic, 0] is not None
         store = TopicSchemaStore(reader.client_config(), pipeline.schemas_topic)

@@ -306,8 +306,8 @@ def test_what_is_known_of_crashes_outlives_offsets_that_go_back() -> None:
     play.turn(process)
     assert process.assignments.find(*place) is not former
     run_next(play, process, "done")
-    (letter,) = play.world.brokers.logs[play.world.queue.dead_topic, 0].records.values()
-    stack = str(dict(letter.headers() or [])[ERROR_STACK])
+    (dead,) = play.world.brokers.logs[play.world.queue.dead_topic, 0].records.values()
+    stack = str(dict(dead.headers() or [])[ERROR_STACK])
     assert re.findall(r"(\d)\. process", stack) == ["2", "3"]
     play.finish()
 

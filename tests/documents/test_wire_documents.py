@@ -169,11 +169,11 @@ def test_malformed_records_end_as_documented(cluster: ClusterSettings, namespace
     publish_raw(cluster, mails.topic, [raw for _, raw in bad.values()])
     publish_raw(cluster, mails.topic, [Raw(value=good, headers=with_headers(), key=b"good")])
     with running_worker(pipeline, cluster):
-        letters = {letter.key(): letter for letter in wait_dead(cluster, mails, len(bad))}
+        dead = {found.key(): found for found in wait_dead(cluster, mails, len(bad))}
         journal.wait_for((1, "ada@example.org"))
     for key, (reason, raw) in bad.items():
-        assert headers_of(letters[key])[wire.REASON] == reason.encode()
-        assert letters[key].value() == raw.value
+        assert headers_of(dead[key])[wire.REASON] == reason.encode()
+        assert dead[key].value() == raw.value
 
 
 def test_the_java_program_publishes_a_job(cluster: ClusterSettings, namespace: str, tmp_path: Path) -> None:

@@ -107,14 +107,14 @@ class Account:
             if self._is_followed and _has_ended(name, value):
                 assert name in self.followed, f"the ledger has {name}, and the record that is to follow it is not there"
 
-    def _note_dead_letter(self, letter: Message, partition: int) -> None:
-        job = self._job(letter)
-        check_dead_letter(job, letter)
+    def _note_dead_letter(self, dead: Message, partition: int) -> None:
+        job = self._job(dead)
+        check_dead_letter(job, dead)
         job.is_dead_letter = True
-        if dict(letter.headers() or [])[REASON] == b"too-large":  # what was to be a retry, or to wait
+        if dict(dead.headers() or [])[REASON] == b"too-large":  # what was to be a retry, or to wait
             job.ends.append(Dead.__name__)
             self._ended[partition].update(tried_name(written.record) for written in job.records)
-        self.deaths.check_dead_letter(letter)
+        self.deaths.check_dead_letter(dead)
 
     def _job(self, message: Message) -> Job:
         job_id = dict(message.headers() or [])[JOB_ID]

@@ -59,12 +59,12 @@ def check_next_record(job: Job, record: Record) -> None:
     assert attempt in attempts or attempt - 1 in job.failed, f"{record}: attempt {attempt - 1} has not failed"
 
 
-def check_dead_letter(job: Job, letter: Message) -> None:
+def check_dead_letter(job: Job, dead: Message) -> None:
     """A dead letter carries the job's own bytes, but where it says that they were cut, and an attempt that it had."""
-    headers, first = dict(letter.headers() or []), job.records[0].record
+    headers, first = dict(dead.headers() or []), job.records[0].record
     if TRUNCATED_FROM not in headers:
-        assert (letter.key(), letter.value()) == (first.key, first.value), f"{job.job_id}: its dead letter is another"
-    placed = headers.get(TENANT), letter.partition()
+        assert (dead.key(), dead.value()) == (first.key, first.value), f"{job.job_id}: its dead letter is another"
+    placed = headers.get(TENANT), dead.partition()
     assert placed == (first.tenant, first.partition), f"{job.job_id}: its dead letter has left its tenant"
     attempts = {b"%d" % attempt_of(written.record.headers) for written in job.records}
     assert headers[ATTEMPT] in attempts, f"{job.job_id}: its dead letter counts attempts that it never had"

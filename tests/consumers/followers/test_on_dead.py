@@ -59,9 +59,9 @@ def test_a_dead_letter_is_followed_by_its_story_once(cluster: ClusterSettings, n
     assert (story.error_type, story.error_message) == ("ValueError", "later")
     assert (story.owner, story.runbook, story.escalation) == ("payments", "call the bank", "page")
     assert story.enqueued <= story.first_failed <= story.at
-    letters = {headers_of(letter)["ce_type"].decode(): headers_of(letter) for letter in dead_letters(cluster, queue)}
-    assert letters["charge"]["stoker-first-error-type"] == b"KeyError"
-    assert letters["page"]["ce_id"].decode().startswith(f"{receipt.job_id}.dead.")
+    dead = {headers_of(found)["ce_type"].decode(): headers_of(found) for found in dead_letters(cluster, queue)}
+    assert dead["charge"]["stoker-first-error-type"] == b"KeyError"
+    assert dead["page"]["ce_id"].decode().startswith(f"{receipt.job_id}.dead.")
 
 
 @pytest.mark.parametrize("place", ["dead", "followed"])

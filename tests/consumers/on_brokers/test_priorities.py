@@ -82,8 +82,8 @@ def test_a_job_keeps_its_priority_through_retry_delay_dead_letter_and_replay(
     create(pipeline, cluster)
     with Producer(pipeline, cluster) as producer, running_worker(pipeline, cluster):
         producer.enqueue(act.with_options(priority="high"), 1)
-        (letter,) = wait_dead(cluster, queue, 1)
-        assert headers_of(letter)[wire.PRIORITY] == b"high"
+        (dead,) = wait_dead(cluster, queue, 1)
+        assert headers_of(dead)[wire.PRIORITY] == b"high"
         _replay(pipeline, cluster, queue)
         said = journal.wait(4)
         wait_all_committed(cluster, queue)

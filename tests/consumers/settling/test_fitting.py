@@ -167,13 +167,13 @@ def test_one_that_is_too_large_takes_nobody_along() -> None:
         for record in (large, *others):
             scene.settler.hand_in(record, DEAD)
         scene.wait_settled(large, *others)
-    letters = {written.named["ce_id"]: written for written in scene.on(DEAD_TOPIC)}
+    dead_letters = {written.named["ce_id"]: written for written in scene.on(DEAD_TOPIC)}
     assert len(scene.on(DEAD_TOPIC)) == 6
     for record in others:
-        dead_letter = letters[record.headers["ce_id"]]
+        dead_letter = dead_letters[record.headers["ce_id"]]
         assert (dead_letter.value, dead_letter.named[wire.ERROR_STACK]) == (record.value, FAILURE.stack.encode())
         assert wire.TRUNCATED_FROM not in dead_letter.named
-    assert letters[b"large"].named[wire.TRUNCATED_FROM] == b"unit.q/0/1"
+    assert dead_letters[b"large"].named[wire.TRUNCATED_FROM] == b"unit.q/0/1"
 
 
 def test_a_lone_client_that_failed_for_good_ends_no_settler() -> None:

@@ -31,13 +31,13 @@ from stoker.topology.wire.headers import (
 from support.scenes.deliveries import NOW, NOW_S, declare, record_of
 
 
-def test_a_well_formed_record_becomes_a_task_with_its_context() -> None:
+def test_a_well_formed_record_becomes_a_job_with_its_context() -> None:
     """Arguments, attempt, limits and identity are those of the record and the job type."""
     delivery = declare()
-    task = decode(delivery.record({ATTEMPT: b"3"}, key=b"k", value=delivery.payload(41)), delivery.step_context)
-    assert isinstance(task, DecodedJob)
-    assert (task.args, task.kwargs) in [((41,), {}), ((), {"number": 41})]
-    context = JobContext(task.run)
+    job = decode(delivery.record({ATTEMPT: b"3"}, key=b"k", value=delivery.payload(41)), delivery.step_context)
+    assert isinstance(job, DecodedJob)
+    assert (job.args, job.kwargs) in [((41,), {}), ((), {"number": 41})]
+    context = JobContext(job.run)
     assert (context.job_id, context.job_type, context.queue) == ("job-1", "work", "q")
     assert (context.attempt, context.attempts, context.key) == (3, 5, "k")
     assert context.place == "unit.q/0/7"
@@ -46,9 +46,9 @@ def test_a_well_formed_record_becomes_a_task_with_its_context() -> None:
 def test_the_first_attempt_has_no_header() -> None:
     """An absent `stoker-attempt` means 1."""
     delivery = declare()
-    task = decode(delivery.record(), delivery.step_context)
-    assert isinstance(task, DecodedJob)
-    assert task.run.attempt == 1
+    job = decode(delivery.record(), delivery.step_context)
+    assert isinstance(job, DecodedJob)
+    assert job.run.attempt == 1
 
 
 MALFORMED: dict[str, dict[str, bytes | None]] = {

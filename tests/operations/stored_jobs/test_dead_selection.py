@@ -150,7 +150,7 @@ def test_a_set_of_offsets_holds_what_was_added_since_its_first(first: int, offse
     ],
     ids=["no offset", "unknown verdict", "no dead letter", "itself"],
 )
-def test_an_unsound_disposition_settles_nothing_and_is_no_letter(headers: list[tuple[str, bytes | None]]) -> None:
+def test_an_unsound_disposition_settles_nothing_and_is_no_dead_letter(headers: list[tuple[str, bytes | None]]) -> None:
     """Garbage in a disposition neither settles a dead letter nor shows up as one."""
     record = dead_letter(*headers)
     assert is_disposition(record)

@@ -56,7 +56,7 @@ class EmptyStore:
 
 @dataclass
 class Delivery:
-    """One queue's declaration with a handler `work(number)`, its bench, and records of its topics."""
+    """One queue's declaration with a handler `work(number)`, the context of its steps, and records of its topics."""
 
     pipeline: Pipeline
     queue: Queue
