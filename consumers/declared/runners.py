@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from ...topology import JobType
 from ..isolation.isolated_runners import IsolatedRunners
-from ..records.record import Record
 from ..runners.async_runners import AsyncRunners
-from ..runners.async_slots import AsyncSlot
 from ..runners.kinds import Runners
 from ..runners.slots import Slot
-from ..runners.thread_runners import RunOne, ThreadRunners
-from ..steps.pipe import Pipe, RunStep
+from ..runners.thread_runners import ThreadRunners
 from ..steps.results import Ran
 from ..steps.run_step import run_async, run_sync
 from ..steps.steps import DecodedJob, StepContext
@@ -29,7 +26,7 @@ def thread_runners(parts: RunnerParts) -> ThreadRunners:
     """Threads for sync jobs."""
     return ThreadRunners(
         parts.settings.concurrency,
-        in_thread(parts.pipe, run_sync),
+        parts.pipe.in_thread(run_sync),
         parts.step_context.queue.name,
         settle_done=parts.pipe.settle_done,
         ready=parts.make_ready(),
@@ -41,14 +38,9 @@ def async_runners(parts: RunnerParts) -> list[AsyncRunners]:
     names = _names(parts, lambda job_type: job_type.is_async)
     if not names:
         return []
-    pipe = parts.pipe
-
-    def run_one(record: Record, slot: AsyncSlot) -> Awaitable[None]:
-        return pipe.pass_through_async(record, slot, run_async, slot.loop_state.done)
-
-    queue = parts.step_context.queue.name
+    pipe, queue = parts.pipe, parts.step_context.queue.name
     size, ready = parts.settings.async_concurrency, parts.make_ready()
-    return [AsyncRunners(size, run_one, queue, names, settle_done=pipe.settle_done, ready=ready)]
+    return [AsyncRunners(size, pipe.in_task(run_async), queue, names, settle_done=pipe.settle_done, ready=ready)]
 
 
 def isolated_runners(parts: RunnerParts) -> IsolatedRunners:
@@ -60,21 +52,12 @@ def isolated_runners(parts: RunnerParts) -> IsolatedRunners:
     isolated = IsolatedRunners(
         parts.step_context,
         parts.settings,
-        in_thread(parts.pipe, run_in_child),
+        parts.pipe.in_thread(run_in_child),
         parts.pipe.settle_done,
         send_back=parts.pipe.send_back,
         ready=parts.make_ready(),
     )
     return isolated
-
-
-def in_thread(pipe: Pipe, run: RunStep[Slot]) -> RunOne:
-    """Take each record through the pipe, in the thread that has it from the runners."""
-
-    def run_one(record: Record, slot: Slot) -> None:
-        pipe.pass_through(record, slot, run, slot.done)
-
-    return run_one
 
 
 def _names(parts: RunnerParts, is_of_kind: Callable[[JobType[..., Any]], bool]) -> frozenset[bytes]:

@@ -20,6 +20,8 @@ from ..partitions.ledger import Ledger
 from ..records.done_handful import DoneHandful
 from ..records.outcomes import DONE, INTERRUPTED, Dead, Deferred, Outcome, Retried, Snoozed, is_lasting
 from ..records.record import Record
+from ..runners.async_slots import AsyncSlot
+from ..runners.slots import Slot
 from ..settling.excuse import Excuse
 from ..settling.setbacks import log_setback
 from ..settling.settle import Settler
@@ -83,6 +85,22 @@ class Pipe:
         if is_kept:
             self._note_held(wait)
         return is_kept
+
+    def in_thread(self, run: RunStep[Slot]) -> Callable[[Record, Slot], None]:
+        """Make what threads call with each record that they have from the runners."""
+
+        def run_one(record: Record, slot: Slot) -> None:
+            self.pass_through(record, slot, run, slot.done)
+
+        return run_one
+
+    def in_task(self, run: AsyncRunStep[AsyncSlot]) -> Callable[[Record, AsyncSlot], Awaitable[None]]:
+        """Make what tasks of event loops await with each record that they have from the runners."""
+
+        def run_one(record: Record, slot: AsyncSlot) -> Awaitable[None]:
+            return self.pass_through_async(record, slot, run, slot.loop_state.done)
+
+        return run_one
 
     def pass_through(self, record: Record, slot: SlotT, run: RunStep[SlotT], done: deque[Record] | None = None) -> None:
         """Take a record all the way, in the calling thread.
