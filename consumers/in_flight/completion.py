@@ -1,4 +1,4 @@
-"""`Completion`: takes settled batches back in the poll thread, and has all counted that they free.
+"""`Completion`: takes settled batches in the poll thread, and has their records counted out.
 
 The settling thread puts them to `SettledBatches`; each turn of the poll thread takes them out here. The offset of a
 settled record is complete then (`count_complete`), but not that of an interrupted one: it is delivered again.

@@ -29,9 +29,9 @@ class SettledBatches:
         self._changed = threading.Event()
 
     def add_listener(self, listener: OnSettled) -> None:
-        """Have one more take each batch, as the last one; called before the first batch.
+        """Add a listener behind the others; called before the first batch.
 
-        Metrics are such a one: whether a worker counts is asked for after it is made (`Worker.measure`).
+        Metrics are one: the application asks for them when the worker is made already (`Worker.measure`).
         """
         self._listeners = (*self._listeners, listener)
 

@@ -108,7 +108,7 @@ def time_limit_exceeded(run: CurrentRun) -> TimeLimitExceeded:
 
 
 def end_copy_after(result: Result) -> NoReturn:
-    """End a process that the job has forked, as the program would have ended that the job took it for."""
+    """End a process that the job has forked, with the exit code that the job's result asks for."""
     end_copy(result.error if isinstance(result, Raised) else None)
 
 

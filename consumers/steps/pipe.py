@@ -37,7 +37,7 @@ RunStep = Callable[[DecodedJob, SlotT, StepContext], Ran]
 AsyncRunStep = Callable[[DecodedJob, SlotT, StepContext], Awaitable[Ran]]
 """Runs a job in a slot of the event loop."""
 NoteLeft = Callable[[Iterable[Record]], None]
-"""Takes records that runners have no more."""
+"""Takes records that have left their runners."""
 
 
 class Pipe:
@@ -76,7 +76,7 @@ class Pipe:
         self._is_stopping = False
 
     def stop(self) -> None:
-        """Treat a run that is cut short from now on as cut short by the worker: that is no fault."""
+        """From now on, a run that is cancelled is no fault: the worker cancels it."""
         self._is_stopping = True
 
     def send_back(self, record: Record, wait: Wait) -> bool:
@@ -206,12 +206,12 @@ class Pipe:
             self._settle(record, outcome)
 
     def _hold_limited(self, record: Record, outcome: Outcome) -> None:
-        """Let no other job of its scopes begin, where the other side has refused this one."""
+        """Hold back all other jobs of its limits' scopes, if the job was refused as rate-limited."""
         if isinstance(outcome, Snoozed) and outcome.is_limited:
             self._gates.hold_until(record, outcome.due.timestamp())
 
     def settle_done(self, done: deque[Record]) -> None:
-        """Settle what stands in `done`; any thread may call it, also of one that a runner goes on filling."""
+        """Settle the records in `done`. Any thread may call it, also while a runner goes on adding to them."""
         records = emptied(done)
         if records:
             try:
@@ -250,7 +250,7 @@ class SettleStep:
         self._excuse = excuse
 
     def settle(self, record: Record, outcome: Outcome) -> None:
-        """Remember what is settled for the next of the lane, then let the next one run."""
+        """Enter an outcome where the next record of the lane looks for it, then let that one run."""
         ledger = self._ledgers.get(record.assignment.partition)
         if outcome is not DONE:
             outcome = self._excuse.applied(record, outcome)
@@ -281,13 +281,13 @@ class SettleStep:
         self._lanes.free_all(records)
 
     def _note(self, record: Record, outcome: Outcome, unique: UniqueJobs | None, ledger: Ledger | None) -> None:
-        """Note what became of a unique job, before the settler writes it, and the next of the lane has its turn."""
+        """Note what became of a unique job, before the settler writes it and the next of its lane has its turn."""
         if unique is not None:
             unique.note(record, outcome, has_ended=ledger is not None and ledger.has_job(record))
 
 
 def _remember(record: Record, outcome: Outcome, ledger: Ledger) -> None:
-    """Add to the ledger what its twins must not do again: the job, or its attempt that has failed.
+    """Add a job, or its attempt that has failed, to the ledger, so that its twins do not run it again.
 
     The ledger is the one that was there before this is asked, so not that of a later assignment: there, a failure of
     this one is late and will not be written, and the record must not pass for settled.
@@ -307,7 +307,7 @@ def _note_times(record: Record, run: Run) -> None:
 
 
 def emptied(records: deque[Record]) -> list[Record]:
-    """Take out all; another thread may do the same, and each record goes to one of them."""
+    """Take out all records. Another thread may do so at the same time: each record goes to one of the two."""
     taken: list[Record] = []
     while records:
         try:

@@ -1,4 +1,4 @@
-"""The result of a run for `decide`: what its handler returned or raised, also in a child, or that no handler ended."""
+"""The result of a run, for `decide`: what its handler returned or raised, here or in a child, or that none ended."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..records.outcomes import Outcome
 
 @dataclass(slots=True)
 class Returned:
-    """The handler came back with a value, which `check_returned` has found to be no more than that."""
+    """The handler returned a value. `check_returned` has found it to be neither an answer of the job nor a failure."""
 
     value: object = field(repr=False)  # asyncio writes tasks out with their results
 
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """The handler raised, and `answer` is what that asks for; None where the worker has ended the run by this error."""
+    """The handler raised. `answer` is what the error asks for, or None where the worker has ended the run by it."""
 
     error: BaseException = field(repr=False)  # as above
     answer: Answer | None = field(default=None, compare=False)
@@ -27,7 +27,7 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The handler raised in another process, which has read what that asks for; the error itself stays there."""
+    """The handler raised in another process. That process has read what the error asks for, and keeps the error."""
 
     answer: Answer
 
@@ -64,7 +64,7 @@ class FailureRules(Protocol):
 
 
 def check_returned(value: object, rules: FailureRules) -> Returned | Raised:
-    """Take what a handler returned: an answer of the job's is as good as raised, and work not done is a failure."""
+    """Read what a handler returned: an answer, such as `Retry`, counts as raised, and work not done is a failure."""
     if value is None:
         return RETURNED_NOTHING
     fault = fault_of_returned(value)
@@ -72,7 +72,7 @@ def check_returned(value: object, rules: FailureRules) -> Returned | Raised:
 
 
 def read_raised(error: BaseException, rules: FailureRules) -> Raised:
-    """Take what a handler raised, and read it at once: that may run the job's own code, and is on the job's time."""
+    """Read what a handler raised, at once: this may run the job's own code, which is to happen on the job's time."""
     return Raised(error, answer_of(error, rules.name, rules.retry))
 
 

@@ -35,9 +35,9 @@ ASK_EVERY_S: Final = 1.0
 LOG_INTERVAL_S: Final = 600.0
 """How often an outage that lasts is logged."""
 UNKNOWN_FOR_S: Final = 10.0
-"""How long the answer "unknown" holds, for those that come meanwhile; those that have waited for it are deferred."""
+"""How long the answer "unknown" holds for records that come after it. Those that have waited for it are deferred."""
 MAX_SCHEMAS: Final = 64
-"""Schemas that are asked for at a time; what bad bytes name beyond them counts as unknown, unasked."""
+"""Schemas that are asked for at a time. Further ones, as bad bytes name them, count as unknown without a question."""
 
 FrameId = bytes | int
 Receive = Callable[[list[Record]], None]
@@ -119,7 +119,7 @@ class SchemaWaits:
                 self._changed.notify()
 
     def learn(self, frame_id: FrameId) -> None:
-        """Return where the store was asked in vain, or is not to be asked: the schema counts as unknown.
+        """Return where the store does not know the schema, or is not to be asked: it counts as unknown.
 
         Raises:
             SchemaAwaited: the store is to be asked first.

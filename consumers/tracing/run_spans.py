@@ -3,8 +3,8 @@
 The run goes on with the enqueuer's trace, and so do all later ones of the job, from retry tiers and replays too: the
 headers travel along. A run whose trace is not sampled gets no span: that is seen in one byte of its headers.
 
-The span of a sampled run is started when its handler first looks for it, or when its job is settled: as one of many
-that are started one after another then, it costs the SDK half the time. It begins and ends with the run in any case.
+The span of a sampled run is started when its handler first looks for it, or else when its job is settled. Many spans
+are started one after another then, which costs the SDK half the time. The span has the times of the run in any case.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from ..settling.settlement import SettlementBatch
 _LOGGER = logging.getLogger("stoker.worker")
 
 ASK_EVERY_S: Final = 0.001
-"""The sampler is asked no more often, after a no, about jobs that come without a trace: each answer costs 8 µs."""
+"""How long the sampler is not asked again about jobs without a trace, after it dropped one: an answer costs 8 µs."""
 _EMPTY: Final = Context()
 
 
@@ -65,7 +65,7 @@ class _LateSpan:
         self._started: list[Span] = []
 
     def get(self) -> Span:
-        """The span; one that records nothing where the sampler drops it. Called from any thread."""
+        """Return the span, which records nothing if the sampler has dropped it. Called from any thread."""
         if (
             not self._started
         ):  # of two threads at once the first one counts: no lock, which an interrupt could leave held
@@ -88,7 +88,7 @@ class RunContext(RemoteContext):
         self.span = span
 
     def find_span(self, record: HasHeaders) -> Span:  # the span knows its record
-        """That of the run."""
+        """The span of the run."""
         return self.span.get()
 
 
@@ -99,7 +99,7 @@ class _Settling(NamedTuple):
     ended_ns: int
 
     def end_run(self) -> Span:
-        """Return the span of the run, ended. It is open still only where no one has asked for it: the job is done."""
+        """Return the span of the run, which has ended. If it has not ended before this, the job is done."""
         span = self.span.get()
         if span.is_recording():
             _end(span, DONE, self.ended_ns)
@@ -198,7 +198,7 @@ class RunSpans:
         self._settling[record] = _Settling(span, ended_ns)
 
     def settled(self, batch: SettlementBatch) -> None:
-        """Record what is durable; its outcome may differ from the run's, such as one that no topic takes."""
+        """Record that outcomes are durable. One may differ from that of its run, as when no topic takes the record."""
         settling = self._settling
         if not settling:
             return
@@ -230,7 +230,7 @@ class RunSpans:
         span.end()
 
     def close(self) -> None:
-        """End the spans of runs that were not settled in time; a job that was left behind may end meanwhile."""
+        """End the spans of runs that were not settled in time. Further runs may end meanwhile: those of stuck jobs."""
         while self._settling:
             for record in list(self._settling):
                 self._end_unsettled(record)
@@ -252,7 +252,7 @@ def _name_of(outcome: Outcome) -> str:
 
 
 def is_recorded(span: Span) -> bool:
-    """Whether the sampler has not dropped it; it may have ended."""
+    """Whether the sampler has kept this span, which may have ended."""
     return not isinstance(span, NonRecordingSpan)
 
 
