@@ -8,7 +8,7 @@ from ..delays.calendar import Calendar
 from ..delays.due_times import longest_wait_s
 from ..in_flight.completion import Completion
 from ..in_flight.memory_bounds import MemoryBounds
-from ..in_flight.ready_supply import ReadySupply
+from ..in_flight.ready_supply import ReadySupply, may_overtake
 from ..in_flight.settled import SettledBatches
 from ..partitions.assignments import Assignments
 from ..poll_thread_state import PollThreadState
@@ -37,7 +37,7 @@ def make_poll_thread_parts(
         running.counts.count_taking_no_room,
         settled,
         is_draining=running.counts.is_draining,
-        ready_supply=ReadySupply(running.counts.is_parking_crowded, lambda: running.runners.least_ready),
+        ready_supply=_make_ready_supply(context, running),
         priorities=list(context.queue.priority_topics),
     )
     return PollThreadParts(
@@ -46,3 +46,10 @@ def make_poll_thread_parts(
         memory_bounds=memory_bounds,
         completion=Completion(settled, memory_bounds, running.runners, running.lanes),
     )
+
+
+def _make_ready_supply(context: QueueContext, running: RunningParts) -> ReadySupply | None:
+    """None where jobs that are not fetched yet may have their turn first."""
+    if may_overtake(context.queue, context.job_types):
+        return None
+    return ReadySupply(lambda: running.lanes.parking.is_nearly_full, lambda: running.runners.ready)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ...schemas import SchemaStore
 from ...topology import ClusterSettings, Pipeline, Queue
+from ...topology.declaration.job_type import AnyJobType
 from ..breakers.failure_watch import FailureWatch
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..settings import WorkerSettings
@@ -36,6 +37,6 @@ class QueueContext:
         return self.settings.worker_id
 
     @property
-    def job_type_names(self) -> list[str]:
-        """The names of the queue's job types."""
-        return [found.name for found in self.pipeline.job_types.values() if found.queue is self.queue]
+    def job_types(self) -> list[AnyJobType]:
+        """The queue's job types."""
+        return [found for found in self.pipeline.job_types.values() if found.queue is self.queue]

@@ -106,7 +106,7 @@ def _make_done_jobs(context: QueueContext, events: EventPublisher) -> DoneJobs:
         context.settings.release,
         publish=events.publish_many,
         give_up=events.given_up.count_done,
-        job_types=context.job_type_names,
+        job_types=[found.name for found in context.job_types],
     )
 
 

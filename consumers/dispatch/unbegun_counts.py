@@ -38,10 +38,6 @@ class UnbegunCounts:
         count = self._lanes.parking.count + min(self._at_gates.count, self._max_in_flight)
         return count if self._ahead is None else count + self._ahead.loads_of_heavy_tenants()
 
-    def is_parking_crowded(self) -> bool:
-        """Whether memory for parked records is nearly full; not where fetching is to reach other tenants."""
-        return self._ahead is None and self._lanes.parking.is_nearly_full
-
     def is_draining(self) -> bool:
         """Whether fetching waits for full lanes that go on fast; not where it is to reach other tenants."""
         return self._ahead is None and self._lanes.parking.is_draining()

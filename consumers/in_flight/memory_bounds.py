@@ -55,7 +55,7 @@ class MemoryBounds:
 
         Args:
             is_draining: whether fetching waits for full lanes that go on fast.
-            ready_supply: what the runners have at hand; None where all that has room is fetched.
+            ready_supply: knows how long the ready jobs last; None where all that has room is fetched.
             priorities: those beside the normal one, the most urgent first.
         """
         self._assignments, self._fetch_order = assignments, assignments.fetch_order
@@ -101,18 +101,17 @@ class MemoryBounds:
 
     def may_fetch(self) -> bool:
         """Whether there is room for a good handful, and not soon more of it for those that wait."""
-        has_room = self._is_below(ROOM_RATIO) and not self._can_wait()
+        has_room = self._is_below(ROOM_RATIO) and not self._is_draining()
         if has_room and not self.is_paused:
             self._full_at_s = None
         return has_room and not self.is_paused
 
+    def is_spared(self) -> bool:
+        """Whether fetching is better left for a moment, though there may be room."""
+        return self._ready_supply is not None and self._ready_supply.spares_fetching()
+
     def _is_below(self, ratio: float) -> bool:
         return self._used() <= self._max_in_flight * ratio and self._bytes <= self._max_bytes * ratio
-
-    def _can_wait(self) -> bool:
-        """Whether what would be fetched is better left for a moment: it would be put aside, and read twice."""
-        is_spared = self._ready_supply is not None and self._ready_supply.spares_fetching()
-        return is_spared or self._is_draining()
 
     def _used(self) -> int:
         """The jobs that count against the bound: not those that wait, nor those of heavy tenants (`UnbegunCounts`)."""
@@ -126,18 +125,14 @@ class MemoryBounds:
     def end(self, records: Collection[Record]) -> None:
         """Count records that were settled or taken back."""
         self._count(records, -1)
-        self._note_ended(len(records))
 
     def end_part(self, assignment: Assignment, records: Sequence[Record]) -> None:
         """Count records of one partition that were settled."""
         assignment.in_flight -= len(records)
         self.in_flight -= len(records)
         self._bytes -= sum([record.size_bytes for record in records])
-        self._note_ended(len(records))
-
-    def _note_ended(self, count: int) -> None:
         if self._ready_supply is not None:
-            self._ready_supply.note_ended(count)
+            self._ready_supply.note_done(len(records))
 
     def _count(self, records: Collection[Record], sign: int) -> int:
         """Add records to what is in flight, or take them out; returns their bytes."""
@@ -151,11 +146,15 @@ class MemoryBounds:
 
     # ---- a lack of room
 
+    def wait_settled(self, within_s: float) -> None:
+        """Wait a moment for jobs to be settled."""
+        self._settled.wait(within_s)
+
     def rest(self, consumer: Consumer, within_s: float = CHANGE_WAIT_S) -> None:
         """Do what a turn without room asks for: wait a moment, or pause when that lasts, or resume."""
         now_s = time.monotonic()
         if self.is_paused:
-            if self._is_below(RESUME_RATIO) and not self._can_wait():
+            if self._is_below(RESUME_RATIO):
                 self._resume(consumer)
         elif self._full_at_s is None:
             self._full_at_s = now_s

@@ -20,7 +20,7 @@ class QueueMetrics:
 
     def __init__(self, parts: QueueParts) -> None:
         self._name = parts.view.queue
-        self._figures = JobFigures(self._name, parts.context.job_type_names)
+        self._figures = JobFigures(self._name, [found.name for found in parts.context.job_types])
         self._backlog, self._poll_thread = BacklogMetrics(parts), PollThreadMetrics(parts)
         self._runners, self._limits = parts.running.runners, parts.gating.limits
         self._count_settled(parts.settling, has_done_events=parts.context.settings.done_events)

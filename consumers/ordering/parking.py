@@ -114,7 +114,7 @@ class Parking:
         Else one key with many short jobs would have nearly all of them read twice. A lane that stands still is found
         out within `patience_s`; then its records are put aside, and the others wait no more.
         """
-        if not self.is_nearly_full:
+        if len(self._long_lane) < self._long_at and not self.is_nearly_full:
             self._is_watched = False
             return False
         now_s = self._clock()
@@ -135,7 +135,6 @@ class Parking:
 
     @property
     def is_nearly_full(self) -> bool:
-        """Whether memory for parked records is nearly full, or one lane's part of it."""
+        """Whether memory for parked records is nearly full, of all lanes together."""
         limits = self.limits
-        is_long = len(self._long_lane) >= self._long_at
-        return is_long or self.count >= FULL_RATIO * limits.records or self._bytes >= FULL_RATIO * limits.size_bytes
+        return self.count >= FULL_RATIO * limits.records or self._bytes >= FULL_RATIO * limits.size_bytes

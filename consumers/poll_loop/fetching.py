@@ -52,10 +52,12 @@ class Fetching:
         self._reread.turn()
         self._take_priorities()  # again: what was read above may have taken a while
         has_more = self._take_delayed()
-        if self._memory_bounds.may_fetch():
-            self._intake.take(self._fetch(0.0 if has_more else self._timeout.poll_s()))
-        else:
+        if not self._memory_bounds.may_fetch():
             self._rest()
+        elif self._memory_bounds.is_spared():
+            self._memory_bounds.wait_settled(self._timeout.rest_s())
+        else:
+            self._intake.take(self._fetch(0.0 if has_more else self._timeout.poll_s()))
 
     def last_turn(self) -> None:
         """Poll, so that the partitions stay ours."""

@@ -102,7 +102,6 @@ class RunnerRow:
 
     def __init__(self, kinds: Sequence[Runners[Any]]) -> None:
         self._kinds = kinds
-        self._offered: list[Runners[Any]] = []
 
     def __iter__(self) -> Iterator[Runners[Any]]:
         return iter(self._kinds)
@@ -120,11 +119,6 @@ class RunnerRow:
     def ready(self) -> int:
         """Records that could run at once, were a runner free."""
         return sum(runners.ready for runners in self._kinds)
-
-    @property
-    def least_ready(self) -> int:
-        """Records that could run at once, for the kind that has the fewest of those that have had any."""
-        return min((runners.ready for runners in self._offered), default=0)
 
     def waiting_records(self) -> list[Record]:
         """These records, as far as none of them has begun meanwhile; called from any thread."""
@@ -151,8 +145,6 @@ class RunnerRow:
             own = runners.own(records)
             if not own:
                 continue
-            if runners not in self._offered:
-                self._offered.append(runners)
             self._offer(runners, own)
             if len(own) == len(records):
                 return

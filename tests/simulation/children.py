@@ -28,10 +28,14 @@ class ReadyRecords(Runners[Slot]):
     """Idle ones, more than jobs ever stand still: a stuck job's runner is replaced."""
     kind = "simulated"
     size = len(slots)
-    ready = 0
 
     def __init__(self) -> None:
         self.records: deque[Record] = deque()
+
+    @property
+    def ready(self) -> int:
+        """How many records are ready."""
+        return len(self.records)
 
     def start(self) -> None:
         """There are no threads."""

@@ -255,13 +255,15 @@ class SimProcess:
         self.pipe, self._settle_in_pipe = self.parts.pipe, self.parts.pipe._settle
         self.pipe._settle = self._settle
         self.calendar = Calendar(longest_wait_s(self.queue), CALENDAR_BYTES, self.reschedules)
-        counts, runners = self.parts.counts, self.parts.runners
+        lanes, runners = self.parts.lanes, self.parts.runners
         self.memory_bounds = MemoryBounds(
             self.assignments,
             settings,
-            counts.count_taking_no_room,
+            self.parts.counts.count_taking_no_room,
             self.settled,
-            ready_supply=ReadySupply(counts.is_parking_crowded, lambda: runners.least_ready, least=2, clock=CLOCK.time),
+            ready_supply=ReadySupply(
+                lambda: lanes.parking.is_nearly_full, lambda: runners.ready, least=2, clock=CLOCK.time
+            ),
         )
         self.completion = Completion(self.settled, self.memory_bounds, self.parts.runners, self.parts.lanes)
         self.group_client = SimConsumer(self.brokers, self)
@@ -456,7 +458,7 @@ class SimProcess:
 
     def fetch(self, limit: int) -> None:
         """Take records of the main topic."""
-        if self.memory_bounds.may_fetch():
+        if self.memory_bounds.may_fetch() and not self.memory_bounds.is_spared():
             self.intake.take(self.consumer.consume(max(1, min(limit, self.memory_bounds.room)), 0))
 
     def fetch_delayed(self, limit: int) -> None:

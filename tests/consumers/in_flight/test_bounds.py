@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 from base64 import b64encode
@@ -13,6 +14,7 @@ import pytest
 from stoker.consumers.assembly import poll_thread
 from stoker.consumers.delays.calendar import Calendar
 from stoker.consumers.delays.records_in_memory import USUAL_BYTES
+from stoker.consumers.in_flight import ready_supply
 from stoker.consumers.standing_orders.reschedules import Reschedules
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
@@ -185,8 +187,21 @@ def are_unfinished(running: RunningWorker, expected: int) -> bool:
     return running.worker.snapshot()[0].unfinished == expected
 
 
-def test_a_backlog_is_not_read_on_while_the_runners_have_work(cluster: ClusterSettings, namespace: str) -> None:
+def test_a_backlog_is_not_read_on_while_the_runners_have_work(
+    cluster: ClusterSettings, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else nearly all of it is put aside and read twice: 12,000 jobs of 600 keys behind jobs that take long."""
+    monkeypatch.setattr(ready_supply, "FETCH_EVERY_S", 600.0)
+    looks, spares = itertools.count(), ready_supply.ReadySupply.spares_fetching
+    spared = threading.Event()
+
+    def noted(supply: ready_supply.ReadySupply) -> bool:
+        is_spared = spares(supply)
+        if is_spared and next(looks) == 10:
+            spared.set()
+        return is_spared
+
+    monkeypatch.setattr(ready_supply.ReadySupply, "spares_fetching", noted)
     pipeline, queue = declare_queue(namespace, partitions=1)
     journal, gate = Journal(), Gate()
 
@@ -199,9 +214,8 @@ def test_a_backlog_is_not_read_on_while_the_runners_have_work(cluster: ClusterSe
     with Producer(pipeline, cluster) as producer:
         producer.enqueue_many(stand.call(number) for number in range(12_000))
     with running_worker(pipeline, cluster, concurrency=4) as running:
-        wait_until(lambda: running.worker.snapshot()[0].is_paused, what="the topic to rest")
-        inspection = running.worker.inspect()[0]
-        assert inspection.parked < 8_000, "as many as park in memory: none is aside"
+        assert spared.wait(60)
+        assert running.worker.inspect()[0].parked < 8_000, "as many as park in memory: none is aside"
         gate.open()
         running.wait_outcomes(Done=12_000)
     assert len({run.what for run in journal.runs}) == 12_000
