@@ -1,8 +1,8 @@
 """`ReadySupply`: how long the ready jobs last, so that reading on can wait.
 
 While memory for parked records is nearly full, most of what is fetched is put aside and read twice. Where the jobs that
-are ready last for a while, it need not be fetched yet, and the parked ones go on meanwhile. A fetch is made now and then
-all the same: the group keeps its member by it, and a wrong guess makes no queue stand still.
+are ready last for a while, it need not be fetched yet, and the parked ones go on meanwhile. It is fetched all the same
+now and then: the group keeps its member by it, and a wrong guess makes no queue stand still.
 """
 
 from __future__ import annotations
