@@ -88,9 +88,10 @@ class _Watch:
         return self._until_begun() or self._until_over()
 
     def _until_begun(self) -> Ending | None:
-        """Wait until the child has begun with the job, whose time counts from there.
+        """Wait until the child has begun with the job, whose time counts from there; give up on a silent one.
 
-        One that does not begin has a thread of an earlier job inside of C code, which this job must not pay for.
+        A child whose messages were not all read is not silent: the worker's logging may take its lines slowly, and the
+        job run already, with its begin behind them.
         """
         given_at_s = time.monotonic()
         while not self.has_begun:
@@ -99,7 +100,8 @@ class _Watch:
             self.run.give_back(now_s - self.began_at_s)
             self.began_at_s = now_s
             if ending is None and not self.has_begun:
-                ending = self._cut_short() or (self._give_up() if now_s >= given_at_s + TAKE_WITHIN_S else None)
+                is_silent = now_s >= given_at_s + TAKE_WITHIN_S and not self.child.has_more
+                ending = self._cut_short() or (self._give_up() if is_silent else None)
             if ending is not None:
                 return ending
         return None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import count
@@ -123,6 +125,38 @@ def test_a_job_whose_children_do_not_take_it_ends_as_a_dead_letter(
     assert isinstance(outcome, Dead)
     assert "was killed by the worker, since it was silent for" in outcome.failure.message
     assert "kernel" not in outcome.failure.message + caplog.text
+
+
+def test_a_child_is_not_silent_whose_lines_were_not_read_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its job starts behind many lines that the worker's logging takes slowly: it is left alone, and runs once."""
+    monkeypatch.setattr("stoker.consumers.isolation.child_run.TAKE_WITHIN_S", 0.2)
+    monkeypatch.setattr("stoker.consumers.isolation.child_process.LINES_AT_ONCE", 5)
+    left, begin = tmp_path / "left", ChildProcess.begin
+
+    def begin_behind_lines(child: ChildProcess, job: RunJob) -> bool:
+        if job.job_type == "sleep":
+            isolated_jobs.note(str(left), "log")
+            wait_until(lambda: "logged" in isolated_jobs.notes(left), what="the lines")
+        return begin(child, job)
+
+    def take_slowly(_: logging.LogRecord) -> bool:
+        time.sleep(0.05)
+        return True
+
+    monkeypatch.setattr(ChildProcess, "begin", begin_behind_lines)
+    pipeline, queue, (log, sleep) = declare(isolated_jobs.log_later, isolated_jobs.sleep, crash_limit=1)
+    isolated_jobs.LOGGER.addFilter(take_slowly)
+    try:
+        with caplog.at_level(logging.INFO), isolated(pipeline, queue) as here:
+            assert here.run(log, str(left), 30) is DONE
+            assert here.run(sleep, str(tmp_path / "notes"), 4.0) is DONE
+    finally:
+        isolated_jobs.LOGGER.removeFilter(take_slowly)
+    assert len(isolated_jobs.notes(tmp_path / "notes")) == 1
+    assert "line 29" in caplog.text
+    assert "silent" not in caplog.text
 
 
 def test_a_job_that_begins_after_all_costs_nothing(

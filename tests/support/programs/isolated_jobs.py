@@ -253,6 +253,20 @@ def log_without_end(text: str) -> None:
         LOGGER.info(text)
 
 
+def log_later(file: str, count: int) -> None:
+    """Leave a thread behind that logs when the file has two notes, and notes its end."""
+
+    def log() -> None:
+        while len(notes(Path(file))) < 2:
+            time.sleep(0.01)
+        for number in range(count):
+            LOGGER.info("line %d", number)
+        note(file, "logged")
+
+    note(file, "left behind")
+    threading.Thread(target=log, daemon=True).start()
+
+
 class Odd(Snooze):
     """A snooze that waits for what no other process can find."""
 
