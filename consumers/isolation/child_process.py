@@ -39,12 +39,18 @@ from .messages import (
     Started,
     StartFailed,
     ToChild,
+    pack,
     receive,
     send,
+    write,
 )
 
 TAKE_WITHIN_S: Final = 10.0
 """How long a child may take to report that a job begins; what the job imports comes after that."""
+FIRST_TAKE_WITHIN_S: Final = 60.0
+"""The same for its first job: threads that the application has started may hold the interpreter, as to load a model."""
+TAKEN_BYTES_PER_S: Final = 10_000_000
+"""A large job may take so much longer, as on a machine that swaps."""
 SURELY_TAKEN_BYTES: Final = 16 * 1024
 """Bytes that fit on every system into a pipe that is empty, as it is between two jobs."""
 STACK_WAIT_S: Final = 1.0
@@ -82,6 +88,8 @@ class ChildProcess:
         resident: its memory in bytes, as last seen.
         is_due_to_recycle: whether it shall go as soon as another one can take its place.
         is_doomed: whether it was killed; it may take a moment to end.
+        take_within_s: how long it may take to report that its latest job begins; it is killed afterwards.
+        is_taking: whether a job is being sent to it.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -108,6 +116,8 @@ class ChildProcess:
         self.resident = 0
         self.is_due_to_recycle = False
         self.is_doomed = False
+        self.take_within_s = 0.0
+        self.is_taking = False
         self._has_hung_up = False
         self._silent_s = 0.0
         self._peak_at_start = 0
@@ -156,24 +166,27 @@ class ChildProcess:
 
     def begin(self, job: RunJob) -> bool:
         """Give it a job; False if it has died meanwhile, or was killed since it does not take it."""
+        self.take_within_s = TAKE_WITHIN_S if self.jobs else FIRST_TAKE_WITHIN_S
+        self.take_within_s += job.size_bytes / TAKEN_BYTES_PER_S
         self.jobs += 1
         try:
             if job.size_bytes < SURELY_TAKEN_BYTES:
                 self._send(job)
             else:
-                self._send_or_kill(job)
+                self._send_or_kill(pack(job))
         except OSError:
             self._wait_ended()
             return False
         return True
 
-    def _send_or_kill(self, job: RunJob) -> None:
-        """Send a job; kill a child that does not read it within `TAKE_WITHIN_S`, such as one that hangs in C code."""
-        late = threading.Timer(TAKE_WITHIN_S, self.kill_silent, (TAKE_WITHIN_S,))
+    def _send_or_kill(self, packed: bytes) -> None:
+        """Send a job; kill a child that does not read it in time, such as one that hangs in C code."""
+        late = threading.Timer(self.take_within_s, self.kill_silent)
         late.daemon = True
         late.start()
         try:
-            self._send(job)
+            with self._sending:
+                write(self._pipe, packed)
         finally:
             late.cancel()
 
@@ -265,9 +278,9 @@ class ChildProcess:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
-    def kill_silent(self, silent_s: float) -> None:
-        """End it, since it has not begun with its job for so long."""
-        self._silent_s = silent_s
+    def kill_silent(self) -> None:
+        """End it, since it has not begun with its job for so long as it may take."""
+        self._silent_s = self.take_within_s
         self.kill()
 
     def _wait_ended(self) -> None:

@@ -11,7 +11,7 @@ from ..job.endings import INTERRUPTS, MemoryLimitExceeded, TimeLimitExceeded
 from ..job.run import Run
 from ..steps.call import time_limit_exceeded
 from ..steps.results import RETURNED_NOTHING, Answered, Raised, Returned
-from .child_process import STACK_WAIT_S, TAKE_WITHIN_S, ChildProcess
+from .child_process import STACK_WAIT_S, ChildProcess
 from .crashes import ChildDied
 from .messages import (
     Begun,
@@ -64,7 +64,7 @@ def run_in_child(
     if child.ended():
         return NotBegun(child.death(None), was_given=False)
     watch = _Watch(child, run, memory_limit_bytes)
-    if not child.begin(job):
+    if not watch.give(job):
         return watch.died()
     try:
         return watch.until_ended()
@@ -84,6 +84,20 @@ class _Watch:
     was_asked: bool = False
     was_cancelled: bool = False
 
+    def give(self, job: RunJob) -> bool:
+        """Give the child the job, at no cost of the run's time; False if it has died."""
+        self.child.is_taking = True
+        try:
+            return self.child.begin(job)
+        finally:
+            self._restart_time()
+            self.child.is_taking = False
+
+    def _restart_time(self) -> None:
+        now_s = time.monotonic()
+        self.run.give_back(now_s - self.began_at_s)
+        self.began_at_s = now_s
+
     def until_ended(self) -> Ending:
         return self._until_begun() or self._until_over()
 
@@ -96,11 +110,10 @@ class _Watch:
         given_at_s = time.monotonic()
         while not self.has_begun:
             ending = self._read(TICK_S)
-            now_s = time.monotonic()
-            self.run.give_back(now_s - self.began_at_s)
-            self.began_at_s = now_s
+            self._restart_time()
             if ending is None and not self.has_begun:
-                is_silent = now_s >= given_at_s + TAKE_WITHIN_S and not self.child.has_more
+                is_late = self.began_at_s >= given_at_s + self.child.take_within_s
+                is_silent = is_late and not self.child.has_more
                 ending = self._cut_short() or (self._give_up() if is_silent else None)
             if ending is not None:
                 return ending
@@ -188,7 +201,7 @@ class _Watch:
         return True
 
     def _give_up(self) -> Ending:
-        self.child.kill_silent(TAKE_WITHIN_S)
+        self.child.kill_silent()
         self.child.kill_and_wait()
         ending = self._last_word()  # it may have begun just now, and was killed all the same
         return NotBegun(ending) if isinstance(ending, ChildDied) else ending

@@ -8,11 +8,11 @@ from typing import Final
 from ..job.endings import InterruptReason
 from ..job.run import Run
 from ..runners.slots import Slot
-from .child_process import KILL_WAIT_S, STACK_WAIT_S, TAKE_WITHIN_S, ChildProcess
+from .child_process import KILL_WAIT_S, STACK_WAIT_S, ChildProcess
 
 LOOK_S: Final = 0.2
-ENDS_WITHIN_S: Final = TAKE_WITHIN_S + STACK_WAIT_S + KILL_WAIT_S
-"""The thread that waits for a child ends a run within this time after its deadline, unless it hangs itself."""
+ENDS_WITHIN_S: Final = STACK_WAIT_S + KILL_WAIT_S
+"""The thread that waits for a child ends a run so soon after its deadline, unless it still sends the job, or hangs."""
 
 
 class ChildSlot(Slot):
@@ -32,10 +32,12 @@ class ChildSlot(Slot):
         """Note the reason: the thread that waits for the child sees it and kills the child.
 
         A timeout is left to that thread, which first takes in the heartbeats that the child has sent. If it hangs
-        itself, as in a handler of the application's logging, the child is killed here.
+        itself, as in a handler of the application's logging, the child is killed here. So is one that is still being
+        sent the job, unless for a timeout: the job's time has not begun, and the sending has a limit of its own.
         """
-        hangs = time.monotonic() > run.deadline_at_s + ENDS_WITHIN_S
-        if (hangs or reason != "timeout") and self.run is run and run.interrupt(reason) and hangs:
+        is_taking = self.child is not None and self.child.is_taking
+        hangs = not is_taking and time.monotonic() > run.deadline_at_s + ENDS_WITHIN_S
+        if (hangs or reason != "timeout") and self.run is run and run.interrupt(reason) and (hangs or is_taking):
             self.kill_child()
 
     def kill_child(self) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,24 +13,12 @@ from stoker.consumers.errors import TooManyStuck
 from stoker.consumers.isolation.child_process import ChildProcess
 from stoker.consumers.isolation.isolated_runners import IsolatedRunners
 from stoker.consumers.records.outcomes import DONE, Retried
-from stoker.consumers.runners.watchdog import Watchdog
 from support.programs import isolated_jobs
-from support.scenes.isolated_runners import Isolated, declare, is_gone, isolated
+from support.scenes.isolated_runners import declare, is_gone, isolated, watched
 from support.scenes.watched_runners import hurry
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)  # each child imports the application, on a machine that may do much else
-
-
-@contextmanager
-def watched(here: Isolated) -> Iterator[Watchdog]:
-    """Have a watchdog look at the runners."""
-    dog = Watchdog([here.runners], "q")
-    dog.start()
-    try:
-        yield dog
-    finally:
-        dog.stop()
 
 
 class BlockingFilter(logging.Filter):

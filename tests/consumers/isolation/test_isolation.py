@@ -115,7 +115,6 @@ def test_a_job_whose_child_does_not_begin_with_it_runs_in_another(
 ) -> None:
     """A thread of an earlier job holds the interpreter: its child is killed, and nobody blamed, nor timed meanwhile."""
     monkeypatch.setattr("stoker.consumers.isolation.child_process.TAKE_WITHIN_S", 1.5)
-    monkeypatch.setattr("stoker.consumers.isolation.child_run.TAKE_WITHIN_S", 1.5)
     handlers = (isolated_jobs.hold_the_interpreter_later, isolated_jobs.swallow)
     pipeline, queue, (hold, swallow) = declare(*handlers, timeout=timedelta(seconds=1))
     file = tmp_path / "notes"

@@ -18,15 +18,16 @@ import pytest
 
 from stoker.consumers.isolation.child_process import ChildProcess
 from stoker.consumers.isolation.job_deaths import JobDeaths
-from stoker.consumers.isolation.messages import RunJob, ToChild
+from stoker.consumers.isolation.messages import RunJob
 from stoker.consumers.isolation.pool import ChildPool
-from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Dead
+from stoker.consumers.records.cancellation import Cancellation
+from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead
 from stoker.consumers.steps.results import HeldBack
 from stoker.consumers.steps.steps import DecodedJob
 from support import small_children
 from support.programs import isolated_jobs
 from support.scenes.deliveries import declare as declare_delivery
-from support.scenes.isolated_runners import declare, is_gone, isolated
+from support.scenes.isolated_runners import declare, is_gone, isolated, watched
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)  # each child imports the application, on a machine that may do much else
@@ -41,21 +42,20 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def kill_amid_message(monkeypatch: pytest.MonkeyPatch, is_meant: Callable[[RunJob], bool]) -> None:
     """Let the kernel kill each child that is given such a job while it receives it, as for want of memory."""
-    send = ChildProcess._send
+    begin = ChildProcess.begin
 
-    def send_to_one_that_dies(child: ChildProcess, message: ToChild) -> None:
-        if not isinstance(message, RunJob) or not is_meant(message):
-            send(child, message)
-            return
+    def begin_with_one_that_dies(child: ChildProcess, message: RunJob) -> bool:
+        if not is_meant(message):
+            return begin(child, message)
         os.kill(child.pid, signal.SIGSTOP)  # so that it has not taken all of it before
         killing = threading.Timer(0.1, os.kill, (child.pid, signal.SIGKILL))
         killing.start()
         try:
-            send(child, message)
+            return begin(child, message)
         finally:
             killing.join()
 
-    monkeypatch.setattr(ChildProcess, "_send", send_to_one_that_dies)
+    monkeypatch.setattr(ChildProcess, "begin", begin_with_one_that_dies)
 
 
 def lines_about(caplog: pytest.LogCaptureFixture, job_id: str) -> list[str]:
@@ -111,7 +111,7 @@ def test_a_job_whose_children_do_not_take_it_ends_as_a_dead_letter(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One that is silent is killed by the worker, which does not blame the kernel for that."""
-    monkeypatch.setattr("stoker.consumers.isolation.child_run.TAKE_WITHIN_S", 0.2)
+    monkeypatch.setattr("stoker.consumers.isolation.child_process.FIRST_TAKE_WITHIN_S", 0.2)
     begin = ChildProcess.begin
 
     def begin_with_one_that_hangs(child: ChildProcess, job: RunJob) -> bool:
@@ -127,11 +127,60 @@ def test_a_job_whose_children_do_not_take_it_ends_as_a_dead_letter(
     assert "kernel" not in outcome.failure.message + caplog.text
 
 
+@pytest.mark.parametrize(
+    ("size_bytes", "first_within_s", "bytes_per_s"),
+    [(1, 60.0, 4 * MIB), (4 * MIB, 60.0, 4 * MIB), (4 * MIB, 0.2, MIB // 8)],
+)
+def test_a_child_has_longer_for_its_first_job_and_for_a_large_one(
+    size_bytes: int,
+    first_within_s: float,
+    bytes_per_s: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A thread of the application may load something there, or the machine swap; the job's time starts behind that."""
+    process = "stoker.consumers.isolation.child_process"
+    monkeypatch.setattr(f"{process}.TAKE_WITHIN_S", 0.2)
+    monkeypatch.setattr(f"{process}.FIRST_TAKE_WITHIN_S", first_within_s)
+    monkeypatch.setattr(f"{process}.TAKEN_BYTES_PER_S", bytes_per_s)
+    monkeypatch.setattr("stoker.consumers.isolation.child_slot.ENDS_WITHIN_S", 0.2)
+    begin = ChildProcess.begin
+
+    def begin_with_a_slow_one(child: ChildProcess, job: RunJob) -> bool:
+        os.kill(child.pid, signal.SIGSTOP)
+        threading.Timer(2.5, os.kill, (child.pid, signal.SIGCONT)).start()
+        return begin(child, job)
+
+    monkeypatch.setattr(ChildProcess, "begin", begin_with_a_slow_one)
+    pipeline, queue, (swallow,) = declare(isolated_jobs.swallow, timeout=timedelta(seconds=1))
+    with isolated(pipeline, queue) as here, watched(here):
+        assert here.run(swallow, "x" * size_bytes) is DONE
+    assert lines_about(caplog, "job-0") == []
+
+
+def test_a_cancel_ends_a_job_that_its_child_does_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once: it has not begun, so there is nothing to clean up."""
+    begun, begin = threading.Event(), ChildProcess.begin
+
+    def begin_with_one_that_hangs(child: ChildProcess, job: RunJob) -> bool:
+        os.kill(child.pid, signal.SIGSTOP)
+        begun.set()
+        return begin(child, job)
+
+    monkeypatch.setattr(ChildProcess, "begin", begin_with_one_that_hangs)
+    pipeline, queue, (swallow,) = declare(isolated_jobs.swallow, crash_limit=1)
+    with isolated(pipeline, queue) as here, watched(here) as dog:
+        job = here.offer(swallow, "x" * 4 * MIB)
+        assert begun.wait(WITHIN_S)
+        assert dog.cancel(lambda _run: Cancellation(operator="ana")) == 1
+        assert isinstance(here.wait(job, within_s=8)[0], Cancelled)
+
+
 def test_a_child_is_not_silent_whose_lines_were_not_read_yet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its job starts behind many lines that the worker's logging takes slowly: it is left alone, and runs once."""
-    monkeypatch.setattr("stoker.consumers.isolation.child_run.TAKE_WITHIN_S", 0.2)
+    monkeypatch.setattr("stoker.consumers.isolation.child_process.TAKE_WITHIN_S", 0.2)
     monkeypatch.setattr("stoker.consumers.isolation.child_process.LINES_AT_ONCE", 5)
     left, begin = tmp_path / "left", ChildProcess.begin
 

@@ -21,6 +21,7 @@ from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.slots import Slot
+from stoker.consumers.runners.watchdog import Watchdog
 from stoker.consumers.steps.steps import DecodedJob, StepContext, decide, decode
 from stoker.schemas import Decoder
 from stoker.topology import JobType, Pipeline, Queue
@@ -135,6 +136,17 @@ def isolated(pipeline: Pipeline, queue: Queue, **settings: Any) -> Iterator[Isol
     assert not crashes
     assert runners.crashed is None
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("stoker-children")]
+
+
+@contextmanager
+def watched(here: Isolated) -> Iterator[Watchdog]:
+    """Have a watchdog look at the runners."""
+    dog = Watchdog([here.runners], "q")
+    dog.start()
+    try:
+        yield dog
+    finally:
+        dog.stop()
 
 
 def declare(*handlers: Callable[..., Any], **options: Any) -> tuple[Pipeline, Queue, list[JobType[..., Any]]]:
