@@ -38,12 +38,19 @@ class ChildSlot(Slot):
         is_taking = self.child is not None and self.child.is_taking
         hangs = not is_taking and time.monotonic() > run.deadline_at_s + ENDS_WITHIN_S
         if (hangs or reason != "timeout") and self.run is run and run.interrupt(reason) and (hangs or is_taking):
-            self.kill_child()
+            self.kill_child_of(run)
 
-    def kill_child(self) -> None:
-        """Kill the child; called from any thread."""
-        if self.child is not None:
-            self.child.kill()
+    def kill_child_of(self, run: Run) -> None:
+        """Kill the child of a run, unless that has ended, and the child serves another one; called from any thread."""
+        with self._lock:
+            if self.run is run and self.child is not None:
+                self.child.kill()
+
+    def end(self) -> None:
+        """Note that the job has ended: its child may be lent to another one."""
+        with self._lock:
+            self.run = self.child = None
+        super().end()
 
     def child_frames(self) -> tuple[str, ...]:
         """Where the job is, as `file:line function`, the innermost last, or a line about the silence of its child."""

@@ -186,8 +186,9 @@ class IsolatedRunners(Runners[Slot]):
 
     def replace(self, slot: Slot) -> bool:
         """Kill the child of a run whose runner hangs, and start another runner; False where as many as may be were."""
-        if isinstance(slot, ChildSlot):
-            slot.kill_child()
+        run = slot.reported
+        if isinstance(slot, ChildSlot) and run is not None:
+            slot.kill_child_of(run)
         return self._threads.replace(slot)
 
     def counts(self) -> ChildCounts | None:

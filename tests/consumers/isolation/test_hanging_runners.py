@@ -11,6 +11,7 @@ import pytest
 
 from stoker.consumers.errors import TooManyStuck
 from stoker.consumers.isolation.child_process import ChildProcess
+from stoker.consumers.isolation.child_slot import ChildSlot
 from stoker.consumers.isolation.isolated_runners import IsolatedRunners
 from stoker.consumers.records.outcomes import DONE, Retried
 from support.programs import isolated_jobs
@@ -69,6 +70,27 @@ def test_another_runner_takes_the_place_of_one_that_hangs_and_its_child_is_kille
     for report in (first, last):
         assert "the runner that waits for its child process hangs, so the child is killed" in report
         assert "isolation='process'" not in report
+
+
+def test_a_run_that_has_ended_costs_the_next_one_nothing_where_its_runner_is_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may end between the watchdog's look and the kill, and its child serve another job by then."""
+    pipeline, queue, (sleep,) = declare(isolated_jobs.sleep, crash_limit=1)
+    file = tmp_path / "notes"
+    with isolated(pipeline, queue) as here:
+        first = here.offer(sleep, str(file), 1.0)
+        wait_until(lambda: len(isolated_jobs.notes(file)) == 1, 60, "the first job's begin")
+        (slot,) = here.runners.slots
+        assert isinstance(slot, ChildSlot)
+        slot.reported = slot.run
+        assert here.wait(first) == [DONE]
+        assert slot.child is None
+        second = here.offer(sleep, str(file), 2.0)
+        wait_until(lambda: len(isolated_jobs.notes(file)) == 2, 60, "the second job's begin")
+        here.runners.replace(slot)
+        assert here.wait(second) == [DONE]
+    assert "crash" not in caplog.text
 
 
 @pytest.mark.expected_errors("has not ended")
