@@ -61,9 +61,9 @@ def run_in_child(
     Args:
         run: it has begun; its deadline is kept, and its heartbeats are repeated on it.
     """
-    if child.ended():
-        return NotBegun(child.death(None), was_given=False)
     watch = _Watch(child, run, memory_limit_bytes)
+    if child.ended():
+        return watch.died(was_given=False)
     if not watch.give(job):
         return watch.died()
     try:
@@ -224,11 +224,11 @@ class _Watch:
         reason = self.run.interrupt_reason
         return None if reason is None else Raised(INTERRUPTS[reason]())
 
-    def died(self) -> Ending:
-        """The ending of a run whose child has ended without a word on it."""
+    def died(self, *, was_given: bool = True) -> Ending:
+        """The ending of a run whose child has ended without a word on it; one that is interrupted ends by that."""
         interrupted = self._interrupted()
         if interrupted is not None:
             return interrupted
         if not self.has_begun:
-            return NotBegun(self.child.death(None))
+            return NotBegun(self.child.death(None), was_given)
         return self.child.death(time.monotonic() - self.began_at_s)

@@ -22,8 +22,10 @@ from stoker.consumers.isolation.messages import RunJob
 from stoker.consumers.isolation.pool import ChildPool
 from stoker.consumers.records.cancellation import Cancellation
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead
-from stoker.consumers.steps.results import HeldBack
-from stoker.consumers.steps.steps import DecodedJob
+from stoker.consumers.runners.slots import Slot
+from stoker.consumers.steps.last_look import hold_back
+from stoker.consumers.steps.results import HeldBack, Raised
+from stoker.consumers.steps.steps import DecodedJob, StepContext
 from support import small_children
 from support.programs import isolated_jobs
 from support.scenes.deliveries import declare as declare_delivery
@@ -263,6 +265,25 @@ def test_a_shutdown_while_a_child_receives_its_job_costs_nothing(
         here.runners.interrupt()
         assert here.wait(job, within_s=WITHIN_S) == [INTERRUPTED]
     assert here.assignment.crash_history.crashes == {}
+    assert lines_about(caplog, "job-0") == []
+
+
+def test_a_shutdown_before_a_child_is_given_its_job_is_no_death(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The worker itself kills the child then: the log does not blame the kernel for it."""
+    pipeline, queue, (swallow,) = declare(isolated_jobs.swallow, crash_limit=1)
+
+    def shut_down_behind(job: DecodedJob, slot: Slot, step_context: StepContext) -> HeldBack | Raised | None:
+        held = hold_back(job, slot, step_context)
+        children = here.runners.process_ids()
+        here.runners.interrupt()
+        wait_until(lambda: all(map(is_gone, children)), what="the end of the children")
+        return held
+
+    monkeypatch.setattr("stoker.consumers.isolation.isolated_runners.hold_back", shut_down_behind)
+    with isolated(pipeline, queue) as here:
+        assert here.wait(here.offer(swallow, "x"), within_s=WITHIN_S) == [INTERRUPTED]
     assert lines_about(caplog, "job-0") == []
 
 
