@@ -88,6 +88,7 @@ class ChildProcess:
         resident: its memory in bytes, as last seen.
         is_due_to_recycle: whether it shall go as soon as another one can take its place.
         is_doomed: whether it was killed; it may take a moment to end.
+        has_outlived: whether it was killed, and had not ended after `KILL_WAIT_S`.
         take_within_s: how long it may take to report that its latest job begins; it is killed afterwards.
         is_taking: whether a job is being sent to it.
     """
@@ -116,6 +117,7 @@ class ChildProcess:
         self.resident = 0
         self.is_due_to_recycle = False
         self.is_doomed = False
+        self.has_outlived = False
         self.take_within_s = 0.0
         self.is_taking = False
         self._has_hung_up = False
@@ -300,7 +302,7 @@ class ChildProcess:
     def kill_and_wait(self) -> None:
         """End it, and make sure that nothing of the job goes on while the next one of its key begins."""
         self.kill()
-        self.wait_ended(KILL_WAIT_S)
+        self.has_outlived = not self.wait_ended(KILL_WAIT_S)
 
     def ended(self) -> bool:
         """Whether it has ended; its exit code is known from then on."""

@@ -243,9 +243,10 @@ class IsolatedRunners(Runners[Slot]):
             return run_in_child(child, message, job.run, job.job_type.memory_limit_bytes)
         finally:
             slot.end()
-            if child.is_doomed and not child.ended() and not self._is_stopping:
+            has_outlived = child.has_outlived and not child.ended() and not self._is_stopping
+            self._pool.give_back(child)  # first, since a handler of logging may raise, or block
+            if has_outlived:
                 _log_outliving(job, child.pid)
-            self._pool.give_back(child)
 
     # ---- crashes
 

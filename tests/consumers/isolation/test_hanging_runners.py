@@ -108,6 +108,15 @@ def test_a_killed_child_that_the_kernel_holds_does_not_hold_its_runner(
             kill(child)
 
     monkeypatch.setattr(ChildProcess, "kill", kill_unless_held)
+    busy: list[int] = []
+
+    def note_busy(record: logging.LogRecord) -> bool:
+        if "has not ended" in record.getMessage() and (counts := here.runners.counts()) is not None:
+            busy.append(counts.busy)
+        return True
+
+    logger = logging.getLogger("stoker.isolation")
+    monkeypatch.setattr(logger, "filters", [note_busy])
     file = tmp_path / "notes"
     with isolated(pipeline, queue) as here, watched(here) as dog:
         job = here.offer(sleep, str(file), 60.0)
@@ -120,5 +129,6 @@ def test_a_killed_child_that_the_kernel_holds_does_not_hold_its_runner(
         for child in here.runners._pool._children:
             if child.is_doomed:
                 kill(child)
+    assert busy == [0], "a handler that blocks or raises does not keep the child"
     (report,) = [text for record in caplog.records if "has not ended" in (text := record.getMessage())]
     assert f"job {job} (sleep): its process" in report
