@@ -290,7 +290,7 @@ def main(pipe: Connection) -> None:
     keep_loggers_on()
     canceller = JobCanceller(to_worker)
     canceller.install()
-    heard = (received, canceller.cancel, (STDERR, setup.stack_file))
+    heard = (received, canceller.cancel, (setup.stack_file, STDERR))
     threading.Thread(target=to_worker.listen, args=heard, name="stoker-listen", daemon=True).start()
     try:
         _prepare(setup.main)

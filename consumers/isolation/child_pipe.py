@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -123,15 +124,15 @@ class ChildPipe:
         Else the child would live on deaf: it would be given jobs, and not begin with them.
 
         Args:
-            report_to: the numbers of the open files to which it writes why it ends, while the worker lives.
+            report_to: the numbers of the open files to which it writes why it ends, while the worker lives; first the
+                one that matters most.
         """
         try:
             while True:
                 self._take(receive(self._pipe), received, cancel)
-        except (EOFError, ConnectionError):
-            pass  # the worker has ended
         except BaseException as error:  # noqa: BLE001  # such as `MemoryError`, at a message that is too large
-            _report_deafness(error, report_to)
+            if not _is_end(error):
+                _report_deafness(error, report_to)
         finally:
             os.killpg(0, signal.SIGKILL)  # the group is this child's own, with whatever its jobs have started
 
@@ -167,6 +168,12 @@ def main_frames() -> tuple[str, ...]:
     return tuple(f"{found.f_code.co_filename}:{found.f_lineno} {found.f_code.co_qualname}" for found in frames)
 
 
+def _is_end(error: BaseException) -> bool:
+    """Whether the worker has ended, be it amid a message: `Connection` raises an `OSError` without a number then."""
+    is_amid_message = type(error) is OSError and error.errno is None
+    return is_amid_message or isinstance(error, (EOFError, ConnectionError))
+
+
 def _report_deafness(error: BaseException, files: Collection[int]) -> None:
     """Write why the child ends; not by the log, which goes through the pipe."""
     with suppress(BaseException):  # there may be no memory for it
@@ -174,7 +181,16 @@ def _report_deafness(error: BaseException, files: Collection[int]) -> None:
         stack = "".join(traceback.format_exception(error))
         text = f"child process {os.getpid()} ends, since it cannot hear its worker any more: {line}\n{stack}"
         for file in files:
-            os.write(file, text.encode("utf-8", "replace"))
+            with suppress(BaseException):  # one that is closed or broken does not matter to the next
+                _write_unless_full(file, text.encode("utf-8", "replace"))
+
+
+def _write_unless_full(file: int, text: bytes) -> None:
+    """Write as much as a pipe takes at once where it has room; one that is full would keep the child from its end."""
+    room = select.poll()
+    room.register(file, select.POLLOUT)
+    if room.poll(0):
+        os.write(file, text[: select.PIPE_BUF])
 
 
 class PipedHeartbeats:

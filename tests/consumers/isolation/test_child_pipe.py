@@ -9,9 +9,12 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
+from queue import SimpleQueue
+from tempfile import TemporaryFile
 from typing import cast
 
 import pytest
@@ -122,6 +125,54 @@ def test_a_child_can_log_while_a_message_is_written(
 
     monkeypatch.setattr(child_pipe, "write", write_and_be_interrupted)
     assert received_from(pipe, far, HEARTBEAT, 3) == [Heartbeat, LogLine, LogLine]
+
+
+def ended_deaf(pipe: ChildPipe, monkeypatch: pytest.MonkeyPatch, report_to: tuple[int, ...]) -> bool:
+    """Whether the child ends as it receives its next message."""
+    killed = threading.Event()
+    monkeypatch.setattr(os, "killpg", lambda *_: killed.set())
+    hearing = (SimpleQueue[object](), lambda _place: None, report_to)
+    threading.Thread(target=pipe.listen, args=hearing, daemon=True).start()
+    return killed.wait(10)
+
+
+def raise_memory_error(_: Connection) -> None:
+    """Receive a message for which there is no memory."""
+    raise MemoryError
+
+
+@pytest.mark.parametrize("is_full", [True, False], ids=["full", "broken"])
+def test_a_deaf_child_ends_whatever_has_become_of_stderr(
+    is_full: bool, pipe_and_far: tuple[ChildPipe, Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reason is in the other file."""
+    monkeypatch.setattr(child_pipe, "receive", raise_memory_error)
+    reader, stderr = os.pipe()
+    with open(reader, "rb") as far_end, open(stderr, "wb", buffering=0), TemporaryFile() as stacks:
+        if is_full:
+            os.set_blocking(stderr, False)
+            with suppress(BlockingIOError):
+                while True:
+                    os.write(stderr, b"x")
+            os.set_blocking(stderr, True)
+        else:
+            far_end.close()
+        for files in ((stacks.fileno(), stderr), (stderr, stacks.fileno())):
+            assert ended_deaf(pipe_and_far[0], monkeypatch, files)
+            assert b"MemoryError" in os.pread(stacks.fileno(), 4096, 0)
+            stacks.truncate(0)
+
+
+def test_a_child_does_not_blame_a_worker_that_ends_amid_a_message(
+    pipe_and_far: tuple[ChildPipe, Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is deaf there."""
+    pipe, far = pipe_and_far
+    os.write(far.fileno(), struct.pack("!i", 1000) + b"half of it")
+    far.close()
+    with TemporaryFile() as stacks:
+        assert ended_deaf(pipe, monkeypatch, (stacks.fileno(),))
+        assert os.fstat(stacks.fileno()).st_size == 0
 
 
 @pytest.mark.parametrize("kind", [OSError, ValueError])
