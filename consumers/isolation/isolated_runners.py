@@ -64,7 +64,7 @@ class IsolatedRunners(Runners[Slot]):
 
     Attributes:
         size: how many jobs run at once; 0 where the queue has no isolated types.
-        crashes: how many children died while a job ran.
+        crashes: how many crashes there were: a child died while a job ran, or `NOT_BEGUN_LIMIT` did before it began.
     """
 
     kind = "isolated"

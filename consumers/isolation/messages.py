@@ -149,7 +149,7 @@ class StartFailed:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The job begins; a death of the child before this message does not count against the job."""
+    """The job begins; a death of the child before this message is no crash, unless it is the third in turn."""
 
 
 @dataclass(slots=True)
