@@ -48,7 +48,7 @@ from .messages import (
 TAKE_WITHIN_S: Final = 10.0
 """How long a child may take to report that a job begins; what the job imports comes after that."""
 FIRST_TAKE_WITHIN_S: Final = 60.0
-"""The same for its first job: threads that the application has started may hold the interpreter, as to load a model."""
+"""How long it may take at its first job: threads of the application may hold the interpreter, as to load a model."""
 TAKEN_BYTES_PER_S: Final = 10_000_000
 """A large job may take so much longer, as on a machine that swaps."""
 SURELY_TAKEN_BYTES: Final = 16 * 1024
