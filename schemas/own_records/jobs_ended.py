@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from array import array
 from binascii import hexlify, unhexlify
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -195,21 +195,42 @@ def decode_jobs_ended(value: bytes) -> JobsEnded:
     """Read the event.
 
     Raises:
-        Undecodable: the bytes are no such event.
+        Undecodable: the bytes are no such event, or a column has not an entry for each job.
         UnknownSchema: another version of Stoker wrote them.
     """
     datum = decode_own("JobsEnded", value)
     for name, width in _WIDTHS.items():
         if column := datum[name]:
-            datum[name] = _whole(name, column, width)
+            _require(len(column) == width * datum["count"], name, datum)
+            datum[name] = _whole(column, width)
+    for name, is_there in _required(datum):
+        _require(is_there, name, datum)
     return JobsEnded(**datum)
 
 
-def _whole(name: str, column: bytes, width: int) -> bytes:
+def _required(datum: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """What no event goes without, and whether it is there for each job."""
+    count = datum["count"]
+    yield "count", count >= 0
+    yield from ((name, datum[name] or not count) for name in ("partitions", "offsets", "began_s", "ended_s", "types"))
+    yield "ids", datum["uuids"] or datum["id_sizes"] or _are_separate(datum["ids"], count)
+    yield "enqueued_ms", datum["uuids"] or datum["enqueued_ms"] or not count
+    yield "keys", datum["key_sizes"] or not datum["keys"] or _are_separate(datum["keys"], count)
+    yield "replays", len(datum["replays"]) in (0, count)
+
+
+def _are_separate(column: bytes, count: int) -> bool:
+    return len(column.split(BETWEEN)) == count if column else not count
+
+
+def _require(is_right: object, name: str, datum: Mapping[str, Any]) -> None:
+    if not is_right:
+        raise Undecodable(f"the {name} of the JobsEnded are not those of {datum['count']} jobs")
+
+
+def _whole(column: bytes, width: int) -> bytes:
     """A column that was split by bytes, entry by entry."""
-    count, rest = divmod(len(column), width)
-    if rest:
-        raise Undecodable(f"the {name} of the JobsEnded are not of {width} bytes each")
+    count = len(column) // width
     entries = bytearray(len(column))
     for at in range(width):
         entries[at::width] = column[at * count : (at + 1) * count]

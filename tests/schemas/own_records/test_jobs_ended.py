@@ -32,6 +32,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 AT = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 IDS = [str(uuid_utils.uuid7()) for _ in range(3)]
+REQUIRED = ("partitions", "offsets", "began_s", "ended_s")
 
 
 def an_event() -> JobsEnded:
@@ -56,6 +57,23 @@ def an_event() -> JobsEnded:
         began_s=packed("d", [48.0, 48.5, 49.5]),
         ended_s=packed("d", [49.0, 48.75, 50.0]),
     )
+
+
+def an_event_of(count: int, **named: Any) -> JobsEnded:
+    """So many jobs that are alike but for what is given."""
+    given: dict[str, Any] = {
+        "count": count,
+        "types": ["a"],
+        "type_indexes": b"",
+        "partitions": packed("i", [4] * count),
+        "offsets": packed("q", range(count)),
+        "keys": b"",
+        "key_sizes": b"",
+        "enqueued_ms": packed("q", [5] * count),
+        "began_s": packed("d", [48.0] * count),
+        "ended_s": packed("d", [49.0] * count),
+    }
+    return replace(an_event(), **{**given, **named})
 
 
 def test_the_fields_of_the_class_are_those_of_the_schema() -> None:
@@ -103,7 +121,7 @@ def test_ids_come_back_the_same(ids: list[str], *, is_packed: bool) -> None:
     uuids = packed_uuids("\0".join(ids).encode(), len(ids))
     assert bool(uuids) == is_packed
     names: dict[str, Any] = {"uuids": uuids} if uuids else {"uuids": b"", "ids": column, "id_sizes": sizes}
-    event = decode_jobs_ended(encode_jobs_ended(replace(an_event(), **names)))
+    event = decode_jobs_ended(encode_jobs_ended(an_event_of(len(ids), **names)))
     assert ids_of(event) == [wire_text(job_id) for job_id in ids]
 
 
@@ -132,10 +150,33 @@ def test_columns_are_split_by_bytes_in_a_record_alone() -> None:
     assert decode_jobs_ended(value) == replace(event, types=list(event.types), tenants=[], replays=[])
 
 
-def test_a_column_of_half_an_entry_is_no_event() -> None:
-    """Nothing says which bytes belong together."""
-    with pytest.raises(Undecodable, match="offsets"):
-        decode_jobs_ended(encode_jobs_ended(replace(an_event(), offsets=bytes(9))))
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [
+        ("offsets", {"offsets": bytes(9)}),
+        ("offsets", {"offsets": packed("q", [7])}),
+        ("uuids", {"count": 5}),
+        ("uuids", {"count": -1}),
+        ("partitions", {"count": 2**31 - 1} | dict.fromkeys(("uuids", "enqueued_ms", *REQUIRED), b"")),
+        ("count", {"count": -1} | dict.fromkeys(("uuids", "enqueued_ms", *REQUIRED), b"")),
+        ("partitions", {"partitions": b""}),
+        ("offsets", {"offsets": b""}),
+        ("began_s", {"began_s": b""}),
+        ("ended_s", {"ended_s": b""}),
+        ("types", {"types": []}),
+        ("attempts", {"attempts": packed("I", [1, 1])}),
+        ("ids", {"uuids": b""}),
+        ("ids", {"uuids": b"", "ids": b"a\0b"}),
+        ("enqueued_ms", {"uuids": b"", "ids": b"a\0b\0c", "enqueued_ms": b""}),
+        ("keys", {"keys": b"a\0b"}),
+        ("replays", {"replays": ["r"]}),
+    ],
+)
+def test_a_column_that_has_not_an_entry_for_each_job_is_no_event(name: str, named: dict[str, Any]) -> None:
+    """Jobs would get the values of others, and jobs that are not there would be counted."""
+    value = encode_jobs_ended(replace(an_event_of(3), **named))
+    with pytest.raises(Undecodable, match=f"the {name} of"):
+        decode_jobs_ended(value)
 
 
 @given(st.lists(st.none() | st.binary(max_size=4), min_size=1, max_size=4))
