@@ -45,7 +45,7 @@ def _event(chance: random.Random) -> bytes:
             at=now,
             clock_s=0.0,
             count=AN_EVENT,
-            uuids=b"".join(one.to_bytes(16, "big") for one in ids),
+            binary_ids=b"".join(one.to_bytes(16, "big") for one in ids),
             types=TYPES,
             type_indexes=packed("H", [chance.randrange(len(TYPES)) for _ in ids]),
             topic="bench.mails",

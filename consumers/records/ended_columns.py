@@ -80,7 +80,7 @@ class EndedColumns:
         uuids, enqueued_ms, self.ids, id_sizes = _ids(records)
         self.keys, key_sizes = joined_keys([record.key for record in records])
         self.numbers = {
-            "uuids": uuids,
+            "binary_ids": uuids,
             "id_sizes": id_sizes,
             "partitions": partitions,
             "offsets": packed("q", [record.offset for record in records]),

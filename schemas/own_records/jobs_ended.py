@@ -54,7 +54,7 @@ class JobsEnded:
     at: datetime
     clock_s: float
     count: int
-    uuids: bytes = b""
+    binary_ids: bytes = b""
     ids: bytes = b""
     id_sizes: bytes = b""
     types: Sequence[str] = ()
@@ -176,7 +176,7 @@ def encode_jobs_ended(event: JobsEnded) -> bytes:
 
 _NAMES: Final = tuple(JobsEnded.__dataclass_fields__)
 _WIDTHS: Final = {
-    "uuids": _UUID_BYTES,
+    "binary_ids": _UUID_BYTES,
     "id_sizes": 4,
     "type_indexes": 2,
     "partitions": 4,
@@ -213,8 +213,8 @@ def _required(datum: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     count = datum["count"]
     yield "count", count >= 0
     yield from ((name, datum[name] or not count) for name in ("partitions", "offsets", "began_s", "ended_s", "types"))
-    yield "ids", datum["uuids"] or datum["id_sizes"] or _are_separate(datum["ids"], count)
-    yield "enqueued_ms", datum["uuids"] or datum["enqueued_ms"] or not count
+    yield "ids", datum["binary_ids"] or datum["id_sizes"] or _are_separate(datum["ids"], count)
+    yield "enqueued_ms", datum["binary_ids"] or datum["enqueued_ms"] or not count
     yield "keys", datum["key_sizes"] or not datum["keys"] or _are_separate(datum["keys"], count)
     yield "replays", len(datum["replays"]) in (0, count)
 
@@ -245,7 +245,7 @@ def columns_of(event: JobsEnded) -> tuple[Iterable[Any], ...]:  # each of its ow
         since 1970, replays, and seconds: how long before the event's instant each run began, and how long it took.
     """
     return (
-        _each_of(event.uuids) if event.uuids else ids_of(event),
+        _each_of(event.binary_ids) if event.binary_ids else ids_of(event),
         _by_index(event.types, event.type_indexes, event.count),
         unpacked("i", event.partitions),
         unpacked("q", event.offsets),
@@ -287,8 +287,8 @@ def jobs_of(event: JobsEnded) -> Iterator[EndedJob]:
 
 def ids_of(event: JobsEnded) -> Sequence[str]:
     """The ids of its jobs, as texts."""
-    if event.uuids:
-        return _texts_of(event.uuids)
+    if event.binary_ids:
+        return _texts_of(event.binary_ids)
     texts = [text for _, text in _by_size(event.ids, event.id_sizes)] if event.id_sizes else event.ids.split(BETWEEN)
     return list(map(wire_text, texts))
 
@@ -306,9 +306,9 @@ def enqueued_ms_of(event: JobsEnded) -> Sequence[int]:
     """When each of its jobs was enqueued, in ms since 1970, 0 where that is not known."""
     if event.enqueued_ms:
         return unpacked("q", event.enqueued_ms)
-    column = bytearray(8 * (len(event.uuids) // _UUID_BYTES))
+    column = bytearray(8 * (len(event.binary_ids) // _UUID_BYTES))
     for at in range(_TIME_BYTES):
-        column[at::8] = event.uuids[_TIME_BYTES - 1 - at :: _UUID_BYTES]
+        column[at::8] = event.binary_ids[_TIME_BYTES - 1 - at :: _UUID_BYTES]
     return unpacked("q", column)
 
 

@@ -12,7 +12,7 @@ import uuid_utils
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.schemas import Undecodable, own_schema, wire_text
+from stoker.schemas import Undecodable, UnknownSchema, own_schema, wire_text
 from stoker.schemas.own_records.jobs_ended import (
     JobsEnded,
     are_timed,
@@ -32,6 +32,8 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 AT = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 IDS = [str(uuid_utils.uuid7()) for _ in range(3)]
+WHOLE_COLUMNS = bytes.fromhex("c3018a4e57c902a3fb9e")
+"""Before the body of events whose columns were not split by bytes."""
 REQUIRED = ("partitions", "offsets", "began_s", "ended_s")
 
 
@@ -46,7 +48,7 @@ def an_event() -> JobsEnded:
         at=AT,
         clock_s=50.0,
         count=3,
-        uuids=packed_uuids("\0".join(IDS).encode(), 3),
+        binary_ids=packed_uuids("\0".join(IDS).encode(), 3),
         types=types,
         type_indexes=type_indexes,
         topic="n.q",
@@ -120,7 +122,7 @@ def test_ids_come_back_the_same(ids: list[str], *, is_packed: bool) -> None:
     column, sizes = joined([job_id.encode() for job_id in ids])
     uuids = packed_uuids("\0".join(ids).encode(), len(ids))
     assert bool(uuids) == is_packed
-    names: dict[str, Any] = {"uuids": uuids} if uuids else {"uuids": b"", "ids": column, "id_sizes": sizes}
+    names: dict[str, Any] = {"binary_ids": uuids} if uuids else {"binary_ids": b"", "ids": column, "id_sizes": sizes}
     event = decode_jobs_ended(encode_jobs_ended(an_event_of(len(ids), **names)))
     assert ids_of(event) == [wire_text(job_id) for job_id in ids]
 
@@ -155,19 +157,19 @@ def test_columns_are_split_by_bytes_in_a_record_alone() -> None:
     [
         ("offsets", {"offsets": bytes(9)}),
         ("offsets", {"offsets": packed("q", [7])}),
-        ("uuids", {"count": 5}),
-        ("uuids", {"count": -1}),
-        ("partitions", {"count": 2**31 - 1} | dict.fromkeys(("uuids", "enqueued_ms", *REQUIRED), b"")),
-        ("count", {"count": -1} | dict.fromkeys(("uuids", "enqueued_ms", *REQUIRED), b"")),
+        ("binary_ids", {"count": 5}),
+        ("binary_ids", {"count": -1}),
+        ("partitions", {"count": 2**31 - 1} | dict.fromkeys(("binary_ids", "enqueued_ms", *REQUIRED), b"")),
+        ("count", {"count": -1} | dict.fromkeys(("binary_ids", "enqueued_ms", *REQUIRED), b"")),
         ("partitions", {"partitions": b""}),
         ("offsets", {"offsets": b""}),
         ("began_s", {"began_s": b""}),
         ("ended_s", {"ended_s": b""}),
         ("types", {"types": []}),
         ("attempts", {"attempts": packed("I", [1, 1])}),
-        ("ids", {"uuids": b""}),
-        ("ids", {"uuids": b"", "ids": b"a\0b"}),
-        ("enqueued_ms", {"uuids": b"", "ids": b"a\0b\0c", "enqueued_ms": b""}),
+        ("ids", {"binary_ids": b""}),
+        ("ids", {"binary_ids": b"", "ids": b"a\0b"}),
+        ("enqueued_ms", {"binary_ids": b"", "ids": b"a\0b\0c", "enqueued_ms": b""}),
         ("keys", {"keys": b"a\0b"}),
         ("replays", {"replays": ["r"]}),
     ],
@@ -177,6 +179,13 @@ def test_a_column_that_has_not_an_entry_for_each_job_is_no_event(name: str, name
     value = encode_jobs_ended(replace(an_event_of(3), **named))
     with pytest.raises(Undecodable, match=f"the {name} of"):
         decode_jobs_ended(value)
+
+
+def test_an_event_whose_columns_were_whole_is_of_another_version() -> None:
+    """The fingerprint tells layouts apart: each has names of fields that no earlier one had."""
+    body = encode_jobs_ended(an_event())[len(WHOLE_COLUMNS) :]
+    with pytest.raises(UnknownSchema):
+        decode_jobs_ended(WHOLE_COLUMNS + body)
 
 
 @given(st.lists(st.none() | st.binary(max_size=4), min_size=1, max_size=4))

@@ -36,7 +36,7 @@ def ended(
         "at": at,
         "clock_s": CLOCK_S,
         "count": len(runs_s),
-        "uuids": b"".join(id_of(instant) for instant in enqueued),
+        "binary_ids": b"".join(id_of(instant) for instant in enqueued),
         "types": ["send"],
         "topic": "shop.mails",
         "partitions": packed("i", [0] * len(runs_s)),
