@@ -27,6 +27,8 @@ _ID_CHARACTERS: Final = 36
 _ID_DIGITS: Final = 32
 _LONGEST_KEY: Final = 200
 _FIRST_LIFE: Final = 0
+_MOST_MS: Final = 1 << 48
+"""The year 10889, the last one that a UUID can name; the index has place for differences of such instants."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -300,7 +302,7 @@ def entries_of_event(value: bytes) -> Iterator[JobEntry]:
             yield from _done(value)
         elif is_own("JobEvent", value):
             yield from _of_event(decode_own("JobEvent", value))
-    except (Undecodable, UnknownSchema, ValueError, LookupError):
+    except (Undecodable, UnknownSchema, ValueError, LookupError, ArithmeticError):
         return
 
 
@@ -312,12 +314,15 @@ def _done(value: bytes) -> Iterator[JobEntry]:
         *columns_of(event), strict=True
     ):
         began_ms = at_ms - round(before_s * 1e3)
+        ended_ms = began_ms + round(took_s * 1e3)
+        if max(began_ms, ended_ms, enqueued_ms) > _MOST_MS or min(began_ms, ended_ms, enqueued_ms) < -_MOST_MS:
+            raise Undecodable(f"no instants: {began_ms}, {ended_ms}, {enqueued_ms} ms since 1970")
         yield JobEntry(
             stored=stored if isinstance(stored, bytes) else stored_id(stored),
             state=State.DONE,
             life=life_of(replay, at_ms) if replay else _FIRST_LIFE,
             step=attempt * STEPS + ENDED_STEP,
-            at_ms=began_ms + round(took_s * 1e3),
+            at_ms=ended_ms,
             job_type=kind,
             queue=queue,
             topic=topic,

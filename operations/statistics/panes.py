@@ -88,7 +88,7 @@ class PartitionFold:
                 self._fold_ended(offset, value, now_s)
             else:
                 self._fold_event(offset, decode_own("JobEvent", value), now_s)
-        except (Undecodable, UnknownSchema, ValueError, LookupError):
+        except (Undecodable, UnknownSchema, ValueError, LookupError, ArithmeticError):
             self._counts.unreadable += 1
 
     def _fold_ended(self, offset: int, value: bytes, now_s: float) -> None:

@@ -122,3 +122,14 @@ def test_what_is_too_old_or_not_understood_is_passed_over_and_counted() -> None:
     assert (counts.outside, counts.unreadable, counts.jobs, counts.events) == (2, 2, 1, 5)
     assert len(fold.changed(NOW_S)) == 1
     assert fold.changed(NOW_S) == []
+
+
+def test_a_run_of_impossible_length_ends_nothing() -> None:
+    """The next event is counted; an error would end the process, again at each start, since none goes beyond it."""
+    counts = FoldCounts()
+    fold = PartitionFold(0, {}, 0, counts)
+    fold.fold(0, encode_jobs_ended(ended([0.1], began_s=packed("d", [-1e300]))), NOW_S)
+    fold.fold(1, encode_jobs_ended(ended([0.1])), NOW_S)
+    assert (fold.next_offset, counts.unreadable, counts.jobs) == (2, 1, 1)
+    ((_, value),) = fold.changed(NOW_S)
+    assert sum(one.counts.get("done", 0) for one in decode_pane(value).types) == 1
