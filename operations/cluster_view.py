@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 
 from ..topology import ClusterSettings
 from ..topology.cluster.admin_connection import AdminConnection
+from ..topology.cluster.answers import wait_answer
 from ..topology.cluster.committed_offsets import commits_of
 from ..topology.cluster.group_descriptions import describe_groups
 from ..topology.cluster.leaders import ask_offsets
@@ -169,12 +171,10 @@ class ClusterView:
 
     def _answer(self, future: Future[Any], operation: str, resource: str) -> Any:
         """Wait for one answer, whose type the client leaves open; it takes the right of `operation` on `resource`."""
-        try:
-            return future.result(timeout=self.timeout_s + 1)
-        except TimeoutError as late:
-            raise self._connection.unreachable(f"no answer in {self.timeout_s:g} s") from late
-        except KafkaException as failed:
-            raise self._connection.translated(failed.args[0], operation, resource) from failed
+        answer = wait_answer(future, time.monotonic() + self.timeout_s + 1, f"no answer in {self.timeout_s:g} s")
+        if isinstance(answer, KafkaError):
+            raise self._connection.translated(answer, operation, resource)
+        return answer
 
 
 def _as_group(name: str, described: Any) -> ConsumerGroup:

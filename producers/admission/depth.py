@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # re-exported without `__all__`
 
 from ...topology.cluster.admin_connection import AdminConnection
+from ...topology.cluster.answers import wait_answer
 from ...topology.cluster.committed_offsets import ask_committed, make_asker
 from ...topology.cluster.settings import ClusterSettings
 from ...topology.declaration.queue import Queue
@@ -129,14 +130,11 @@ class KafkaDepth:
         found = {}
         give_up_at_s = time.monotonic() + ASK_TIMEOUT_S + 1
         for asked, answer in answers.items():
-            try:
-                offset = answer.result(max(0.01, give_up_at_s - time.monotonic())).offset
-            except KafkaException as failed:
-                error: KafkaError = failed.args[0]
-                if error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise self._connection.translated(error, "Describe", f"topic {asked.topic}") from failed
-            else:
-                found[asked.topic, asked.partition] = int(offset)
+            end = wait_answer(answer, give_up_at_s)
+            if not isinstance(end, KafkaError):
+                found[asked.topic, asked.partition] = int(end.offset)
+            elif end.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise self._connection.translated(end, "Describe", f"topic {asked.topic}")
         return found
 
     def close(self) -> None:

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeVar
@@ -30,6 +29,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 
 from ..declaration.topics import TopicSpec
 from .admin_connection import NO_CONNECTION, AdminConnection
+from .answers import wait_answer
 from .committed_offsets import committed_offsets
 from .group_descriptions import describe_groups
 from .kafka_errors import FORBIDDEN
@@ -278,12 +278,11 @@ class Administration:
         errors: dict[K, KafkaError] = {}
         give_up_at_s = time.monotonic() + self._timeout_s + _GRACE_S
         for key, future in futures.items():
-            try:
-                answers[key] = future.result(max(give_up_at_s - time.monotonic(), 0))
-            except KafkaException as failed:
-                errors[key] = failed.args[0]
-            except FutureTimeout:
-                errors[key] = KafkaError(KafkaError._TIMED_OUT)
+            answer = wait_answer(future, give_up_at_s)
+            if isinstance(answer, KafkaError):
+                errors[key] = answer
+            else:
+                answers[key] = answer
         self._raise_if_unreachable(errors.values())
         return answers, errors
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
@@ -44,11 +44,9 @@ class AdminConnection:
         """
         self._cluster = cluster
         self._client_errors: deque[str] = deque(maxlen=_LAST_CLIENT_ERRORS)
+        self.note_client_error = _noting(self._client_errors)
+        """Keeps what a client reports of its connections: it explains more than a timeout does."""
         self.client = make_client(AdminClient, {**config, "error_cb": self.note_client_error})
-
-    def note_client_error(self, error: KafkaError) -> None:
-        """Keep what a client reports of its connections: it explains more than a timeout does."""
-        self._client_errors.append(error.str())
 
     def unreachable(self, reason: str) -> ClusterUnreachable:
         """The error for a cluster that did not answer, for this reason or for one that the client has reported."""
@@ -62,3 +60,8 @@ class AdminConnection:
         if error.code() in FORBIDDEN:
             return NotAuthorized(self._cluster.principal, [(operation, resource)])
         return KafkaException(error)
+
+
+def _noting(errors: deque[str]) -> Callable[[KafkaError], None]:
+    """A callback that has no reference to the client's owner: else both were in a cycle, and collected as garbage."""
+    return lambda error: errors.append(error.str())

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Final, TypeAlias
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError
 from confluent_kafka.admin import AdminClient
 
+from .answers import wait_answer
 from .clients import make_client
 from .kafka_errors import NO_COORDINATOR
 from .settings import ClusterSettings
 
 _CLIENT_LIMIT_S: Final = 3_600.0
 _ASK_AGAIN_S: Final = 0.2
+_LATE: Final = "the group's coordinator did not answer in time"
 
 Answer: TypeAlias = Any | KafkaError
 """A description, whose class the client does not export, or why there is none."""
@@ -54,7 +54,7 @@ def describe_groups(
         asked = admin.describe_consumer_groups(
             missing, include_authorized_operations=with_operations, request_timeout=_CLIENT_LIMIT_S
         )
-        answers |= {group: _wait(future, give_up_at_s) for group, future in asked.items()}
+        answers |= {group: wait_answer(future, give_up_at_s, _LATE) for group, future in asked.items()}
         missing = [group for group in missing if _is_momentary(answers[group])]
         if time.monotonic() >= give_up_at_s:
             break
@@ -66,21 +66,3 @@ def describe_groups(
 
 def _is_momentary(answer: Answer) -> bool:
     return isinstance(answer, KafkaError) and answer.code() in NO_COORDINATOR
-
-
-def _wait(future: Future[Answer], give_up_at_s: float) -> Answer:
-    """Wait for one answer.
-
-    Its error is read, not raised. A raised error would keep its traceback, with the client in it, in a cycle; and
-    librdkafka ends the process where a collection of garbage on the client's own thread closes the client.
-    """
-    try:
-        failed = future.exception(timeout=max(0.0, give_up_at_s - time.monotonic()))
-    except FutureTimeout:
-        return KafkaError(KafkaError._TIMED_OUT, "the group's coordinator did not answer in time")
-    if failed is None:
-        return future.result()
-    if isinstance(failed, KafkaException):
-        error: KafkaError = failed.args[0]
-        return error
-    raise failed

@@ -10,12 +10,13 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports them without `__all__`
     AdminClient,
     OffsetSpec,
 )
 
+from .answers import wait_answer
 from .clients import make_client
 from .leaders import ask_offsets
 from .settings import ClusterSettings
@@ -50,10 +51,9 @@ class StableEnds:
         found = ask_offsets(self._client, dict.fromkeys(wanted, latest), bound_s, IsolationLevel.READ_COMMITTED)
         ends = {}
         for place, answer in found.items():
-            try:
-                ends[place] = answer.result(bound_s).offset
-            except (KafkaException, TimeoutError):  # brokers that go away now have answered the commit
-                ends[place] = 0
+            end = wait_answer(answer, time.monotonic() + bound_s)
+            # Brokers that go away now have answered the commit.
+            ends[place] = 0 if isinstance(end, KafkaError) else end.offset
         return {place: offset for place, offset in wanted.items() if ends[place] <= offset}
 
 
