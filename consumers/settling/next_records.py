@@ -150,12 +150,13 @@ def _failed_before(record: Record, context: SettlingContext) -> HeaderList:
 
 
 def _deferred_since(record: Record, outcome: Snoozed | Deferred | Delayed, context: SettlingContext) -> HeaderList:
-    """When the first deferral in a row was; a snoozed job has run since, and one that is only delayed has not."""
+    """When the first deferral in a row was; a run ends the row, and so does an order to wait until another time."""
     match outcome:
         case Snoozed():
             return []
-        case Delayed():
-            return _deferred_before(record, context)
+        case Delayed(due=due):
+            is_own = record.headers.get(wire.DUE) == wire.format_instant(due)
+            return _deferred_before(record, context) if is_own else []
         case Deferred():
             return _deferred_before(record, context) or [(wire.DEFERRED_SINCE, wire.format_instant(context.now))]
         case _:

@@ -252,6 +252,7 @@ NEVER_KNOWN = Dead(reason="never-known", failure=FAILURE)
     [
         pytest.param(OUTCOMES["deferred"], SINCE_EARLIER, id="deferred again"),
         pytest.param(OUTCOMES["delayed"], SINCE_EARLIER, id="woken before it is due"),
+        pytest.param(Delayed(due=LATER + timedelta(days=10), delay=DelayClass.LONG), None, id="rescheduled"),
         pytest.param(NEVER_KNOWN, SINCE_EARLIER, id="dead for it"),
         pytest.param(retried(), None, id="run, and failed"),
         pytest.param(OUTCOMES["snoozed"], None, id="run, and snoozed"),
@@ -259,9 +260,9 @@ NEVER_KNOWN = Dead(reason="never-known", failure=FAILURE)
     ],
 )
 def test_deferrals_are_one_row_until_a_handler_has_run(outcome: NotDone, since: bytes | None) -> None:
-    """The first deferral of a row stays the first, and a run of the job ends the row."""
+    """The first deferral of a row stays the first; a run of the job, or an order to wait longer, ends the row."""
     delivery = declare()
-    deferred = delivery.record({wire.DEFERRED_SINCE: SINCE_EARLIER, wire.DUE: SINCE_EARLIER})
+    deferred = delivery.record({wire.DEFERRED_SINCE: SINCE_EARLIER, wire.DUE: wire.format_instant(LATER)})
     assert dict(following(delivery, deferred, outcome).headers).get(wire.DEFERRED_SINCE) == since
 
 
