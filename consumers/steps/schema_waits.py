@@ -1,8 +1,11 @@
 """`SchemaWaits`: asks the schema store for the schemas of records that wait for theirs at the gates.
 
 A schema that cannot be asked for is not an unknown one. While the store does not answer, its records wait in memory, in
-their lanes, at no attempt's cost, and none becomes a dead letter; all others go on. One thread asks, so that no runner,
-poll thread or event loop waits for a slow store.
+their lanes, at no attempt's cost; all others go on. One thread asks, so that no runner, poll thread or event loop waits
+for a slow store.
+
+An outage is known once a question has failed. Until then, up to `ASK_TIMEOUT_S`, a flood of schemas counts as unknown
+unasked: its records are deferred, and one that was deferred for the first time too long ago becomes a dead letter.
 """
 
 from __future__ import annotations
