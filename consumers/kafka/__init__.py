@@ -1,1 +1,1 @@
-"""The worker's Kafka clients: options, readers beside the group's, the group protocol, outages, the end of a log."""
+"""The worker's Kafka clients: options, side readers, the group protocol, outages, the end of a log."""

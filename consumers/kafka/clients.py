@@ -23,7 +23,7 @@ _LOGGER = logging.getLogger("stoker.worker")
 PREFETCH_KBYTES: Final = 16_384
 """Bound on prefetched records in memory, for the whole consumer."""
 READER_PREFETCH_KBYTES: Final = 8_192
-"""Bound on the prefetched records of each consumer beside the group."""
+"""Bound on the prefetched records of each side reader."""
 FETCH_BYTES: Final = 2 * 1024 * 1024
 READER_FETCH_BYTES: Final = 1024 * 1024
 """The size of one answer of a broker, compressed. The client fetches where little is left, and keeps all that comes,
@@ -85,14 +85,14 @@ def make_consumer(
 
 
 def make_reader(cluster: ClusterSettings, queue: Queue, client_id: str, options: Mapping[str, Option]) -> Consumer:
-    """Make a consumer that reads beside the group, by assigning itself; it commits nothing."""
+    """Make the consumer of a side reader, which assigns itself its partitions; it commits nothing."""
     config = cluster.reader_config(
         client_id=client_id,
         reconnect_backoff_max_ms=2_000,
         receive_message_max_bytes=ANY_SIZE_BYTES,
         topic_metadata_refresh_interval_ms=METADATA_REFRESH_MS,
     )
-    beside = {
+    own = {
         "group.id": queue.group,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
@@ -103,7 +103,7 @@ def make_reader(cluster: ClusterSettings, queue: Queue, client_id: str, options:
         "queued.min.messages": 2_000,
         "queued.max.messages.kbytes": READER_PREFETCH_KBYTES,
     }
-    whole = {**config, **beside, **options}
+    whole = {**config, **own, **options}
     return _consumer(whole, LogRelay(whole, _LOGGER), _detail(cluster, client_id).note)
 
 
@@ -112,7 +112,7 @@ def _consumer(config: dict[str, object], relay: LogRelay, on_error: Callable[[Ka
 
 
 def _detail(cluster: ClusterSettings, client_id: str) -> Outage:
-    """The outage of a client beside the group's, logged for debugging: `WorkerOutage` logs it once for all clients."""
+    """The outage of a side reader's client, logged for debugging: `WorkerOutage` logs it once for all clients."""
     meaning = "the worker reports what that means for jobs"
     return Outage(cluster.bootstrap_servers, f"client {client_id}", meaning, logging.DEBUG)
 
