@@ -1,4 +1,4 @@
-"""`JobsEnded`: the event of many jobs that are done, in columns, and its jobs one by one for those who read it.
+"""`JobsEnded`: the event of many jobs that are done, in columns.
 
 An event for each job would cost more than a short job itself. Packed columns are built by a few calls for all jobs,
 and those of several events are put together by appending.
@@ -15,7 +15,7 @@ from array import array
 from binascii import hexlify, unhexlify
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from operator import sub
 from struct import Struct
@@ -71,30 +71,6 @@ class JobsEnded:
     replays: Sequence[str] = ()
     began_s: bytes = b""
     ended_s: bytes = b""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndedJob:
-    """One job of a `JobsEnded`.
-
-    Attributes:
-        key: None where it has none.
-        enqueued_ms: since 1970; 0 where it is not known.
-        replay: the id of the replay that has published it; empty for most.
-    """
-
-    job_id: str
-    job_type: str
-    topic: str
-    partition: int
-    offset: int
-    tenant: str
-    key: bytes | None
-    attempt: int
-    enqueued_ms: int
-    replay: str
-    began: datetime
-    took_s: float
 
 
 def packed(kind: str, numbers: Sequence[float]) -> bytes:
@@ -257,32 +233,6 @@ def columns_of(event: JobsEnded) -> tuple[Iterable[Any], ...]:  # each of its ow
         began_before_s_of(event),
         took_s_of(event),
     )
-
-
-def jobs_of(event: JobsEnded) -> Iterator[EndedJob]:
-    """Read the jobs one by one, in their order.
-
-    Raises:
-        ValueError: its columns have not as many entries as it has jobs.
-    """
-    columns = columns_of(event)
-    for job_id, job_type, partition, offset, tenant, key, attempt, enqueued, replay, before, took in zip(
-        ids_of(event), *columns[1:], strict=True
-    ):
-        yield EndedJob(
-            job_id=job_id,
-            job_type=job_type,
-            topic=event.topic,
-            partition=partition,
-            offset=offset,
-            tenant=tenant,
-            key=key,
-            attempt=attempt,
-            enqueued_ms=enqueued,
-            replay=replay,
-            began=event.at - timedelta(seconds=before),
-            took_s=took,
-        )
 
 
 def ids_of(event: JobsEnded) -> Sequence[str]:

@@ -22,11 +22,12 @@ from stoker.consumers.settling.done_jobs import DoneJobs
 from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.producers import Producer
 from stoker.producers.metrics.histogram import Bins
-from stoker.schemas.own_records.jobs_ended import EndedJob, decode_jobs_ended, jobs_of
+from stoker.schemas.own_records.jobs_ended import decode_jobs_ended
 from stoker.topology import ClusterSettings, RetryPolicy
 from stoker.topology.wire import headers as wire
 from support.scenes.deliveries import declare
 from support.scenes.worker import Journal, create, declare_queue, running_worker
+from support.sight.ended_jobs import EndedJob, jobs_of
 from support.sight.events import done_events
 from support.sight.events import done_jobs as done_jobs_on
 from support.waiting import wait_until

@@ -21,12 +21,12 @@ from stoker.schemas.own_records.jobs_ended import (
     encode_jobs_ended,
     ids_of,
     indexed,
-    jobs_of,
     joined,
     joined_keys,
     packed,
     packed_uuids,
 )
+from support.sight.ended_jobs import jobs_of
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from stoker.schemas import decode_own
-from stoker.schemas.own_records.jobs_ended import EndedJob, JobsEnded, decode_jobs_ended, jobs_of
+from stoker.schemas.own_records.jobs_ended import JobsEnded, decode_jobs_ended
 from stoker.schemas.own_records.own import is_own
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.declaration.topics import pipeline_topics
 from support.scenes.worker import read_topic
+from support.sight.ended_jobs import EndedJob, jobs_of
 
 
 def _values(cluster: ClusterSettings, pipeline: Pipeline) -> list[bytes]:
