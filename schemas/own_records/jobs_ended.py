@@ -185,7 +185,7 @@ def decode_jobs_ended(value: bytes) -> JobsEnded:
 
 
 def _required(datum: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    """What no event goes without, and whether it is there for each job."""
+    """The columns that no event goes without, each with whether it has an entry for each job."""
     count = datum["count"]
     yield "count", count >= 0
     yield from ((name, datum[name] or not count) for name in ("partitions", "offsets", "began_s", "ended_s", "types"))
