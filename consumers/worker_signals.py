@@ -7,10 +7,12 @@ import signal
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from types import FrameType
 from typing import Final
 
 from ..topology import format_duration
+from ..topology.bounded_log import log_within
 from .runners.forks import PROCESS
 
 _LOGGER = logging.getLogger("stoker.worker")
@@ -59,18 +61,27 @@ class WorkerSignals:
             self._excuse_failures()
 
     def handle(self) -> None:
-        """Act on the signals that have come since the last look."""
+        """Act on the signals that have come since the last look. The log may block, so it comes last."""
         while self._noted:
             name = self._noted.popleft()
             if name == INSPECT_SIGNAL.name:
                 self._hand_out_inspection()
             elif self._is_asked_to_end:
-                _LOGGER.warning(
-                    "a second signal, %s: the worker stops without waiting for running jobs; Kafka delivers them "
-                    "again, at no attempt's cost", name,
-                )  # fmt: skip
                 self._stop_now()
+                self._log_stop_now(name)
             else:  # also where it stops by now, for another reason
                 self._is_asked_to_end = True
-                _LOGGER.info("%s: letting running jobs end, for up to %s", name, format_duration(self._grace))
                 self._stop()
+                self._log_stop(name)
+
+    def _log_stop(self, name: str) -> None:
+        grace = format_duration(self._grace)
+        log_within(partial(_LOGGER.info, "%s: letting running jobs end, for up to %s", name, grace))
+
+    def _log_stop_now(self, name: str) -> None:
+        warn = partial(
+            _LOGGER.warning,
+            "a second signal, %s: the worker stops without waiting for running jobs; Kafka delivers them again, at no "
+            "attempt's cost", name,
+        )  # fmt: skip
+        log_within(warn)

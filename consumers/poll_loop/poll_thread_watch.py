@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import math
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
+from ...topology.bounded_log import log_within
 from ...topology.log_pace import LogPace
 from .. import log_keys
 from ..ending.stop_bound import POLL_THREAD_AFTER_GRACE_S, POLL_THREAD_AT_ONCE_S, StopBound
@@ -70,8 +72,10 @@ class PollThreadWatch:
         return describe_frames(thread_frames(self._state.ident))
 
     def _report(self, for_s: float) -> None:
-        _LOGGER.error(
+        report = partial(
+            _LOGGER.error,
             "the poll thread of queue %r has not turned for %.0f s: it fetches and commits nothing; restart the "
             "worker\n%s", self._queue, for_s, self.stack(),
             extra={log_keys.QUEUE: self._queue},
         )  # fmt: skip
+        log_within(report)  # the thread may hang in the log itself

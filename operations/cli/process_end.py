@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
+from ...topology.bounded_log import log_within
+
 LEFT_BEHIND_S: Final = 5.0
 """How long what is left behind has for its own end: what is in order ends at once."""
 
@@ -54,11 +56,19 @@ def end_soon(code: int) -> None:
 
 def _end(code: int, after_s: float) -> None:
     time.sleep(after_s)
+    log_within(_report_left_behind)
+    log_within(_flush)
+    os._exit(code)
+
+
+def _report_left_behind() -> None:
     others = (found.name for found in threading.enumerate() if found is not threading.main_thread())
     left = sorted(name for name in others if not name.startswith("stoker-"))
     what = f"threads ({', '.join(left[:5])})" if left else "processes, or handlers of its end,"
     _LOGGER.warning("the process ends without %s that jobs have left behind", what)
+
+
+def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
-    os._exit(code)

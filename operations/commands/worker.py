@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ..cli.app import AppContext, pass_app
+from ..cli.exit_codes import ExitCode
 from ..cli.logs import log_to_stderr
 from ..cli.output import echo_lines
 from ..cli.parameters import Command, Duration, MetricsAddress, metrics_options
+from ..cli.process_end import end_soon
 from ..cli.variables import warn_of_misspelt
 from .fleet import RELAYED, SUPERVISED, run_fleet, stop_with_parent
 
@@ -228,6 +230,7 @@ class _Start:
 
 
 def _run_one(app: AppContext, settings: WorkerSettings, start: _Start) -> None:
+    from ...consumers.errors import PollThreadHangs
     from ...consumers.machine import give_memory_back
     from ...consumers.metrics.systemd import notifying
     from ...consumers.worker import Worker
@@ -256,4 +259,8 @@ def _run_one(app: AppContext, settings: WorkerSettings, start: _Start) -> None:
             from ..views.live_view import WorkerView, live
 
             stack.enter_context(live(WorkerView(worker.snapshot, f"worker {settings.worker_id} · Ctrl+C ends")))
-        worker.run()
+        try:
+            worker.run()
+        except PollThreadHangs:
+            end_soon(ExitCode.FINDING)  # whatever else hangs with it, such as the log
+            raise

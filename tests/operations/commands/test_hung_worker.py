@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(180)
 
 DEADLINE_S = 60.0
 APPLICATION = """
-import ctypes, threading
+import ctypes, logging, threading
 from stoker.consumers import fleet
 from stoker.consumers.poll_loop import poll_thread_watch
 from stoker.consumers.poll_loop.housekeeping import Housekeeping
@@ -40,6 +40,10 @@ fleet.PROCESS_AFTER_GRACE_S = {killed_after_s}
 """
 WAIT = "threading.Event().wait(600)"
 HOLD_INTERPRETER = "ctypes.PyDLL(None).sleep(600)"
+HOLD_LOG = """handler = logging.Handler()
+    handler.emit = lambda _record: threading.Event().wait(600)
+    logging.getLogger("stoker").addHandler(handler)
+    logging.getLogger("stoker.worker").info("this blocks")"""
 
 
 @contextmanager
@@ -85,6 +89,15 @@ def test_sigterm_ends_a_worker_that_hangs(cluster: ClusterSettings, namespace: s
         assert process.wait(30) == ExitCode.FINDING
     last = (tmp_path / "err.log").read_text().splitlines()[-1]
     assert last.startswith("Error: the worker ends, since the thread stoker-poll-work of queue 'work' hangs")
+
+
+def test_sigterm_ends_a_worker_whose_log_hangs(cluster: ClusterSettings, namespace: str, tmp_path: Path) -> None:
+    """A log handler that blocks in one thread blocks each other one that logs, so none that ends a worker waits."""
+    with hanging(cluster, namespace, tmp_path, hang=HOLD_LOG) as process:
+        wait_hanging(tmp_path, 1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(40) == ExitCode.FINDING
+    assert "Error: the worker ends, since the thread stoker-poll-work of" in (tmp_path / "err.log").read_text()
 
 
 def test_sigterm_ends_a_fleet_that_hangs(cluster: ClusterSettings, namespace: str, tmp_path: Path) -> None:
