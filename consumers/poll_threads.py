@@ -30,6 +30,7 @@ class PollThreads:
         self._watches = [PollThreadWatch(worker.queue, worker.poll_state, grace) for worker in workers]
         self._on_failure = on_failure
         self._threads: list[GuardedThread] = []
+        self._hanging: set[str] = set()
 
     def start(self, may_begin: threading.Event) -> None:
         """Start them; jobs start once `may_begin` is set. One that hangs does not keep the process from ending."""
@@ -49,6 +50,12 @@ class PollThreads:
         """Whether any of them runs."""
         return any(thread.is_alive for thread in self._threads)
 
+    @property
+    def are_awaited(self) -> bool:
+        """Whether any of them runs that does not hang for good: it has the time of the stop, whatever others do."""
+        threads = zip(self._workers, self._threads, strict=False)
+        return any(thread.is_alive and worker.queue not in self._hanging for worker, thread in threads)
+
     def join(self, timeout_s: float) -> None:
         """Wait for their ends, for so long at the most."""
         for thread in self._threads:
@@ -65,11 +72,12 @@ class PollThreads:
             worker.stop_now()
 
     def find_hang(self) -> PollThreadHangs | None:
-        """A thread that hangs for good; those that hang are logged, lest a queue stand still unnoticed."""
+        """A thread that hangs for good, found once; those that hang are logged, lest a queue stand still unnoticed."""
         now_s = time.monotonic()
         for worker, watch in zip(self._workers, self._watches, strict=True):
-            how = watch.find_hang(now_s)
+            how = None if worker.queue in self._hanging else watch.find_hang(now_s)
             if how is not None:
+                self._hanging.add(worker.queue)
                 return PollThreadHangs(worker.queue, _thread_name(worker), how=how, stack=watch.stack())
         return None
 

@@ -273,8 +273,8 @@ class Worker:
             self._store.close()
 
     def _ended_by(self) -> BaseException | None:
-        """The error by which the worker has ended, or ends without a thread that hangs."""
-        return None if self._watch.is_alive and not self._failure.is_for_good else self._failure.error
+        """The error by which the worker has ended; None while a queue still works that does not hang."""
+        return None if self._watch.is_alive else self._failure.error
 
     def stop(self) -> None:
         """Shut down gracefully: let running jobs end for the grace, settle, commit, leave."""

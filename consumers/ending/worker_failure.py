@@ -26,13 +26,11 @@ class WorkerFailure:
 
     Attributes:
         error: what `Worker.run` and `Worker.wait` raise; None while all is well.
-        is_for_good: whether a thread hangs for good, so that nobody waits for its end.
     """
 
     def __init__(self, stop: Callable[[], None]) -> None:
         self._stop = stop
         self.error: BaseException | None = None
-        self.is_for_good = False
 
     def note_queue_end(self, queue: str, error: BaseException) -> None:
         """Note what has ended the thread of a queue."""
@@ -56,7 +54,6 @@ class WorkerFailure:
 
     def note_hang(self, hang: PollThreadHangs) -> None:
         """Note that the thread of a queue hangs for good."""
-        self.is_for_good = True
         self._end(hang, "%s\n%s", hang, hang.stack, extra={log_keys.QUEUE: hang.queue})
 
     def _end(self, error: BaseException, message: str, *arguments: object, **others: Any) -> None:

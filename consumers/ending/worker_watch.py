@@ -1,4 +1,4 @@
-"""`WorkerWatch`: watches the poll threads of a worker until they have ended, or one of them hangs for good."""
+"""`WorkerWatch`: watches the poll threads of a worker until each has ended, or hangs for good."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Watched(Protocol):
     """The poll threads, as `PollThreads` has them."""
 
     @property
-    def are_alive(self) -> bool:
-        """Whether any of them runs."""
+    def are_awaited(self) -> bool:
+        """Whether any of them runs that does not hang for good."""
 
     def join(self, timeout_s: float) -> None:
         """Wait for their ends, for so long at the most."""
 
     def find_hang(self) -> PollThreadHangs | None:
-        """One of them that hangs for good."""
+        """One of them that hangs for good, found once."""
 
 
 class WorkerWatch:
@@ -56,7 +56,7 @@ class WorkerWatch:
         return not self._thread.is_alive
 
     def _run(self) -> None:
-        while self._threads.are_alive and not self._failure.is_for_good:
+        while self._threads.are_awaited:
             self._threads.join(WATCH_INTERVAL_S)
             hang = self._threads.find_hang()
             if hang is not None:

@@ -96,13 +96,12 @@ NOTES: dict[str, Callable[[WorkerFailure], None]] = {
 def test_a_failure_stops_the_worker_whatever_its_log_does(
     what: str, log: Callable[[], AbstractContextManager[None]]
 ) -> None:
-    """Only a hang is for good."""
+    """It keeps the error as well."""
     stopped = threading.Event()
     failure = WorkerFailure(stopped.set)
     with log():
         in_time(lambda: NOTES[what](failure))
     assert failure.error is not None
-    assert failure.is_for_good is (what == "hang")
     assert stopped.is_set()
 
 
