@@ -11,9 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Any, Final, Protocol, TypeVar
 
+from ...topology.bounded_log import log_within
 from ..errors import TooManyStuck
 from ..guarded_thread import GuardedThread
 from ..job.endings import InterruptReason
@@ -26,6 +28,8 @@ from .stacks import describe_frames
 _LOGGER = logging.getLogger("stoker.timeouts")
 
 TICK_S: Final = 0.05
+ENDS_WITHIN_S: Final = 1.0
+"""How long the end of the watchdog is awaited: it may be amid a log that blocks."""
 STUCK_AFTER_S: Final = 5.0
 """How long past its timeout a job may go on before it is reported as stuck."""
 
@@ -121,7 +125,7 @@ class Watchdog:
     def stop(self) -> None:
         """End; jobs that still run have no timeout any more."""
         self._stopping.set()
-        self._thread.join()
+        self._thread.join(ENDS_WITHIN_S)
 
     @property
     def crashed(self) -> BaseException | None:
@@ -226,9 +230,11 @@ def is_stuck(slot: RunnerSlot) -> bool:
 def report_stuck(run: Run, slot: RunnerSlot, past_deadline_s: float, then: str, words: StuckWords) -> None:
     """Log which job ignores its timeout or its cancel, where it is, and what follows from that."""
     ignored = "cancel" if run.interrupt_reason == "cancel" else "timeout"
-    _LOGGER.error(
+    report = partial(
+        _LOGGER.error,
         "job %s (%s) is stuck: %.1f s past its %s, and %s; %s. %s\n%s",
         run.shown_id, run.job_type, past_deadline_s, ignored, words.why, then, words.hint,
         describe_frames(slot.frames()),
         extra=job_fields(run.record, run.queue),
     )  # fmt: skip
+    log_within(report)  # the job may hang in the log itself

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
@@ -109,3 +110,41 @@ def test_a_watchdog_that_fails_stops_the_worker(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(shift.runners, "check", lambda _now_s: 1 / 0)
         assert failed.wait(60)
         assert isinstance(shift.dog.crashed, ZeroDivisionError)
+
+
+class BlockingHandler(logging.Handler):
+    """Blocks the first thread that logs, which holds its lock, so that each other one blocks as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks, self.let_go = threading.Event(), threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Block."""
+        self.blocks.set()
+        self.let_go.wait(120)
+
+
+@pytest.mark.expected_errors("is stuck", "this blocks")
+def test_jobs_that_hang_in_a_log_handler_are_stuck_as_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handler blocks the watchdog's own report, and neither the watchdog nor its end."""
+    hurry(monkeypatch)
+    logger, handler = logging.getLogger("stoker.timeouts"), BlockingHandler()
+    logger.addHandler(handler)
+    holding = threading.Thread(target=logger.error, args=("this blocks",))
+    holding.start()
+    try:
+        assert handler.blocks.wait(60)
+        with threads(1) as shift:
+            for stuck in (1, 2):
+                shift.hand_in(Order(handler=resists(handler.let_go), timeout_s=0.1))
+                wait_until(lambda count=stuck: shift.dog.stuck == count, 30, "the next stuck job")
+            wait_until(lambda: shift.dog.crashed, 30, "the worker to give up")
+            shift.dog.stop()
+            handler.let_go.set()
+    finally:
+        handler.let_go.set()
+        holding.join(60)
+        wait_until(lambda: not any(found.name == "stoker-log" for found in threading.enumerate()), 60, "what is logged")
+        logger.removeHandler(handler)
+    assert isinstance(shift.dog.crashed, TooManyStuck)
