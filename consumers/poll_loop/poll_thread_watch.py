@@ -35,7 +35,7 @@ class PollThreadWatch:
         self._hangs_since_at_s = math.inf
         self._log_pace = LogPace(STUCK_AFTER_S)
         self._stop_bound = StopBound(grace, POLL_THREAD_AFTER_GRACE_S, POLL_THREAD_AT_ONCE_S)
-        self._turned_at_s = math.nan
+        self._phase: tuple[bool, float] | None = None
 
     def find_hang(self, now_s: float) -> str | None:
         """Look at the thread, and log now and then that it hangs; returns how, where it does so for good."""
@@ -61,9 +61,15 @@ class PollThreadWatch:
         return now_s - self._hangs_since_at_s > GIVE_UP_AFTER_S
 
     def _ends_too_late(self, now_s: float) -> bool:
-        """Whether it exceeds the time for a stop, which begins once a wait that it is in, for a rebalance, is over."""
-        if not self._state.is_leaving and self._state.last_turn_at_s != self._turned_at_s:
-            self._turned_at_s = self._state.last_turn_at_s
+        """Whether it exceeds the time for a stop.
+
+        That begins with each turn before the shutdown, so once a wait for a rebalance is over, and with the shutdown,
+        when the grace begins.
+        """
+        is_leaving = self._state.is_leaving
+        phase = is_leaving, 0.0 if is_leaving else self._state.last_turn_at_s
+        if phase != self._phase:
+            self._phase = phase
             self._stop_bound.begin_anew()
         return self._stop_bound.is_over(now_s, is_at_once=self._state.is_stopping_now.is_set())
 

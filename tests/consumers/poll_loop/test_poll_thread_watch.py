@@ -86,6 +86,16 @@ def test_a_rebalance_at_the_time_of_the_stop_comes_on_top() -> None:
     assert watched.watch_for(GRACE_S + POLL_THREAD_AFTER_GRACE_S - 1.0, turning=True) is None
 
 
+def test_a_stall_before_the_grace_begins_takes_nothing_from_it() -> None:
+    """Such as that of a last commit in a rebalance: a job may use all of the grace behind it."""
+    watched = Watched()
+    watched.state.is_stopping.set()
+    assert watched.watch_for(20.0, turning=False) is None
+    watched.state.begin_grace(GRACE_S)
+    assert watched.watch_for(GRACE_S + POLL_THREAD_AFTER_GRACE_S - 1.0, turning=True) is None
+    assert "asked to stop" in (watched.watch_for(2.0, turning=False) or "")
+
+
 def test_a_thread_that_has_ended_does_not_hang() -> None:
     """However long its process goes on."""
     watched = Watched()
