@@ -54,6 +54,12 @@ class QueueWorker:
         Raises:
             WorkerCrashed: a part of the worker failed; nothing is lost, but this process cannot go on.
         """
+        try:
+            self._work(may_begin)
+        finally:  # also where no thread can be started
+            self.poll_state.end()
+
+    def _work(self, may_begin: threading.Event) -> None:
         self.poll_state.begin()
         self._threads.start()
         try:
@@ -64,13 +70,7 @@ class QueueWorker:
             while not self.poll_state.is_stopping.is_set():
                 self._turn()
         finally:
-            self._shut_down()
-
-    def _shut_down(self) -> None:
-        try:
             self._shutdown.run()
-        finally:
-            self.poll_state.end()
 
     def stop(self) -> None:
         """Begin the graceful shutdown; called from any thread."""

@@ -54,6 +54,19 @@ def test_a_worker_that_is_stopped_before_it_has_joined_its_group_does_not_join(m
     assert parts.calls == ["shut down"]
 
 
+def test_a_worker_whose_threads_cannot_be_started_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its poll thread is no more, so nobody takes it for one that hangs."""
+
+    def fail(_self: Parts) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Parts, "start", fail)
+    parts = Parts()
+    with pytest.raises(RuntimeError, match="can't start"):
+        parts.worker().run(threading.Event())
+    assert parts.poll_state.has_ended
+
+
 def test_a_worker_joins_its_group_once_jobs_may_begin() -> None:
     """And shuts down at its end."""
     parts, begin = Parts(), threading.Event()
