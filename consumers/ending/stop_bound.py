@@ -12,7 +12,7 @@ from typing import Final
 MOST_SEEN_S: Final = 1.0
 """The most that one look counts: a process that was frozen, or got no CPU, is not at fault for that time."""
 POLL_THREAD_AFTER_GRACE_S: Final = 30.0
-"""How long a poll thread may take beyond the grace. It settles and leaves within 23.5 s, where no broker answers."""
+"""How long a poll thread may take beyond the grace. It settles and leaves within 24 s, where no broker answers."""
 POLL_THREAD_AT_ONCE_S: Final = 15.0
 """How long it may take where the stop does not wait for running jobs: it joins threads for up to 10 s then."""
 PROCESS_AFTER_GRACE_S: Final = 40.0

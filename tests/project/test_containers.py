@@ -18,11 +18,13 @@ import pytest
 import yaml
 
 from stoker.consumers.ending.stop_bound import POLL_THREAD_AFTER_GRACE_S, PROCESS_AFTER_GRACE_S
+from stoker.consumers.fleet import KILLED_WITHIN_S
 from stoker.consumers.followers import late_jobs
 from stoker.consumers.metrics import systemd
 from stoker.consumers.poll_loop.shutdown import EVENTS_AT_STOP_S, LEAVE_S, SETTLE_AT_STOP
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling import settle
+from stoker.consumers.settling.event_publisher import ANSWERS_S
 from stoker.consumers.worker import LAST_WORDS_S
 from stoker.operations.cli.process_end import LEFT_BEHIND_S
 
@@ -110,8 +112,11 @@ def test_the_worker_has_few_rights_and_an_init_above_it() -> None:
 
 
 def test_what_stops_a_worker_waits_for_its_end() -> None:
-    """A worker is killed only when its grace is over, and the longest time that its end may take after that."""
-    settled_s = SETTLE_AT_STOP.total_seconds() + settle.END_WITHIN_S + late_jobs.AT_STOP_S
+    """A worker is killed only when its graces are over, and the longest time that its end may take after that.
+
+    A fleet is killed only when it has killed what hangs, and has ended.
+    """
+    settled_s = SETTLE_AT_STOP.total_seconds() + settle.END_WITHIN_S + ANSWERS_S + late_jobs.AT_STOP_S
     ended_s = 2 * LAST_WORDS_S + systemd.END_WITHIN_S + LEFT_BEHIND_S
     left_s = settled_s + LEAVE_S + EVENTS_AT_STOP_S
     after_grace_s = ceil(left_s + ended_s)
@@ -119,11 +124,14 @@ def test_what_stops_a_worker_waits_for_its_end() -> None:
     assert after_grace_s + 5 == PROCESS_AFTER_GRACE_S
     seconds = re.fullmatch(r"(\d+)s", SERVICES["worker"]["stop_grace_period"])
     assert seconds is not None
-    assert int(seconds[1]) == WorkerSettings().grace.total_seconds() + after_grace_s
+    graces_s = (WorkerSettings().grace + WorkerSettings().revoke_grace).total_seconds()
+    assert int(seconds[1]) == graces_s + after_grace_s
+    fleet_s = PROCESS_AFTER_GRACE_S + KILLED_WITHIN_S + 5
     text = (ROOT / "docs" / "operations.md").read_text()
-    assert re.findall(r"^TimeoutStopSec=(\d+)s$", text, re.M) == [seconds[1]]
-    named = re.findall(r"(\d+) s (?:longer before it kills|more than `--grace`)|the grace period and (\d+) s", text)
-    assert [float(one or other) for one, other in named] == [after_grace_s] * 3
+    assert re.findall(r"^TimeoutStopSec=(\d+)s$", text, re.M) == [f"{graces_s + fleet_s:g}"]
+    both = [f"{each_s:g}" for each_s in (fleet_s, after_grace_s, fleet_s, fleet_s)]
+    assert re.findall(r"both graces and (\d+) s", text) == both
+    assert re.findall(r"`--grace`, `--revoke-grace` and (\d+) s before it kills", text) == [f"{after_grace_s:g}"]
 
 
 def test_what_builds_the_package_is_pinned_and_needs_no_more_than_the_context(tmp_path: Path) -> None:
