@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from stoker.consumers.errors import TooManyStuck
+from stoker.consumers.runners.watchdog import Watchdog
 from support.scenes.watched_runners import Order, hurry, resist, threads
 from support.waiting import wait_until
 
@@ -112,6 +114,11 @@ def test_a_watchdog_that_fails_stops_the_worker(monkeypatch: pytest.MonkeyPatch)
         assert isinstance(shift.dog.crashed, ZeroDivisionError)
 
 
+def is_stuck(dog: Watchdog, count: int) -> bool:
+    """Whether so many jobs are."""
+    return dog.stuck == count
+
+
 class BlockingHandler(logging.Handler):
     """Blocks the first thread that logs, which holds its lock, so that each other one blocks as well."""
 
@@ -138,7 +145,7 @@ def test_jobs_that_hang_in_a_log_handler_are_stuck_as_others_are(monkeypatch: py
         with threads(1) as shift:
             for stuck in (1, 2):
                 shift.hand_in(Order(handler=resists(handler.let_go), timeout_s=0.1))
-                wait_until(lambda count=stuck: shift.dog.stuck == count, 30, "the next stuck job")
+                wait_until(partial(is_stuck, shift.dog, stuck), 30, "the next stuck job")
             wait_until(lambda: shift.dog.crashed, 30, "the worker to give up")
             shift.dog.stop()
             handler.let_go.set()
