@@ -34,7 +34,7 @@ WATCH_INTERVAL_S: Final = 0.1
 ENDED_BY_REQUEST: Final = (0, -signal.SIGTERM, -signal.SIGINT)
 """The latter where the signal came before the process had installed its handlers."""
 KILLED_WITHIN_S: Final = 5.0
-"""A process that the kernel does not end at once is killed again after so long."""
+"""How long the processes that are killed have to end; one that the kernel holds even then is left behind."""
 PASSED_ON: Final = (signal.SIGUSR1,)
 """Signals that ask the processes for something, and end nothing."""
 IN_VAIN: Final = {2: "refused its options", 4: "stopped, since its contracts are refused"}
@@ -73,6 +73,7 @@ class Fleet:
     _stopping_at_once: threading.Event = field(default_factory=threading.Event)
     _signals: deque[int] = field(default_factory=deque)
     _exit_code: int = 0
+    _has_given_up: bool = False
     _bound: StopBound = field(init=False)
 
     def __post_init__(self) -> None:
@@ -113,7 +114,9 @@ class Fleet:
         return [m.process for m in self._members if m.process is not None and m.process.poll() is None]
 
     def _has_ended(self) -> bool:
-        return self._stopping.is_set() and all(member.process is None for member in self._members)
+        return self._has_given_up or (
+            self._stopping.is_set() and all(member.process is None for member in self._members)
+        )
 
     def _look_after(self, member: _Member) -> None:
         if member.process is None:
@@ -185,15 +188,29 @@ class Fleet:
         """Kill what has not ended in the time for a stop: nothing is lost by that, and nothing else would end it."""
         is_at_once = self._stopping_at_once.is_set()
         if self._stopping.is_set() and self._bound.is_over(time.monotonic(), is_at_once=is_at_once):
-            for process in self._living():
+            killed = self._living()
+            for process in killed:
+                process.kill()
                 _LOGGER.error(
                     "worker process %d was asked to stop%s, and has not ended in the time that this takes at most: it "
                     "hangs, and is killed. Kafka delivers its unfinished jobs again",
                     process.pid, " at once" if is_at_once else "",
                 )  # fmt: skip
-                process.kill()
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(KILLED_WITHIN_S)
+            self._await_killed(killed)
+
+    def _await_killed(self, killed: Sequence[subprocess.Popen[bytes]]) -> None:
+        """Wait for their ends, and give up those that the kernel does not end."""
+        until_s = time.monotonic() + KILLED_WITHIN_S
+        for process in killed:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, until_s - time.monotonic()))
+        if held := self.process_ids():
+            _LOGGER.error(
+                "worker processes %s were killed and have not ended: the kernel holds them, most likely in input or "
+                "output on a disk or network that does not answer. The fleet ends without them", held,
+            )  # fmt: skip
+            self._exit_code = self._exit_code or 1
+            self._has_given_up = True
 
     def _signal_all(self, number: int) -> None:
         for process in self._living():

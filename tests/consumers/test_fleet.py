@@ -141,6 +141,24 @@ def test_a_process_that_hangs_is_killed_once_the_time_for_a_stop_is_over(
     assert all(how in message for message in messages)
 
 
+@pytest.mark.expected_errors("it hangs, and is killed", "were killed and have not ended")
+def test_a_process_that_the_kernel_holds_does_not_keep_the_fleet_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not even SIGKILL ends it, and nothing else would."""
+    monkeypatch.setattr(fleets, "PROCESS_AFTER_GRACE_S", 0.1)
+    monkeypatch.setattr(fleets, "KILLED_WITHIN_S", 0.2)
+    ready = tmp_path / "ready"
+    with supervised(IGNORE_SIGTERM, 1, str(ready), grace=timedelta()) as running, monkeypatch.context() as held:
+        wait_until(lambda: ready.exists() and ready.read_text().endswith("\n"), what="the process")
+        held.setattr(subprocess.Popen, "kill", lambda _process: None)
+        running.fleet.stop()
+        assert running.wait_ended() == 1
+    for member in running.fleet._members:
+        assert member.process is not None
+        member.process.wait(30)
+
+
 def test_a_process_that_uses_its_grace_is_not_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Its jobs may run until the grace ends, and it settles behind that."""
     monkeypatch.setattr(fleets, "PROCESS_AFTER_GRACE_S", 0.0)
