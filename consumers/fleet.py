@@ -200,10 +200,10 @@ class Fleet:
 
     def _await_killed(self, killed: Sequence[subprocess.Popen[bytes]]) -> None:
         """Wait for their ends, and give up those that the kernel does not end."""
-        until_s = time.monotonic() + KILLED_WITHIN_S
+        ends_at_s = time.monotonic() + KILLED_WITHIN_S
         for process in killed:
             with suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, until_s - time.monotonic()))
+                process.wait(max(0.0, ends_at_s - time.monotonic()))
         if held := self.process_ids():
             _LOGGER.error(
                 "worker processes %s were killed and have not ended: the kernel holds them, most likely in input or "

@@ -36,7 +36,7 @@ FOLDERS = {
         "files",
     ),
     "topology": (
-        *("durations", "counts", "log_pace", "own_loggers", "actor", "wire", "ownership", "tracing"),
+        *("durations", "counts", "log_pace", "bounded_log", "own_loggers", "actor", "wire", "ownership", "tracing"),
         *("declaration", "cluster", "planning"),
     ),
     "databases": (
