@@ -17,9 +17,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from types import FrameType
 from typing import Final
 
+from ..topology.bounded_log import log_within
 from . import log_keys
 from .ending.stop_bound import PROCESS_AFTER_GRACE_S, PROCESS_AT_ONCE_S, StopBound
 from .machine import describe_exit
@@ -191,11 +193,13 @@ class Fleet:
             killed = self._living()
             for process in killed:
                 process.kill()
-                _LOGGER.error(
+            for process in killed:  # now that none needs this process, whose log may hang
+                log_within(partial(
+                    _LOGGER.error,
                     "worker process %d was asked to stop%s, and has not ended in the time that this takes at most: it "
                     "hangs, and is killed. Kafka delivers its unfinished jobs again",
                     process.pid, " at once" if is_at_once else "",
-                )  # fmt: skip
+                ))  # fmt: skip
             self._await_killed(killed)
 
     def _await_killed(self, killed: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -205,12 +209,13 @@ class Fleet:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, ends_at_s - time.monotonic()))
         if held := self.process_ids():
-            _LOGGER.error(
-                "worker processes %s were killed and have not ended: the kernel holds them, most likely in input or "
-                "output on a disk or network that does not answer. The fleet ends without them", held,
-            )  # fmt: skip
             self._exit_code = self._exit_code or 1
             self._has_given_up = True
+            log_within(partial(
+                _LOGGER.error,
+                "worker processes %s were killed and have not ended: the kernel holds them, most likely in input or "
+                "output on a disk or network that does not answer. The fleet ends without them", held,
+            ))  # fmt: skip
 
     def _signal_all(self, number: int) -> None:
         for process in self._living():

@@ -244,7 +244,7 @@ class Worker:
 
     @property
     def failure(self) -> BaseException | None:
-        """Why the worker ends or has ended by itself, as `wait` raises it; None while all is well, and after `stop`."""
+        """Why the worker ends or has ended by itself, as `wait` raises it; None where nothing has failed."""
         return self._failure.error
 
     def _start(self, *, daemon: bool) -> None:

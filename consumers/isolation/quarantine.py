@@ -22,11 +22,11 @@ def quarantine(job_type: str, crashes: int, deaths: Sequence[ChildDied]) -> Dead
             by another worker.
     """
     last, times = deaths[-1], counted(crashes, "time")
-    how = (
-        f"it has crashed {times}; the last time, {NOT_BEGUN_LIMIT} child processes died before they began with it"
-        if last.ran_s is None
-        else f"its process died {times} while the job ran"
-    )
+    how = f"its process died {times} while the job ran"
+    if last.ran_s is None:
+        how = f"it has crashed {times}; the last time, {NOT_BEGUN_LIMIT} child processes died before they began with it"
+    elif any(death.ran_s is None for death in deaths):
+        how = f"it has crashed {times}; the last time, its process died while it ran"
     lines = [f"{number}. {death}" for number, death in enumerate(deaths, crashes - len(deaths) + 1)]
     failure = make_failure(
         job_type,

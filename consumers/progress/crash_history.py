@@ -13,7 +13,7 @@ class CrashHistory:
         deaths: how many owners ended without closing the partition since it last came beyond `window_end`, the last
             one included.
         window_end: offsets below it were possibly running when the last of them died.
-        crashes: {offset: how often a process died while its job ran}.
+        crashes: {offset: how often its job has crashed}.
     """
 
     __slots__ = ("crashes", "deaths", "window_end")

@@ -62,7 +62,7 @@ class Retried:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dead:
-    """No further run can help: the job goes to the dead letters. `crashes` processes died while it ran."""
+    """No further run can help: the job goes to the dead letters. It has crashed `crashes` times."""
 
     reason: DeadReason
     failure: Failure

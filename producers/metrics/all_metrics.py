@@ -255,7 +255,7 @@ CRASHES: Final = Metric(
     kind="counter",
     unit="processes",
     labels=("queue",),
-    text="Child processes that died while a job ran.",
+    text="Crashes of isolated jobs: a child process died while the job ran, or three died before it began.",
 )
 LIMIT_USED: Final = Metric(
     name="stoker_limit_used",

@@ -18,6 +18,7 @@ from stoker.consumers import fleet as fleets
 from stoker.consumers.fleet import Fleet
 from stoker.consumers.machine import describe_exit
 from stoker.operations.cli.exit_codes import ExitCode
+from support.blocking_log import blocking_log
 from support.waiting import wait_until
 
 GRACE = timedelta(seconds=30)
@@ -139,6 +140,19 @@ def test_a_process_that_hangs_is_killed_once_the_time_for_a_stop_is_over(
     messages = [record.getMessage() for record in caplog.records if "hangs" in record.getMessage()]
     assert {int(message.split()[2]) for message in messages} == set(map(int, ready.read_text().split()))
     assert all(how in message for message in messages)
+
+
+@pytest.mark.expected_errors("it hangs, and is killed")
+def test_processes_that_hang_are_killed_also_where_the_log_hangs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """All of them, before anything is logged about one."""
+    monkeypatch.setattr(fleets, "PROCESS_AFTER_GRACE_S", 0.1)
+    ready = tmp_path / "ready"
+    with supervised(IGNORE_SIGTERM, 2, str(ready), grace=timedelta()) as running, blocking_log("stoker.fleet"):
+        wait_until(lambda: ready.exists() and len(ready.read_text().splitlines()) == 2, what="two processes")
+        running.fleet.stop()
+        assert running.wait_ended() == -signal.SIGKILL
 
 
 @pytest.mark.expected_errors("it hangs, and is killed", "were killed and have not ended")

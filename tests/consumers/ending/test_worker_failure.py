@@ -17,6 +17,7 @@ from stoker.consumers.poll_loop.poll_thread_watch import GIVE_UP_AFTER_S, PollTh
 from stoker.consumers.poll_thread_state import PollThreadState
 from stoker.consumers.worker_signals import WorkerSignals
 from stoker.topology.planning.contracts import ContractsRefused
+from support.blocking_log import BlockingHandler
 from support.waiting import wait_until
 
 LOGGER = logging.getLogger("stoker.worker")
@@ -29,19 +30,6 @@ class BrokenFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Fail."""
         raise OSError(record.getMessage())
-
-
-class BlockingHandler(logging.Handler):
-    """Blocks the first thread that logs, which holds its lock, so that each other one blocks as well."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.blocks, self.let_go = threading.Event(), threading.Event()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Block."""
-        self.blocks.set()
-        self.let_go.wait(120)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pytest
 
 from stoker.consumers.errors import TooManyStuck
 from stoker.consumers.runners.watchdog import Watchdog
+from support.blocking_log import BlockingHandler
 from support.scenes.watched_runners import Order, hurry, resist, threads
 from support.waiting import wait_until
 
@@ -117,19 +118,6 @@ def test_a_watchdog_that_fails_stops_the_worker(monkeypatch: pytest.MonkeyPatch)
 def is_stuck(dog: Watchdog, count: int) -> bool:
     """Whether so many jobs are."""
     return dog.stuck == count
-
-
-class BlockingHandler(logging.Handler):
-    """Blocks the first thread that logs, which holds its lock, so that each other one blocks as well."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.blocks, self.let_go = threading.Event(), threading.Event()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Block."""
-        self.blocks.set()
-        self.let_go.wait(120)
 
 
 @pytest.mark.expected_errors("is stuck", "this blocks")
