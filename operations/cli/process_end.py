@@ -17,8 +17,6 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
-from ...topology.bounded_log import log_within
-
 LEFT_BEHIND_S: Final = 5.0
 """How long what is left behind has for its own end: what is in order ends at once."""
 
@@ -51,14 +49,15 @@ def stop_signals(asked: Callable[[], object] = lambda: None) -> Iterator[threadi
 
 def end_soon(code: int) -> None:
     """End this process with an exit code after a while, if it has not ended by itself until then."""
-    threading.Thread(target=_end, args=(code, LEFT_BEHIND_S), name="stoker-end", daemon=True).start()
+    from ...topology.bounded_log import log_within  # here, since `--help` needs no Kafka client
 
+    def end() -> None:
+        time.sleep(LEFT_BEHIND_S)
+        log_within(_report_left_behind)
+        log_within(_flush)
+        os._exit(code)
 
-def _end(code: int, after_s: float) -> None:
-    time.sleep(after_s)
-    log_within(_report_left_behind)
-    log_within(_flush)
-    os._exit(code)
+    threading.Thread(target=end, name="stoker-end", daemon=True).start()
 
 
 def _report_left_behind() -> None:
