@@ -109,6 +109,19 @@ def test_a_job_whose_children_are_killed_as_they_receive_it_ends_as_a_dead_lette
     assert ["that is crash" in line for line in lines] == [False, False, True] * 2
 
 
+def hang_children(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Let each child hang as it is given its job; returns what is set then."""
+    begun, begin = threading.Event(), ChildProcess.begin
+
+    def begin_with_one_that_hangs(child: ChildProcess, job: RunJob) -> bool:
+        os.kill(child.pid, signal.SIGSTOP)
+        begun.set()
+        return begin(child, job)
+
+    monkeypatch.setattr(ChildProcess, "begin", begin_with_one_that_hangs)
+    return begun
+
+
 def test_a_job_whose_children_do_not_take_it_ends_as_a_dead_letter(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -162,14 +175,7 @@ def test_a_child_has_longer_for_its_first_job_and_for_a_large_one(
 
 def test_a_cancel_ends_a_job_that_its_child_does_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
     """At once: it has not begun, so there is nothing to clean up."""
-    begun, begin = threading.Event(), ChildProcess.begin
-
-    def begin_with_one_that_hangs(child: ChildProcess, job: RunJob) -> bool:
-        os.kill(child.pid, signal.SIGSTOP)
-        begun.set()
-        return begin(child, job)
-
-    monkeypatch.setattr(ChildProcess, "begin", begin_with_one_that_hangs)
+    begun = hang_children(monkeypatch)
     pipeline, queue, (swallow,) = declare(isolated_jobs.swallow, crash_limit=1)
     with isolated(pipeline, queue) as here, watched(here) as dog:
         job = here.offer(swallow, "x" * 4 * MIB)
@@ -251,14 +257,7 @@ def test_a_shutdown_while_a_child_receives_its_job_costs_nothing(
 ) -> None:
     """The worker itself kills the child then, and the job is delivered again."""
     pipeline, queue, (swallow,) = declare(isolated_jobs.swallow, crash_limit=1)
-    begun, begin = threading.Event(), ChildProcess.begin
-
-    def begin_with_one_that_hangs(child: ChildProcess, job: RunJob) -> bool:
-        os.kill(child.pid, signal.SIGSTOP)
-        begun.set()
-        return begin(child, job)
-
-    monkeypatch.setattr(ChildProcess, "begin", begin_with_one_that_hangs)
+    begun = hang_children(monkeypatch)
     with isolated(pipeline, queue) as here:
         job = here.offer(swallow, "x" * 4 * MIB)
         assert begun.wait(WITHIN_S)
