@@ -40,7 +40,8 @@ def async_runners(parts: RunnerParts) -> list[AsyncRunners]:
         return []
     pipe, queue = parts.pipe, parts.step_context.queue.name
     size, ready = parts.settings.async_concurrency, parts.make_ready()
-    return [AsyncRunners(size, pipe.in_task(run_async), queue, names, settle_done=pipe.settle_done, ready=ready)]
+    own = names if len(names) < len(parts.step_context.job_types) else ()  # where all are async, no record is looked at
+    return [AsyncRunners(size, pipe.in_task(run_async), queue, own, settle_done=pipe.settle_done, ready=ready)]
 
 
 def isolated_runners(parts: RunnerParts) -> IsolatedRunners:

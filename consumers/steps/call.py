@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from types import CoroutineType
 from typing import NoReturn, Protocol
 
 from opentelemetry import context as trace_context
@@ -81,7 +82,7 @@ async def call_async(job: CallableJob, loop_state: LoopState) -> Result:
         if job.record.layout.is_traced or job.run.trace_context is not None:
             enter_trace(job)
         returned = job.job_type.handler(*job.args, **job.kwargs)
-        if inspect.isawaitable(returned):  # else a decorator around the `async def` has awaited it already
+        if type(returned) is CoroutineType or inspect.isawaitable(returned):  # else a decorator has awaited it already
             returned = await returned
         result: Result = check_returned(returned, job.job_type)
     except (JobInterrupted, asyncio.CancelledError) as error:
