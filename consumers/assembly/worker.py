@@ -90,6 +90,7 @@ def _make_fetching(running: RunningParts, poll_thread: PollThreadParts, group: G
             running.lanes.backlog,
             group.intake.reread,
             group.rebalance,
+            poll_thread.completion,
             has_priorities=bool(priorities),
         ),
     )

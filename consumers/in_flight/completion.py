@@ -6,6 +6,8 @@ settled record is complete then (`count_complete`), but not that of an interrupt
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter
 
 from ..commits.commits import count_complete
@@ -19,7 +21,9 @@ from .settled import SettledBatches
 class Completion:
     """Owned by the poll thread; without I/O.
 
-    `outcomes` counts {outcome's class name: how many}, since the start.
+    Attributes:
+        outcomes: {outcome's class name: how many}, since the start.
+        latest_at_s: `time.monotonic()` at which the latest batch was taken.
     """
 
     def __init__(self, settled: SettledBatches, memory_bounds: MemoryBounds, runners: RunnerRow, lanes: Lanes) -> None:
@@ -27,6 +31,7 @@ class Completion:
         self._memory_bounds = memory_bounds
         self._runners, self._lanes = runners, lanes
         self.outcomes: Counter[str] = Counter()
+        self.latest_at_s = -math.inf
 
     def note_settled(self) -> None:
         """Take what was settled since the last call."""
@@ -41,3 +46,4 @@ class Completion:
             self._runners.note_settled()
             self._lanes.note_settled(batch.others)
             self.outcomes.update(batch.outcomes)
+            self.latest_at_s = time.monotonic()

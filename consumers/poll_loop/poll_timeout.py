@@ -8,6 +8,7 @@ from typing import Final
 from ..backlog.lane_backlog import LaneBacklog
 from ..delays.calendar import Calendar
 from ..gates.gate_row import GateRow
+from ..in_flight.completion import Completion
 from ..intake.reread_records import RereadRecords
 from ..rebalance.rebalance import Rebalance
 
@@ -34,11 +35,13 @@ class PollTimeout:
         backlog: LaneBacklog,
         reread: RereadRecords,
         rebalance: Rebalance,
+        completion: Completion,
         *,
         has_priorities: bool,
     ) -> None:
         self._calendar, self._gates, self._backlog = calendar, gates, backlog
         self._reread, self._rebalance = reread, rebalance
+        self._completion = completion
         self._longest_s = PRIORITIES_TIMEOUT_S if has_priorities else POLL_TIMEOUT_S
 
     def poll_s(self) -> float:
@@ -49,8 +52,11 @@ class PollTimeout:
             return BACKLOG_TIMEOUT_S  # what a lane wants does not end a poll
         if self._rebalance.is_beginning:
             return SHORT_POLL_TIMEOUT_S
+        longest_s = self._longest_s
+        if time.monotonic() - self._completion.latest_at_s < POLL_TIMEOUT_S:  # what is settled next does not end a poll
+            longest_s = min(longest_s, SHORT_POLL_TIMEOUT_S)  # and is to be committed
         due_at_s = min(filter(None, (self._calendar.next_due_at_s, self._gates.next_at_s)), default=None)
-        return self._longest_s if due_at_s is None else min(self._longest_s, max(0.0, due_at_s - time.time()))
+        return longest_s if due_at_s is None else min(longest_s, max(0.0, due_at_s - time.time()))
 
     def rest_s(self) -> float:
         """How long to wait for room: what lanes wait for is read again turn by turn, and may be all there is to do."""

@@ -20,6 +20,7 @@ from stoker.consumers.records.record import Record
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.thread_runners import ThreadRunners
 from stoker.consumers.settings import WorkerSettings
+from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.topology import ClusterSettings
 from support.scenes.deliveries import EmptyStore, declare, plain_record
 from support.waiting import wait_until
@@ -132,6 +133,20 @@ def test_a_poll_is_short_while_partitions_are_restored(parts: QueueParts, monkey
     fetching.turn()
     restored.set()
     wait_until(lambda: not parts.group.rebalance.is_beginning)
+    fetching.turn()
+    assert consumer.waits_s == [POLL_TIMEOUT_S, SHORT_POLL_TIMEOUT_S, POLL_TIMEOUT_S]
+
+
+def test_a_poll_is_short_while_jobs_become_durable(parts: QueueParts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a backlog is committed at once: what is settled behind its last record does not end a poll."""
+    consumer, settled = SilentConsumer(), parts.settling.settled
+    monkeypatch.setattr(parts.group.member, "consumer", consumer)
+    fetching, completion = parts.worker._fetching, parts.poll_thread.completion
+    fetching.turn()
+    settled.put(SettlementBatch())
+    completion.note_settled()
+    fetching.turn()
+    completion.latest_at_s -= POLL_TIMEOUT_S
     fetching.turn()
     assert consumer.waits_s == [POLL_TIMEOUT_S, SHORT_POLL_TIMEOUT_S, POLL_TIMEOUT_S]
 
