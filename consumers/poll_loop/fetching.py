@@ -20,7 +20,7 @@ from .priority_fetching import PriorityFetching
 
 FETCH_LIMIT: Final = 500
 """The more records of a partition come at once, the more of them wait behind others of their key."""
-BESIDE_INTERVAL_S: Final = 0.02
+SIDE_READ_INTERVAL_S: Final = 0.02
 
 
 class Fetching:
@@ -29,7 +29,7 @@ class Fetching:
     def __init__(
         self,
         member: GroupMember,
-        beside: SideReader,
+        side_reader: SideReader,
         priorities: PriorityFetching,
         *,
         intake: DeclaredIntake,
@@ -38,12 +38,12 @@ class Fetching:
         timeout: PollTimeout,
     ) -> None:
         self._member = member
-        self._beside, self._priorities = beside, priorities
+        self._side_reader, self._priorities = side_reader, priorities
         self._intake, self._due, self._reread = intake.arriving, intake.due, intake.reread
         self._memory_bounds = memory_bounds
         self._ahead = ahead
         self._timeout = timeout
-        self._next_beside_at_s = 0.0
+        self._next_side_read_at_s = 0.0
 
     def turn(self) -> None:
         """Start what is due, then take what can be fetched; wait a moment where there is neither."""
@@ -91,10 +91,10 @@ class Fetching:
     def _take_delayed(self) -> bool:
         """Take records of waiting topics, now and then, before they are due. True if there may be more."""
         now_s = time.monotonic()
-        if now_s < self._next_beside_at_s:
+        if now_s < self._next_side_read_at_s:
             return False
-        delayed = self._beside.fetch()
+        delayed = self._side_reader.fetch()
         has_more = bool(delayed)
         self._intake.take(delayed)
-        self._next_beside_at_s = now_s if has_more else now_s + BESIDE_INTERVAL_S
+        self._next_side_read_at_s = now_s if has_more else now_s + SIDE_READ_INTERVAL_S
         return has_more

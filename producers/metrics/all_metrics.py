@@ -253,7 +253,7 @@ CHILDREN_ENDED: Final = Metric(
 CRASHES: Final = Metric(
     name="stoker_crashes_total",
     kind="counter",
-    unit="processes",
+    unit="crashes",
     labels=("queue",),
     text="Crashes of isolated jobs: a child process died while the job ran, or three died before it began.",
 )
