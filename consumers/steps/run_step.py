@@ -48,12 +48,13 @@ async def run_async(job: DecodedJob, slot: AsyncSlot, step_context: StepContext)
         if step_context.cancels.stands or step_context.gates.asked_last:
             result = hold_back(job, slot, step_context)
         if result is None:
-            result = await resume_watched(slot, coroutine)
-        else:
-            coroutine.close()
-    except BaseException as error:  # noqa: BLE001  # an interrupt before the job began, or on the way out of it
-        result = Raised(error)
-    slot.end()
+            try:
+                result = await resume_watched(slot, coroutine)
+            except BaseException as error:  # noqa: BLE001  # an interrupt on the way out of the job
+                result = Raised(error)
+    finally:
+        coroutine.close()  # which is nothing to one that has ended
+        slot.end()
     return _own_or_ours(job, slot, result) if isinstance(result, Raised) else result
 
 

@@ -91,6 +91,28 @@ def test_a_job_whose_gate_closes_before_its_begin_waits_there(run: Callable[[Dec
     assert called == [1]
 
 
+@pytest.mark.parametrize("run", [of_thread, of_task], ids=lambda run: run.__name__)
+def test_a_gate_that_fails_is_a_fault_of_the_worker(run: Callable[[DecodedJob, StepContext], Ran]) -> None:
+    """And no failure of the job, which would be a dead letter in the end: the worker stops, and the job comes again."""
+    gates = Gates()
+
+    async def work_async(_number: int) -> None:
+        raise AssertionError("called")
+
+    def work(_number: int) -> None:
+        raise AssertionError("called")
+
+    def fail(_record: Record) -> Beginning:
+        raise ZeroDivisionError
+
+    delivery = declare(work_async if run is of_task else work)
+    job, context = gates.admitted(delivery), gates.context(delivery)
+    gates.pauses.begin(PAUSE)
+    gates.row.begin = fail  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        run(job, context)
+
+
 def test_an_isolated_job_whose_gate_closes_before_its_begin_waits_there(tmp_path: Path) -> None:
     """Its child runs the next one."""
     pipeline, queue, (act,) = declare_isolated(isolated_jobs.note_run)
