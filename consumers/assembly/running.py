@@ -172,7 +172,7 @@ def _make_pipe(
     excuse: Excuse,
 ) -> Pipe:
     note_left = None if step_context.queue.fairness is None else dispatch.note_left
-    settle_step = SettleStep(step_context, lanes, settler, excuse, note_ended=note_left)
+    settle_step = SettleStep(step_context, lanes, settler, excuse, note_left=note_left)
     return Pipe(
         step_context,
         settle=settle_step.settle,
@@ -187,7 +187,7 @@ def _find_wait_at_gates(queue: Queue, lanes: Lanes, dispatch: Dispatch) -> Calla
     """Find what takes note of records that wait at the gates after all."""
     if isinstance(lanes, PriorityLanes):
         return lanes.wait_at_gates
-    return None if queue.fairness is None else dispatch.count_held
+    return None if queue.fairness is None else dispatch.note_one_left
 
 
 def _make_watchdog(kinds: Sequence[Runners[Any]], queue: Queue, events: EventPublisher, worker_id: str) -> Watchdog:

@@ -33,8 +33,8 @@ class Dispatch:
 
     def note_left(self, records: Iterable[Record]) -> None:
         """Count records that have left their runner, where tenants share these."""
-        self._runners.note_ended(records)
+        self._runners.note_left(records)
 
-    def count_held(self, record: Record) -> None:
+    def note_one_left(self, record: Record) -> None:
         """Count one that a gate has held back after all."""
         self.note_left((record,))

@@ -150,16 +150,16 @@ class FairRunners(RunnerRow):
         self._again -= Counter([record])
         return self._with_runners[record]
 
-    def note_ended(self, records: Iterable[Record]) -> None:
+    def note_left(self, records: Iterable[Record]) -> None:
         """Note that these are with the runners no more, and hand over the next ones."""
         with self._lock:
-            feeds = self._note_left(records)
+            feeds = self._forget(records)
             handed = [] if self.is_held else [(feed, self._taken_from(feed)) for feed in feeds]
         for feed, taken in handed:
             if taken:
                 feed.hand_over(taken)
 
-    def _note_left(self, records: Iterable[Record]) -> list[_Feed]:
+    def _forget(self, records: Iterable[Record]) -> list[_Feed]:
         """Count records that have left the runners; returns the feeds that have room by that."""
         left: dict[Line, int] = {}
         leave = self._leave_once if self._again else self._with_runners.pop
@@ -183,7 +183,7 @@ class FairRunners(RunnerRow):
         from_runners = super().drop(assignments)
         with self._lock:
             waiting = [record for feed in self._feeds.values() for record in feed.queue.drop(assignments)]
-        self.note_ended(from_runners)
+        self.note_left(from_runners)
         return from_runners + waiting
 
     @property

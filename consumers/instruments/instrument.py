@@ -33,7 +33,8 @@ class Instrument(ProducerInstrument, Protocol):
 
         It is called before the last look at gates, which is on the job's own time. So it comes again for the same
         record, with no `decided` in between, where the job does not run yet: a limit, a breaker or a pause holds it
-        back, or the schema that it has waited for is known by now. A record begins again where its child has died, too.
+        back, or the schema that it has waited for is known by now, as the thread has found that asks for schemas. A
+        record begins again where its child has died, too.
         """
 
     def decided(self, record: Record, outcome: Outcome) -> None:

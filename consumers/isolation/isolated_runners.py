@@ -167,8 +167,8 @@ class IsolatedRunners(Runners[Slot]):
         self._is_stopping = True
         self._threads.stop()
         for slot in self.slots:
-            if slot.run is not None:
-                slot.interrupt(slot.run, "shutdown")
+            if (run := slot.run) is not None:  # its runner may end it meanwhile
+                slot.interrupt(run, "shutdown")
         self._pool.stop()
 
     def wait_ended(self, give_up_at_s: float) -> None:

@@ -110,7 +110,7 @@ class ChildPool:
         self.thread.start()
 
     def stop(self) -> None:
-        """Kill those that are at work, and let the others leave."""
+        """Kill those that are at work, and let the others leave; wait for their ends, some seconds at the most."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify_all()

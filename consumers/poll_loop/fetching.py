@@ -1,6 +1,6 @@
 """`Fetching`: takes in records, at each turn of the poll thread, from all consumers and the calendar.
 
-It takes the main topic's last, and only while there is room. No poll waits while there is something else to do.
+It takes the main topic's last, and only while there is room. `PollTimeout` says how long a poll may wait.
 """
 
 from __future__ import annotations

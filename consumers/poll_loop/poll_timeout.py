@@ -1,4 +1,8 @@
-"""`PollTimeout`: how long a poll may wait for a record: no longer than until there is something else to do."""
+"""`PollTimeout`: how long a poll may wait for a record.
+
+It waits until the next instant at which something is due, and for a short time while something else may come that does
+not end a poll: an outcome that is settled, what a lane wants, a restored partition, a record of a priority.
+"""
 
 from __future__ import annotations
 

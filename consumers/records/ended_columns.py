@@ -1,8 +1,8 @@
 """`EndedColumns`: what the event of jobs that are done has of some of them, made while their memory is at hand.
 
-A runner makes the columns of a handful right after it has run it: each is a look at all of the records, and they are in
-the processor's cache then. A tenth of a second later, in another thread, the same looks cost twice as much. The event
-itself is put together from the columns of many handfuls, by appending.
+Mostly, a runner makes the columns of a handful right after it has run it: each is a look at all of the records, and
+they are in the processor's cache then. A tenth of a second later, in another thread, the same looks cost twice as much.
+The event itself is put together from the columns of many handfuls, by appending.
 """
 
 from __future__ import annotations

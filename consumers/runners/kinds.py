@@ -55,7 +55,10 @@ class Runners(WatchedRunners[SlotT], ABC):
 
     @abstractmethod
     def interrupt(self) -> None:
-        """Start no further record, and cut short what runs, as far as that can be done; waits for none."""
+        """Start no further record, and cut short what runs, as far as that can be done.
+
+        It waits for no job. Isolated runners wait for their child processes to end, some seconds at the most.
+        """
 
     @abstractmethod
     def wait_ended(self, give_up_at_s: float) -> None:
@@ -154,7 +157,7 @@ class RunnerRow:
     def _offer(self, runners: Runners[Any], records: list[Record]) -> None:
         runners.make_ready(records)
 
-    def note_ended(self, records: Iterable[Record]) -> None:
+    def note_left(self, records: Iterable[Record]) -> None:
         """Note that these are with the runners no more: only a row whose runners tenants share counts them."""
         return
 
@@ -164,7 +167,7 @@ class RunnerRow:
 
     def interrupt(self) -> None:
         """Start no further record, and cut short what runs, as far as that can be done."""
-        for runners in reversed(self._kinds):
+        for runners in reversed(self._kinds):  # isolated ones, the first, wait for their children
             runners.interrupt()
 
     def wait_ended(self, give_up_at_s: float) -> None:

@@ -88,7 +88,10 @@ class Spreader:
         self.ticks += 1
 
     def _are_inside(self) -> bool:
-        """Whether most runners that do not rest are inside of a job; False where all rest, as one has been woken."""
+        """Whether half or more of the runners that do not rest are inside of a job.
+
+        False where all rest, as one has been woken.
+        """
         inside = sum(slot.run is not None and not slot.is_replaced for slot in self._runners)
         return 0 < self._size - self.idle <= inside * 2
 

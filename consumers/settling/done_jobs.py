@@ -57,8 +57,8 @@ class CountsDone(Protocol):
 class DoneJobs:
     """Gathers the jobs of one queue that are done, and publishes them.
 
-    `Settler.hand_in_done` calls `make_columns` in the thread of a runner. The settling thread calls `add` once the jobs
-    are settled.
+    `Settler.hand_in_done` calls `make_columns`, mostly in the thread of a runner. The settling thread calls `add` once
+    the jobs are settled.
 
     Args:
         publish: never raises, and waits for nothing.

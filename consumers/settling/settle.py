@@ -78,7 +78,7 @@ class SettledEvents:
     Attributes:
         publish: takes the event of one outcome.
         publish_done: takes jobs that are done, by the handful; None where they have no events.
-        make_columns: takes those of a handful before they are settled, in the thread that has run them.
+        make_columns: makes those of a handful before it is settled; any thread calls it, mostly the runner.
         release: what the worker runs.
     """
 

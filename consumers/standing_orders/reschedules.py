@@ -179,7 +179,7 @@ class Reschedules:
         return found.due_at_s if found is not None and found.is_for(at) else None
 
     def note_begun(self, record: Record) -> None:
-        """Note that the job begins: its later records have their own times."""
+        """Note that the job is about to begin: its later records have their own times."""
         job_id = record.header(JOB_ID)
         found = None if job_id is None else self._jobs.get(name_of_job(job_id))
         if found is not None:

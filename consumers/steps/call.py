@@ -1,6 +1,6 @@
 """The handler's edge, where whatever a handler raises becomes a value: the worker calls it here, and so does a child.
 
-Nothing here knows of slots and interrupts, which are the worker's: `run_step.py` has those.
+Nothing here interrupts a job, or knows of slots: `run_step.py` does. What has interrupted it is read here.
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ NoteLeft = Callable[[Iterable[Record]], None]
 
 
 class Pipe:
-    """Takes the ready records of one queue through the steps; called by all runners.
+    """Takes the ready records of one queue through the steps; called by all runners,
+    and by the thread that has asked for schemas.
 
     Args:
         settle: takes each outcome; `settle_done` records whose jobs are done, several at once.
@@ -228,7 +229,7 @@ class SettleStep:
     """The last step, *settle*: hands outcomes to the settler, and lets the next record of the lane run.
 
     Args:
-        note_ended: called for records that leave their runner with an outcome; None where no part counts them.
+        note_left: called for records that leave their runner with an outcome; None where no part counts them.
     """
 
     def __init__(
@@ -238,11 +239,11 @@ class SettleStep:
         settler: Settler,
         excuse: Excuse,
         *,
-        note_ended: NoteLeft | None = None,
+        note_left: NoteLeft | None = None,
     ) -> None:
         self._queue = queue = step_context.queue
         self._guards = step_context.guards
-        self._note_ended = note_ended
+        self._note_left = note_left
         self._unique = step_context.unique if queue.unique else None
         self._ledgers = step_context.ledgers
         self._lanes = lanes
@@ -264,8 +265,8 @@ class SettleStep:
         self._settler.hand_in(record, outcome)  # before the ledger has it: a repetition must not be settled first
         if ledger is not None:
             _remember(record, outcome, ledger)
-        if self._note_ended is not None:
-            self._note_ended((record,))
+        if self._note_left is not None:
+            self._note_left((record,))
         self._lanes.finish(record, outcome)
 
     def settle_done(self, records: list[Record]) -> None:
@@ -276,8 +277,8 @@ class SettleStep:
             ledger = self._ledgers.get(assignment.partition)
             if ledger is not None:
                 ledger.add_jobs([record.deduplication_id for record in some if record.deduplication_id is not None])
-        if self._note_ended is not None:
-            self._note_ended(records)
+        if self._note_left is not None:
+            self._note_left(records)
         self._lanes.free_all(records)
 
     def _note(self, record: Record, outcome: Outcome, unique: UniqueJobs | None, ledger: Ledger | None) -> None:

@@ -46,7 +46,7 @@ class Scene:
         """All that was handed over runs; returns how many that were."""
         ended, self.handed = self.handed, []
         self.now_s += MEASURE_S
-        self.fair.note_ended(ended)
+        self.fair.note_left(ended)
         return len(ended)
 
 

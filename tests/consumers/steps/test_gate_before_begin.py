@@ -102,7 +102,7 @@ def test_a_gate_that_fails_is_a_fault_of_the_worker(run: Callable[[DecodedJob, S
     def work(_number: int) -> None:
         raise AssertionError("called")
 
-    def fail(_record: Record) -> Beginning:
+    def fail(record: Record) -> Beginning:
         raise ZeroDivisionError
 
     delivery = declare(work_async if run is of_task else work)
