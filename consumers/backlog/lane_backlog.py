@@ -148,6 +148,7 @@ class LaneBacklog:
     def _forget_indexes(self) -> None:
         self.indexes.clear()
         self._assignments.clear()
+        self._next_indexes = count()  # else each time that the backlog fills and drains would use some up
         self.marks[:] = bytes(len(self.marks))
 
     def places(self) -> Iterator[Place]:

@@ -16,6 +16,7 @@ MOST_AT_ONCE: Final = 500
 """Instants of one schedule that are fired in one go; the others follow in the next."""
 MOST_COUNTED: Final = 10_000
 """Instants that are left out and counted, at most."""
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +109,7 @@ def _missed_latest(schedule: ScheduleRecord, after: datetime, now: datetime) -> 
 
 def _missed_skip(schedule: ScheduleRecord, after: datetime, now: datetime) -> Pending:
     """Leave out the missed instants. The overdue ones, within the grace, fire next."""
-    edge = _edge(schedule, now) - timedelta(microseconds=1)
+    edge = _edge(schedule, now) - _MICROSECOND
     newest, *others = islice(instants_between(schedule, after, edge), MOST_COUNTED)
     return Pending(fire=(), up_to=newest, left_out=1 + len(others))
 
@@ -125,4 +126,11 @@ def _missed_all(schedule: ScheduleRecord, after: datetime, now: datetime) -> Pen
 
 
 def _due_back(schedule: ScheduleRecord, after: datetime, now: datetime) -> Iterator[datetime]:
-    return (at for at in instants_between(schedule, after, now) if due_at(schedule, at) <= now)
+    """The instants that are due, the latest first, as far as all before them are due as well.
+
+    A later instant may be due before an earlier one, whose jitter is larger. It waits for that one: the schedule moves
+    on past all that it deals with.
+    """
+    surely_due = max(after, now - timedelta(milliseconds=schedule.jitter_ms))
+    waits = next((at for at in instants_after(schedule, surely_due) if due_at(schedule, at) > now), None)
+    return instants_between(schedule, after, now if waits is None else min(now, waits - _MICROSECOND))

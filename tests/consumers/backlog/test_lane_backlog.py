@@ -34,6 +34,16 @@ def test_no_lane_may_wait_once_nothing_is_aside() -> None:
     assert not backlog.may_hold(b"key")
 
 
+def test_a_backlog_may_fill_and_drain_for_ever() -> None:
+    """An assignment takes one of a million indexes while something is aside, and gives it back."""
+    backlog = LaneBacklog()
+    for offset in range(3):
+        backlog.put(hash_of(b"key"), MAIN, offset)
+        assert max(backlog.indexes.values()) == 0
+        backlog.want(hash_of(b"key"), 1)
+        backlog.end_coming((MAIN, offset))
+
+
 def test_its_parts_are_the_whole() -> None:
     """Each lane is in one of them."""
     backlog = LaneBacklog()

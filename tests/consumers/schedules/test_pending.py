@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -56,6 +57,24 @@ def test_what_is_late_but_not_missed_fires_whatever_the_policy_is(missed: str) -
 def test_what_was_missed_follows_the_policy(fields: dict[str, Any], expected: tuple[list[int], int, int]) -> None:
     """After ten minutes without a worker."""
     assert minutes(Upcoming(schedule(**fields), NOON), NOON + 10 * MINUTE) == expected
+
+
+@pytest.mark.parametrize("missed", ["skip", "latest", "all"])
+@pytest.mark.parametrize("jitter_s", [0, 50, 90, 300])
+def test_no_instant_is_passed_over_whatever_its_jitter(missed: str, jitter_s: int) -> None:
+    """Each fires or is counted as left out, also where a later one is due before it, as after half an hour's outage."""
+    for number in range(20):
+        one = replace(schedule(missed=missed, jitter_ms=jitter_s * 1_000), name=f"s{number}")
+        upcoming, dealt_with, now = Upcoming(one, NOON), 0, NOON + 30 * MINUTE
+        while now < NOON + 50 * MINUTE:
+            pending = upcoming.pending(now)
+            if pending is None:
+                now += timedelta(seconds=7)
+                continue
+            assert all(due_at(one, at) <= now for at in pending.fire)
+            dealt_with += len(pending.fire) + pending.left_out
+            upcoming.move(pending.up_to)
+            assert dealt_with == (pending.up_to - NOON) // MINUTE
 
 
 def test_a_long_outage_is_not_walked_through() -> None:
