@@ -73,13 +73,21 @@ class WaitSet:
         self.make_ready(released)
 
     def release_first(self, why: Why) -> None:
-        """Make the first record ready that waits for this reason; if none is in memory, release the lanes aside."""
-        with self._lock:
-            self.releases += 1
-            first = self._records.take_first(why)
-            if first is None:
-                self._lanes.release(why)
-        self.make_ready([] if first is None else [first])
+        """Make the first record ready that waits for this reason; if none is in memory, release the lanes aside.
+
+        One that another gate holds back as well waits for that from now on, and the next one is made ready.
+        """
+        is_held_by_another = True
+        while is_held_by_another:
+            with self._lock:
+                self.releases += 1
+                first = self._records.take_first(why)
+                if first is None:
+                    self._lanes.release(why)
+                    return
+            self.make_ready([first])
+            with self._lock:
+                is_held_by_another = self._records.waits_for_another(first, why)
 
     def release_cancelled(self) -> None:
         """Make the records in memory ready whose jobs are cancelled."""

@@ -57,6 +57,10 @@ class WaitingRecords:
         """Whether a record goes on with this wait; False once it was released, also where it waits again."""
         return self._by_why.get(wait.why, {}).get(record) is wait
 
+    def waits_for_another(self, record: Record, why: Why) -> bool:
+        """Whether a record waits, and for another reason than this."""
+        return any(record in waiting and other != why for other, waiting in self._by_why.items())
+
     # ---- taking out
 
     def pop(self, whys: Iterable[Why]) -> list[Record]:

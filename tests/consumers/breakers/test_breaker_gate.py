@@ -15,6 +15,7 @@ from stoker.consumers.breakers.breaker_gate import BreakerGate
 from stoker.consumers.breakers.breakers import Breakers
 from stoker.consumers.breakers.opening import Target
 from stoker.consumers.gates.gate_row import Beginning, GateRow
+from stoker.consumers.gates.pauses import Pause, Pauses
 from stoker.consumers.job.dependencies import make_dependencies
 from stoker.consumers.records.outcomes import (
     DONE,
@@ -63,7 +64,8 @@ class Scene:
         self.stripe = self.breakers.states[STRIPE]
         self.row, self.ready = GateRow(), list[Record]()
         self.gate = BreakerGate(self.breakers, self.row)
-        self.row.add([self.gate])
+        self.pauses = Pauses(self.row)
+        self.row.add([self.pauses, self.gate])
         self.row.start(self.ready.extend)
         self.outcomes: list[Outcome] = []
         self._offset = 0
@@ -79,10 +81,10 @@ class Scene:
         context = self.delivery.step_context
         return replace(context, gates=self.row, dependencies=make_dependencies(self.breakers))
 
-    def record(self) -> Record:
+    def record(self, key: bytes | None = None) -> Record:
         """The next record."""
         self._offset += 1
-        return self.delivery.record({"ce_id": b"job-%d" % self._offset}, offset=self._offset)
+        return self.delivery.record({"ce_id": b"job-%d" % self._offset}, key=key, offset=self._offset)
 
     def end(self, *outcomes: Outcome) -> None:
         """Jobs begin and end so, one after the other."""
@@ -169,6 +171,23 @@ def test_one_record_is_let_go_as_the_probe() -> None:
     scene.row.note_ended(records[0], DONE)
     assert len(scene.ready) == 6
     assert scene.stripe.phase == "closed"
+
+
+def test_a_job_that_is_paused_as_well_is_not_the_probe() -> None:
+    """Nor one of many: the first job that may begin is, at once, and the paused ones wait for their pause."""
+    scene, pause = Scene(), Pause("q", key=b"paused")
+    scene.row.start(lambda records: scene.ready.extend(scene.row.admit(records)))
+    scene.end(FAILED, FAILED)
+    records = [scene.record(b"paused") for _ in range(40)] + [scene.record() for _ in range(2)]
+    assert not any(map(scene.row.admits, records))
+    scene.pauses.begin(pause)
+    _confirm(scene)
+    scene.clock.now_s += 11.0
+    scene.breakers.turn()
+    _confirm(scene)
+    scene.breakers.turn()
+    assert scene.ready == records[40:41]
+    assert scene.row.view.counts() == {pause: 40, scene.breakers.why(scene.stripe): 1}
 
 
 def _confirm(scene: Scene) -> None:
