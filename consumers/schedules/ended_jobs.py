@@ -1,8 +1,8 @@
 """`EndedJobs`: whether the job that a schedule has enqueued before has ended, by what its group has committed.
 
-A job has ended if its record is complete, and no other record of it waits: for a retry, for its time, or since it was
-carried forward. A retry is on its topic before the record of the attempt is committed as complete. So what waits is
-there if the ends of the topics are asked after the commits.
+A job has ended if its record is complete, and no other record of it waits: for a retry, for its time, since it was
+carried forward, or with another priority, which an order has given it. A retry is on its topic before the record of the
+attempt is committed as complete. So what waits is there if the ends of the topics are asked after the commits.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class _Partition:
     """The progress of one partition of the queue's topics."""
 
     def __init__(self, queue: Queue, number: int, monotonic: Callable[[], float]) -> None:
-        self._topics, self._waiting_topics = queue.job_topics, queue.waiting_topics
+        self._topics = queue.job_topics
+        self._read_topics = queue.job_topics if queue.priorities else queue.waiting_topics
         self._number, self._monotonic = number, monotonic
         self._committed: dict[str, TopicPartition] = {}
         self._asked_at_s = self._read_at_s = -FRESH_S
@@ -119,7 +120,7 @@ class _Partition:
     def _unread(self, client: Consumer) -> Mapping[str, int]:
         """{topic: its end} of those that have records which were not read and are not committed."""
         ends: dict[str, int] = {}
-        for topic in self._waiting_topics:
+        for topic in self._read_topics:
             low, high = client.get_watermark_offsets(TopicPartition(topic, self._number), timeout=ASK_S)
             known = self._read_up_to.get(topic, 0)
             self._read_up_to[topic] = max(low, self._committed[topic].offset, known if known <= high else 0)

@@ -11,11 +11,12 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from stoker.consumers.schedules.ended_jobs import FRESH_S, EndedJobs
 from stoker.schemas.own_records.control_records import RecordPlace
-from stoker.topology import Pipeline
+from stoker.topology import Pipeline, Queue
 from stoker.topology.wire import headers as wire
 from stoker.topology.wire.commit_metadata import CommitMetadata, SpilledAt
 
-QUEUE = Pipeline("sim").queue("q", partitions=2)
+PLAIN = Pipeline("sim").queue("q", partitions=2)
+PRIORITIZED = Pipeline("sim").queue("q", partitions=2, priorities={"high": 4, "normal": 1})
 NUMBER = 1
 JOBS = 6
 
@@ -29,19 +30,22 @@ class MovingQueue:
         is_still: nothing moves any more.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, queue: Queue = PLAIN) -> None:
+        self.queue = queue
         self.chance = random.Random(seed)
-        self.logs: dict[str, list[str | None]] = {topic: [] for topic in QUEUE.job_topics}
+        self.logs: dict[str, list[str | None]] = {topic: [] for topic in queue.job_topics}
         self.ended: set[str] = set()
         self.is_still = False
         self._followed: set[tuple[str, int]] = set()
         self._complete: dict[str, set[int]] = defaultdict(set)
-        self._commits: dict[str, tuple[int, str | None]] = dict.fromkeys(QUEUE.job_topics, (-1_001, None))
+        self._commits: dict[str, tuple[int, str | None]] = dict.fromkeys(queue.job_topics, (-1_001, None))
         self._positions: dict[str, int] = {}
+        prioritized = queue.entry_topics if queue.priorities else []
+        self._next_topics = [*queue.waiting_topics, *prioritized]
 
     def enqueue(self, job_id: str) -> RecordPlace:
         """Write a job to the main topic."""
-        return self._append(QUEUE.topic, job_id)
+        return self._append(self.queue.topic, job_id)
 
     def _append(self, topic: str, job_id: str | None) -> RecordPlace:
         self.logs[topic].append(job_id)
@@ -49,7 +53,7 @@ class MovingQueue:
 
     def move(self) -> None:
         """Write the record that follows one, or let one be complete, or commit."""
-        topic = self.chance.choice(QUEUE.job_topics)
+        topic = self.chance.choice(self.queue.job_topics)
         open_ = [offset for offset in range(len(self.logs[topic])) if offset not in self._complete[topic]]
         if self.chance.random() < 0.3:
             self.commit(topic)
@@ -62,7 +66,7 @@ class MovingQueue:
         job_id = self.logs[topic][offset]
         if job_id is not None and (topic, offset) not in self._followed:
             if self.chance.random() < 0.6:
-                self._append(self.chance.choice(QUEUE.waiting_topics), job_id)
+                self._append(self.chance.choice(self._next_topics), job_id)
             else:
                 self.ended.add(job_id)
             self._followed.add((topic, offset))
@@ -82,7 +86,7 @@ class MovingQueue:
 
     def wait_in(self, place: RecordPlace) -> str:
         """Let a job fail, and wait in the first tier, whose topic it gives."""
-        tier = QUEUE.waiting_topics[0]
+        tier = self.queue.waiting_topics[0]
         self._append(tier, self.logs[place.topic][place.offset])
         self._complete[place.topic].add(place.offset)
         self.commit(place.topic)
@@ -90,16 +94,16 @@ class MovingQueue:
 
     def make_anew(self) -> None:
         """Delete all topics, and make them again."""
-        self.logs = {topic: [] for topic in QUEUE.job_topics}
+        self.logs = {topic: [] for topic in self.queue.job_topics}
         self._complete.clear()
-        for topic in QUEUE.job_topics:
+        for topic in self.queue.job_topics:
             self.commit(topic)
 
     def come_to_rest(self) -> None:
         """End all jobs, and commit."""
         while any(len(self._complete[topic]) < len(log) for topic, log in self.logs.items()):
             self.move()
-        for topic in QUEUE.job_topics:
+        for topic in self.queue.job_topics:
             self.commit(topic)
         self.is_still = True
 
@@ -158,7 +162,7 @@ class Asking:
 
     def __init__(self, queue: MovingQueue) -> None:
         self._now_s = 0.0
-        self._ended = EndedJobs(QUEUE, lambda: cast(Consumer, queue), lambda: self._now_s)
+        self._ended = EndedJobs(queue.queue, lambda: cast(Consumer, queue), lambda: self._now_s)
 
     def has_ended(self, job_id: str, place: RecordPlace) -> bool:
         """The answer."""
@@ -166,20 +170,21 @@ class Asking:
         return self._ended.has_ended(job_id, place)
 
 
+@pytest.mark.parametrize("queue", [PLAIN, PRIORITIZED], ids=["plain", "with priorities"])
 @pytest.mark.parametrize("first", range(0, 150, 50))
-def test_no_job_has_ended_while_something_of_it_waits(first: int) -> None:
-    """Whatever moves while the owner asks; at rest, all have."""
+def test_no_job_has_ended_while_something_of_it_waits(first: int, queue: Queue) -> None:
+    """Whatever moves while the owner asks, and gets another priority; at rest, all have."""
     ended_early = 0
     for seed in range(first, first + 50):
-        queue = MovingQueue(seed)
-        asking = Asking(queue)
-        places = {f"s@{number}": queue.enqueue(f"s@{number}") for number in range(JOBS)}
+        moving = MovingQueue(seed, queue)
+        asking = Asking(moving)
+        places = {f"s@{number}": moving.enqueue(f"s@{number}") for number in range(JOBS)}
         for _ in range(60):
-            job_id = queue.chance.choice(list(places))
+            job_id = moving.chance.choice(list(places))
             has_ended = asking.has_ended(job_id, places[job_id])
-            assert not has_ended or job_id in queue.ended
+            assert not has_ended or job_id in moving.ended
             ended_early += has_ended
-        queue.come_to_rest()
+        moving.come_to_rest()
         assert all(asking.has_ended(job_id, place) for job_id, place in places.items())
     assert ended_early > 50
 
