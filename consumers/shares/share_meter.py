@@ -37,7 +37,6 @@ class ShareMeter(Meter):
         "_has_permits",
         "_last_use_at_s",
         "_most",
-        "_orphans",
         "_running",
         "_speed_at_s",
         "_valid_s",
@@ -56,7 +55,7 @@ class ShareMeter(Meter):
         self._clip = 1 if self._has_permits else make_meter(limit).most
         self._valid_s = valid_s(limit)
         self._granted = self.used = self.returned = 0
-        self._running = self._orphans = 0
+        self._running = 0
         self._most = limit.count
         self._ends_at_s = self._last_use_at_s = -math.inf
         self.written, self._written_at_s = (0, 0, 0), -math.inf
@@ -117,9 +116,6 @@ class ShareMeter(Meter):
         """Free a permit, to be used again here or to be returned."""
         if not self._has_permits:
             return False
-        if self._orphans:
-            self._orphans -= cost
-            return False
         self._running -= cost
         if self._granted - self.used - self.returned > self._most:
             self.returned += cost
@@ -133,14 +129,16 @@ class ShareMeter(Meter):
         """The coordinator is to have the last report, and forgets its session later."""
         self._expire(now_s)
         is_reported = self.written == (self.used, self.returned, self.used + self.returned)
-        is_empty = not (self.held or self._running or self._orphans)
+        is_empty = not (self.held or self._running)
         return is_empty and is_reported and now_s >= self._written_at_s + FORGET_S
 
     def _expire(self, now_s: float) -> None:
-        """Take what was granted for used once the coordinator may do so: its answers have stayed away."""
+        """Take what was granted for used once the coordinator may do so: its answers have stayed away.
+
+        Permits of jobs that run are not used: a coordinator that comes back must know of them.
+        """
         if now_s >= self._ends_at_s and self._granted > self.used + self.returned:
-            self.used = self._granted - self.returned
-            self._orphans, self._running = self._orphans + self._running, 0
+            self.used = self._granted - self.returned - self._running
 
     def note_grant(self, entry: ShareEntry, sent_at_s: float, now_s: float) -> bool:
         """Take in a grant; returns whether there is room by that.

@@ -135,6 +135,23 @@ def test_the_limit_is_used_again_soon_after_the_coordinator_was_killed() -> None
     check_rate(world, RATE)
 
 
+@pytest.mark.parametrize("away_s", [4.0, 10.0, 46.0])
+def test_permits_of_running_jobs_outlast_the_time_without_a_coordinator(away_s: float) -> None:
+    """As while its group detects that it was killed: the next one gives none of them a second time."""
+    world = SharingWorld(PERMITS, seed=7, workers_count=4, run_s=90.0)
+    world.pass_s(2.0)
+    coordinator = world.workers[0]
+    world.kill(coordinator)
+    world.owner = None
+    running = world.running
+    assert running > 0
+    world.pass_s(away_s)
+    world.owner = world.workers[1]
+    seen: list[int] = []
+    world.pass_s(15.0, lambda: seen.append(world.running))
+    assert running <= max(seen) <= PERMITS.count
+
+
 def test_a_limit_waits_for_no_longer_window_than_its_own() -> None:
     """The log of an hour takes a while to be read; a limit of a second is given meanwhile."""
     hour = Rate(100, per=3_600 * SECOND, name="q.hour")
