@@ -161,13 +161,14 @@ class AsyncRunners(Runners[AsyncSlot]):
         self._loops = alive
 
     def _start_replacement(self, alive: list[RunnerLoop]) -> list[RunnerLoop]:
-        if len(alive) > MOST_REPLACEMENTS:
+        blocked_s = [loop.watch.blocked_s for loop in alive if loop.watch.blocked_s >= REPLACE_AFTER_S]
+        if len(blocked_s) > MOST_REPLACEMENTS:  # the others turn, until their last job has ended
             stuck = sum(slot.run is not None for loop in alive for slot in loop.slots)
             self._failure = self._failure or TooManyStuck(self._queue, stuck)
             return []
         _LOGGER.error(
             "the event loop has not turned for %.1f s; another one takes the async jobs that have not begun",
-            alive[-1].watch.blocked_s, extra={log_keys.QUEUE: self._queue},
+            max(blocked_s, default=0.0), extra={log_keys.QUEUE: self._queue},
         )  # fmt: skip
         replacement = self._make_loop()
         replacement.start()

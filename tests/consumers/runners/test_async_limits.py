@@ -334,3 +334,27 @@ def test_a_task_that_exits_does_not_end_the_loop_unseen(caplog: pytest.LogCaptur
     assert shift.has_returned(0)
     assert shift.has_returned(1)
     assert re.search(r"a task that job \S+ \(\w+\) started raised SystemExit", caplog.text)
+
+
+@pytest.mark.expected_errors("has not turned")
+def test_loops_that_turn_until_their_last_job_has_ended_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often a job holds the loop for a while: long jobs on the replacements go on, and so does the worker."""
+    hurry(monkeypatch, lost_after_s=60.0)
+    may_end = threading.Event()
+
+    async def wait_long(_number: int) -> None:
+        while not may_end.is_set():
+            await asyncio.sleep(0.01)
+
+    with loops(2) as shift:
+        for times in range(5):
+            let_go = threading.Event()
+            shift.hand_in(Order(handler=holds(let_go)))
+            wait_until(lambda times=times: len(shift.runners.loops) == times + 2, what="a replacement")  # type: ignore[misc]
+            shift.hand_in(Order(handler=wait_long))
+            wait_until(lambda times=times: 2 * times + 1 in shift.begun, what="the long job")  # type: ignore[misc]
+            let_go.set()
+            wait_until(lambda: shift.runners.loops[-1].is_stopping, what="the loop to turn again")
+        assert shift.runners.crashed is None
+        may_end.set()
+        shift.wait_ended(*range(10))
