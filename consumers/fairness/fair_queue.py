@@ -111,6 +111,9 @@ class FairQueue:
         return line
 
     def _activate(self, line: Line) -> None:
+        if len(self._active) == 1:  # alone, it was not entered anew as its records ended
+            (alone,) = self._active.values()
+            self._push(alone)
         line.turn = max(line.turn, self._now)
         self._active[line.tenant] = line
         self._push(line)

@@ -74,6 +74,17 @@ def test_a_tenant_with_long_jobs_has_no_more_runners_than_others() -> None:
     assert Counter(tenants(running)) == {b"long": 2, b"short": 2}
 
 
+def test_a_tenant_that_was_alone_keeps_its_turns_when_another_comes() -> None:
+    """Many of its jobs were with the runners, and have ended: that was no reason to enter it anew while it was alone."""
+    queue = even()
+    queue.put(records(b"first", 700))
+    for _, line in queue.pop(500):
+        queue.end(line)
+    queue.put(records(b"second", 700))
+    taken = [queue.pop(1)[0] for _ in range(100)]
+    assert 40 <= tenants(taken).count(b"first") <= 60
+
+
 def test_equals_have_their_turns_one_after_the_other() -> None:
     """With one runner at a time, three tenants take turns, and one that comes later has nothing saved up."""
     queue = even()
