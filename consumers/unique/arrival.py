@@ -8,6 +8,7 @@ from typing import Final
 
 from ...topology.wire import headers as wire
 from ...topology.wire.headers import HeaderList
+from ...topology.wire.ledger_names import name_of
 from ..records.record import Record
 
 Identity = tuple[bytes, bytes]
@@ -26,12 +27,18 @@ class Arrival:
         offset: where, on the topic that it was published to: all jobs of a type are on one.
         name: the job's name in the ledger.
         job_id: its id, for people.
+        replayed: the name of the job that a replay has published anew; None where none has.
     """
 
     at_ms: int
     offset: int
     name: str
     job_id: str = field(default="", compare=False)
+    replayed: str | None = field(default=None, compare=False)
+
+    def is_replay_of(self, other: Arrival) -> bool:
+        """Whether it is the other's job, which a replay has published anew."""
+        return self.replayed is not None and (other.name == self.replayed or other.name.endswith(f":{self.replayed}"))
 
 
 def identity_of(record: Record) -> Identity | None:
@@ -46,7 +53,14 @@ def arrival_of(record: Record) -> Arrival:
     if not record.assignment.source.is_entry:
         at_ms = instant_ms(record.header(wire.ARRIVED), at_ms)
     job_id = (record.header(wire.JOB_ID) or b"").decode("utf-8", "backslashreplace")
-    return Arrival(at_ms, _offset_of(record), record.deduplication_id or "", job_id)
+    return Arrival(at_ms, _offset_of(record), record.deduplication_id or "", job_id, _replayed(record))
+
+
+def _replayed(record: Record) -> str | None:
+    """The name that the job of a replay's record had before; None of other records."""
+    if record.header(wire.REPLAY) is None:
+        return None
+    return name_of(record.header(wire.IDEMPOTENCY_KEY) or record.header(wire.JOB_ID))
 
 
 def _offset_of(record: Record) -> int:

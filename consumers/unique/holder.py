@@ -60,7 +60,7 @@ class Holder:
 
     def is_in_the_way_of(self, newcomer: Arrival, rule: Unique) -> bool:
         """Whether a new job ends as its duplicate."""
-        if self.is_within(newcomer, rule):
+        if self.is_within(newcomer, rule) and not newcomer.is_replay_of(self.arrival):
             return True
         state = self.state_at(newcomer.at_ms)
         if not rule.replaces and self.phase is HolderPhase.WAITING and "waiting" in rule.states:

@@ -235,6 +235,18 @@ def test_at_most_one_waits_behind_a_running_job(dropping: Scene) -> None:
 # ---- within
 
 
+def test_a_replay_within_the_period_runs_its_job() -> None:
+    """It is no new job that came too soon; a replay of a replay is none either, and a new job still is."""
+    scene = Scene(Unique(while_=(), within=10 * SECOND))
+    first = scene.comes()
+    scene.runs(first, outcome=Dead(reason="attempts-spent", failure=FAILURE))
+    same = (wire.JOB_ID, b"job-0")
+    for replay in (b"r-1", b"r-2"):
+        again = scene.comes((wire.REPLAY, replay), same)
+        scene.runs(again)
+    assert scene.loses(scene.comes()) != ""
+
+
 def test_within_a_period_one_runs(dropping: Scene) -> None:
     """Throttle: counted from the arrival of the one that ran, whenever the others are read."""
     scene = Scene(Unique(while_=(), within=10 * SECOND))
