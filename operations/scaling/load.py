@@ -43,6 +43,7 @@ class QueueLoad:
         at_s: a monotonic clock's reading.
         backlog: jobs without an outcome that do not wait by intent, those that run included.
         later: jobs in retry tiers and delays.
+        schedules: how many schedules the application declares for it: its workers fire them.
         oldest_s: for how long the oldest of the backlog has waited.
         arriving_per_s: jobs that became ready to run: published ones, and retried and delayed ones.
         done_per_s: runs that ended with an outcome.
@@ -61,6 +62,7 @@ class QueueLoad:
     partitions: int
     backlog: int | None = None
     later: int = 0
+    schedules: int = 0
     oldest_s: float | None = None
     arriving_per_s: float | None = None
     done_per_s: float | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -42,12 +43,14 @@ class ObservedFleet:
         limits: as they are in force.
         statistics: {queue: its figures of the last minute}; nothing where none are kept now.
         types: {queue: names of its job types}.
+        schedules: {queue: how many schedules the application declares for it}.
     """
 
     statuses: Sequence[LastStatus]
     limits: Sequence[SeenLimit]
     statistics: Mapping[str, TypeStatistics]
     types: Mapping[str, Sequence[str]]
+    schedules: Mapping[str, int]
 
 
 class LoadReader:
@@ -98,6 +101,7 @@ class LoadReader:
                 queue.name: [job.name for job in self.pipeline.job_types.values() if job.queue.name == queue.name]
                 for queue in self._queues
             },
+            schedules=Counter(schedule.queue.name for schedule in self.pipeline.schedules.values()),
         )
 
 
@@ -119,6 +123,7 @@ def load_of(
         partitions=now.counts.get(queue.topic, queue.partitions),
         backlog=_prompt(queue, status, now),
         later=sum(backlog.waiting for backlog in status.backlogs if backlog.source.is_delayed),
+        schedules=fleet.schedules.get(queue.name, 0),
         oldest_s=_age_s(status.oldest),
         arriving_per_s=arriving,
         done_per_s=done,

@@ -134,12 +134,13 @@ def _unknown(load: QueueLoad) -> Recommendation | None:
 def _idle(load: QueueLoad, policy: ScalingPolicy) -> Recommendation | None:
     if load.backlog or load.arriving_per_s:
         return None
-    if policy.minimum == 0 and not load.later:
+    if policy.minimum == 0 and not load.later and not load.schedules:
         return Recommendation(load=load, wanted=0, bound_by=Bound.NOTHING, reason="no job waits, and none comes")
     waiting = counted_doing(load.later, "job", "wait")
     later = f"only {waiting} to be due" if load.later else "no job waits, and none comes"
+    reason = f"{later}, but {counted_doing(load.schedules, 'schedule', 'fire')} here" if load.schedules else later
     wanted, _ = bounded(1, load, policy)
-    return Recommendation(load=load, wanted=wanted, bound_by=Bound.NOTHING, reason=later)
+    return Recommendation(load=load, wanted=wanted, bound_by=Bound.NOTHING, reason=reason)
 
 
 def _not_runnable(load: QueueLoad) -> Recommendation | None:

@@ -78,6 +78,7 @@ def scale_document(one: Recommendation, policy: ScalingPolicy) -> dict[str, obje
         "backlog": load.backlog,
         "not_runnable": load.not_runnable,
         "later": load.later,
+        "schedules": load.schedules,
         "oldest_s": _rounded(load.oldest_s),
         "arriving_per_s": _rounded(load.arriving_per_s),
         "done_per_s": _rounded(load.done_per_s),

@@ -75,7 +75,7 @@ def test_a_tenant_with_long_jobs_has_no_more_runners_than_others() -> None:
 
 
 def test_a_tenant_that_was_alone_keeps_its_turns_when_another_comes() -> None:
-    """Many of its jobs were with the runners, and have ended: that was no reason to enter it anew while it was alone."""
+    """Many of its jobs were with the runners, and have ended while it was alone."""
     queue = even()
     queue.put(records(b"first", 700))
     for _, line in queue.pop(500):

@@ -68,12 +68,17 @@ def test_it_wants_as_many_workers_as_the_arithmetic_says(
 
 
 def test_no_worker_at_all_is_wanted_only_where_allowed_and_nothing_waits() -> None:
-    """Delayed jobs need a worker too, since workers keep their time and carry them forward."""
+    """Delayed jobs and schedules need a worker too, since workers keep their times."""
     idle = replace(CALM, backlog=0, arriving_per_s=0.0, done_per_s=0.0, busy=0)
     to_zero = replace(POLICY, minimum=0)
     assert recommend(idle, to_zero).wanted == 0
     assert recommend(idle, POLICY).wanted == 1
     assert recommend(replace(idle, later=1), to_zero).wanted == 1
+    assert (
+        recommend(replace(idle, schedules=2), to_zero).reason
+        == "no job waits, and none comes, but 2 schedules fire here"
+    )
+    assert recommend(replace(idle, schedules=2), to_zero).wanted == 1
     assert recommend(replace(idle, backlog=1), to_zero).wanted == 1
 
 
