@@ -384,25 +384,35 @@ class IndexWriter:
 
     # ---- retention
 
-    def forget(self, before_ms: int, most: int, after_n: int = 0) -> tuple[int, int]:
+    def forget(self, before_ms: int, most: int, after_n: int = 0, *, look: int) -> tuple[int, int]:
         """Delete up to so many jobs that have ended and were enqueued before an instant.
 
+        Rows that stay new may stand anywhere, also before all others: a publisher's clock may be ahead. So each look
+        goes on behind the former one, to the last row.
+
+        Args:
+            look: at how many rows to look.
+
         Returns:
-            How many were deleted, and the row up to which was looked; 0 at the end of what is old.
+            How many were deleted, and the row up to which was looked; 0 at the last row.
         """
-        looked = self._connection.execute(
-            "SELECT j.n, enq, state, type, queue, grp, t.message FROM jobs j LEFT JOIN texts t ON t.n = j.n "
-            "WHERE j.n > ? ORDER BY j.n LIMIT ?",
-            (after_n, most),
+        last_n, looked = self._connection.execute(
+            "SELECT max(n), count(*) FROM (SELECT n FROM jobs WHERE n > ? ORDER BY n LIMIT ?)", (after_n, look)
+        ).fetchone()
+        old = self._connection.execute(
+            "SELECT j.n, state, type, queue, grp, t.message FROM jobs j LEFT JOIN texts t ON t.n = j.n "
+            f"WHERE j.n > ? AND j.n <= ? AND enq < ? AND +state IN ({_ENDED}) ORDER BY j.n LIMIT ?",
+            (after_n, last_n, before_ms, most),
         ).fetchall()
-        old = [row for row in looked if row[1] < before_ms and row[2] in ENDED]
         with self._transaction():
-            for n, _enq, state, kind, queue, group, message in old:
+            for n, state, kind, queue, group, message in old:
                 self._counts[queue, kind, state, group or _NO_GROUP] -= 1
                 self._forget_row(n, message)
             self._connection.execute("DELETE FROM minutes WHERE minute < ?", (before_ms // _MINUTE_MS,))
             self._connection.execute("DELETE FROM counts WHERE jobs = 0")
-        return len(old), looked[-1][0] if len(looked) == most and any(row[1] < before_ms for row in looked) else 0
+        if len(old) == most:
+            return most, old[-1][0]
+        return len(old), last_n if looked == look else 0
 
     def _forget_row(self, n: int, message: str | None) -> None:
         execute = self._connection.execute

@@ -51,6 +51,8 @@ FAR_BEHIND: Final = 1_000_000
 TOPICS_INTERVAL_S: Final = 30.0
 FORGET_INTERVAL_S: Final = 1.0
 FORGET_AT_ONCE: Final = 2_000
+LOOK_AT_ONCE: Final = 20_000
+"""Rows that one turn looks at to find them: more than come in a second, so that a round of all rows has an end."""
 LAGS_INTERVAL_S: Final = 2.0
 LAST_CLIENT_ERRORS: Final = 10
 
@@ -273,9 +275,11 @@ class TopicFollower:
     def _do_housekeeping(self, now_s: float) -> None:
         if now_s >= self._next_forget_at_s and self.progress.is_caught_up:
             before_ms = int((time.time() - self._keep.total_seconds()) * 1e3)
-            count, self._forget_after_n = self._writer.forget(before_ms, FORGET_AT_ONCE, self._forget_after_n)
+            count, self._forget_after_n = self._writer.forget(
+                before_ms, FORGET_AT_ONCE, self._forget_after_n, look=LOOK_AT_ONCE
+            )
             self.progress.forgotten += count
-            self._next_forget_at_s = now_s + (0.0 if self._forget_after_n else FORGET_INTERVAL_S)
+            self._next_forget_at_s = now_s + (0.0 if count and self._forget_after_n else FORGET_INTERVAL_S)
         if now_s >= self._next_lags_at_s:
             self._next_lags_at_s = now_s + LAGS_INTERVAL_S
             self.progress.behind = self._behind()

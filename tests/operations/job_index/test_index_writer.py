@@ -119,14 +119,27 @@ def test_a_discarded_dead_letter_is_dropped(index: Index) -> None:
 def test_old_jobs_that_have_ended_are_forgotten(index: Index) -> None:
     """With all that belongs to them; one that still waits is kept."""
     index.apply(done(1), failed(2, 1, "dead"), enqueued(3), enqueued(4, enqueued_ms=ENQUEUED_MS + 10**9), done(5))
-    assert index.writer.forget(ENQUEUED_MS + 10**8, 3) == (2, 3)
-    assert index.writer.forget(ENQUEUED_MS + 10**8, 3, 3) == (1, 0)
+    assert index.writer.forget(ENQUEUED_MS + 10**8, 3, look=3) == (2, 3)
+    assert index.writer.forget(ENQUEUED_MS + 10**8, 3, 3, look=3) == (1, 0)
     assert index.states() == {an_id(3): "queued", an_id(4): "queued"}
     check_counts(index.connection)
     for table in ("history", "texts"):
         assert index.connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
     with IndexReader(index.path) as reader:
         assert reader.find(JobFilter(words="declined"), 5).jobs == []
+
+
+def test_jobs_that_stay_new_do_not_keep_old_ones_behind_them(index: Index) -> None:
+    """A publisher whose clock is a year ahead makes rows that gather before all others: the look goes on past them."""
+    index.apply(*(done(number, enqueued_ms=ENQUEUED_MS + 10**9) for number in range(6)))
+    index.apply(*(done(number) for number in range(6, 11)))
+    looks, after_n = [(0, 0)], 0
+    while len(looks) == 1 or after_n:
+        looks.append(index.writer.forget(ENQUEUED_MS + 10**8, 2, after_n, look=3))
+        after_n = looks[-1][1]
+    assert looks[1:] == [(0, 3), (0, 6), (2, 8), (2, 10), (1, 0)]
+    assert set(index.states()) == {an_id(number) for number in range(6)}
+    check_counts(index.connection)
 
 
 def test_a_batch_that_fails_leaves_nothing_behind(index: Index) -> None:
