@@ -17,6 +17,9 @@ from .topic_follower import Progress
 HANGS_AFTER_S: Final = 600.0
 """A turn that adds the indexes of a large file, after it was built, takes minutes."""
 
+SILENT_AFTER_S: Final = 15.0
+"""As old as an index may be before the commands call it stale."""
+
 
 class IndexMetrics:
     """The figures of an index, and a `Health`. The follower's thread notes its progress; any thread may ask."""
@@ -49,10 +52,18 @@ class IndexMetrics:
         return HealthReport(why=why, detail={"read": self._progress.read})
 
     def ready(self) -> HealthReport:
-        """Not ready before all that was there at the start has been read once: the answers would be of the past."""
-        behind = self._progress.behind
-        why = () if self._progress.is_caught_up else ("the topics are still being read",)
-        return HealthReport(why=why, detail={"behind": behind})
+        """Not ready before all that was there at the start has been read once, or while no broker answers.
+
+        The answers would be of the past.
+        """
+        progress, why = self._progress, list[str]()
+        if not progress.is_caught_up:
+            why.append("the topics are still being read")
+        elif progress.answered_at_s is not None:
+            silent_s = time.monotonic() - progress.answered_at_s
+            if silent_s >= SILENT_AFTER_S:
+                why.append(f"no broker has answered for {silent_s:.0f} s")
+        return HealthReport(why=tuple(why), detail={"behind": progress.behind})
 
 
 def _files(path: Path) -> tuple[Path, ...]:

@@ -31,6 +31,7 @@ from .topic_reading import (
     REQUEST_S,
     UNREADABLE,
     Reading,
+    is_answered,
     lag_of,
     make_reader,
     origins_of,
@@ -67,6 +68,7 @@ class Progress:
         committed: jobs that ended by the commits of their group alone.
         behind: records that are still to be read; None before that is known.
         newest_ms: the newest record that was read of the job topics and the events, in ms since 1970.
+        answered_at_s: when a broker answered last, by the monotonic clock; None before the first time.
         is_caught_up: whether job topics and events were read to their ends once.
         is_settled: whether the ledger and the commits were gone through since, as far as they are due.
     """
@@ -78,6 +80,7 @@ class Progress:
     forgotten: int = 0
     behind: int | None = None
     newest_ms: int = 0
+    answered_at_s: float | None = None
     is_caught_up: bool = False
     is_settled: bool = False
 
@@ -105,6 +108,8 @@ class TopicFollower:
         self._assigned: set[Partition] = set()
         self._open: set[Partition] = set()
         """Partitions of job topics and events that were not read to their end yet."""
+        self._to_ask: deque[Partition] = deque()
+        """Partitions of job topics and events; the leader of the first is asked next."""
         self._committed = CommittedJobs(pipeline, cluster)
         self._next_topics_at_s = self._next_forget_at_s = self._next_lags_at_s = 0.0
         self._forget_after_n = 0
@@ -174,6 +179,7 @@ class TopicFollower:
         """
         known = self._writer.offsets()
         places = sorted(partitions_of(self._consumer, self._origins))
+        self._to_ask.extend(places)
         starts = starts_of(self._consumer, places, known, self._keep.total_seconds())
         if not is_building(self._connection) and self._is_far_behind(starts):
             begin_building(self._connection)
@@ -225,6 +231,7 @@ class TopicFollower:
         self._assigned |= set(new)
         ledgers = {place for place in new if place[0] in self._ledgers.topics}
         self._open |= set(new) - ledgers
+        self._to_ask.extend(set(new) - ledgers - set(self._to_ask))
         self._ledgers.add(ledgers)
 
     # ---- batches
@@ -283,8 +290,17 @@ class TopicFollower:
         if now_s >= self._next_lags_at_s:
             self._next_lags_at_s = now_s + LAGS_INTERVAL_S
             self.progress.behind = self._behind()
-            self._writer.set_fact("read_at_ms", str(int(time.time() * 1e3)))
+            if self._is_answered():
+                self.progress.answered_at_s = time.monotonic()
+                self._writer.set_fact("read_at_ms", str(int(time.time() * 1e3)))
             self._writer.set_fact("behind", str(self.progress.behind))
+
+    def _is_answered(self) -> bool:
+        """Whether the brokers answer, each time another partition's leader: else the index ages."""
+        if not self._to_ask:
+            return True
+        self._to_ask.rotate(-1)
+        return is_answered(self._consumer, self._to_ask[-1])
 
     def _behind(self) -> int:
         known = self._writer.offsets()

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from ...topology import ClusterSettings, Pipeline
 from ...topology.cluster.clients import make_client
+from ...topology.cluster.forgotten_brokers import LastingConsumer, lasting
 from ...topology.cluster.settings import ANY_SIZE_BYTES
 from ...topology.declaration.topics import HOLDS_JOBS, Role, declared_topics
 from .entries import DispositionEntry, JobEntry, TopicOrigin, entries_of_event, entry_of_record
 from .index_writer import IndexWriter, Partition
 
 REQUEST_S: Final = 10.0
+ANSWER_S: Final = 1.0
+"""How long a turn waits to hear whether the brokers answer: a fetch that finds nothing is held for half of it."""
 _QUEUED_KIB: Final = 32_768
 _LATEST: Final = -1
 """Kafka's mark, in place of a time, for where a partition ends."""
@@ -43,7 +47,7 @@ def make_reader(cluster: ClusterSettings, namespace: str, on_error: object) -> C
         "enable.partition.eof": True,
         "error_cb": on_error,
     }
-    return make_client(Consumer, {**config, **own})
+    return make_client(partial(lasting, LastingConsumer), {**config, **own})
 
 
 def origins_of(pipeline: Pipeline, *, with_events: bool = False) -> Mapping[str, TopicOrigin]:
@@ -104,6 +108,14 @@ def lag_of(consumer: Consumer, places: Iterable[Partition], known: Mapping[Parti
         if high > 0:
             behind += max(high - max(known.get(place, low), low), 0)
     return behind
+
+
+def is_answered(consumer: Consumer, place: Partition) -> bool:
+    """Whether the leader of a partition answers; what the client remembers of it stands still without one."""
+    try:
+        return consumer.get_watermark_offsets(TopicPartition(*place), timeout=ANSWER_S) is not None
+    except KafkaException:
+        return False
 
 
 class Reading:

@@ -1,0 +1,97 @@
+"""A follower that the brokers do not answer claims nothing of how new its index is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from stoker.operations.job_index import index_metrics, topic_follower
+from stoker.operations.job_index.index_metrics import IndexMetrics
+from stoker.operations.job_index.index_reader import IndexReader
+from stoker.operations.job_index.topic_follower import TopicFollower
+from stoker.operations.job_index.topic_reading import make_reader
+from stoker.topology import ClusterSettings, Pipeline
+from stoker.topology.cluster.forgotten_brokers import LastingConsumer
+from support.sight.index import Index
+
+NOWHERE = ClusterSettings(bootstrap_servers="127.0.0.1:1")
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=1)
+
+
+class Client:
+    """Has one empty partition of each topic; what it has once learnt it tells also while it is cut off."""
+
+    def __init__(self, topics: Sequence[str]) -> None:
+        self._topics = topics
+        self.is_up = True
+
+    def list_topics(self, timeout: float) -> SimpleNamespace:
+        self._answer()
+        return SimpleNamespace(topics={topic: SimpleNamespace(partitions={0: None}) for topic in self._topics})
+
+    def offsets_for_times(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        self._answer()
+        return [TopicPartition(place.topic, place.partition, 0) for place in places]
+
+    def get_watermark_offsets(self, _place: TopicPartition, **named: Any) -> tuple[int, int]:
+        if not named.get("cached"):
+            self._answer()
+        return 0, 0
+
+    def consume(self, _most: int, _timeout_s: float) -> list[Any]:
+        return []
+
+    def _answer(self) -> None:
+        if not self.is_up:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: None
+
+
+def read_at(path: Path) -> datetime | None:
+    """When the index was as new as it claims."""
+    with IndexReader(path) as reader:
+        return reader.state().read_at
+
+
+def test_an_index_that_is_cut_off_does_not_claim_to_be_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its client returns nothing and does not answer: it ages, and is not ready; when brokers answer, it is fresh."""
+    pipeline = Pipeline("shop")
+    pipeline.queue("mails", partitions=1)
+    client, path = Client(["shop.mails"]), tmp_path / "index.sqlite"
+    monkeypatch.setattr(topic_follower, "make_reader", lambda *_: client)
+    monkeypatch.setattr(topic_follower, "LAGS_INTERVAL_S", 0.0)
+    Index(path).connection.close()
+    follower, measured = TopicFollower(pipeline, NOWHERE, path, keep=timedelta(days=7)), IndexMetrics(path)
+    follower.turn()
+    assert read_at(path) is not None
+    measured.note(follower.progress)
+    follower.progress.is_caught_up = True
+    assert measured.ready().is_well
+    follower._writer.set_fact("read_at_ms", "1")
+    client.is_up = False
+    follower.progress.is_caught_up = False
+    follower.turn()
+    assert read_at(path) == LONG_AGO
+    follower.progress.is_caught_up = True
+    monkeypatch.setattr(index_metrics, "SILENT_AFTER_S", 0.0)
+    assert "no broker has answered" in measured.ready().why[0]
+    client.is_up = True
+    follower.progress.is_caught_up = False
+    follower.turn()
+    assert read_at(path) != LONG_AGO
+    follower.close()
+
+
+def test_the_client_of_an_index_lasts() -> None:
+    """It is given its brokers again where it has forgotten them."""
+    client = make_reader(NOWHERE, "shop", lambda _error: None)
+    assert isinstance(client, LastingConsumer)
+    client.close()
