@@ -51,6 +51,7 @@ class CancelOrders(OrderTaker):
         self._over: dict[bytes, str] = {}
         self._remove_over_at_s = 0.0
         self._next_forgetting_at_s = 0.0
+        self._filters: set[str] = set()  # `Cancels` has those of blocks as well, which `BlockOrders` ends
         self._jobs_not_seen: set[bytes] = set()
         self._filters_not_seen: set[str] = set()
 
@@ -70,6 +71,7 @@ class CancelOrders(OrderTaker):
         self._has_new = True
         if order.job_id is None:
             self._has_new_filter = True
+            self._filters.add(order.order_id)
             self._filters_not_seen.discard(order.order_id)
             begin_filter(self._cancels, order)
         else:
@@ -95,7 +97,11 @@ class CancelOrders(OrderTaker):
         if job_id is not None:
             self._cancels.end_job(job_id)
         elif order_id is not None:
-            self._cancels.end_filter(order_id)
+            self._end_filter(order_id)
+
+    def _end_filter(self, order_id: str) -> None:
+        self._filters.discard(order_id)
+        self._cancels.end_filter(order_id)
 
     def carry_out(self) -> None:
         """End what runs and is cancelled by now; remove the orders that have nothing left to do."""
@@ -114,10 +120,11 @@ class CancelOrders(OrderTaker):
         if self._cancels.stands and now_s >= self._next_forgetting_at_s:
             self._next_forgetting_at_s = now_s + FORGET_INTERVAL_S
             self._cancels.forget_old(self._clock().timestamp())
+            self._filters &= self._cancels.filter_ids
 
     def begin_rereading(self) -> None:
         """Note what stands."""
-        self._jobs_not_seen, self._filters_not_seen = self._cancels.job_names, self._cancels.filter_ids
+        self._jobs_not_seen, self._filters_not_seen = self._cancels.job_names, set(self._filters)
 
     def end_rereading(self) -> None:
         """Let go of what was lifted without this process having seen it."""
@@ -125,7 +132,7 @@ class CancelOrders(OrderTaker):
         filters, self._filters_not_seen = self._filters_not_seen, set()
         self._cancels.end_jobs(jobs)
         for order_id in filters:
-            self._cancels.end_filter(order_id)
+            self._end_filter(order_id)
 
     def close(self, within_s: float) -> None:
         """Remove the orders of what has ended at last."""

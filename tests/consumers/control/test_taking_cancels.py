@@ -180,6 +180,29 @@ def test_a_block_that_discards_takes_the_place_of_one_that_holds_back() -> None:
     assert (gates["mails"].is_resting, cancels.stands) == (True, False)
 
 
+def test_a_block_that_discards_holds_when_all_is_read_again() -> None:
+    """However often, and beside the taker of cancels, which has the same `Cancels`; a lifted one does not hold."""
+    scene = Scene()
+    blocks = BlockOrders(pauses(), scene.cancels, lambda: 0)
+    block = order(verb=Verb.BLOCK, job_type="mail", reason="x", discard=True)
+    blocks.take(key_of(block), block, is_new=True)
+    for _ in range(2):
+        reread(scene.taker, blocks, block)
+        assert (scene.cancels.stands, scene.cancels.filter_ids) == (True, {block.order_id})
+    reread(scene.taker, blocks)
+    assert not scene.cancels.stands
+
+
+def reread(cancels: CancelOrders, blocks: BlockOrders, *standing: ControlOrder) -> None:
+    """The topic is read again; these blocks stand on it, and no cancels."""
+    for taker in (blocks, cancels):
+        taker.begin_rereading()
+    for one in standing:
+        blocks.take(key_of(one), one, is_new=False)
+    for taker in (blocks, cancels):
+        taker.end_rereading()
+
+
 CANCELLED = Cancelled(reason="cancelled", detail="")
 FAILURE: Any = None
 
