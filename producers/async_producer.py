@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
@@ -72,7 +72,7 @@ class AsyncProducer:
         self._spool = open_spool(spool, pipeline, cluster, self._settings.source, store)
         # For what only blocks: verifying, registering, the end of a bulk. Its threads are made when they are needed.
         self._blocking = ThreadPoolExecutor(max_workers=4, thread_name_prefix="stoker-producer-blocking")
-        self._mailbox = LoopMailbox()
+        self._mailboxes = LoopMailboxes()
 
     async def start(self) -> None:
         """Verify that the topics are as declared; the first call does it otherwise. Raises as `Producer.start`."""
@@ -170,7 +170,7 @@ class AsyncProducer:
     async def _hand_over(self, call: JobCall) -> asyncio.Future[Receipt]:
         record = self._publisher.build_spanned(call)
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        settle = self._publisher.watched(call, record, self._mailbox.settler(future))
+        settle = self._publisher.watched(call, record, self._mailboxes.settler(future))
         give_up_at_s = time.monotonic() + self._settings.room_wait_s
         while not self._publisher.offer(record, settle):
             if time.monotonic() >= give_up_at_s:
@@ -335,34 +335,51 @@ async def _read_part(bulk: SpooledBulk, each: AsyncGenerator[JobCall, None], par
             slice_ends_at_s = time.monotonic() + _SLICE_S
 
 
-class LoopMailbox:
-    """Brings outcomes from the thread that reads reports to the loop, waking the loop once for many of them."""
+class LoopMailboxes:
+    """A mailbox for each event loop: a producer may be used from one `asyncio.run` after another, or from two loops."""
 
     def __init__(self) -> None:
+        self._latest: LoopMailbox | None = None
+
+    def settler(self, future: asyncio.Future[Receipt]) -> Callable[[Outcome], None]:
+        """The function that takes the future's outcome, from any thread."""
+        loop, mailbox = future.get_loop(), self._latest
+        if mailbox is None or mailbox.loop is not loop:
+            mailbox = self._latest = LoopMailbox(loop)
+        return partial(mailbox.put, future)
+
+
+class LoopMailbox:
+    """Brings outcomes from the thread that reads reports to one loop, which it wakes once for many of them."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop: Final = loop
         self._waiting: deque[tuple[asyncio.Future[Receipt], Outcome]] = deque()
         self._lock: Final = threading.Lock()
         self._called = False
 
-    def settler(self, future: asyncio.Future[Receipt]) -> Callable[[Outcome], None]:
-        """The function that takes the future's outcome, from any thread."""
-        return partial(self._put, future)
-
-    def _put(self, future: asyncio.Future[Receipt], outcome: Outcome) -> None:
+    def put(self, future: asyncio.Future[Receipt], outcome: Outcome) -> None:
+        """Take the outcome of one of the loop's futures."""
         with self._lock:
             self._waiting.append((future, outcome))
             wake, self._called = not self._called, True
         if wake:
-            self._wake(future.get_loop())
+            self._wake()
 
-    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
-        with suppress(RuntimeError):  # the loop is closed, so no task can be waiting
-            loop.call_soon_threadsafe(self._deliver)
+    def _wake(self) -> None:
+        try:
+            self.loop.call_soon_threadsafe(self._deliver)
+        except RuntimeError:  # the loop is closed, so no task can be waiting
+            self._take_waiting()
 
     def _deliver(self) -> None:
+        for future, outcome in self._take_waiting():
+            _settle(future, outcome)
+
+    def _take_waiting(self) -> deque[tuple[asyncio.Future[Receipt], Outcome]]:
         with self._lock:
             ready, self._waiting, self._called = self._waiting, deque(), False
-        for future, outcome in ready:
-            _settle(future, outcome)
+        return ready
 
 
 def _settle(future: asyncio.Future[Receipt], outcome: Outcome) -> None:
