@@ -56,6 +56,7 @@ class GuardPauses(OrderTaker):
         self._publish, self._worker_id, self._clock = publish, worker_id, clock
         self._to_write: deque[tuple[ControlOrder, TooManyDead]] = deque()
         self._again: list[tuple[float, ControlOrder]] = []
+        self._unwritten: dict[str, ControlOrder] = {}
         guards.report_to(self.trip)
 
     @property
@@ -91,6 +92,13 @@ class GuardPauses(OrderTaker):
         for order in due:
             if self._standing.under(order_key(order).encode()) == order:  # else an operator has ended it
                 self._write(order)
+            else:
+                self._unwritten.pop(order.order_id, None)
+
+    def begin_rereading(self) -> None:
+        """Keep the pauses that are not on the topic yet; `PauseOrders` has noted all that stand, as it comes first."""
+        for order in self._unwritten.values():
+            self._standing.keep(order_key(order).encode(), order)
 
     def _begin(self, order: ControlOrder, found: TooManyDead) -> None:
         key = order_key(order).encode()
@@ -120,9 +128,12 @@ class GuardPauses(OrderTaker):
             pauses.end(pause_of(order, queue))
 
     def _write(self, order: ControlOrder) -> None:
+        self._unwritten[order.order_id] = order
         on_answer = partial(self._note_answer, order)
         self._own_orders.write(OwnOrder(order=order, is_audited=True, on_answer=on_answer))
 
     def _note_answer(self, order: ControlOrder, error: KafkaError | None) -> None:
         if error is not None:
             self._again.append((self._clock() + WRITE_AGAIN_S, order))
+        else:
+            self._unwritten.pop(order.order_id, None)

@@ -135,6 +135,11 @@ class StandingOrders(OrderTaker, ABC):
         """Note what stands."""
         self._not_seen = set(self._standing)
 
+    def keep(self, key: bytes, order: ControlOrder) -> None:
+        """Let an order stand though it does not come again, unless another one stands under its key."""
+        if self._standing.get(key) == order:
+            self._not_seen.discard(key)
+
     def end_rereading(self) -> None:
         """End what was lifted without this process having seen it."""
         not_seen, self._not_seen = self._not_seen, set()
