@@ -38,7 +38,7 @@ def make_poll_thread_parts(
         settled,
         is_draining=running.counts.is_draining,
         ready_supply=_make_ready_supply(context, running),
-        priorities=list(context.queue.priority_topics),
+        ready=running.ready,
     )
     return PollThreadParts(
         poll_state=PollThreadState(),

@@ -76,7 +76,7 @@ def make_worker(
 
 
 def _make_fetching(running: RunningParts, poll_thread: PollThreadParts, group: GroupParts) -> Fetching:
-    priorities = PriorityFetching(group.readers.priorities, running.ready, poll_thread.memory_bounds)
+    priorities = PriorityFetching(group.readers.priorities, poll_thread.memory_bounds)
     return Fetching(
         group.member,
         group.readers.side_reader,

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from confluent_kafka import Consumer, TopicPartition
 
+from ...topology.declaration.priorities import NORMAL
 from ..kafka.fetch_wakeup import wake_fetchers
 from ..partitions.assignments import Assignments
 from ..progress.assignment import Assignment
@@ -32,6 +33,20 @@ PAUSE_AFTER_S: Final = 1.0
 """How long there must be no room before partitions are paused."""
 
 
+class ReadyOfPriorities(Protocol):
+    """Knows what is ready of each priority."""
+
+    @property
+    def others(self) -> Sequence[str]:
+        """The priorities beside the normal one, the most urgent first."""
+
+    def count_of(self, priority: str) -> int:
+        """How many records."""
+
+    def bytes_of(self, priority: str) -> int:
+        """Their size."""
+
+
 class MemoryBounds:
     """The records in memory of one queue; owned by the poll thread.
 
@@ -49,14 +64,14 @@ class MemoryBounds:
         *,
         is_draining: Callable[[], bool] = lambda: False,
         ready_supply: ReadySupply | None = None,
-        priorities: Sequence[str] = (),
+        ready: ReadyOfPriorities | None = None,
     ) -> None:
         """Begin without records.
 
         Args:
             is_draining: whether fetching waits for full lanes that go on fast.
             ready_supply: knows how long the ready jobs last; None where all that has room is fetched.
-            priorities: those beside the normal one, the most urgent first.
+            ready: knows what is ready of each priority; None where the queue declares none.
         """
         self._assignments, self._fetch_order = assignments, assignments.fetch_order
         self._settled = settled
@@ -64,39 +79,59 @@ class MemoryBounds:
         self._is_draining = is_draining
         self._ready_supply = ready_supply
         self._most = settings.max_in_flight, settings.max_in_flight_bytes
-        self._priorities = tuple(priorities)
-        self.priority_part = max(1, settings.max_in_flight // PRIORITY_PART)
-        self._max_in_flight, self._max_bytes = self._bounds_above(len(self._priorities))
+        self._priorities = () if ready is None else tuple(ready.others)
+        self._ready = ready
+        self._part = tuple(max(1, most // PRIORITY_PART) for most in self._most)
+        self._max_in_flight, self._max_bytes = (
+            max(1, most - len(self._priorities) * (most // PRIORITY_PART)) for most in self._most
+        )
+        self._normal_in_flight = self._normal_bytes = 0  # counted only where there are other priorities
         self._full_at_s: float | None = None
         self._bytes = 0
-        self._usual_bytes = float(LARGE_JOB_BYTES)
+        self._usual_bytes = self._usual_normal_bytes = float(LARGE_JOB_BYTES)
         self.in_flight = 0
         self.is_paused = False
 
     @property
     def room(self) -> int:
         """How many more jobs fit below the bounds, if they are as large as the last ones."""
-        return self._room_below(self._max_in_flight, self._max_bytes)
+        usual_bytes = self._usual_normal_bytes if self._priorities else self._usual_bytes
+        return self._room_below(*self._bounds_beside(self._priorities), usual_bytes)
 
     @property
     def due_room(self) -> int:
         """How many delayed jobs may start that are due: also where a backlog takes all that normal jobs may take."""
-        return self._room_below(*self._most)
+        return self._room_below(*self._most, self._usual_bytes)
 
     def room_for(self, priority: str) -> int:
-        """How many more jobs of a priority fit: the more urgent ones find room where others find none."""
-        return self._room_below(*self._bounds_above(self._priorities.index(priority)))
+        """How many more jobs of a priority may be fetched: none while more than half of its part is ready.
 
-    def _bounds_above(self, more_urgent: int) -> tuple[int, int]:
-        """The bounds on jobs and bytes below which those have room that leave the parts of so many priorities free."""
-        records, size_bytes = self._most
-        return (
-            max(1, records - more_urgent * (records // PRIORITY_PART)),
-            max(1, size_bytes - more_urgent * (size_bytes // PRIORITY_PART)),
-        )
+        The more urgent ones find room where others find none. By bytes, there is room for one job at least.
+        """
+        count, size_bytes = self._ready_of(priority)
+        records, part_bytes = self._part
+        if count > records / 2 or size_bytes > part_bytes / 2:
+            return 0
+        usual_bytes = max(1.0, size_bytes / count) if count else self._usual_bytes
+        of_part = min(records - count, max(1, int((part_bytes - size_bytes) / usual_bytes)))
+        more_urgent = self._priorities[: self._priorities.index(priority)]
+        return min(of_part, self._room_below(*self._bounds_beside(more_urgent), usual_bytes))
 
-    def _room_below(self, records: int, size_bytes: int) -> int:
-        by_size = int((size_bytes - self._bytes) / self._usual_bytes) + 1
+    def _bounds_beside(self, priorities: Sequence[str]) -> tuple[int, int]:
+        """The bounds on jobs and bytes of all priorities that keep free what these have not used of their parts."""
+        most_records, most_bytes = self._most
+        records, part_bytes = self._part
+        for priority in priorities:
+            count, size_bytes = self._ready_of(priority)
+            most_records -= max(0, records - count)
+            most_bytes -= max(0, part_bytes - size_bytes)
+        return max(1, most_records), max(1, most_bytes)
+
+    def _ready_of(self, priority: str) -> tuple[int, int]:
+        return (0, 0) if self._ready is None else (self._ready.count_of(priority), self._ready.bytes_of(priority))
+
+    def _room_below(self, records: int, size_bytes: int, usual_bytes: float) -> int:
+        by_size = int((size_bytes - self._bytes) / usual_bytes) + 1
         return max(0, min(records - self._used(), by_size))
 
     def may_fetch(self) -> bool:
@@ -111,7 +146,27 @@ class MemoryBounds:
         return self._ready_supply is not None and self._ready_supply.spares_fetching()
 
     def _is_below(self, ratio: float) -> bool:
+        if self._priorities:
+            return self._has_normal_room(ratio)
         return self._used() <= self._max_in_flight * ratio and self._bytes <= self._max_bytes * ratio
+
+    def _has_normal_room(self, ratio: float) -> bool:
+        """Whether normal jobs are below this ratio of their own part, and all jobs below the bounds.
+
+        What others hold does not count against the part of normal jobs: others are refilled as fast as they go, so
+        normal ones would never be fetched. One normal job fits always.
+        """
+        if not self._normal_in_flight:
+            return True
+        used = self._used()
+        others = self.in_flight - self._normal_in_flight
+        records, size_bytes = self._bounds_beside(self._priorities)
+        return (
+            used - others <= self._max_in_flight * ratio
+            and self._normal_bytes <= self._max_bytes * ratio
+            and used <= records
+            and self._bytes <= size_bytes
+        )
 
     def _used(self) -> int:
         """The jobs that count against the bound: not those that wait, nor those of heavy tenants (`UnbegunCounts`)."""
@@ -131,6 +186,8 @@ class MemoryBounds:
         assignment.in_flight -= len(records)
         self.in_flight -= len(records)
         self._bytes -= sum([record.size_bytes for record in records])
+        if self._priorities:
+            self._count_normal(records, -1)
         if self._ready_supply is not None:
             self._ready_supply.note_done(len(records))
 
@@ -142,7 +199,16 @@ class MemoryBounds:
             record.assignment.in_flight += sign
         self.in_flight += sign * len(records)
         self._bytes += sign * size_bytes
+        if self._priorities:
+            self._count_normal(records, sign)
         return size_bytes
+
+    def _count_normal(self, records: Iterable[Record], sign: int) -> None:
+        sizes_bytes = [record.size_bytes for record in records if record.priority == NORMAL]
+        self._normal_in_flight += sign * len(sizes_bytes)
+        self._normal_bytes += sign * sum(sizes_bytes)
+        if sign > 0 and sizes_bytes:
+            self._usual_normal_bytes = max(1.0, sum(sizes_bytes) / len(sizes_bytes))
 
     # ---- a lack of room
 

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 from threading import Lock
 from typing import Final
 
+from ...topology.declaration.priorities import NORMAL
 from ..progress.assignment import Assignment
 from ..records.record import Record, copied, take_out
 from ..sources.priorities import Priorities
@@ -24,12 +25,13 @@ HANDFUL: Final = 16
 class _Class:
     """The ready records of one priority, and its credit."""
 
-    __slots__ = ("credit", "records", "weight")
+    __slots__ = ("credit", "records", "size_bytes", "weight")
 
     def __init__(self, weight: int) -> None:
         self.weight = weight
         self.credit = 0
         self.records = deque[Record]()
+        self.size_bytes = 0
 
 
 class PriorityReady:
@@ -51,19 +53,26 @@ class PriorityReady:
         """How many of a priority are ready."""
         return len(self._classes[priority].records)
 
+    def bytes_of(self, priority: str) -> int:
+        """How large those of a priority are that are ready."""
+        return self._classes[priority].size_bytes
+
     def extend(self, records: Iterable[Record]) -> None:
         """Add records that have become ready, each behind others of its priority; those that were held back ahead."""
         with self._lock:
             for record in records:
-                ready = self._classes[record.priority].records
-                (ready.appendleft if self._holds.pop_freed(record) else ready.append)(record)
+                found = self._classes[record.priority]
+                (found.records.appendleft if self._holds.pop_freed(record) else found.records.append)(record)
+                found.size_bytes += record.size_bytes
                 self._count += 1
 
     def extendleft(self, records: Iterable[Record]) -> None:
         """Put records back that a runner has taken and not begun; they keep the holds of their keys."""
         with self._lock:
             for record in records:
-                self._classes[record.priority].records.appendleft(record)
+                found = self._classes[record.priority]
+                found.records.appendleft(record)
+                found.size_bytes += record.size_bytes
                 self._with_hold.add(record)
                 self._count += 1
 
@@ -77,6 +86,7 @@ class PriorityReady:
             while self._count:
                 chosen = self._choose()
                 record = chosen.records.popleft()
+                chosen.size_bytes -= record.size_bytes
                 self._count -= 1
                 if not chosen.records:
                     chosen.credit = 0
@@ -108,6 +118,7 @@ class PriorityReady:
         with self._lock:
             for found in self._classes.values():
                 found.records.clear()
+                found.size_bytes = 0
             self._count = 0
 
     def take_out(self, assignments: Collection[Assignment]) -> list[Record]:
@@ -117,6 +128,7 @@ class PriorityReady:
             for found in self._classes.values():
                 of_class = take_out(found.records, assignments)
                 self._count -= len(of_class)
+                found.size_bytes -= sum(record.size_bytes for record in of_class)
                 self._with_hold.difference_update(of_class)
                 dropped += of_class
         return dropped
@@ -127,10 +139,12 @@ class ReadyRecords:
 
     Attributes:
         holds: those of its keys.
+        others: the priorities beside the normal one, the most urgent first.
     """
 
     def __init__(self, priorities: Priorities) -> None:
         self._priorities = priorities
+        self.others = [name for name in priorities.weights if name != NORMAL]
         self._made: list[PriorityReady] = []
         self.holds = KeyHolds()
 
@@ -143,3 +157,7 @@ class ReadyRecords:
     def count_of(self, priority: str) -> int:
         """How many records of a priority are ready for runners of any kind."""
         return sum(made.count_of(priority) for made in self._made)
+
+    def bytes_of(self, priority: str) -> int:
+        """How large the records of a priority are that are ready for runners of any kind."""
+        return sum(made.bytes_of(priority) for made in self._made)
