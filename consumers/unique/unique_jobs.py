@@ -101,12 +101,17 @@ class UniqueJobs:
         self._complete_times.note_read(source, next_offset, at_ms)
 
     def note_arrival(self, record: Record) -> None:
-        """Note a job that has been read and is not settled; those before it that it replaces end in its favour."""
+        """Note a job that has been read and is not settled; those before it that it replaces end in its favour.
+
+        Nothing ends in favour of a repetition of the holder's job: the ledger may have that when its turn comes.
+        """
         found = self._unique(record)
         if found is not None and found[0].replaces and not is_accepted(record):
             _, identity, arrival = found
             with self._lock:
-                self._heirs.note_arrival(identity, arrival)
+                holder = self._holders.find(identity)
+                if holder is None or not arrival.name or holder.arrival.name != arrival.name:
+                    self._heirs.note_arrival(identity, arrival)
 
     def note_waiting(self, record: Record) -> bool:
         """Note where a record is to wait until it is due, to bring it forward when its job is replaced.

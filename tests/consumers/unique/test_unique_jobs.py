@@ -299,6 +299,17 @@ def test_the_last_that_comes_while_one_runs_is_kept(keeping_last: Scene) -> None
     keeping_last.runs(third)
 
 
+def test_no_job_ends_in_favour_of_a_repetition_of_the_one_that_runs(keeping_last: Scene) -> None:
+    """A relay has published it twice: the ledger has it when the second record's turn comes, so nothing would run."""
+    first = keeping_last.comes((wire.IDEMPOTENCY_KEY, b"once"))
+    assert keeping_last.jobs.admit(first) is None
+    keeping_last.wait(10)
+    second = keeping_last.comes()
+    keeping_last.comes((wire.IDEMPOTENCY_KEY, b"once"))
+    keeping_last.jobs.note(first, DONE)
+    keeping_last.runs(second)
+
+
 def two_come_while_one_runs(scene: Scene) -> tuple[Record, Record]:
     """A job runs, and two others have come when it ends."""
     first = scene.comes()
