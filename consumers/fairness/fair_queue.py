@@ -96,11 +96,11 @@ class FairQueue:
             if line is None:
                 line = self._make_line(tenant)
                 lines = self._lines
+            if not line.records:
+                self._activate(line)
             load = line.load
             load.count += 1
             load.waiting += 1
-            if not line.records:
-                self._activate(line)
             line.records.append(record)
         self.ready += len(records)
 
@@ -114,6 +114,8 @@ class FairQueue:
         if len(self._active) == 1:  # alone, it was not entered anew as its records ended
             (alone,) = self._active.values()
             self._push(alone)
+        if not line.busy:
+            line.load = self._load_of(line.tenant)  # the owner may have forgotten the one before, which was 0
         line.turn = max(line.turn, self._now)
         self._active[line.tenant] = line
         self._push(line)

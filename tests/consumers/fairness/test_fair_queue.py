@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.consumers.fairness.fair_queue import FairQueue, Line
+from stoker.consumers.fairness.fair_queue import FairQueue, Line, Load
 from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.record import Record
 from stoker.topology import FairBy, InvalidDeclaration, Pipeline
@@ -83,6 +83,18 @@ def test_a_tenant_that_was_alone_keeps_its_turns_when_another_comes() -> None:
     queue.put(records(b"second", 700))
     taken = [queue.pop(1)[0] for _ in range(100)]
     assert 40 <= tenants(taken).count(b"first") <= 60
+
+
+def test_a_tenant_that_comes_back_counts_where_its_owner_looks() -> None:
+    """Its load was 0 and is forgotten, as that of thousands of tenants; so a heavy one would not be found."""
+    loads = dict[bytes | None, Load]()
+    queue = FairQueue(FairBy().weight_of, lambda tenant: loads.setdefault(tenant, Load()))
+    queue.put(records(b"t", 1))
+    ((_, line),) = queue.pop(1)
+    queue.end(line)
+    loads.clear()
+    queue.put(records(b"t", 3))
+    assert (loads[b"t"].count, loads[b"t"].waiting) == (3, 3)
 
 
 def test_equals_have_their_turns_one_after_the_other() -> None:
