@@ -126,6 +126,17 @@ CAUSES = {
         },
         ("StokerOldestJobWaits",),
     ),
+    "a tenant is paused, and no other job ends": Case(
+        {
+            **then(UNFINISHED, "3+1x30 33x100"),
+            **OLD,
+            **rate(DONE, 0),
+            **rate(RETRIED, 0),
+            'stoker_jobs_waiting{pipeline="shop",queue="mails",reason="gate:paused",instance="w1"}': f"0x{FROM} 1x100",
+            'stoker_runners_busy{pipeline="shop",queue="mails",kind="thread",instance="w1"}': f"0x{FROM} 16x100",
+        },
+        ("StokerOldestJobWaits", "StokerQueueStandsStill"),
+    ),
     "the oldest job is held up": Case(OLD, ("StokerOldestJobWaits",)),
     "the oldest job is old for a moment": Case(then(OLDEST, "1000x3 2x100"), after=4, spares=("StokerOldestJobWaits",)),
     "more jobs come than workers manage": Case(then(UNFINISHED, "9000+600x100"), ("StokerBacklogGrows",)),
