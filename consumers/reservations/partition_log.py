@@ -15,6 +15,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
 
 from ...schemas import Undecodable, UnknownSchema
 from ...schemas.own_records.reservation_records import (
+    RENEWS,
     UNKNOWN_MS,
     ReservationEntry,
     ReservationKind,
@@ -91,6 +92,8 @@ class PartitionLog:
         if record is None:
             self.since = 0
             return None
+        if RENEWS in record.detail and self.session not in (None, record.session):
+            return None  # it was superseded before, as while it was frozen, and did not know that
         self.since = record.since
         self.entries += len(record.entries)
         if record.kind == ReservationKind.TAKEOVER:

@@ -14,6 +14,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from ...schemas.own_records.reservation_records import (
+    RENEWS,
     UNKNOWN_MS,
     ReservationEntry,
     ReservationKind,
@@ -287,8 +288,8 @@ class Reservations:
             if self._is_long(partition, ownership):
                 ownership.renewal = Renewal()
                 for_s = self._limits.unknown_for_s(partition)
-                detail = {} if for_s is None else {UNKNOWN_MS: f"{int(1_000 * for_s)}"}
-                self._write_takeover(writer, partition, ownership, detail)
+                unknown = {} if for_s is None else {UNKNOWN_MS: f"{int(1_000 * for_s)}"}
+                self._write_takeover(writer, partition, ownership, {RENEWS: "true", **unknown})
         elif renewal.left:
             self._renew_some(writer, partition, ownership, renewal)
         elif renewal.since is not None and ownership.confirmed >= renewal.last:

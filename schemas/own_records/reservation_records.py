@@ -11,6 +11,8 @@ from .own import decode_own, encode_own
 
 UNKNOWN_MS: Final = "unknown_ms"
 """In `detail` of a takeover: so long ago nothing was known, and all scopes without a record since then were full."""
+RENEWS: Final = "renews"
+"""In `detail` of a takeover: the owner writes its log anew; it counts only if no other session has taken over."""
 
 
 class ReservationKind(StrEnum):

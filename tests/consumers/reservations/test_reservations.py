@@ -11,6 +11,7 @@ from stoker.consumers.meters.reserved_meter import VALID_S
 from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.reservations.partition_log import PartitionLog
 from stoker.schemas.own_records.reservation_records import (
+    RENEWS,
     ReservationEntry,
     ReservationKind,
     ReservationRecord,
@@ -148,7 +149,7 @@ def test_a_kill_at_any_step_loses_no_begin(steps: int) -> None:
 
 
 def test_a_reservation_behind_the_takeover_of_another_owner_counts_for_nobody() -> None:
-    """Neither does one that comes late: the last state of the present owner has all that was used before."""
+    """Also where its owner begins the log anew, and none that comes late: the present owner has all that was used."""
     log = PartitionLog("c")
     values = [
         ReservationRecord(kind=ReservationKind.TAKEOVER, session="a"),
@@ -156,6 +157,7 @@ def test_a_reservation_behind_the_takeover_of_another_owner_counts_for_nobody() 
         ReservationRecord(kind=ReservationKind.TAKEOVER, session="b"),
         reservations("b", 3, 50),
         reservations("b", 2, 20),
+        ReservationRecord(kind=ReservationKind.TAKEOVER, session="a", detail={RENEWS: "true"}),
         reservations("a", 9, 5),
         ReservationRecord(kind="newer", session="b"),
         ReservationRecord(kind=ReservationKind.TAKEOVER, session="c"),
@@ -165,9 +167,9 @@ def test_a_reservation_behind_the_takeover_of_another_owner_counts_for_nobody() 
         log.note(Message(topic="t", partition=0, offset=offset, value=value, timestamp=(2, 1_000 * offset)))
     ((name, former),) = log.take_levels(100.0)
     level = former.level
-    assert (log.taken_over_at, log.is_whole, log.unknown_at_s(100.0)) == (7, True, None)
+    assert (log.taken_over_at, log.is_whole, log.unknown_at_s(100.0)) == (8, True, None)
     assert name == ("q.limit", b"acme")
-    assert (level.at_s, level.used) == (96.0, ((95.5, 50),)), "four seconds before the takeover, by the brokers' clock"
+    assert (level.at_s, level.used) == (95.0, ((94.5, 50),)), "five seconds before the takeover, by the brokers' clock"
 
 
 def reservations(session: str, number: int, used: int) -> ReservationRecord:
