@@ -57,8 +57,8 @@ class PollTimeout:
         if self._rebalance.is_beginning:
             return SHORT_POLL_TIMEOUT_S
         longest_s = self._longest_s
-        if time.monotonic() - self._completion.latest_at_s < POLL_TIMEOUT_S:  # what is settled next does not end a poll
-            longest_s = min(longest_s, SHORT_POLL_TIMEOUT_S)  # and is to be committed
+        if time.monotonic() - self._completion.latest_at_s < POLL_TIMEOUT_S:
+            longest_s = min(longest_s, SHORT_POLL_TIMEOUT_S)  # what is settled next ends no poll, and is to be known
         due_at_s = min(filter(None, (self._calendar.next_due_at_s, self._gates.next_at_s)), default=None)
         return longest_s if due_at_s is None else min(longest_s, max(0.0, due_at_s - time.time()))
 
