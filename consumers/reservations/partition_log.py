@@ -92,8 +92,8 @@ class PartitionLog:
         if record is None:
             self.since = 0
             return None
-        if RENEWS in record.detail and self.session not in (None, record.session):
-            return None  # it was superseded before, as while it was frozen, and did not know that
+        if self._is_superseded(record):
+            return None
         self.since = record.since
         self.entries += len(record.entries)
         if record.kind == ReservationKind.TAKEOVER:
@@ -102,6 +102,10 @@ class PartitionLog:
         if record.kind == ReservationKind.RESERVATIONS and record.session == (self.session or record.session):
             return self._note_reservations(record, at_ms)
         return None
+
+    def _is_superseded(self, record: ReservationRecord) -> bool:
+        """Whether an owner begins its log anew that was superseded before, as while it was frozen."""
+        return RENEWS in record.detail and self.session not in (None, record.session)
 
     def _note_takeover(self, record: ReservationRecord, offset: int, at_ms: int) -> None:
         if record.session != self.session:
