@@ -158,8 +158,9 @@ def declare(*handlers: Callable[..., Any], **options: Any) -> tuple[Pipeline, Qu
 
 
 def is_gone(process_id: int) -> bool:
-    """Whether a process has ended, be it that nobody has taken its exit code."""
+    """Whether a process has ended with all its threads, and so closed its pipes; be its exit code not taken."""
     try:
-        return psutil.Process(process_id).status() == psutil.STATUS_ZOMBIE
+        process = psutil.Process(process_id)
+        return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() == 1
     except psutil.NoSuchProcess:
         return True
