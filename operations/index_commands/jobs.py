@@ -20,6 +20,9 @@ from .status import STALE_AFTER_S, freshness
 from .tail import tail
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..job_index.database import Partition
     from ..job_index.index_reader import Found, IndexReader
     from ..job_index.job_filter import JobFilter
     from ..job_index.job_history import JobHistory
@@ -102,32 +105,49 @@ def _find_history(app: AppContext, job_id: str, index: str | None, *, from_topic
     """The history of a job, and where that comes from, in words."""
     from ..job_index.database import IndexAbsent, index_path
     from ..job_index.index_reader import IndexReader
-    from ..job_index.job_history import find_history, read_history
+    from ..job_index.job_history import find_history
 
-    note = "read from the topics"
-    if not from_topics:
-        try:
-            with IndexReader(index_path(app.pipeline.namespace, index)) as reader:
-                state = reader.state()
-                found = find_history(reader, job_id, app.pipeline.queues, datetime.now(UTC))
-        except IndexAbsent:
-            note = "there is no index, so the topics were read: `stoker status run` keeps one"
-        else:
-            age_s = state.age_s(time.time())
-            if found is not None:
-                return found, f"by the index, {freshness(age_s, state.behind)}"
-            if age_s is not None and age_s <= STALE_AFTER_S and not state.behind:
-                raise CommandFailure(
-                    f"no job {job_id} is known; it may be mistyped, or older than what the index keeps"
-                )
-            note = f"the index does not have it ({freshness(age_s, state.behind)}), so the topics were read"
+    if from_topics:
+        return _read_all(app, job_id), "read from the topics"
+    try:
+        with IndexReader(index_path(app.pipeline.namespace, index)) as reader:
+            state, read_up_to = reader.state(), reader.offsets()
+            found = find_history(reader, job_id, app.pipeline.queues, datetime.now(UTC))
+    except IndexAbsent:
+        return _read_all(app, job_id), "there is no index, so the topics were read: `stoker status run` keeps one"
+    age_s = state.age_s(time.time())
+    words = freshness(age_s, state.behind)
+    if found is not None:
+        return found, f"by the index, {words}"
+    if age_s is not None and age_s <= STALE_AFTER_S:
+        return _read_newer(app, job_id, read_up_to), f"newer than the index ({words}), so read from the topics"
+    return _read_all(app, job_id), f"the index does not have it ({words}), so the topics were read"
+
+
+def _read_all(app: AppContext, job_id: str) -> JobHistory:
+    """Read the whole topics."""
+    from ..job_index.job_history import read_history
+
     echo_line("reading the topics; this takes a while where they are large", err=True)
     history = read_history(app.pipeline, app.cluster, job_id)
     if history is None:
         raise CommandFailure(
             f"no job {job_id} is on any topic of {app.pipeline.namespace}; it may be mistyped, or too old"
         )
-    return history, note
+    return history
+
+
+def _read_newer(app: AppContext, job_id: str, read_up_to: Mapping[Partition, int]) -> JobHistory:
+    """Read what the index has not read yet, such as a job that was enqueued a moment ago."""
+    from ..job_index.job_history import read_history
+
+    history = read_history(app.pipeline, app.cluster, job_id, read_up_to)
+    if history is None:
+        raise CommandFailure(
+            f"no job {job_id} is known; it may be mistyped, or older than what the index keeps: --topics reads all "
+            "that the topics still hold"
+        )
+    return history
 
 
 def _why(app: AppContext, history: JobHistory) -> list[str]:

@@ -17,9 +17,9 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from ...topology.declaration.topics import Role
-from .database import STEPS_TO_FINISH, steps_to_finish
+from .database import STEPS_TO_FINISH, Partition, steps_to_finish
 from .entries import TopicOrigin
-from .index_writer import IndexWriter, Partition
+from .index_writer import IndexWriter
 from .topic_reading import UNREADABLE, Reading, lag_of
 
 _LOGGER = logging.getLogger("stoker.status")

@@ -20,7 +20,8 @@ from ...topology import ClusterSettings, Pipeline
 from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from ...topology.wire.commit_metadata import CommitMetadata
 from ..cluster_view import ClusterView, partitions_of
-from .index_writer import NO_ROW, IndexWriter, OpenRow, Partition
+from .database import Partition
+from .index_writer import NO_ROW, IndexWriter, OpenRow
 
 _LOGGER = logging.getLogger("stoker.status")
 

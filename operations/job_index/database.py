@@ -12,6 +12,8 @@ from typing import IO, Final
 
 from ...topology.counts import counted
 
+Partition = tuple[str, int]
+"""A topic, and the number of a partition of it."""
 FORM: Final = 3
 """The form of the tables; a file of another one is emptied and built again."""
 BUILDING: Final = -FORM
@@ -137,6 +139,12 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _form_of(connection: sqlite3.Connection) -> int:
     found: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return found
+
+
+def offsets_in(connection: sqlite3.Connection) -> dict[Partition, int]:
+    """{partition: next offset to read}, in the same state of the file as its rows."""
+    rows = connection.execute("SELECT topic, partition, next FROM offsets")
+    return {(topic, partition): offset for topic, partition, offset in rows}
 
 
 def is_building(connection: sqlite3.Connection) -> bool:

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from .database import open_for_reading
+from .database import Partition, offsets_in, open_for_reading
 from .entries import stored_id
 from .job_filter import JobFilter, match_of
 from .jobs_ahead import is_ahead, main_place, waits_for_key
@@ -103,6 +103,10 @@ class IndexReader:
             behind=int(facts["behind"]) if "behind" in facts else None,
             jobs=jobs,
         )
+
+    def offsets(self) -> dict[Partition, int]:
+        """{partition: offset up to which its records were read}."""
+        return offsets_in(self._connection)
 
     # ---- one job
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, TypeVar
 
-from .database import is_building
+from .database import Partition, is_building, offsets_in
 from .entries import DispositionEntry, HistoryEntry, JobEntry, stored_id
 from .states import COMMITTED_STEP, ENDED, ENDED_STEP, RECONCILED_STEP, STEPS, State, attempt_of_step, committed_step
 
@@ -23,7 +23,6 @@ _NO_GROUP: Final = 0
 _REPEATABLE: Final = frozenset({"snoozed", "deferred"})
 """The kinds of which one attempt may have several."""
 
-Partition = tuple[str, int]
 _Value = TypeVar("_Value")
 
 
@@ -132,8 +131,7 @@ class IndexWriter:
 
     def offsets(self) -> dict[Partition, int]:
         """{(topic, partition): next offset to read}."""
-        rows = self._connection.execute("SELECT topic, partition, next FROM offsets")
-        return {(topic, partition): offset for topic, partition, offset in rows}
+        return offsets_in(self._connection)
 
     def jobs(self) -> int:
         """How many jobs the file has."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
 
     from ...topology import ClusterSettings, Pipeline, Queue
+    from ..stored_jobs.topic_reader import Span
+    from .database import Partition
 
 NEIGHBOURS: Final = 5
 
@@ -57,8 +59,13 @@ def find_history(reader: IndexReader, job_id: str, queues: Mapping[str, Queue], 
     return JobHistory(job=job, entries=reader.history(job_id), front=front, neighbours=neighbours[:NEIGHBOURS])
 
 
-def read_history(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> JobHistory | None:
-    """The history of a job by the topics themselves, all of which are read; None where none has it.
+def read_history(
+    pipeline: Pipeline, cluster: ClusterSettings, job_id: str, after: Mapping[Partition, int] | None = None
+) -> JobHistory | None:
+    """The history of a job by the topics themselves; None where none has it.
+
+    Args:
+        after: offsets before which no record is of the job, as an index knows them; by default all records are read.
 
     Raises:
         StoredJobsError: a topic cannot be read to its end.
@@ -67,7 +74,8 @@ def read_history(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> J
     committed = ask_committed(pipeline, cluster).committed  # before the topics: what came of such records is on them
     entries: list[JobEntry] = []
     dispositions: list[DispositionEntry] = []
-    for found in _read(pipeline, cluster, job_id):
+    logs = _Logs(cluster, after or {})
+    for found in _read(pipeline, logs, job_id):
         if isinstance(found, DispositionEntry):
             dispositions.append(found)
         else:
@@ -77,7 +85,7 @@ def read_history(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> J
     latest = entries[0]
     for entry in entries[1:]:
         latest = latest.merge(entry)
-    latest = _ended(latest, dispositions, _state_in_ledger(pipeline, cluster, latest))
+    latest = _ended(latest, dispositions, _state_in_ledger(pipeline, logs, latest))
     is_committed = latest.offset in committed.get((latest.topic, latest.partition), ())
     if is_committed and not latest.state.has_ended:
         latest = replace(latest, state=State.DONE, step=committed_step(latest.step), due_ms=0)
@@ -85,31 +93,41 @@ def read_history(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> J
     return JobHistory(job=listed_of(latest), entries=history, is_of_topics=True)
 
 
-def _read(pipeline: Pipeline, cluster: ClusterSettings, job_id: str) -> Iterator[JobEntry | DispositionEntry]:
+def _read(pipeline: Pipeline, logs: _Logs, job_id: str) -> Iterator[JobEntry | DispositionEntry]:
     for topic, origin in origins_of(pipeline).items():
-        for message in _messages(cluster, topic):
+        for message in logs.messages(topic):
             found = entry_of_record(message, origin)
             if isinstance(found, DispositionEntry) or (found is not None and found.job_id == job_id):
                 yield found
-    for message in _messages(cluster, pipeline.events_topic):
+    for message in logs.messages(pipeline.events_topic):
         yield from (entry for entry in entries_of_event(message.value() or b"") if entry.job_id == job_id)
 
 
-def _messages(cluster: ClusterSettings, topic: str) -> Iterator[Message]:
-    """All that a topic holds now."""
-    from ..stored_jobs.topic_reader import TopicReader
+@dataclass(frozen=True, slots=True)
+class _Logs:
+    """The topics as they are now, from some offsets on."""
 
-    with TopicReader(cluster, topic) as reader:
-        yield from reader.read(reader.spans())
+    cluster: ClusterSettings
+    after: Mapping[Partition, int]
+
+    def messages(self, topic: str) -> Iterator[Message]:
+        from ..stored_jobs.topic_reader import TopicReader
+
+        with TopicReader(self.cluster, topic) as reader:
+            yield from reader.read([self._newer(topic, span) for span in reader.spans()])
+
+    def _newer(self, topic: str, span: Span) -> Span:
+        start = self.after.get((topic, span.partition), span.start)
+        return replace(span, start=start) if span.start <= start <= span.end else span  # else it is another log
 
 
-def _state_in_ledger(pipeline: Pipeline, cluster: ClusterSettings, job: JobEntry) -> tuple[State, int] | None:
+def _state_in_ledger(pipeline: Pipeline, logs: _Logs, job: JobEntry) -> tuple[State, int] | None:
     """How the job has ended by the ledger of its queue, and when, in ms, where it has not by anything else."""
     if job.state.has_ended or job.queue not in pipeline.queues:
         return None
     names = job.names or (job.job_id,)
     named: tuple[State, int] | None = None
-    for message in _messages(cluster, pipeline.find_queue(job.queue).ledger_topic):
+    for message in logs.messages(pipeline.find_queue(job.queue).ledger_topic):
         at_ms = message.timestamp()[1]
         named = next(((state, at_ms) for name, state in ended_by(message) if name in names), named)
     return named

@@ -14,7 +14,8 @@ from typing import Final
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from .index_writer import IndexWriter, Partition
+from .database import Partition
+from .index_writer import IndexWriter
 from .ledger_names import ended_by
 from .states import State
 

@@ -24,8 +24,8 @@ from ...topology.cluster.handshake import unreachable
 from ...topology.declaration.topics import Role, declared_topics
 from .bulk_fill import BulkFill
 from .committed_jobs import CommittedJobs
-from .database import begin_building, is_building, open_for_writing, take_lock
-from .index_writer import IndexWriter, Partition
+from .database import Partition, begin_building, is_building, open_for_writing, take_lock
+from .index_writer import IndexWriter
 from .ledger_backlog import LedgerBacklog
 from .topic_reading import (
     REQUEST_S,

@@ -14,8 +14,9 @@ from ...topology.cluster.clients import make_client
 from ...topology.cluster.forgotten_brokers import LastingConsumer, lasting
 from ...topology.cluster.settings import ANY_SIZE_BYTES
 from ...topology.declaration.topics import HOLDS_JOBS, Role, declared_topics
+from .database import Partition
 from .entries import DispositionEntry, JobEntry, TopicOrigin, entries_of_event, entry_of_record
-from .index_writer import IndexWriter, Partition
+from .index_writer import IndexWriter
 
 REQUEST_S: Final = 10.0
 ANSWER_S: Final = 1.0

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Message
 
 from stoker.operations.job_index import job_history
+from stoker.operations.stored_jobs.topic_reader import Span, TopicReader
 from stoker.topology import ClusterSettings
 from support.sight.job_desk import Desk
 
@@ -58,6 +62,29 @@ def test_a_delayed_job_is_not_in_the_way_of_a_later_one_of_its_key(desk: Desk) -
     assert answer["why"][1:] == [NO_WORKER]
 
 
+def test_a_job_that_is_newer_than_the_index_is_found(
+    desk: Desk, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index is fresh, and has not yet read what was enqueued a moment ago: that alone is read from the topics."""
+    assert desk.run("status", "run", "--once").exit_code == 0
+    new = desk.enqueue("bob", 5)
+    read: Counter[str] = Counter()
+    read_spans = TopicReader.read
+
+    def read_and_note(reader: TopicReader, spans: Iterable[Span]) -> Iterator[Message]:
+        found = list(spans)
+        read[reader.topic] += sum(span.length for span in found)
+        return read_spans(reader, found)
+
+    monkeypatch.setattr(TopicReader, "read", read_and_note)
+    document = desk.data("jobs", "show", new)
+    assert (document["state"], document["why"][0]) == ("queued", NO_WORKER)
+    assert document["source"].startswith("newer than the index (up to date")
+    assert document["place"].startswith(f"{namespace}.work/")
+    assert (read[f"{namespace}.work"], read[f"{namespace}.work.dead"]) == (1, 0)
+    assert NO_WORKER in desk.run("jobs", "why", new).stdout
+
+
 def test_the_cancel_of_a_single_job_stands_in_why(desk: Desk) -> None:
     """Until a worker comes to the job, nothing else has it."""
     assert desk.bare("control", "cancel", desk.waiting, "--reason", "a mistake").exit_code == 0
@@ -104,7 +131,8 @@ def test_what_cannot_be_is_said(desk: Desk) -> None:
     unknown = desk.run("jobs", "show", "nonsense")
     assert (unknown.exit_code, "no job nonsense is on any topic" in unknown.stderr) == (1, True)
     assert desk.run("status", "run", "--once").exit_code == 0
-    assert "no job nonsense is known" in desk.run("jobs", "show", "nonsense").stderr
+    unknown = desk.run("jobs", "show", "nonsense")
+    assert (unknown.exit_code, "no job nonsense is known" in unknown.stderr) == (1, True)
     refused = desk.run("jobs", "list", "--group-by", "type", "--key", "ada")
     assert (refused.exit_code, "--key takes single jobs" in refused.stderr) == (2, True)
     assert desk.run("jobs", "list", "--since", "1h", "--until", "2h").exit_code == 2

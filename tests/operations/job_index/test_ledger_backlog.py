@@ -11,7 +11,8 @@ from confluent_kafka import Message, TopicPartition
 
 from stoker.consumers.partitions.ledger_records import batch_record
 from stoker.operations.job_index import ledger_backlog
-from stoker.operations.job_index.index_writer import IndexWriter, Partition
+from stoker.operations.job_index.database import Partition
+from stoker.operations.job_index.index_writer import IndexWriter
 from stoker.operations.job_index.ledger_backlog import LedgerBacklog
 
 MAILS, INVOICES = ("shop.mails.ledger", 0), ("shop.invoices.ledger", 0)
