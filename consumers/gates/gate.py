@@ -71,7 +71,8 @@ class Gate(ABC):
     A gate that lets records pass again calls `WaitSet.release` with the `Why`, after it has begun to answer `START`.
 
     A gate with *hooks* counts runs: `acquire` is called for a record whose handler is about to be called, then exactly
-    one of `give_back` and `ended`. It sets `has_hooks`; a row without such gates calls none of these.
+    one of `give_back` and `ended`. A record that ends without is named to `note_unbegun`. Such a gate sets `has_hooks`;
+    a row without such gates calls none of these.
     """
 
     @property
@@ -84,7 +85,7 @@ class Gate(ABC):
 
     @property
     def has_hooks(self) -> bool:
-        """Whether it overrides `acquire`, `give_back` or `ended`; always the same, whether the gate rests or not."""
+        """Whether it overrides one of the hooks; always the same, whether the gate rests or not."""
         return False
 
     @abstractmethod
@@ -105,6 +106,10 @@ class Gate(ABC):
 
     def ended(self, record: Record, outcome: Outcome) -> None:
         """Follow the end of a counted record's run, with any outcome; `Interrupted` where its child died."""
+        return
+
+    def note_unbegun(self, record: Record) -> None:
+        """Note that a record has ended without being counted, such as an expired one: its turn is another's."""
         return
 
     def hold_until(self, record: Record, until_at_s: float) -> None:

@@ -37,7 +37,7 @@ class GateRow:
     Attributes:
         asked: the gates that do not rest: those to be asked.
         asked_last: those that `begin` asks: also those with hooks that rest.
-        has_hooks: whether one of the gates has: `note_ended` is for the runs that these have counted.
+        has_hooks: whether one of the gates has: `note_ended` is for these.
         wait_set: the records that wait in memory; gates and steps release them.
         aside: those that have left the memory with their lanes.
         view: what waits, for those who only look.
@@ -157,11 +157,14 @@ class GateRow:
         return None
 
     def note_ended(self, record: Record, outcome: Outcome) -> None:
-        """Note that the run of a record is over, if gates have counted it."""
-        if record in self._counted:
-            self._counted.discard(record)
-            for gate in self._hooked:
+        """Note that a record has an outcome: its run is over if gates have counted it, and else it never began."""
+        is_counted = record in self._counted
+        self._counted.discard(record)
+        for gate in self._hooked:
+            if is_counted:
                 gate.ended(record, outcome)
+            else:
+                gate.note_unbegun(record)
 
     def _ask(self, record: Record) -> Wait | None:
         now_s = self._clock()

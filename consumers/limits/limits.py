@@ -165,6 +165,13 @@ class Limits(Gate):
         for scope in freed:
             self._scopes.release_fitting(scope)
 
+    def note_unbegun(self, record: Record) -> None:
+        """Release the next records, if this one was released."""
+        with self._lock:
+            left = [scope for scope, _ in self._accounts.of(record).uses if scope.give_up_turn(record)]
+        for scope in left:
+            self._scopes.release_fitting(scope)
+
     def begin_assignment(self, assignment: Assignment) -> None:
         """Count limits as used up as far as another worker may have used them."""
         with self._lock:

@@ -151,6 +151,12 @@ class Scope:
             self.pending = max(0, self.pending - self._released.pop(record, 0))
             self._patience_s = PATIENCE_S
 
+    def give_up_turn(self, record: Record) -> bool:
+        """Take back the release of a record that has ended without beginning; returns whether others may want it."""
+        cost = self._released.pop(record, 0)
+        self.pending = max(0, self.pending - cost)
+        return self.is_full and cost > 0
+
     # ---- records that wait, and the looks that release them
 
     def note_full(self, cost: int) -> None:

@@ -101,7 +101,7 @@ def test_a_job_that_costs_more_than_the_limit_has_all_of_it() -> None:
 
 
 def test_a_released_record_that_never_begins_holds_up_the_others_for_a_moment_only() -> None:
-    """Such as one whose job was cancelled: nobody tells the gate."""
+    """Such as one that another gate holds back: nobody tells this one."""
     scene = Scene([Concurrency(1, by="tenant")])
     scene.come(0, 1, 2)
     scene.runs = False
@@ -276,3 +276,16 @@ def test_a_type_without_limits_is_held_itself() -> None:
     assert scene.begun == [0]
     scene.pass_s(0.2)
     assert (scene.begun, bool(scene.row)) == ([0, 1, 2], False)
+
+
+def test_a_job_that_ends_without_beginning_gives_its_turn_to_the_next_at_once() -> None:
+    """Such as one that has expired: a thousand of them would each hold up the others for up to a minute."""
+    scene = Scene([Concurrency(1, by="tenant")])
+    scene.come(*range(50))
+    scene.expired = set(range(1, 49))
+    scene.end(0)
+    assert scene.begun == [0, 49]
+    scene.end(49)
+    scene.pass_s(PATIENCE_S)
+    (keeper,) = scene.gate._all.values()
+    assert [scope.is_idle(scene.now_s) for scope in keeper.scopes.values()] == [True], "it keeps none of them"

@@ -11,7 +11,7 @@ from confluent_kafka import Message
 from stoker.consumers.gates.gate_row import Beginning, GateRow
 from stoker.consumers.limits.limits import Limits
 from stoker.consumers.progress.assignment import Assignment
-from stoker.consumers.records.outcomes import DONE
+from stoker.consumers.records.outcomes import DONE, Cancelled
 from stoker.consumers.records.record import Record
 from stoker.topology import Pipeline
 from stoker.topology.declaration.limits import Limit
@@ -26,7 +26,7 @@ EPOCH_S = 1_000.0
 
 @dataclass
 class LimitedScene:
-    """A queue with limits, its row, and runners that begin what is ready at once, if `runs`."""
+    """A queue with limits, its row, and runners that begin what is ready at once, if `runs`, and has not `expired`."""
 
     limits: Sequence[Limit]
     of_type: Sequence[Limit] = ()
@@ -35,6 +35,7 @@ class LimitedScene:
     runs: bool = True
     begun: list[int] = field(default_factory=list)
     ready: list[Record] = field(default_factory=list)
+    expired: set[int] = field(default_factory=set)
     records: dict[int, Record] = field(default_factory=dict)
     turns: int = 0
 
@@ -61,7 +62,9 @@ class LimitedScene:
         """The runners begin what is ready."""
         while self.ready:
             record = self.ready.pop(0)
-            if self.row.begin(record) is Beginning.BEGINS:
+            if record.offset in self.expired:
+                self.row.note_ended(record, Cancelled(reason="expired", detail=""))
+            elif self.row.begin(record) is Beginning.BEGINS:
                 self.begun.append(record.offset)
 
     def come(self, *offsets: int, tenant: str = "acme", key: str | None = None, cost: int | None = None) -> None:
