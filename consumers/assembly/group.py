@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from confluent_kafka import TopicPartition
+
 from ..declared.intake_features import DeclaredIntake, IntakeParts, make_intake
 from ..group.connection import GroupConnection
 from ..group.member import GroupMember
@@ -12,6 +14,7 @@ from ..group.membership import Membership, view_group
 from ..kafka.clients import longest_callback_s
 from ..partitions.counterparts import find_missing
 from ..partitions.restore_thread import Restoring
+from ..progress.assignment import Assignment
 from ..rebalance.grace import Grace
 from ..rebalance.partition_reading import PartitionReading
 from ..rebalance.rebalance import Rebalance
@@ -68,6 +71,7 @@ def make_group(
             carrier=carrying.carrier,
             restored=carrying.restored,
             on_error=member.note_error,
+            find_end=partial(_find_end, member, readers),
             instruments=context.instruments,
         )
     )
@@ -134,6 +138,12 @@ def _make_member(
         rights=partitions.rights,
         membership=membership,
     )
+
+
+def _find_end(member: GroupMember, readers: ReaderParts, assignment: Assignment) -> int:
+    """Find where the log of an assignment ends, as far as the client that reads it knows."""
+    consumer = readers.priorities.consumers.get(assignment.source.reader, member.consumer)
+    return consumer.get_watermark_offsets(TopicPartition(assignment.topic, assignment.partition), cached=True)[1]
 
 
 def _make_restoring(context: QueueContext, partitions: PartitionParts, settler: Settler) -> Restoring:

@@ -31,7 +31,7 @@ from ..intake.heavy_tenants import ROOM_PART, HeavyTenants
 from ..intake.intake import Arrivals, Intake, OnError, Way
 from ..intake.lane_records import LaneRecords
 from ..intake.reread_records import RereadRecords
-from ..intake.unique_arrivals import UniqueArrivals
+from ..intake.unique_arrivals import FindEnd, UniqueArrivals
 from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
 from ..rebalance.rebalance import Rebalance
@@ -58,6 +58,7 @@ class IntakeParts:
     carrier: Carrier
     restored: RestoredJobs
     on_error: OnError
+    find_end: FindEnd
     instruments: Instruments = NO_INSTRUMENTS
 
 
@@ -97,7 +98,7 @@ class _Features:
     def __init__(self, parts: IntakeParts) -> None:
         assignments, memory_bounds, calendar = parts.assignments, parts.memory_bounds, parts.calendar
         self.handover = Handover(parts.lanes, memory_bounds, parts.instruments)
-        self.unique = [UniqueArrivals(assignments, calendar)] if assignments.queue.unique else []
+        self.unique = [UniqueArrivals(assignments, calendar, parts.find_end)] if assignments.queue.unique else []
         self.heavy_tenants = _heavy_tenants(parts, self.handover)
         self.rescheduled = RescheduledDelays(calendar, assignments)
         self.cancelled = CancelledDelays(calendar, parts.cancels, assignments.queue_name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from confluent_kafka import KafkaError, Message
@@ -21,12 +21,16 @@ END_MARGIN_MS: Final = 5_000
 PLACES_A_LOOK: Final = 10_000
 """Replaced records that one look brings forward, at most: they take some 60 ms beside the look itself."""
 
+FindEnd = Callable[[Assignment], int]
+"""Finds where the log of an assignment ends, with all that open transactions hold back, as far as its client knows."""
+
 
 class UniqueArrivals(Filter):
     """The arrivals of jobs in one queue that has unique ones; owned by the poll thread."""
 
-    def __init__(self, assignments: Assignments, calendar: Calendar) -> None:
+    def __init__(self, assignments: Assignments, calendar: Calendar, find_end: FindEnd) -> None:
         self._assignments, self._ledgers = assignments, assignments.ledgers
+        self._find_end = find_end
         self._calendar = calendar
         self._pace = LookPace()
         self._reads_jobs = any(unique.replaces for unique in assignments.queue.unique.values())
@@ -44,7 +48,7 @@ class UniqueArrivals(Filter):
         error, offset = message.error(), message.offset() or 0
         if error is not None:
             if error.code() == KafkaError._PARTITION_EOF and assignment.source.is_entry:
-                unique.note_read(assignment.source, offset, round(time.time() * 1_000) - END_MARGIN_MS)
+                self._note_end(assignment, offset, unique)
             return
         if assignment.source.is_entry:
             unique.note_read(assignment.source, offset + 1, message.timestamp()[1])
@@ -53,6 +57,11 @@ class UniqueArrivals(Filter):
             ledger = self._ledgers.present[assignment.partition]
             if not ledger.remembers(record):
                 unique.note_arrival(record)
+
+    def _note_end(self, assignment: Assignment, offset: int, unique: UniqueJobs) -> None:
+        """Note that all has been read; the client also reports an end before an open transaction, and that is none."""
+        if self._find_end(assignment) <= offset:
+            unique.note_read(assignment.source, offset, round(time.time() * 1_000) - END_MARGIN_MS)
 
     # ---- what waits until it is due
 

@@ -45,7 +45,7 @@ class Scene:
         self.assignments = Assignments(declare().queue)
         self.unique = UniqueJobs({}, Holders({}, 10))
         self.assignments.ledgers._unique[0] = self.unique
-        self.arrivals = UniqueArrivals(self.assignments, self.calendar)
+        self.arrivals = UniqueArrivals(self.assignments, self.calendar, lambda _assignment: 0)
         self.rescheduled = RescheduledDelays(self.calendar, self.assignments)
 
     def write(self, count: int) -> None:
