@@ -324,7 +324,7 @@ class SimProcess:
                 carrier=self.carrier,
                 restored=self.restored,
                 on_error=_refuse,
-                find_end=lambda assignment: self.brokers.logs[assignment.topic, assignment.partition].end,
+                find_end=lambda assignment: self.brokers.logs[assignment.topic, assignment.partition].high,
                 instruments=instruments,
             )
         )
