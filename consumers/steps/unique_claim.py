@@ -13,4 +13,4 @@ def claim_unique(record: Record, step_context: StepContext) -> Outcome | None:
     if outcome is not None:
         return outcome
     unique = step_context.unique(record.assignment.partition)
-    return None if unique is None else unique.admit(record)
+    return None if unique is None else unique.admit(record, step_context.cancels)

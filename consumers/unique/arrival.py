@@ -28,6 +28,7 @@ class Arrival:
         name: the job's name in the ledger.
         job_id: its id, for people.
         replayed: the name of the job that a replay has published anew; None where none has.
+        expires_ms: when its job expires; `NEVER_MS` where it does not.
     """
 
     at_ms: int
@@ -35,6 +36,7 @@ class Arrival:
     name: str
     job_id: str = field(default="", compare=False)
     replayed: str | None = field(default=None, compare=False)
+    expires_ms: int = field(default=NEVER_MS, compare=False)
 
     def is_replay_of(self, other: Arrival) -> bool:
         """Whether it is the other's job, which a replay has published anew."""
@@ -53,7 +55,8 @@ def arrival_of(record: Record) -> Arrival:
     if not record.assignment.source.is_entry:
         at_ms = instant_ms(record.header(wire.ARRIVED), at_ms)
     job_id = (record.header(wire.JOB_ID) or b"").decode("utf-8", "backslashreplace")
-    return Arrival(at_ms, _offset_of(record), record.deduplication_id or "", job_id, _replayed(record))
+    expires_ms = instant_ms(record.header(wire.EXPIRES), NEVER_MS)
+    return Arrival(at_ms, _offset_of(record), record.deduplication_id or "", job_id, _replayed(record), expires_ms)
 
 
 def _replayed(record: Record) -> str | None:

@@ -45,6 +45,10 @@ class Heirs:
         if latest is not None and latest <= own:
             del self._latest[identity]
 
+    def latest(self, identity: Identity) -> Arrival | None:
+        """When the last job came that has been read, and whose turn is still to come."""
+        return self._latest.get(identity)
+
     def appoint(
         self, record: Record, rule: Unique, identity: Identity, own: Arrival, holder: Holder | None
     ) -> Arrival | None:

@@ -36,8 +36,8 @@ from ..records.outcomes import (
 )
 from ..records.record import Record
 from ..sources.source import Source
+from ..standing_orders.cancels import NO_CANCELS, Cancels
 from .arrival import (
-    NEVER_MS,
     Arrival,
     Identity,
     arrival_of,
@@ -147,18 +147,24 @@ class UniqueJobs:
 
     # ---- for runners
 
-    def admit(self, record: Record) -> Cancelled | Delayed | None:
-        """Decide about a job whose turn has come: None where it runs now."""
+    def admit(self, record: Record, cancels: Cancels = NO_CANCELS) -> Cancelled | Delayed | None:
+        """Decide about a job whose turn has come: None where it runs now.
+
+        Args:
+            cancels: those that stand: a job does not end in favour of one that is cancelled.
+        """
         found = self._unique(record)
-        if found is None or instant_ms(record.header(wire.EXPIRES), NEVER_MS) <= self._now_ms():
+        if found is None or found[2].expires_ms <= self._now_ms():
             return None  # what has expired ends as that
         with self._lock:
-            return self._admit(record, *found)
+            return self._admit(record, *found, cancels)
 
-    def _admit(self, record: Record, rule: Unique, identity: Identity, own: Arrival) -> Cancelled | Delayed | None:
+    def _admit(
+        self, record: Record, rule: Unique, identity: Identity, own: Arrival, cancels: Cancels
+    ) -> Cancelled | Delayed | None:
         self._heirs.note_turn(identity, own)
         winner = self._present_winner(record, rule, identity, own)
-        if winner is None:
+        if winner is None and not self._ends_unrun(self._heirs.latest(identity), cancels):
             winner = self._heirs.appoint(record, rule, identity, own, self._holders.find(identity))
         if winner is not None:
             return _duplicate(own, winner, identity)
@@ -169,6 +175,12 @@ class UniqueJobs:
         if due_ms is None or due_ms <= now_ms:
             return None
         return Delayed(due=utc_of(due_ms), delay=delay_class(timedelta(milliseconds=due_ms - now_ms)))
+
+    def _ends_unrun(self, later: Arrival | None, cancels: Cancels) -> bool:
+        """Whether a later job has expired, or is cancelled, so that it takes no other's place."""
+        if later is None:
+            return False
+        return later.expires_ms <= self._now_ms() or (cancels.stands and cancels.order_about(later.job_id) is not None)
 
     def _present_winner(self, record: Record, rule: Unique, identity: Identity, own: Arrival) -> Arrival | None:
         """The holder that a job loses to; None where it does not lose to the holder."""

@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import Message
 
 from stoker.consumers.progress.assignment import Assignment
+from stoker.consumers.records.cancellation import Cancellation
 from stoker.consumers.records.outcomes import (
     DONE,
     INTERRUPTED,
@@ -23,6 +24,7 @@ from stoker.consumers.records.outcomes import (
 )
 from stoker.consumers.records.record import Record
 from stoker.consumers.sources.source import MAIN, Delay, Source, Tier
+from stoker.consumers.standing_orders.cancels import Cancels
 from stoker.consumers.unique.arrival import utc_of
 from stoker.consumers.unique.ends import end_in, end_record
 from stoker.consumers.unique.holders import Holders
@@ -46,6 +48,7 @@ class Scene:
     now_ms: int = 1_000_000
     numbers: count[int] = field(default_factory=count)
     most_ended: int = 10
+    cancels: Cancels = field(default_factory=Cancels)
 
     def __post_init__(self) -> None:
         """Begin without jobs."""
@@ -91,7 +94,7 @@ class Scene:
 
     def runs(self, record: Record, for_ms: int = 100, outcome: Outcome = DONE) -> None:
         """Its turn comes; it runs for so long."""
-        assert self.jobs.admit(record) is None, f"{record} does not run"
+        assert self.jobs.admit(record, self.cancels) is None, f"{record} does not run"
         self.wait(for_ms)
         self.jobs.note(record, outcome)
 
@@ -308,6 +311,26 @@ def test_no_job_ends_in_favour_of_a_repetition_of_the_one_that_runs(keeping_last
     keeping_last.comes((wire.IDEMPOTENCY_KEY, b"once"))
     keeping_last.jobs.note(first, DONE)
     keeping_last.runs(second)
+
+
+def test_no_job_ends_in_favour_of_one_that_has_expired(replacing: Scene) -> None:
+    """None of the two would run."""
+    first = replacing.comes()
+    expired = replacing.comes((wire.EXPIRES, format_instant(utc_of(replacing.now_ms + 1_000))))
+    replacing.wait(1_000)
+    replacing.runs(first)
+    assert replacing.jobs.admit(expired) is None, "it ends as expired"
+    replacing.jobs.note(expired, Cancelled(reason="expired", detail=""))
+    replacing.runs(replacing.comes())
+
+
+def test_no_job_ends_in_favour_of_one_that_an_operator_has_cancelled(replacing: Scene) -> None:
+    """None of the two would run."""
+    first, cancelled = replacing.comes(), replacing.comes()
+    replacing.cancels.begin_job("job-1", Cancellation(order_id="o", operator="ann", reason=""))
+    replacing.runs(first)
+    replacing.jobs.note(cancelled, Cancelled(reason="cancelled", detail=""))
+    replacing.runs(replacing.comes())
 
 
 def two_come_while_one_runs(scene: Scene) -> tuple[Record, Record]:
