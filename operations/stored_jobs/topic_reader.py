@@ -152,7 +152,8 @@ class TopicReader:
             NotAuthorized: the topic may not be read.
         """
         forbidden = NotAuthorized(self._cluster.principal, [("Read", f"topic {self.topic}")])
-        walk = _Walk(self._consumer, self.topic, [span for span in spans if span.length], forbidden)
+        wanted = [span for span in spans if span.length]
+        walk = _Walk(self._consumer, self.topic, wanted, forbidden, lambda partition: self._span(partition).end)
         total = walk.remaining()
         silent_since_at_s = time.monotonic()
         while walk.open:
@@ -171,11 +172,20 @@ class _Walk:
     """How far a reading has come in each of its partitions.
 
     A partition is finished by a record at or past its end, or by the client's word that the log ends: transaction
-    markers and compaction leave offsets without a record, so that the last ones may never come.
+    markers and compaction leave offsets without a record, so that the last ones may never come. A new leader may report
+    for a moment that its log ends before what the one before has confirmed, so an early end is asked about
+    (`find_end`): that is answered once the leader knows it.
     """
 
-    def __init__(self, consumer: Consumer, topic: str, spans: Sequence[Span], forbidden: NotAuthorized) -> None:
-        self._consumer, self._topic, self._forbidden = consumer, topic, forbidden
+    def __init__(
+        self,
+        consumer: Consumer,
+        topic: str,
+        spans: Sequence[Span],
+        forbidden: NotAuthorized,
+        find_end: Callable[[int], int],
+    ) -> None:
+        self._consumer, self._topic, self._forbidden, self._find_end = consumer, topic, forbidden, find_end
         self.open = {span.partition: span for span in spans}
         self._next = {span.partition: span.start for span in spans}
         consumer.assign([TopicPartition(topic, span.partition, span.start) for span in spans])
@@ -194,7 +204,7 @@ class _Walk:
     def _note(self, message: Message) -> bool:
         partition, offset, error = message.partition(), message.offset(), message.error()
         if error is not None:
-            return self._note_error(partition, error)
+            return self._note_error(partition, offset, error)
         if partition is None or offset is None or partition not in self.open:
             return False
         span = self.open[partition]
@@ -203,9 +213,9 @@ class _Walk:
             self._finish(partition)
         return offset < span.end
 
-    def _note_error(self, partition: int | None, error: KafkaError) -> bool:
+    def _note_error(self, partition: int | None, offset: int | None, error: KafkaError) -> bool:
         if error.code() == KafkaError._PARTITION_EOF:
-            if partition in self.open:
+            if partition in self.open and self._has_ended(partition, offset or 0):
                 self._finish(partition)
             return False
         if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
@@ -215,6 +225,9 @@ class _Walk:
         if remedy_of(error) is Remedy.WAIT or error.code() in NO_MATTER:
             return False
         raise KafkaException(error)
+
+    def _has_ended(self, partition: int, offset: int) -> bool:
+        return offset >= self.open[partition].end or offset >= self._find_end(partition)
 
     def _finish(self, partition: int) -> None:
         del self.open[partition]
