@@ -40,6 +40,7 @@ class YoungJobs:
 
     def _renew(self, now_s: float) -> bytes:
         until_at_s = now_s + self._reach_s
-        since = format_instant(datetime.fromtimestamp(until_at_s - self._shortest_s, UTC))
+        since_at_s = max(0.0, until_at_s - self._shortest_s)  # a bound of thousands of years lies behind the calendar
+        since = format_instant(datetime.fromtimestamp(since_at_s, UTC))
         self._border = until_at_s, since  # one assignment, since threads share it
         return since

@@ -49,3 +49,9 @@ def test_times_that_are_written_otherwise_are_read(form: str, shift_h: int) -> N
         text = came.strftime(form)
     assert not YoungJobs(30.0).has(record_of([("ce_time", text.encode())]), NOW_S)
     assert not YoungJobs(30.0).has(record_of([("ce_type", b"work")]), NOW_S)
+
+
+def test_no_job_is_late_by_a_bound_that_reaches_behind_the_calendar() -> None:
+    """`timedelta.max` is one way to say never; the first job would end the worker."""
+    record = record_of([("ce_time", format_instant(datetime.fromtimestamp(NOW_S - 1e9, UTC)))])
+    assert YoungJobs(timedelta.max.total_seconds()).has(record, NOW_S)
