@@ -27,9 +27,10 @@ class HeldTypes:
         return bool(self.until_at_s)
 
     def hold_until(self, job_type: bytes, until_at_s: float) -> None:
-        """Let no job of the type begin until this epoch time."""
+        """Let no job of the type begin until this epoch time, or a later one for which that was asked before."""
         with self._lock:
-            self.until_at_s = {**self.until_at_s, job_type: until_at_s}
+            held_until_at_s = max(until_at_s, self.until_at_s.get(job_type, until_at_s))
+            self.until_at_s = {**self.until_at_s, job_type: held_until_at_s}
         self._note_resting()
 
     def wait(self, record: Record, now_s: float) -> Wait | None:

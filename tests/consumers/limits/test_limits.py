@@ -289,3 +289,16 @@ def test_a_job_that_ends_without_beginning_gives_its_turn_to_the_next_at_once() 
     scene.pass_s(PATIENCE_S)
     (keeper,) = scene.gate._all.values()
     assert [scope.is_idle(scene.now_s) for scope in keeper.scopes.values()] == [True], "it keeps none of them"
+
+
+def test_a_type_without_limits_is_held_as_long_as_any_of_its_jobs_has_asked() -> None:
+    """A second refusal, of a job that ran already, names a shorter time: the first one holds all the same."""
+    scene = Scene([])
+    scene.come(0, 1)
+    scene.row.hold_until(scene.records[0], scene.now_s + EPOCH_S + 60.0)
+    scene.row.hold_until(scene.records[1], scene.now_s + EPOCH_S + 1.0)
+    scene.pass_s(2.0)
+    scene.come(2)
+    assert scene.begun == [0, 1]
+    scene.pass_s(60.0)
+    assert scene.begun == [0, 1, 2]
