@@ -193,7 +193,7 @@ class Limits(Gate):
     # ---- jobs that are refused by the other side
 
     def hold_until(self, record: Record, until_at_s: float) -> None:
-        """Hold the scopes of the type's own limits; without any, the type itself in this process."""
+        """Hold the scopes of the type's own limits that count the job; without any limits, the type in this process."""
         job_type, for_s = record.header(JOB_TYPE) or b"", until_at_s - self._epoch()
         with self._lock:
             keepers = [keeper for keeper in self._keepers.get(job_type, ()) if keeper not in self._of_others]
@@ -202,6 +202,8 @@ class Limits(Gate):
                 scope.hold_until(self._clock() + for_s)
         if not keepers:
             self._held_types.hold_until(job_type, until_at_s)
+        elif not scopes:
+            return  # the job alone waits
         names = [f"limit {scope.why.limit}" for scope in scopes] or [f"job type {wire_text(job_type)}"]
         _LOGGER.info(
             "%s: held for %.1f s, since job %s raised RateLimited; its jobs wait until then", ", ".join(names), for_s,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from stoker.consumers.gates.gate_row import Beginning
 from stoker.consumers.limits.scope import PATIENCE_S
 from stoker.consumers.progress.assignment import Assignment
@@ -302,3 +304,16 @@ def test_a_type_without_limits_is_held_as_long_as_any_of_its_jobs_has_asked() ->
     assert scene.begun == [0, 1]
     scene.pass_s(60.0)
     assert scene.begun == [0, 1, 2]
+
+
+def test_nothing_is_reported_as_held_where_no_limit_of_the_type_counts_the_job(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The log named the whole type, whose jobs went on."""
+    scene = Scene([], of_type=[Rate(5, per=SECOND, by="key")])
+    scene.come(0)
+    with caplog.at_level("INFO"):
+        scene.row.hold_until(scene.records[0], scene.now_s + EPOCH_S + 3.0)
+    scene.end(0)
+    scene.come(1)
+    assert (scene.begun, caplog.messages) == ([0, 1], [])
