@@ -140,6 +140,7 @@ class Assignments:
         incomplete.keep(start, offset)
         assignment.progress.begin(CommitMetadata(committed_offset=start, position=offset), incomplete)
         self.catching_up.begin(assignment)
+        self.ledgers.forget_unread(former.partition)
         return assignment
 
     def leave(self, partitions: list[TopicPartition]) -> list[Assignment]:

@@ -58,6 +58,12 @@ class PartitionLedgers:
                 unique.absorb_former(former)
             self._unique[partition] = unique
 
+    def forget_unread(self, partition: int) -> None:
+        """Forget which unique jobs of a partition number have been read ahead: they are read anew, or are gone."""
+        unique = self._unique.get(partition)
+        if unique is not None:
+            unique.forget_unread()
+
     def restore_waiting(self, partition: int, found: Iterable[WaitingHolder]) -> None:
         """Take the unique jobs of a partition number that wait on its waiting topics."""
         holders = self.present[partition].holders

@@ -113,6 +113,11 @@ class UniqueJobs:
                 if holder is None or not arrival.name or holder.arrival.name != arrival.name:
                     self._heirs.note_arrival(identity, arrival)
 
+    def forget_unread(self) -> None:
+        """Forget all jobs whose turn is still to come, since offsets went back: some may be gone with the log's end."""
+        with self._lock:
+            self._heirs = Heirs()
+
     def note_waiting(self, record: Record) -> bool:
         """Note where a record is to wait until it is due, to bring it forward when its job is replaced.
 
