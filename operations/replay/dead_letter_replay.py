@@ -266,14 +266,18 @@ class DeadLetterManager:
                 reason=request.reason,
                 corrections=forecast.corrections,
             )
-            published = publish_paced(publisher, self._units(request, forecast.view, now), pace, on_progress)
+            published = publish_paced(publisher, self._units(request, forecast.view, now, pace), pace, on_progress)
             trail.end(published)
         return published
 
-    def _prepared(self, request: Request, view: DeadLetterView) -> Iterator[tuple[StoredJob, Prepared]]:
+    def _prepared(
+        self, request: Request, view: DeadLetterView, progress: ReadProgress | None = None
+    ) -> Iterator[tuple[StoredJob, Prepared]]:
         """The dead letters of the request as of the view; only those that can be settled count towards its limit."""
         ready = 0
-        for dead_letter in self._reader.dead_letters(view, request.selection, settled_too=request.settled_too):
+        for dead_letter in self._reader.dead_letters(
+            view, request.selection, settled_too=request.settled_too, progress=progress
+        ):
             if view.is_done_by_action(dead_letter.record.ref):
                 continue
             prepared = self._treatment.prepare(dead_letter.record)
@@ -282,9 +286,9 @@ class DeadLetterManager:
             if ready == request.selection.limit:
                 return
 
-    def _units(self, request: Request, view: DeadLetterView, now: DeadLetterView) -> Iterator[Unit]:
+    def _units(self, request: Request, view: DeadLetterView, now: DeadLetterView, pace: ReplayPace) -> Iterator[Unit]:
         """The units to be published: the dead letters of the view, without those that were settled since."""
-        for record, prepared in self._prepared(request, view):
+        for record, prepared in self._prepared(request, view, pace.break_off_once_stopped):
             done = now.is_done_by_action(record.ref) if request.settled_too else now.verdicts(record.ref)
             if isinstance(prepared, ReadyPayload) and not done:
                 jobs = self._treatment.outgoing(record, prepared, request)

@@ -18,6 +18,10 @@ BATCHES_PER_S: Final = 4
 KEPT_REFUSALS: Final = 100
 
 
+class _Stopped(Exception):
+    """The reading of what is to be published was broken off."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayPace:
     """How fast to publish, and who may stop it.
@@ -36,6 +40,11 @@ class ReplayPace:
     def batch_units(self) -> int:
         """The most units a transaction may hold."""
         return MAX_BATCH_UNITS if self.rate is None else max(1, min(MAX_BATCH_UNITS, int(self.rate / BATCHES_PER_S)))
+
+    def break_off_once_stopped(self, _passed: int, _total: int) -> None:
+        """Break off a reading, whose progress this is given, once a stop is set: the next unit may be very far away."""
+        if self.stop.is_set():
+            raise _Stopped
 
     def wait_until_due(self, begun_at_s: float, published: int) -> None:
         """Wait until so many units may have been published; a stop ends the waiting."""
@@ -72,20 +81,22 @@ def publish_paced(
     pace: ReplayPace,
     on_progress: Callable[[Published], None] | None = None,
 ) -> Published:
-    """Publish all units, or those before a stop.
+    """Publish all units, or those before a stop, which also breaks off their reading (`break_off_once_stopped`).
 
     Raises:
         Fenced, PublishFailed: as of `TransactionalPublisher.publish`.
     """
     published, begun_at_s = Published(), pace.clock()
-    for batch in _batches(units, pace.batch_units):
-        pace.wait_until_due(begun_at_s, published.units)
-        if pace.stop.is_set():
-            published.is_stopped = True
-            break
-        published.note(batch, publisher.publish(batch))
-        if on_progress is not None:
-            on_progress(published)
+    try:
+        for batch in _batches(units, pace.batch_units):
+            pace.wait_until_due(begun_at_s, published.units)
+            if pace.stop.is_set():
+                raise _Stopped
+            published.note(batch, publisher.publish(batch))
+            if on_progress is not None:
+                on_progress(published)
+    except _Stopped:
+        published.is_stopped = True
     return published
 
 

@@ -212,8 +212,8 @@ class QueueReplay:
                     replays += 1
         return Counts(tally=tally, replays_left_out=replays)
 
-    def _taken(self, reader: TopicReader, stretch: Stretch) -> Iterator[StoredJob]:
-        for message in reader.read(stretch.spans):
+    def _taken(self, reader: TopicReader, stretch: Stretch, progress: ReadProgress) -> Iterator[StoredJob]:
+        for message in reader.read(stretch.spans, progress):
             record = record_of(message)
             if stretch.takes(record):
                 yield record
@@ -267,7 +267,8 @@ class QueueReplay:
         }
         trail.begin(stretch.replay_id, counts=counts.tally.by_job_type(), filters=filters, reason=stretch.reason)
         with TopicReader(self._cluster, self._topic) as reader:
-            units = (self._unit(record, stretch) for record in self._taken(reader, stretch))
+            taken = self._taken(reader, stretch, pace.break_off_once_stopped)
+            units = (self._unit(record, stretch) for record in taken)
             published = publish_paced(publisher, units, pace, on_progress)
         if not published.is_stopped:
             publisher.publish([_progress(span.partition, span.end) for span in stretch.spans])

@@ -121,6 +121,18 @@ def test_a_replay_from_a_time_takes_what_was_published_since(bench: Bench) -> No
     assert {record.job_id for record in copies(bench, stretch.replay_id)} == {"job-500", "job-501", "job-502"}
 
 
+def test_a_replay_is_stopped_also_while_it_looks_for_jobs_that_fit(bench: Bench) -> None:
+    """Where few of very many fit, the next one may be minutes away."""
+    stretch, stop, replay = (
+        replay_of(bench).stretch(Bounds(), Selection(ids=frozenset({"nobody"}))),
+        threading.Event(),
+        replay_of(bench),
+    )
+    stop.set()
+    assert replay.carry_out(stretch, replay.count(stretch), ReplayPace(stop=stop)).is_stopped
+    assert replay.begun_stretch(stretch.replay_id).spans == stretch.spans
+
+
 def test_a_stopped_replay_continues_with_its_bounds_and_filters(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was stopped goes on under the same id, with the filters it was begun with."""
     monkeypatch.setattr(pacing, "MAX_BATCH_UNITS", 2)
