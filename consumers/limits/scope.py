@@ -262,4 +262,5 @@ class Scope:
     def is_idle(self, now_s: float) -> bool:
         """Whether the scope can be forgotten: a new one would give the same answers."""
         is_open = not self.is_full and now_s >= self.held_until_at_s
-        return is_open and not self._released and self.meter.is_idle(now_s)
+        may_begin = any(record.assignment.is_current for record in self._released)
+        return is_open and not may_begin and self.meter.is_idle(now_s)

@@ -317,3 +317,17 @@ def test_nothing_is_reported_as_held_where_no_limit_of_the_type_counts_the_job(
     scene.end(0)
     scene.come(1)
     assert (scene.begun, caplog.messages) == ([0, 1], [])
+
+
+def test_a_scope_is_forgotten_though_a_record_that_it_released_went_away_with_its_partition() -> None:
+    """Each rebalance would leave some behind for good, with their records."""
+    scene = Scene([Concurrency(1, by="tenant")])
+    scene.come(0, 1)
+    scene.runs = False
+    scene.end(0)
+    assert [record.offset for record in scene.ready] == [1]
+    (keeper,) = scene.gate._all.values()
+    scene.pass_s(3 * PATIENCE_S)
+    assert not all(scope.is_idle(scene.now_s) for scope in keeper.scopes.values()), "it may begin yet"
+    scene.assignment.leave()
+    assert all(scope.is_idle(scene.now_s) for scope in keeper.scopes.values())
