@@ -37,7 +37,22 @@ class AsyncpgDriver(Driver):
             await self._connection.execute(f"SAVEPOINT {_SAVEPOINT}")
         else:
             self._transaction = self._connection.transaction()
+            await self._start()
+
+    async def _start(self) -> None:
+        """Begin the transaction; where that is cancelled, the server has perhaps begun it.
+
+        Left open, it would count as the caller's at the next entry, and nobody would commit what is done in it.
+        """
+        connection = self._transaction._connection
+        try:
             await self._transaction.start()
+        except BaseException:
+            # A private name: asyncpg has no way to end what it has failed to start.
+            if connection._top_xact is self._transaction and not connection.is_closed():
+                connection._top_xact = None
+                await connection.execute("ROLLBACK")
+            raise
 
     async def execute(self, sql: str, values: Sequence[object]) -> int:
         """Run a statement; asyncpg gives its tag, such as `INSERT 0 1`."""
@@ -53,7 +68,8 @@ class AsyncpgDriver(Driver):
         if self.is_enclosed:
             await self._connection.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
         else:
-            await self._transaction.commit()
+            transaction, self._transaction = self._transaction, None
+            await transaction.commit()
 
     async def rollback(self, error: BaseException) -> None:
         """Roll back, or as far as the block reaches; what is broken was rolled back by the server."""
@@ -61,5 +77,7 @@ class AsyncpgDriver(Driver):
             return
         if self.is_enclosed:
             await self._connection.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
-        else:
+        elif self._transaction is not None:
             await self._transaction.rollback()
+        else:  # its commit was cancelled, after which asyncpg does not end it
+            await self._connection.execute("ROLLBACK")

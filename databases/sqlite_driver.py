@@ -33,10 +33,16 @@ class SqliteDriver(Driver):
             raise NoTransaction("execute `BEGIN` first")
 
     async def begin(self) -> None:
-        """Take the lock for writing."""
-        if not self._in_transaction():
-            await self._say("BEGIN IMMEDIATE")
-        await self._say(f"SAVEPOINT {_SAVEPOINT}")
+        """Take the lock for writing, and do not keep it where that is cancelled: aiosqlite takes it all the same."""
+        is_first = not self._in_transaction()
+        try:
+            if is_first:
+                await self._say("BEGIN IMMEDIATE")
+            await self._say(f"SAVEPOINT {_SAVEPOINT}")
+        except BaseException as error:
+            if is_first:
+                await self.rollback(error)
+            raise
 
     def _in_transaction(self) -> bool:
         try:

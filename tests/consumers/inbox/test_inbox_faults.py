@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +323,52 @@ def test_a_connection_that_breaks_fails_the_run_and_leaves_nothing(driver: str, 
     assert effects(inbox_url) == 0
     perform(driver, inbox_url, act)
     assert effects(inbox_url) == 1
+
+
+@pytest.mark.parametrize("driver", ASYNC)
+def test_a_run_that_is_cancelled_at_the_entry_leaves_the_connection_of_use(driver: str, inbox_url: str) -> None:
+    """The next run on the same connection commits its effect, and others can write before it."""
+
+    async def run() -> None:
+        async with async_connection(driver, inbox_url) as connection:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0), open_inbox(connection, queue="shop.work", job="j0"):
+                    await write(connection)
+            if "sqlite" in driver:
+                write_at_once(inbox_url)
+            async with open_inbox(connection, queue="shop.work", job="j1"):
+                await write(connection, "INSERT INTO effects (job) VALUES ('j2')")
+            assert effects(inbox_url) == (2 if "sqlite" in driver else 1)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("driver", ASYNC)
+def test_a_run_that_is_cancelled_in_its_commit_ends_as_cancelled(driver: str, inbox_url: str) -> None:
+    """Whether it is committed nobody knows; a second run on the same connection makes sure of it."""
+
+    async def cut_off(connection: Any) -> None:
+        async with asyncio.timeout(None) as limit, open_inbox(connection, queue="shop.work", job="j1"):
+            await write(connection)
+            limit.reschedule(0)
+
+    async def run() -> None:
+        async with async_connection(driver, inbox_url) as connection:
+            with pytest.raises(TimeoutError):
+                await cut_off(connection)
+            with suppress(AlreadyDone):
+                async with open_inbox(connection, queue="shop.work", job="j1"):
+                    await write(connection)
+            assert effects(inbox_url) == 1
+
+    asyncio.run(run())
+
+
+def write_at_once(file_url: str) -> None:
+    """Write an effect into SQLite without waiting for its lock."""
+    with closing(sqlite3.connect(file_url.removeprefix("sqlite:///"), timeout=0)) as other:
+        other.execute(WRITE)
+        other.commit()
 
 
 def end_others(url: str) -> None:
