@@ -158,8 +158,8 @@ def _beside(table: str, suffix: str) -> str:
 
 @cache
 def insert_statement(table: str, marker: Marker, dialect: Dialect) -> str:
-    """The statement that puts one row in."""
-    cast = "CAST(@6 AS json)" if dialect == "postgresql" else "@6"
+    """The statement that puts one row in; its headers are a text to the driver, whose codec for JSON may be any."""
+    cast = "CAST(CAST(@6 AS text) AS json)" if dialect == "postgresql" else "@6"
     return marked(f"INSERT INTO {quoted(table)} ({_COLUMNS}) VALUES (@1, @2, @3, @4, @5, {cast}, @7)", marker)
 
 

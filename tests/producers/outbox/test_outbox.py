@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,18 @@ def test_a_row_holds_the_producers_own_record(outbox: Outbox, shop: Shop, url: s
     assert (headers[wire.JOB_ID], headers[wire.JOB_TYPE], headers[wire.SOURCE]) == ("j1", "send_receipt", "/tests")
     assert headers["x-shop"] == "für Elise"
     assert wire.EXPIRES in headers
+
+
+@pytest.mark.parametrize("driver", ["asyncpg"])
+def test_an_application_may_have_a_json_codec_of_its_own(outbox: Outbox, shop: Shop, url: str, driver: str) -> None:
+    """As asyncpg's documentation gives it: it would make the row's object a text, which no relay could publish."""
+
+    async def act(connection: asyncpg.Connection) -> None:
+        await connection.set_type_codec("json", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+        await outbox.enqueue(connection, shop.charge.with_options(job_id="j1"), "ada", 5)
+
+    transact(driver, url, act)
+    assert query(url, "SELECT headers ->> 'ce_id' FROM stoker_outbox") == [("j1",)]
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "sqlite3"])
