@@ -48,7 +48,8 @@ def open_postgresql(url: str, *, autocommit: bool = False) -> Any:  # a psycopg.
     try:
         plain = f"postgresql:{rest}"
         password = urlsplit(plain).password or ""
-        return psycopg.connect(plain, connect_timeout=CONNECT_TIMEOUT_S, autocommit=autocommit)
+        # Of a database without an encoding (SQL_ASCII), psycopg would give bytes for text.
+        return psycopg.connect(plain, connect_timeout=CONNECT_TIMEOUT_S, autocommit=autocommit, client_encoding="UTF8")
     except (psycopg.ProgrammingError, ValueError):  # their words quote the URL, so they go no further
         raise DatabaseUrlInvalid(
             f"the {scheme} URL cannot be read (it is not shown here); write postgresql://user:password@host:port/name"

@@ -91,6 +91,19 @@ def test_what_is_committed_is_published_in_order_and_deleted(
     assert headers_of(messages[0])["ce_source"] == b"/tests"
 
 
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_the_database_may_have_any_encoding(
+    outbox: Outbox, shop: Shop, cluster: ClusterSettings, postgres: Postgres, encoding: str
+) -> None:
+    """Also none: psycopg gives bytes for the text of such a database, which no relay could publish."""
+    url = make_database(postgres.create_database(encoding))
+    with psycopg.connect(url) as connection:
+        outbox.enqueue(connection, shop.charge.with_options(job_id="j1"), "ada", 1)
+    with OutboxRelay(shop.pipeline, url, cluster):
+        wait_empty(url)
+    assert ids_by_key(read_all(cluster, shop.mails)) == {b"ada": ["j1"]}
+
+
 def test_a_transaction_that_commits_late_is_not_passed_over(
     outbox: Outbox, shop: Shop, cluster: ClusterSettings, url: str, relaying: OutboxRelay
 ) -> None:

@@ -61,13 +61,14 @@ class Postgres:
         """Where a database is, for psycopg, asyncpg and the command line."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
-    def create_database(self) -> str:
+    def create_database(self, encoding: str = "UTF8") -> str:
         """Make an empty database of its own for a test; returns its URL."""
         import psycopg
 
         name = f"t{uuid.uuid4().hex[:10]}"
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')  # a name made here  # type: ignore[call-overload,unused-ignore]
+            made = f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0"
+            connection.execute(made)  # a name made here  # type: ignore[call-overload,unused-ignore]
         return self.url(name)
 
     def start(self) -> None:
