@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -68,7 +68,7 @@ class PostgresqlOutbox(SqlOutbox):
     def _in(self, column: str) -> str:
         return f"{column} = ANY({self._MARK})"
 
-    def _set(self, members: Collection[int] | Collection[str]) -> object:
+    def _set(self, members: Iterable[int] | Iterable[str]) -> object:
         return list(members)
 
     def _as_column(self, instant: datetime) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -62,7 +62,7 @@ class SqlOutbox(ABC):
         """A condition: the column is among the next value, a `_set`."""
 
     @abstractmethod
-    def _set(self, members: Collection[int] | Collection[str]) -> object:
+    def _set(self, members: Iterable[int] | Iterable[str]) -> object:
         """Ids or topics as one value."""
 
     @abstractmethod
@@ -88,6 +88,11 @@ class SqlOutbox(ABC):
     def delete(self, ids: Sequence[int]) -> None:
         """See OutboxTable."""
         self._do(f"DELETE FROM {{t}} WHERE {self._in('id')}", self._set(ids))
+
+    def delete_jobs(self, rows: Mapping[int, str]) -> None:
+        """See OutboxTable."""
+        jobs = self._set(rows.values())
+        self._do(f"DELETE FROM {{t}} WHERE {self._in('id')} AND {self._in('job_id')}", self._set(rows), jobs)
 
     def set_failed(self, ids: Sequence[int], reason: str) -> None:
         """See OutboxTable."""

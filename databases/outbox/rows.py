@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Protocol
@@ -135,6 +135,13 @@ class OutboxTable(Protocol):
 
     def delete(self, ids: Sequence[int]) -> None:
         """Delete rows that the brokers have confirmed."""
+
+    def delete_jobs(self, rows: Mapping[int, str]) -> None:
+        """Delete rows that the brokers have confirmed, where they are of the same jobs still.
+
+        Args:
+            rows: {id: job id}.
+        """
 
     def set_failed(self, ids: Sequence[int], reason: str) -> None:
         """Note that rows could not be published, and why."""

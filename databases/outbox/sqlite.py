@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Collection
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -40,7 +40,7 @@ class SqliteOutbox(SqlOutbox):
     def _in(self, column: str) -> str:
         return f"{column} IN (SELECT value FROM json_each({self._MARK}))"
 
-    def _set(self, members: Collection[int] | Collection[str]) -> object:
+    def _set(self, members: Iterable[int] | Iterable[str]) -> object:
         return json.dumps(list(members))
 
     def _as_column(self, instant: datetime) -> object:

@@ -57,7 +57,7 @@ class Flight:
 
     Attributes:
         rows: {id: key} of the rows in flight.
-        confirmed: ids that the brokers have, for the caller to delete and clear.
+        confirmed: {id: job id} of the rows that the brokers have, for the caller to delete and clear.
         faults: (id, reason) of what cannot be published, for the caller to put aside and clear.
         bytes: the size of their values.
         probing: topics of which one row is in flight, to find out whether they can be written.
@@ -77,7 +77,7 @@ class Flight:
         self._careful = Connection(self._careful_config, self._careful_outage)
         self.rows: dict[int, Key] = {}
         self.bytes = 0
-        self.confirmed: list[int] = []
+        self.confirmed: dict[int, str] = {}
         self.faults: list[tuple[int, str]] = []
         self.probing: set[str] = set()
         self._keys = Counter[Key]()
@@ -204,17 +204,17 @@ class Flight:
             self.probing.discard(topic)
         fault = why_unconfirmed(error, message)
         if fault is None:
-            self._note_confirmed(row_id, topic, connection)
+            self._note_confirmed(row_id, record, connection)
         elif remedy_of(fault) in _TEMPORARY:
             self._paused_until_at_s = time.monotonic() + _PAUSE_S
         else:
             refusal = delivery_error(fault, record.job_id, topic, connection.outage)
             self._note_refusal(row_id, topic, refusal, connection)
 
-    def _note_confirmed(self, row_id: int, topic: str, connection: Connection) -> None:
+    def _note_confirmed(self, row_id: int, record: BuiltRecord, connection: Connection) -> None:
         connection.outage.end()
-        self.confirmed.append(row_id)
-        self._trusted.add(topic)
+        self.confirmed[row_id] = record.job_id
+        self._trusted.add(record.topic)
         self._suspects.discard(row_id)
 
     def _note_refusal(self, row_id: int, topic: str, refusal: EnqueueError, connection: Connection) -> None:

@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
@@ -84,6 +84,7 @@ class OutboxRelay:
         self._thread: threading.Thread | None = None
         self._table: OutboxTable | None = None
         self._is_leading = False
+        self._read_earlier: set[int] = set()
         self._trouble: str | None = None
         self._looks = BacklogLooks()
         self._pace = RelayPace()
@@ -215,6 +216,7 @@ class OutboxRelay:
             )
         self._trouble = str(error)
         self._is_leading = False
+        self._read_earlier.update(self._flight.rows, self._flight.confirmed)
         self._looks.forget()
         table, self._table = self._table, None
         if table is not None:
@@ -258,12 +260,23 @@ class OutboxRelay:
         """Delete what is confirmed, and mark rows as failed; the next connection does what a lost one left."""
         confirmed, faults = self._flight.confirmed, self._flight.faults
         if confirmed:
-            table.delete(confirmed)
+            self._delete(table, confirmed)
             self._pace.published += len(confirmed)
             confirmed.clear()
         if faults:
             self._failed.note(table, faults)
             faults.clear()
+
+    def _delete(self, table: OutboxTable, confirmed: Mapping[int, str]) -> None:
+        """Delete rows; of those that were read over a connection before this one, only where they are the same jobs'.
+
+        A replica that is promoted gives new rows the ids of those that it had not received.
+        """
+        earlier = {row: job for row, job in confirmed.items() if row in self._read_earlier}
+        if earlier:
+            table.delete_jobs(earlier)
+        table.delete([row for row in confirmed if row not in earlier])
+        self._read_earlier.intersection_update(self._flight.rows)
 
     def _set_behind(self, table: OutboxTable, rows: Collection[OutboxRow]) -> None:
         behind = [row.id for row in rows if row.is_behind]

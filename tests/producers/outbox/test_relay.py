@@ -155,6 +155,18 @@ def put(url: str, topic: str, job_id: str, key: str, size: int = 10) -> None:
         connection.execute(INSERT, (job_id, topic, key.encode(), job_id, random.Random(1).randbytes(size)))
 
 
+def test_a_row_with_the_id_of_a_lost_one_is_published(shop: Shop, cluster: ClusterSettings, url: str) -> None:
+    """A replica that is promoted gives the ids again of rows that it had not received, and that are published."""
+    started = OutboxRelay(shop.pipeline, url, cluster)
+    started._flight.confirmed[1] = "lost"
+    started._lose_table(psycopg.OperationalError("the primary is gone"))
+    put(url, shop.mails.topic, "new", "ada")
+    assert query(url, "SELECT id FROM stoker_outbox") == [(1,)]
+    with started:
+        wait_empty(url)
+    assert ids_by_key(read_all(cluster, shop.mails)) == {b"ada": ["new"]}
+
+
 @pytest.mark.expected_errors("rows have failed")
 def test_a_row_that_is_too_large_holds_up_its_own_key_alone(
     shop: Shop, cluster: ClusterSettings, url: str, relaying: OutboxRelay
