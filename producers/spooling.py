@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -73,15 +73,30 @@ class SpooledBulk:
             self._note_failure(part, index, errors.get(index))
         cause = silence or next((errors[index] for index in unreached if index in errors), None)
         if unreached or silence is not None:
-            self._put(part, [*unreached, *range(account.read, len(part))], cause)
+            sent = {index: errors.get(index) for index in unreached}
+            self._put(part, [*unreached, *range(account.read, len(part))], cause, sent, account.read)
         else:
             self._go_on(account.read, is_over=run.stopped)
 
     def put(self, part: Sequence[JobCall]) -> None:
         """Put all calls of a part behind those that are in the spool."""
-        self._put(part, range(len(part)), None)
+        self._put(part, range(len(part)), None, {}, 0)
 
-    def _put(self, part: Sequence[JobCall], indexes: Sequence[int], cause: Exception | None) -> None:
+    def _put(
+        self,
+        part: Sequence[JobCall],
+        indexes: Sequence[int],
+        cause: Exception | None,
+        sent: Mapping[int, EnqueueError | None],
+        read: int,
+    ) -> None:
+        """Spool calls.
+
+        Args:
+            indexes: their places, ascending.
+            sent: those of them that a run has sent in vain, with their errors where it has kept them.
+            read: how many calls of the part that run has read.
+        """
         outcomes = self._spool.put_many([part[index] for index in indexes], cause)
         for index, error in zip(indexes, outcomes, strict=False):
             if error is None:
@@ -91,8 +106,11 @@ class SpooledBulk:
         last = outcomes[-1]
         if last is None or isinstance(last, CallRefused):
             self._go_on(len(part))
-        else:
-            self._go_on(indexes[len(outcomes) - 1] + 1, is_over=True)
+            return
+        for index in indexes[len(outcomes) :]:
+            if index in sent:  # the others were not read
+                self._note_failure(part, index, sent[index])
+        self._go_on(max(read, indexes[len(outcomes) - 1] + 1), is_over=True)
 
     def _note_failure(self, part: Sequence[JobCall], index: int, error: EnqueueError | None) -> None:
         """Note a failed call; without its error where the run has kept no more of them."""

@@ -10,13 +10,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.producers import AsyncProducer, BulkResult, Producer, Receipt
-from stoker.producers.errors import BulkFailed, PayloadRefused, SpoolFailed, SpoolFull, UnreachableAtStart
+from stoker.producers.errors import (
+    BrokerUnreachable,
+    BulkFailed,
+    FailedCall,
+    PayloadRefused,
+    SpoolFailed,
+    SpoolFull,
+    UnreachableAtStart,
+)
 from stoker.producers.outbox import Spool, SpooledReceipt
+from stoker.producers.outbox.spool import SpoolFile
+from stoker.producers.spooling import SpooledBulk
 from stoker.topology import ClusterSettings
 from stoker.topology.declaration.job_type import JobCall
 from support.scenes.outboxes import query
@@ -163,6 +174,22 @@ def test_a_bulk_that_fills_the_spool_says_what_it_holds(tmp_path: Path, shop: Sh
         with pytest.raises(TypeError, match="number 0 is a str, and no call"):
             producer.enqueue_many(["x"])  # type: ignore[list-item]  # on purpose
         assert producer.spooled == 4
+
+
+def test_a_bulk_that_fills_the_spool_accounts_for_each_call_that_it_has_sent(tmp_path: Path, shop: Shop) -> None:
+    """Of six calls it has sent five: 0 and 3 are confirmed, 1, 2 and 4 are not, and the spool has room for one."""
+    spool = SpoolFile(Spool(tmp_path / "spool", max_jobs=1), shop.pipeline, NOWHERE, source="/tests", store=None)
+    silence = BrokerUnreachable("j", "t", "timed out")
+    lost = tuple(FailedCall(index=index, job_type="charge", job_id="j", error=silence) for index in (1, 2, 4))
+    sent = SimpleNamespace(account=lambda: BulkFailed(2, 5, lost, (1, 2, 4)), unreached=[1, 2, 4], stopped=True)
+    bulk = SpooledBulk(spool)
+    bulk.note_sent([shop.charge.call("ada", number) for number in range(6)], sent, None)  # type: ignore[arg-type]
+    with pytest.raises(BulkFailed) as failed:
+        bulk.result()
+    spool.close()
+    account = failed.value
+    assert (account.confirmed, account.spooled, account.failed_indexes, account.read) == (2, 1, (2, 4), 5)
+    assert [type(failure.error) for failure in account.failures] == [SpoolFull, BrokerUnreachable]
 
 
 def test_a_call_that_is_refused_is_not_spooled(tmp_path: Path, shop: Shop) -> None:
