@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Iterator
 
-from ...schemas import RegistryUnreachable, SchemaError, SchemaStore, SchemaStoreUnreachable
+from ...schemas import IncompatibleSchema, RegistryUnreachable, SchemaError, SchemaStore, SchemaStoreUnreachable
 from ...topology.cluster.settings import ClusterSettings
 from ...topology.declaration.pipeline import Pipeline
 from ...topology.log_pace import LogPace
@@ -35,28 +36,38 @@ class OutboxContracts:
         self._log_pace = LogPace()
 
     def register(self) -> bool:
-        """Put the contracts where workers look for them, once; False while their store does not answer."""
+        """Put the contracts where workers look for them, once; False while their store does not answer.
+
+        A contract that is refused keeps no other one from its place.
+        """
         if time.monotonic() < self._register_at_s:
             return True
         if not self._flight.answers():  # a store on the cluster would wait for much longer
             return False
         store = self._store or schema_store(self._pipeline, self._cluster)
+        refused: list[SchemaError] = []
         try:
-            for job_type in self._pipeline.job_types.values():
-                store.register(job_type.contract, job_type.compatibility)
+            refused += self._register_each(store)
         except (SchemaStoreUnreachable, RegistryUnreachable) as silence:
             if self._log_pace.try_acquire(time.monotonic()):
                 _LOGGER.warning("outbox %s: rows wait for the schema store: %s", self._outbox, silence)
             return False
-        except SchemaError as refusal:
-            self._register_at_s = time.monotonic() + LOG_EVERY_S
+        except SchemaError as refusal:  # of the store, which takes none
+            refused.append(refusal)
+        finally:
+            if self._store is None:
+                store.close()
+        self._register_at_s = time.monotonic() + LOG_EVERY_S if refused else math.inf
+        for refusal in refused:
             _LOGGER.error(
                 "outbox %s: a contract could not be registered, so workers defer its jobs; rows are published: %s",
                 self._outbox, refusal,
             )  # fmt: skip
-            return True
-        finally:
-            if self._store is None:
-                store.close()
-        self._register_at_s = math.inf
         return True
+
+    def _register_each(self, store: SchemaStore) -> Iterator[IncompatibleSchema]:
+        for job_type in self._pipeline.job_types.values():
+            try:
+                store.register(job_type.contract, job_type.compatibility)
+            except IncompatibleSchema as refusal:
+                yield refusal
