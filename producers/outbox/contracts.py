@@ -58,10 +58,10 @@ class OutboxContracts:
             if self._store is None:
                 store.close()
         self._register_at_s = time.monotonic() + LOG_EVERY_S if refused else math.inf
-        for refusal in refused:
+        for fault in refused:
             _LOGGER.error(
                 "outbox %s: a contract could not be registered, so workers defer its jobs; rows are published: %s",
-                self._outbox, refusal,
+                self._outbox, fault,
             )  # fmt: skip
         return True
 
