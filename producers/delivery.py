@@ -9,7 +9,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, Message
 
-from ..topology.cluster.kafka_errors import FORBIDDEN, Remedy, codes_of
+from ..topology.cluster.kafka_errors import FORBIDDEN, Remedy, codes_of, remedy_of
 from .client import AUTHORIZATION_CODES, Outage
 from .errors import (
     BrokerUnreachable,
@@ -118,6 +118,8 @@ def start_error(error: KafkaError, topic: str, outage: Outage) -> EnqueueError:
         return TopologyNotReady(f"topic {topic} does not exist; run `stoker topology apply`")
     if kind is NotAuthorized:
         return NotAuthorizedAtStart("", topic, reason)
+    if remedy_of(error) is Remedy.REPAIR:
+        return TopologyNotReady(f"the brokers have no topic {topic!r}: {reason}; correct its name")
     return UnreachableAtStart("", topic, f"{reason}; look whether the cluster is up and bootstrap_servers is right")
 
 

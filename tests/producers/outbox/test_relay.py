@@ -229,6 +229,23 @@ def test_a_row_with_a_nul_in_its_topic_fails(shop: Shop, cluster: ClusterSetting
 
 
 @pytest.mark.expected_errors("rows have failed")
+@pytest.mark.parametrize("topic", ["", "a b", "x" * 300, "über"])
+def test_a_row_fails_whose_topic_no_broker_can_have(
+    shop: Shop, cluster: ClusterSettings, url: str, relaying: OutboxRelay, topic: str
+) -> None:
+    """Also where it is asked how many partitions that topic has; the rows behind it pass."""
+    insert = (
+        "INSERT INTO stoker_outbox (job_id, job_type, topic, partition_key, headers, value) "
+        "VALUES ('bad', 'charge', %s, 'ada', '{}', 'x')"
+    )
+    with psycopg.connect(url) as connection:
+        connection.execute(insert, (topic,))
+    put(url, shop.mails.topic, "good", "bob")
+    wait_until(lambda: outbox_status(url).failed == 1 and outbox_status(url).waiting == 0, DEADLINE_S, "the rest")
+    assert ids_by_key(read_all(cluster, shop.mails)) == {b"bob": ["good"]}
+
+
+@pytest.mark.expected_errors("rows have failed")
 def test_rows_of_a_topic_that_is_gone_fail_until_it_is_there(
     shop: Shop, cluster: ClusterSettings, url: str, relaying: OutboxRelay, namespace: str
 ) -> None:
