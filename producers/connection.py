@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -19,6 +19,9 @@ from .client import Outage, connect
 from .delivery import delivery_error, start_error
 from .errors import ClientNotStarted, UnreachableAtStart
 from .record import BuiltRecord
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin._metadata import TopicMetadata
 
 _LOGGER = logging.getLogger("stoker.producers")
 
@@ -84,18 +87,30 @@ class Connection:
         Raises:
             EnqueueError: they do not answer in time, or a partition has no leader, or they refuse.
         """
-        try:
-            found = self._client.list_topics(topic, timeout_s).topics[topic]
-        except KafkaException as failure:
-            raise start_error(failure.args[0], topic, self.outage) from failure
-        if found.error is not None:
-            raise start_error(found.error, topic, self.outage)
+        found = self._describe(topic, timeout_s)
         leaderless = sum(partition.leader < 0 for partition in found.partitions.values())
         if leaderless:
             raise UnreachableAtStart(
                 "", topic, f"topic {topic} has {counted(leaderless, 'partition')} without a leader; see to its brokers"
             )
         return len(found.partitions)
+
+    def count_partitions(self, topic: str, timeout_s: float) -> int:
+        """How many partitions a topic has, with or without leaders.
+
+        Raises:
+            EnqueueError: the brokers do not answer in time, or they refuse.
+        """
+        return len(self._describe(topic, timeout_s).partitions)
+
+    def _describe(self, topic: str, timeout_s: float) -> TopicMetadata:
+        try:
+            found: TopicMetadata = self._client.list_topics(topic, timeout_s).topics[topic]
+        except KafkaException as failure:
+            raise start_error(failure.args[0], topic, self.outage) from failure
+        if found.error is not None:
+            raise start_error(found.error, topic, self.outage)
+        return found
 
     def answers(self, timeout_s: float) -> bool:
         """Whether a broker answers in time."""

@@ -35,6 +35,9 @@ Key = tuple[str, bytes] | None
 LARGE_BYTES: Final = 200_000
 BAD_TOPIC_S: Final = 10.0
 """How long no row of a topic is tried after one could not be published because of the topic."""
+PROBE_S: Final = 5.0
+"""How long one row alone tries a topic. Then another one does as well, since the first one's partition may have no
+leader; a topic that is missing would have been reported by then."""
 PARTITIONS_KNOWN_S: Final = 10.0
 _ASK_S: Final = 1.0
 _PAUSE_S: Final = 0.2
@@ -60,7 +63,6 @@ class Flight:
         confirmed: {id: job id} of the rows that the brokers have, for the caller to delete and clear.
         faults: (id, reason) of what cannot be published, for the caller to put aside and clear.
         bytes: the size of their values.
-        probing: topics of which one row is in flight, to find out whether they can be written.
     """
 
     def __init__(self, cluster: ClusterSettings) -> None:
@@ -79,7 +81,7 @@ class Flight:
         self.bytes = 0
         self.confirmed: dict[int, str] = {}
         self.faults: list[tuple[int, str]] = []
-        self.probing: set[str] = set()
+        self._probes: dict[str, float] = {}
         self._keys = Counter[Key]()
         self._careful_keys: set[Key] = set()
         self._suspects: set[int] = set()
@@ -92,6 +94,12 @@ class Flight:
     def trouble(self) -> str | None:
         """The trouble that keeps rows from being confirmed; None where there is none."""
         return None if self._outage.cause is None else f"Kafka is lost: {self._outage.cause.str()}"
+
+    @property
+    def probing(self) -> list[str]:
+        """Topics of which one row is in flight, to find out whether they can be written."""
+        now_s = time.monotonic()
+        return [topic for topic, until_at_s in self._probes.items() if until_at_s > now_s]
 
     def answers(self) -> bool:
         """Whether a broker answers within a second."""
@@ -108,10 +116,10 @@ class Flight:
 
         A row waits where an earlier one of its key waits, or is in flight with the careful client.
         """
-        if time.monotonic() < self._paused_until_at_s:
-            return 0
         sent, held = 0, set[Key]()
         for row in rows:
+            if self._is_pausing():  # no broker has answered for the row before
+                break
             key = None if row.key is None else (row.topic, row.key)
             if key is None:
                 sent += self._send(row, key)
@@ -123,8 +131,11 @@ class Flight:
                 held.add(key)
         return sent
 
+    def _is_pausing(self) -> bool:
+        return time.monotonic() < self._paused_until_at_s
+
     def _send(self, row: OutboxRow, key: Key) -> bool:
-        if row.topic in self.probing or row.id in self.rows:
+        if self._probes.get(row.topic, 0.0) > time.monotonic() or row.id in self.rows:
             return False
         if row.topic in self._bad:
             self._note_fault(row.id, self._bad[row.topic][1])
@@ -141,7 +152,7 @@ class Flight:
             return False
         self._careful_keys.add(key)
         if is_new:
-            self.probing.add(row.topic)
+            self._probes[row.topic] = time.monotonic() + PROBE_S
         return True
 
     def _offer(self, row: OutboxRow, key: Key, connection: Connection) -> bool:
@@ -185,7 +196,7 @@ class Flight:
         now_s = time.monotonic()
         known_at_s, count = self._partitions.get(topic, (float("-inf"), 0))
         if now_s - known_at_s > PARTITIONS_KNOWN_S:
-            count = self._careful.ask(topic, _ASK_S)
+            count = self._careful.count_partitions(topic, _ASK_S)
             self._partitions[topic] = now_s, count
         return count
 
@@ -201,7 +212,7 @@ class Flight:
             del self._keys[key]
         if connection is self._careful:
             self._careful_keys.discard(key)
-            self.probing.discard(topic)
+            self._probes.pop(topic, None)
         fault = why_unconfirmed(error, message)
         if fault is None:
             self._note_confirmed(row_id, record, connection)
