@@ -46,7 +46,7 @@ class PostgresqlOutbox(SqlOutbox):
     """See OutboxTable. A relay that loses its connection loses the lead as well, so all goes through one connection."""
 
     _MARK = "%s"
-    _HEADERS = "CAST(o.headers AS text)"
+    _COLUMNS = "o.id, o.job_id, o.job_type, o.topic, o.partition_key, o.key, CAST(o.headers AS text), o.value, o.tries"
     _NOW = "clock_timestamp()"
     _PLACE = "COALESCE(o.place, o.id)"
 

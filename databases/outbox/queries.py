@@ -11,7 +11,6 @@ from ..sql import quoted
 from .rows import MOST_COUNTED, MOST_FAILED, MOST_LOOKED_AT, Beat, FailedRow, OutboxBacklog, OutboxRow, OutboxStatus
 from .table import relay_table
 
-_COLUMNS = "o.id, o.job_id, o.job_type, o.topic, o.partition_key, o.key, {headers}, o.value, o.tries"
 _OF_KEY = (
     "EXISTS (SELECT 1 FROM {t} f WHERE f.aside_at IS NOT NULL AND f.topic = o.topic AND f.key = o.key{and_failed})"
 )
@@ -26,7 +25,8 @@ class SqlOutbox(ABC):
     """
 
     _MARK: ClassVar[str]
-    _HEADERS: ClassVar[str]
+    _COLUMNS: ClassVar[str]
+    """The expressions of an `OutboxRow`, but for the last one."""
     _NOW: ClassVar[str]
     _PLACE: ClassVar[str] = "o.id"
     """The expression by which rows are ordered."""
@@ -36,14 +36,13 @@ class SqlOutbox(ABC):
         self._words = {"t": quoted(table), "relay": quoted(relay_table(table)), "now": self._NOW, "m": self._MARK}
         behind = _OF_KEY.format(**self._words, and_failed="")
         blocked = _OF_KEY.format(**self._words, and_failed=" AND f.tries > 0")
-        columns = _COLUMNS.format(headers=self._HEADERS)
         self._read = (
-            f"SELECT {columns}, {behind} FROM {quoted(table)} o "
+            f"SELECT {self._COLUMNS}, {behind} FROM {quoted(table)} o "
             f"WHERE o.aside_at IS NULL AND NOT {self._in('o.id')} "
             f"AND NOT {self._in('o.topic')} ORDER BY {self._PLACE} LIMIT {self._MARK}"
         )
         self._read_failed = (
-            f"SELECT {columns}, 1 = 0 FROM {quoted(table)} o WHERE o.tries > 0 AND o.aside_at < {self._MARK} "
+            f"SELECT {self._COLUMNS}, 1 = 0 FROM {quoted(table)} o WHERE o.tries > 0 AND o.aside_at < {self._MARK} "
             f"AND NOT {self._in('o.topic')} ORDER BY o.aside_at, o.id LIMIT {self._MARK}"
         )
         self._release = (

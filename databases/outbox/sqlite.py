@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from ..errors import OutboxTableMissing
@@ -26,12 +27,18 @@ class SqliteOutbox(SqlOutbox):
     """See OutboxTable."""
 
     _MARK = "?"
-    _HEADERS = "o.headers"
+    _COLUMNS = (
+        "o.id, CAST(o.job_id AS TEXT), CAST(o.job_type AS TEXT), CAST(o.topic AS TEXT), CAST(o.partition_key AS BLOB), "
+        "CAST(o.key AS BLOB), CAST(o.headers AS TEXT), CAST(o.value AS BLOB), o.tries"
+    )
+    """Cast, since SQLite keeps values of any type in any column."""
     _NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
 
     def __init__(self, url: str, table: str) -> None:
         super().__init__(table)
         self._connection: sqlite3.Connection = open_database(url, autocommit=True)
+        # Another program's text may be none that UTF-8 has: it must not keep the rows beside it from being read.
+        self._connection.text_factory = partial(str, encoding="utf-8", errors="backslashreplace")
         self._renewed_at_s = float("-inf")
 
     def _run(self, sql: str, *values: object) -> Any:

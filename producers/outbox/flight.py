@@ -162,7 +162,7 @@ class Flight:
             return False
         try:
             record = self._record(row)
-        except (ValueError, TypeError, AttributeError) as fault:  # another program's row
+        except (ValueError, TypeError, AttributeError, RecursionError) as fault:  # another program's row
             self._note_fault(row.id, f"job {row.job_id}: the row's headers are no JSON object of texts ({fault})")
             return False
         except EnqueueError as refusal:

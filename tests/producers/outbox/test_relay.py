@@ -229,6 +229,34 @@ def test_a_row_with_a_nul_in_its_topic_fails(shop: Shop, cluster: ClusterSetting
 
 
 @pytest.mark.expected_errors("rows have failed")
+@pytest.mark.parametrize(
+    ("column", "value", "failed"),
+    [
+        ("topic", "CAST('{topic}' AS BLOB)", 0),
+        ("key", "'ada'", 0),
+        ("value", "17", 0),
+        ("job_id", "CAST(x'ff' AS TEXT)", 0),
+        ("headers", "CAST(x'7b22ff227d' AS TEXT)", 1),
+        ("headers", "replace(hex(zeroblob(5000)), '0', '[')", 1),
+        ("partition_key", "17", 0),
+    ],
+)
+def test_a_value_of_another_type_stops_no_other_row(
+    shop: Shop, cluster: ClusterSettings, tmp_path: Path, column: str, value: str, failed: int
+) -> None:
+    """SQLite keeps any value in any column, and another program may write it: the row is published, or has failed."""
+    topic, url = shop.mails.topic, make_sqlite(tmp_path)
+    row = {"job_id": "'odd'", "job_type": "'charge'", "topic": f"'{topic}'", "headers": "'{}'", "value": "x'01'"}
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as connection:
+        for written in ({**row, column: value.format(topic=topic)}, row):
+            names, values = ", ".join(written), ", ".join(written.values())
+            connection.execute(f"INSERT INTO stoker_outbox ({names}) VALUES ({values})")
+    with OutboxRelay(shop.pipeline, url, cluster) as started:
+        wait_until(lambda: started.published == 2 - failed, DEADLINE_S, "the row behind it")
+        wait_until(lambda: outbox_status(url).failed == failed, DEADLINE_S, "the row to have failed")
+
+
+@pytest.mark.expected_errors("rows have failed")
 @pytest.mark.parametrize("topic", ["", "a b", "x" * 300, "über"])
 def test_a_row_fails_whose_topic_no_broker_can_have(
     shop: Shop, cluster: ClusterSettings, url: str, relaying: OutboxRelay, topic: str
