@@ -126,6 +126,7 @@ class AsyncProducer:
 
     async def send_future(self, call: JobCall) -> asyncio.Future[Receipt]:
         """Publish one bound call, as `enqueue_future` does."""
+        self._publisher.check_usable()
         if self._spool is not None and await self._is_spooling(self._spool):
             spooled: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
             spooled.set_result(await self._in_thread(partial(self._spool.put_new, call)))

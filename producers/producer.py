@@ -157,6 +157,7 @@ class Producer:
 
     def send_future(self, call: JobCall) -> Future[Receipt]:
         """Publish one bound call without waiting, as `enqueue_future` does."""
+        self._publisher.check_usable()
         if self._spool is not None and self._spool.is_active():
             spooled: Future[Receipt] = Future()
             spooled.set_result(self._spool.put_new(call))

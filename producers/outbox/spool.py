@@ -90,6 +90,7 @@ class SpoolFile:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._relay: OutboxRelay | None = None
+        self._is_closed = False
         self._is_active = self._path.exists()
 
     def send(self, call: JobCall, send_now: Callable[[JobCall], Receipt]) -> Receipt:
@@ -259,7 +260,7 @@ class SpoolFile:
         return self._connection
 
     def _start_relay(self) -> None:
-        if self._relay is None:
+        if self._relay is None and not self._is_closed:
             self._opened()
             url = f"sqlite:///{quote(str(self._path))}"
             self._relay = OutboxRelay(self._pipeline, url, self._cluster, store=self._store)
@@ -267,7 +268,9 @@ class SpoolFile:
 
     def close(self) -> None:
         """Stop sending; what is in the file stays for the next producer."""
-        relay, self._relay = self._relay, None
+        with self._lock:
+            self._is_closed = True
+            relay, self._relay = self._relay, None
         if relay is not None:
             relay.close(_END)
         with self._lock, suppress(sqlite3.Error):

@@ -21,6 +21,7 @@ from stoker.producers.errors import (
     BulkFailed,
     FailedCall,
     PayloadRefused,
+    ProducerClosed,
     SpoolFailed,
     SpoolFull,
     UnreachableAtStart,
@@ -190,6 +191,25 @@ def test_a_bulk_that_fills_the_spool_accounts_for_each_call_that_it_has_sent(tmp
     account = failed.value
     assert (account.confirmed, account.spooled, account.failed_indexes, account.read) == (2, 1, (2, 4), 5)
     assert [type(failure.error) for failure in account.failures] == [SpoolFull, BrokerUnreachable]
+
+
+def test_a_closed_producer_sends_nothing_more(tmp_path: Path, shop: Shop) -> None:
+    """Its figures may be read, which begins no relay anew; the job stays for the next producer."""
+
+    async def close_async() -> None:
+        async with AsyncProducer(shop.pipeline, NOWHERE, spool=Spool(tmp_path / "a"), confirm_timeout=SOON) as other:
+            await other.enqueue(shop.charge, "ada", 1)
+        with pytest.raises(ProducerClosed):
+            await other.enqueue_future(shop.charge, "ada", 2)
+
+    producer = Producer(shop.pipeline, NOWHERE, spool=Spool(tmp_path / "spool"), confirm_timeout=SOON)
+    producer.enqueue(shop.charge, "ada", 1)
+    producer.close()
+    asyncio.run(close_async())
+    with pytest.raises(ProducerClosed):
+        producer.enqueue_future(shop.charge, "ada", 2)
+    assert producer.spooled == 1
+    assert "stoker-outbox" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_a_call_that_is_refused_is_not_spooled(tmp_path: Path, shop: Shop) -> None:
