@@ -168,7 +168,8 @@ class PostgresqlOutbox(SqlOutbox):
             self.stay_awake()
 
     def _is_notified(self, timeout_s: float) -> bool:
-        return any(True for _ in self._connection.notifies(timeout=timeout_s, stop_after=1))
+        """Wait for a writer's notification; takes all that psycopg has kept of a burst, each of which would wake it."""
+        return bool(list(self._connection.notifies(timeout=timeout_s, stop_after=1)))
 
     def stay_awake(self) -> None:
         """Note that there are rows: look again soon, and release the lock, so that writers need not notify."""

@@ -357,6 +357,19 @@ def test_a_relay_that_sleeps_is_woken_by_the_commit(
         connection.commit()
 
 
+def test_a_burst_of_notifications_wakes_the_relay_once(url: str) -> None:
+    """Of each that was kept it would look for rows a second long, and those of later bursts would pile up."""
+    with open_outbox(url) as opened, psycopg.connect(url, autocommit=True) as writer:
+        assert isinstance(opened, postgresql.PostgresqlOutbox)
+        opened.prepare()
+        assert opened.take_lead("it")
+        for _ in range(3):
+            writer.execute("NOTIFY stoker_outbox")
+            opened.backlog()  # psycopg keeps what it receives amid a statement
+        assert opened._is_notified(DEADLINE_S)
+        assert not opened._is_notified(0.0)
+
+
 def test_transactions_that_overlap_keep_the_order_of_their_commits(
     outbox: Outbox, shop: Shop, cluster: ClusterSettings, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
