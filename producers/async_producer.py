@@ -69,7 +69,7 @@ class AsyncProducer:
         self._settings = (settings or ProducerSettings()).with_overrides(source, confirm_timeout)
         cluster = cluster or ClusterSettings.from_environment()
         self._publisher = Publisher(pipeline, cluster, store, self._settings, ProducerInstruments(instruments))
-        self._spool = open_spool(spool, pipeline, cluster, self._settings.source, store)
+        self._spool = open_spool(spool, pipeline, cluster, self._publisher, store)
         # For what only blocks: verifying, registering, the end of a bulk. Its threads are made when they are needed.
         self._blocking = ThreadPoolExecutor(max_workers=4, thread_name_prefix="stoker-producer-blocking")
         self._mailboxes = LoopMailboxes()

@@ -79,7 +79,7 @@ class Producer:
         self._settings = (settings or ProducerSettings()).with_overrides(source, confirm_timeout)
         cluster = cluster or ClusterSettings.from_environment()
         self._publisher = Publisher(pipeline, cluster, store, self._settings, ProducerInstruments(instruments))
-        self._spool = open_spool(spool, pipeline, cluster, self._settings.source, store)
+        self._spool = open_spool(spool, pipeline, cluster, self._publisher, store)
 
     def start(self) -> None:
         """Verify that the topics are as declared; the first call does it otherwise.

@@ -48,6 +48,7 @@ class Publisher:
 
     Attributes:
         connections: all of its connections, with the thread that reads the brokers' answers.
+        store: where contracts are registered; frames payloads.
         admission: admits jobs to queues that bound what waits; None where no queue does.
         figures: count what is sent and what fails; None without metrics.
         spans: makes the spans of jobs; those of the SDK that is set up when the producer is used first.
@@ -72,11 +73,11 @@ class Publisher:
             self._close_at_exit,
         )
         self._own_store = store is None
-        self._store = store or _open_store(pipeline, cluster)
-        self.readiness = Readiness(pipeline, self._store, KafkaCheck(pipeline, cluster, settings.confirm_s))
+        self.store = store or _open_store(pipeline, cluster)
+        self.readiness = Readiness(pipeline, self.store, KafkaCheck(pipeline, cluster, settings.confirm_s))
         self.admission = self._admission(pipeline, cluster)
         source = default_source() if settings.source is None else settings.source
-        self._builder = RecordBuilder(self._store, source, self.readiness.partitions, baggage=settings.baggage)
+        self._builder = RecordBuilder(self.store, source, self.readiness.partitions, baggage=settings.baggage)
         self.spans = EnqueueSpans(None)
         self.is_closed = False
         self._pid: int | None = None
@@ -218,7 +219,7 @@ class Publisher:
     def _end(self) -> None:
         self.connections.end()
         if self._own_store:
-            self._store.close()
+            self.store.close()
 
     def _close_at_exit(self) -> None:
         try:

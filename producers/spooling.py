@@ -24,14 +24,19 @@ PART_CALLS: Final = 20_000
 
 
 def open_spool(
-    spool: Spool | None, pipeline: Pipeline, cluster: ClusterSettings, source: str | None, store: SchemaStore | None
+    spool: Spool | None,
+    pipeline: Pipeline,
+    cluster: ClusterSettings,
+    publisher: Publisher,
+    store: SchemaStore | None,
 ) -> SpoolFile | None:
-    """The use of a spool, if there is one."""
+    """The use of a spool by a publisher's producer, if there is one; its relay opens a store where none was given."""
     if spool is None:
         return None
     from .outbox.spool import SpoolFile  # with SQLite, which other producers need not import
 
-    return SpoolFile(spool, pipeline, cluster, source=source, store=store)
+    source = publisher.settings.source
+    return SpoolFile(spool, pipeline, cluster, source=source, framing=publisher.store, store=store)
 
 
 class SpooledBulk:

@@ -81,12 +81,14 @@ class SpoolFile:
         cluster: ClusterSettings,
         *,
         source: str | None,
+        framing: SchemaStore,
         store: SchemaStore | None,
     ) -> None:
         self._spool, self._pipeline, self._cluster, self._store = spool, pipeline, cluster, store
         self._path = Path(os.fspath(spool.path)).absolute()
-        # A store on the cluster cannot be asked while that is away; the relay registers the contracts.
-        self._rows = RowBuilder(pipeline, cluster, source, store if store and store.knows_registry_ids else None)
+        # A store on the cluster cannot be asked while that is away; the relay registers the contracts. A registry may
+        # be away with it, so its ids are those that the producer has by now.
+        self._rows = RowBuilder(pipeline, cluster, source, framing if framing.knows_registry_ids else None)
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._relay: OutboxRelay | None = None

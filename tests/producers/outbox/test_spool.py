@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +30,7 @@ from stoker.producers.errors import (
 from stoker.producers.outbox import Spool, SpooledReceipt
 from stoker.producers.outbox.spool import SpoolFile
 from stoker.producers.spooling import SpooledBulk
+from stoker.schemas import MemorySchemaStore, RegistrySchemaStore
 from stoker.topology import ClusterSettings
 from stoker.topology.declaration.job_type import JobCall
 from support.scenes.outboxes import query
@@ -179,7 +181,8 @@ def test_a_bulk_that_fills_the_spool_says_what_it_holds(tmp_path: Path, shop: Sh
 
 def test_a_bulk_that_fills_the_spool_accounts_for_each_call_that_it_has_sent(tmp_path: Path, shop: Shop) -> None:
     """Of six calls it has sent five: 0 and 3 are confirmed, 1, 2 and 4 are not, and the spool has room for one."""
-    spool = SpoolFile(Spool(tmp_path / "spool", max_jobs=1), shop.pipeline, NOWHERE, source="/tests", store=None)
+    kept = Spool(tmp_path / "spool", max_jobs=1)
+    spool = SpoolFile(kept, shop.pipeline, NOWHERE, source="/tests", framing=MemorySchemaStore(), store=None)
     silence = BrokerUnreachable("j", "t", "timed out")
     lost = tuple(FailedCall(index=index, job_type="charge", job_id="j", error=silence) for index in (1, 2, 4))
     sent = SimpleNamespace(account=lambda: BulkFailed(2, 5, lost, (1, 2, 4)), unreached=[1, 2, 4], stopped=True)
@@ -191,6 +194,18 @@ def test_a_bulk_that_fills_the_spool_accounts_for_each_call_that_it_has_sent(tmp
     account = failed.value
     assert (account.confirmed, account.spooled, account.failed_indexes, account.read) == (2, 1, (2, 4), 5)
     assert [type(failure.error) for failure in account.failures] == [SpoolFull, BrokerUnreachable]
+
+
+def test_a_spool_takes_jobs_whose_registry_is_away_as_well(tmp_path: Path, shop: Shop) -> None:
+    """The producer has registered their contract before, and no other question is needed."""
+    cluster = replace(NOWHERE, schema_registry_url="http://127.0.0.1:1")
+    with Producer(shop.pipeline, cluster, spool=Spool(tmp_path / "spool"), confirm_timeout=SOON) as producer:
+        store, contract = producer._publisher.store, shop.charge.contract
+        assert isinstance(store, RegistrySchemaStore)
+        store._own_ids[contract.header] = b"\0\0\0\0\7"
+        store._registered.add((contract.job_type, contract.header))
+        assert isinstance(producer.enqueue(shop.charge, "ada", 1), SpooledReceipt)
+    assert query(f"sqlite:///{tmp_path / 'spool'}", "SELECT hex(value) LIKE '0000000007%' FROM stoker_outbox") == [(1,)]
 
 
 def test_a_closed_producer_sends_nothing_more(tmp_path: Path, shop: Shop) -> None:
