@@ -171,7 +171,8 @@ class SpoolFile:
 
         Returns:
             What is wrong with each call, None where it is in the file. The list ends with the first call for which
-            the file has no room, or that it does not take; those after it were not tried.
+            the file has no room, or that it does not take, or whose contract cannot be known; those after it were not
+            tried.
         """
         outcomes: list[EnqueueError | None] = []
         for start in range(0, len(calls), _BATCH_ROWS):
@@ -181,7 +182,7 @@ class SpoolFile:
         return outcomes
 
     def _put_batch(self, calls: Sequence[JobCall], cause: Exception | None) -> list[EnqueueError | None]:
-        rows = [self._row_or_refusal(call) for call in calls]
+        rows = self._build(calls)
         outcomes: list[EnqueueError | None] = []
         with self._lock:
             try:
@@ -195,16 +196,22 @@ class SpoolFile:
                 self._note_use(cause)
         return outcomes
 
-    def _row_or_refusal(self, call: JobCall) -> NewRow | CallRefused:
-        try:
-            return self._rows.build(call)
-        except CallRefused as refusal:
-            return refusal
+    def _build(self, calls: Sequence[JobCall]) -> list[NewRow | EnqueueError]:
+        """Make the rows of calls, up to the first whose contract cannot be known."""
+        rows: list[NewRow | EnqueueError] = []
+        for call in calls:
+            try:
+                rows.append(self._rows.build(call))
+            except CallRefused as refusal:
+                rows.append(refusal)
+            except EnqueueError as unknown:
+                return [*rows, unknown]
+        return rows
 
-    def _put_rows(self, rows: Sequence[NewRow | CallRefused], cause: Exception | None) -> list[EnqueueError | None]:
+    def _put_rows(self, rows: Sequence[NewRow | EnqueueError], cause: Exception | None) -> list[EnqueueError | None]:
         outcomes: list[EnqueueError | None] = []
         for row in rows:
-            if isinstance(row, CallRefused):
+            if isinstance(row, EnqueueError):
                 outcomes.append(row)
                 continue
             try:

@@ -196,16 +196,33 @@ def test_a_bulk_that_fills_the_spool_accounts_for_each_call_that_it_has_sent(tmp
     assert [type(failure.error) for failure in account.failures] == [SpoolFull, BrokerUnreachable]
 
 
+def know_contract(producer: Producer, shop: Shop) -> None:
+    """Let the producer know the registry's id of one contract."""
+    store, contract = producer._publisher.store, shop.charge.contract
+    assert isinstance(store, RegistrySchemaStore)
+    store._own_ids[contract.header] = b"\0\0\0\0\7"
+    store._registered.add((contract.job_type, contract.header))
+
+
 def test_a_spool_takes_jobs_whose_registry_is_away_as_well(tmp_path: Path, shop: Shop) -> None:
     """The producer has registered their contract before, and no other question is needed."""
     cluster = replace(NOWHERE, schema_registry_url="http://127.0.0.1:1")
     with Producer(shop.pipeline, cluster, spool=Spool(tmp_path / "spool"), confirm_timeout=SOON) as producer:
-        store, contract = producer._publisher.store, shop.charge.contract
-        assert isinstance(store, RegistrySchemaStore)
-        store._own_ids[contract.header] = b"\0\0\0\0\7"
-        store._registered.add((contract.job_type, contract.header))
+        know_contract(producer, shop)
         assert isinstance(producer.enqueue(shop.charge, "ada", 1), SpooledReceipt)
     assert query(f"sqlite:///{tmp_path / 'spool'}", "SELECT hex(value) LIKE '0000000007%' FROM stoker_outbox") == [(1,)]
+
+
+def test_a_bulk_ends_at_a_contract_that_no_registry_knows(tmp_path: Path, shop: Shop) -> None:
+    """The producer has not registered it, and the registry is away: what was spooled before it is accounted for."""
+    cluster = replace(NOWHERE, schema_registry_url="http://127.0.0.1:1")
+    calls = [shop.charge.call("ada", 1), shop.send_receipt.call(1, "ada"), shop.charge.call("ada", 2)]
+    with Producer(shop.pipeline, cluster, spool=Spool(tmp_path / "spool"), confirm_timeout=SOON) as producer:
+        know_contract(producer, shop)
+        with pytest.raises(BulkFailed) as failed:
+            producer.enqueue_many(calls)
+        assert (failed.value.spooled, failed.value.failed_indexes, failed.value.read) == (1, (1,), 2)
+        assert producer.spooled == 1
 
 
 def test_a_closed_producer_sends_nothing_more(tmp_path: Path, shop: Shop) -> None:
