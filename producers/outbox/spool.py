@@ -192,6 +192,9 @@ class SpoolFile:
             except sqlite3.Error as fault:
                 self._undo()
                 return [SpoolFailed("", "", f"{self._path}: {fault}")]
+            except BaseException:  # Ctrl-C, or a signal's: left open, the transaction would lock the file for all
+                self._undo()
+                raise
             if None in outcomes:
                 self._note_use(cause)
         return outcomes

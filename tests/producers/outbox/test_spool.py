@@ -213,6 +213,25 @@ def test_a_spool_takes_jobs_whose_registry_is_away_as_well(tmp_path: Path, shop:
     assert query(f"sqlite:///{tmp_path / 'spool'}", "SELECT hex(value) LIKE '0000000007%' FROM stoker_outbox") == [(1,)]
 
 
+def test_a_bulk_that_is_interrupted_leaves_the_spool_of_use(
+    tmp_path: Path, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For this process, and for others that have the file open."""
+
+    def interrupt(*_given: object) -> None:
+        raise KeyboardInterrupt
+
+    calls = [shop.charge.call("ada", number) for number in range(3)]
+    with Producer(shop.pipeline, NOWHERE, spool=Spool(tmp_path / "spool"), confirm_timeout=SOON) as producer:
+        producer.enqueue(shop.charge, "ada", 0)
+        with monkeypatch.context() as patched:
+            patched.setattr(SpoolFile, "_write", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                producer.enqueue_many(calls)
+        assert producer.enqueue_many(calls).spooled == 3
+        assert producer.spooled == 4
+
+
 def test_a_bulk_ends_at_a_contract_that_no_registry_knows(tmp_path: Path, shop: Shop) -> None:
     """The producer has not registered it, and the registry is away: what was spooled before it is accounted for."""
     cluster = replace(NOWHERE, schema_registry_url="http://127.0.0.1:1")
