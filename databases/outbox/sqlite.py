@@ -69,17 +69,21 @@ class SqliteOutbox(SqlOutbox):
             raise OutboxTableMissing(self.name)
 
     def take_lead(self, holder: str) -> bool:
-        """See OutboxTable; a lease of the same holder is its own."""
+        """See OutboxTable; a lease of the same holder is its own.
+
+        A lease from the future has ended as well: the clock was set back, and its holder has perhaps died before.
+        """
         now_s = time.monotonic()
         if now_s - self._renewed_at_s < RENEW_EVERY_S:
             return True
-        ended = self._as_column(datetime.now(UTC) - timedelta(seconds=LEASE_S))
+        now, lease = datetime.now(UTC), timedelta(seconds=LEASE_S)
         found = self._do(
             "INSERT INTO {relay} (id, holder, beat_at, published, rate_per_s) VALUES (1, {m}, {now}, 0, 0) "
             "ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, beat_at = excluded.beat_at "
-            "WHERE {relay}.holder = excluded.holder OR {relay}.beat_at < {m}",
+            "WHERE {relay}.holder = excluded.holder OR {relay}.beat_at NOT BETWEEN {m} AND {m}",
             holder,
-            ended,
+            self._as_column(now - lease),
+            self._as_column(now + lease),
         )
         leads = bool(found.rowcount == 1)
         self._renewed_at_s = now_s if leads else float("-inf")

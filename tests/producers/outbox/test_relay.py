@@ -338,6 +338,18 @@ def test_of_two_relays_one_works_and_the_other_takes_over(
     assert len(read_all(cluster, shop.mails)) == 2
 
 
+@pytest.mark.parametrize(("beat", "leads"), [("-1 hour", True), ("-1 second", False), ("+1 hour", True)])
+def test_a_lease_ends_whatever_the_clock_does(tmp_path: Path, beat: str, leads: bool) -> None:
+    """Its holder was killed, and the clock was set back meanwhile: the next relay does not wait for that hour."""
+    url = make_sqlite(tmp_path)
+    with open_outbox(url) as opened:
+        assert opened.take_lead("killed")
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as connection:
+        connection.execute("UPDATE stoker_outbox_relay SET beat_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', ?)", (beat,))
+    with open_outbox(url) as opened:
+        assert opened.take_lead("next") is leads
+
+
 def test_a_relay_that_sleeps_is_woken_by_the_commit(
     outbox: Outbox, shop: Shop, url: str, cluster: ClusterSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
