@@ -91,6 +91,7 @@ class SpoolFile:
         self._rows = RowBuilder(pipeline, cluster, source, framing if framing.knows_registry_ids else None)
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._opened_file: tuple[int, int] | None = None
         self._relay: OutboxRelay | None = None
         self._is_closed = False
         self._is_active = self._path.exists()
@@ -153,6 +154,7 @@ class SpoolFile:
         row = self._rows.build(call)
         with self._lock:
             try:
+                self._follow_path()
                 self._check_room(row, cause)
                 self._write(row)
             except sqlite3.Error as fault:
@@ -186,6 +188,7 @@ class SpoolFile:
         outcomes: list[EnqueueError | None] = []
         with self._lock:
             try:
+                self._follow_path()
                 self._opened().execute("BEGIN IMMEDIATE")
                 outcomes += self._put_rows(rows, cause)
                 self._opened().execute("COMMIT")
@@ -259,6 +262,23 @@ class SpoolFile:
         first, last = self._opened().execute(f"SELECT min(id), max(id) FROM {DEFAULT_TABLE}").fetchone()
         return 0 if first is None else int(last - first + 1)
 
+    def _follow_path(self) -> None:
+        """Open the file anew where it was deleted: what is written to a deleted one is lost when this process ends.
+
+        Raises:
+            sqlite3.OperationalError: it holds jobs, which the relay sends from the deleted file first.
+        """
+        if self._connection is None or _identity_of(self._path) == self._opened_file:
+            return
+        if self._count_most():
+            raise sqlite3.OperationalError("the file was deleted, and this process still sends the jobs in it")
+        _LOGGER.warning("spool %s: it was deleted while it was empty, and is made anew", self._path)
+        self._connection.close()
+        self._connection = None
+        if self._relay is not None:
+            self._relay.stop()
+            self._relay = None
+
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
             connection = sqlite3.connect(
@@ -268,7 +288,7 @@ class SpoolFile:
             connection.execute("PRAGMA synchronous=FULL")  # a confirmed job outlives a power cut
             for statement in table_statements("sqlite"):
                 connection.execute(statement)
-            self._connection = connection
+            self._connection, self._opened_file = connection, _identity_of(self._path)
         return self._connection
 
     def _start_relay(self) -> None:
@@ -289,6 +309,15 @@ class SpoolFile:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+
+
+def _identity_of(path: Path) -> tuple[int, int] | None:
+    """Which file a path names; None where it names none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def with_identity(call: JobCall) -> JobCall:

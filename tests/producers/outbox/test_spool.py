@@ -244,6 +244,35 @@ def test_a_bulk_ends_at_a_contract_that_no_registry_knows(tmp_path: Path, shop: 
         assert producer.spooled == 1
 
 
+@pytest.mark.parametrize("bulk", [False, True])
+def test_a_spool_that_was_deleted_is_made_anew(tmp_path: Path, shop: Shop, bulk: bool) -> None:
+    """A job in a deleted file would be gone with the process; one that holds jobs takes no more."""
+    path = tmp_path / "spool"
+    url = f"sqlite:///{path}"
+
+    def enqueue(producer: Producer, number: int) -> None:
+        if bulk:
+            producer.enqueue_many([shop.charge.call("ada", number)])
+        else:
+            producer.enqueue(shop.charge, "ada", number)
+
+    def delete() -> None:
+        for file in tmp_path.glob("spool*"):
+            file.unlink()
+
+    with Producer(shop.pipeline, NOWHERE, spool=Spool(path), confirm_timeout=SOON) as producer:
+        enqueue(producer, 1)
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("DELETE FROM stoker_outbox")  # as the relay does
+            other.commit()
+        delete()
+        enqueue(producer, 2)
+        assert query(url, "SELECT count(*) FROM stoker_outbox") == [(1,)]
+        delete()
+        with pytest.raises(BulkFailed if bulk else SpoolFailed, match="was deleted"):
+            enqueue(producer, 3)
+
+
 def test_a_closed_producer_sends_nothing_more(tmp_path: Path, shop: Shop) -> None:
     """Its figures may be read, which begins no relay anew; the job stays for the next producer."""
 
