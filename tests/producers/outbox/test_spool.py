@@ -244,6 +244,7 @@ def test_a_bulk_ends_at_a_contract_that_no_registry_knows(tmp_path: Path, shop: 
         assert producer.spooled == 1
 
 
+@pytest.mark.expected_errors("nothing is published")  # the relay may open what is not made anew yet
 @pytest.mark.parametrize("bulk", [False, True])
 def test_a_spool_that_was_deleted_is_made_anew(tmp_path: Path, shop: Shop, bulk: bool) -> None:
     """A job in a deleted file would be gone with the process; one that holds jobs takes no more."""
