@@ -14,6 +14,17 @@ from .errors import DatabaseDriverMissing, DatabaseRefused, DatabaseUnreachable,
 from .sql import Dialect
 
 CONNECT_TIMEOUT_S: Final = 10
+SILENCE_S: Final = 20
+"""How long a server may leave unanswered what it was sent, before its connection counts as lost."""
+_WAITS: Final = {
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    # Where its machine vanishes, Linux goes on sending for a quarter of an hour, and nothing else ends a statement.
+    "tcp_user_timeout": SILENCE_S * 1_000,
+    "keepalives_idle": SILENCE_S // 2,
+    "keepalives_interval": SILENCE_S // 4,
+    "keepalives_count": 2,
+}
+"""libpq's options of its waits; those in the URL win."""
 _POSTGRESQL_SCHEMES: Final = frozenset({"postgresql", "postgres"})
 _HIDDEN: Final = "[hidden]"
 
@@ -42,6 +53,7 @@ def open_postgresql(url: str, *, autocommit: bool = False) -> Any:  # a psycopg.
     """
     try:
         import psycopg  # an optional extra
+        from psycopg.conninfo import conninfo_to_dict
     except ImportError as missing:
         raise DatabaseDriverMissing from missing
     scheme, _, rest = url.partition(":")
@@ -49,7 +61,8 @@ def open_postgresql(url: str, *, autocommit: bool = False) -> Any:  # a psycopg.
         plain = f"postgresql:{rest}"
         password = urlsplit(plain).password or ""
         # Of a database without an encoding (SQL_ASCII), psycopg would give bytes for text.
-        return psycopg.connect(plain, connect_timeout=CONNECT_TIMEOUT_S, autocommit=autocommit, client_encoding="UTF8")
+        options: dict[str, Any] = {**_WAITS, **conninfo_to_dict(plain), "client_encoding": "UTF8"}
+        return psycopg.connect(**options, autocommit=autocommit)
     except (psycopg.ProgrammingError, ValueError):  # their words quote the URL, so they go no further
         raise DatabaseUrlInvalid(
             f"the {scheme} URL cannot be read (it is not shown here); write postgresql://user:password@host:port/name"

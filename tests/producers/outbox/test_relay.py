@@ -369,6 +369,15 @@ def test_a_relay_that_sleeps_is_woken_by_the_commit(
         connection.commit()
 
 
+@pytest.mark.parametrize(("option", "silence_ms"), [("", "20000"), ("?tcp_user_timeout=5000", "5000")])
+def test_a_server_whose_machine_vanishes_counts_as_lost(url: str, option: str, silence_ms: str) -> None:
+    """After 20 s, or what the URL says: else Linux waits a quarter of an hour for it, and the relay as well."""
+    with open_outbox(url + option) as opened:
+        assert isinstance(opened, postgresql.PostgresqlOutbox)
+        options = opened._connection.info.get_parameters()
+    assert (options["tcp_user_timeout"], options["keepalives_idle"]) == (silence_ms, "10")
+
+
 def test_a_burst_of_notifications_wakes_the_relay_once(url: str) -> None:
     """Of each that was kept it would look for rows a second long, and those of later bursts would pile up."""
     with open_outbox(url) as opened, psycopg.connect(url, autocommit=True) as writer:
