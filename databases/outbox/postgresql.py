@@ -48,6 +48,7 @@ class PostgresqlOutbox(SqlOutbox):
     _MARK = "%s"
     _COLUMNS = "o.id, o.job_id, o.job_type, o.topic, o.partition_key, o.key, CAST(o.headers AS text), o.value, o.tries"
     _NOW = "clock_timestamp()"
+    _AGO = "clock_timestamp() - make_interval(secs => %s)"
     _PLACE = "COALESCE(o.place, o.id)"
 
     def __init__(self, url: str, table: str) -> None:

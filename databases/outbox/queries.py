@@ -28,6 +28,8 @@ class SqlOutbox(ABC):
     _COLUMNS: ClassVar[str]
     """The expressions of an `OutboxRow`, but for the last one."""
     _NOW: ClassVar[str]
+    _AGO: ClassVar[str]
+    """An instant by the database's clock, so many seconds ago: a relay's own may be another."""
     _PLACE: ClassVar[str] = "o.id"
     """The expression by which rows are ordered."""
 
@@ -42,7 +44,7 @@ class SqlOutbox(ABC):
             f"AND NOT {self._in('o.topic')} ORDER BY {self._PLACE} LIMIT {self._MARK}"
         )
         self._read_failed = (
-            f"SELECT {self._COLUMNS}, 1 = 0 FROM {quoted(table)} o WHERE o.tries > 0 AND o.aside_at < {self._MARK} "
+            f"SELECT {self._COLUMNS}, 1 = 0 FROM {quoted(table)} o WHERE o.tries > 0 AND o.aside_at < {self._AGO} "
             f"AND NOT {self._in('o.topic')} ORDER BY o.aside_at, o.id LIMIT {self._MARK}"
         )
         self._release = (
@@ -80,8 +82,7 @@ class SqlOutbox(ABC):
 
     def read_failed(self, limit: int, pause: timedelta, without_topics: Collection[str]) -> list[OutboxRow]:
         """See OutboxTable."""
-        before = self._as_column(datetime.now(UTC) - pause)
-        found = self._run(self._read_failed, before, self._set(without_topics), limit)
+        found = self._run(self._read_failed, pause.total_seconds(), self._set(without_topics), limit)
         return [OutboxRow._make(row) for row in found.fetchall()]
 
     def delete(self, ids: Sequence[int]) -> None:

@@ -33,6 +33,7 @@ class SqliteOutbox(SqlOutbox):
     )
     """Cast, since SQLite keeps values of any type in any column."""
     _NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
+    _AGO = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now', -? || ' seconds')"
 
     def __init__(self, url: str, table: str) -> None:
         super().__init__(table)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import psycopg
 import pytest
 from confluent_kafka import Message
 
-from stoker.databases.outbox import postgresql
+from stoker.databases.outbox import postgresql, queries
 from stoker.operations.outbox import open_outbox, outbox_status
 from stoker.producers.outbox import Outbox, OutboxRelay, OutboxTableMissing, relay, row_reading
 from stoker.topology import ClusterSettings
@@ -367,6 +369,33 @@ def test_a_relay_that_sleeps_is_woken_by_the_commit(
         started.stop()
         outbox.enqueue(connection, shop.charge, "ada", 4)
         connection.commit()
+
+
+class LateClock(datetime):
+    """The clock of a machine that is an hour behind."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> LateClock:  # type: ignore[override]
+        """An hour ago."""
+        return cls.fromtimestamp(time.time() - 3_600, tz)
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
+def test_a_failed_row_rests_by_the_clock_of_its_database(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That clock notes when it has failed; a relay whose own is an hour behind would let it rest an hour longer."""
+    url = make_sqlite(tmp_path) if kind == "sqlite" else request.getfixturevalue("url")
+    insert = (
+        "INSERT INTO stoker_outbox (job_id, job_type, topic, headers, value) VALUES ('j1', 'charge', 't', '{}', 'x')"
+    )
+    monkeypatch.setattr(queries, "datetime", LateClock)
+    with open_outbox(url) as opened:
+        assert isinstance(opened, queries.SqlOutbox)
+        opened._run(insert)
+        opened.set_failed([1], "too large")
+        assert opened.read_failed(10, timedelta(minutes=1), []) == []
+        wait_until(lambda: opened.read_failed(10, timedelta(0), []), DEADLINE_S, "the row, a millisecond later")
 
 
 @pytest.mark.parametrize(("option", "silence_ms"), [("", "20000"), ("?tcp_user_timeout=5000", "5000")])
