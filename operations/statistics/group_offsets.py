@@ -6,11 +6,12 @@ import time
 from functools import partial
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from ...topology import NotAuthorized
 from ...topology.cluster.clients import make_client
 from ...topology.cluster.committed_offsets import ask_committed
+from ...topology.cluster.forgotten_brokers import LastingConsumer, lasting
 from ...topology.cluster.leaders import ask_leaders
 from .messages import ProcessSettings
 from .panes import KEEP_S
@@ -37,7 +38,7 @@ class GroupOffsets:
             "isolation.level": "read_uncommitted",  # as Faust reads
             "error_cb": lambda _error: None,
         }
-        self._consumer = make_client(Consumer, {**config, **own})
+        self._consumer = make_client(partial(lasting, LastingConsumer), {**config, **own})
 
     def close(self) -> None:
         """Disconnect."""
