@@ -51,10 +51,10 @@ class EventWindow:
         """For how long it has counted, a minute at the most."""
         return min(self._clock() - self._began_at_s, WINDOW_S)
 
-    def note(self, entries: Iterable[JobEntry]) -> None:
-        """Take in what has happened to jobs."""
-        step = self._step()
-        for entry in entries:
+    def note(self, entries: Iterable[JobEntry]) -> int:
+        """Take in what has happened to jobs; returns how many entries that were."""
+        step, count = self._step(), 0
+        for count, entry in enumerate(entries, start=1):  # noqa: B007  # the last number is the answer
             kind = entry.job_type, entry.queue
             if entry.state is State.DONE:
                 step.done[kind] += 1
@@ -65,6 +65,7 @@ class EventWindow:
                 step.failed[kind] += 1
                 for item in entry.history:
                     self._note_failure(step, entry.job_type, item)
+        return count
 
     def types(self) -> list[TypeLine]:
         """The job types of the last minute, the busiest first."""

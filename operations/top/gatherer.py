@@ -38,6 +38,8 @@ _MOST_FAILURES: Final = 50
 _STALE_S: Final = 15.0
 _FEW: Final = 500
 """Fewer entries at once show that no more events wait."""
+_READING_S: Final = 2.0
+"""How long a look reads events at the most: under load, there may always be some more."""
 
 
 class Gatherer:
@@ -52,7 +54,7 @@ class Gatherer:
     ) -> None:
         self._pipeline, self._cluster, self._index = pipeline, cluster, index
         self._view = ClusterView(cluster)
-        self._window = EventWindow(clock)
+        self._clock, self._window = clock, EventWindow(clock)
         self._events = EventTail(pipeline, cluster)
         self._workers = LogReader(cluster, pipeline.workers_topic, client_id="stoker-top")
         self._book = StatusBook()
@@ -91,11 +93,10 @@ class Gatherer:
         )
 
     def read_events(self) -> None:
-        """Take in the events that have come; cheap, and to be called often."""
-        while entries := list(self._events.read(_EVENTS_S)):
-            self._window.note(entries)
-            if len(entries) < _FEW:
-                return
+        """Take in the events that have come, for a bounded time; what is left comes with the next call."""
+        give_up_at_s = self._clock() + _READING_S
+        while self._window.note(self._events.read(_EVENTS_S)) >= _FEW and self._clock() < give_up_at_s:
+            pass
 
     def close(self) -> None:
         """Disconnect."""

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,9 +21,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.operations.job_index.entries import HistoryEntry, JobEntry
+from stoker.operations.job_index.event_tail import EventTail
 from stoker.operations.job_index.states import State
 from stoker.operations.top.event_window import EventWindow
 from stoker.operations.top.frames import frame
+from stoker.operations.top.gatherer import Gatherer
 from stoker.operations.top.picture import (
     FailureLine,
     Picture,
@@ -33,7 +35,7 @@ from stoker.operations.top.picture import (
     WorkerLine,
     picture_document,
 )
-from stoker.topology import ClusterSettings
+from stoker.topology import ClusterSettings, Pipeline
 from support.sight.job_desk import Desk
 from support.waiting import wait_until
 
@@ -148,6 +150,23 @@ def test_rates_are_those_of_the_last_minute() -> None:
     assert [(one.error_type, one.message, one.count) for one in window.failures()] == [("pay.Declined", "card", 6)]
     now_s = 200.0
     assert (window.types(), window.failures()) == ([], [])
+
+
+def test_a_look_ends_where_events_come_without_a_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of many workers never leave a gap in which all are read: the screen stood still under load."""
+    now_s = 0.0
+
+    def read(_tail: EventTail, timeout_s: float) -> Iterator[JobEntry]:
+        nonlocal now_s
+        now_s += timeout_s
+        assert now_s < 60, "it reads for ever"
+        yield from [entry(State.DONE)] * 1_000
+
+    monkeypatch.setattr(EventTail, "read", read)
+    cluster = ClusterSettings(bootstrap_servers="127.0.0.1:1")
+    with closing(Gatherer(Pipeline("shop"), cluster, tmp_path / "index", clock=lambda: now_s)) as gatherer:
+        gatherer.read_events()
+    assert now_s <= 3
 
 
 @pytest.fixture
