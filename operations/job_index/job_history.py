@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from .committed_jobs import ask_committed
 from .entries import DispositionEntry, HistoryEntry, JobEntry, entries_of_event, entry_of_record
 from .index_reader import IndexReader
 from .ledger_names import ended_by
-from .listed_jobs import ListedHistoryEntry, ListedJob
+from .listed_jobs import ListedHistoryEntry, ListedJob, instant_of
 from .states import State, attempt_of_step, committed_step, known_from, reconciled_step
 from .topic_reading import origins_of
 
@@ -159,9 +159,9 @@ def _once(history: Iterable[HistoryEntry]) -> Iterator[ListedHistoryEntry]:
             kind=item.kind,
             life=item.life,
             attempt=item.attempt,
-            at=_instant(item.at_ms),
-            began=_instant(item.began_ms) if item.began_ms else None,
-            due=_instant(item.due_ms) if item.due_ms else None,
+            at=instant_of(item.at_ms),
+            began=instant_of(item.began_ms) if item.began_ms else None,
+            due=instant_of(item.due_ms) if item.due_ms else None,
             worker=item.worker,
             release=item.release,
             error_type=item.error_type,
@@ -186,11 +186,11 @@ def listed_of(entry: JobEntry) -> ListedJob:
         tenant=entry.tenant,
         key=entry.key,
         attempt=attempt_of_step(entry.step),
-        enqueued=_instant(entry.enqueued_ms or entry.at_ms),
-        changed=_instant(entry.at_ms),
-        began=_instant(entry.began_ms) if entry.began_ms else None,
+        enqueued=instant_of(entry.enqueued_ms or entry.at_ms),
+        changed=instant_of(entry.at_ms),
+        began=instant_of(entry.began_ms) if entry.began_ms else None,
         took=timedelta(microseconds=entry.took_us) if entry.took_us >= 0 else None,
-        due=_instant(entry.due_ms) if entry.due_ms else None,
+        due=instant_of(entry.due_ms) if entry.due_ms else None,
         worker=entry.worker,
         release=entry.release,
         source=entry.source,
@@ -200,7 +200,3 @@ def listed_of(entry: JobEntry) -> ListedJob:
         message=failure.message,
         known_from=known_from(entry.step, entry.state),
     )
-
-
-def _instant(ms: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)

@@ -62,6 +62,9 @@ class ListedHistoryEntry:
     detail: Mapping[str, str] = field(default_factory=dict)
 
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+"""Where the years 1 and 9999 begin and end: a `datetime` has no others."""
 COLUMNS: Final = (
     "j.n, j.id, t.name, q.name, j.state, tn.name, j.key, j.step, j.enq, j.at, j.began, j.took, j.due, w.name, "
     "r.name, s.name, p.name, j.off, e.name, f.fingerprint, f.message, x.message"
@@ -125,8 +128,8 @@ def listed_history_entry(row: Sequence[Any]) -> ListedHistoryEntry:
 
 
 def instant_of(ms: int) -> datetime:
-    """The instant of epoch milliseconds."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+    """The instant of epoch milliseconds; of those that no `datetime` has, as an id may name, the nearest one."""
+    return _EPOCH + timedelta(milliseconds=min(max(ms, _FIRST_MS), _LAST_MS))
 
 
 def ms_of(instant: datetime) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
 from math import inf, nan
 from typing import Any
 
 import pytest
 
 from stoker.operations.job_index.entries import entries_of_event
+from stoker.operations.job_index.job_history import listed_of
+from stoker.operations.job_index.listed_jobs import instant_of
 from stoker.schemas.own_records.jobs_ended import encode_jobs_ended, packed
 from support.sight.statistics import AT, ended
 
@@ -31,3 +34,12 @@ def test_a_job_that_is_done_has_its_instants() -> None:
 def test_an_event_of_impossible_instants_holds_no_jobs(named: dict[str, Any]) -> None:
     """An error would end the index at each start, and its file has no place for such numbers."""
     assert list(entries_of_event(encode_jobs_ended(ended([0.5], **named)))) == []
+
+
+def test_a_job_whose_id_names_a_far_year_is_shown() -> None:
+    """An id may have chance bits where its time should be; Python's instants end before those of UUIDs do."""
+    odd = uuid.UUID("f0000000-0000-7000-8000-000000000001")
+    (entry,) = entries_of_event(encode_jobs_ended(ended([0.5], binary_ids=odd.bytes)))
+    shown = listed_of(entry)
+    assert (shown.job_id, shown.enqueued.year) == (str(odd), 9999)
+    assert [instant_of(ms).year for ms in (-(2**48), 0, 2**48)] == [1, 1970, 9999]
