@@ -15,7 +15,16 @@ from ...schemas import Undecodable, UnknownSchema, decode_own
 from ...schemas.own_records.jobs_ended import decode_jobs_ended
 from ...schemas.own_records.own import is_own
 from ...schemas.own_records.statistics_records import PANE_S, StatisticsPane, decode_pane, encode_pane
-from .tallies import OUTCOMES, Tally, tally_ended, tally_event, without_causes
+from .tallies import (
+    MOST_TYPES,
+    OTHER_TYPES,
+    OUTCOMES,
+    Tally,
+    in_fewer_types,
+    tally_ended,
+    tally_event,
+    without_causes,
+)
 
 KEEP_S: Final = 3_660.0
 """How far back panes are kept: an hour, and a minute for what comes late."""
@@ -25,7 +34,7 @@ OPEN_S: Final = 40.0
 """How long after its begin a pane is at hand; it is unpacked again for an event that comes later."""
 
 MOST_BYTES: Final = 700_000
-"""The size of a record: one that would be larger goes without the failures' causes, so that the brokers take it."""
+"""The size of a record: one that would be larger goes without the failures' causes, and in the end with fewer types."""
 
 PaneName = tuple[str, int]
 """A queue, and when the pane begins, in seconds since 1970."""
@@ -38,10 +47,11 @@ class _Pane:
     is_changed: bool = False
 
     def find(self, job_type: str) -> Tally:
-        """The tally of a job type."""
+        """The tally of a job type; beyond `MOST_TYPES` that of all others."""
         found = self.tallies.get(job_type)
         if found is None:
-            found = self.tallies[job_type] = Tally(job_type)
+            name = job_type if len(self.tallies) < MOST_TYPES else OTHER_TYPES
+            found = self.tallies.setdefault(name, Tally(name))
         return found
 
 
@@ -146,7 +156,15 @@ class PartitionFold:
     def _record(self, name: PaneName, pane: _Pane) -> tuple[bytes, bytes]:
         types = tuple(tally.as_counts() for tally in pane.tallies.values())
         made = StatisticsPane(partition=self._partition, queue=name[0], begins_s=name[1], upto=pane.upto, types=types)
-        value = encode_pane(made)
-        if len(value) > MOST_BYTES:
-            value = encode_pane(replace(made, types=tuple(map(without_causes, types))))
-        return made.key, value
+        return made.key, _fitting(made)
+
+
+def _fitting(pane: StatisticsPane) -> bytes:
+    """The pane's record, in so much detail that the brokers take it: else no process would come past its events."""
+    value, types = encode_pane(pane), tuple(map(without_causes, pane.types))
+    if len(value) > MOST_BYTES:
+        value = encode_pane(replace(pane, types=types))
+    while len(value) > MOST_BYTES and len(types) > 1:
+        types = in_fewer_types(types, (len(types) - 1) // 2)
+        value = encode_pane(replace(pane, types=types))
+    return value

@@ -18,13 +18,15 @@ from ...topology import ClusterSettings, NotAuthorized, Pipeline
 from ...topology.cluster.settings import ClusterUnreachable
 from ..stored_jobs.errors import StoredJobsError
 from .stored import MARGIN_S, StoredStatistics, read_stored
-from .tallies import DONE, FAILED, Tally
+from .tallies import DONE, FAILED, OTHER_TYPES, Tally
 
 FRESH_S: Final = 15.0
 """A partition that was not written for longer makes the statistics stale."""
 LONGEST: Final = timedelta(hours=1)
 MOST_CAUSES: Final = 1_000
 """Causes of failures of one type that are kept apart when panes are summed."""
+MOST_SUMMED: Final = 5_000
+"""Job types that are kept apart when panes are summed, over all queues."""
 
 
 class Freshness(StrEnum):
@@ -138,7 +140,10 @@ def summed(stored: StoredStatistics, last: timedelta, now_s: float) -> Statistic
     tallies: dict[tuple[str, str], Tally] = {}
     for pane in _panes(stored.panes, since_at_s):
         for counts in pane.types:
-            tallies.setdefault((pane.queue, counts.job_type), Tally(counts.job_type)).add_counts(counts, MOST_CAUSES)
+            name = pane.queue, counts.job_type
+            if name not in tallies and len(tallies) >= MOST_SUMMED:
+                name = pane.queue, OTHER_TYPES
+            tallies.setdefault(name, Tally(name[1])).add_counts(counts, MOST_CAUSES)
     return Statistics(
         freshness=Freshness.FRESH if is_fresh else Freshness.STALE,
         at=at,

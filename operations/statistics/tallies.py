@@ -20,6 +20,9 @@ OUTCOMES: Final = (DONE, "retried", "dead", "snoozed", "deferred", "cancelled", 
 MOST_FAILURES: Final = 20
 """Fingerprints in a pane of one type; what fails with others is counted together."""
 MESSAGE_CHARACTERS: Final = 200
+MOST_TYPES: Final = 500
+"""Job types in a pane; further ones are counted together, as `OTHER_TYPES`: a publisher may make one for each job."""
+OTHER_TYPES: Final = "(other types)"
 NO_WAIT: Final = 0xFFFF
 """In place of a wait: a NaN, which no wait is."""
 
@@ -87,6 +90,16 @@ def without_causes(counts: TypeCounts) -> TypeCounts:
     """The figures with all failures counted together."""
     others = counts.other_failures + sum(failure.count for failure in counts.failures)
     return replace(counts, failures=(), other_failures=others)
+
+
+def in_fewer_types(types: Sequence[TypeCounts], most: int) -> tuple[TypeCounts, ...]:
+    """The figures of the types with the most events, and of all others together, without the causes of failures."""
+    known = [without_causes(one) for one in types]
+    by_events = sorted(known, key=lambda one: (one.job_type == OTHER_TYPES, -sum(one.counts.values())))
+    others = Tally(OTHER_TYPES)
+    for one in by_events[most:]:
+        others.add_counts(one)
+    return *by_events[:most], others.as_counts()
 
 
 def tally_ended(event: JobsEnded, find: Find) -> None:

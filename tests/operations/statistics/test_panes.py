@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.operations.statistics.panes import KEEP_S, FoldCounts, PaneName, PartitionFold
-from stoker.operations.statistics.tallies import MOST_FAILURES, Tally, tally_ended, tally_event
+from stoker.operations.statistics.panes import KEEP_S, MOST_BYTES, FoldCounts, PaneName, PartitionFold
+from stoker.operations.statistics.reading import MOST_SUMMED, summed
+from stoker.operations.statistics.stored import StoredPosition, StoredStatistics
+from stoker.operations.statistics.tallies import (
+    MOST_FAILURES,
+    MOST_TYPES,
+    OTHER_TYPES,
+    Tally,
+    tally_ended,
+    tally_event,
+)
 from stoker.schemas.own_records.job_events import encode_event
 from stoker.schemas.own_records.jobs_ended import encode_jobs_ended, packed
-from stoker.schemas.own_records.statistics_records import StatisticsPane, decode_pane
+from stoker.schemas.own_records.statistics_records import (
+    StatisticsPane,
+    StatisticsPosition,
+    decode_pane,
+    encode_pane,
+)
 from support.sight.statistics import AT, ended, retried, retried_datum
 
 NOW_S = AT.timestamp() + 1
@@ -133,3 +148,47 @@ def test_a_run_of_impossible_length_ends_nothing() -> None:
     assert (fold.next_offset, counts.unreadable, counts.jobs) == (2, 1, 1)
     ((_, value),) = fold.changed(NOW_S)
     assert sum(one.counts.get("done", 0) for one in decode_pane(value).types) == 1
+
+
+def test_types_beyond_a_bound_are_counted_together() -> None:
+    """A publisher that puts ids into the names of types makes a new one with each job."""
+    fold = PartitionFold(0, {}, 0, FoldCounts())
+    for number in range(MOST_TYPES + 5):
+        fold.fold(number, encode_event(retried(job_type=f"send-{number}")), NOW_S)
+    ((_, value),) = fold.changed(NOW_S)
+    types = {one.job_type: one.counts for one in decode_pane(value).types}
+    assert (len(types), types[OTHER_TYPES]) == (MOST_TYPES + 1, {"retried": 5})
+
+
+def test_a_pane_always_fits_its_record() -> None:
+    """A larger one would be refused by the brokers for ever, and no process would come past its events."""
+    fold, runs_s = PartitionFold(0, {}, 0, FoldCounts()), [2.0 ** (step / 16) for step in range(-300, 300)]
+    for number in range(MOST_TYPES):
+        fold.fold(number, encode_jobs_ended(ended(runs_s, types=[f"send-{number}"])), NOW_S)
+    fold.fold(MOST_TYPES, encode_jobs_ended(ended([1.0, *runs_s], types=["busy"])), NOW_S)
+    ((_, value),) = fold.changed(NOW_S)
+    assert len(value) <= MOST_BYTES
+    types = {one.job_type: one.counts["done"] for one in decode_pane(value).types}
+    assert sum(types.values()) == (MOST_TYPES + 1) * len(runs_s) + 1
+
+
+def test_figures_of_many_types_are_bounded_where_panes_are_summed() -> None:
+    """Each pane may have other types, and an hour has a great many panes."""
+    begins_s = int(AT.timestamp() // 10) * 10
+    panes = {}
+    for number in range(MOST_SUMMED // MOST_TYPES + 1):
+        fold = PartitionFold(0, {}, 0, FoldCounts())
+        for offset in range(MOST_TYPES):
+            fold.fold(offset, encode_event(retried(job_type=f"send-{number}-{offset}")), NOW_S)
+        ((_, value),) = fold.changed(NOW_S)
+        panes[f"mails-{number}", begins_s] = encode_pane(replace(decode_pane(value), queue="mails"))
+    found = summed(StoredStatistics(panes={0: panes}, positions={0: position(AT)}), timedelta(minutes=1), NOW_S)
+    types = {one.job_type: one.tally.counts["retried"] for one in found.types}
+    assert (len(types), types[OTHER_TYPES]) == (MOST_SUMMED + 1, MOST_TYPES)
+    assert found.by_queue()["mails"].tally.counts["retried"] == MOST_SUMMED + MOST_TYPES
+
+
+def position(written: datetime) -> StoredPosition:
+    """How far a partition is, as it was written then."""
+    made = StatisticsPosition(partition=0, offset=1, behind=0, at=written, process="h/1")
+    return StoredPosition(position=made, written=written)
