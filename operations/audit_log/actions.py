@@ -68,7 +68,8 @@ class AuditedAction:
     """An order, a change, a replay or a discard, with who did it, when, why and from where.
 
     Attributes:
-        id: of the order, replay, discard or change; the orders of one command share it.
+        id: of the order, replay, discard or change; the orders of one command share it, and replays that continue one
+            another.
         action: a verb of an order, `schedule` and a verb, or the action of an entry.
         outcome: `done`, `ended`, `stopped`, `failed`, or that its end is not known.
         at, ended_at: when it began, and when it ended, where that is not at once.
@@ -200,8 +201,9 @@ def action_of_entry(entry: AuditEntry) -> AuditedAction:
 def read_actions(
     pipeline: Pipeline, cluster: ClusterSettings, since: datetime | None = None
 ) -> Iterator[AuditedAction]:
-    """Read the actions that the audit topic keeps, the oldest first; those of one id that come later take the others'
-    place. Orders that stand and were given without an audit record come last.
+    """Read the actions that the audit topic keeps, the oldest first, each as often as it has entries.
+
+    Orders that stand and were given without an audit record come last.
 
     Raises:
         ClusterUnreachable, NotAuthorized, ControlNotReady: as `read_log`.
@@ -218,10 +220,13 @@ def read_actions(
 
 
 def as_done(actions: Iterable[AuditedAction]) -> list[AuditedAction]:
-    """Each action once, as its last entry has it, in the order of their beginnings."""
-    found: dict[tuple[str, str | None], AuditedAction] = {}
+    """Each action once, as its last entry has it, in the order of their beginnings.
+
+    Who continues a replay of another one, under its id, begins an action of his own.
+    """
+    found: dict[tuple[str, datetime, str | None], AuditedAction] = {}
     for action in actions:
-        found[action.id, action.job_id] = action
+        found[action.id, action.at, action.job_id] = action
     return list(found.values())
 
 

@@ -79,6 +79,6 @@ def _is_about_job(action: AuditedAction, job_id: str) -> bool:
 
 def as_shown(actions: Iterable[AuditedAction]) -> Iterator[AuditedAction]:
     """Actions for people: the orders of one command, which may name many jobs, are one."""
-    for _, some in groupby(actions, key=lambda action: action.id):
+    for _, some in groupby(actions, key=lambda action: (action.id, action.at)):
         *before, last = some
         yield replace(last, count=len(before) + 1)

@@ -80,6 +80,20 @@ def test_an_action_whose_end_is_not_on_record_says_so_until_it_is() -> None:
     assert (action.about, action.job_types) == ("queue bills: 1,200 charge", ("charge",))
 
 
+def test_a_replay_that_another_operator_continues_is_an_action_of_both() -> None:
+    """It goes on under the first one's id; who began it, and why, stays on the trail."""
+    stopped = replace(BEGUN, phase="stopped", at=AT + timedelta(minutes=1), reason="Stripe was down")
+    later = AT + timedelta(hours=1)
+    again = replace(BEGUN, operator="ann", at=later, began=later)
+    entries = [BEGUN, stopped, again, replace(again, phase="ended", at=later + timedelta(minutes=1))]
+    actions = as_done(map(action_of_entry, entries))
+    assert [(one.operator, one.outcome, one.reason) for one in actions] == [
+        ("bob", "stopped", "Stripe was down"),
+        ("ann", "ended", ""),
+    ]
+    assert [one.count for one in as_shown(actions)] == [1, 1]
+
+
 def test_contracts_are_counted_and_found_by_their_job_types() -> None:
     """The action of an entry about contracts names how many they are, and whose."""
     registered = replace(
