@@ -133,7 +133,7 @@ class ActionReader:
     def _before(self, key: bytes, order: ControlOrder) -> ControlOrder | None:
         value = self._last.get(key)
         last = None if value is None else decode_order(value)
-        return None if last is None or last.verb in LIFTS or last.is_over(order.at) else last
+        return None if last is None or last.verb in LIFTS or last.verb in ONCE or last.is_over(order.at) else last
 
 
 def action_of_order(order: ControlOrder, headers: Mapping[str, bytes], before: ControlOrder | None) -> AuditedAction:

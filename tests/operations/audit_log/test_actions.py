@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from stoker.operations.audit_log.actions import (
     NO_END,
     OFF_TRAIL,
     ActionKind,
+    ActionReader,
     AuditedAction,
     action_of_entry,
     action_of_order,
@@ -23,8 +24,8 @@ from stoker.operations.audit_log.actions import (
 from stoker.operations.audit_log.exports import output, write_csv, write_jsonl
 from stoker.operations.audit_log.filters import ActionFilter, as_shown
 from stoker.schemas.own_records.audit_entries import AuditEntry, decode_audit_entry, encode_audit_entry
-from stoker.schemas.own_records.control_records import ControlOrder
-from stoker.topology.wire.orders import UNAUDITED
+from stoker.schemas.own_records.control_records import ControlOrder, encode_order
+from stoker.topology.wire.orders import UNAUDITED, order_key
 
 AT = datetime(2013, 1, 1, 5, 17, tzinfo=UTC)
 PAUSE = ControlOrder(
@@ -92,6 +93,39 @@ def test_a_replay_that_another_operator_continues_is_an_action_of_both() -> None
         ("ann", "ended", ""),
     ]
     assert [one.count for one in as_shown(actions)] == [1, 1]
+
+
+def test_a_worker_that_is_stopped_takes_no_other_order_away() -> None:
+    """All orders to stop have one key, and none of them stands: what stood before is not the one for another worker."""
+    reader = ActionReader()
+    stops = [
+        replace(PAUSE, verb="stop", order_id=name, queue=None, worker=name, until=AT + timedelta(minutes=10))
+        for name in ("w1", "w2")
+    ]
+    actions = [reader.read(Written(order)) for order in stops]  # type: ignore[arg-type]  # as much of a message as is read
+    assert [(one.about, one.before, one.after) for one in actions if one] == [
+        ("worker w1", {}, {}),
+        ("worker w2", {}, {}),
+    ]
+
+
+@dataclass(frozen=True)
+class Written:
+    """An order on the audit topic."""
+
+    order: ControlOrder
+
+    def key(self) -> bytes:
+        """Its key there."""
+        return order_key(self.order).encode()
+
+    def value(self) -> bytes:
+        """The order."""
+        return encode_order(self.order)
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        """None."""
+        return []
 
 
 def test_contracts_are_counted_and_found_by_their_job_types() -> None:
