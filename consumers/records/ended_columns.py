@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ...producers.metrics.histogram import Bins
 from ...schemas import wire_text
@@ -27,6 +27,9 @@ from ...topology.wire.headers import JOB_ID, REPLAY
 from ..progress.assignment import Assignment
 from .header_layout import HeaderLayout
 from .record import Record, attempt_or_1, enqueued
+
+LONGEST_KEY_BYTES: Final = 512
+"""Bytes of a key in an event, where the keys of its jobs are longer on average: a thousand keys then fit a record."""
 
 
 class Durations(NamedTuple):
@@ -78,7 +81,7 @@ class EndedColumns:
         self.tenants = _occurring(records, layout.tenant_at)
         self.replays = _shown(records, layout.positions.get(REPLAY))
         uuids, enqueued_ms, self.ids, id_sizes = _ids(records)
-        self.keys, key_sizes = joined_keys([record.key for record in records])
+        self.keys, key_sizes = _keys(records)
         self.numbers = {
             "binary_ids": uuids,
             "id_sizes": id_sizes,
@@ -188,6 +191,15 @@ def _ids_beside(enqueued_ms: bytes, shown: Sequence[str]) -> tuple[bytes, bytes,
     texts, sizes = joined([text.encode() for text in shown])
     uuids = b"" if sizes else packed_uuids(texts, len(shown))
     return (uuids, enqueued_ms, b"", b"") if uuids else (b"", enqueued_ms, texts, sizes)
+
+
+def _keys(records: Sequence[Record]) -> tuple[bytes, bytes]:
+    """The keys and their sizes; cut where the whole would be too large for a record with those of other handfuls."""
+    keys = [record.key for record in records]
+    column, sizes = joined_keys(keys)
+    if len(column) <= (LONGEST_KEY_BYTES + 1) * len(keys):
+        return column, sizes
+    return joined_keys([None if key is None else key[:LONGEST_KEY_BYTES] for key in keys])
 
 
 def _occurring(records: Sequence[Record], at: int | None) -> list[bytes]:

@@ -15,7 +15,7 @@ import uuid_utils
 from confluent_kafka import KafkaError
 
 from stoker.consumers.records.done_handful import DoneHandful, records_of
-from stoker.consumers.records.ended_columns import Durations, Handful
+from stoker.consumers.records.ended_columns import LONGEST_KEY_BYTES, Durations, Handful
 from stoker.consumers.records.record import Record
 from stoker.consumers.settling import done_jobs
 from stoker.consumers.settling.done_jobs import DoneJobs
@@ -148,6 +148,24 @@ def test_no_event_has_more_jobs_than_a_record_bears() -> None:
     scene.add([record] * (done_jobs.MOST_JOBS + 1))
     scene.jobs.close()
     assert scene.published == [done_jobs.MOST_JOBS, 1]
+
+
+@pytest.mark.parametrize("others", [5, 200])
+def test_a_job_with_a_long_key_takes_no_other_job_from_the_history(others: int) -> None:
+    """Publishers in other languages may send a key of a megabyte: the brokers refuse an event that has it."""
+    record, sizes = a_record(key=b"k"), list[int]()
+    scene = Gathering()
+    jobs = DoneJobs("q", "w1", "", publish=scene._publish, give_up=scene._give_up)
+
+    def publish(key: bytes, value: bytes, count: int) -> None:
+        sizes.append(len(value))
+        scene._publish(key, value, count)
+
+    jobs._publish = publish
+    jobs.add([DoneHandful([record] * others + [a_record(key=b"x" * 2_000_000)])])
+    jobs.close()
+    assert max(sizes) < 600_000
+    assert [job.key for job in scene.told] == [b"k"] * others + [b"x" * LONGEST_KEY_BYTES]
 
 
 def test_what_has_no_room_is_given_up() -> None:
