@@ -17,6 +17,7 @@ from ...schemas.own_records.statistics_records import PANE_S, FailureCount, Stat
 from ...topology import ClusterSettings, NotAuthorized, Pipeline
 from ...topology.cluster.settings import ClusterUnreachable
 from ..stored_jobs.errors import StoredJobsError
+from .panes import PaneName
 from .stored import MARGIN_S, StoredStatistics, read_stored
 from .tallies import DONE, FAILED, OTHER_TYPES, Tally
 
@@ -138,7 +139,7 @@ def summed(stored: StoredStatistics, last: timedelta, now_s: float) -> Statistic
     since_at_s = int((at.timestamp() - last.total_seconds()) // PANE_S + 1) * PANE_S
     span_s = max(at.timestamp() - since_at_s, 1.0)
     tallies: dict[tuple[str, str], Tally] = {}
-    for pane in _panes(stored.panes, since_at_s):
+    for pane in _panes(stored.panes, since_at_s, at.timestamp()):
         for counts in pane.types:
             name = pane.queue, counts.job_type
             if name not in tallies and len(tallies) >= MOST_SUMMED:
@@ -157,9 +158,11 @@ def summed(stored: StoredStatistics, last: timedelta, now_s: float) -> Statistic
     )
 
 
-def _panes(stored: Mapping[int, Mapping[tuple[str, int], bytes]], since_at_s: int) -> Iterable[StatisticsPane]:
-    """The panes that begin then or later; what another version of Stoker wrote is left out."""
+def _panes(
+    stored: Mapping[int, Mapping[PaneName, bytes]], since_at_s: float, until_at_s: float
+) -> Iterable[StatisticsPane]:
+    """The panes that begin in that time; what another version of Stoker wrote is left out."""
     for panes in stored.values():
-        for value in (value for (_, begins_s), value in panes.items() if begins_s >= since_at_s):
+        for value in (value for (_, begins_s), value in panes.items() if since_at_s <= begins_s <= until_at_s):
             with suppress(Undecodable, UnknownSchema):
                 yield decode_pane(value)

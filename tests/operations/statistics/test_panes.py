@@ -188,6 +188,19 @@ def test_figures_of_many_types_are_bounded_where_panes_are_summed() -> None:
     assert found.by_queue()["mails"].tally.counts["retried"] == MOST_SUMMED + MOST_TYPES
 
 
+def test_partitions_that_went_on_after_another_one_was_left_are_summed_up_to_that() -> None:
+    """Rates are over the time up to the last snapshot of all: more panes than those would multiply them."""
+    panes = {}
+    for offset, minutes in enumerate(range(30)):
+        fold = PartitionFold(0, {}, 0, FoldCounts())
+        fold.fold(offset, encode_jobs_ended(ended([0.1] * 60, AT + timedelta(minutes=minutes))), NOW_S + minutes * 60)
+        ((_, value),) = fold.changed(NOW_S)
+        panes["mails", decode_pane(value).begins_s] = value
+    positions = {0: position(AT + timedelta(minutes=30)), 1: position(AT + timedelta(seconds=1))}
+    found = summed(StoredStatistics(panes={0: panes}, positions=positions), timedelta(minutes=1), NOW_S + 1_800)
+    assert [(one.tally.counts["done"], round(one.done_per_s)) for one in found.types] == [(60, 1)]
+
+
 def position(written: datetime) -> StoredPosition:
     """How far a partition is, as it was written then."""
     made = StatisticsPosition(partition=0, offset=1, behind=0, at=written, process="h/1")
