@@ -184,9 +184,9 @@ def show(app: AppContext, *, last: timedelta, queue: str | None, job_type: str |
     """
     from ...topology.planning.access import require_rights
     from ...topology.planning.rights import Duty
-    from ..statistics.reading import LONGEST, read_statistics
+    from ..statistics.reading import LONGEST, SHORTEST, read_statistics
 
-    if not timedelta(0) < last <= LONGEST:
+    if not SHORTEST <= last <= LONGEST:
         raise click.BadParameter(f"statistics reach back an hour, so from 10s to 1h, not {format_duration(last)}")
     if queue is not None:
         app.pipeline.find_queue(queue)

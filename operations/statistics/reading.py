@@ -23,7 +23,8 @@ from .tallies import DONE, FAILED, OTHER_TYPES, Tally
 
 FRESH_S: Final = 15.0
 """A partition that was not written for longer makes the statistics stale."""
-LONGEST: Final = timedelta(hours=1)
+SHORTEST, LONGEST = timedelta(seconds=PANE_S), timedelta(hours=1)
+"""Over how long statistics can be read: less than a pane has one or none, by chance."""
 MOST_CAUSES: Final = 1_000
 """Causes of failures of one type that are kept apart when panes are summed."""
 MOST_SUMMED: Final = 5_000

@@ -114,6 +114,13 @@ def test_faust_is_found_where_it_was_imported_before(
     assert (ended.exit_code, "stoker topology apply" in ended.output) == (1, True), ended.output
 
 
+@pytest.mark.parametrize("last", ["5s", "61m"])
+def test_figures_of_less_than_a_pane_or_more_than_an_hour_are_refused(ask: Callable[..., Result], last: str) -> None:
+    """Of five seconds there was a pane or none, by chance: it showed that no job had ended."""
+    refused = ask("statistics", "show", "--last", last)
+    assert (refused.exit_code, "from 10s to 1h" in refused.output) == (2, True), refused.output
+
+
 def test_two_processes_share_the_partitions_and_replace_what_stalls_or_dies(
     cluster: ClusterSettings, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
