@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from ...schemas import wire_text
 from ...schemas.own_records.audit_entries import AuditEntry, Phase, encode_audit_entry
 from ...topology import Pipeline, Queue
 from ...topology.actor import Actor
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 DETAIL_CHARACTERS: Final = 16_384
 """A longer list of filters is cut, lest the record grows past what the broker takes."""
+MOST_TYPES: Final = 50
+"""Job types that an entry counts on their own, the most frequent ones: their names fit the detail, and stay whole."""
+OTHERS: Final = "(others)"
 _PARTITION: Final = 0
 
 
@@ -62,13 +66,13 @@ class AuditTrail:
 
         Args:
             action_id: of the replay or discard.
-            counts: {job type: how many}.
+            counts: {job type: how many}; of very many types, the others are counted together.
             filters: in use; empty when everything was selected.
             reason: the operator's.
             corrections: what is changed in the payloads of the first dead letters.
         """
         now = datetime.now(UTC)
-        detail = {"counts": _json(counts), "filters": _json(filters)}
+        detail = {"counts": _json(_few(counts)), "filters": _json(filters)}
         before, after = (dict(_sides(corrections, is_after=is_after)) for is_after in (False, True))
         self._begun = AuditEntry(
             action_id=action_id,
@@ -113,6 +117,15 @@ def _sides(corrections: Sequence[Correction], *, is_after: bool) -> Iterator[tup
     for correction in corrections:
         for change in correction.fields:
             yield f"{correction.job_id} {change.path or 'payload'}", change.side(is_after=is_after)
+
+
+def _few(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts of the most frequent types, and of all others together: a list that is cut would say nothing."""
+    found = dict[str, int]()
+    for rank, (name, count) in enumerate(sorted(counts.items(), key=lambda item: -item[1])):
+        shown = wire_text(name) if rank < MOST_TYPES else OTHERS
+        found[shown] = found.get(shown, 0) + count
+    return found
 
 
 def _json(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,8 +24,12 @@ from stoker.operations.audit_log.actions import (
 )
 from stoker.operations.audit_log.exports import output, write_csv, write_jsonl
 from stoker.operations.audit_log.filters import ActionFilter, as_shown
+from stoker.operations.replay.audit import OTHERS, Action, AuditTrail
+from stoker.operations.replay.units import Unit
 from stoker.schemas.own_records.audit_entries import AuditEntry, decode_audit_entry, encode_audit_entry
 from stoker.schemas.own_records.control_records import ControlOrder, encode_order
+from stoker.topology import Pipeline
+from stoker.topology.actor import Actor
 from stoker.topology.wire.orders import UNAUDITED, order_key
 
 AT = datetime(2013, 1, 1, 5, 17, tzinfo=UTC)
@@ -126,6 +131,24 @@ class Written:
     def headers(self) -> list[tuple[str, bytes]]:
         """None."""
         return []
+
+
+def test_a_discard_of_very_many_types_says_how_many_jobs_it_takes() -> None:
+    """A publisher that puts ids into the names of types leaves dead letters of as many types; all are counted."""
+    written = list[bytes]()
+
+    class Publisher:
+        def publish(self, units: Sequence[Unit]) -> None:
+            written.extend(record.value or b"" for unit in units for record in unit.records)
+
+    pipeline = Pipeline("shop")
+    actor = Actor(operator="ann", host="web-1", command="stoker dead discard", version="1")
+    trail = AuditTrail(Publisher(), pipeline, pipeline.queue("bills"), actor, Action.DEAD_DISCARD)  # type: ignore[arg-type]
+    counts = {"x" * 1_000_000: 2, "charge": 7_000, **{f"charge-{number:0200}": 1 for number in range(900)}}
+    trail.begin("d1", counts=counts, filters={})
+    action = action_of_entry(decode_audit_entry(written[0]))
+    numbers = [int(part.split()[0].replace(",", "")) for part in action.about.split(": ")[1].split(", ")]
+    assert (sum(numbers), "charge" in action.job_types, OTHERS in action.job_types) == (7_902, True, True)
 
 
 def test_contracts_are_counted_and_found_by_their_job_types() -> None:
