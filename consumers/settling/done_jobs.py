@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Final, Protocol
 
 from ...schemas.own_records.jobs_ended import encode_jobs_ended
@@ -119,11 +120,17 @@ class DoneJobs:
                 self._counts.fold_given_up(self._counts.durations(handful_of(records_of(done))))
             return self._give_up(jobs, NO_ROOM)
         if self._thread is None and not self._is_closing.is_set():
-            self._thread = threading.Thread(target=self._run, name=f"stoker-events-{self._queue}", daemon=True)
-            self._thread.start()
+            self._begin()
         if not self._has_some.is_set():
             self._has_some.set()
         return None
+
+    def _begin(self) -> None:
+        """Begin to publish. Where the machine has no thread left, the next call tries again: the settler goes on."""
+        thread = threading.Thread(target=self._run, name=f"stoker-events-{self._queue}", daemon=True)
+        with suppress(RuntimeError):
+            thread.start()
+            self._thread = thread
 
     def _take(self, done: Sequence[DoneHandful]) -> None:
         for handful in done:

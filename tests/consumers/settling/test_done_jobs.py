@@ -168,6 +168,22 @@ def test_a_job_with_a_long_key_takes_no_other_job_from_the_history(others: int) 
     assert [job.key for job in scene.told] == [b"k"] * others + [b"x" * LONGEST_KEY_BYTES]
 
 
+def test_a_machine_without_a_thread_left_costs_no_more_than_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settler calls `add`, and with it the worker would end; a later call finds a thread again."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    scene, record = Gathering(), a_record()
+    with monkeypatch.context() as without:
+        without.setattr(threading.Thread, "start", refuse)
+        scene.add([record] * 3)
+        scene.add([record] * 2)
+    scene.add([record])
+    wait_until(lambda: sum(scene.published) == 6, what="the events")
+    scene.jobs.close()
+
+
 def test_what_has_no_room_is_given_up() -> None:
     """Memory is bounded, whatever the thread is held up by."""
     scene, record = Gathering(), a_record()
