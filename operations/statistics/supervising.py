@@ -11,7 +11,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 
 from .group_offsets import GroupOffsets
-from .messages import ProcessBeat, ProcessSettings
+from .messages import ProcessSettings
 from .process import FaustProcess
 from .watch import Watch
 
@@ -23,6 +23,7 @@ FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 30.0
 STEADY_S: Final = 60.0
 """A process that has counted for so long was well: the next pause is a short one again."""
+_COUNTS: Final = ("events", "jobs", "unreadable", "outside")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,7 +32,8 @@ class Course:
 
     Attributes:
         events, jobs, unreadable, outside: counted by all processes of this supervisor so far.
-        behind: events that its partitions have, and that are not counted; None before that is known.
+        behind: events that its partitions have, and that are not counted; None before that is known of the process
+            that runs.
         restarts: processes that were started in place of another one.
     """
 
@@ -121,16 +123,19 @@ class Supervisor:
         if beat is None:
             return
         self._watch.beat(now_s, beat.positions)
-        self._count(beat)
+        for name in _COUNTS:
+            setattr(self.course, name, getattr(self._before, name) + getattr(beat, name))
+        self._measure()
         if now_s - self._started_at_s > STEADY_S:
             self._pause_s = FIRST_PAUSE_S
 
-    def _count(self, beat: ProcessBeat) -> None:
-        for name in ("events", "jobs", "unreadable", "outside"):
-            setattr(self.course, name, getattr(self._before, name) + getattr(beat, name))
-        self.course.partitions = tuple(sorted(beat.positions))
-        behind = [self._ends[number] - at for number, at in beat.positions.items() if number in self._ends]
-        self.course.behind = sum(max(one, 0) for one in behind) if len(behind) == len(beat.positions) else None
+    def _measure(self) -> None:
+        """Compare the last snapshot with the topic; there is no telling before a process's first one."""
+        positions = self._watch.positions
+        behind = [self._ends[number] - at for number, at in positions.items() if number in self._ends]
+        is_known = self._watch.has_beaten and len(behind) == len(positions)
+        self.course.partitions = tuple(sorted(positions))
+        self.course.behind = sum(max(one, 0) for one in behind) if is_known else None
 
     def _look(self, process: FaustProcess, now_s: float) -> None:
         """Compare with the topic, and kill the process if it stalls."""
@@ -143,6 +148,7 @@ class Supervisor:
             self._watch.excuse(now_s)
             return
         self._note_answer()
+        self._measure()
         stall = self._watch.stall(now_s, self._ends)
         if stall is not None:
             process.kill()
@@ -179,5 +185,6 @@ class Supervisor:
             why,
         )
         self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
-        for name in ("events", "jobs", "unreadable", "outside"):
+        self.course.partitions, self.course.behind = (), None
+        for name in _COUNTS:
             setattr(self._before, name, getattr(self.course, name))

@@ -21,19 +21,20 @@ class Watch:
 
     Attributes:
         positions: {partition of this process: all events below are counted}.
+        has_beaten: whether it has written a snapshot.
     """
 
     def __init__(self, started_at_s: float, stall_s: float) -> None:
         self.positions: Mapping[int, int] = {}
         self._stall_s = stall_s
         self._last_seen_at_s = started_at_s
-        self._has_beaten = False
+        self.has_beaten = False
         self._since: dict[int, tuple[int, float]] = {}
 
     def beat(self, now_s: float, positions: Mapping[int, int]) -> None:
         """Note a snapshot."""
         self.positions = positions
-        self._last_seen_at_s, self._has_beaten = now_s, True
+        self._last_seen_at_s, self.has_beaten = now_s, True
         if positions:
             self.note(now_s, positions)
 
@@ -53,7 +54,7 @@ class Watch:
     def stall(self, now_s: float, ends: Mapping[int, int]) -> str | None:
         """Judge, by {partition: its end}: how it stalls, as a clause for people; None while all is well."""
         silent_s = now_s - self._last_seen_at_s
-        if silent_s > (self._stall_s if self._has_beaten else max(START_S, self._stall_s)):
+        if silent_s > (self._stall_s if self.has_beaten else max(START_S, self._stall_s)):
             return f"it has written no snapshot for {silent_s:.0f} s"
         for partition, (offset, since_at_s) in sorted(self._since.items()):
             if offset >= ends.get(partition, 0):
