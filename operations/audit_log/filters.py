@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import groupby
 
 from .actions import AuditedAction
 
@@ -77,8 +76,21 @@ def _is_about_job(action: AuditedAction, job_id: str) -> bool:
     )
 
 
-def as_shown(actions: Iterable[AuditedAction]) -> Iterator[AuditedAction]:
-    """Actions for people: the orders of one command, which may name many jobs, are one."""
-    for _, some in groupby(actions, key=lambda action: (action.id, action.at)):
-        *before, last = some
-        yield replace(last, count=len(before) + 1)
+def as_shown(
+    actions: Iterable[AuditedAction], takes: Callable[[AuditedAction], bool] = lambda _action: True
+) -> list[AuditedAction]:
+    """Actions for people: the orders of one command, which may name a million jobs, are one.
+
+    Args:
+        actions: as `read_actions` gives them.
+        takes: which are meant; each order is judged by itself, and all other actions by their last entry.
+    """
+    found: dict[tuple[str, datetime], AuditedAction] = {}
+    for action in actions:
+        begun = action.id, action.at
+        if action.job_id is None:
+            found[begun] = action
+        elif takes(action):
+            known = found.get(begun)
+            found[begun] = action if known is None else replace(action, count=known.count + 1)
+    return [action for action in found.values() if action.job_id is not None or takes(action)]

@@ -89,19 +89,19 @@ def audit_log(
     Exit codes: 0; 1 when the audit topic is missing or may not be read; 3 when Kafka cannot be reached.
     """
     from ..audit_log.actions import as_done, read_actions
+    from ..audit_log.filters import as_shown
 
     wanted = filter_of(options)
     _check_readable(app)
     if follow:
         return _follow(app, wanted, changes=changes, as_json=as_json)
-    actions = [
-        action for action in as_done(read_actions(app.pipeline, app.cluster, wanted.since)) if wanted.takes(action)
-    ]
+    found = read_actions(app.pipeline, app.cluster, wanted.since)
+    if not (export or as_json):
+        return _print(as_shown(found, wanted.takes), limit or SHOWN, changes=changes, namespace=app.pipeline.namespace)
+    actions = [action for action in as_done(found) if wanted.takes(action)]
     if export is not None:
         return _export(actions if limit is None else actions[-limit:], export, path)
-    if as_json:
-        return _print_json(actions[::-1][:limit])
-    return _print(actions, limit or SHOWN, changes=changes, namespace=app.pipeline.namespace)
+    return _print_json(actions[::-1][:limit])
 
 
 def _check_readable(app: AppContext) -> None:
@@ -145,9 +145,7 @@ def _print_json(actions: Iterable[AuditedAction]) -> None:
 
 
 def _print(actions: Sequence[AuditedAction], limit: int, *, changes: bool, namespace: str) -> None:
-    from ..audit_log.filters import as_shown
-
-    shown = list(as_shown(actions))[::-1]
+    shown = actions[::-1]
     if not shown:
         return echo_line(f"the audit trail of {namespace} has nothing like that")
     if changes:

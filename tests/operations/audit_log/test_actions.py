@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -189,6 +191,34 @@ def test_orders_of_one_command_are_shown_as_one() -> None:
     actions = [action_of_order(replace(PAUSE, verb="cancel", job_id=f"job-{n}"), {}, None) for n in range(3)]
     assert [(action.job_id, action.count) for action in as_shown(actions)] == [("job-2", 3)]
     assert len(as_done(actions)) == 3
+
+
+def test_a_cancel_of_very_many_jobs_takes_no_memory_for_each() -> None:
+    """Each of a million cancels is a record; who looks at the log does not need a gigabyte for them."""
+    cancel = replace(PAUSE, verb="cancel")
+    orders = (action_of_order(replace(cancel, job_id=f"job-{number}"), {}, None) for number in range(3_000))
+    assert next(orders).job_id == "job-0"  # with this one, modules are loaded
+    tracemalloc.start()
+    try:
+        shown = list(as_shown(chain([action_of_entry(BEGUN)], orders, [action_of_entry(ENDED)])))
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [(one.action, one.count, one.outcome) for one in shown] == [
+        ("dead-letters-replayed", 1, "ended"),
+        ("cancel", 2_999, "done"),
+    ]
+    assert most_bytes < 1_000_000  # of 4 MB, were each kept
+
+
+def test_filters_take_single_jobs_of_a_cancel_of_many() -> None:
+    """And of an entry that has ended by now only its end, as that is what it is."""
+    cancels = [action_of_order(replace(PAUSE, verb="cancel", job_id=f"job-{n}"), {}, None) for n in range(10)]
+    entries = [action_of_entry(BEGUN), action_of_entry(ENDED)]
+    (one,) = as_shown([*cancels, *entries], ActionFilter(job_id="job-3").takes)
+    assert (one.job_id, one.count) == ("job-3", 1)
+    late = ActionFilter(since=AT + timedelta(minutes=4))
+    assert [one.outcome for one in as_shown([*cancels, *entries], late.takes)] == ["ended"]
 
 
 def test_an_export_has_all_of_it_and_runs_no_formula() -> None:
