@@ -13,7 +13,6 @@ from typing import Final, cast
 from confluent_kafka import Message
 
 from ...producers.control.log_reader import read_log
-from ...producers.control.standing import STANDING
 from ...producers.schedules.audit_records import AFTER, BEFORE
 from ...schemas import Undecodable, UnknownSchema
 from ...schemas.own_records.audit_entries import AuditEntry, Phase, decode_audit_entry
@@ -23,7 +22,7 @@ from ...topology import ClusterSettings, Pipeline
 from ...topology.counts import counted
 from ...topology.planning.contract_records import CONTRACTS_REGISTERED
 from ...topology.planning.recording import TOPOLOGY_APPLIED
-from ...topology.wire.headers import COMMAND, VERSION, HeaderList, header_map
+from ...topology.wire.headers import COMMAND, ORDER, VERSION, HeaderList, header_map
 from ...topology.wire.orders import LIFTS, ONCE, UNAUDITED, in_words
 from ..control.orders_shown import described
 from ..replay.audit import Action
@@ -61,7 +60,7 @@ DONE: Final = "done"
 NO_END: Final = "begun, end unknown"
 """It runs still, or its process was killed."""
 OFF_TRAIL: Final = "done, not on the audit topic"
-"""An order that was given without an audit record, and stands."""
+"""An order that was given without an audit record; the control topic has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +203,7 @@ def read_actions(
 ) -> Iterator[AuditedAction]:
     """Read the actions that the audit topic keeps, the oldest first, each as often as it has entries.
 
-    Orders that stand and were given without an audit record come last.
+    Orders that were given without an audit record come last: those that stand, and others for some time.
 
     Raises:
         ClusterUnreachable, NotAuthorized, ControlNotReady: as `read_log`.
@@ -220,17 +219,14 @@ def read_actions(
             yield action_of_order(order, {}, None)
 
 
-def _off_trail(pipeline: Pipeline, cluster: ClusterSettings) -> Iterable[ControlOrder]:
-    """The orders that stand and were given without an audit record: a few, where a million jobs may be cancelled."""
-    found: dict[bytes, ControlOrder] = {}
+def _off_trail(pipeline: Pipeline, cluster: ClusterSettings) -> Iterator[ControlOrder]:
+    """The orders that were given without an audit record, as far as the control topic still has them."""
     for message in read_log(cluster, pipeline.control_topic):
-        key = _bytes_of(message.key())
-        found.pop(key, None)
+        lifting = header_map(cast("HeaderList | None", message.headers())).get(ORDER)
         with suppress(Undecodable, UnknownSchema):
-            order = decode_order(message.value())
-            if UNAUDITED in order.detail and order.verb in STANDING:
-                found[key] = order
-    return found.values()
+            order = decode_order(lifting if message.value() is None else message.value())
+            if UNAUDITED in order.detail:
+                yield order
 
 
 def as_done(actions: Iterable[AuditedAction]) -> list[AuditedAction]:

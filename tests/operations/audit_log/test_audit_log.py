@@ -173,7 +173,7 @@ def test_contracts_wait_for_the_trail_and_jobs_do_not(
 
 
 def test_an_order_in_need_is_given_without_the_trail_and_is_not_forgotten(shop: Shop, cluster: ClusterSettings) -> None:
-    """Without the audit topic an order is refused; `--without-audit` gives it, and the log has it while it stands."""
+    """Without the audit topic an order is refused; `--without-audit` gives it, and the log has it, as what lifts it."""
     delete_topics(cluster, shop.pipeline.audit_topic)
     wait_until(lambda: not Administration(cluster).topics([shop.pipeline.audit_topic]), what="the topic to be gone")
     refused = shop.stoker("control", "pause", "--queue", "mails")
@@ -186,6 +186,10 @@ def test_an_order_in_need_is_given_without_the_trail_and_is_not_forgotten(shop: 
     *_, action = trail(shop)
     assert (action["action"], action["outcome"], action["reason"]) == ("pause", "done, not on the audit topic", "fire")
     assert "that the audit topic does not have: 1" in shop.stoker("doctor").output
+    for words in (("resume", "--queue", "mails"), ("worker", "stop", "--all")):
+        assert shop.stoker("control", *words, "--without-audit").exit_code == 0
+    done = [action["action"] for action in trail(shop) if action["outcome"] == "done, not on the audit topic"]
+    assert done == ["pause", "resume", "stop"]
 
 
 def test_the_trail_is_followed(shop: Shop) -> None:
