@@ -16,7 +16,7 @@ from ..cli.output import echo_line, print_fitting_table, print_json_line
 from ..cli.parameters import FromNow, Options
 
 if TYPE_CHECKING:
-    from confluent_kafka import Message
+    from confluent_kafka import KafkaError, Message
 
     from ..audit_log.actions import ActionReader, AuditedAction
     from ..audit_log.filters import ActionFilter
@@ -200,12 +200,37 @@ def _follow(app: AppContext, wanted: ActionFilter, *, changes: bool, as_json: bo
     from ..audit_log.actions import ActionReader
 
     topic, since_ms = app.pipeline.audit_topic, (wanted.since or datetime.now(UTC)).timestamp() * 1_000
-    actions, reader = ActionReader(), LogReader(app.cluster, topic, client_id="stoker-audit-log")
+    actions, silence = ActionReader(), _Silence()
+    reader = LogReader(app.cluster, topic, client_id="stoker-audit-log", on_error=silence.note)
     with closing(reader), asking(app.cluster, topic):
         reader.start(reader.ask_end(READ_WITHIN_S)[0])
         while wanted.until is None or time.time() < wanted.until.timestamp():
-            for action in filter(wanted.takes, _actions_in(reader.read(_FOLLOW_S), actions, since_ms)):
+            messages = reader.read(_FOLLOW_S)
+            silence.explain(reader.trouble, is_over=bool(messages))
+            for action in filter(wanted.takes, _actions_in(messages, actions, since_ms)):
                 _print_one(action, changes=changes, as_json=as_json)
+
+
+class _Silence:
+    """Explains once for each reason why nothing comes."""
+
+    def __init__(self) -> None:
+        self._outage = self._explained = ""
+
+    def note(self, error: KafkaError) -> None:
+        """Take an error of the client."""
+        if error.name() == "_ALL_BROKERS_DOWN":
+            self._outage = f"the brokers do not answer ({error.str()}): it goes on when they do"
+
+    def explain(self, trouble: KafkaError | None, *, is_over: bool) -> None:
+        """Print what is new: the trouble of the reader, or else of its client."""
+        if is_over:
+            self._outage = ""
+        unreadable = "" if trouble is None else f"the audit topic cannot be read ({trouble.str()}): retrying"
+        why = unreadable or self._outage
+        if why and why != self._explained:
+            echo_line(why, err=True)
+        self._explained = why
 
 
 def _actions_in(messages: Iterable[Message], actions: ActionReader, since_ms: float) -> Iterator[AuditedAction]:

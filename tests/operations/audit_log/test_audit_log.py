@@ -9,15 +9,22 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from confluent_kafka import KafkaError
 
+from stoker.operations.audit_log.filters import ActionFilter
+from stoker.operations.cli.app import AppContext
 from stoker.operations.cli.exit_codes import ExitCode
+from stoker.operations.commands import audit_log as audit_log_command
 from stoker.producers import Producer
-from stoker.topology import AuditUnwritable, ClusterSettings, ensure_topology
+from stoker.producers.control import log_reader
+from stoker.topology import AuditUnwritable, ClusterSettings, Pipeline, ensure_topology
 from stoker.topology.cluster.admin import Administration
 from stoker.topology.planning.registration import register_contracts
 from stoker.topology.planning.schema_store import schema_store
@@ -217,3 +224,47 @@ def test_where_there_is_no_trail(
     assert shown.exit_code == ExitCode.FINDING
     assert f"{namespace}.audit" in shown.output
     assert "topology apply" in shown.output
+
+
+class Away:
+    """Stands for a reader whose brokers are away, then answer, and then have no such topic; Ctrl+C ends it."""
+
+    def __init__(self, *_: object, on_error: Callable[[KafkaError], None], **__: object) -> None:
+        self._on_error = on_error
+        self._turn = 0
+        self.trouble: KafkaError | None = None
+
+    def ask_end(self, _timeout_s: float) -> tuple[int, int]:
+        """Nothing is there."""
+        return 0, 0
+
+    def start(self, _offset: int) -> None:
+        """From the beginning."""
+
+    def read(self, _timeout_s: float) -> list[object]:
+        """Nothing comes."""
+        self._turn += 1
+        if self._turn <= 2:
+            self._on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down"))
+        elif self._turn <= 4:
+            self.trouble = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, "no such topic")
+        else:
+            raise KeyboardInterrupt
+        return []
+
+    def close(self) -> None:
+        """Disconnect."""
+
+
+def test_who_follows_the_trail_is_told_why_nothing_comes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once for each reason: an outage looked like a time in which nobody did anything."""
+    monkeypatch.setattr(log_reader, "LogReader", Away)
+    app = SimpleNamespace(pipeline=Pipeline("shop"), cluster=ClusterSettings(bootstrap_servers="localhost:1"))
+    with pytest.raises(KeyboardInterrupt):
+        audit_log_command._follow(cast(AppContext, app), ActionFilter(), changes=False, as_json=False)
+    assert capsys.readouterr().err.splitlines() == [
+        "the brokers do not answer (1/1 brokers are down): it goes on when they do",
+        "the audit topic cannot be read (no such topic): retrying",
+    ]
