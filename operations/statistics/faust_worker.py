@@ -35,6 +35,9 @@ SNAPSHOT_S: Final = 1.0
 SESSION_S: Final = 10.0
 """A process that was stopped for longer may have lost its partitions, so it ends without writing anything."""
 LAST_WRITE_S: Final = 5.0
+MOST_UNWRITTEN_BYTES: Final = 128 * 1024 * 1024
+"""Events that are counted while a snapshot is on its way: slow brokers take seconds for one, and an hour may wait."""
+ROOM_S: Final = 0.05
 STOPPED_TOO_LONG: Final = 3
 CRASHED: Final = 1
 LIBRARIES: Final = {"faust": logging.ERROR, "mode": logging.ERROR, "aiokafka": logging.CRITICAL}
@@ -49,6 +52,7 @@ class StatisticsApp:
         self._folds: dict[int, PartitionFold] = {}
         self._counts = FoldCounts()
         self._unwritten: list[EventT[Any]] = []
+        self._unwritten_bytes = 0
         self._restoring, self._writing = asyncio.Lock(), asyncio.Lock()
         self._process = f"{socket.gethostname()}/{os.getpid()}"
         self.app = make_app(settings)
@@ -105,6 +109,9 @@ class StatisticsApp:
                 fold = self._folds.get(message.partition) or await self._fold_of(message.partition)
                 fold.fold(message.offset, event.value, time.time())
                 self._unwritten.append(event)
+                self._unwritten_bytes += len(event.value or b"")
+                while self._unwritten_bytes > MOST_UNWRITTEN_BYTES:
+                    await asyncio.sleep(ROOM_S)
         except asyncio.CancelledError:
             if not self.app.should_stop:  # at its end, Faust would log that as an error
                 raise
@@ -126,7 +133,7 @@ class StatisticsApp:
         """Write what has changed and how far it is; once confirmed, let Faust commit, and report to the supervisor."""
         async with self._writing:
             now_s = time.time()
-            events, self._unwritten = self._unwritten, []
+            events = self._take_unwritten()
             positions = {number: fold.next_offset for number, fold in self._folds.items()}
             changed = [(number, *record) for number, fold in self._folds.items() for record in fold.changed(now_s)]
             await self._send(changed)
@@ -135,6 +142,10 @@ class StatisticsApp:
                 event.ack()
         sys.stdout.write(ProcessBeat(positions=positions, **asdict(self._counts)).to_line())
         sys.stdout.flush()
+
+    def _take_unwritten(self) -> list[EventT[Any]]:
+        events, self._unwritten, self._unwritten_bytes = self._unwritten, [], 0
+        return events
 
     async def stop(self) -> None:
         """Write the last snapshot, and end."""
