@@ -214,7 +214,7 @@ class TopicFollower:
     def _assign_new(self) -> None:
         """Take on partitions that have come since; while the brokers are away, those that are known go on."""
         try:
-            found = partitions_of(self._consumer, (*self._origins, *self._ledgers.topics))
+            starts = self._starts_of_new()
         except KafkaException as failed:
             if not self._assigned:
                 raise
@@ -223,16 +223,27 @@ class TopicFollower:
                 "until then", failed.args[0].str(),
             )  # fmt: skip
             return
+        if not starts:
+            return
+        new = set(starts)
+        self._consumer.incremental_assign([TopicPartition(*place, offset) for place, offset in starts.items()])
+        self._assigned |= new
+        ledgers = {place for place in new if place[0] in self._ledgers.topics}
+        self._open |= new - ledgers
+        self._to_ask.extend(new - ledgers - set(self._to_ask))
+        self._ledgers.add(ledgers)
+
+    def _starts_of_new(self) -> dict[Partition, int]:
+        """Where to begin in each partition that has come since.
+
+        Raises:
+            KafkaException: no broker answers, or a new partition has no leader yet.
+        """
+        found = partitions_of(self._consumer, (*self._origins, *self._ledgers.topics))
         new = sorted(found - self._assigned)
         if not new:
-            return
-        starts = starts_of(self._consumer, new, self._writer.offsets(), self._keep.total_seconds())
-        self._consumer.incremental_assign([TopicPartition(*place, offset) for place, offset in starts.items()])
-        self._assigned |= set(new)
-        ledgers = {place for place in new if place[0] in self._ledgers.topics}
-        self._open |= set(new) - ledgers
-        self._to_ask.extend(set(new) - ledgers - set(self._to_ask))
-        self._ledgers.add(ledgers)
+            return {}
+        return starts_of(self._consumer, new, self._writer.offsets(), self._keep.total_seconds())
 
     # ---- batches
 

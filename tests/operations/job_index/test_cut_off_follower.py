@@ -28,15 +28,18 @@ class Client:
     """Has one empty partition of each topic; what it has once learnt it tells also while it is cut off."""
 
     def __init__(self, topics: Sequence[str]) -> None:
-        self._topics = topics
+        self.topics = topics
         self.is_up = True
+        self.without_leader: set[str] = set()
 
     def list_topics(self, timeout: float) -> SimpleNamespace:
         self._answer()
-        return SimpleNamespace(topics={topic: SimpleNamespace(partitions={0: None}) for topic in self._topics})
+        return SimpleNamespace(topics={topic: SimpleNamespace(partitions={0: None}) for topic in self.topics})
 
     def offsets_for_times(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         self._answer()
+        if any(place.topic in self.without_leader for place in places):
+            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
         return [TopicPartition(place.topic, place.partition, 0) for place in places]
 
     def get_watermark_offsets(self, _place: TopicPartition, **named: Any) -> tuple[int, int]:
@@ -87,6 +90,25 @@ def test_an_index_that_is_cut_off_does_not_claim_to_be_fresh(tmp_path: Path, mon
     follower.progress.is_caught_up = False
     follower.turn()
     assert read_at(path) != LONG_AGO
+    follower.close()
+
+
+def test_new_partitions_without_a_leader_do_not_end_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker names partitions before they have a leader, and may go away right after: they are asked for again."""
+    pipeline = Pipeline("shop")
+    pipeline.queue("mails", partitions=1)
+    client = Client(["shop.mails"])
+    monkeypatch.setattr(topic_follower, "make_reader", lambda *_: client)
+    monkeypatch.setattr(topic_follower, "TOPICS_INTERVAL_S", 0.0)
+    Index(tmp_path / "index.sqlite").connection.close()
+    follower = TopicFollower(pipeline, NOWHERE, tmp_path / "index.sqlite", keep=timedelta(days=7))
+    follower.turn()
+    client.topics, client.without_leader = ["shop.mails", "shop.mails.dead"], {"shop.mails.dead"}
+    follower.turn()
+    assert follower._assigned == {("shop.mails", 0)}
+    client.without_leader = set()
+    follower.turn()
+    assert follower._assigned == {("shop.mails", 0), ("shop.mails.dead", 0)}
     follower.close()
 
 
