@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 from ...topology.wire import headers as wire
-from .stored_job import RawHeaders, Ref, StoredJob
+from .stored_job import RawHeaders, Ref, StoredJob, parse_ref
 
 
 class DispositionVerdict(Enum):
@@ -58,11 +58,11 @@ def is_disposition(record: StoredJob) -> bool:
 
 def disposition_of(record: StoredJob) -> Disposition | None:
     """Read a disposition; None when the record is none, or names a verdict or a dead letter that cannot be."""
-    verdict, settles = record.text(wire.DISPOSITION), record.text(wire.SETTLES)
-    if verdict not in _VERDICTS or not settles.isdecimal() or int(settles) >= record.ref.offset:
+    verdict, settles = record.text(wire.DISPOSITION), parse_ref(f"{record.ref.partition}/{record.text(wire.SETTLES)}")
+    if verdict not in _VERDICTS or settles is None or settles.offset >= record.ref.offset:
         return None
     return Disposition(
-        settles=Ref(record.ref.partition, int(settles)),
+        settles=settles,
         verdict=DispositionVerdict(verdict),
         action_id=record.replay,
         operator=record.text(wire.OPERATOR),

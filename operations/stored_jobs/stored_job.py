@@ -16,7 +16,8 @@ from ...topology.wire.headers import HeaderMap, header_map
 RawHeaders = list[tuple[str, bytes | None]]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_REF = re.compile(r"(\d+)/(\d+)")
+_REF = re.compile(r"(\d{1,10})/(\d{1,18})")
+"""As many digits as Kafka has: its client fails by a larger number, and Python by one of thousands of digits."""
 
 
 class Ref(NamedTuple):

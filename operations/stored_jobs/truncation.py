@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ...topology.wire import headers as wire
 
 if TYPE_CHECKING:
     from .stored_job import StoredJob
+
+_SIZE_DIGITS: Final = 18
+"""More are damaged: Python reads no number of thousands of digits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +42,8 @@ def truncation_text(record: StoredJob) -> str:
     found = truncation_of(record)
     if found is None:
         return ""
-    held, of = len(record.value or b""), int(found.size) if found.size.isdecimal() else 0
+    is_size = found.size.isdecimal() and len(found.size) <= _SIZE_DIGITS
+    held, of = len(record.value or b""), int(found.size) if is_size else 0
     return (
         f"it holds the first {held:,} of {of:,} bytes, since no more fit this topic. The original is at {found.place} "
         "as long as that topic keeps it; a replay publishes the original, or nothing"

@@ -129,6 +129,8 @@ def test_references_are_distinguished_from_ids() -> None:
     assert parse_ref("3/120") == Ref(3, 120)
     assert parse_ref("job/12") is None
     assert parse_ref("0198c0de-0000-7000-8000-000000000000") is None
+    assert parse_ref("0/" + "9" * 20) is None  # Kafka has no such offset, and its client fails by it
+    assert parse_ref("0/" + "9" * 5_000) is None
 
 
 @given(first=st.integers(0, 1_000), offsets=st.sets(st.integers(0, 3_000)))
@@ -147,8 +149,9 @@ def test_a_set_of_offsets_holds_what_was_added_since_its_first(first: int, offse
         [(wire.DISPOSITION, b"eaten"), (wire.SETTLES, b"3")],
         [(wire.DISPOSITION, b"replayed")],
         [(wire.DISPOSITION, b"replayed"), (wire.SETTLES, b"17")],
+        [(wire.DISPOSITION, b"replayed"), (wire.SETTLES, b"9" * 5_000)],
     ],
-    ids=["no offset", "unknown verdict", "no dead letter", "itself"],
+    ids=["no offset", "unknown verdict", "no dead letter", "itself", "more digits than Python reads"],
 )
 def test_an_unsound_disposition_settles_nothing_and_is_no_dead_letter(headers: list[tuple[str, bytes | None]]) -> None:
     """Garbage in a disposition neither settles a dead letter nor shows up as one."""
