@@ -29,6 +29,8 @@ _LONGEST_KEY: Final = 200
 _FIRST_LIFE: Final = 0
 _MOST_MS: Final = 1 << 48
 """The year 10889, the last one that a UUID can name; the index has place for differences of such instants."""
+_OFFSET_DIGITS: Final = 19
+"""Digits of the largest offset, and of the largest number that the file has place for."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -210,14 +212,19 @@ def entry_of_record(message: Message, origin: TopicOrigin) -> JobEntry | Disposi
 
 def _disposition(message: Message, headers: Mapping[str, bytes]) -> DispositionEntry | None:
     settles = headers.get(wire.SETTLES, b"")
-    if headers[wire.DISPOSITION] != b"discarded" or not settles.isdigit():
+    if headers[wire.DISPOSITION] != b"discarded" or not settles.isdigit() or len(settles) > _OFFSET_DIGITS:
+        return None
+    offset = int(settles)
+    if offset >= (message.offset() or 0):
         return None
     topic, partition, at_ms = _place(message)
-    return DispositionEntry(topic=topic, partition=partition, offset=int(settles), at_ms=at_ms)
+    return DispositionEntry(topic=topic, partition=partition, offset=offset, at_ms=at_ms)
 
 
 def _place(message: Message) -> tuple[str, int, int]:
-    return message.topic() or "", message.partition() or 0, message.timestamp()[1]
+    """Topic, partition and time of a record; brokers before 4.0 take any time that a publisher names."""
+    at_ms = min(max(message.timestamp()[1], -_MOST_MS), _MOST_MS)
+    return message.topic() or "", message.partition() or 0, at_ms
 
 
 def _entry(message: Message, headers: Mapping[str, bytes], origin: TopicOrigin, job_id: str) -> JobEntry:
