@@ -1,7 +1,8 @@
 """`IndexReader`: what people ask of an index, each question by an index of the file, or within a budget of time.
 
-Jobs are listed newest first. A list walks back through windows of time, each twice as long as the one before it, until
-it has enough or its budget is spent; so it can report how far it has looked. Counts come from the small tables alone.
+Jobs are listed newest first. A list walks back through windows of time, each longer than the one before it, or shorter
+where one takes too long, until it has enough or its budget is spent; so it can report how far it has looked. Counts
+come from the small tables alone.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ FIRST_WINDOW_MS: Final = 1_000
 MOST_GROUPS: Final = 1_000
 _LOOK_EACH: Final = 2_000
 """Steps of SQLite's machine between two looks at the clock."""
+_LEAST_S: Final = 0.005
+"""What is left of a budget is spent where it is less. Each window may take half of what is left."""
+_NARROWER: Final = 16
+"""How many times shorter the window is that is tried where one takes too long."""
 _MINUTE_MS: Final = 60_000
 _DONE: Final = int(State.DONE)
 _END_OF_FIRST_RUN: Final = 2 * STEPS
@@ -152,16 +157,20 @@ class IndexReader:
         plan = self.plan(wanted)
         if plan is None:
             return Found(jobs=(), searched_to=None, more=False)
-        oldest_ms = self._oldest_ms(wanted)
-        until_ms = ms_of(wanted.until) if wanted.until else int(time.time() * 1e3) + _MINUTE_MS
+        oldest_ms, until_ms = self._oldest_ms(wanted), ms_of(wanted.until) if wanted.until else _END_MS
         give_up_at_s, window_ms, found = time.monotonic() + budget_s, plan.first_window_ms, list[ListedJob]()
-        while until_ms > oldest_ms and len(found) <= most:
+        while len(found) <= most and (newest_ms := self._newest_ms(until_ms)) >= oldest_ms:
+            until_ms = newest_ms + 1
             from_ms = max(until_ms - window_ms, oldest_ms)
-            some = self._within(plan, from_ms, until_ms, most + 1 - len(found), give_up_at_s)
-            if some is None:
+            left_s = give_up_at_s - time.monotonic()
+            some = self._within(plan, from_ms, until_ms, most + 1 - len(found), give_up_at_s - left_s / 2)
+            if some is not None:
+                found += some
+                until_ms, window_ms = from_ms, window_ms * (2 if some else 4)
+            elif left_s < _LEAST_S:
                 return Found(jobs=found[:most], searched_to=instant_of(until_ms), more=True)
-            found += some
-            until_ms, window_ms = from_ms, window_ms * (2 if some else 4)
+            else:
+                window_ms = max((until_ms - from_ms) // _NARROWER, 1)
         more = len(found) > most
         return Found(jobs=found[:most], searched_to=found[most - 1].enqueued if more else None, more=more)
 
@@ -252,8 +261,17 @@ class IndexReader:
             "SELECT min((SELECT enq FROM jobs INDEXED BY jobs_by_type WHERE jobs.type = c.type ORDER BY enq LIMIT 1)) "
             "FROM (SELECT DISTINCT type FROM counts) c"
         ).fetchone()[0]
-        since_ms = ms_of(wanted.since) if wanted.since else 0
+        since_ms = ms_of(wanted.since) if wanted.since else -_END_MS
         return max(since_ms, _END_MS if oldest is None else oldest)
+
+    def _newest_ms(self, until_ms: int) -> int:
+        """When the newest job before an instant was enqueued; a publisher's clock may be far ahead of this one."""
+        newest = self._connection.execute(
+            "SELECT max((SELECT enq FROM jobs INDEXED BY jobs_by_type WHERE jobs.type = c.type AND enq < ? "
+            "ORDER BY enq DESC LIMIT 1)) FROM (SELECT DISTINCT type FROM counts) c",
+            (until_ms,),
+        ).fetchone()[0]
+        return -_END_MS if newest is None else newest
 
     def times(self, job_type: str, since: datetime, most: int) -> list[tuple[float | None, float | None]]:
         """How long the newest done jobs of a type have waited and run, in seconds; None where that is not known.

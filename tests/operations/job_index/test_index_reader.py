@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 
 from stoker.operations.job_index.entries import JobEntry
-from stoker.operations.job_index.index_reader import GROUPINGS, IndexReader
+from stoker.operations.job_index.index_reader import GROUPINGS, IndexReader, WindowPlan
 from stoker.operations.job_index.job_filter import JobFilter
+from stoker.operations.job_index.listed_jobs import ListedJob
 from stoker.operations.job_index.states import State
 from stoker.topology import Pipeline, Queue
 from support.sight.index import ENQUEUED_MS, Index, an_id, done, enqueued, failed
@@ -131,6 +133,49 @@ def test_a_list_whose_budget_is_spent_says_how_far_it_has_looked(reader: IndexRe
     assert found.jobs == []
     assert found.more
     assert found.searched_to is not None
+
+
+def test_a_list_begins_with_jobs_of_publishers_whose_clocks_are_ahead(tmp_path: Path) -> None:
+    """One is ahead by minutes, one by centuries: their jobs are listed, and all others are found behind them."""
+    index = Index(tmp_path / "index.sqlite")
+    now_ms = int(time.time() * 1e3)
+    ages_ms = {1: now_ms, 2: now_ms + 300_000, 3: 1 << 48}
+    index.apply(*(enqueued(number, enqueued_ms=at_ms) for number, at_ms in ages_ms.items()), enqueued(4))
+    with IndexReader(index.path) as reader:
+        found = reader.find(JobFilter(), 10, 10)
+    assert [job.job_id for job in found.jobs] == [an_id(number) for number in (3, 2, 1, 4)]
+    assert not found.more
+
+
+def interrupt_beyond(reader: IndexReader, monkeypatch: pytest.MonkeyPatch, most_ms: int) -> None:
+    """Have each window that is longer take more than its budget."""
+    within = reader._within
+
+    def within_some(plan: WindowPlan, from_ms: int, until_ms: int, *rest: Any) -> list[ListedJob] | None:
+        return None if until_ms - from_ms > most_ms else within(plan, from_ms, until_ms, *rest)
+
+    monkeypatch.setattr(reader, "_within", within_some)
+
+
+@pytest.mark.parametrize("wanted", [{}, {"error": "Declined"}, {"worker": "w1"}])
+def test_a_list_takes_a_shorter_window_where_one_takes_too_long(
+    reader: IndexReader, monkeypatch: pytest.MonkeyPatch, wanted: dict[str, Any]
+) -> None:
+    """Else it would end where it has begun, with the advice to begin there again."""
+    all_jobs = [job.job_id for job in reader.find(JobFilter(**wanted), 100, 10).jobs]
+    interrupt_beyond(reader, monkeypatch, 40)
+    assert [job.job_id for job in reader.find(JobFilter(**wanted), 100, 10).jobs] == all_jobs
+
+
+@pytest.mark.parametrize("at_ms", [1 << 48, -(1 << 48)])
+def test_a_job_of_a_time_beyond_the_calendar_is_shown_at_its_end(tmp_path: Path, at_ms: int) -> None:
+    """A UUID of version 7 can name the year 10889, Python 9999 at most; all that one holds must be shown."""
+    index = Index(tmp_path / "index.sqlite")
+    index.apply(done(1, enqueued_ms=at_ms, at_ms=at_ms, began_ms=at_ms))
+    with IndexReader(index.path) as reader:
+        job = reader.job(an_id(1))
+    assert job is not None
+    assert {job.enqueued.year, job.changed.year} <= {1, 9999}
 
 
 def test_counts_come_by_each_grouping(reader: IndexReader) -> None:
