@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from .database import Partition, is_building, offsets_in
 from .entries import DispositionEntry, HistoryEntry, JobEntry, stored_id
+from .ledger_names import job_and_place
 from .states import COMMITTED_STEP, ENDED, ENDED_STEP, RECONCILED_STEP, STEPS, State, attempt_of_step, committed_step
 
 _MINUTE_MS: Final = 60_000
@@ -37,6 +38,8 @@ class _Row(NamedTuple):
     enq: int
     grp: int | None
     source: int | None
+    place: int
+    off: int
 
 
 class OpenRow(NamedTuple):
@@ -52,7 +55,7 @@ class OpenRow(NamedTuple):
 
 NO_ROW: Final = OpenRow(state=-1, type=-1, enq=-1, n=-1, place=0, off=0)
 """Before the first of them."""
-_ROW: Final = "n, state, type, queue, life, step, at, enq, grp, source"
+_ROW: Final = "n, state, type, queue, life, step, at, enq, grp, source, place, off"
 _ENDED: Final = ",".join(str(int(state)) for state in ENDED)
 _IS_OPEN: Final = f"(+state NOT IN ({_ENDED}) OR step % {STEPS} = {COMMITTED_STEP})"
 """As far as the ledger may know more. By the index of states, which the `+` rules out, all jobs that wait are left."""
@@ -162,9 +165,8 @@ class IndexWriter:
             How many there were.
         """
         with self._transaction():
-            found = self._open_rows(ended)
-            for name, row in found.items():
-                state, at_ms = ended[name]
+            found = {row.n: (row, *ended[name]) for name, row in self._rows_ended(ended)}
+            for row, state, at_ms in found.values():
                 self._end(row, state, at_ms, RECONCILED_STEP)
             self._keep_offsets(offsets)
         return len(found)
@@ -313,21 +315,37 @@ class IndexWriter:
         if found is not None:
             self._end(_Row(*found), State.DEAD_DISCARDED, disposition.at_ms, ENDED_STEP)
 
-    def _open_rows(self, names: Iterable[str]) -> dict[str, _Row]:
-        """The rows of these names in the ledger whose jobs have not ended, as far as the index knows."""
-        found: dict[str, _Row] = {}
+    def _rows_ended(self, ended: Mapping[str, tuple[State, int]]) -> Iterator[tuple[str, _Row]]:
+        """(name in the ledger, row) of the jobs that have ended by it, and have not as far as the index knows."""
+        jobs = {name: job_and_place(name) for name in ended}
+        by_id, by_alias = self._open_rows({job for job, _ in jobs.values()})
+        for name, (job, place) in jobs.items():
+            row = by_id.get(job) or by_alias.get(job)
+            if row is None or (place and place != self._shown_place(row)):
+                continue
+            if job in by_id or row.life or row.enq <= ended[name][1]:  # else it came later, with the same key
+                yield name, row
+
+    def _shown_place(self, row: _Row) -> str:
+        """Where the latest record of a row stands, as the ledger names it."""
+        named = self._connection.execute("SELECT name FROM names WHERE k = ?", (row.place,)).fetchone()
+        return f"{named[0]}/{row.off}"
+
+    def _open_rows(self, names: Iterable[str]) -> tuple[dict[str, _Row], dict[str, _Row]]:
+        """The rows of jobs that have not ended, as far as the index knows, by their ids and by their other names."""
+        by_id: dict[str, _Row] = {}
+        by_alias: dict[str, _Row] = {}
         for some in _chunks(list(names)):
             by_key = {stored_id(name): name for name in some}
             asked = f"SELECT id, {_ROW} FROM jobs WHERE id IN ({_marks(some)}) AND life = 0 AND {_IS_OPEN}"
             for key, *rest in self._connection.execute(asked, list(by_key)):
-                found[by_key[key]] = _Row(*rest)
+                by_id[by_key[key]] = _Row(*rest)
             asked = (
                 f"SELECT a.name, j.n, {_ROW.partition(', ')[2]} FROM aliases a CROSS JOIN jobs j ON j.n = a.n "
                 f"WHERE a.name IN ({_marks(some)}) AND {_IS_OPEN}"
             )
-            for name, *rest in self._connection.execute(asked, some):
-                found.setdefault(name, _Row(*rest))
-        return found
+            by_alias.update((name, _Row(*rest)) for name, *rest in self._connection.execute(asked, some))
+        return by_id, by_alias
 
     # ---- names, failures, history
 

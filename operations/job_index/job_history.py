@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from .committed_jobs import ask_committed
 from .entries import DispositionEntry, HistoryEntry, JobEntry, entries_of_event, entry_of_record
 from .index_reader import IndexReader
-from .ledger_names import ended_by
+from .ledger_names import ended_by, job_and_place
 from .listed_jobs import ListedHistoryEntry, ListedJob, instant_of
 from .states import State, attempt_of_step, committed_step, known_from, reconciled_step
 from .topic_reading import origins_of
@@ -125,12 +125,21 @@ def _state_in_ledger(pipeline: Pipeline, logs: _Logs, job: JobEntry) -> tuple[St
     """How the job has ended by the ledger of its queue, and when, in ms, where it has not by anything else."""
     if job.state.has_ended or job.queue not in pipeline.queues:
         return None
-    names = job.names or (job.job_id,)
     named: tuple[State, int] | None = None
     for message in logs.messages(pipeline.find_queue(job.queue).ledger_topic):
         at_ms = message.timestamp()[1]
-        named = next(((state, at_ms) for name, state in ended_by(message) if name in names), named)
+        named = next(((state, at_ms) for name, state in ended_by(message) if _is_name_of(job, name, at_ms)), named)
     return named
+
+
+def _is_name_of(job: JobEntry, name: str, at_ms: int) -> bool:
+    """Whether a name that the ledger got then is that of a job, not of an earlier one with its idempotency key."""
+    named, place = job_and_place(name)
+    if place and place != f"{job.topic}/{job.partition}/{job.offset}":
+        return False
+    if not job.names:
+        return named == job.job_id
+    return named in job.names and (bool(job.life) or job.enqueued_ms <= at_ms)
 
 
 def _ended(job: JobEntry, dispositions: Iterable[DispositionEntry], named: tuple[State, int] | None) -> JobEntry:

@@ -14,7 +14,7 @@ from .states import State
 
 
 def ended_by(message: Message) -> Iterator[tuple[str, State]]:
-    """(name, state) of the jobs that a record of the ledger settles for good."""
+    """(name, state) of the jobs that a record of the ledger settles for good; `job_and_place` takes a name apart."""
     key, value = message.key(), message.value()
     if key is None or value is None:
         return
@@ -24,7 +24,19 @@ def ended_by(message: Message) -> Iterator[tuple[str, State]]:
     except (Undecodable, UnknownSchema):
         return
     for name in names:
-        if not name.startswith(MOVED):
+        if is_cancelled or not name.startswith(MOVED):
             yield name, State.CANCELLED if is_cancelled else State.DONE
-        elif is_cancelled:  # one record of it has expired, or is a duplicate
-            yield name.removeprefix(MOVED).rpartition("@")[0], State.CANCELLED
+
+
+def job_and_place(name: str) -> tuple[str, str]:
+    """The job's name of a name, and where the record stands that alone has ended; "" where the job has.
+
+    A record that has expired, or is a duplicate, leaves the job's name free: another job may have it by now.
+
+    >>> job_and_place("moved:order-7@shop.mails/0/12"), job_and_place("order-7")
+    (('order-7', 'shop.mails/0/12'), ('order-7', ''))
+    """
+    if not name.startswith(MOVED):
+        return name, ""
+    job, _, place = name.removeprefix(MOVED).rpartition("@")
+    return job, place

@@ -5,13 +5,17 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stoker.consumers.partitions.ledger_records import entry_record
+from stoker.consumers.settling.writes import LedgerState
 from stoker.operations.job_index.database import (
     STEPS_TO_FINISH,
     IndexAbsent,
@@ -27,8 +31,10 @@ from stoker.operations.job_index.entries import DispositionEntry, JobEntry, show
 from stoker.operations.job_index.index_reader import IndexReader
 from stoker.operations.job_index.index_writer import NO_ROW, IndexWriter
 from stoker.operations.job_index.job_filter import JobFilter
+from stoker.operations.job_index.ledger_names import ended_by
 from stoker.operations.job_index.states import State, step_of_record
 from stoker.topology.declaration.topics import Role
+from stoker.topology.wire.ledger_names import MOVED
 from support.sight.index import ENQUEUED_MS, PLACE, Index, an_id, check_counts, done, enqueued, failed
 
 pytestmark = pytest.mark.timeout(60)
@@ -103,6 +109,32 @@ def test_the_ledger_speaks_of_a_replayed_job_by_the_replays_name(index: Index) -
     index.apply(enqueued(1, life=ENQUEUED_MS, names=(f"r-1:{an_id(1)}",)))
     assert index.writer.reconcile({an_id(1): (State.DONE, ENQUEUED_MS)}, {}) == 0
     assert index.writer.reconcile({f"r-1:{an_id(1)}": (State.DONE, ENQUEUED_MS)}, {}) == 1
+
+
+def ended_in_ledger(name: str, state: LedgerState, at_ms: int = ENQUEUED_MS + 50) -> dict[str, tuple[State, int]]:
+    """What the index reads of an entry of the ledger."""
+    key, value = entry_record(name, state, datetime.fromtimestamp(at_ms / 1e3, UTC))
+    message = Message(topic="shop.mails.ledger", partition=0, offset=0, key=key, value=value, timestamp=(1, at_ms))
+    return {ended: (state, at_ms) for ended, state in ended_by(message)}
+
+
+def test_a_job_that_has_expired_ends_by_its_record_and_none_of_its_idempotency_key(index: Index) -> None:
+    """Its key stays free for another try: the ledger's word on the first one would show the second one as cancelled."""
+    index.apply(enqueued(1, names=("order",)), enqueued(2, names=("order",)), enqueued(3))
+    for number, name in ((1, "order"), (3, an_id(3))):
+        index.writer.reconcile(ended_in_ledger(f"{MOVED}{name}@shop.mails/0/{number}", "cancelled"), {})
+    assert index.states() == {an_id(1): "queued", an_id(2): "queued", an_id(3): "cancelled"}
+    index.writer.reconcile(ended_in_ledger(f"{MOVED}order@shop.mails/0/2", "cancelled"), {})
+    assert index.states()[an_id(2)] == "cancelled"
+    check_counts(index.connection)
+
+
+def test_the_ledger_has_nothing_on_a_job_that_came_after_it_with_the_same_key(index: Index) -> None:
+    """Its window has passed, the key was free again, and the log still has the entry when the index is rebuilt."""
+    index.apply(enqueued(2, names=("order",)))
+    assert index.writer.reconcile(ended_in_ledger("order", "done", ENQUEUED_MS - 90_000_000), {}) == 0
+    assert index.states() == {an_id(2): "queued"}
+    assert index.writer.reconcile(ended_in_ledger("order", "done"), {}) == 1
 
 
 def test_a_discarded_dead_letter_is_dropped(index: Index) -> None:
