@@ -68,8 +68,9 @@ class LedgerBacklog:
 
     def take(self, place: Partition, message: Message) -> None:
         """Keep the names of a record until they are due."""
-        names = list(ended_by(message))
-        self._waiting.append(_LedgerNames(place, (message.offset() or 0) + 1, message.timestamp()[1], names))
+        names, now_ms = list(ended_by(message)), int(time.time() * 1e3)
+        at_ms = min(message.timestamp()[1], now_ms)  # a worker's clock may be ahead; all others wait behind it
+        self._waiting.append(_LedgerNames(place, (message.offset() or 0) + 1, at_ms, names))
         self._names += len(names)
         if self._names > MOST_NAMES and not self._is_paused:
             self._consumer.pause([TopicPartition(*known) for known in self.places])

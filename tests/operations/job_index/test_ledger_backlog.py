@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -84,3 +84,14 @@ def test_ledgers_are_paused_while_too_many_names_wait(
     assert backlog.reconcile_for(1.0, cast(IndexWriter, Index())) == 3
     backlog.resume()
     assert not reader.paused
+
+
+def test_an_entry_of_a_clock_that_is_ahead_does_not_keep_others_waiting(
+    backlog: LedgerBacklog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is due as long after it was read as any other; till its own time came, no job was reconciled."""
+    backlog.resume()
+    take(backlog, "1", at=datetime.now(UTC) + timedelta(hours=1))
+    take(backlog, "2", at=datetime(2013, 1, 1, tzinfo=UTC))
+    monkeypatch.setattr(ledger_backlog, "RECONCILE_AFTER_S", -1.0)
+    assert backlog.reconcile_for(1.0, cast(IndexWriter, Index())) == 2
