@@ -193,9 +193,12 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     Raises:
         IndexAbsent: there is none that this version can read.
     """
-    if not path.exists():
-        raise IndexAbsent(path, "there is no index")
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_MS / 1e3)
+    try:
+        if not path.exists():
+            raise IndexAbsent(path, "there is no index")
+        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_MS / 1e3)
+    except (OSError, sqlite3.Error) as refused:
+        raise IndexAbsent(path, f"it cannot be read ({refused})") from refused
     try:
         form = _form_of(connection)
     except sqlite3.DatabaseError as damaged:

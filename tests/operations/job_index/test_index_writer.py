@@ -111,6 +111,12 @@ def test_the_ledger_speaks_of_a_replayed_job_by_the_replays_name(index: Index) -
     assert index.writer.reconcile({f"r-1:{an_id(1)}": (State.DONE, ENQUEUED_MS)}, {}) == 1
 
 
+def test_a_file_that_cannot_be_opened_is_no_index(tmp_path: Path) -> None:
+    """`jobs show` reads the topics then; a folder stands for all that the operating system refuses."""
+    with pytest.raises(IndexAbsent, match="cannot be read"):
+        open_for_reading(tmp_path)
+
+
 def ended_in_ledger(name: str, state: LedgerState, at_ms: int = ENQUEUED_MS + 50) -> dict[str, tuple[State, int]]:
     """What the index reads of an entry of the ledger."""
     key, value = entry_record(name, state, datetime.fromtimestamp(at_ms / 1e3, UTC))
