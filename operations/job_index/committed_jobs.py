@@ -26,6 +26,8 @@ from .index_writer import NO_ROW, IndexWriter, OpenRow
 _LOGGER = logging.getLogger("stoker.status")
 
 INTERVAL_S: Final = 60.0
+GIVE_UP_S: Final = 600.0
+"""Ends that are not read up to for so long are asked for anew: a topic that was made anew never comes to them."""
 CLOSE_S: Final = 2.0
 ROWS_AT_ONCE: Final = 5_000
 
@@ -90,7 +92,7 @@ class CommittedJobs:
         self._asked: Asked | None = None
         self._committed: Mapping[int, CommittedOffsets] = {}
         self._after: OpenRow | None = None
-        self._next_at_s = 0.0
+        self._next_at_s = self._asked_at_s = 0.0
         self.rounds = 0
 
     def turn(self, writer: IndexWriter, now_s: float) -> int:
@@ -98,9 +100,9 @@ class CommittedJobs:
         if self._after is not None:
             return self._look(writer, self._after)
         if self._thread is not None and not self._thread.is_alive():
-            self._take_answer(writer)
+            self._take_answer(writer, now_s)
         elif self._thread is None and now_s >= self._next_at_s:
-            self._next_at_s = now_s + INTERVAL_S
+            self._next_at_s, self._asked_at_s = now_s + INTERVAL_S, now_s
             self._thread = threading.Thread(target=self._ask, name="stoker-status-commits", daemon=True)
             self._thread.start()
         return 0
@@ -110,7 +112,7 @@ class CommittedJobs:
         if self._thread is not None:
             self._thread.join(CLOSE_S)
 
-    def _take_answer(self, writer: IndexWriter) -> None:
+    def _take_answer(self, writer: IndexWriter, now_s: float) -> None:
         """Begin a round once all is read that was on the topics when they were asked for their ends."""
         asked = self._asked
         if asked is None:
@@ -121,6 +123,8 @@ class CommittedJobs:
         if all(read.get(place, 0) >= end for place, end in asked.ends.items()):
             self._thread, self._asked, self._after = None, None, NO_ROW
             self._committed = {writer.place(place): committed for place, committed in asked.committed.items()}
+        elif now_s >= self._asked_at_s + GIVE_UP_S:
+            self._thread = None
 
     def _look(self, writer: IndexWriter, after: OpenRow) -> int:
         rows = writer.open_rows(after, ROWS_AT_ONCE)
