@@ -6,12 +6,13 @@ It is put together from the index, or, where that is not at hand, from the topic
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from .committed_jobs import ask_committed
-from .entries import DispositionEntry, HistoryEntry, JobEntry, entries_of_event, entry_of_record
+from .entries import DispositionEntry, HistoryEntry, JobEntry, TopicOrigin, entries_of_event, entry_of_record
 from .index_reader import IndexReader
 from .ledger_names import ended_by, job_and_place
 from .listed_jobs import ListedHistoryEntry, ListedJob, instant_of
@@ -62,13 +63,13 @@ def find_history(reader: IndexReader, job_id: str, queues: Mapping[str, Queue], 
 def read_history(
     pipeline: Pipeline, cluster: ClusterSettings, job_id: str, after: Mapping[Partition, int] | None = None
 ) -> JobHistory | None:
-    """The history of a job by the topics themselves; None where none has it.
+    """The history of a job by the topics themselves, all that are there; None where none has it.
 
     Args:
         after: offsets before which no record is of the job, as an index knows them; by default all records are read.
 
     Raises:
-        StoredJobsError: a topic cannot be read to its end.
+        StoredJobsError: a topic cannot be read to its end, or there is none of those that hold jobs.
         KafkaException, ClusterUnreachable, NotAuthorized: the groups cannot be asked what they have committed.
     """
     committed = ask_committed(pipeline, cluster).committed  # before the topics: what came of such records is on them
@@ -94,13 +95,27 @@ def read_history(
 
 
 def _read(pipeline: Pipeline, logs: _Logs, job_id: str) -> Iterator[JobEntry | DispositionEntry]:
-    for topic, origin in origins_of(pipeline).items():
-        for message in logs.messages(topic):
-            found = entry_of_record(message, origin)
-            if isinstance(found, DispositionEntry) or (found is not None and found.job_id == job_id):
-                yield found
-    for message in logs.messages(pipeline.events_topic):
-        yield from (entry for entry in entries_of_event(message.value() or b"") if entry.job_id == job_id)
+    from ..stored_jobs.errors import TopicAbsent
+
+    origins, absent = origins_of(pipeline), list[TopicAbsent]()
+    for topic, origin in origins.items():
+        try:
+            yield from _of_topic(logs, topic, origin, job_id)
+        except TopicAbsent as missing:  # it holds no job; the others may
+            absent.append(missing)
+    if absent and len(absent) == len(origins):
+        raise absent[0]
+    with suppress(TopicAbsent):
+        for message in logs.messages(pipeline.events_topic):
+            yield from (entry for entry in entries_of_event(message.value() or b"") if entry.job_id == job_id)
+
+
+def _of_topic(logs: _Logs, topic: str, origin: TopicOrigin, job_id: str) -> Iterator[JobEntry | DispositionEntry]:
+    """What a topic of jobs holds of one of them, and all its dispositions."""
+    for message in logs.messages(topic):
+        found = entry_of_record(message, origin)
+        if isinstance(found, DispositionEntry) or (found is not None and found.job_id == job_id):
+            yield found
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +140,13 @@ def _state_in_ledger(pipeline: Pipeline, logs: _Logs, job: JobEntry) -> tuple[St
     """How the job has ended by the ledger of its queue, and when, in ms, where it has not by anything else."""
     if job.state.has_ended or job.queue not in pipeline.queues:
         return None
+    from ..stored_jobs.errors import TopicAbsent
+
     named: tuple[State, int] | None = None
-    for message in logs.messages(pipeline.find_queue(job.queue).ledger_topic):
-        at_ms = message.timestamp()[1]
-        named = next(((state, at_ms) for name, state in ended_by(message) if _is_name_of(job, name, at_ms)), named)
+    with suppress(TopicAbsent):
+        for message in logs.messages(pipeline.find_queue(job.queue).ledger_topic):
+            at_ms = message.timestamp()[1]
+            named = next(((state, at_ms) for name, state in ended_by(message) if _is_name_of(job, name, at_ms)), named)
     return named
 
 

@@ -21,10 +21,11 @@ from stoker.operations.job_index.job_filter import JobFilter
 from stoker.operations.job_index.job_history import read_history
 from stoker.operations.job_index.listed_jobs import ListedJob
 from stoker.operations.job_index.topic_follower import TopicFollower
+from stoker.operations.stored_jobs.errors import TopicAbsent
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Pipeline, RetryPolicy
 from support.kafka.commits import delete_all_records
-from support.scenes.worker import Journal, create, declare_queue, running_worker, wait_all_committed
+from support.scenes.worker import Journal, create, declare_queue, delete_topics, running_worker, wait_all_committed
 from support.sight.index import check_counts
 from support.waiting import wait_until
 
@@ -152,6 +153,30 @@ def test_without_events_and_ledger_the_commits_tell_what_has_ended(
         history = read_history(pipeline, cluster, job_id)
         assert history is not None
         assert history.job.state.shown == told[job_id]
+
+
+def test_the_topics_that_are_there_tell_of_a_job_though_others_are_not(
+    cluster: ClusterSettings, namespace: str
+) -> None:
+    """That of the events was deleted, and a queue is declared whose topics are yet to be made."""
+    pipeline, queue = declare_queue(namespace)
+
+    @pipeline.job(queue)
+    def act(number: int) -> None:
+        pass
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        job_id = producer.enqueue(act, 1).job_id
+    delete_topics(cluster, pipeline.events_topic)
+    pipeline.queue("later", partitions=1)
+    history = read_history(pipeline, cluster, job_id)
+    assert history is not None
+    assert history.job.state.shown == "queued"
+    assert read_history(pipeline, cluster, "job-2") is None
+    elsewhere, _ = declare_queue(f"{namespace}-none")
+    with pytest.raises(TopicAbsent):
+        read_history(elsewhere, cluster, job_id)
 
 
 APPLICATION = """
