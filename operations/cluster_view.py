@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports them without `__all__`
     ClusterMetadata,
     ConfigResource,
@@ -69,6 +69,13 @@ class ClusterView:
             ClusterUnreachable: no broker answered.
         """
         return {name: len(topic.partitions) for name, topic in self._metadata().topics.items()}
+
+    def topic_ids(self, topics: Collection[str]) -> dict[str, str]:
+        """{topic: its id}, which no other topic has, not even one that is made anew under its name."""
+        if not topics:
+            return {}
+        answers = self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=self.timeout_s)
+        return {name: str(self._answer(found, "Describe", f"topic {name}").topic_id) for name, found in answers.items()}
 
     def brokers(self) -> dict[int, str]:
         """{broker id: host:port}.

@@ -11,7 +11,7 @@ import logging
 import threading
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from confluent_kafka import KafkaException, TopicPartition
@@ -52,14 +52,15 @@ class CommittedOffsets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """How far the groups were, and where the topics ended after that."""
+    """How far the groups were, and where the topics ended after that, with the ids of these."""
 
     committed: Mapping[Partition, CommittedOffsets]
     ends: Mapping[Partition, int]
+    topic_ids: Mapping[str, str] = field(default_factory=dict)
 
 
 def ask_committed(pipeline: Pipeline, cluster: ClusterSettings) -> Asked:
-    """Ask how far the groups of all queues are, then for the ends of the topics of jobs and events.
+    """Ask how far the groups of all queues are, then for the ends and ids of the topics of jobs and events.
 
     Raises:
         KafkaException, ClusterUnreachable, NotAuthorized: the cluster does not answer, or must not.
@@ -75,7 +76,9 @@ def ask_committed(pipeline: Pipeline, cluster: ClusterSettings) -> Asked:
     partitions = partitions_of(topics, counts)
     starts, ends = view.start_offsets(partitions), view.end_offsets(partitions)
     return Asked(
-        committed=committed, ends={partition: end for partition, end in ends.items() if end > starts[partition]}
+        committed=committed,
+        ends={partition: end for partition, end in ends.items() if end > starts[partition]},
+        topic_ids=view.topic_ids([topic for topic in topics if topic in counts]),
     )
 
 
@@ -93,6 +96,7 @@ class CommittedJobs:
         self._committed: Mapping[int, CommittedOffsets] = {}
         self._after: OpenRow | None = None
         self._next_at_s = self._asked_at_s = 0.0
+        self._made_anew: set[str] = set()
         self.rounds = 0
 
     def turn(self, writer: IndexWriter, now_s: float) -> int:
@@ -107,6 +111,11 @@ class CommittedJobs:
             self._thread.start()
         return 0
 
+    def take_made_anew(self) -> set[str]:
+        """Take the topics that were made anew: the file has forgotten how far it had read them."""
+        taken, self._made_anew = self._made_anew, set()
+        return taken
+
     def close(self) -> None:
         """Wait a moment for a question that is under way."""
         if self._thread is not None:
@@ -119,8 +128,11 @@ class CommittedJobs:
             self._thread = None
             self.rounds += 1
             return
+        self._made_anew |= writer.note_topics(asked.topic_ids)
         read = writer.offsets()
-        if all(read.get(place, 0) >= end for place, end in asked.ends.items()):
+        if self._made_anew:
+            self._thread, self._asked = None, None
+        elif all(read.get(place, 0) >= end for place, end in asked.ends.items()):
             self._thread, self._asked, self._after = None, None, NO_ROW
             self._committed = {writer.place(place): committed for place, committed in asked.committed.items()}
         elif now_s >= self._asked_at_s + GIVE_UP_S:

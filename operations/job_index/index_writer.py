@@ -21,6 +21,8 @@ from .states import COMMITTED_STEP, ENDED, ENDED_STEP, RECONCILED_STEP, STEPS, S
 _MINUTE_MS: Final = 60_000
 _AT_ONCE: Final = 500
 _NO_GROUP: Final = 0
+_TOPIC: Final = "topic "
+"""Facts that begin with it are the ids of topics."""
 _REPEATABLE: Final = frozenset({"snoozed", "deferred"})
 """The kinds of which one attempt may have several."""
 
@@ -309,7 +311,7 @@ class IndexWriter:
     def _drop(self, disposition: DispositionEntry) -> None:
         place = self._names.get(f"{disposition.topic}/{disposition.partition}")
         found = self._connection.execute(
-            f"SELECT {_ROW} FROM jobs WHERE place = ? AND off = ? AND state = 4",
+            f"SELECT {_ROW} FROM jobs WHERE place = ? AND off = ? AND state = 4 ORDER BY n DESC",
             (place, disposition.offset),
         ).fetchone()
         if found is not None:
@@ -437,6 +439,25 @@ class IndexWriter:
             execute("DELETE FROM texts WHERE n = ?", (n,))
         for table in ("history", "aliases", "jobs"):
             execute(f"DELETE FROM {table} WHERE n = ?", (n,))  # of the line above
+
+    # ---- facts
+
+    def note_topics(self, ids: Mapping[str, str]) -> set[str]:
+        """Keep the ids of topics; forget how far those were read that have another one by now.
+
+        Returns:
+            These topics. They were deleted and made anew, and may have grown past where they were read up to.
+        """
+        facts = dict(self._connection.execute("SELECT fact, value FROM facts"))
+        new = {topic: topic_id for topic, topic_id in ids.items() if facts.get(_TOPIC + topic) != topic_id}
+        made_anew = {topic for topic in new if _TOPIC + topic in facts}
+        if new:
+            with self._transaction():
+                for topic in made_anew:
+                    self._connection.execute("DELETE FROM offsets WHERE topic = ?", (topic,))
+                for topic, topic_id in new.items():
+                    self.set_fact(_TOPIC + topic, topic_id)
+        return made_anew
 
     def set_fact(self, fact: str, value: str) -> None:
         """Keep a fact about the index."""

@@ -10,7 +10,7 @@ import logging
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -158,6 +158,7 @@ class TopicFollower:
             self._reconcile()
             if self.progress.is_caught_up:
                 self.progress.committed += self._committed.turn(self._writer, now_s)
+                self._begin_anew(self._committed.take_made_anew())
         self._do_housekeeping(now_s)
 
     def close(self) -> None:
@@ -244,6 +245,16 @@ class TopicFollower:
         if not new:
             return {}
         return starts_of(self._consumer, new, self._writer.offsets(), self._keep.total_seconds())
+
+    def _begin_anew(self, topics: Set[str]) -> None:
+        """Read topics from their beginning that were deleted and made anew; the next look assigns them."""
+        if not topics:
+            return
+        _LOGGER.warning("topics were made anew, so the index reads them from their beginning: %s", ", ".join(topics))
+        former = {place for place in self._assigned if place[0] in topics}
+        self._consumer.incremental_unassign([TopicPartition(*place) for place in former])
+        self._assigned -= former
+        self._next_topics_at_s = 0.0
 
     # ---- batches
 

@@ -8,13 +8,14 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from stoker.consumers import Discard, Snooze
-from stoker.operations.job_index import ledger_backlog, topic_follower, topic_reading
+from stoker.operations.job_index import committed_jobs, ledger_backlog, topic_follower, topic_reading
 from stoker.operations.job_index.database import index_path
 from stoker.operations.job_index.index_reader import IndexReader
 from stoker.operations.job_index.job_filter import JobFilter
@@ -177,6 +178,41 @@ def test_the_topics_that_are_there_tell_of_a_job_though_others_are_not(
     elsewhere, _ = declare_queue(f"{namespace}-none")
     with pytest.raises(TopicAbsent):
         read_history(elsewhere, cluster, job_id)
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_a_topic_that_is_made_anew_is_read_from_its_beginning(
+    cluster: ClusterSettings, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_running: bool
+) -> None:
+    """It grows past the offset up to which the former one was read, before the index looks at it again."""
+    monkeypatch.setattr(committed_jobs, "INTERVAL_S", 0.5)
+    pipeline, queue = declare_queue(namespace)
+
+    @pipeline.job(queue)
+    def act(number: int) -> None:
+        pass
+
+    create(pipeline, cluster)
+    path = tmp_path / "index.sqlite"
+    with Producer(pipeline, cluster) as producer:
+        ids = {producer.enqueue(act, number).job_id for number in range(20)}
+    follow(pipeline, cluster, path)
+    follower = TopicFollower(pipeline, cluster, path, keep=KEEP)
+
+    def has(what: Callable[[], bool]) -> bool:
+        follower.turn()
+        return what()
+
+    if is_running:
+        wait_until(lambda: has(lambda: follower.progress.is_settled), 30, "the index to be up to date")
+    delete_topics(cluster, queue.topic)
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        ids |= {producer.enqueue(act, number).job_id for number in range(100)}
+    try:
+        wait_until(lambda: has(lambda: set(states_of(path)) == ids), 60, "the jobs of the new topic")
+    finally:
+        follower.close()
 
 
 APPLICATION = """
