@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -80,6 +80,20 @@ def ask_committed(pipeline: Pipeline, cluster: ClusterSettings) -> Asked:
         ends={partition: end for partition, end in ends.items() if end > starts[partition]},
         topic_ids=view.topic_ids([topic for topic in topics if topic in counts]),
     )
+
+
+def first_open(pipeline: Pipeline, cluster: ClusterSettings, places: Sequence[Partition]) -> dict[Partition, int]:
+    """{partition of a job topic: first offset that its group has not committed}: from there on, jobs may wait still.
+
+    Raises:
+        KafkaException, ClusterUnreachable, NotAuthorized: the cluster does not answer, or must not.
+    """
+    view, found = ClusterView(cluster), dict[Partition, int]()
+    for queue in pipeline.queues.values():
+        own = [place for place in places if place[0] in queue.job_topics]
+        commits = view.committed(queue.group, own) if own else {}
+        found |= {place: commits.get(place, 0) for place in own}
+    return found
 
 
 class CommittedJobs:

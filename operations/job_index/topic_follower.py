@@ -21,9 +21,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from ...topology import ClusterSettings, Pipeline
 from ...topology.cluster.admin_connection import UNREACHABLE_CODES
 from ...topology.cluster.handshake import unreachable
+from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from ...topology.declaration.topics import Role, declared_topics
 from .bulk_fill import BulkFill
-from .committed_jobs import CommittedJobs
+from .committed_jobs import CommittedJobs, first_open
 from .database import Partition, begin_building, is_building, open_for_writing, take_lock
 from .index_writer import IndexWriter
 from .ledger_backlog import LedgerBacklog
@@ -176,12 +177,11 @@ class TopicFollower:
         """Build the file first, if it is new, was not finished, or is so far behind that this is faster.
 
         Raises:
-            KafkaException: no broker answers.
+            KafkaException, ClusterUnreachable: no broker answers.
         """
-        known = self._writer.offsets()
         places = sorted(partitions_of(self._consumer, self._origins))
         self._to_ask.extend(places)
-        starts = starts_of(self._consumer, places, known, self._keep.total_seconds())
+        starts = self._starts_of(places)
         if not is_building(self._connection) and self._is_far_behind(starts):
             begin_building(self._connection)
         if is_building(self._connection):
@@ -216,12 +216,13 @@ class TopicFollower:
         """Take on partitions that have come since; while the brokers are away, those that are known go on."""
         try:
             starts = self._starts_of_new()
-        except KafkaException as failed:
+        except (KafkaException, ClusterUnreachable) as failed:
             if not self._assigned:
                 raise
+            why = failed.args[0].str() if isinstance(failed, KafkaException) else failed
             _LOGGER.warning(
                 "the index cannot look up the partitions of its topics (%s); it tries again, and reads no new ones "
-                "until then", failed.args[0].str(),
+                "until then", why,
             )  # fmt: skip
             return
         if not starts:
@@ -238,13 +239,30 @@ class TopicFollower:
         """Where to begin in each partition that has come since.
 
         Raises:
-            KafkaException: no broker answers, or a new partition has no leader yet.
+            KafkaException, ClusterUnreachable: no broker answers, or a new partition has no leader yet.
         """
         found = partitions_of(self._consumer, (*self._origins, *self._ledgers.topics))
         new = sorted(found - self._assigned)
-        if not new:
-            return {}
-        return starts_of(self._consumer, new, self._writer.offsets(), self._keep.total_seconds())
+        return self._starts_of(new) if new else {}
+
+    def _starts_of(self, places: Sequence[Partition]) -> dict[Partition, int]:
+        """Where to go on in each partition.
+
+        In those that were never read, that is at what is not forgotten at once, or before that at what the group of the
+        queue has not committed: such jobs wait, and would be in an index that was there before.
+
+        Raises:
+            KafkaException, ClusterUnreachable: no broker answers, or a partition has no leader yet.
+        """
+        known = self._writer.offsets()
+        starts = starts_of(self._consumer, places, known, self._keep.total_seconds())
+        cut = [place for place in places if place not in known and starts[place] > 0]
+        try:
+            first = first_open(self._pipeline, self._cluster, cut) if cut else {}
+        except NotAuthorized as refused:
+            _LOGGER.warning("the index lacks jobs that have waited for longer than it keeps ended ones: %s", refused)
+            return starts
+        return {place: min(start, first.get(place, start)) for place, start in starts.items()}
 
     def _begin_anew(self, topics: Set[str]) -> None:
         """Read topics from their beginning that were deleted and made anew; the next look assigns them."""

@@ -64,10 +64,16 @@ def fleet(cluster: ClusterSettings, namespace: str, *, events: bool = True) -> t
 
 
 def follow(
-    pipeline: Pipeline, cluster: ClusterSettings, path: Path, *, reconciled: int = 0, committed: int = 0
+    pipeline: Pipeline,
+    cluster: ClusterSettings,
+    path: Path,
+    *,
+    reconciled: int = 0,
+    committed: int = 0,
+    keep: timedelta = KEEP,
 ) -> set[str]:
     """Read all there is, until so many are reconciled with ledger and commits; the stages that were gone through."""
-    follower, stages = TopicFollower(pipeline, cluster, path, keep=KEEP), set[str]()
+    follower, stages = TopicFollower(pipeline, cluster, path, keep=keep), set[str]()
 
     def is_through() -> bool:
         follower.turn()
@@ -213,6 +219,30 @@ def test_a_topic_that_is_made_anew_is_read_from_its_beginning(
         wait_until(lambda: has(lambda: set(states_of(path)) == ids), 60, "the jobs of the new topic")
     finally:
         follower.close()
+
+
+def test_jobs_that_wait_for_longer_than_ended_ones_are_kept_are_in_a_new_index(
+    cluster: ClusterSettings, namespace: str, tmp_path: Path
+) -> None:
+    """An index that was there before has them, as only jobs that have ended are forgotten."""
+    pipeline, queue = declare_queue(namespace)
+
+    @pipeline.job(queue)
+    def act(number: int) -> None:
+        pass
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        with running_worker(pipeline, cluster) as running:
+            ended = producer.enqueue(act, 1).job_id
+            delayed = producer.enqueue(act.with_options(delay=timedelta(hours=1)), 2).job_id
+            running.wait_outcomes(Done=1, Delayed=1)
+            wait_all_committed(cluster, queue)
+        waiting = producer.enqueue(act, 3).job_id
+    follow(pipeline, cluster, tmp_path / "index.sqlite", keep=timedelta(milliseconds=1))
+    states = states_of(tmp_path / "index.sqlite")
+    states.pop(ended, None)
+    assert states == {delayed: "delayed", waiting: "queued"}
 
 
 APPLICATION = """
