@@ -15,7 +15,7 @@ from ...topology.cluster.handshake import unreachable
 from ...topology.cluster.kafka_errors import FORBIDDEN
 from ...topology.cluster.settings import ANY_SIZE_BYTES, ClusterSettings, NotAuthorized
 from .entries import JobEntry, entries_of_event
-from .job_filter import JobFilter
+from .job_filter import JobFilter, has_words
 
 BATCH: Final = 500
 REQUEST_S: Final = 10.0
@@ -143,17 +143,8 @@ def _takes_failure(wanted: JobFilter, entry: JobEntry) -> bool:
     return any(
         (not wanted.error or wanted.error in (one.error_type, one.error_type.rpartition(".")[2]))
         and one.fingerprint.startswith(wanted.fingerprint)
-        and _has_words(one.message, wanted.words)
+        and (not wanted.words or has_words(one.message, wanted.words))
         for one in entry.history
-    )
-
-
-def _has_words(message: str, words: str) -> bool:
-    """Whether a message has each of the words; one that ends with `*` stands for all that begin so."""
-    found = "".join(character if character.isalnum() else " " for character in message.lower()).split()
-    return all(
-        any(has.startswith(word[:-1]) if word.endswith("*") else has == word for has in found)
-        for word in words.lower().split()
     )
 
 

@@ -11,13 +11,13 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from .database import Partition, offsets_in, open_for_reading
 from .entries import stored_id
-from .job_filter import JobFilter, match_of
+from .job_filter import JobFilter, has_words, match_of
 from .jobs_ahead import is_ahead, main_place, waits_for_key
 from .listed_jobs import COLUMNS, JOINS, ListedHistoryEntry, ListedJob, instant_of, listed, listed_history_entry, ms_of
 from .states import STEPS, State
@@ -90,6 +90,7 @@ class IndexReader:
 
     def __init__(self, path: Path) -> None:
         self._connection = open_for_reading(path)
+        self._connection.create_function("has_words", 2, has_words, deterministic=True)
         self.path = path
 
     def __enter__(self) -> IndexReader:
@@ -154,11 +155,21 @@ class IndexReader:
 
     def find(self, wanted: JobFilter, most: int, budget_s: float = BUDGET_S) -> Found:
         """The newest jobs that a filter takes, as far back as the budget allows."""
-        plan = self.plan(wanted)
+        plan, by_words = self.plan(wanted), self.plan_by_words(wanted)
         if plan is None:
             return Found(jobs=(), searched_to=None, more=False)
         oldest_ms, until_ms = self._oldest_ms(wanted), ms_of(wanted.until) if wanted.until else _END_MS
-        give_up_at_s, window_ms, found = time.monotonic() + budget_s, plan.first_window_ms, list[ListedJob]()
+        give_up_at_s = time.monotonic() + budget_s
+        if by_words is not None:
+            all_time = self._within(by_words, oldest_ms, until_ms, most + 1, give_up_at_s - budget_s / 2)
+            if all_time is not None:
+                return _as_found(all_time, most)
+            give_up_at_s = time.monotonic() + budget_s / 2  # SQLite may have looked at the clock too late
+        return self._walk(plan, (oldest_ms, until_ms), most, give_up_at_s)
+
+    def _walk(self, plan: WindowPlan, bounds_ms: tuple[int, int], most: int, give_up_at_s: float) -> Found:
+        """Go back from window to window."""
+        (oldest_ms, until_ms), window_ms, found = bounds_ms, plan.first_window_ms, list[ListedJob]()
         while len(found) <= most and (newest_ms := self._newest_ms(until_ms)) >= oldest_ms:
             until_ms = newest_ms + 1
             from_ms = max(until_ms - window_ms, oldest_ms)
@@ -171,36 +182,31 @@ class IndexReader:
                 return Found(jobs=found[:most], searched_to=instant_of(until_ms), more=True)
             else:
                 window_ms = max((until_ms - from_ms) // _NARROWER, 1)
-        more = len(found) > most
-        return Found(jobs=found[:most], searched_to=found[most - 1].enqueued if more else None, more=more)
+        return _as_found(found, most)
 
     def plan(self, wanted: JobFilter) -> WindowPlan | None:
         """The statement for one window of a list; None where a name is asked for that no job has."""
-        clauses, values = ["i.enq >= ?", "i.enq < ?"], list[Any]()
         ids = self._ids_of(wanted)
         if any(found == [] for found in ids.values()):
             return None
-        for column, found in ids.items():
-            clauses.append(f"i.{column} IN ({','.join(map(str, found))})")
-        if wanted.key is not None:
-            clauses.append("i.key = ?")
-            values.append(wanted.key)
-        if wanted.states:
-            clauses.append(_of_states(wanted.states))
-        source, order = f"jobs i {self._index_for(wanted, ids)}", "i.enq"
-        window_ms = FIRST_WINDOW_MS * max(1, len(ids.get("grp", ())))
-        if wanted.words:  # the rows that have them, the newest first, each with its job; in one window for all time
-            window_ms = _END_MS
-            source, order = "words CROSS JOIN jobs i ON i.n = words.rowid", "words.rowid"
-            clauses.append("words MATCH ?")
-            values.append(match_of(wanted.words))
-        where = " AND ".join(clauses)
-        return WindowPlan(
-            f"SELECT {COLUMNS} FROM (SELECT i.* FROM {source} WHERE {where} ORDER BY {order} DESC LIMIT ?) j {JOINS} "
-            "ORDER BY j.enq DESC",
-            tuple(values),
-            window_ms,
-        )
+        clauses, values = _clauses(wanted, ids)
+        if wanted.words:
+            clauses.append("EXISTS (SELECT 1 FROM texts x WHERE x.n = i.n AND has_words(x.message, ?))")
+            values.append(wanted.words)
+        source = f"jobs i {self._index_for(wanted, ids)}"
+        return _window_plan(source, clauses, values, FIRST_WINDOW_MS * max(1, len(ids.get("grp", ()))))
+
+    def plan_by_words(self, wanted: JobFilter) -> WindowPlan | None:
+        """The statement for a list in one window for all time, which goes through the jobs that have the words.
+
+        None without words, or where a name is asked for that no job has. It takes too long where very many have them.
+        """
+        ids = self._ids_of(wanted)
+        if not wanted.words or any(found == [] for found in ids.values()):
+            return None
+        clauses, values = _clauses(wanted, ids)
+        source = "words CROSS JOIN jobs i ON i.n = words.rowid"
+        return _window_plan(source, [*clauses, "words MATCH ?"], [*values, match_of(wanted.words)], _END_MS)
 
     def _ids_of(self, wanted: JobFilter) -> dict[str, list[int]]:
         """{column: numbers of the names that are asked for}; types always, since their index is the one by time."""
@@ -333,6 +339,42 @@ class IndexReader:
             f"WHERE f.g IN ({marks})"
         )
         return {0: "", **{g: f"{error or ''} {digits}: {message or ''}" for g, error, digits, message in rows}}
+
+
+def _clauses(wanted: JobFilter, ids: Mapping[str, Sequence[int]]) -> tuple[list[str], list[Any]]:
+    """The conditions on a job's row beside its words, and their values after the bounds of the window."""
+    clauses, values = ["i.enq >= ?", "i.enq < ?"], list[Any]()
+    clauses += [f"i.{column} IN ({','.join(map(str, found))})" for column, found in ids.items()]
+    if wanted.key is not None:
+        clauses.append("i.key = ?")
+        values.append(wanted.key)
+    if wanted.states:
+        clauses.append(_of_states(wanted.states))
+    return clauses, values
+
+
+def _window_plan(source: str, clauses: Sequence[str], values: Sequence[Any], first_window_ms: int) -> WindowPlan:
+    return WindowPlan(
+        f"SELECT {COLUMNS} FROM (SELECT i.* FROM {source} WHERE {' AND '.join(clauses)} ORDER BY i.enq DESC LIMIT ?) j "
+        f"{JOINS} ORDER BY j.enq DESC",
+        tuple(values),
+        first_window_ms,
+    )
+
+
+def _as_found(found: Sequence[ListedJob], most: int) -> Found:
+    """What is found, one job more than are shown where there are more.
+
+    Those of the instant at which the list ends are left to the next one, which has only what was enqueued before; not
+    where all that are shown are of this instant.
+    """
+    if len(found) <= most:
+        return Found(jobs=found, searched_to=None, more=False)
+    shown, next_at = found[:most], found[most].enqueued
+    before = [job for job in shown if job.enqueued > next_at]
+    if len(before) == most or not before:
+        return Found(jobs=shown, searched_to=shown[-1].enqueued, more=True)
+    return Found(jobs=before, searched_to=next_at + timedelta(milliseconds=1), more=True)
 
 
 _GROUP_COLUMNS: Final = {"queue": "c.queue", "type": "c.type", "state": "c.state", "failure": "c.grp"}

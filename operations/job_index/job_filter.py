@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from typing import Final
+from unicodedata import combining, normalize
 
 from .states import State
 
@@ -44,8 +48,37 @@ def match_of(words: str) -> str:
     >>> match_of('card* declined "x')
     '"card"* "declined" "x"'
     """
-    terms = [
-        "".join(sign if sign.isalnum() else " " for sign in word) + "*" * word.endswith("*") for word in words.split()
+    return " ".join(f'"{part}"' + "*" * is_prefix for part, is_prefix in _terms(words)) or '""'
+
+
+def has_words(message: str, words: str) -> bool:
+    """Whether a message has all words, as FTS5 finds them: without case and accents.
+
+    >>> has_words("Card-holder: crédit refused", "CREDIT card*"), has_words("discarded", "card*")
+    (True, False)
+    """
+    found, terms = _plain(message), _terms(words)
+    return bool(terms) and all(
+        any(has.startswith(part) for has in found) if is_prefix else part in found for part, is_prefix in terms
+    )
+
+
+@lru_cache(maxsize=100)
+def _terms(words: str) -> Sequence[tuple[str, bool]]:
+    """The words by themselves, each with whether it stands for all that begin so."""
+    return [
+        (part, word.endswith("*") and at == len(parts))
+        for word in words.split()
+        for parts in [_plain(word)]
+        for at, part in enumerate(parts, start=1)
     ]
-    parts = [(part, term.endswith("*")) for term in terms for part in term.rstrip("*").split()]
-    return " ".join(f'"{part}"' + "*" * is_prefix for part, is_prefix in parts) or '""'
+
+
+def _plain(text: str) -> list[str]:
+    """The words of a text, in lower case and without accents."""
+    if not text.isascii():
+        text = normalize("NFC", "".join(sign for sign in normalize("NFD", text) if not combining(sign)))
+    return _WORD.findall(text.lower())
+
+
+_WORD: Final = re.compile(r"[^\W_]+")
