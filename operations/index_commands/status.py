@@ -66,14 +66,15 @@ def run(
     """
     from ...producers.metrics.sample import SampleSource
     from ..job_index.bulk_fill import collect_rarely
-    from ..job_index.database import index_path
+    from ..job_index.database import IndexDeleted, index_path
     from ..job_index.index_metrics import IndexMetrics
     from ..job_index.topic_follower import TopicFollower
     from ..views.logging_json import JsonFormatter
 
     log_to_stderr(app.log_level or "warning", None if sys.stderr.isatty() else JsonFormatter())
     path = index_path(app.pipeline.namespace, index)
-    follower = TopicFollower(app.pipeline, app.start_cluster(), path, keep=keep)
+    cluster = app.start_cluster()
+    follower = TopicFollower(app.pipeline, cluster, path, keep=keep)
     collect_rarely()
     printer, measured = ProgressPrinter(_view(), as_json=as_json), IndexMetrics(path)
     at = MetricsAddress.given(metrics_number, metrics_host)
@@ -88,7 +89,13 @@ def run(
             if once and progress.is_settled and progress.behind == 0:
                 ending.set()
 
-        follower.run(ending.is_set, note)
+        while True:
+            try:
+                follower.run(ending.is_set, note)
+                break
+            except IndexDeleted as deleted:
+                echo_line(f"{deleted}; it is built again", err=True)
+                follower = TopicFollower(app.pipeline, cluster, path, keep=keep)
     printer.end(follower.progress)
 
 

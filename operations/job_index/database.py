@@ -216,6 +216,23 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
+class IndexDeleted(Exception):
+    """The file was deleted, or another one put in its place, while it was written."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path}: the index was deleted")
+        self.path = path
+
+
+def file_of(path: Path) -> tuple[int, int] | None:
+    """What tells the file of a path from another one; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class IndexBusy(Exception):
     """Another process writes the index."""
 

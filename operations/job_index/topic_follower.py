@@ -25,7 +25,7 @@ from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from ...topology.declaration.topics import Role, declared_topics
 from .bulk_fill import BulkFill
 from .committed_jobs import CommittedJobs, first_open
-from .database import Partition, begin_building, is_building, open_for_writing, take_lock
+from .database import IndexDeleted, Partition, begin_building, file_of, is_building, open_for_writing, take_lock
 from .index_writer import IndexWriter
 from .ledger_backlog import LedgerBacklog
 from .topic_reading import (
@@ -95,8 +95,9 @@ class TopicFollower:
 
     def __init__(self, pipeline: Pipeline, cluster: ClusterSettings, path: Path, *, keep: timedelta) -> None:
         self._pipeline, self._cluster, self._keep = pipeline, cluster, keep
-        self._lock = take_lock(path)
+        self._lock, self._path = take_lock(path), path
         self._connection = open_for_writing(path)
+        self._file = file_of(path)
         self._writer = IndexWriter(self._connection)
         self._client_errors: deque[str] = deque(maxlen=LAST_CLIENT_ERRORS)
         self._consumer = self._connect()
@@ -131,6 +132,7 @@ class TopicFollower:
 
         Raises:
             ClusterUnreachable: no broker answers at the start. Later, brokers that are away are waited for.
+            IndexDeleted: the file is there no more; another follower builds it again.
         """
         try:
             while not is_stopping():
@@ -329,6 +331,8 @@ class TopicFollower:
             self._next_forget_at_s = now_s + (0.0 if count and self._forget_after_n else FORGET_INTERVAL_S)
         if now_s >= self._next_lags_at_s:
             self._next_lags_at_s = now_s + LAGS_INTERVAL_S
+            if file_of(self._path) != self._file:
+                raise IndexDeleted(self._path)
             self.progress.behind = self._behind()
             if self._is_answered():
                 self.progress.answered_at_s = time.monotonic()

@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from stoker.operations.job_index import index_metrics, topic_follower
+from stoker.operations.job_index.database import IndexDeleted, throw_away
 from stoker.operations.job_index.index_metrics import IndexMetrics
 from stoker.operations.job_index.index_reader import IndexReader
 from stoker.operations.job_index.topic_follower import TopicFollower
@@ -109,6 +110,26 @@ def test_new_partitions_without_a_leader_do_not_end_the_index(tmp_path: Path, mo
     client.without_leader = set()
     follower.turn()
     assert follower._assigned == {("shop.mails", 0), ("shop.mails.dead", 0)}
+    follower.close()
+
+
+def test_an_index_that_is_deleted_under_its_process_is_not_written_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written to a file without a name no reader finds, while the process looks healthy."""
+    pipeline = Pipeline("shop")
+    pipeline.queue("mails", partitions=1)
+    monkeypatch.setattr(topic_follower, "make_reader", lambda *_: Client(["shop.mails"]))
+    monkeypatch.setattr(topic_follower, "LAGS_INTERVAL_S", 0.0)
+    path = tmp_path / "index.sqlite"
+    Index(path).connection.close()
+    follower = TopicFollower(pipeline, NOWHERE, path, keep=timedelta(days=7))
+    follower.turn()
+    throw_away(path)
+    with pytest.raises(IndexDeleted):
+        follower.run(lambda: False)
+    follower = TopicFollower(pipeline, NOWHERE, path, keep=timedelta(days=7))
+    follower.turn()
     follower.close()
 
 

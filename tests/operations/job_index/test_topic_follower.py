@@ -16,7 +16,7 @@ import pytest
 
 from stoker.consumers import Discard, Snooze
 from stoker.operations.job_index import committed_jobs, ledger_backlog, topic_follower, topic_reading
-from stoker.operations.job_index.database import index_path
+from stoker.operations.job_index.database import index_path, throw_away
 from stoker.operations.job_index.index_reader import IndexReader
 from stoker.operations.job_index.job_filter import JobFilter
 from stoker.operations.job_index.job_history import read_history
@@ -295,6 +295,32 @@ def test_a_kill_at_any_point_counts_nothing_twice(cluster: ClusterSettings, name
     check_counts(connection)
     assert connection.execute("SELECT sum(jobs) FROM minutes").fetchone() == (total,)
     connection.close()
+
+
+def test_an_index_that_is_deleted_under_its_process_is_built_again(
+    cluster: ClusterSettings, namespace: str, tmp_path: Path
+) -> None:
+    """It may be deleted at any time, and nobody has to start the process again for that."""
+    pipeline, queue = declare_queue(namespace)
+
+    @pipeline.job(queue)
+    def act(number: int) -> None:
+        pass
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue_many(act.call(number) for number in range(10))
+    (tmp_path / "application.py").write_text(APPLICATION.format(namespace=namespace), encoding="utf-8")
+    path = index_path(namespace, environ={"STOKER_HOME": str(tmp_path / ".stoker")})
+    process = start(cluster, tmp_path)
+    try:
+        for _ in range(2):
+            wait_until(lambda: count(path) == 10, 60, "all jobs in the index")
+            throw_away(path)
+        wait_until(lambda: count(path) == 10, 60, "all jobs in the index")
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def test_an_index_that_is_far_behind_is_finished_anew(
