@@ -30,6 +30,8 @@ RECORDS: Final = 5_000
 EVENTS: Final = 10
 """Each of which may be of two thousand jobs."""
 GATHER_S: Final = 0.5
+_GONE: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+"""Errors of a partition whose end never comes. Should it be there after all, `TopicFollower` reads on."""
 _LOOK_EACH: Final = 100_000
 """Steps of SQLite's machine between two looks whether to stop."""
 
@@ -64,6 +66,8 @@ class _Side:
                 self.unread.discard(place)
             else:
                 _LOGGER.warning(UNREADABLE, *place, error.str())
+                if error.code() in _GONE:
+                    self.unread.discard(place)
         if messages:
             self.at_ms = max(self.at_ms, messages[-1].timestamp()[1])
         if not self.unread:

@@ -238,12 +238,13 @@ class TopicFollower:
         self._ledgers.add(ledgers)
 
     def _starts_of_new(self) -> dict[Partition, int]:
-        """Where to begin in each partition that has come since.
+        """Where to begin in each partition that has come since; those that are there no more have no end to wait for.
 
         Raises:
             KafkaException, ClusterUnreachable: no broker answers, or a new partition has no leader yet.
         """
         found = partitions_of(self._consumer, (*self._origins, *self._ledgers.topics))
+        self._note_gone(found)
         new = sorted(found - self._assigned)
         return self._starts_of(new) if new else {}
 
@@ -275,6 +276,19 @@ class TopicFollower:
         self._consumer.incremental_unassign([TopicPartition(*place) for place in former])
         self._assigned -= former
         self._next_topics_at_s = 0.0
+
+    def _note_gone(self, found: Set[Partition]) -> None:
+        """Wait no more for the ends of partitions that are not found; they stay assigned, and may come back."""
+        for place in self._open - found:
+            self._note_read(place)
+        for place in self._ledgers.places - found:
+            self._ledgers.note_end(place)
+
+    def _note_read(self, place: Partition) -> None:
+        """Note that a partition of job topics or events was read to its end."""
+        self._open.discard(place)
+        if not self._open:
+            self.progress.is_caught_up = True
 
     # ---- batches
 
@@ -308,9 +322,7 @@ class TopicFollower:
             self._ledgers.note_end(place)
             return
         self._reading.note_end(place, offset)
-        self._open.discard(place)
-        if not self._open:
-            self.progress.is_caught_up = True
+        self._note_read(place)
 
     def _reconcile(self) -> None:
         """Reconcile with the ledger, which is read once job topics and events are read to their ends."""

@@ -6,19 +6,22 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from stoker.operations.job_index import index_metrics, topic_follower
-from stoker.operations.job_index.database import IndexDeleted, throw_away
+from stoker.operations.job_index.bulk_fill import BulkFill
+from stoker.operations.job_index.database import IndexDeleted, open_for_writing, throw_away
+from stoker.operations.job_index.entries import TopicOrigin
 from stoker.operations.job_index.index_metrics import IndexMetrics
 from stoker.operations.job_index.index_reader import IndexReader
 from stoker.operations.job_index.topic_follower import TopicFollower
 from stoker.operations.job_index.topic_reading import make_reader
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.cluster.forgotten_brokers import LastingConsumer
+from stoker.topology.declaration.topics import Role
 from support.sight.index import Index
 
 NOWHERE = ClusterSettings(bootstrap_servers="127.0.0.1:1")
@@ -111,6 +114,39 @@ def test_new_partitions_without_a_leader_do_not_end_the_index(tmp_path: Path, mo
     follower.turn()
     assert follower._assigned == {("shop.mails", 0), ("shop.mails.dead", 0)}
     follower.close()
+
+
+def test_a_topic_that_is_deleted_before_its_end_was_read_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the index never counts as caught up: it reads no ledger, and forgets nothing."""
+    pipeline = Pipeline("shop")
+    pipeline.queue("mails", partitions=1)
+    client = Client(["shop.mails", "shop.mails.dead"])
+    monkeypatch.setattr(topic_follower, "make_reader", lambda *_: client)
+    monkeypatch.setattr(topic_follower, "TOPICS_INTERVAL_S", 0.0)
+    Index(tmp_path / "index.sqlite").connection.close()
+    follower = TopicFollower(pipeline, NOWHERE, tmp_path / "index.sqlite", keep=timedelta(days=7))
+    follower.turn()
+    follower._note_end(("shop.mails", 0), 0)
+    assert not follower.progress.is_caught_up
+    client.topics = ["shop.mails"]
+    follower.turn()
+    assert follower.progress.is_caught_up
+    follower.close()
+
+
+def test_a_topic_that_is_deleted_while_the_index_is_built_is_not_waited_for(tmp_path: Path) -> None:
+    """Else it is never finished, and no reader can ask it."""
+    client, connection = Client([]), open_for_writing(tmp_path / "index.sqlite")
+    gone = Message(topic="shop.mails", partition=0, error=KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+    client.consume = lambda *_: [gone]  # type: ignore[method-assign]
+    origins = {"shop.mails": TopicOrigin(queue="mails", role=Role.MAIN)}
+    building = BulkFill(connection, lambda: cast(Any, client), origins, {("shop.mails", 0): 0})
+    assert building.turn(lambda: False)
+    assert building.stage.startswith("adding indexes")
+    building.close()
+    connection.close()
 
 
 def test_an_index_that_is_deleted_under_its_process_is_not_written_on(
