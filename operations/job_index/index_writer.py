@@ -248,8 +248,12 @@ class IndexWriter:
 
     def _complete(self, row: _Row, entry: JobEntry) -> None:
         """Take from an entry that comes after a later one what only it knows."""
+        group = self._group_of(entry)
         if entry.history or entry.names:
-            self._note(row.n, entry, self._group_of(entry))
+            self._note(row.n, entry, group)
+        if group is not None and row.grp is None:
+            self._recount(row, State(row.state), group)
+            self._connection.execute("UPDATE jobs SET grp = ? WHERE n = ?", (group, row.n))
         if entry.source and row.source is None:
             self._connection.execute("UPDATE jobs SET source = ? WHERE n = ?", (self._names[entry.source], row.n))
 

@@ -83,6 +83,18 @@ def test_clocks_that_differ_do_not_bring_a_job_back(index: Index) -> None:
     assert index.states() == {an_id(1): "done"}
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (0, 2, 1)])
+def test_a_job_that_failed_on_its_way_is_found_by_its_failure(index: Index, order: tuple[int, ...]) -> None:
+    """Also where the partition of the event that it is done is read before that of its failure."""
+    entries = (enqueued(1), failed(1), done(1, 2))
+    for at in order:
+        index.apply(entries[at])
+    with IndexReader(index.path) as reader:
+        assert [job.job_id for job in reader.find(JobFilter(error="Declined"), 5).jobs] == [an_id(1)]
+        assert reader.counts(("failure",), JobFilter(error="Declined"))[0][1] == 1
+    check_counts(index.connection)
+
+
 def test_what_the_ledger_has_beyond_the_events_is_reconciled(index: Index) -> None:
     """An event may be lost; the ledger's word counts only for jobs that have not ended."""
     index.apply(enqueued(1), enqueued(2), failed(3, 1, "dead"), enqueued(4, names=("order-4",)))
