@@ -214,9 +214,16 @@ jobs.add_command(cancel)
 
 
 def _check_countable(options: Options) -> None:
+    from ..job_index.states import SHOWN_STATES
+
     uncounted = [name for name in ("key", "tenant", "worker", "release", "words", "until") if options[name]]
     if uncounted:
         raise click.UsageError(f"--{uncounted[0]} takes single jobs, which are not counted: leave out --group-by")
+    waiting = [shown for shown in options["states"] if not SHOWN_STATES[shown].has_ended]
+    if options["since"] and waiting:
+        raise click.UsageError(
+            f"--since counts jobs that have ended since then, none of which is {waiting[0]}: leave it out"
+        )
 
 
 def _count(reader: IndexReader, groups: tuple[str, ...], wanted: JobFilter, *, as_json: bool) -> None:

@@ -136,3 +136,5 @@ def test_what_cannot_be_is_said(desk: Desk) -> None:
     refused = desk.run("jobs", "list", "--group-by", "type", "--key", "ada")
     assert (refused.exit_code, "--key takes single jobs" in refused.stderr) == (2, True)
     assert desk.run("jobs", "list", "--since", "1h", "--until", "2h").exit_code == 2
+    refused = desk.run("jobs", "list", "--group-by", "type", "--state", "queued", "--since", "1h")
+    assert (refused.exit_code, "none of which is queued" in refused.stderr) == (2, True)
