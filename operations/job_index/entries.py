@@ -1,7 +1,8 @@
 """`JobEntry`: the facts of one job in one record or event. Of two of them, the later one stands by itself.
 
 Clocks of several machines differ by more than a short job takes. So what is later follows from the attempt and from
-where the record is, and from the clock only within one such step. A replay begins a new life of the job.
+where the record is, within one such step from the offset in one partition, and only else from the clock. A replay
+begins a new life of the job.
 """
 
 from __future__ import annotations
@@ -105,14 +106,23 @@ class JobEntry:
         """The job's id, as people write it."""
         return shown_id(self.stored)
 
-    @property
-    def version(self) -> tuple[int, int, int]:
-        """The parts by which it is later than another one."""
-        return self.life, self.step, self.at_ms
+    def is_later(self, life: int, step: int, offset: int | None, at_ms: int) -> bool:
+        """Whether it comes after another entry of the job, or is as late.
+
+        Args:
+            offset: where the record of the other one stands, if that is in the same partition; else None.
+        """
+        if (self.life, self.step) != (life, step):
+            return (self.life, self.step) > (life, step)
+        if offset is not None and offset != self.offset:
+            return self.offset > offset
+        return self.at_ms >= at_ms
 
     def merge(self, other: JobEntry) -> JobEntry:
         """The later one of two entries of a job, with the history, the names and the source of both."""
-        later, earlier = (self, other) if self.version >= other.version else (other, self)
+        is_same_place = (self.topic, self.partition) == (other.topic, other.partition)
+        is_later = self.is_later(other.life, other.step, other.offset if is_same_place else None, other.at_ms)
+        later, earlier = (self, other) if is_later else (other, self)
         if earlier.history:
             later.history = [*earlier.history, *later.history]
         later.names = later.names or earlier.names

@@ -231,12 +231,16 @@ class IndexWriter:
             row = known.get(key)
             if row is None:
                 added.append(self._added(key, entry))
-            elif entry.version >= (row.life, row.step, row.enq + row.at):
+            elif self._is_later(entry, row):
                 changed.append(self._changed(row, entry))
             else:
                 self._complete(row, entry)
         self._connection.executemany(_INSERT, added)
         self._connection.executemany(_UPDATE, changed)
+
+    def _is_later(self, entry: JobEntry, row: _Row) -> bool:
+        is_same_place = row.place == self.place((entry.topic, entry.partition))
+        return entry.is_later(row.life, row.step, row.off if is_same_place else None, row.enq + row.at)
 
     def _rows_of(self, keys: Sequence[bytes | str]) -> dict[bytes | str, _Row]:
         found: dict[bytes | str, _Row] = {}

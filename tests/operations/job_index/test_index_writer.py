@@ -95,6 +95,17 @@ def test_a_job_that_failed_on_its_way_is_found_by_its_failure(index: Index, orde
     check_counts(index.connection)
 
 
+@pytest.mark.parametrize("is_one_batch", [False, True])
+def test_of_two_records_of_a_partition_the_second_one_stands(index: Index, is_one_batch: bool) -> None:
+    """A job snoozes twice, by workers whose clocks differ by more; its first record was committed long ago."""
+    delayed: dict[str, Any] = {"state": State.SNOOZED, "step": step_of_record(1, Role.DELAY), "topic": "shop.mails.5s"}
+    entries = [enqueued(1, offset=at, at_ms=ENQUEUED_MS + at_ms, **delayed) for at, at_ms in ((5, 9_000), (6, 2_000))]
+    for some in [entries] if is_one_batch else [[entry] for entry in (*entries, entries[0])]:
+        index.apply(*some)
+    (row,) = index.writer.open_rows(NO_ROW, 10)
+    assert row.off == 6
+
+
 def test_what_the_ledger_has_beyond_the_events_is_reconciled(index: Index) -> None:
     """An event may be lost; the ledger's word counts only for jobs that have not ended."""
     index.apply(enqueued(1), enqueued(2), failed(3, 1, "dead"), enqueued(4, names=("order-4",)))
