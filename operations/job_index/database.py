@@ -225,7 +225,7 @@ class IndexDeleted(Exception):
 
 
 def file_of(path: Path) -> tuple[int, int] | None:
-    """What tells the file of a path from another one; None where there is none."""
+    """Device and number of the file at a path, which no other file has; None where there is none."""
     try:
         found = path.stat()
     except FileNotFoundError:

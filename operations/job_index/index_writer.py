@@ -114,6 +114,11 @@ def _marks(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
 
 
+def _came_before(row: _Row, at_ms: int) -> bool:
+    """Whether a job was there when the ledger got a name of it; a replay has that name alone, an idempotency key not."""
+    return bool(row.life) or row.enq <= at_ms
+
+
 class IndexWriter:
     """The one writer of a file."""
 
@@ -333,7 +338,7 @@ class IndexWriter:
             row = by_id.get(job) or by_alias.get(job)
             if row is None or (place and place != self._shown_place(row)):
                 continue
-            if job in by_id or row.life or row.enq <= ended[name][1]:  # else it came later, with the same key
+            if job in by_id or _came_before(row, ended[name][1]):
                 yield name, row
 
     def _shown_place(self, row: _Row) -> str:

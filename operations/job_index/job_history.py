@@ -111,7 +111,7 @@ def _read(pipeline: Pipeline, logs: _Logs, job_id: str) -> Iterator[JobEntry | D
 
 
 def _of_topic(logs: _Logs, topic: str, origin: TopicOrigin, job_id: str) -> Iterator[JobEntry | DispositionEntry]:
-    """What a topic of jobs holds of one of them, and all its dispositions."""
+    """Entries of one job on a topic of jobs, and all dispositions there."""
     for message in logs.messages(topic):
         found = entry_of_record(message, origin)
         if isinstance(found, DispositionEntry) or (found is not None and found.job_id == job_id):
