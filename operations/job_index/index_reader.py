@@ -32,7 +32,7 @@ MOST_GROUPS: Final = 1_000
 _LOOK_EACH: Final = 2_000
 """Steps of SQLite's machine between two looks at the clock."""
 _LEAST_S: Final = 0.005
-"""What is left of a budget is spent where it is less. Each window may take half of what is left."""
+"""A budget with less left than this is spent. Each window may take half of what is left."""
 _NARROWER: Final = 16
 """How many times shorter the window is that is tried where one takes too long."""
 _MINUTE_MS: Final = 60_000
@@ -363,7 +363,7 @@ def _window_plan(source: str, clauses: Sequence[str], values: Sequence[Any], fir
 
 
 def _as_found(found: Sequence[ListedJob], most: int) -> Found:
-    """What is found, one job more than are shown where there are more.
+    """The jobs of a list, by those that were found: one more than it may have, where there are more.
 
     Those of the instant at which the list ends are left to the next one, which has only what was enqueued before; not
     where all that are shown are of this instant.

@@ -115,7 +115,7 @@ def _marks(values: Sequence[object]) -> str:
 
 
 def _came_before(row: _Row, at_ms: int) -> bool:
-    """Whether a job was there when the ledger got a name of it; a replay has that name alone, an idempotency key not."""
+    """Whether a job was there when the ledger got a name of it: a later one may have its idempotency key by now."""
     return bool(row.life) or row.enq <= at_ms
 
 
