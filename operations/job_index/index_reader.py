@@ -65,8 +65,11 @@ class IndexState:
     jobs: int
 
     def age_s(self, now_s: float) -> float | None:
-        """How long ago it was written."""
-        return None if self.read_at is None else now_s - self.read_at.timestamp()
+        """How long ago it was written; where that is still to come, as the clock was set back since, how far off it is.
+
+        So an index whose process died before that is no fresher for it.
+        """
+        return None if self.read_at is None else abs(now_s - self.read_at.timestamp())
 
 
 @dataclass(frozen=True, slots=True)

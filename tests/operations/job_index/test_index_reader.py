@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from stoker.operations.job_index.entries import JobEntry
-from stoker.operations.job_index.index_reader import GROUPINGS, IndexReader, WindowPlan
+from stoker.operations.job_index.index_reader import GROUPINGS, IndexReader, IndexState, WindowPlan
 from stoker.operations.job_index.job_filter import JobFilter
 from stoker.operations.job_index.listed_jobs import ListedJob
 from stoker.operations.job_index.states import State
@@ -123,6 +123,12 @@ def test_a_list_has_what_its_filter_takes_the_newest_first(
     found = reader.find(JobFilter(**wanted), 100, 10)
     assert [job.job_id for job in found.jobs] == [an_id(number) for number in numbers]
     assert (found.more, found.searched_to) == (False, None)
+
+
+def test_an_index_is_not_fresh_by_a_clock_that_was_set_back() -> None:
+    """Its process may have died before that, and it would pass for fresh until the clock is there again."""
+    state = IndexState(read_at=SINCE + timedelta(hours=1), behind=0, jobs=1)
+    assert state.age_s(SINCE.timestamp()) == 3_600.0
 
 
 def test_a_list_that_is_full_says_where_it_ended(reader: IndexReader) -> None:
