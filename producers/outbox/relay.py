@@ -101,7 +101,8 @@ class OutboxRelay:
         self.close()
 
     def start(self) -> None:
-        """Publish from a thread, until `close`; it waits for a database or brokers that are away."""
+        """Publish from a thread, until `close`, also after one; it waits for a database or brokers that are away."""
+        self._stopped.clear()
         self._thread = threading.Thread(target=self._run_in_thread, name="stoker-outbox", daemon=True)
         self._thread.start()
 

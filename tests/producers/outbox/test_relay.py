@@ -323,6 +323,16 @@ def test_a_batch_that_is_refused_in_the_middle_lets_no_row_of_a_key_pass(
     assert sum(len(set(ids)) for ids in by_key.values()) + status.behind + status.failed == 400
 
 
+def test_a_relay_that_was_closed_may_be_started_again(shop: Shop, cluster: ClusterSettings, url: str) -> None:
+    """As an application does whose lifespan begins twice."""
+    started = OutboxRelay(shop.pipeline, url, cluster)
+    for number in range(2):
+        put(url, shop.mails.topic, f"j{number}", "ada")
+        with started:
+            wait_empty(url)
+    assert ids_by_key(read_all(cluster, shop.mails)) == {b"ada": ["j0", "j1"]}
+
+
 def test_of_two_relays_one_works_and_the_other_takes_over(
     outbox: Outbox, shop: Shop, cluster: ClusterSettings, url: str, relaying: OutboxRelay
 ) -> None:
