@@ -17,6 +17,8 @@ from stoker.topology.declaration.topics import Role
 from stoker.topology.wire import headers as wire
 from support.sight.statistics import AT, ended
 
+Headers = list[tuple[str, str | bytes | None]]
+
 
 def test_a_job_that_is_done_has_its_instants() -> None:
     """All are ms since 1970, by the event's own instant."""
@@ -50,7 +52,7 @@ def test_a_job_whose_id_names_a_far_year_is_shown() -> None:
 
 def disposition(settles: bytes) -> DispositionEntry | None:
     """What the index makes of a disposition that stands at offset 8."""
-    headers = [(wire.DISPOSITION, b"discarded"), (wire.SETTLES, settles)]
+    headers: Headers = [(wire.DISPOSITION, b"discarded"), (wire.SETTLES, settles)]
     record = Message(topic="shop.mails.dead", partition=0, offset=8, headers=headers, timestamp=(1, 1_000))
     found = entry_of_record(record, TopicOrigin(queue="mails", role=Role.DEAD))
     assert found is None or isinstance(found, DispositionEntry)
@@ -73,7 +75,10 @@ def test_a_disposition_names_a_dead_letter_before_it() -> None:
 @pytest.mark.parametrize("at_ms", [2**63 - 1, -(2**62)])
 def test_a_record_of_an_impossible_time_is_taken_with_one_that_the_file_has_place_for(at_ms: int) -> None:
     """Brokers before 4.0 take any time that a publisher names."""
-    headers = [(wire.JOB_ID, b"job-1"), (wire.TIME, b"0001-01-01T00:00:00Z" if at_ms > 0 else b"9999-01-01T00:00:00Z")]
+    headers: Headers = [
+        (wire.JOB_ID, b"job-1"),
+        (wire.TIME, b"0001-01-01T00:00:00Z" if at_ms > 0 else b"9999-01-01T00:00:00Z"),
+    ]
     record = Message(topic="shop.mails", partition=0, offset=8, headers=headers, timestamp=(1, at_ms))
     found = entry_of_record(record, TopicOrigin(queue="mails", role=Role.MAIN))
     assert found is not None

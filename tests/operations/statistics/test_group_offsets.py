@@ -26,11 +26,16 @@ def test_a_client_that_was_cut_off_asks_again(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(group_offsets, "REQUEST_S", 0.5)
     broker = BrokerlessBroker()
     broker.start()
-    options = {"metadata.recovery.strategy": "none", "topic.metadata.refresh.interval.ms": 100}
-    names = {"events": TOPIC, "stats": "shop.stats", "group": "shop.stats", "member": "a"}
-    offsets = GroupOffsets(
-        ProcessSettings(bootstrap_servers=broker.address, options=options, stats_partitions=1, **names)
+    settings = ProcessSettings(
+        bootstrap_servers=broker.address,
+        options={"metadata.recovery.strategy": "none", "topic.metadata.refresh.interval.ms": 100},
+        events=TOPIC,
+        stats="shop.stats",
+        group="shop.stats",
+        member="a",
+        stats_partitions=1,
     )
+    offsets = GroupOffsets(settings)
 
     def is_answered() -> bool:
         with suppress(KafkaException):

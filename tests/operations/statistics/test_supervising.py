@@ -79,8 +79,9 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
 
     monkeypatch.setattr(supervising, "GroupOffsets", lambda _settings: group)
     monkeypatch.setattr(supervising, "FaustProcess", start)
-    names = {"events": "e", "stats": "s", "group": "s", "member": "a"}
-    settings = ProcessSettings(bootstrap_servers="localhost:1", options={}, stats_partitions=1, **names)
+    settings = ProcessSettings(
+        bootstrap_servers="localhost:1", options={}, events="e", stats="s", group="s", member="a", stats_partitions=1
+    )
     made = Scene(Supervisor(settings, stall_s=STALL_S), group, started)
     made.supervisor.turn(0.0)
     yield made

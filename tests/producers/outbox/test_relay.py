@@ -385,7 +385,7 @@ class LateClock(datetime):
     """The clock of a machine that is an hour behind."""
 
     @classmethod
-    def now(cls, tz: tzinfo | None = None) -> LateClock:  # type: ignore[override]
+    def now(cls, tz: tzinfo | None = None) -> LateClock:
         """An hour ago."""
         return cls.fromtimestamp(time.time() - 3_600, tz)
 
