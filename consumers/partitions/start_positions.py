@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from ...topology import Queue
+from ...topology.cluster.leaders import answered
 from ...topology.counts import counted
 from ...topology.wire.commit_metadata import CommitMetadata, OffsetRange, SpilledAt
 from .. import log_keys
@@ -81,7 +82,7 @@ class StartPositions:
         # First what is committed, then the ends: whatever a commit marks as moved elsewhere, to a tier, lies below
         # them, also if the owner before is still at work, as one is that was cut off.
         committed = consumer.committed([TopicPartition(*at) for at in partitions], timeout=REQUEST_TIMEOUT_S)
-        self._committed = {(at.topic, at.partition): at for at in _checked(committed)}
+        self._committed = {(at.topic, at.partition): at for at in answered(committed)}
         self._lows, self._highs = _edges(consumer, partitions, EARLIEST), _edges(consumer, partitions, LATEST)
 
     @property
@@ -145,14 +146,7 @@ def _edges(consumer: Consumer, partitions: Iterable[tuple[str, int]], which: int
     """{partition: where it begins or ends}, all of them in one request to each broker."""
     asked = [TopicPartition(*partition, which) for partition in partitions]
     answers = consumer.offsets_for_times(asked, timeout=REQUEST_TIMEOUT_S)
-    return {(partition.topic, partition.partition): partition.offset for partition in _checked(answers)}
-
-
-def _checked(partitions: list[TopicPartition]) -> list[TopicPartition]:
-    for partition in partitions:
-        if partition.error is not None:
-            raise KafkaException(partition.error)
-    return partitions
+    return {(partition.topic, partition.partition): partition.offset for partition in answered(answers)}
 
 
 class _Former:

@@ -13,6 +13,7 @@ from ...topology.cluster.clients import make_client
 from ...topology.cluster.forgotten_brokers import LastingConsumer, lasting
 from ...topology.cluster.handshake import unreachable
 from ...topology.cluster.kafka_errors import FORBIDDEN
+from ...topology.cluster.leaders import answered
 from ...topology.cluster.settings import ANY_SIZE_BYTES, ClusterSettings, NotAuthorized
 from .entries import JobEntry, entries_of_event
 from .job_filter import JobFilter, has_words
@@ -93,7 +94,8 @@ class EventTail:
                 for number, end in zip(partitions, ends, strict=True)
             ]
         since_ms = int(since.timestamp() * 1_000)
-        return self._consumer.offsets_for_times([self._at(n, since_ms) for n in partitions], timeout=REQUEST_S)
+        asked = [self._at(number, since_ms) for number in partitions]
+        return answered(self._consumer.offsets_for_times(asked, timeout=REQUEST_S))
 
     def _at(self, partition: int, offset: int = 0) -> TopicPartition:
         return TopicPartition(self._topic, partition, offset)

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from ...topology import ClusterSettings, Pipeline
 from ...topology.cluster.clients import make_client
 from ...topology.cluster.forgotten_brokers import LastingConsumer, lasting
+from ...topology.cluster.leaders import answered
 from ...topology.cluster.settings import ANY_SIZE_BYTES
 from ...topology.declaration.topics import HOLDS_JOBS, Role, declared_topics
 from .database import Partition
@@ -91,10 +92,7 @@ def starts_of(
 
 def _asked(consumer: Consumer, places: Iterable[Partition], at_ms: int) -> dict[Partition, int]:
     asked = [TopicPartition(*place, at_ms) for place in places]
-    found = consumer.offsets_for_times(asked, timeout=REQUEST_S)
-    for part in found:
-        if part.error is not None:
-            raise KafkaException(part.error)
+    found = answered(consumer.offsets_for_times(asked, timeout=REQUEST_S))
     return {(part.topic, part.partition): part.offset for part in found}
 
 

@@ -12,7 +12,7 @@ from ...topology import NotAuthorized
 from ...topology.cluster.clients import make_client
 from ...topology.cluster.committed_offsets import ask_committed
 from ...topology.cluster.forgotten_brokers import LastingConsumer, lasting
-from ...topology.cluster.leaders import ask_leaders
+from ...topology.cluster.leaders import answered, ask_leaders
 from .messages import ProcessSettings
 from .panes import KEEP_S
 
@@ -88,7 +88,7 @@ class GroupOffsets:
         since_ms = int((time.time() - KEEP_S) * 1e3)
         asked = [TopicPartition(self._topic, number, since_ms) for number in numbers]
         committed, ends = self.committed(), self.ends()  # the ends first: what comes meanwhile is counted
-        starts = ask_leaders(lambda: self._consumer.offsets_for_times(asked, timeout=REQUEST_S), REQUEST_S)
+        starts = ask_leaders(lambda: answered(self._consumer.offsets_for_times(asked, timeout=REQUEST_S)), REQUEST_S)
         wanted = {place.partition: place.offset if place.offset >= 0 else ends[place.partition] for place in starts}
         late = [
             TopicPartition(self._topic, number, offset)

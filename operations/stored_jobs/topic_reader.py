@@ -17,7 +17,7 @@ from ...topology.cluster.admin_connection import UNREACHABLE_CODES
 from ...topology.cluster.clients import make_client
 from ...topology.cluster.handshake import unreachable
 from ...topology.cluster.kafka_errors import FORBIDDEN, Remedy, remedy_of
-from ...topology.cluster.leaders import ask_leaders
+from ...topology.cluster.leaders import answered, ask_leaders
 from ...topology.cluster.settings import ANY_SIZE_BYTES, NotAuthorized
 from ...topology.wire import names
 from .errors import ReadStalled, TopicAbsent
@@ -129,7 +129,7 @@ class TopicReader:
         """{partition: first offset with a timestamp at or after the instant}; None where the log ends before it."""
         at_ms = int(instant.timestamp() * 1_000)
         asked = [TopicPartition(self.topic, partition, at_ms) for partition in self.partitions()]
-        found = self._ask(lambda: self._consumer.offsets_for_times(asked, timeout=REQUEST_TIMEOUT_S))
+        found = self._ask(lambda: answered(self._consumer.offsets_for_times(asked, timeout=REQUEST_TIMEOUT_S)))
         return {part.partition: part.offset if part.offset >= 0 else None for part in found}
 
     def _ask(self, request: Callable[[], Answer]) -> Answer:

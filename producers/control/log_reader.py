@@ -15,7 +15,7 @@ from ...topology.cluster.clients import make_client
 from ...topology.cluster.forgotten_brokers import LastingConsumer, lasting
 from ...topology.cluster.handshake import unreachable
 from ...topology.cluster.kafka_errors import FORBIDDEN, is_fatal
-from ...topology.cluster.leaders import ask_leaders
+from ...topology.cluster.leaders import answered, ask_leaders
 from ...topology.cluster.settings import ANY_SIZE_BYTES, ClusterSettings, NotAuthorized, Option
 from ...topology.wire.names import reader_group
 from ..client import LogRelay
@@ -105,9 +105,7 @@ class LogReader:
 
     def _offset_at(self, at_s: float, timeout_s: float) -> int:
         asked = TopicPartition(self.topic, PARTITION, int(at_s * 1_000))
-        (found,) = self._consumer.offsets_for_times([asked], timeout=timeout_s)
-        if found.error is not None:
-            raise KafkaException(found.error)
+        (found,) = answered(self._consumer.offsets_for_times([asked], timeout=timeout_s))
         return found.offset
 
     def ask_end(self, timeout_s: float) -> tuple[int, int]:

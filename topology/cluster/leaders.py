@@ -39,6 +39,18 @@ def ask_leaders(request: Callable[[], T], within_s: float) -> T:
         time.sleep(_ASK_AGAIN_S)
 
 
+def answered(places: list[TopicPartition]) -> list[TopicPartition]:
+    """Partitions as the client has answered for them.
+
+    Raises:
+        KafkaException: there is no answer for one of them. Its offset looks as if there was nothing at a time.
+    """
+    for place in places:
+        if place.error is not None:
+            raise KafkaException(place.error)
+    return places
+
+
 def ask_offsets(
     client: AdminClient,
     wanted: Mapping[TopicPartition, OffsetSpec],

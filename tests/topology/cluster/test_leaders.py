@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Future
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -14,6 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 )
 
 from stoker.operations.cluster_view import ClusterView
+from stoker.operations.stored_jobs.topic_reader import TopicReader
 from stoker.topology import ClusterSettings, ClusterUnreachable
 from stoker.topology.cluster.admin import Administration
 from stoker.topology.cluster.admin_connection import AdminConnection
@@ -42,6 +45,21 @@ def test_a_partition_that_was_just_made_is_asked_until_it_has_a_leader() -> None
     """Else the first command after `topology apply` failed, now and then."""
     partition = Partition(KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION)
     assert (ask_leaders(partition.end, 10.0), partition.asked) == (7, 3)
+
+
+def test_a_time_is_looked_up_in_all_partitions_or_in_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One without a leader is no partition without records since then: a replay would leave out all that it has."""
+    without_leader = KafkaError(KafkaError.LEADER_NOT_AVAILABLE)
+    answers = [
+        [SimpleNamespace(partition=0, offset=5, error=None), SimpleNamespace(partition=1, offset=-1, error=error)]
+        for error in (without_leader, None)
+    ]
+    with TopicReader(ClusterSettings(bootstrap_servers="127.0.0.1:1"), "shop.mails") as reader:
+        monkeypatch.setattr(reader, "partitions", lambda: [0, 1])
+        client = SimpleNamespace(offsets_for_times=lambda _asked, timeout: answers.pop(0), close=reader._consumer.close)
+        monkeypatch.setattr(reader, "_consumer", client)
+        assert reader.offsets_at(datetime.now(UTC)) == {0: 5, 1: None}
+    assert answers == []
 
 
 @pytest.mark.parametrize("code", [*sorted(NO_LEADER), KafkaError._NOENT])
