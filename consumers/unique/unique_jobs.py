@@ -258,7 +258,7 @@ class UniqueJobs:
             self._end(record, identity, holder)
 
     def _update_holder(self, record: Record, outcome: Outcome, identity: Identity, holder: Holder) -> None:
-        if holder.phase is HolderPhase.RUNNING and _has_run(outcome):
+        if holder.phase is HolderPhase.RUNNING and _has_run(record, outcome):
             holder.note_run(self._now_ms())
         if isinstance(outcome, _Waits):
             holder.wait_until(round(outcome.due.timestamp() * 1_000))
@@ -310,12 +310,15 @@ def _due_ms(record: Record, rule: Unique, holder: Holder) -> int | None:
     return due_ms if rule.longest_ms is None else min(due_ms, holder.first_ms + rule.longest_ms)
 
 
-def _has_run(outcome: Outcome) -> bool:
+def _has_run(record: Record, outcome: Outcome) -> bool:
+    """Whether the handler of a job was called in its present turn; a cancel may have come before that."""
     match outcome:
         case Dead(reason=reason):
             return reason not in NOT_RUN
+        case Cancelled(reason="cancelled"):
+            return record.ended_at_s > 0.0
         case Cancelled(reason=reason):
-            return reason in ("discarded", "cancelled")
+            return reason == "discarded"
         case Done() | Retried() | Snoozed():
             return True
         case _:

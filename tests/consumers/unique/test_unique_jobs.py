@@ -261,6 +261,28 @@ def test_within_a_period_one_runs(dropping: Scene) -> None:
     scene.runs(scene.comes())
 
 
+def cancelled_after_another_came(scene: Scene, ended_at_s: float) -> Record:
+    """Another job comes while one has its turn, which is cancelled then: its handler ended, or was never called."""
+    first = scene.comes()
+    assert scene.jobs.admit(first) is None
+    scene.wait(10)
+    second = scene.comes()
+    first.ended_at_s = ended_at_s
+    scene.wait(10)
+    scene.jobs.note(first, Cancelled(reason="cancelled", detail=""))
+    return second
+
+
+def test_a_job_that_was_cancelled_before_its_handler_was_called_is_in_no_others_way(dropping: Scene) -> None:
+    """Such as one that waited for its limit: none of the two would run."""
+    dropping.runs(cancelled_after_another_came(dropping, ended_at_s=0.0))
+
+
+def test_a_job_that_was_cancelled_while_it_ran_was_in_the_way(dropping: Scene) -> None:
+    """It has run."""
+    assert dropping.loses(cancelled_after_another_came(dropping, ended_at_s=1.0)) == "job-0"
+
+
 # ---- replace
 
 
