@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from .database import Partition, is_building, offsets_in
 from .entries import DispositionEntry, HistoryEntry, JobEntry, stored_id
-from .ledger_names import job_and_place
+from .ledger_names import is_of_earlier_job, job_and_place
 from .states import COMMITTED_STEP, ENDED, ENDED_STEP, RECONCILED_STEP, STEPS, State, attempt_of_step, committed_step
 
 _MINUTE_MS: Final = 60_000
@@ -114,9 +114,9 @@ def _marks(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
 
 
-def _came_before(row: _Row, at_ms: int) -> bool:
-    """Whether a job was there when the ledger got a name of it: a later one may have its idempotency key by now."""
-    return bool(row.life) or row.enq <= at_ms
+def _is_earlier(row: _Row, at_ms: int) -> bool:
+    """Whether a name of the ledger is not that of this job by an alias, but an earlier one's; a replay has its own."""
+    return not row.life and is_of_earlier_job(row.enq, at_ms)
 
 
 class IndexWriter:
@@ -338,7 +338,7 @@ class IndexWriter:
             row = by_id.get(job) or by_alias.get(job)
             if row is None or (place and place != self._shown_place(row)):
                 continue
-            if job in by_id or _came_before(row, ended[name][1]):
+            if job in by_id or not _is_earlier(row, ended[name][1]):
                 yield name, row
 
     def _shown_place(self, row: _Row) -> str:

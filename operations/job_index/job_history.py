@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from .committed_jobs import ask_committed
 from .entries import DispositionEntry, HistoryEntry, JobEntry, TopicOrigin, entries_of_event, entry_of_record
 from .index_reader import IndexReader
-from .ledger_names import ended_by, job_and_place
+from .ledger_names import ended_by, is_of_earlier_job, job_and_place
 from .listed_jobs import ListedHistoryEntry, ListedJob, instant_of
 from .states import State, attempt_of_step, committed_step, known_from, reconciled_step
 from .topic_reading import origins_of
@@ -157,7 +157,7 @@ def _is_name_of(job: JobEntry, name: str, at_ms: int) -> bool:
         return False
     if not job.names:
         return named == job.job_id
-    return named in job.names and (bool(job.life) or job.enqueued_ms <= at_ms)
+    return named in job.names and (bool(job.life) or not is_of_earlier_job(job.enqueued_ms, at_ms))
 
 
 def _ended(job: JobEntry, dispositions: Iterable[DispositionEntry], named: tuple[State, int] | None) -> JobEntry:

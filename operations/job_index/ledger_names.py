@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from confluent_kafka import Message
 
@@ -11,6 +12,18 @@ from ...schemas import Undecodable, UnknownSchema, decode_own
 from ...schemas.own_records.own import is_own
 from ...topology.wire.ledger_names import MOVED
 from .states import State
+
+CLOCKS_DIFFER_MS: Final = 60_000
+"""How far the clock of a publisher may be ahead of a worker's."""
+
+
+def is_of_earlier_job(enqueued_ms: int, ended_ms: int) -> bool:
+    """Whether the idempotency key of a job, which was enqueued then, ended in the ledger as that of an earlier one.
+
+    >>> is_of_earlier_job(1_000_000, 999_000), is_of_earlier_job(1_000_000, 900_000)
+    (False, True)
+    """
+    return enqueued_ms > ended_ms + CLOCKS_DIFFER_MS
 
 
 def ended_by(message: Message) -> Iterator[tuple[str, State]]:
