@@ -42,6 +42,13 @@ _MAY_RUN: Final = " or ".join(f"sum by (pipeline, queue) ({found.name}) > 0" for
 _ONLY_HELD: Final = f"({_HELD} unless ({_MAY_RUN}))"
 _OLDEST: Final = f"max by (pipeline, queue) ({metrics.OLDEST.name})"
 
+
+def _within_30m(counter: str) -> str:
+    """How much was counted in half an hour, by type: also what a worker that is new had counted before it was seen."""
+    began = f"{counter} unless last_over_time({counter}[1h] offset 30m)"
+    return f"sum by (pipeline, queue, type) (({began}) or increase({counter}[30m]))"
+
+
 ALERTS: Final = (
     Alert(
         name="StokerNoWorker",
@@ -99,9 +106,7 @@ ALERTS: Final = (
     Alert(
         name="StokerDeadLetters",
         severity="warning",
-        expr=f"sum by (pipeline, queue, type) (increase({_DEAD}[30m])) >= 5 "
-        f"and sum by (pipeline, queue, type) (rate({_DEAD}[30m])) "
-        f"> 0.01 * sum by (pipeline, queue, type) (rate({_ENDED}[30m]))",
+        expr=f"{_within_30m(_DEAD)} >= 5 and {_within_30m(_DEAD)} > 0.01 * {_within_30m(_ENDED)}",
         lasts="2m",
         summary="{{ $value | humanize }} jobs of {{ $labels.type }} became dead letters within 30 minutes",
         description="That is more than one of a hundred of its jobs. They wait in the dead letters of queue "

@@ -65,6 +65,8 @@ HEALTHY = {
 ) = HEALTHY
 LEADS, TROUBLE, ROW_AGE, OVERDUE, FIRED, MISSED, INDEX, DONE, RETRIED, DEAD = list(HEALTHY)[-10:]
 MISSED_AT_W2 = 'stoker_schedule_instants_total{pipeline="shop",queue="mails",outcome="missed_fired",instance="w2"}'
+SENT_BY_W2 = SENT.replace("w1", "w2")
+DONE_AT_W2, DEAD_AT_W2 = (f'{SENT_BY_W2},outcome="{outcome}"}}' for outcome in ("done", "dead"))
 FROM = 90
 """The minute at which all faults begin: rules that compare with the past have one."""
 
@@ -152,6 +154,15 @@ CAUSES = {
     ),
     "jobs become dead letters": Case(rate(DEAD, 10), ("StokerDeadLetters",)),
     "one job becomes a dead letter": Case(rate(DEAD, 1, 1), after=5, spares=("StokerDeadLetters",)),
+    "jobs become dead letters before a new worker is first seen": Case(
+        {DONE_AT_W2: f"_x{FROM} 0x100", DEAD_AT_W2: f"_x{FROM} 300x100"}, ("StokerDeadLetters",), after=20
+    ),
+    "a new worker had some of very many before it was first seen": Case(
+        {DONE_AT_W2: f"_x{FROM} 90000x100", DEAD_AT_W2: f"_x{FROM} 300x100"}, after=20
+    ),
+    "a worker with old dead letters is seen again": Case(
+        {DONE_AT_W2: f"0x{FROM - 20} _x10 0x100", DEAD_AT_W2: f"300x{FROM - 20} _x10 300x100"}, after=15
+    ),
     "a job is stuck": Case(then(STUCK, "1x100"), ("StokerJobsStuck",)),
     "a job ends late": Case(then(STUCK, "1x3 0x100"), after=3, spares=("StokerJobsStuck",)),
     "a job kills its process again and again": Case(rate(CRASHES, 1), ("StokerChildrenCrash",)),
