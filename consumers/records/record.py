@@ -15,6 +15,7 @@ from ...topology.wire.headers import (
     ATTEMPT,
     DEFERRED_SINCE,
     FIRST_FAILED,
+    LAST_MS,
     ORIGIN,
     PRIORITY,
     TIME,
@@ -207,7 +208,8 @@ def enqueued(record: Record) -> datetime | None:
             return parse_instant(stated)
     except ValueError:
         pass
-    return datetime.fromtimestamp(record.timestamp_ms / 1e3, UTC) if record.timestamp_ms > 0 else None
+    is_known = 0 < record.timestamp_ms <= LAST_MS  # a foreign client may have written microseconds
+    return datetime.fromtimestamp(record.timestamp_ms / 1e3, UTC) if is_known else None
 
 
 def attempt_or_1(headers: HeaderMap) -> int:

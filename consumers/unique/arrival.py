@@ -103,5 +103,5 @@ def _written(at_ms: int) -> bytes:
 
 
 def utc_of(at_ms: int) -> datetime:
-    """An epoch time in milliseconds as an aware datetime."""
-    return datetime.fromtimestamp(at_ms / SECOND_MS, UTC)
+    """An epoch time in milliseconds as an aware datetime; the last one there is, of later times."""
+    return datetime.fromtimestamp(min(at_ms, wire.LAST_MS) / SECOND_MS, UTC)

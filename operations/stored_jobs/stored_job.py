@@ -128,7 +128,7 @@ def record_of(message: Message) -> StoredJob:
     _, timestamp_ms = message.timestamp()
     return StoredJob(
         ref=Ref(partition, offset),
-        at=_EPOCH + timedelta(milliseconds=max(timestamp_ms, 0)),
+        at=_EPOCH + timedelta(milliseconds=min(max(timestamp_ms, 0), wire.LAST_MS)),
         key=message.key(),
         value=message.value(),
         raw_headers=_pairs(message),

@@ -163,6 +163,8 @@ _RFC_3339: Final = re.compile(
     rb"\d{4}-\d\d-\d\d[Tt ]([01]\d|2[0-3]):\d\d:(?P<second>\d\d)(\.\d+)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)"
 )
 _SECOND: Final = timedelta(seconds=1)
+LAST_MS: Final = 253_402_300_799_999
+"""The end of the year 9999: a `datetime` has nothing later, and the timestamp of a record may be."""
 
 
 def is_reserved(name: str) -> bool:

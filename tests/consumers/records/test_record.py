@@ -9,21 +9,22 @@ from confluent_kafka import Message
 
 from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.outcomes import Snoozed
-from stoker.consumers.records.record import Record, attempt_of
+from stoker.consumers.records.record import Record, attempt_of, enqueued
 from stoker.consumers.settling.writes import plan_writes
+from stoker.consumers.unique.arrival import utc_of
 from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.wire import headers as wire
 from support.scenes.deliveries import declare
 
 
-def record_with(pairs: list[tuple[str, bytes | None]]) -> Record:
+def record_with(pairs: list[tuple[str, bytes | None]], timestamp_ms: int = 0) -> Record:
     """A record with these headers, in this order."""
     message = Message(
         topic="unit.q",
         partition=0,
         offset=7,
         headers=pairs,  # type: ignore[arg-type]  # the stub's list is invariant
-        timestamp=(1, 0),
+        timestamp=(1, timestamp_ms),
     )
     return Record(message, Assignment(1, "unit.q", 0))
 
@@ -49,3 +50,14 @@ def test_headers_that_stand_twice_travel_along_as_they_came() -> None:
     (following,) = plan_writes(record, outcome, queue=delivery.queue, worker_id="w1", now=outcome.due).records
     assert [value for name, value in following.headers if name == "tenant"] == [b"a", b"b"]
     assert [value for name, value in following.headers if name == wire.REASON] == [b"snoozed"]
+
+
+@pytest.mark.parametrize(("timestamp_ms", "year"), [(0, None), (253_402_300_799_999, 9999), (2**62, None)])
+@pytest.mark.parametrize("stated", [[], [(wire.TIME, b"soon")]])
+def test_a_record_may_be_of_a_time_that_no_calendar_has(
+    stated: list[tuple[str, bytes | None]], timestamp_ms: int, year: int | None
+) -> None:
+    """Brokers before Kafka 4 take any number, such as microseconds: that must not end the worker, which reads it."""
+    at = enqueued(record_with(stated, timestamp_ms))
+    assert (None if at is None else at.year) == year
+    assert utc_of(2**62).year == 9999
