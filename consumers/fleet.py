@@ -128,18 +128,34 @@ class Fleet:
             self._note_end(member, member.process.pid, code)
 
     def _start(self, member: _Member) -> None:
-        # Blocked until the process handles them, since they would end it before; the mask is inherited.
-        former = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
         try:
-            command = [*self.command, *self.own_options(member.number)]
-            member.process = subprocess.Popen(command, process_group=0)  # Ctrl-C reaches it once, from here
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, former)
+            member.process = self._open(member)
+        except OSError as refusal:  # it may have memory for one again when another process has ended
+            self._rest(member, 0.0)
+            _LOGGER.error(
+                "a worker process could not be started (%s); the others go on, and it is tried again in %.1f s",
+                refusal, member.pause_s,
+            )  # fmt: skip
+            return
         member.started_at_s = time.monotonic()
         if self._stopping.is_set():  # a signal came while it was being started, and could not be passed on
             member.process.send_signal(signal.SIGTERM)
         _LOGGER.info("worker process %d started", member.process.pid, extra={log_keys.COUNT: self.size})
         self.on_change(self.process_ids())
+
+    def _open(self, member: _Member) -> subprocess.Popen[bytes]:
+        # Blocked until the process handles them, since they would end it before; the mask is inherited.
+        former = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
+        try:
+            command = [*self.command, *self.own_options(member.number)]
+            return subprocess.Popen(command, process_group=0)  # Ctrl-C reaches it once, from here
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+    def _rest(self, member: _Member, lived_s: float) -> None:
+        """Let a member pause before it is started again, for longer where it has not lived for long."""
+        member.pause_s = min(LONGEST_PAUSE_S, member.pause_s * 2) if lived_s < YOUNG_S else FIRST_PAUSE_S
+        member.start_again_at_s = time.monotonic() + member.pause_s
 
     def _note_end(self, member: _Member, process_id: int, code: int) -> None:
         member.process = None
@@ -157,8 +173,7 @@ class Fleet:
             self.stop()
             return
         lived_s = time.monotonic() - member.started_at_s
-        member.pause_s = min(LONGEST_PAUSE_S, member.pause_s * 2) if lived_s < YOUNG_S else FIRST_PAUSE_S
-        member.start_again_at_s = time.monotonic() + member.pause_s
+        self._rest(member, lived_s)
         _LOGGER.error(
             "worker process %d ended on its own (%s) after %.1f s; another one starts in %.1f s",
             process_id, describe_exit(code), lived_s, member.pause_s,

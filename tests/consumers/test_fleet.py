@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -111,6 +113,29 @@ def _with_first_pause(pause_s: float) -> tuple[object, ...]:
     defaults = fleets._Member.__init__.__defaults__
     assert defaults is not None
     return tuple(pause_s if value == fleets.FIRST_PAUSE_S else value for value in defaults)
+
+
+@pytest.mark.expected_errors("ended on its own", "could not be started")
+def test_a_process_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the machine has no memory for one more just now, the others go on, and the fleet is whole again later."""
+    monkeypatch.setattr(fleets, "FIRST_PAUSE_S", 0.01)
+    opened, refusals = subprocess.Popen, iter([OSError(errno.ENOMEM, "Cannot allocate memory")] * 2)
+    with supervised(WAIT_FOR_SIGTERM, 2, str(tmp_path / "ready")) as running:
+        wait_until(lambda: len(running.fleet.process_ids()) == 2, what="two processes")
+        victim, survivor = running.fleet.process_ids()
+
+        def refuse(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+            for refusal in refusals:
+                raise refusal
+            return opened(*arguments, **options)
+
+        monkeypatch.setattr(subprocess, "Popen", refuse)
+        os.kill(victim, signal.SIGKILL)
+        wait_until(
+            lambda: len(ids := running.fleet.process_ids()) == 2 and victim not in ids, what="a new second process"
+        )
+        assert next(refusals, None) is None
+        assert survivor in running.fleet.process_ids()
 
 
 def test_told_to_stop_it_ends_all_gracefully(tmp_path: Path) -> None:
