@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -100,6 +100,7 @@ class Breakers:
         self._needed = {found.name.encode(): needed for found in job_types if (needed := self._needed_by(found))}
         self._queues = {found.queue.name for found in job_types if found.name.encode() in self._needed}
         self._holders: list[JobHolder] = []
+        self._offers = Counter[Target]()
         self.begun: dict[Hashable, BegunJob] = {}
         self.decided: deque[Change] = deque()
 
@@ -160,7 +161,9 @@ class Breakers:
             why = self._whys[target]
             waiting = [holder for holder in self._holders if holder.held(why)]
             if state.turn(is_wanted=bool(waiting)) and waiting:
-                waiting[0].release_first(why)
+                # By turns: a queue whose runners are all busy for long would keep the probe from the others.
+                self._offers[target] += 1
+                waiting[self._offers[target] % len(waiting)].release_first(why)
 
     def report(self) -> dict[str, dict[str, object]]:
         """{breaker: its state in this process, and how many jobs wait for it}, of those that are not closed."""

@@ -12,7 +12,8 @@ import pytest
 from simulation.fleets.breakers import Clock
 from stoker.consumers import DependencyDown, Discard, RateLimited, Retry, Snooze, UnknownDependency, current_job
 from stoker.consumers.breakers.breaker_gate import BreakerGate
-from stoker.consumers.breakers.breakers import Breakers
+from stoker.consumers.breakers.breaker_state import OFFER_S
+from stoker.consumers.breakers.breakers import BreakerOpen, Breakers
 from stoker.consumers.breakers.opening import Target
 from stoker.consumers.gates.gate_row import Beginning, GateRow
 from stoker.consumers.gates.pauses import Pause, Pauses
@@ -188,6 +189,39 @@ def test_a_job_that_is_paused_as_well_is_not_the_probe() -> None:
     scene.breakers.turn()
     assert scene.ready == records[40:41]
     assert scene.row.view.counts() == {pause: 40, scene.breakers.why(scene.stripe): 1}
+
+
+class BusyQueue:
+    """A job of it waits for the breaker, and has no free runner when it is let go."""
+
+    def __init__(self) -> None:
+        self.released = 0
+
+    def held(self, _why: BreakerOpen) -> int:
+        return 1
+
+    def note_change(self, _why: BreakerOpen) -> None:
+        return
+
+    def release_first(self, _why: BreakerOpen) -> None:
+        self.released += 1
+
+
+def test_a_queue_whose_runners_are_busy_keeps_the_probe_from_no_other() -> None:
+    """Queues of one process have their turns: one may have its runners in long jobs of other types."""
+    scene, busy = Scene(), BusyQueue()
+    scene.breakers._holders.insert(0, busy)
+    scene.end(FAILED, FAILED)
+    record = scene.record()
+    assert not scene.row.admits(record)
+    _confirm(scene)
+    scene.clock.now_s += 11.0
+    scene.breakers.turn()
+    _confirm(scene)
+    for _ in range(2):
+        scene.clock.now_s += OFFER_S
+        scene.breakers.turn()
+    assert (scene.ready, busy.released) == ([record], 1)
 
 
 def _confirm(scene: Scene) -> None:
