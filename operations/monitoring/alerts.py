@@ -37,7 +37,8 @@ RECORDINGS: Final = (BACKLOG, ENDED, FAILURES)
 
 _ENOUGH_RUNS: Final = f"sum by (pipeline, queue, type) (increase({_RUNS}[10m])) >= 20"
 _PAST_FAILURES: Final = f"(avg_over_time({FAILURES.name}[1d] offset 30m) or 0 * {FAILURES.name})"
-_HELD: Final = f'sum by (pipeline, queue) ({metrics.WAITING.name}{{reason=~"gate:paused|gate:breaker"}}) > 0'
+_BY_ORDER: Final = "gate:paused|gate:blocked|gate:breaker"
+_HELD: Final = f'sum by (pipeline, queue) ({metrics.WAITING.name}{{reason=~"{_BY_ORDER}"}}) > 0'
 _MAY_RUN: Final = " or ".join(f"sum by (pipeline, queue) ({found.name}) > 0" for found in (metrics.READY, metrics.BUSY))
 _ONLY_HELD: Final = f"({_HELD} unless ({_MAY_RUN}))"
 _OLDEST: Final = f"max by (pipeline, queue) ({metrics.OLDEST.name})"
@@ -66,7 +67,7 @@ ALERTS: Final = (
         lasts="5m",
         summary="Queue {{ $labels.queue }} has a backlog, and no job ends",
         description="{{ $value }} jobs wait, the oldest for more than ten minutes, and for ten minutes none has ended. "
-        "Queues of which all that waits is paused, or waits for a breaker, are left out.",
+        "Queues of which all that waits is paused, blocked, or waits for a breaker, are left out.",
     ),
     Alert(
         name="StokerOldestJobWaits",

@@ -128,6 +128,16 @@ CAUSES = {
         },
         ("StokerOldestJobWaits",),
     ),
+    "an operator has blocked all that waits": Case(
+        {
+            **then(UNFINISHED, "3+1x30 33x100"),
+            **OLD,
+            **rate(DONE, 0),
+            **rate(RETRIED, 0),
+            'stoker_jobs_waiting{pipeline="shop",queue="mails",reason="gate:blocked",instance="w1"}': f"0x{FROM} 9x100",
+        },
+        ("StokerOldestJobWaits",),
+    ),
     "a tenant is paused, and no other job ends": Case(
         {
             **then(UNFINISHED, "3+1x30 33x100"),
