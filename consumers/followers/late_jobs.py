@@ -98,6 +98,17 @@ class LateJobs:
             self._turn()
         self._turn()
         self._producer.flush(AT_STOP_S)
+        self._report_left()
+
+    def _report_left(self) -> None:
+        """Log what was not written to the end: the jobs may be over by now, and then nothing finds them late again."""
+        left = len(self._waiting) + len(self._unconfirmed) + len(self._under_way)
+        if left:
+            _LOGGER.error(
+                "queue %r: the worker ends, and has not written %d of the followers of late jobs. A job that has not "
+                "ended is found late again by the next worker; one that has ended has no follower", self._queue, left,
+                extra={log_keys.QUEUE: self._queue, log_keys.COUNT: left},
+            )  # fmt: skip
 
     @property
     def _has_work(self) -> bool:

@@ -195,3 +195,18 @@ def test_late_jobs_without_room_are_logged_with_the_last_of_them(
         notes.note(declare().record(headers={JOB_ID: name, TIME: b"2013-01-31T12:00:00Z"}))
     LateJobs(queue, notes, stories, lambda: cast(Any, Client()), list)._turn()
     assert "no follower is enqueued for 2 late jobs, the last of them job b, since" in caplog.text
+
+
+@pytest.mark.expected_errors("has not written")
+@pytest.mark.parametrize(("way", "left"), [("not ready", 1), ("not confirmed", 2)])
+def test_what_is_not_written_at_the_end_of_the_worker_is_logged(
+    way: str, left: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The schema store or the brokers are away as a worker stops: a late job that has ended has no follower then."""
+    if way == "not ready":
+        monkeypatch.setattr(Followers, "is_late_ready", lambda _self, _record: False)
+    late = late_jobs(Client())
+    late._stopping.set()
+    late._run()
+    (line,) = caplog.records
+    assert f"has not written {left} of the followers of late jobs" in line.getMessage()
