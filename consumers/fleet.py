@@ -39,7 +39,8 @@ KILLED_WITHIN_S: Final = 5.0
 """How long the processes that are killed have to end; one that the kernel holds even then is left behind."""
 PASSED_ON: Final = (signal.SIGUSR1,)
 """Signals that ask the processes for something, and end nothing."""
-IN_VAIN: Final = {2: "refused its options", 4: "stopped, since its contracts are refused"}
+REFUSED_OPTIONS: Final = 2
+IN_VAIN: Final = {REFUSED_OPTIONS: "refused its options", 4: "stopped, since its contracts are refused"}
 """{exit code: what it means} where a new process would end in the same way."""
 
 
@@ -164,7 +165,7 @@ class Fleet:
             if code not in ENDED_BY_REQUEST:
                 self._exit_code = self._exit_code or code
             return
-        if code in IN_VAIN:
+        if _is_in_vain(code, time.monotonic() - member.started_at_s):
             _LOGGER.error(
                 "worker process %d %s (exit code %d), and so would another one; the fleet stops. The process has "
                 "printed what to change", process_id, IN_VAIN[code], code,
@@ -235,3 +236,11 @@ class Fleet:
     def _signal_all(self, number: int) -> None:
         for process in self._living():
             process.send_signal(number)
+
+
+def _is_in_vain(code: int, lived_s: float) -> bool:
+    """Whether another process would end in the same way: options are refused at once, or a job has ended its process.
+
+    C and Fortran libraries end theirs with code 2 at many an error.
+    """
+    return code in IN_VAIN and (code != REFUSED_OPTIONS or lived_s < YOUNG_S)

@@ -215,10 +215,35 @@ signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), sys.exit(0)))
         assert running.wait_ended() == 0
 
 
+@pytest.mark.expected_errors("ended on its own (exit code 2)")
+def test_a_process_that_a_job_ends_as_if_its_options_were_refused_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """C and Fortran libraries call `exit(2)`: that must not stop the fleet, and is no word about its options."""
+    monkeypatch.setattr(fleets, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(fleets, "YOUNG_S", 0.0)
+    code = WAIT_FOR_SIGTERM.replace("SIGTERM", "SIGHUP").replace("sys.exit(0)", "sys.exit(2)")
+    with supervised(code, 2, str(tmp_path / "ready")) as running:
+        wait_until(lambda: _count_noted(tmp_path / "ready") == 2, what="two processes")
+        victim, survivor = running.fleet.process_ids()
+        os.kill(victim, signal.SIGHUP)
+        wait_until(
+            lambda: len(ids := running.fleet.process_ids()) == 2 and victim not in ids, what="a new second process"
+        )
+        assert survivor in running.fleet.process_ids()
+
+
+def _count_noted(path: Path) -> int:
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
 @pytest.mark.expected_errors("refused its options", "contracts are refused")
 @pytest.mark.parametrize("code", [ExitCode.USAGE, ExitCode.REFUSED])
-def test_a_process_that_refuses_to_run_stops_the_fleet(code: ExitCode, tmp_path: Path) -> None:
+def test_a_process_that_refuses_to_run_stops_the_fleet(
+    code: ExitCode, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Another one would refuse its options or contracts again; its exit code is the fleet's."""
+    monkeypatch.setattr(fleets, "YOUNG_S", 100.0)  # a busy machine takes its time to start a process
     started = tmp_path / "started"
     with supervised(f"{NOTE_AND}sys.exit({code})", 1, str(started)) as running:
         assert running.wait_ended() == code
