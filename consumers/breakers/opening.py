@@ -74,13 +74,19 @@ def phase_of(opening: Opening | None, now_s: float) -> BreakerPhase:
     return "half-open" if opening.prober or opening.is_over(now_s) else "open"
 
 
-def opening_of(order: ControlOrder) -> Opening:
-    """Read an order; one that a person has given names neither how often nor since when."""
+def opening_of(order: ControlOrder, read_at_s: float = math.inf) -> Opening:
+    """Read an order; one that a person has given names neither how often nor since when.
+
+    Args:
+        read_at_s: the epoch time by the reader's clock. The order lasts from then on for no longer than it was given
+            for: else one of a worker whose clock is an hour ahead would hold the jobs of all others for that hour.
+    """
     detail = order.detail
+    lasts_s = math.inf if order.until is None else (order.until - order.at).total_seconds()
     return Opening(
         order_id=order.order_id,
         since_at_s=_number(detail.get(SINCE), order.at.timestamp()),
-        until_at_s=None if order.until is None else order.until.timestamp(),
+        until_at_s=None if order.until is None else min(order.until.timestamp(), read_at_s + lasts_s),
         trips=max(1, int(_number(detail.get(TRIPS), 1))),
         operator=order.operator,
         host=order.host,

@@ -60,7 +60,7 @@ class BreakerOrders(OrderTaker):
         if target is None or state is None:
             return
         self._targets[key] = target
-        before, opening = state.phase, opening_of(order)
+        before, opening = state.phase, opening_of(order, self._clock())
         state.adopt(opening, is_new=is_new)
         if before == "closed" and state.opening is not None:
             _LOGGER.warning(

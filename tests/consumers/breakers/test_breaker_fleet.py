@@ -247,6 +247,21 @@ def test_a_breaker_whose_time_is_over_before_its_order_is_written_is_open_for_al
     assert fleet.phases == {"closed"}
 
 
+def test_a_process_whose_clock_is_ahead_opens_it_for_no_longer_than_any_other() -> None:
+    """Its jobs probe late by its own clock; the others go by how long the order was given for."""
+    fleet = Fleet(2)
+    ahead, other = SimWorker("ahead", fleet.log, Clock(fleet.clock.now_s + 3_600.0), RULES), fleet.workers[0]
+    ahead.fail(3)
+    ahead.turn()
+    fleet.turn()
+    assert fleet.phases == {"open"}
+    assert other.begin() is None
+    fleet.pass_time(12.0)
+    other.end(other.probe, failed=False)
+    fleet.turn()
+    assert fleet.phases == {"closed"}
+
+
 def test_a_process_that_cannot_read_the_topic_probes_by_itself() -> None:
     """After a while without a sight of its own orders."""
     fleet = Fleet(1)
