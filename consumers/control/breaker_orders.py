@@ -74,7 +74,8 @@ class BreakerOrders(OrderTaker):
         state = None if target is None else self._breakers.states.get(target)
         if state is not None and state.opening is not None:
             state.lift()
-            _LOGGER.warning("the breaker of %s is closed: its jobs go on", target)
+            if state.opening is None:  # else this process has opened it anew, and its order comes behind this one
+                _LOGGER.warning("the breaker of %s is closed: its jobs go on", target)
 
     def carry_out(self) -> None:
         """Lease probes, write what is to be written, and report what this worker has decided."""

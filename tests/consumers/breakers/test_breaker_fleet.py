@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -296,15 +297,17 @@ def test_of_several_leases_the_first_one_in_the_log_counts_for_all() -> None:
     assert (first.probe, second.probe is None) == (None, False)
 
 
-def test_a_closing_that_is_read_before_the_own_opening_closes_nothing() -> None:
-    """It stands before it in the log."""
+def test_a_closing_that_is_read_before_the_own_opening_closes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """It stands before it in the log; nor is it logged as what holds now."""
     fleet = opened(2)
     fleet.pass_time(12.0)
     (prober,) = [worker for worker in fleet.workers if worker.probe is not None]
     fleet.log.close(b"open/dependency/stripe")
     prober.end(prober.probe, failed=True)
+    caplog.clear()
     prober.read()
     assert prober.phase == "open"
+    assert caplog.messages == []
     fleet.turn()
     assert fleet.phases == {"open"}
 
