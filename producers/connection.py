@@ -207,7 +207,7 @@ class Connections:
         while not self._is_ended:
             try:
                 self._read_some()
-            except Exception:  # without this thread each later call would wait in vain for its confirmation
+            except BaseException:  # also a callback's sys.exit: without this thread each later call would wait in vain
                 _LOGGER.exception("the producer failed at a report of the brokers, and goes on with the next one")
                 time.sleep(_POLL_S)
 
