@@ -175,6 +175,8 @@ class Publisher:
         except EnqueueError as refusal:
             record.ended(refusal)
             raise
+        if taken and self.is_closed:  # since the check above: nobody reads reports any more
+            connection.abandon()
         self._published += 1  # threads may lose a count; it only paces the reading of reports
         if not self._published % _REPORTS_EVERY:
             connection.poll(0)

@@ -10,8 +10,8 @@ from confluent_kafka import KafkaError
 
 from stoker.producers import Producer, ProducerSettings
 from stoker.producers.client import LogRelay, Outage, connect, producer_config
-from stoker.producers.connection import Connection
-from stoker.producers.delivery import delivery_error
+from stoker.producers.connection import Connection, OnDelivery
+from stoker.producers.delivery import Outcome, delivery_error
 from stoker.producers.errors import (
     BrokerUnreachable,
     DeliveryFailed,
@@ -21,6 +21,7 @@ from stoker.producers.errors import (
     SettingRefused,
     UnknownTopic,
 )
+from stoker.producers.record import BuiltRecord
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.cluster.settings import Option
 from support.scenes.shop import Shop
@@ -184,3 +185,19 @@ def test_the_thread_that_reads_reports_outlives_a_fault(
     producer._publisher.connections.live()
     wait_until(lambda: polls > 1, what="the next report")
     producer.close()
+
+
+def test_a_job_that_is_handed_over_while_the_producer_ends_has_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread found the producer open; by the time it has handed the job over, nobody reads reports any more."""
+    producer, outcomes = Producer(Pipeline("shop"), cluster_with()), list[Outcome]()
+    offer = Connection.offer
+
+    def offer_after_the_end(connection: Connection, record: BuiltRecord, on_delivery: OnDelivery) -> bool:
+        producer.close()
+        return offer(connection, record, on_delivery)
+
+    monkeypatch.setattr(Connection, "offer", offer_after_the_end)
+    assert producer._publisher.offer(BuiltRecord("shop.mails", None, b"", [], -1, "job-1"), outcomes.append)
+    [outcome] = outcomes
+    assert isinstance(outcome, DeliveryFailed)
+    assert outcome.maybe_published
