@@ -144,7 +144,7 @@ class Connection:
     def abandon(self) -> None:
         """Give up on what is unconfirmed; each record's callback is called with an error before this returns."""
         self._client.purge()
-        self._client.flush(1.0)
+        self.flush(1.0)
 
 
 class Connections:

@@ -6,7 +6,7 @@ import logging
 from datetime import timedelta
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from stoker.producers import Producer, ProducerSettings
 from stoker.producers.client import LogRelay, Outage, connect, producer_config
@@ -23,6 +23,7 @@ from stoker.producers.errors import (
 )
 from stoker.producers.record import BuiltRecord
 from stoker.topology import ClusterSettings, Pipeline
+from stoker.topology.cluster.forgotten_brokers import LastingProducer
 from stoker.topology.cluster.settings import Option
 from support.scenes.shop import Shop
 from support.waiting import wait_until
@@ -201,3 +202,25 @@ def test_a_job_that_is_handed_over_while_the_producer_ends_has_an_outcome(monkey
     [outcome] = outcomes
     assert isinstance(outcome, DeliveryFailed)
     assert outcome.maybe_published
+
+
+def test_giving_up_on_records_outlives_a_client_that_fails_at_that_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """librdkafka raises a fatal error once, from whatever is called next; the reports are read all the same."""
+    flushes = 0
+
+    class Failing(LastingProducer):
+        def flush(self, timeout: float = -1) -> int:
+            nonlocal flushes
+            flushes += 1
+            if flushes == 1:
+                raise KafkaException(KafkaError(KafkaError._FATAL, "out of order sequence", fatal=True))
+            return super().flush(timeout)
+
+    reports: list[KafkaError | None] = []
+    monkeypatch.setattr("stoker.producers.client.LastingProducer", Failing)
+    connection = Connection(producer_config(cluster_with()))
+    record = BuiltRecord("shop.mails", None, b"", [], -1, "job-1")
+    assert connection.offer(record, lambda error, _message: reports.append(error))
+    connection.abandon()
+    assert connection.is_broken
+    assert [error and error.code() for error in reports] == [KafkaError._PURGE_QUEUE]
