@@ -107,7 +107,10 @@ def delivery_error(error: KafkaError, job_id: str, topic: str, outage: Outage) -
     Args:
         outage: what the client knows about its brokers, to distinguish refused credentials from silence.
     """
-    return _error_class(error.code(), outage)(job_id, topic, _reason(error, topic, outage))
+    found = _error_class(error.code(), outage)(job_id, topic, _reason(error, topic, outage))
+    if error.code() in _UNREACHABLE:
+        found.maybe_published = True  # also where new connections are refused: the one before may have carried it
+    return found
 
 
 def start_error(error: KafkaError, topic: str, outage: Outage) -> EnqueueError:

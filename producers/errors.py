@@ -17,7 +17,7 @@
     ├── SpoolFailed               no broker answered, and the spool cannot be written: perhaps sent
     ├── RecordTooLarge            above the broker's or client's limit: nothing was sent
     ├── UnknownTopic              the topic or partition is gone: nothing was sent
-    ├── NotAuthorized             the broker refuses these credentials: nothing was sent
+    ├── NotAuthorized             the broker refuses these credentials: perhaps sent, if it did not refuse at once
     │   └── NotAuthorizedAtStart  a right is missing before the first job: nothing was sent
     ├── DeliveryFailed            the brokers refused it for another reason: perhaps sent
     ├── Unconfirmed               `flush` or `close` ended with jobs unconfirmed: perhaps sent
@@ -254,11 +254,16 @@ class UnknownTopic(_OfJob):
 
 
 class NotAuthorized(_OfJob):
-    """The brokers refuse the credentials, or their rights; the job was not sent."""
+    """The brokers refuse the credentials, or their rights.
+
+    The job was not sent where they refuse the job itself. Where they refuse a new connection, a former one may have
+    carried it: `maybe_published` is true then.
+    """
 
     def __str__(self) -> str:
+        published = "whether it was published is unknown" if self.maybe_published else "it was not published"
         return self._say(
-            "the brokers refuse these credentials, or their right to write; it was not published. Grant the right, or "
+            f"the brokers refuse these credentials, or their right to write; {published}. Grant the right, or "
             "fix the SASL options"
         )
 

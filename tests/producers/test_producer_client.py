@@ -148,6 +148,18 @@ def test_a_timeout_under_refused_credentials_is_about_the_credentials() -> None:
     assert "SASL authentication error" in str(error)
 
 
+def test_a_job_that_met_refused_credentials_on_its_way_is_perhaps_published() -> None:
+    """A broker takes it, restarts before it answers, and refuses the client that comes back."""
+    outage = Outage("localhost:9092")
+    outage.note(KafkaError(KafkaError._AUTHENTICATION, "SASL authentication error"))
+    silent = delivery_error(KafkaError(KafkaError._MSG_TIMED_OUT), "job-1", "shop.mails", outage)
+    assert silent.maybe_published
+    assert "whether it was published is unknown" in str(silent)
+    refused = delivery_error(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), "job-1", "shop.mails", outage)
+    assert not refused.maybe_published
+    assert "it was not published" in str(refused)
+
+
 def test_a_client_that_gave_up_is_replaced(producer: Producer, shop: Shop) -> None:
     """A fatal error of librdkafka ends its client, not the producer: the next job goes through a new one."""
     producer.enqueue(shop.send_receipt, 1, "a")
