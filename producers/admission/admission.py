@@ -26,6 +26,7 @@ from ..delivery import Outcome, Settle
 from ..errors import ProducerClosed, QueueFull
 from .depth import DepthReader, KafkaDepth
 from .door import Door, Full, Obstacle, Unread
+from .renewed_reader import RenewedReader
 
 _LOGGER = logging.getLogger("stoker.producers")
 
@@ -188,7 +189,7 @@ class Admission:
             door.begin_asking(self._bulks_in_flight(), time.monotonic())
         try:
             if name not in readers:
-                readers[name] = self._make_reader(queue)
+                readers[name] = RenewedReader(partial(self._make_reader, queue))
             depth = readers[name].read()
         except UNREADABLE as failure:
             self._note_unread(queue, str(failure))

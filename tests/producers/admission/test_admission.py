@@ -296,3 +296,18 @@ def wait_until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < give_up_at_s
         time.sleep(0.005)
+
+
+def test_a_reader_that_goes_on_failing_is_replaced(
+    admissions: Make, reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clients may never find the brokers again; the bound would hold no more for as long as the program lives."""
+    monkeypatch.setattr("stoker.producers.admission.renewed_reader.RENEW_AFTER_S", 0.0)
+
+    def fail() -> None:
+        raise ClusterUnreachable("localhost:9092", "no broker is known")
+
+    reading.ask = fail
+    admission = admissions(call := declare("refuse"))
+    admission.admit(call)
+    assert reading.closed.wait(SOON_S)
