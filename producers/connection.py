@@ -6,7 +6,8 @@ import atexit
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
@@ -49,6 +50,12 @@ class Connection:
             self._client = connect(config, self.outage)
         except KafkaException as lack:
             raise ClientNotStarted(with_fix(as_error(lack))) from lack
+        self._reading_threads: Final[set[int]] = set()
+
+    @property
+    def is_reporting(self) -> bool:
+        """Whether the calling thread is in a callback of this client."""
+        return threading.get_ident() in self._reading_threads
 
     @property
     def is_broken(self) -> bool:
@@ -121,11 +128,24 @@ class Connection:
         return True
 
     def poll(self, timeout_s: float) -> None:
-        """Wait for delivery reports, at most so long, and call their callbacks."""
+        """Wait for delivery reports, at most so long, and call their callbacks; do nothing in such a callback."""
+        with self._reading() as may_read:
+            if may_read:
+                self._client.poll(timeout_s)
+
+    @contextmanager
+    def _reading(self) -> Iterator[bool]:
+        """Whether the calling thread may read reports: confluent-kafka aborts a process that does so in a callback."""
+        if self.is_reporting:
+            yield False
+            return
+        self._reading_threads.add(threading.get_ident())
         try:
-            self._client.poll(timeout_s)
+            yield True
         except KafkaException as failure:  # the client raises a fatal error from whatever is called next, once
             self._note_fatal(failure)
+        finally:
+            self._reading_threads.discard(threading.get_ident())
 
     def _note_fatal(self, failure: KafkaException) -> None:
         error: KafkaError = failure.args[0]
@@ -135,11 +155,10 @@ class Connection:
 
     def flush(self, timeout_s: float) -> int:
         """Wait until all is reported; the number of records that are not when the time is over."""
-        try:
-            return self._client.flush(timeout_s)
-        except KafkaException as failure:
-            self._note_fatal(failure)
-            return self._client.flush(timeout_s)  # what is left ends soon, with a fatal error
+        for _ in range(2):  # after a fatal error, what is left ends soon
+            with self._reading() as may_read:
+                return self._client.flush(timeout_s) if may_read else self.in_flight
+        return self.in_flight
 
     def abandon(self) -> None:
         """Give up on what is unconfirmed; each record's callback is called with an error before this returns."""
@@ -172,8 +191,9 @@ class Connections:
 
     @property
     def is_reader(self) -> bool:
-        """Whether the calling thread is the one that reads the answers."""
-        return threading.current_thread() is self._reader
+        """Whether the calling thread is the one that reads the answers, or another that is in a callback of one."""
+        live = self._live
+        return threading.current_thread() is self._reader or (live is not None and live.is_reporting)
 
     def live(self) -> Connection:
         """The connection for single jobs."""
@@ -267,5 +287,5 @@ class Connections:
         for connection in (self._live, *self._beside):
             if connection is not None and connection.in_flight:
                 connection.abandon()
-        if self._reader is not None and not self.is_reader:
+        if self._reader is not None and self._reader is not threading.current_thread():
             self._reader.join(_JOIN_S)

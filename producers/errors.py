@@ -406,10 +406,10 @@ class ProducerForked(EnqueueError):
 
 
 class WouldDeadlock(EnqueueError):
-    """A call that waits for a confirmation came from the thread that reads them; nothing was sent."""
+    """A call that waits came from a future's callback, in a thread that reads confirmations; nothing was sent."""
 
     def __str__(self) -> str:
         return (
-            "a waiting call was made from a future's callback, which runs in the thread that reads the confirmations, "
-            "nothing was sent; use enqueue_future there, or enqueue from another thread"
+            "a waiting call was made from a future's callback, which runs in a thread that reads the confirmations, "
+            "nothing was sent; use enqueue_future there, or make the call from another thread"
         )

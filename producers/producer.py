@@ -148,7 +148,8 @@ class Producer:
     ) -> Future[Receipt]:
         """Publish one job without waiting; the future has the receipt, or the error, within `confirm_timeout`.
 
-        A callback of the future may run in any thread that uses the producer, and must not wait.
+        A callback of the future may run in any thread that uses the producer, and must not wait. It may enqueue more
+        with this method; a full buffer refuses that at once.
 
         Raises:
             EnqueueError: the job was refused before it was sent.

@@ -24,7 +24,7 @@ from .admission.admission import Admission, bounded, depth_readers
 from .client import producer_config
 from .connection import Connection, Connections
 from .delivery import Outcome, Receipt, Settle, delivery_error, receipt_of, why_unconfirmed
-from .errors import BufferFull, EnqueueError, ProducerClosed, ProducerForked, SettingRefused, Unconfirmed
+from .errors import BufferFull, EnqueueError, ProducerClosed, ProducerForked, SettingRefused, Unconfirmed, WouldDeadlock
 from .instrument_row import NO_INSTRUMENTS, ProducerInstruments
 from .metrics.producer_figures import ProducerFigures
 from .metrics.sample import SampleSource
@@ -120,6 +120,7 @@ class Publisher:
     def check(self, timeout_s: float, asked_at_s: float | None = None) -> None:
         """Ask whether the brokers can take jobs at this moment; raises as `Producer.check`."""
         self.check_usable()
+        self._refuse_in_callback()
         self.readiness.verify(asked_at_s)
         connection = self.connections.live()
         give_up_at_s = time.monotonic() + timeout_s
@@ -127,7 +128,7 @@ class Publisher:
             connection.ask(topic, max(0.1, give_up_at_s - time.monotonic()))
 
     def publish(self, record: BuiltRecord, settle: Settle) -> None:
-        """Hand a record over, waiting for room if need be.
+        """Hand a record over, waiting for room if need be, but not in a callback, which would wait for itself.
 
         Raises:
             BufferFull: there was none in time.
@@ -135,7 +136,7 @@ class Publisher:
         """
         give_up_at_s = time.monotonic() + self.settings.room_wait_s
         while not self.offer(record, settle):
-            if time.monotonic() >= give_up_at_s:
+            if time.monotonic() >= give_up_at_s or self.connections.is_reader:
                 raise self.full(record)
             self.connections.live().poll(0.02)
 
@@ -184,9 +185,8 @@ class Publisher:
 
     def full(self, record: BuiltRecord) -> BufferFull:
         """The error for a record that found no room."""
-        waiting = (
-            f"{counted(self.connections.live().in_flight, 'job')} unconfirmed after {self.settings.room_wait_s:g} s"
-        )
+        waited_s = 0.0 if self.connections.is_reader else self.settings.room_wait_s
+        waiting = f"{counted(self.connections.live().in_flight, 'job')} unconfirmed after {waited_s:g} s"
         error = BufferFull(record.job_id, record.topic, waiting)
         record.ended(error)
         return error
@@ -196,7 +196,9 @@ class Publisher:
 
         Raises:
             Unconfirmed: it was not in time.
+            WouldDeadlock: a callback asks for it.
         """
+        self._refuse_in_callback()
         left = self.connections.flush(timeout_s) if self._pid == os.getpid() else 0
         if left:
             raise Unconfirmed(left, timeout_s)
@@ -206,9 +208,11 @@ class Publisher:
 
         Raises:
             Unconfirmed: it was not in time; each job's future has an error then.
+            WouldDeadlock: a callback asks for it, and the producer goes on.
         """
         if self.is_closed:
             return
+        self._refuse_in_callback()
         if self.admission is not None:
             self.admission.close()
         try:
@@ -217,6 +221,10 @@ class Publisher:
             self.is_closed = True
             if self._pid in {None, os.getpid()}:
                 self._end()
+
+    def _refuse_in_callback(self) -> None:
+        if self.connections.is_reader:
+            raise WouldDeadlock
 
     def _end(self) -> None:
         self.connections.end()

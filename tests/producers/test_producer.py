@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 
@@ -34,6 +35,13 @@ from support.scenes.shop import Shop, create_topics, declare_shop, end_offsets, 
 from support.waiting import wait_until
 
 DEADLINE_S = 60.0
+
+
+def run_program(code: str, shop: Shop, cluster: ClusterSettings) -> None:
+    """Run this code in a process of its own, which is to end well."""
+    arguments = [sys.executable, "-c", f"import stoker; {code}", shop.pipeline.namespace, cluster.bootstrap_servers]
+    path = os.pathsep.join(["tests", *sys.path])
+    subprocess.run(arguments, check=True, timeout=DEADLINE_S, env={**os.environ, "PYTHONPATH": path})
 
 
 def test_parameters_may_have_the_names_of_the_methods_own(
@@ -225,19 +233,56 @@ def test_close_waits_for_pending_futures(shop: Shop, cluster: ClusterSettings) -
     assert len({future.result().job_id for future in futures}) == 500
 
 
-def test_waiting_inside_a_callback_is_refused(producer: Producer, shop: Shop) -> None:
+WAITING: dict[str, Callable[[Producer, Shop], object]] = {
+    "enqueue": lambda producer, shop: producer.enqueue(shop.send_receipt, 2, "a"),
+    "enqueue_many": lambda producer, shop: producer.enqueue_many([shop.send_receipt.call(2, "a")]),
+    "check": lambda producer, _shop: producer.check(),
+    "flush": lambda producer, _shop: producer.flush(),
+    "close": lambda producer, _shop: producer.close(),
+}
+
+
+@pytest.mark.parametrize("call", WAITING.values(), ids=WAITING)
+def test_waiting_inside_a_callback_is_refused(
+    producer: Producer, shop: Shop, call: Callable[[Producer, Shop], object]
+) -> None:
     """A future's callback runs where reports are read, so a waiting call there is an error, not a hang."""
-    outcome: Future[str] = Future()
+    outcome: Future[object] = Future()
 
     def enqueue_more(_done: Future[Receipt]) -> None:
         try:
-            outcome.set_result(producer.enqueue(shop.send_receipt, 2, "a").job_id)
+            outcome.set_result(call(producer, shop))
         except EnqueueError as error:
             outcome.set_exception(error)
 
     producer.enqueue_future(shop.send_receipt, 1, "a").add_done_callback(enqueue_more)
     with pytest.raises(WouldDeadlock):
         outcome.result(DEADLINE_S)
+
+
+MORE_IN_CALLBACKS = """
+import sys
+from concurrent.futures import Future
+from support.scenes.shop import declare_shop
+from stoker.producers import Producer
+from stoker.topology import ClusterSettings
+shop = declare_shop(sys.argv[1])
+with Producer(shop.pipeline, ClusterSettings(bootstrap_servers=sys.argv[2])) as producer:
+    more = [Future() for _ in range(500)]
+    def enqueue_more(number):
+        more[number].set_result(producer.enqueue_future(shop.send_receipt, number, "b"))
+    for number in range(500):
+        future = producer.enqueue_future(shop.send_receipt, number, "a")
+        future.add_done_callback(lambda _done, number=number: enqueue_more(number))
+    for future in more:
+        future.result(60).result(60)
+"""
+
+
+def test_callbacks_enqueue_more_however_many_they_are(shop: Shop, cluster: ClusterSettings) -> None:
+    """confluent-kafka aborts a process that reads reports in the callback of a report, as every 64th call would."""
+    run_program(MORE_IN_CALLBACKS, shop, cluster)
+    assert len(read_all(cluster, shop.mails)) == 1_000
 
 
 def test_a_producer_is_refused_in_a_forked_child_and_goes_on_in_the_parent(producer: Producer, shop: Shop) -> None:
@@ -275,8 +320,5 @@ for number in range(500):
 
 def test_a_program_that_ends_without_closing_still_publishes(shop: Shop, cluster: ClusterSettings) -> None:
     """Pending jobs are flushed when the program ends, although nobody closed the producer."""
-    code = "import stoker; " + PENDING_AT_EXIT
-    arguments = [sys.executable, "-c", code, shop.pipeline.namespace, cluster.bootstrap_servers]
-    path = os.pathsep.join(["tests", *sys.path])
-    subprocess.run(arguments, check=True, timeout=60, env={**os.environ, "PYTHONPATH": path})
+    run_program(PENDING_AT_EXIT, shop, cluster)
     assert len(read_all(cluster, shop.mails)) == 500

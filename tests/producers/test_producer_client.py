@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 from datetime import timedelta
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from stoker.producers import Producer, ProducerSettings
 from stoker.producers.client import LogRelay, Outage, connect, producer_config
@@ -14,6 +15,7 @@ from stoker.producers.connection import Connection, OnDelivery
 from stoker.producers.delivery import Outcome, delivery_error
 from stoker.producers.errors import (
     BrokerUnreachable,
+    BufferFull,
     DeliveryFailed,
     EnqueueError,
     NotAuthorized,
@@ -236,3 +238,24 @@ def test_giving_up_on_records_outlives_a_client_that_fails_at_that_moment(monkey
     connection.abandon()
     assert connection.is_broken
     assert [error and error.code() for error in reports] == [KafkaError._PURGE_QUEUE]
+
+
+def test_a_callback_does_not_wait_for_room_that_it_takes_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job whose report it takes is in the buffer until it returns; the full buffer refuses another one at once."""
+    producer = Producer(Pipeline("shop"), cluster_with(), settings=ProducerSettings(room_wait=timedelta(seconds=50)))
+    publisher, refused = producer._publisher, list[BufferFull]()
+    record = BuiltRecord("shop.mails", None, b"", [], -1, "job-1")
+
+    def publish_more(_error: KafkaError | None, _message: Message) -> None:
+        monkeypatch.setattr(Connection, "offer", lambda *_: False)
+        with pytest.raises(BufferFull, match="unconfirmed after 0 s") as full:
+            publisher.publish(record, lambda _outcome: None)
+        refused.append(full.value)
+
+    connection = publisher.connections.live()
+    assert connection.offer(record, publish_more)
+    began_at_s = time.monotonic()
+    connection.abandon()
+    producer.close()
+    assert len(refused) == 1
+    assert time.monotonic() - began_at_s < 25
