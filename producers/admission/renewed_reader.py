@@ -23,7 +23,7 @@ class RenewedReader:
     def __init__(self, make: Callable[[], DepthReader], clock: Callable[[], float] = time.monotonic) -> None:
         self._make, self._clock = make, clock
         self._reader: DepthReader | None = None
-        self._fails_since_s: float | None = None
+        self._failed_at_s: float | None = None
 
     def read(self) -> Depth:
         """See DepthReader."""
@@ -34,16 +34,16 @@ class RenewedReader:
         except Exception:
             self._note_failed()
             raise
-        self._fails_since_s = None
+        self._failed_at_s = None
         return depth
 
     def _note_failed(self) -> None:
         now_s = self._clock()
-        if self._fails_since_s is None:
-            self._fails_since_s = now_s
-        if now_s - self._fails_since_s >= RENEW_AFTER_S:
+        if self._failed_at_s is None:
+            self._failed_at_s = now_s
+        if now_s - self._failed_at_s >= RENEW_AFTER_S:
             self.close()
-            self._reader = self._fails_since_s = None
+            self._reader = self._failed_at_s = None
 
     def close(self) -> None:
         """See DepthReader."""
