@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Final, ParamSpec, Self, TypeVar
 
 from ..producers import BulkResult, EnqueueError, Receipt
-from ..producers.errors import BulkFailed, FailedCall, ProducerClosed
+from ..producers.bulk import MAX_DETAILED, MAX_REFUSED
+from ..producers.errors import BulkFailed, CallRefused, FailedCall, ProducerClosed
 from ..producers.metrics.producer_figures import ProducerFigures
 from ..producers.metrics.sample import SampleSource
 from ..producers.metrics.server import LOCAL, MetricsServer
@@ -127,18 +128,12 @@ class RecordingProducer:
         return future
 
     def enqueue_many(self, calls: Iterable[JobCall], *, max_in_flight: int | None = None) -> BulkResult:
-        """Record all calls; one that is refused does not stop the others, as in `Producer.enqueue_many`."""
-        count, failures = 0, list[FailedCall]()
-        for index, call in enumerate(calls):
-            count += 1
-            self._record_one(index, call, failures)
-        return _bulk_result(count, failures)
-
-    def _record_one(self, index: int, call: JobCall, failures: list[FailedCall]) -> None:
-        try:
-            self.send(call)
-        except EnqueueError as error:
-            failures.append(FailedCall(index=index, job_type=call.job_type.name, job_id=None, error=error))
+        """Record calls as `Producer.enqueue_many` reads them: not beyond `fails_with`, nor beyond 1,000 refusals."""
+        bulk = _RecordedBulk(self)
+        for call in calls:
+            if not bulk.take(call):
+                break
+        return bulk.result()
 
     def flush(self, timeout: timedelta | None = None) -> None:
         """There is nothing to wait for."""
@@ -155,9 +150,12 @@ class RecordingProducer:
         """Refuse what comes after, as a closed producer does."""
         self._is_closed = True
 
-    def _require_usable(self) -> None:
+    def _require_open(self) -> None:
         if self._is_closed:
             raise ProducerClosed
+
+    def _require_usable(self) -> None:
+        self._require_open()
         if self.fails_with is not None:
             raise self.fails_with
 
@@ -222,9 +220,13 @@ class AsyncRecordingProducer:
         self, calls: Iterable[JobCall] | AsyncIterable[JobCall], *, max_in_flight: int | None = None
     ) -> BulkResult:
         """Record all calls of an iterable, plain or asynchronous."""
-        if isinstance(calls, AsyncIterable):
-            calls = [call async for call in calls]
-        return self._recording.enqueue_many(calls)
+        if not isinstance(calls, AsyncIterable):
+            return self._recording.enqueue_many(calls)
+        bulk = _RecordedBulk(self._recording)
+        async for call in calls:
+            if not bulk.take(call):
+                break
+        return bulk.result()
 
     async def flush(self, timeout: timedelta | None = None) -> None:
         """There is nothing to wait for."""
@@ -256,9 +258,28 @@ class _DeclaredTopics:
         return next(queue.partitions for queue in self._pipeline.queues.values() if queue.topic == topic)
 
 
-def _bulk_result(count: int, failures: list[FailedCall]) -> BulkResult:
-    confirmed = count - len(failures)
-    if failures:
-        indexes = tuple(failure.index for failure in failures)
-        raise BulkFailed(confirmed, count, tuple(failures[:100]), indexes)
-    return BulkResult(confirmed=confirmed)
+class _RecordedBulk:
+    """One bulk of a recording producer."""
+
+    def __init__(self, producer: RecordingProducer) -> None:
+        producer._require_open()
+        self._producer, self._read, self._failures = producer, 0, list[FailedCall]()
+
+    def take(self, call: JobCall) -> bool:
+        """Record the next call; whether more should be read, which the real one decides alike."""
+        index, self._read = self._read, self._read + 1
+        try:
+            self._producer.send(call)
+        except EnqueueError as error:
+            job_id = call.options.job_id
+            self._failures.append(FailedCall(index=index, job_type=call.job_type.name, job_id=job_id, error=error))
+            return isinstance(error, CallRefused) and len(self._failures) < MAX_REFUSED
+        return True
+
+    def result(self) -> BulkResult:
+        """The outcome. Raises as `Producer.enqueue_many`."""
+        confirmed = self._read - len(self._failures)
+        if self._failures:
+            indexes = tuple(failure.index for failure in self._failures)
+            raise BulkFailed(confirmed, self._read, tuple(self._failures[:MAX_DETAILED]), indexes)
+        return BulkResult(confirmed=confirmed)

@@ -78,6 +78,35 @@ def test_an_outage_can_be_played() -> None:
     assert len(producer.jobs) == 1
 
 
+@pytest.mark.parametrize("error", [BufferFull("j", "unit.q", "an outage"), None], ids=["outage", "refusals"])
+def test_a_bulk_reads_no_further_than_the_real_one(error: BufferFull | None) -> None:
+    """A program that feeds a bulk without an end comes to its handling of an outage, or of a thousand refusals."""
+    read = 1 if error is not None else 1_000
+
+    async def endless() -> AsyncIterator[JobCall]:
+        while True:
+            yield act.call("one")  # type: ignore[arg-type]  # refused, where there is no outage
+
+    producer, awaited = (
+        RecordingProducer(pipeline, fails_with=error),
+        AsyncRecordingProducer(pipeline, fails_with=error),
+    )
+    with pytest.raises(BulkFailed) as failed:
+        producer.enqueue_many(act.call("one") for _ in range(2_000))  # type: ignore[arg-type]  # as above
+    assert (failed.value.read, len(failed.value.failed_indexes)) == (read, read)
+    with pytest.raises(BulkFailed) as failed:
+        asyncio.run(awaited.enqueue_many(endless()))
+    assert (failed.value.read, failed.value.is_temporary) == (read, error is not None)
+
+
+def test_a_bulk_after_the_end_is_refused_as_a_whole() -> None:
+    """As by the real one, also where it is empty."""
+    producer = RecordingProducer(pipeline)
+    producer.close()
+    with pytest.raises(ProducerClosed):
+        producer.enqueue_many([])
+
+
 def test_the_async_one_does_the_same() -> None:
     """Its calls are awaited."""
 
