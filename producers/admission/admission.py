@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -67,6 +68,7 @@ class Admission:
         self._wake = threading.Event()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+        self._pid: int | None = None
 
     def waiting_call(self, call: JobCall, *, may_wait: bool = True, in_bulk: bool = False) -> WaitingCall | None:
         """The call, where it is not admitted at once; None where it is.
@@ -157,6 +159,7 @@ class Admission:
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="stoker-producer-depth", daemon=True)
         self._thread.start()
+        self._pid = os.getpid()
         atexit.register(self.close)
 
     def _run(self) -> None:
@@ -222,6 +225,8 @@ class Admission:
         """End what waits, with `ProducerClosed`, and the thread. Harmless when repeated."""
         self._stopped.set()
         atexit.unregister(self.close)
+        if self._pid not in {None, os.getpid()}:  # a forked child has no such thread, and perhaps a lock of another one
+            return
         with self._read:
             self._read.notify_all()
         self._wake.set()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -311,3 +313,18 @@ def test_a_reader_that_goes_on_failing_is_replaced(
     admission = admissions(call := declare("refuse"))
     admission.admit(call)
     assert reading.closed.wait(SOON_S)
+
+
+def test_a_child_that_is_forked_while_a_call_is_admitted_ends(admissions: Make) -> None:
+    """The thread that holds the lock at that moment is not in the child, which would wait for it at its exit."""
+    admission = admissions(call := declare("refuse"))
+    admission.admit(call)
+    with admission._read:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)  # a hang must not outlive the test
+            closing = threading.Thread(target=admission.close)  # not the thread that has the lock
+            closing.start()
+            closing.join()
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
