@@ -51,7 +51,7 @@ _PERMISSIONS: Final = (
         "tier_removal",
         metavar="QUEUE",
         multiple=True,
-        help="Abandon the jobs that wait in tiers of QUEUE which are not declared any more. Repeatable.",
+        help="Abandon the jobs that wait in tiers and priorities of QUEUE which are not declared any more. Repeatable.",
     ),
     click.option(
         "--delete-empty-tiers",

@@ -14,7 +14,7 @@ from ..durations import format_retention
 from ..wire.names import RETRY_INFIX
 from .findings import Allowed, CreateTopic, DeleteTier, Group, PlanFinding, SetConfig
 from .group_settings import group_findings
-from .inventory import Inventory, TopicState, removed_tiers
+from .inventory import Inventory, TopicState, removed_priorities, removed_tiers
 from .partition_counts import blocks_creation, partition_findings
 from .routing import routing_findings
 from .verify import is_shorter
@@ -25,16 +25,17 @@ POLICY: Final = "cleanup.policy"
 
 
 def queue_findings(pipeline: Pipeline, queue: Queue, inventory: Inventory, allowed: Allowed) -> list[PlanFinding]:
-    """Compare one queue's topics, its removed tiers included."""
+    """Compare one queue's topics, its removed tiers and priorities included."""
     specs = queue_topics(pipeline, queue)
     counts = partition_findings(queue, specs, inventory, allowed)
     missing = [_missing(spec) for spec in specs if spec.name not in inventory.topics]
     if blocks_creation(queue, counts, inventory):
         missing = [_blocked(finding) for finding in missing]
     tiers = [_removed_tier(queue, topic, inventory, allowed) for topic in removed_tiers(queue, inventory.topics)]
+    priorities = [_removed_priority(queue, topic, inventory, allowed) for topic in _left_full(queue, inventory)]
     group = group_findings(queue, inventory.groups.get(queue.group))
     routing = routing_findings(queue, inventory, allowed)
-    return [*missing, *counts, *routing, *_state_findings(specs, inventory, allowed), *group, *tiers]
+    return [*missing, *counts, *routing, *_state_findings(specs, inventory, allowed), *group, *tiers, *priorities]
 
 
 def pipeline_findings(
@@ -56,6 +57,7 @@ def unmanaged_findings(pipeline: Pipeline, inventory: Inventory) -> list[PlanFin
     queues = pipeline.queues.values()
     declared = {spec.name for spec in declared_topics(pipeline)}
     removed = {name for queue in queues for name in removed_tiers(queue, inventory.topics)}
+    removed |= {name for queue in queues for name in _left_full(queue, inventory)}
     prefixes = tuple(f"{queue.topic}." for queue in queues)
     return [_unmanaged(name, prefixes) for name in sorted(set(inventory.topics) - declared - removed)]
 
@@ -115,10 +117,29 @@ def _blocked(finding: PlanFinding) -> PlanFinding:
     return replace(finding, group=Group.REFUSED, reason=reason, step=None)
 
 
+def _left_full(queue: Queue, inventory: Inventory) -> list[str]:
+    """The removed priorities in which jobs wait; an empty one is a topic like any other that nothing declares."""
+    return [name for name in removed_priorities(queue, inventory.topics) if inventory.waiting.get(name)]
+
+
+def _removed_priority(queue: Queue, topic: str, inventory: Inventory, allowed: Allowed) -> PlanFinding:
+    found = _removed(queue, topic, "topic of a priority", inventory)
+    return _abandoned(queue, found, "priority", allowed)
+
+
 def _removed_tier(queue: Queue, topic: str, inventory: Inventory, allowed: Allowed) -> PlanFinding:
-    waiting = inventory.waiting.get(topic, 0)
     what = "retry tier" if topic.startswith(f"{queue.topic}{RETRY_INFIX}") else "delay topic"
-    shared = PlanFinding(
+    found = _removed(queue, topic, what, inventory)
+    if inventory.waiting.get(topic):
+        return _abandoned(queue, found, "tier", allowed)
+    if allowed.empty_tier_deletion:
+        return replace(found, group=Group.CHANGE, step=DeleteTier(topic=topic, group=queue.group))
+    return replace(found, reason=f"{found.reason}, so `--delete-empty-tiers` would delete it")
+
+
+def _removed(queue: Queue, topic: str, what: str, inventory: Inventory) -> PlanFinding:
+    waiting = inventory.waiting.get(topic, 0)
+    return PlanFinding(
         group=Group.UNMANAGED,
         topic=topic,
         owner=queue.name,
@@ -127,15 +148,14 @@ def _removed_tier(queue: Queue, topic: str, inventory: Inventory, allowed: Allow
         declared=None,
         reason=f"{what} that is not declared any more; {counted_doing(waiting, 'job', 'wait')} in it",
     )
-    if waiting and queue.name in allowed.tier_removal:
-        return replace(shared, reason=f"{shared.reason} unread, until their retention deletes them")
-    if waiting:
-        flag = f"--allow-tier-removal {queue.name}"
-        reason = f"{shared.reason}, which no worker would read; declare the tier until it is drained"
-        return replace(shared, group=Group.REFUSED, reason=reason, flag=flag)
-    if allowed.empty_tier_deletion:
-        return replace(shared, group=Group.CHANGE, step=DeleteTier(topic=topic, group=queue.group))
-    return replace(shared, reason=f"{shared.reason}, so `--delete-empty-tiers` would delete it")
+
+
+def _abandoned(queue: Queue, found: PlanFinding, what: str, allowed: Allowed) -> PlanFinding:
+    """Jobs wait in a topic that no worker reads any more."""
+    if queue.name in allowed.tier_removal:
+        return replace(found, reason=f"{found.reason} unread, until their retention deletes them")
+    reason = f"{found.reason}, which no worker would read; declare the {what} until it is drained"
+    return replace(found, group=Group.REFUSED, reason=reason, flag=f"--allow-tier-removal {queue.name}")
 
 
 def _partition_drift(spec: TopicSpec, state: TopicState) -> PlanFinding:

@@ -128,7 +128,8 @@ class Allowed:
         repartition: more partitions, which moves keys.
         reroute: another `route_by`, which moves keys and tenants.
         shorter_retention: records go earlier; `events` names the pipeline's topic of events.
-        tier_removal: jobs that wait in a removed tier are abandoned there, unread, until its retention deletes them.
+        tier_removal: jobs that wait in a removed tier or priority are abandoned there, unread, until its retention
+            deletes them.
         empty_tier_deletion: delete the topics of removed tiers that hold no waiting jobs, of all queues.
     """
 

@@ -35,7 +35,7 @@ class Inventory:
 
     Attributes:
         topics: {topic: its state}.
-        waiting: {topic of a retry tier or delay that is not declared: jobs that wait there}.
+        waiting: {topic of a retry tier, delay or priority that is not declared: jobs that wait there}.
         groups: {consumer group whose settings are declared: what holds for it}; left out where brokers keep none.
     """
 
@@ -51,13 +51,21 @@ def removed_tiers(queue: Queue, topics: Mapping[str, object]) -> list[str]:
     return sorted(name for name in topics if name.startswith(prefixes) and name not in declared)
 
 
+def removed_priorities(queue: Queue, topics: Mapping[str, object]) -> list[str]:
+    """Name the topics that look like those of a priority of the queue but are not declared any more."""
+    declared, prefix = frozenset(queue.entry_topics), f"{queue.topic}."
+    undeclared = [name for name in topics if name.startswith(prefix) and name not in declared]
+    return sorted(name for name in undeclared if names.is_priority_name(name.removeprefix(prefix)))
+
+
 def read_inventory(pipeline: Pipeline, administration: Administration) -> Inventory:
-    """Read all topics under the pipeline's namespace, their configs, and what waits in removed tiers."""
+    """Read all topics under the pipeline's namespace, their configs, and what waits in removed tiers and priorities."""
     prefix = f"{pipeline.namespace}."
     found = {name: shape for name, shape in administration.all_topics().items() if name.startswith(prefix)}
     waiting: dict[str, int] = {}
     for queue in pipeline.queues.values():
-        removed = {name: found[name].partitions for name in removed_tiers(queue, found)}
+        undeclared = [*removed_tiers(queue, found), *removed_priorities(queue, found)]
+        removed = {name: found[name].partitions for name in undeclared}
         waiting |= administration.waiting(removed, queue.group)
         found = {name: shape for name, shape in found.items() if name not in removed or name in waiting}
     declared = [queue.group for queue in pipeline.queues.values() if group_settings(queue)]

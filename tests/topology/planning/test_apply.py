@@ -161,6 +161,18 @@ def test_a_removed_tier_is_refused_while_jobs_wait_in_it(cluster: ClusterSetting
     assert removed in _partitions(pipeline, cluster)
 
 
+def test_a_removed_priority_is_refused_while_jobs_wait_in_it(cluster: ClusterSettings, namespace: str) -> None:
+    """No worker would read them; once the group has none there, nothing is refused."""
+    pipeline, without = shop(namespace, priorities={"high": 5, "normal": 1}), shop(namespace)
+    ensure_topology(pipeline, cluster)
+    assert not plan(without, cluster).refused
+    removed = pipeline.find_queue("mails").priority_topics["high"]
+    _leave_a_job(cluster, removed)
+    with pytest.raises(TopologyRefused, match="1 job waits in it, which no worker would read"):
+        ensure_topology(without, cluster)
+    ensure_topology(without, cluster, Allowed(tier_removal=MAILS))
+
+
 def test_an_empty_removed_tier_is_deleted_on_demand(cluster: ClusterSettings, namespace: str) -> None:
     """Without the flag the topic stays; with it, it goes, and no broker shows it when apply returns."""
     pipeline, smaller = shop(namespace), shop(namespace, tiers=TIERS[:1])

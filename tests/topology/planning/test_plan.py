@@ -184,6 +184,24 @@ def test_a_removed_tier(waiting: int, allowed: Allowed, group: Group, deletes: b
     assert f"{waiting} jobs wait" in planned.findings[0].line()
 
 
+@pytest.mark.parametrize(
+    ("waiting", "allowed", "group"),
+    [
+        (3, Allowed(), Group.REFUSED),
+        (3, Allowed(empty_tier_deletion=True), Group.REFUSED),
+        (3, Allowed(tier_removal=MAILS), Group.UNMANAGED),
+        (0, Allowed(empty_tier_deletion=True), Group.UNMANAGED),
+    ],
+)
+def test_a_removed_priority(waiting: int, allowed: Allowed, group: Group) -> None:
+    """No worker reads what waits there, so its removal is refused until it is drained; apply never deletes it."""
+    before = shop(priorities={"high": 5, "normal": 1})
+    planned = plan_for(shop(), Inventory(topics=as_declared(before), waiting={f"{MAIN}.high": waiting}), allowed)
+    assert _by_group(planned) == {group.value: [f"{MAIN}.high"]}
+    assert planned.steps == ()
+    assert ("3 jobs wait in it" in planned.findings[0].line()) == bool(waiting)
+
+
 def test_a_delay_topic_that_is_none_of_the_queue_is_no_less_than_a_removed_tier() -> None:
     """Another version may have left it behind: jobs that wait there would be read by no worker."""
     pipeline, topic = shop(), f"{MAIN}.delay.endless"
