@@ -187,6 +187,7 @@ class Administration:
         """{topic: records that the group has not committed}; topics are given with their partitions.
 
         A topic that is being deleted is left out: a partition of it that brokers do not know is not taken for empty.
+        A commit beyond the end of its partition, as after a loss of records, makes up for nothing of another one.
         """
         wanted = [TopicPartition(topic, number) for topic, count in topics.items() for number in range(count)]
         if not wanted:
@@ -199,7 +200,7 @@ class Administration:
         held = dict.fromkeys(topics.keys() - going, 0)
         for at, end in ends.items():
             if at[0] in held:
-                held[at[0]] += end - max(committed.get(at, 0), starts[at])
+                held[at[0]] += max(0, end - max(committed.get(at, 0), starts[at]))
         return held
 
     def _offsets(self, wanted: Iterable[TopicPartition], which: OffsetSpec) -> dict[tuple[str, int], int]:
