@@ -6,6 +6,7 @@ import re
 from datetime import timedelta
 
 _UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_MILLISECOND = timedelta(milliseconds=1)
 _WRITTEN = re.compile(r"(\d+)(ms|s|m|h|d)")
 
 
@@ -39,10 +40,21 @@ def format_duration(duration: timedelta) -> str:
     return f"{total_ms}ms"
 
 
+def retention_of(retention_ms: int) -> timedelta:
+    """Read one of Kafka's retentions; `timedelta.max` where nothing is ever deleted: of -1, and of millions of years.
+
+    >>> retention_of(2**63 - 1) == retention_of(-1) == timedelta.max
+    True
+    """
+    is_endless = retention_ms < 0 or retention_ms > timedelta.max // _MILLISECOND
+    return timedelta.max if is_endless else retention_ms * _MILLISECOND
+
+
 def format_retention(retention_ms: int) -> str:
-    """Write one of Kafka's retentions; -1 means that nothing is ever deleted.
+    """Write one of Kafka's retentions; see `retention_of`.
 
     >>> format_retention(604_800_000), format_retention(-1)
     ('7d', 'unlimited')
     """
-    return "unlimited" if retention_ms < 0 else format_duration(timedelta(milliseconds=retention_ms))
+    retention = retention_of(retention_ms)
+    return "unlimited" if retention == timedelta.max else format_duration(retention)

@@ -8,6 +8,7 @@ from typing import Final
 
 from ...topology import Pipeline, Queue, format_duration
 from ...topology.counts import counted, counted_doing
+from ...topology.durations import retention_of
 from ..instants import rounded
 from ..queue_status.queues import due_of
 from ..queue_status.standstill import unexplained
@@ -85,8 +86,8 @@ def _retention(facts: Facts, queue: Queue) -> Iterator[Finding]:
     age, retention = facts.now - min(job.at for job in waiting), _kept_for(facts, queue)
     waited = facts.now - min(job.enqueued_at for job in waiting)
     carried = f" (its record, carried forward, for {rounded(age)})" if rounded(waited) != rounded(age) else ""
-    observed = f"the oldest job has waited for {rounded(waited)}{carried}, and records are kept for "
-    observed += format_duration(retention)
+    kept_for = "never deleted" if retention == timedelta.max else f"kept for {format_duration(retention)}"
+    observed = f"the oldest job has waited for {rounded(waited)}{carried}, and records are {kept_for}"
     if age > retention * NEAR:
         yield broken(
             "P1", queue.name, f"{observed}: it is about to be lost", "run workers, or raise the retention at once"
@@ -97,8 +98,9 @@ def _retention(facts: Facts, queue: Queue) -> Iterator[Finding]:
 
 def _kept_for(facts: Facts, queue: Queue) -> timedelta:
     """How long the cluster keeps the queue's jobs, by the shortest of its topics; the declared length if unknown."""
-    retentions = [facts.topic_configs.get(topic, {}).get("retention.ms", "-1") for topic in queue.job_topics]
-    return min((timedelta(milliseconds=int(ms)) for ms in retentions if ms != "-1"), default=queue.retention)
+    configs = [facts.topic_configs.get(topic, {}) for topic in queue.job_topics]
+    retentions = [retention_of(int(found["retention.ms"])) for found in configs if "retention.ms" in found]
+    return min(retentions, default=queue.retention)
 
 
 def _cleanup(facts: Facts, queue: Queue) -> Iterator[Finding]:

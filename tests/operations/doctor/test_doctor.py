@@ -116,6 +116,17 @@ def test_a_healthy_cluster_has_nothing_to_mend() -> None:
     assert {"P1", "P2", "P3", "P4", "P6", "P8", "P10"} <= {finding.guarantee for finding in found}
 
 
+@pytest.mark.parametrize("endless", ["-1", str(2**63 - 1)])
+def test_an_old_job_is_in_no_danger_where_nothing_is_deleted(endless: str) -> None:
+    """Kafka knows two ways of writing that a topic keeps its records for ever."""
+    topics = facts().topic_configs.items()
+    configs = {topic: {**held, "retention.ms": endless} for topic, held in topics}
+    found = findings(replace(facts({MAIN: job(NOW - timedelta(days=30))}), topic_configs=configs))
+    assert [one.observed for one in found if "has waited for" in one.observed and one.verdict is Verdict.KEPT] == [
+        "the oldest job has waited for 30d, and records are never deleted"
+    ]
+
+
 MAIN = (MAILS.topic, 0)
 RETRY = (TIER, 0)
 CASES: dict[str, tuple[Callable[[], Facts], Verdict, str, str]] = {

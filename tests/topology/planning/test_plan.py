@@ -148,6 +148,15 @@ def test_shorter_retention_is_done_when_its_owner_is_named(topic: str, owner: st
     assert planned.steps == (SetConfig(topic=topic, name="retention.ms", value=WEEK_MS),)
 
 
+@pytest.mark.parametrize("endless", ["-1", str(2**63 - 1)])
+def test_a_topic_that_forgets_nothing_is_planned_for(endless: str) -> None:
+    """Kafka knows two ways of writing it; a declared retention would delete records, so it is refused."""
+    topics = as_declared(shop())
+    topics[MAIN] = with_config(topics[MAIN], "retention.ms", endless)
+    (refused,) = plan_for(shop(), Inventory(topics=topics)).refused
+    assert (refused.topic, refused.found, refused.declared) == (MAIN, "unlimited", "7d")
+
+
 def test_copies_are_compared_only_when_they_are_declared() -> None:
     """A declared replication that is not met is drift, with the tool that fixes it; None leaves it to the cluster."""
     (found, *_) = plan_for(shop(replication=3), Inventory(topics=as_declared(shop()))).of(Group.DRIFT)
