@@ -136,6 +136,10 @@ def record_of(message: Message) -> StoredJob:
 
 
 def _pairs(message: Message) -> RawHeaders:
-    raw = message.headers() or []
+    """The headers; none where the client cannot read them, as a worker takes such a record."""
+    try:
+        raw = message.headers() or []
+    except (SystemError, UnicodeDecodeError):  # so the client fails over a name that is not UTF-8
+        return []
     pairs = raw.items() if isinstance(raw, dict) else raw
     return [(name, value.encode() if isinstance(value, str) else value) for name, value in pairs]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ from stoker.operations.stored_jobs.dispositions import (
     is_disposition,
 )
 from stoker.operations.stored_jobs.selection import Selection
-from stoker.operations.stored_jobs.stored_job import Ref, StoredJob, parse_ref
+from stoker.operations.stored_jobs.stored_job import Ref, StoredJob, parse_ref, record_of
 from stoker.operations.stored_jobs.tally import MAX_GROUPS, OVERFLOW, GroupTally
 from stoker.topology.wire import headers as wire
 
@@ -191,3 +192,17 @@ def test_an_unreadable_header_does_not_stop_the_desk() -> None:
     assert record.text(wire.ERROR_MESSAGE) == "�"
     assert record.key_text == "�"
     assert not record.is_expired(NOON)
+
+
+class _OddlyNamed(Message):
+    """A record with a header whose name is not UTF-8: the client fails to give its headers."""
+
+    def headers(self) -> None:
+        raise SystemError("returned a result with an exception set")
+
+
+def test_a_header_whose_name_is_no_text_does_not_stop_the_desk() -> None:
+    """One such record of a foreign publisher must not end `doctor`, `queues` and `dead list`."""
+    record = record_of(_OddlyNamed(topic="shop.mails", partition=1, offset=7, key=b"k", value=b"v", timestamp=(1, 0)))
+    assert (record.ref, record.key, record.value, record.raw_headers) == (Ref(1, 7), b"k", b"v", [])
+    assert record.job_id == record.job_type == ""
