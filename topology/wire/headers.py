@@ -205,8 +205,13 @@ def actor_headers(command: str, version: str) -> HeaderList:
 
 
 def format_instant(instant: datetime) -> bytes:
-    """Write an aware datetime as the wire's RFC 3339 text, always in UTC with microseconds."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").encode()
+    """Write an aware datetime as the wire's RFC 3339 text, always in UTC with microseconds.
+
+    >>> format_instant(datetime(1, 1, 1, tzinfo=UTC))
+    b'0001-01-01T00:00:00.000000Z'
+    """
+    # Not by `strftime`: the C library writes the years before 1000 with fewer than four digits.
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds").encode() + b"Z"
 
 
 def parse_instant(value: bytes) -> datetime:
