@@ -68,11 +68,15 @@ def order_document(order: ControlOrder, count: int = 1) -> dict[str, object]:
 
 
 def _limit_document(order: ControlOrder) -> dict[str, object]:
+    """The change of a limit; None where only a newer Stoker can read it."""
     from ...topology.wire.orders import LimitChange, Verb
 
     if order.verb != Verb.LIMIT:
         return {}
-    change = LimitChange.of_order(order)
+    try:
+        change = LimitChange.of_order(order)
+    except ValueError:
+        return {"change": None}
     return {
         "change": {
             "count": change.count,

@@ -96,12 +96,12 @@ class LimitChange:
         """Read the detail of an order.
 
         Raises:
-            ValueError: it has no number where one belongs.
+            ValueError: it has no number where one belongs, or one beyond the calendar.
         """
         detail = order.detail
         return cls(
             count=int(detail[_COUNT]) if _COUNT in detail else None,
-            per=timedelta(seconds=float(detail[_PER_S])) if _PER_S in detail else None,
+            per=_seconds(detail[_PER_S]) if _PER_S in detail else None,
             burst=int(detail[_BURST]) if _BURST in detail else None,
             is_lifted=_LIFTED in detail,
         )
@@ -129,6 +129,13 @@ class LimitChange:
             return "lifted"
         shown = {name: format_duration(v) if isinstance(v, timedelta) else f"{v:,}" for name, v in self.named.items()}
         return ", ".join(f"{name} {value}" for name, value in shown.items())
+
+
+def _seconds(text: str) -> timedelta:
+    try:
+        return timedelta(seconds=float(text))
+    except OverflowError as error:
+        raise ValueError(f"{text} s is no length of time: {error}") from None
 
 
 def order_key(order: ControlOrder) -> str:
