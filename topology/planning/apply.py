@@ -38,6 +38,7 @@ S = TypeVar("S", bound=Step)
 
 VISIBLE_TIMEOUT_S: Final = 30.0
 _LOOK_AGAIN_S: Final = 0.05
+_NOT_ALONE: Final = "it was not grown, since another topic of its queue could not be created or grown"
 
 
 class ApplyFailed(Exception):
@@ -172,7 +173,7 @@ def _carry_out(planned: Plan, cluster: ClusterSettings, deadline: _Deadline) -> 
     creating = [step.spec for step in _steps(planned, CreateTopic)]
     growing = _steps(planned, GrowTopic)
     configs = _configs(_steps(planned, SetConfig))
-    failures = administration.create(creating) | _grow(growing, administration) | administration.set_configs(configs)
+    failures = _grow(growing, administration.create(creating), administration) | administration.set_configs(configs)
     groups = _group_configs(_steps(planned, SetGroupConfig))
     failures |= {
         f"group {name}": refused_setting(why) for name, why in administration.set_group_configs(groups).items()
@@ -192,10 +193,15 @@ def _carry_out(planned: Plan, cluster: ClusterSettings, deadline: _Deadline) -> 
     )
 
 
-def _grow(growing: Sequence[GrowTopic], administration: Administration) -> dict[str, str]:
-    # The main topic grows last: a record in a new partition must find its ledger and tiers there.
-    failures = administration.grow({step.topic: step.partitions for step in growing if not step.is_main})
-    return failures | administration.grow({step.topic: step.partitions for step in growing if step.is_main})
+def _grow(growing: Sequence[GrowTopic], uncreated: Mapping[str, str], administration: Administration) -> dict[str, str]:
+    """Grow topics, where those of its queue that should be there are there; {topic: why not}, with the uncreated ones.
+
+    The main topic grows last: a record in a new partition must find its ledger and tiers there.
+    """
+    failures = {**uncreated, **administration.grow({one.topic: one.partitions for one in growing if not one.is_main})}
+    main = {one.topic: one.partitions for one in growing if one.is_main}
+    failures |= {topic: _NOT_ALONE for topic in main if any(other.startswith(f"{topic}.") for other in failures)}
+    return failures | administration.grow({topic: count for topic, count in main.items() if topic not in failures})
 
 
 def _steps(planned: Plan, kind: type[S]) -> list[S]:

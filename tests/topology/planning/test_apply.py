@@ -137,6 +137,21 @@ def test_more_partitions_need_permission_and_come_to_all_topics(cluster: Cluster
     assert {_partitions(larger, cluster)[name] for name in queue_topics} == {3}
 
 
+def test_the_main_topic_does_not_grow_without_its_ledger(cluster: ClusterSettings, namespace: str) -> None:
+    """Keys would move to new partitions whose jobs no worker could run; the next apply does what is left."""
+    ensure_topology(shop(namespace), cluster)
+    larger = shop(namespace, partitions=3)
+    planned = plan(larger, cluster, Allowed(repartition=MAILS))
+    mails = larger.find_queue("mails")
+    assert Administration(cluster).delete([mails.ledger_topic]) == {}
+    with pytest.raises(ApplyFailed) as failed:
+        apply(planned, cluster)
+    assert set(failed.value.failures) == {mails.ledger_topic, mails.topic}
+    assert _partitions(larger, cluster)[mails.topic] == 2
+    ensure_topology(larger, cluster, Allowed(repartition=MAILS))
+    assert plan(larger, cluster).findings == ()
+
+
 def test_shorter_retention_needs_permission(cluster: ClusterSettings, namespace: str) -> None:
     """Retention goes down only for the queue that is named."""
     ensure_topology(shop(namespace), cluster)
