@@ -17,7 +17,7 @@ from .findings import NOTHING, Allowed, CreateTopic, Group, Plan, PlanFinding
 from .inventory import Inventory, read_inventory
 from .rights import Duty, rights_for
 
-_AGEING: Final = frozenset({Role.EVENTS, Role.WORKERS, Role.AUDIT, Role.STATS})
+_AGEING: Final = frozenset({Role.EVENTS, Role.WORKERS, Role.AUDIT, Role.STATS, Role.SHARES})
 """The pipeline's own topics whose records age out."""
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from stoker.topology import Allowed, Group, Pipeline, UnknownName
+from stoker.topology import Allowed, Concurrency, Group, Pipeline, UnknownName
 from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.planning.findings import DeleteTier, GrowTopic, Plan, SetConfig
 from stoker.topology.planning.inventory import Inventory, TopicState
@@ -155,6 +155,20 @@ def test_a_topic_that_forgets_nothing_is_planned_for(endless: str) -> None:
     topics[MAIN] = with_config(topics[MAIN], "retention.ms", endless)
     (refused,) = plan_for(shop(), Inventory(topics=topics)).refused
     assert (refused.topic, refused.found, refused.declared) == (MAIN, "unlimited", "7d")
+
+
+def test_each_shorter_retention_can_be_allowed_by_the_name_that_its_flag_gives() -> None:
+    """Also of the pipeline's own topics, the shares of limits among them."""
+    pipeline = shop(limits=[Concurrency(2)])
+    topics = {
+        name: with_config(state, "retention.ms", "-1") if "retention.ms" in state.configs else state
+        for name, state in as_declared(pipeline).items()
+    }
+    refused = plan_for(pipeline, Inventory(topics=topics)).refused
+    assert f"{pipeline.namespace}.shares" in {one.topic for one in refused}
+    allowed = Allowed(shorter_retention=frozenset(str(one.flag).split()[1] for one in refused))
+    check_names(pipeline, allowed)
+    assert not plan_for(pipeline, Inventory(topics=topics), allowed).refused
 
 
 def test_copies_are_compared_only_when_they_are_declared() -> None:
