@@ -90,9 +90,19 @@ class Decoder:
             raise SchemaMismatch(misfit.field, misfit.reason, newer=False) from misfit
 
     def _make_reader(self, contract: Contract, frame_id: bytes | int) -> _Reader:
-        reader = _Reader.between(self._known(frame_id), contract)
+        reader = _Reader.between(self._version(contract, frame_id), contract)
         self._readers[contract, frame_id] = reader
         return reader
+
+    def _version(self, contract: Contract, frame_id: bytes | int) -> StoredSchema:
+        """The writer's schema: that of the job type first.
+
+        A fingerprint leaves logical types out. Another job type may mean another thing by it: a number of seconds, say,
+        where this one means an instant.
+        """
+        known = self._known(frame_id)
+        own = (version for version in self._store.versions(contract.job_type) if version.frame_id == frame_id)
+        return next(own, known)
 
     def _known(self, frame_id: bytes | int) -> StoredSchema:
         stored = self._store.writer_schema(frame_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
@@ -330,3 +330,32 @@ def test_a_version_that_was_accepted_may_come_back() -> None:
     for function in (third, first, third):
         store.register(contract_of(function), Compatibility.BACKWARD)
     assert len(store.versions("job")) == 2
+
+
+def _order(scale: int, *, is_newer: bool = False) -> type:
+    """A dataclass `Order`, as another module may have another one."""
+    amount = Annotated[Decimal, Digits(precision=10, scale=scale)]
+    fields: list[Any] = [("amount", amount), *([("note", str, field(default=""))] if is_newer else [])]
+    return make_dataclass("Order", fields)
+
+
+def _taking(record: type) -> Callable[..., object]:
+    def take(order: Any) -> None: ...
+
+    take.__annotations__["order"] = record
+    return take
+
+
+def test_a_payload_is_read_by_the_schema_of_its_own_job_type() -> None:
+    """Two modules call a record `Order` and mean other decimals: the fingerprints are equal, the values are not."""
+    store = MemorySchemaStore()
+    other = Contract.of_function(_taking(_order(4)), job_type="other", namespace="n")
+    old, new = (
+        Contract.of_function(_taking(_order(2, is_newer=is_newer)), job_type="pay", namespace="n")
+        for is_newer in (False, True)
+    )
+    assert other.fingerprint == old.fingerprint
+    for contract in (other, old, new):
+        store.register(contract, Compatibility.BACKWARD)
+    value = store.frame(old, old.encode({"amount": Decimal("12.50")}))
+    assert Decoder(store).decode(new, value) == {"amount": Decimal("12.50"), "note": ""}
