@@ -233,7 +233,7 @@ def describe(schema: Schema) -> str:
         return "union of " + ", ".join(describe(branch) for branch in schema)
     if isinstance(schema, str):
         return schema
-    logical, precision, scale = _meaning(schema)
+    logical, scale, precision = _meaning(schema)
     if logical == "decimal":
         return f"decimal({precision}, {scale})"
     return str(schema.get("name") or logical_type(schema) or kind_of(schema))

@@ -117,6 +117,12 @@ def test_one_fingerprint_for_two_meanings_is_a_break_in_every_mode() -> None:
     assert [(broken.rule, broken.field) for broken in found] == [("ANY MODE (logical-type)", "a")]
 
 
+def test_a_break_names_decimals_as_they_are_declared() -> None:
+    """Precision first, then the scale, as in `Digits`."""
+    (found,) = check(record(("a", decimal(8, 2))), record(("a", decimal(9, 3))), Compatibility.BACKWARD)
+    assert found.explanation.startswith("decimal(8, 2) would be read as decimal(9, 3)")
+
+
 def test_a_break_of_some_values_is_distinguished_from_one_of_all() -> None:
     """A branch or symbol that the reader lacks breaks only the values that use it."""
     writer = Codec(record(("a", ["long", "string"]), ("e", enumeration("X", "Y")), ("s", "string")))
