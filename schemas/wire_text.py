@@ -22,3 +22,12 @@ def wire_text(value: bytes | str | None, longest: int = LONGEST_SHOWN) -> str:
         return ""
     text = value[: 4 * longest].decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
     return text if len(text) <= longest else f"{text[:longest]}… ({len(value):,} long)"
+
+
+def writable_text(text: str) -> str:
+    """The text, with an escape for each byte of an argument or a file name that is no UTF-8.
+
+    >>> writable_text("caf\\udce9")
+    'caf\\\\udce9'
+    """
+    return text.encode("utf-8", "backslashreplace").decode()

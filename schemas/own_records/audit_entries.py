@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from .own import decode_own, encode_own
+from .own import decode_own, encode_own, with_writable_texts
 
 
 class Phase(StrEnum):
@@ -55,7 +55,7 @@ class AuditEntry:
 
 def encode_audit_entry(entry: AuditEntry) -> bytes:
     """Write an entry, framed."""
-    return encode_own("AuditEntry", asdict(entry))
+    return encode_own("AuditEntry", with_writable_texts(asdict(entry)))
 
 
 def decode_audit_entry(value: bytes | None) -> AuditEntry:

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from .own import decode_own, encode_own
+from .own import decode_own, encode_own, with_writable_texts
 
 ENDED: Final = "ended"
 BREAKERS: Final = "breakers"
@@ -168,7 +168,7 @@ def unread_order(offset: int) -> str:
 
 def encode_order(order: ControlOrder) -> bytes:
     """Write an order, framed."""
-    return encode_own("ControlOrder", asdict(order))
+    return encode_own("ControlOrder", with_writable_texts(asdict(order)))
 
 
 def decode_order(value: bytes | None) -> ControlOrder:

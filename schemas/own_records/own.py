@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ..codec.codec import FINGERPRINT_BYTES, SINGLE_OBJECT, Codec
 from ..codec.schema import RecordSchema
 from ..errors import Undecodable, UnknownSchema
+from ..wire_text import writable_text
 
 OwnName = Literal[
     "LedgerEntry",
@@ -56,6 +57,17 @@ def encode_own(name: OwnName, datum: Mapping[str, Any]) -> bytes:
     """Write one of Stoker's own records, framed; fields that are missing take the schema's defaults."""
     codec, header = _own_codec(name)
     return header + codec.encode({**_own_defaults(name), **datum})
+
+
+def with_writable_texts(datum: Mapping[str, Any]) -> dict[str, Any]:
+    """A datum whose texts come from people, command lines and hosts: what is no UTF-8 in them is escaped."""
+    return {name: _writable(value) for name, value in datum.items()}
+
+
+def _writable(value: Any) -> Any:  # of any type that a record may have
+    if isinstance(value, str):
+        return writable_text(value)
+    return with_writable_texts(value) if isinstance(value, Mapping) else value
 
 
 def is_own(name: OwnName, value: bytes | None) -> bool:
