@@ -81,11 +81,11 @@ def opening_of(order: ControlOrder, read_at_s: float = math.inf) -> Opening:
         read_at_s: the epoch time by the reader's clock. The order lasts from then on for no longer than it was given
             for: else one of a worker whose clock is an hour ahead would hold the jobs of all others for that hour.
     """
-    detail = order.detail
+    detail, at_s = order.detail, order.at.timestamp()
     lasts_s = math.inf if order.until is None else (order.until - order.at).total_seconds()
     return Opening(
         order_id=order.order_id,
-        since_at_s=_number(detail.get(SINCE), order.at.timestamp()),
+        since_at_s=min(max(_number(detail.get(SINCE), at_s), 0.0), at_s),  # another program may count in milliseconds
         until_at_s=None if order.until is None else min(order.until.timestamp(), read_at_s + lasts_s),
         trips=max(1, int(_number(detail.get(TRIPS), 1))),
         operator=order.operator,
