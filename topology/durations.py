@@ -40,14 +40,22 @@ def format_duration(duration: timedelta) -> str:
     return f"{total_ms}ms"
 
 
+def of_milliseconds(number: int) -> timedelta:
+    """A length of time as the wire has it; one that is longer than Python knows is the longest.
+
+    >>> of_milliseconds(1_500), of_milliseconds(2**63 - 1) == timedelta.max
+    (datetime.timedelta(seconds=1, microseconds=500000), True)
+    """
+    return timedelta.max if number > timedelta.max // _MILLISECOND else number * _MILLISECOND
+
+
 def retention_of(retention_ms: int) -> timedelta:
     """Read one of Kafka's retentions; `timedelta.max` where nothing is ever deleted: of -1, and of millions of years.
 
     >>> retention_of(2**63 - 1) == retention_of(-1) == timedelta.max
     True
     """
-    is_endless = retention_ms < 0 or retention_ms > timedelta.max // _MILLISECOND
-    return timedelta.max if is_endless else retention_ms * _MILLISECOND
+    return timedelta.max if retention_ms < 0 else of_milliseconds(retention_ms)
 
 
 def format_retention(retention_ms: int) -> str:

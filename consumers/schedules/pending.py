@@ -10,7 +10,7 @@ from typing import Final
 
 from ...producers.schedules.instants import due_at, instants_after, instants_between
 from ...schemas.own_records.schedule_records import FiringOutcome, ScheduleRecord
-from ...topology.declaration.timing import SHORTEST_INTERVAL
+from ...topology.declaration.timing import SHORTEST_INTERVAL, later
 
 MOST_AT_ONCE: Final = 500
 """Instants of one schedule that are fired in one go; the others follow in the next."""
@@ -88,7 +88,7 @@ def is_missed(schedule: ScheduleRecord, instant: datetime, now: datetime) -> boo
 
 def _edge(schedule: ScheduleRecord, now: datetime) -> datetime:
     """Instants before it are missed; those after it are overdue at the most."""
-    return now - timedelta(milliseconds=schedule.grace_ms + schedule.jitter_ms)
+    return later(now, -(schedule.grace_ms + schedule.jitter_ms))
 
 
 def _after_outage(schedule: ScheduleRecord, after: datetime, now: datetime) -> Pending:
@@ -115,7 +115,7 @@ def _missed_skip(schedule: ScheduleRecord, after: datetime, now: datetime) -> Pe
 
 
 def _missed_all(schedule: ScheduleRecord, after: datetime, now: datetime) -> Pending:
-    limit = schedule.missed_limit
+    limit = max(schedule.missed_limit, 0)
     back = _due_back(schedule, after, now)
     kept = list(islice(back, limit))
     beyond = list(islice(back, MOST_COUNTED))
@@ -131,6 +131,6 @@ def _due_back(schedule: ScheduleRecord, after: datetime, now: datetime) -> Itera
     A later instant may be due before an earlier one, whose jitter is larger. It waits for that one: the schedule moves
     on past all that it deals with.
     """
-    surely_due = max(after, now - timedelta(milliseconds=schedule.jitter_ms))
+    surely_due = max(after, later(now, -schedule.jitter_ms))
     waits = next((at for at in instants_after(schedule, surely_due) if due_at(schedule, at) > now), None)
     return instants_between(schedule, after, now if waits is None else min(now, waits - _MICROSECOND))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from ...topology.durations import of_milliseconds
 from ..instants import rounded
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def schedule_page(view: ScheduleView, now: datetime) -> list[str]:
         ("start", _in_utc(schedule.starts_at)),
         ("end", _in_utc(schedule.ends_at)),
         ("jitter", _length(schedule.jitter_ms)),
-        ("missed", f"{schedule.missed}{_limit(view)}, after {rounded(timedelta(milliseconds=schedule.grace_ms))}"),
+        ("missed", f"{schedule.missed}{_limit(view)}, after {rounded(of_milliseconds(schedule.grace_ms))}"),
         ("overlap", schedule.overlap),
         ("fired by", view.fired_by or "no worker yet"),
         ("owner", schedule.owner or None),
@@ -91,7 +92,7 @@ def _limit(view: ScheduleView) -> str:
 
 
 def _length(milliseconds: int) -> str | None:
-    return f"up to {timedelta(milliseconds=milliseconds)}" if milliseconds else None
+    return f"up to {of_milliseconds(milliseconds)}" if milliseconds else None
 
 
 def _text(value: bytes | None) -> str | None:

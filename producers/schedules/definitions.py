@@ -9,6 +9,7 @@ from typing import Final, cast
 from ...schemas.own_records.schedule_records import ScheduleRecord
 from ...topology.declaration.schedule import Missed, Overlap, Schedule, ScheduleOptions
 from ...topology.declaration.timing import Cron
+from ...topology.durations import of_milliseconds
 from .templates import Template
 
 _BOOKKEEPING: Final = ("version", "since", "is_paused", "operator", "host", "at", "reason", "detail")
@@ -58,9 +59,9 @@ def options_of(record: ScheduleRecord) -> ScheduleOptions:
     return ScheduleOptions(
         missed=cast("Missed", record.missed),
         missed_limit=record.missed_limit,
-        grace=timedelta(milliseconds=record.grace_ms),
+        grace=of_milliseconds(record.grace_ms),
         overlap=cast("Overlap", record.overlap),
-        jitter=timedelta(milliseconds=record.jitter_ms),
+        jitter=of_milliseconds(record.jitter_ms),
         start=record.starts_at,
         end=record.ends_at,
         owner=record.owner,

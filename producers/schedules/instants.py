@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import Final
 
 from ...schemas.own_records.schedule_records import ScheduleRecord
-from ...topology.declaration.timing import EPOCH, Cron, Every, Timing
+from ...topology.declaration.timing import EPOCH, Cron, Every, InvalidTiming, Timing, later
 from ...topology.wire.schedules import instant_text
 
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -24,25 +24,29 @@ def timing_of(schedule: ScheduleRecord) -> Timing:
     """
     if schedule.cron is not None:
         return Cron(schedule.cron, schedule.zone)
-    return Every(timedelta(milliseconds=schedule.every_ms or 0), schedule.starts_at or EPOCH)
+    try:
+        return Every(timedelta(milliseconds=schedule.every_ms or 0), schedule.starts_at or EPOCH)
+    except OverflowError:
+        raise InvalidTiming(f"the interval of {schedule.every_ms} ms is longer than the calendar") from None
 
 
 def instants_after(schedule: ScheduleRecord, instant: datetime) -> Iterator[datetime]:
     """A schedule's instants after this one, ascending; none before its making, start or resuming, or after its end."""
-    begin = max(instant, schedule.since)
-    if schedule.starts_at is not None:
-        begin = max(begin, schedule.starts_at - _MICROSECOND)
-    found, end = timing_of(schedule).after(begin), schedule.ends_at
+    found, end = timing_of(schedule).after(_begin(schedule, instant)), schedule.ends_at
     return found if end is None else takewhile(lambda at: at <= end, found)
 
 
 def instants_between(schedule: ScheduleRecord, after: datetime, up_to: datetime) -> Iterator[datetime]:
     """A schedule's instants after one instant and up to another, descending: the last one comes first."""
-    begin = max(after, schedule.since)
-    if schedule.starts_at is not None:
-        begin = max(begin, schedule.starts_at - _MICROSECOND)
+    begin = _begin(schedule, after)
     end = up_to if schedule.ends_at is None else min(up_to, schedule.ends_at)
     return takewhile(lambda at: at > begin, timing_of(schedule).up_to(end))
+
+
+def _begin(schedule: ScheduleRecord, after: datetime) -> datetime:
+    """The instant after which the schedule fires; nothing fires before 1970."""
+    starts_at = EPOCH if schedule.starts_at is None else max(schedule.starts_at, EPOCH)
+    return max(after, schedule.since, starts_at - _MICROSECOND)
 
 
 def due_at(schedule: ScheduleRecord, instant: datetime) -> datetime:
@@ -51,4 +55,4 @@ def due_at(schedule: ScheduleRecord, instant: datetime) -> datetime:
         return instant
     seed = f"{schedule.name}@{instant_text(instant)}".encode()
     share = int.from_bytes(blake2b(seed, digest_size=4).digest()) / _SHARES
-    return instant + timedelta(milliseconds=schedule.jitter_ms * share)
+    return later(instant, schedule.jitter_ms * share)

@@ -9,6 +9,7 @@ from typing import Final
 from ...schemas.own_records.schedule_records import ScheduleRecord
 from ...topology.declaration.job_type import JobCall
 from ...topology.declaration.queue import Queue
+from ...topology.declaration.timing import later
 from ...topology.wire import headers as wire
 from ...topology.wire.schedules import scheduled_job_id
 from ..record import ANY_PARTITION, BuiltRecord, RecordBuilder, partition_of
@@ -63,8 +64,7 @@ def job_of(
         *_of_schedule(schedule, instant),
     ]
     if schedule.expires_ms is not None:
-        expires_at = now + timedelta(milliseconds=schedule.expires_ms)
-        headers.append((wire.EXPIRES, wire.format_instant(expires_at)))
+        headers.append((wire.EXPIRES, wire.format_instant(later(now, schedule.expires_ms))))
     own = dict(schedule.headers)
     tenant = own.get(wire.TENANT)
     key = _key_of(schedule, schedule.key)

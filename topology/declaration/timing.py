@@ -8,6 +8,7 @@ expression whose hour or minute begins with a star fires by the time that passes
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -102,16 +103,18 @@ class Every:
     def after(self, instant: datetime) -> Iterator[datetime]:
         """The instants after this one, ascending, in UTC."""
         number = (instant - self.anchor) // self.interval + 1
-        while (found := self.anchor + number * self.interval) < FARTHEST:
-            yield found
-            number += 1
+        with suppress(OverflowError):  # beyond the years that there are, nothing fires
+            while (found := self.anchor + number * self.interval) < FARTHEST:
+                yield found
+                number += 1
 
     def up_to(self, instant: datetime) -> Iterator[datetime]:
         """The instants up to this one, itself included, descending, in UTC."""
         number = (instant - self.anchor) // self.interval
-        while (found := self.anchor + number * self.interval) > EPOCH:
-            yield found
-            number -= 1
+        with suppress(OverflowError):
+            while (found := self.anchor + number * self.interval) > EPOCH:
+                yield found
+                number -= 1
 
     def __str__(self) -> str:
         """In one line, for people."""
@@ -159,6 +162,18 @@ def _zone(name: str) -> ZoneInfo:
         near = [known for known in sorted(available_timezones()) if name.lower() in known.lower()][:_NEAR_MATCHES]
         hint = f"did you mean {' or '.join(near)}?" if near and name else "give an IANA name, such as Europe/Berlin"
         raise InvalidTiming(f"there is no time zone {name!r}; {hint}") from None
+
+
+def later(instant: datetime, by_ms: float) -> datetime:
+    """The instant so many milliseconds later, or earlier where they are negative; the calendar's end where none is.
+
+    >>> later(EPOCH, 2**63) == FARTHEST, later(FARTHEST, -(2**63)) == EPOCH
+    (True, True)
+    """
+    try:
+        return min(max(instant + timedelta(milliseconds=by_ms), EPOCH), FARTHEST)
+    except OverflowError:
+        return FARTHEST if by_ms > 0 else EPOCH
 
 
 def in_zone(instant: datetime, zone: str) -> datetime:

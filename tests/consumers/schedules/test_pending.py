@@ -12,6 +12,7 @@ from stoker.consumers.schedules.ended_jobs import is_complete
 from stoker.consumers.schedules.pending import MOST_AT_ONCE, Upcoming
 from stoker.producers.schedules.instants import due_at
 from stoker.schemas.own_records.schedule_records import ScheduleRecord
+from stoker.topology import InvalidTiming
 from stoker.topology.wire.commit_metadata import CommitMetadata, SpilledAt
 
 NOON = datetime(2026, 5, 5, 12, tzinfo=UTC)
@@ -132,3 +133,35 @@ def test_a_commit_says_whether_a_job_has_ended(
 ) -> None:
     """By its runs where it has them; a job that is not known to have ended has not."""
     assert is_complete(offset, committed, None if state is None else state.encode()) is expected
+
+
+LONGEST_MS = 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "fires"),
+    [
+        ({"grace_ms": LONGEST_MS}, [10]),  # "never missed": all ten are late, and the first comes first
+        ({"grace_ms": timedelta.max // timedelta(milliseconds=1)}, [10]),
+        ({"jitter_ms": LONGEST_MS}, None),
+        ({"every_ms": timedelta.max // timedelta(milliseconds=1)}, None),
+        ({"starts_at": datetime.min.replace(tzinfo=UTC)}, [10]),
+        ({"since": datetime.max.replace(tzinfo=UTC)}, None),
+        ({"missed": "all", "missed_limit": -1}, []),
+    ],
+)
+def test_no_length_of_time_is_too_long_to_fire(
+    fields: dict[str, Any], fires: list[int] | None
+) -> None:
+    """A schedule may be declared, or written by another program, with `for ever`: the worker must not end over it."""
+    upcoming = Upcoming(schedule(**fields), NOON)
+    if fires is None:
+        assert upcoming.pending(NOON + 10 * MINUTE) is None
+    else:
+        assert minutes(upcoming, NOON + 10 * MINUTE)[0][-1:] == fires
+
+
+def test_an_interval_beyond_the_calendar_is_refused_like_any_other_that_cannot_be_read() -> None:
+    """The worker logs it, and goes on with the other schedules."""
+    with pytest.raises(InvalidTiming, match="longer than the calendar"):
+        Upcoming(schedule(every_ms=LONGEST_MS), NOON)
