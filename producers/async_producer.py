@@ -189,7 +189,9 @@ class AsyncProducer:
             await self._in_thread(partial(self._publisher.prepare, job_type, time.monotonic()))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._blocking, work)
+        """Do what blocks; the loop's own threads do it after `close`, and in a fork, which has none of those before."""
+        threads = self._blocking if self._publisher.is_usable else None
+        return await asyncio.get_running_loop().run_in_executor(threads, work)
 
     async def enqueue_many(self, calls: AnyCalls, *, max_in_flight: int | None = None) -> BulkResult:
         """Publish all calls of an iterable, plain or asynchronous, and return when all are confirmed.

@@ -89,6 +89,11 @@ class Publisher:
         in_flight = self.connections.bulks_in_flight
         return Admission(queues, readers, in_flight, self.settings.full_wait_s) if queues else None
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether `check_usable` refuses nothing."""
+        return not self.is_closed and self._pid in {None, os.getpid()}
+
     def check_usable(self) -> None:
         """Refuse to work after `close`, and in a child of the process that started.
 
