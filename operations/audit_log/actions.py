@@ -222,11 +222,17 @@ def read_actions(
 def _off_trail(pipeline: Pipeline, cluster: ClusterSettings) -> Iterator[ControlOrder]:
     """The orders that were given without an audit record, as far as the control topic still has them."""
     for message in read_log(cluster, pipeline.control_topic):
-        lifting = header_map(cast("HeaderList | None", message.headers())).get(ORDER)
         with suppress(Undecodable, UnknownSchema):
-            order = decode_order(lifting if message.value() is None else message.value())
+            order = decode_order(_lifting_order(message) if message.value() is None else message.value())
             if UNAUDITED in order.detail:
                 yield order
+
+
+def _lifting_order(message: Message) -> bytes | None:
+    try:
+        return header_map(cast("HeaderList | None", message.headers())).get(ORDER)
+    except (SystemError, UnicodeDecodeError):  # so the client fails over a name that is not UTF-8
+        return None
 
 
 def as_done(actions: Iterable[AuditedAction]) -> list[AuditedAction]:

@@ -13,7 +13,9 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Message
 
+from stoker.operations.audit_log import actions as actions_module
 from stoker.operations.audit_log.actions import (
     NO_END,
     OFF_TRAIL,
@@ -23,6 +25,7 @@ from stoker.operations.audit_log.actions import (
     action_of_entry,
     action_of_order,
     as_done,
+    read_actions,
 )
 from stoker.operations.audit_log.exports import output, write_csv, write_jsonl
 from stoker.operations.audit_log.filters import ActionFilter, as_shown
@@ -30,7 +33,7 @@ from stoker.operations.replay.audit import OTHERS, Action, AuditTrail
 from stoker.operations.replay.units import Unit
 from stoker.schemas.own_records.audit_entries import AuditEntry, decode_audit_entry, encode_audit_entry
 from stoker.schemas.own_records.control_records import ControlOrder, encode_order
-from stoker.topology import Pipeline
+from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.actor import Actor
 from stoker.topology.wire.orders import UNAUDITED, order_key
 
@@ -133,6 +136,25 @@ class Written:
     def headers(self) -> list[tuple[str, bytes]]:
         """None."""
         return []
+
+
+class _Foreign(Message):
+    """A record of another program: the client fails over the name of its header."""
+
+    def headers(self) -> None:
+        raise SystemError("returned a result with an exception set")
+
+
+@pytest.mark.parametrize("value", [b"no order", None])
+def test_a_foreign_record_on_the_control_topic_hides_no_action(
+    monkeypatch: pytest.MonkeyPatch, value: bytes | None
+) -> None:
+    """It is passed over, and orders that were given without an audit record are found behind it."""
+    off_trail = Message(value=encode_order(replace(PAUSE, detail={UNAUDITED: "stoker control pause"})))
+    found = {"shop.audit": [], "shop.control": [_Foreign(value=value), off_trail]}
+    monkeypatch.setattr(actions_module, "read_log", lambda _cluster, topic, **_options: found[topic])
+    read = list(read_actions(Pipeline("shop"), ClusterSettings(bootstrap_servers="127.0.0.1:1")))
+    assert [one.operator for one in read] == [PAUSE.operator]
 
 
 def test_a_discard_of_very_many_types_says_how_many_jobs_it_takes() -> None:
