@@ -72,8 +72,11 @@ class Decoder:
             newer = self._is_newer(contract, frame_id)
             raise SchemaMismatch(misfit.field, misfit.reason, newer) from misfit
 
-    def decode_as_written(self, value: bytes | None) -> tuple[StoredSchema, JsonObject]:
+    def decode_as_written(self, value: bytes | None, job_type: str = "") -> tuple[StoredSchema, JsonObject]:
         """Read a value by its writer's schema alone, for tools without a contract at hand.
+
+        Args:
+            job_type: that of the job, where it is known: two types may mean different things by one schema.
 
         Returns:
             The schema as the store holds it, and the payload as JSON data (see Contract.to_json).
@@ -82,7 +85,7 @@ class Decoder:
             Undecodable, UnknownSchema, SchemaMismatch, StoreError: see `decode`.
         """
         framed, frame_id, start = _frame(value)
-        stored = self._known(frame_id)
+        stored = self._version(job_type, frame_id)
         try:
             codec = _writer_codec(stored)
             return stored, Given(codec).record({}, None).render(codec.decode(framed, start))
@@ -90,18 +93,18 @@ class Decoder:
             raise SchemaMismatch(misfit.field, misfit.reason, newer=False) from misfit
 
     def _make_reader(self, contract: Contract, frame_id: bytes | int) -> _Reader:
-        reader = _Reader.between(self._version(contract, frame_id), contract)
+        reader = _Reader.between(self._version(contract.job_type, frame_id), contract)
         self._readers[contract, frame_id] = reader
         return reader
 
-    def _version(self, contract: Contract, frame_id: bytes | int) -> StoredSchema:
+    def _version(self, job_type: str, frame_id: bytes | int) -> StoredSchema:
         """The writer's schema: that of the job type first.
 
         A fingerprint leaves logical types out. Another job type may mean another thing by it: a number of seconds, say,
         where this one means an instant.
         """
         known = self._known(frame_id)
-        own = (version for version in self._store.versions(contract.job_type) if version.frame_id == frame_id)
+        own = (version for version in self._store.versions(job_type) if version.frame_id == frame_id)
         return next(own, known)
 
     def _known(self, frame_id: bytes | int) -> StoredSchema:

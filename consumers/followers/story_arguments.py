@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from ...schemas import DecodeError, Decoder, SchemaStore, StoreError
+from ...schemas import DecodeError, Decoder, SchemaStore, StoreError, wire_text
 from ...schemas.json_data import JsonObject
 from ...topology import AnyJobType
+from ...topology.wire.headers import JOB_TYPE
 from ..records.record import Record
 
 LONGEST_JSON_BYTES: Final = 64 * 1024
@@ -37,4 +38,4 @@ class StoryArguments:
                 return job_type.contract.to_json(self._decoder.decode(job_type.contract, record.value))
             except DecodeError:
                 pass
-        return self._decoder.decode_as_written(record.value)[1]
+        return self._decoder.decode_as_written(record.value, wire_text(record.header(JOB_TYPE)))[1]

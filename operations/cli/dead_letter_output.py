@@ -100,7 +100,7 @@ def payload_of(record: StoredJob, pipeline: Pipeline, decoder: Decoder) -> tuple
         if record.job_type in pipeline.job_types:
             contract = pipeline.job_types[record.job_type].contract
             return "read with today's schema", contract.to_json(decoder.decode(contract, record.value or b""))
-        return "read as it was written", _plain(decoder.decode_as_written(record.value or b"")[1])
+        return "read as it was written", _plain(decoder.decode_as_written(record.value or b"", record.job_type)[1])
     except (DecodeError, StoreError) as unreadable:
         return f"{unreadable}", {"base64": base64.b64encode(record.value or b"").decode()}
 

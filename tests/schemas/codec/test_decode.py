@@ -359,3 +359,5 @@ def test_a_payload_is_read_by_the_schema_of_its_own_job_type() -> None:
         store.register(contract, Compatibility.BACKWARD)
     value = store.frame(old, old.encode({"amount": Decimal("12.50")}))
     assert Decoder(store).decode(new, value) == {"amount": Decimal("12.50"), "note": ""}
+    assert Decoder(store).decode_as_written(value)[1] == {"amount": "0.1250"}  # of the first type that has it
+    assert Decoder(store).decode_as_written(value, "pay")[1] == {"amount": "12.50"}
