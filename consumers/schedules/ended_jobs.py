@@ -42,9 +42,14 @@ class EndedJobs:
     def has_ended(self, job_id: str, place: RecordPlace) -> bool:
         """Whether the job whose record is there is done, a dead letter, or cancelled.
 
+        One on a topic that the queue does not read counts as ended: its schedule was moved from another queue, or the
+        queue declares the job's priority no more. Nobody here knows of its end, and the schedule must go on.
+
         Raises:
             KafkaException: the brokers do not answer in time.
         """
+        if place.topic not in self._queue.job_topics:
+            return True
         if self._client is None:
             self._client = self._make_client()
         if place.partition not in self._partitions:

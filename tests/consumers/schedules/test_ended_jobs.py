@@ -212,3 +212,9 @@ def test_topics_that_were_made_anew_are_read_from_their_beginnings() -> None:
     place = queue.enqueue("s@2")
     queue.wait_in(place)
     assert not asking.has_ended("s@2", place)
+
+
+def test_a_job_of_a_topic_that_its_queue_reads_no_more_holds_no_schedule_up() -> None:
+    """The schedule was moved from another queue, or its queue has declared the job's priority no more."""
+    asking = Asking(MovingQueue(3))
+    assert asking.has_ended("s@1", RecordPlace(topic="sim.other", partition=NUMBER, offset=7))
