@@ -36,7 +36,7 @@ class RecordsInMemory:
     Attributes:
         count: how many there are.
         used_bytes: what they take.
-        now_ms: the latest epoch time that was given; the ticks up to it have come.
+        now_ms: the epoch time that was given last. Ticks that have come stay so where a clock is set back.
     """
 
     def __init__(self, budget_bytes: int, evict: Evict) -> None:
@@ -48,6 +48,7 @@ class RecordsInMemory:
         self._last: list[int] = []
         self._come: list[_Entry] = []
         self._come_since: list[_Entry] = []
+        self._come_tick = 0
         self.count = self.used_bytes = self.now_ms = 0
 
     # ---- what is kept
@@ -59,7 +60,7 @@ class RecordsInMemory:
         self._assignments[assignment.number] = assignment
         self.count += 1
         self.used_bytes += len(packed) + ENTRY_BYTES
-        if tick <= self.now_ms >> TICK_BITS:
+        if tick <= self._come_tick:
             heapq.heappush(self._come_since, entry)
         else:
             self._put_to_tick(tick, entry)
@@ -101,11 +102,12 @@ class RecordsInMemory:
 
     def pop_due(self, now_ms: int, limit: int) -> list[Record]:
         """Take out at most `limit` records whose time has come, the earliest first."""
-        self.now_ms = max(self.now_ms, now_ms)
-        if self._first and self._first[0] <= self.now_ms >> TICK_BITS:
+        self.now_ms = now_ms
+        self._come_tick = max(self._come_tick, now_ms >> TICK_BITS)
+        if self._first and self._first[0] <= self._come_tick:
             self._sort_come()
         due: list[Record] = []
-        assignments, end = self._assignments, (self.now_ms + 1) << OFFSET_BITS
+        assignments, end = self._assignments, (now_ms + 1) << OFFSET_BITS
         while self.count and len(due) < limit and (entry := self._pop_before(end)) is not None:
             _, number, packed = entry
             self._let_go(packed)
@@ -115,7 +117,7 @@ class RecordsInMemory:
     def _sort_come(self) -> None:
         """Sort in the ticks that have come."""
         added: list[_Entry] = []
-        while self._first and self._first[0] <= self.now_ms >> TICK_BITS:
+        while self._first and self._first[0] <= self._come_tick:
             added += self._ticks.pop(heapq.heappop(self._first), ())
         if added:
             added += reversed(self._come)

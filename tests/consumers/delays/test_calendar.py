@@ -457,3 +457,14 @@ def test_a_record_whose_job_was_rescheduled_comes_at_its_new_time(
         assert at_s <= came[offset] <= at_s + 10.0 + SECOND_S
     assert sorted(came) == [0, 1, 2, 3]
     assert (len(log.calendar), log.calendar.coming) == (0, 0)
+
+
+def test_nothing_is_early_once_a_clock_that_was_ahead_is_set_back() -> None:
+    """Else a record would go to its runner, be written again as it is not due, and so on, as fast as the brokers can."""
+    log = Log()
+    log.write(1_800.0)
+    assert log.calendar.pop_due(NOW_S + 3_600, 0) == []
+    log.write(60.0, 7_200.0)
+    assert log.calendar.pop_due(NOW_S, 10) == []
+    assert [round(due_in_s(record)) for _, record in log.run(8_000, 60)] == [60, 1_800, 7_200]
+    assert len(log.calendar) == 0
