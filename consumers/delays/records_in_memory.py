@@ -23,6 +23,8 @@ ENTRY_BYTES: Final = 165
 """The memory of a packed record beside its bytes."""
 USUAL_BYTES: Final = 500
 """The assumed size of a record before any was seen."""
+LAST_SPARE: Final = 1_000
+"""Ticks that are gone and are still in the heap that finds the last one; else each second would be kept for ever."""
 Evict = Callable[[Assignment, int, int, int], None]
 """Takes what is forgotten for want of room: assignment, offset, its wake time and the present one in epoch ms."""
 _Entry = tuple[int, int, bytes]
@@ -119,6 +121,9 @@ class RecordsInMemory:
         added: list[_Entry] = []
         while self._first and self._first[0] <= self._come_tick:
             added += self._ticks.pop(heapq.heappop(self._first), ())
+        if len(self._last) > 2 * len(self._ticks) + LAST_SPARE:
+            self._last = [-tick for tick in self._ticks]
+            heapq.heapify(self._last)
         if added:
             added += reversed(self._come)
             added.sort(key=_WAKES)

@@ -17,6 +17,9 @@ from hypothesis import strategies as st
 from stoker.consumers.delays.calendar import Calendar
 from stoker.consumers.delays.cancelled_delays import CancelledDelays
 from stoker.consumers.delays.delay_sweep import DelaySweep
+from stoker.consumers.delays.known_offsets import TICK_BITS
+from stoker.consumers.delays.packed_records import packed_record
+from stoker.consumers.delays.records_in_memory import RecordsInMemory
 from stoker.consumers.progress.assignment import Assignment
 from stoker.consumers.records.cancellation import Cancellation
 from stoker.consumers.records.record import Record
@@ -468,3 +471,19 @@ def test_nothing_is_early_once_a_clock_that_was_ahead_is_set_back() -> None:
     assert log.calendar.pop_due(NOW_S, 10) == []
     assert [round(due_in_s(record)) for _, record in log.run(8_000, 60)] == [60, 1_800, 7_200]
     assert len(log.calendar) == 0
+
+
+def test_ticks_that_have_come_are_kept_no_more() -> None:
+    """A retry in each second for days must not cost memory for each of them."""
+    in_memory = RecordsInMemory(1_000_000, evict=lambda *_: None)
+    place = Assignment(1, "delays-1", 0, source=Delay(DelayClass.SHORT))
+    packed = packed_record(Message(topic=place.topic, partition=0, offset=0, value=b"v"), 0, 0, [])
+    in_memory.keep(10**12, 0, place, packed)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for second in range(1, 20_000):
+        in_memory.keep(second << TICK_BITS, second, place, packed)
+        assert len(in_memory.pop_due(second << TICK_BITS, 10)) == 1
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 200_000
