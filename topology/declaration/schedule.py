@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias, TypedDict
 
 from .job_type import InvalidDeclaration, JobCall
 from .queue import Queue
-from .timing import Timing
+from .timing import LONGEST, LONGEST_DAYS, Timing
 
 Missed = Literal["skip", "latest", "all"]
 """The policy for instants that no worker has fired in time.
@@ -58,7 +58,7 @@ class Schedule:
         queue: where its jobs go; its workers fire them.
         missed: what becomes of instants that no worker has fired within `grace`.
         missed_limit: of `missed="all"`: so many of them at the most, the last ones.
-        grace: how long an instant may be overdue and is not missed.
+        grace: how long an instant may be overdue and is not missed; like `jitter`, 36,500 days at the most.
         overlap: what becomes of an instant while the job of the one before has not ended.
         jitter: each job is enqueued up to so much later, by chance but always alike for one instant.
         start, end: the first and the last instant at which it may fire; aware.
@@ -104,10 +104,12 @@ class Schedule:
         return faults
 
     def _time_faults(self) -> list[str]:
-        faults = [
-            f"{name} must not be negative; it is {length}"
-            for name, length in (("grace", self.grace), ("jitter", self.jitter))
-            if length < timedelta(0)
+        lengths = (("grace", self.grace), ("jitter", self.jitter))
+        faults = [f"{name} must not be negative; it is {length}" for name, length in lengths if length < timedelta(0)]
+        faults += [
+            f"{name} must be {LONGEST_DAYS:,} days at the most; it is {length}"
+            for name, length in lengths
+            if length > LONGEST
         ]
         bounds = [("start", self.start), ("end", self.end)]
         faults += [
@@ -156,6 +158,9 @@ def _call_faults(call: JobCall, queue: Queue) -> list[str]:
         faults.append(
             f"its jobs cannot have {' and '.join(given)} of their own: their ids and times are the schedule's"
         )
-    if isinstance(call.options.expires, datetime):
+    expires = call.options.expires
+    if isinstance(expires, datetime):
         faults.append("its jobs cannot all expire at one instant: give expires as a timedelta")
+    elif isinstance(expires, timedelta) and not timedelta(0) < expires <= LONGEST:
+        faults.append(f"expires must be more than 0, and {LONGEST_DAYS:,} days at the most; it is {expires}")
     return faults

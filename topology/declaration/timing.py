@@ -20,6 +20,9 @@ from cronsim import CronSim, CronSimError
 from ..durations import format_duration
 
 SHORTEST_INTERVAL: Final = timedelta(seconds=1)
+LONGEST_DAYS: Final = 36_500
+LONGEST: Final = timedelta(days=LONGEST_DAYS)
+"""The bound on each length of time of a schedule: no sum of some of them and an instant leaves the calendar."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 FARTHEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 """Nothing fires later: the calendar ends there, and cronsim must not run beyond it."""
@@ -87,7 +90,7 @@ class Every:
         anchor: one of the instants; the others follow from it in both directions.
 
     Raises:
-        InvalidTiming: the interval is below a second, or no whole number of milliseconds.
+        InvalidTiming: the interval is below a second, above `LONGEST`, or no whole number of milliseconds.
     """
 
     interval: timedelta
@@ -97,6 +100,8 @@ class Every:
         """Refuse intervals that cannot be."""
         if not isinstance(self.interval, timedelta) or self.interval < SHORTEST_INTERVAL:
             raise InvalidTiming(f"the interval must be a timedelta of a second or more; it is {self.interval!r}")
+        if self.interval > LONGEST:
+            raise InvalidTiming(f"the interval must be {LONGEST_DAYS:,} days at the most; it is {self.interval}")
         if self.interval % timedelta(milliseconds=1):
             raise InvalidTiming(f"the interval must be whole milliseconds; it is {self.interval}")
 

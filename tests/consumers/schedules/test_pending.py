@@ -107,6 +107,12 @@ def test_start_and_end_bound_the_instants() -> None:
     assert upcoming.pending(NOON + 9 * MINUTE) is None
 
 
+def test_a_start_at_the_beginning_of_the_calendar_is_none() -> None:
+    """There is no instant before it to begin after."""
+    upcoming = Upcoming(schedule(starts_at=datetime.min.replace(tzinfo=UTC)), NOON)
+    assert minutes(upcoming, NOON + 2 * MINUTE) == ([1, 2], 2, 0)
+
+
 def test_jitter_is_alike_for_one_instant_and_spreads_others() -> None:
     """Each worker computes the same; and late is what is later than its jitter."""
     one = schedule(jitter_ms=30_000)
@@ -144,15 +150,12 @@ LONGEST_MS = 2**63 - 1
         ({"grace_ms": LONGEST_MS}, [10]),  # "never missed": all ten are late, and the first comes first
         ({"grace_ms": timedelta.max // timedelta(milliseconds=1)}, [10]),
         ({"jitter_ms": LONGEST_MS}, None),
-        ({"every_ms": timedelta.max // timedelta(milliseconds=1)}, None),
         ({"starts_at": datetime.min.replace(tzinfo=UTC)}, [10]),
         ({"since": datetime.max.replace(tzinfo=UTC)}, None),
         ({"missed": "all", "missed_limit": -1}, []),
     ],
 )
-def test_no_length_of_time_is_too_long_to_fire(
-    fields: dict[str, Any], fires: list[int] | None
-) -> None:
+def test_no_length_of_time_is_too_long_to_fire(fields: dict[str, Any], fires: list[int] | None) -> None:
     """A schedule may be declared, or written by another program, with `for ever`: the worker must not end over it."""
     upcoming = Upcoming(schedule(**fields), NOON)
     if fires is None:
@@ -161,7 +164,11 @@ def test_no_length_of_time_is_too_long_to_fire(
         assert minutes(upcoming, NOON + 10 * MINUTE)[0][-1:] == fires
 
 
-def test_an_interval_beyond_the_calendar_is_refused_like_any_other_that_cannot_be_read() -> None:
+@pytest.mark.parametrize(
+    ("every_ms", "why"),
+    [(LONGEST_MS, "longer than the calendar"), (timedelta.max // timedelta(milliseconds=1), "days at the most")],
+)
+def test_an_interval_beyond_the_calendar_is_refused_like_any_other_that_cannot_be_read(every_ms: int, why: str) -> None:
     """The worker logs it, and goes on with the other schedules."""
-    with pytest.raises(InvalidTiming, match="longer than the calendar"):
-        Upcoming(schedule(every_ms=LONGEST_MS), NOON)
+    with pytest.raises(InvalidTiming, match=why):
+        Upcoming(schedule(every_ms=every_ms), NOON)

@@ -11,6 +11,7 @@ from stoker.producers.control.standing import read_given_orders
 from stoker.producers.errors import PayloadRefused
 from stoker.producers.schedules import NoSuchSchedule, ScheduleExists, ScheduleRefused, Schedules, SchedulesNotReady
 from stoker.topology import ClusterSettings, InvalidDeclaration, JobType, Pipeline, cron, every
+from stoker.topology.declaration.schedule import ScheduleOptions
 from stoker.topology.planning.apply import ensure_topology
 from support.scenes.worker import headers_of, read_topic
 
@@ -167,3 +168,19 @@ def test_two_declarations_of_one_name_and_functions_without_queue_are_refused() 
     start, end = datetime(2027, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)
     with pytest.raises(InvalidDeclaration, match="before it starts"):
         pipeline.schedule("c", NIGHTLY, report.call("x"), start=start, end=end)
+
+
+@pytest.mark.parametrize("options", [{"grace": timedelta.max}, {"jitter": timedelta.max}])
+def test_lengths_that_lead_out_of_the_calendar_are_refused(options: ScheduleOptions) -> None:
+    """Else all workers of the queue would end one after another over the sum of it and an instant."""
+    pipeline, report = declare("shop")
+    with pytest.raises(InvalidDeclaration, match="must be 36,500 days at the most"):
+        pipeline.schedule("a", NIGHTLY, report.call("x"), **options)
+
+
+@pytest.mark.parametrize("expires", [timedelta.max, timedelta(0), timedelta(hours=-1)])
+def test_jobs_that_would_never_run_or_expire_beyond_the_calendar_are_refused(expires: timedelta) -> None:
+    """What `enqueue` refuses."""
+    pipeline, report = declare("shop")
+    with pytest.raises(InvalidDeclaration, match="expires must be more than 0"):
+        pipeline.schedule("a", NIGHTLY, report.with_options(expires=expires).call("x"))

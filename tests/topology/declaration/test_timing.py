@@ -127,6 +127,7 @@ def test_the_29th_of_february_comes_every_four_years() -> None:
         (lambda: cron("0 3 * * *", tz=""), "no time zone ''"),
         (lambda: every(timedelta(0)), "a second or more"),
         (lambda: every(timedelta(seconds=1, microseconds=1)), "whole milliseconds"),
+        (lambda: every(timedelta.max), "36,500 days at the most"),
         (lambda: every(5), "must be a timedelta"),  # type: ignore[arg-type]  # what a user may write
     ],
 )
