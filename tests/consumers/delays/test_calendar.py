@@ -463,7 +463,7 @@ def test_a_record_whose_job_was_rescheduled_comes_at_its_new_time(
 
 
 def test_nothing_is_early_once_a_clock_that_was_ahead_is_set_back() -> None:
-    """Else a record would go to its runner, be written again as it is not due, and so on, as fast as the brokers can."""
+    """Else a record goes to its runner, is written again as it is not due, and so on, as fast as the brokers can."""
     log = Log()
     log.write(1_800.0)
     assert log.calendar.pop_due(NOW_S + 3_600, 0) == []
