@@ -16,6 +16,7 @@ keeps its order.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ class Carrier:
         self._clock = clock
         self._retention_s = queue.retention.total_seconds()
         self._producer = LazyProducer(clients.make_producer, self._doubt_written)
-        self._next_look_at_s = 0.0
+        self._looked_at_s = -math.inf
         self._is_asking = False
         self._old: dict[Assignment, int] = {}
         self._next: dict[Assignment, int] = {}
@@ -112,15 +113,14 @@ class Carrier:
             self._read_on()
         elif self._is_asking:
             return self._begin(self._ages.pop())
-        elif self._clock() >= self._next_look_at_s:
+        elif abs(self._clock() - self._looked_at_s) >= self._retention_s / LOOKS:  # also where it was set back
             self._look()
         return []
 
     # ---- look
 
     def _look(self) -> None:
-        now_s = self._clock()
-        self._next_look_at_s = now_s + self._retention_s / LOOKS
+        now_s = self._looked_at_s = self._clock()
         if self._lanes.waiting or self._gates.view.count:
             waiting = [a for a in self._assignments.all() if a.is_running and a.progress.incomplete]
             self._is_asking = bool(waiting)
