@@ -127,8 +127,8 @@ class ControlThread:
     def _turn(self, feed: OrderFeed) -> None:
         before = feed.taken_below
         feed.read(READ_S)
+        self._remover.turn(feed)  # it may read further orders
         self._orders.carry_out()
-        self._remover.turn(feed)
         if feed.taken_below != before or time.monotonic() >= self._next_status_at_s:
             self._write_status(feed)
         else:
