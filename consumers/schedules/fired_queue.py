@@ -10,6 +10,8 @@ from datetime import datetime
 from enum import Enum
 from typing import Final, NamedTuple
 
+from confluent_kafka import KafkaException
+
 from ...producers.schedules.book import ScheduleBook
 from ...producers.transaction_writer import TransactionFailed
 from ...topology.log_pace import LogPace
@@ -27,6 +29,8 @@ LONGEST_S: Final = 10.0
 FORBIDDEN_S: Final = 60.0
 """After a refusal, it is tried again so much later."""
 LOG_INTERVAL_S: Final = 30.0
+ASKED_FOR_S: Final = 1.0
+"""An answer about the end of the topic is good for so long; a process that was frozen meanwhile asks again."""
 
 
 class FiringPhase(Enum):
@@ -49,12 +53,14 @@ class ReadSchedules(NamedTuple):
         changed: the names that the last reading has changed.
         position: the offset of the next record.
         is_caught_up: whether all was read that was there at the start.
+        ask_records_end: asks for the offset behind the last record that is there.
     """
 
     book: ScheduleBook
     changed: set[str]
     position: int
     is_caught_up: bool
+    ask_records_end: Callable[[], int]
 
     def names_of(self, queue: str) -> list[str]:
         """The names of a queue's schedules."""
@@ -89,7 +95,8 @@ class FiredQueue:
         self.phase = FiringPhase.NOT_OURS
         self._read_up_to = 0
         self._due_at: datetime | None = None  # the first instant that was not dealt with; kept while none can fire
-        self._rests_until_at_s = self._fired_at_s = -math.inf
+        self._rests_until_at_s = self._fired_at_s = self._asked_at_s = -math.inf
+        self._to_be_read: int | None = None
         self._pause_s = AGAIN_S
         self._log_pace = LogPace(LOG_INTERVAL_S)
 
@@ -112,13 +119,14 @@ class FiredQueue:
         """Fire nothing until it is taken over anew."""
         if self.phase in {FiringPhase.TAKING_OVER, FiringPhase.ARMED}:
             self._schedules.let_go()
-            self.phase = FiringPhase.OURS
+            self.phase, self._to_be_read = FiringPhase.OURS, None
 
     # ---- a turn
 
     def wake_in_s(self, now: datetime) -> float:
-        """How long it is until something is to be fired; infinite where nothing is."""
-        at = self._schedules.wake_at if self.phase is FiringPhase.ARMED else None
+        """How long it is until something is to be fired; infinite where nothing is, or more is to be read before."""
+        is_armed = self.phase is FiringPhase.ARMED and self._to_be_read is None
+        at = self._schedules.wake_at if is_armed else None
         return math.inf if at is None else max((at - now).total_seconds(), self._pace_left_s)
 
     @property
@@ -133,7 +141,7 @@ class FiredQueue:
                 self._fire(read, now)
             else:
                 self._take_over(read, now)
-        except TransactionFailed as failed:
+        except (TransactionFailed, KafkaException) as failed:
             self.note_failure(failed)
             if self._due_at is None:
                 self._due_at = self._due_at_in(read)
@@ -148,9 +156,25 @@ class FiredQueue:
     def _fire(self, read: ReadSchedules, now: datetime) -> None:
         if read.changed:
             self._schedules.arm(read.book, read.changed)
-        if self._pace_left_s == 0 and self._schedules.fire_due(now):
+        if self._pace_left_s == 0 and self._knows_changes(read, now) and self._schedules.fire_due(now):
             self._fired_at_s = self._monotonic()
         self._pause_s = AGAIN_S
+
+    def _knows_changes(self, read: ReadSchedules, now: datetime) -> bool:
+        """Whether all changes are armed that were there once the next instant was due.
+
+        Else a process that was frozen would fire a schedule that was paused or removed meanwhile.
+        """
+        wake_at = self._schedules.wake_at
+        if wake_at is None or wake_at > now:
+            return True
+        now_s = self._monotonic()
+        if self._to_be_read is None or now_s - self._asked_at_s > ASKED_FOR_S:
+            self._to_be_read, self._asked_at_s = read.ask_records_end(), now_s
+        if read.position < self._to_be_read:
+            return False
+        self._to_be_read = None
+        return True
 
     def _take_over(self, read: ReadSchedules, now: datetime) -> None:
         is_waiting = self._monotonic() < self._rests_until_at_s or not read.is_caught_up

@@ -109,7 +109,7 @@ class ScheduleThread:
             self._stopped.wait(LOOK_S)
             return
         changed = self._read(owned)  # before the book is looked at: a reader that begins has another one
-        read = ReadSchedules(self._book, changed, self._position, self._is_caught_up)
+        read = ReadSchedules(self._book, changed, self._position, self._is_caught_up, self._ask_records_end)
         for fired in owned:
             fired.serve(read, self._now())
 
@@ -134,6 +134,14 @@ class ScheduleThread:
             return False
         reader.start(first)
         return True
+
+    def _ask_records_end(self) -> int:
+        """Ask for the offset behind the last record. All are written in transactions, whose marker comes behind it.
+
+        Raises:
+            KafkaException: the brokers do not answer.
+        """
+        return -1 if self._reader is None else self._reader.ask_end(ASK_S)[1] - 1
 
     def _report_unread(self, failed: KafkaException) -> None:
         for fired in self._fired_queues:

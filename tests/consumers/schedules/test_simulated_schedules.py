@@ -218,3 +218,22 @@ def test_a_job_of_an_overlap_is_left_out_and_noted() -> None:
     assert instants == sorted(set(instants))
     expected = list(takewhile(lambda at: at <= world.now, instants_after(schedule("a", start), start)))
     assert 1 < len(instants) < len(expected)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("change", ["paused", "removed"])
+def test_an_owner_that_was_frozen_fires_nothing_that_was_paused_or_removed_meanwhile(seed: int, change: str) -> None:
+    """It comes to itself with an instant due, and reads of the change only after that."""
+    start = datetime(2026, 5, 5, 12, 0, 1, tzinfo=UTC)
+    world = ScheduleWorld(seed, start)
+    made = schedule("a", start)
+    world.topics.put(made)
+    world.settle()
+    (owner,) = world.workers
+    fired = len(world.topics.jobs)
+    world.now += timedelta(seconds=1)
+    world.topics.put(replace(made, is_paused=True) if change == "paused" else "a")
+    world.now += timedelta(seconds=60)
+    for _ in range(50):
+        owner.turn()
+    assert len(world.topics.jobs) == fired > 0

@@ -135,8 +135,8 @@ class SimulatedReader:
         self.position, self.is_at_end = 0, False
 
     def ask_end(self, _timeout_s: float) -> tuple[int, int]:
-        """Where the log begins and ends."""
-        return 0, len(self._topics.records)
+        """Where the log begins and ends: behind the marker of the last transaction."""
+        return 0, len(self._topics.records) + 1
 
     def start(self, offset: int) -> None:
         """Read from there."""
