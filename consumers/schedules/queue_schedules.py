@@ -338,7 +338,7 @@ def _lasts(firings: list[_Firing], places: list[RecordPlace], worker_id: str, no
         before = firing.armed.last
         kept = (before.job_id, before.place) if before is not None else ("", None)
         job_id, place = (_id_of(firing.jobs[-1]), places[behind - 1]) if firing.jobs else kept
-        overlapping = len(firing.pending.fire) - (1 if firing.jobs else 0) if _is_overlapping(firing) else 0
+        overlapping = len(firing.pending.fire) - len(firing.instants)
         found.append(
             LastFiring(
                 instant=firing.pending.up_to,
@@ -351,10 +351,6 @@ def _lasts(firings: list[_Firing], places: list[RecordPlace], worker_id: str, no
             )
         )
     return found
-
-
-def _is_overlapping(firing: _Firing) -> bool:
-    return firing.armed.schedule.overlap == "skip" and bool(firing.pending.fire)
 
 
 def _id_of(job: TransactionRecord) -> str:

@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from stoker.producers.schedules.instants import instants_after
-from stoker.schemas.own_records.schedule_records import ScheduleRecord
+from stoker.schemas.own_records.schedule_records import ScheduleRecord, decode_firing
+from stoker.topology.wire.schedules import ScheduleKey
 from support.scenes.simulated_schedules import QUEUE, ScheduleWorld
 
 DAYLIGHT = {
@@ -237,3 +238,14 @@ def test_an_owner_that_was_frozen_fires_nothing_that_was_paused_or_removed_meanw
     for _ in range(50):
         owner.turn()
     assert len(world.topics.jobs) == fired > 0
+
+
+def test_an_instant_whose_function_makes_no_job_is_not_left_out() -> None:
+    """With overlap="skip" it counts as fired, and nobody reads that no worker fired it in time."""
+    start = datetime(2026, 5, 5, 12, 0, 1, tzinfo=UTC)
+    world = ScheduleWorld(3, start)
+    world.topics.put(schedule("a", start, overlap="skip"))
+    world.makes_none = True
+    world.settle()
+    values = [value for key, value in world.topics.records if key == ScheduleKey.FIRED.of("a") and value is not None]
+    assert [decode_firing(value).skipped for value in values] == [0, 0, 0]

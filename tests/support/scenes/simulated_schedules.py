@@ -207,11 +207,13 @@ class SimulatedWorker:
     def _make_jobs(self, schedule: ScheduleRecord, at: datetime, count: int, now: datetime) -> list[TransactionRecord]:
         if schedule.name in self.broken:
             raise CannotFire("no data")
+        if self.world.makes_none:
+            return []
         return [job_of(schedule, at, DECLARED, count, now)]
 
 
 class ScheduleWorld:
-    """Workers and topics, and the one true time."""
+    """Workers and topics, and the one true time. Where `makes_none`, no instant has a job."""
 
     def __init__(self, seed: int, start: datetime) -> None:
         self.chance = random.Random(seed)
@@ -219,7 +221,7 @@ class ScheduleWorld:
         self.topics = SimulatedTopics()
         self.workers: list[SimulatedWorker] = []
         self.deaths: set[str] = set()
-        self.is_calm = False
+        self.is_calm = self.makes_none = False
         self._count = 0
 
     def monotonic(self) -> float:
