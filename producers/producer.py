@@ -16,7 +16,7 @@ from ..topology.declaration.job_type import ConfiguredJob, JobCall, JobType
 from ..topology.declaration.pipeline import Pipeline
 from .bulk import run_bulk
 from .delivery import BulkResult, Outcome, Receipt
-from .errors import BrokerUnreachable, EnqueueError, WouldDeadlock
+from .errors import BrokerUnreachable, EnqueueError
 from .instrument import ProducerInstrument
 from .instrument_row import ProducerInstruments
 from .metrics.sample import SampleSource
@@ -128,8 +128,7 @@ class Producer:
 
     def send(self, call: JobCall) -> Receipt:
         """Publish one bound call, as `enqueue` does."""
-        if self._publisher.connections.is_reader:
-            raise WouldDeadlock
+        self._publisher.refuse_in_callback()
         if self._spool is not None:
             self._publisher.check_usable()
             return self._spool.send(call, self._send_now)
@@ -214,8 +213,7 @@ class Producer:
         Raises:
             BulkFailed: some calls failed; it lists which, and how many are confirmed.
         """
-        if self._publisher.connections.is_reader:
-            raise WouldDeadlock
+        self._publisher.refuse_in_callback()
         in_flight = self._settings.in_flight(max_in_flight)
         self._publisher.check_usable()
         with self._publisher.spans.bulk():
@@ -258,6 +256,7 @@ class Producer:
         Raises:
             Unconfirmed: some were not confirmed; each one's future has its error.
         """
+        self._publisher.refuse_in_callback()
         if self._spool is not None:
             self._spool.close()
         self._publisher.close(self._settings.report_wait_s if timeout is None else timeout.total_seconds())

@@ -125,7 +125,7 @@ class Publisher:
     def check(self, timeout_s: float, asked_at_s: float | None = None) -> None:
         """Ask whether the brokers can take jobs at this moment; raises as `Producer.check`."""
         self.check_usable()
-        self._refuse_in_callback()
+        self.refuse_in_callback()
         self.readiness.verify(asked_at_s)
         connection = self.connections.live()
         give_up_at_s = time.monotonic() + timeout_s
@@ -203,7 +203,7 @@ class Publisher:
             Unconfirmed: it was not in time.
             WouldDeadlock: a callback asks for it.
         """
-        self._refuse_in_callback()
+        self.refuse_in_callback()
         left = self.connections.flush(timeout_s) if self._pid == os.getpid() else 0
         if left:
             raise Unconfirmed(left, timeout_s)
@@ -217,7 +217,7 @@ class Publisher:
         """
         if self.is_closed:
             return
-        self._refuse_in_callback()
+        self.refuse_in_callback()
         if self.admission is not None:
             self.admission.close()
         try:
@@ -227,7 +227,12 @@ class Publisher:
             if self._pid in {None, os.getpid()}:
                 self._end()
 
-    def _refuse_in_callback(self) -> None:
+    def refuse_in_callback(self) -> None:
+        """Refuse a call that waits for reports, from a callback.
+
+        Raises:
+            WouldDeadlock: it is one.
+        """
         if self.connections.is_reader:
             raise WouldDeadlock
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -22,7 +23,9 @@ from stoker.producers.errors import (
     RecordTooLarge,
     SettingRefused,
     UnknownTopic,
+    WouldDeadlock,
 )
+from stoker.producers.outbox.spool import Spool
 from stoker.producers.record import BuiltRecord
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.cluster.forgotten_brokers import LastingProducer
@@ -259,3 +262,23 @@ def test_a_callback_does_not_wait_for_room_that_it_takes_itself(monkeypatch: pyt
     producer.close()
     assert len(refused) == 1
     assert time.monotonic() - began_at_s < 25
+
+
+def test_a_producer_that_a_callback_cannot_close_keeps_its_spool(tmp_path: Path) -> None:
+    """The refusal comes first, so that the producer goes on as it was."""
+    closed: list[bool] = []
+    producer = Producer(Pipeline("shop"), cluster_with(), spool=Spool(tmp_path / "spool"))
+    assert producer._spool is not None
+    producer._spool.close = lambda: closed.append(True)  # type: ignore[method-assign]
+
+    def close(_error: KafkaError | None, _message: Message) -> None:
+        with pytest.raises(WouldDeadlock):
+            producer.close()
+        assert not closed
+
+    connection = producer._publisher.connections.live()
+    assert connection.offer(BuiltRecord("shop.mails", None, b"", [], -1, "job-1"), close)
+    connection.abandon()
+    assert not closed
+    producer.close()
+    assert closed == [True]
