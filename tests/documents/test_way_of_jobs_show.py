@@ -80,10 +80,10 @@ def test_each_row_names_what_there_is_and_who_calls_it(path: str, names: list[st
 
 
 def test_no_file_that_has_a_part_is_left_out() -> None:
-    """What the files import that find a job and explain it has its row."""
+    """What the files import that find a job and explain it has its row; errors are no parts."""
     named = {path for path, _, _ in rows()}
     ways = ("job_index/job_history.py", "index_commands/reasons.py")
     needed = {
         file for way in ways for file, _ in imported_by(way) if file.split("/")[0].split(".")[0] not in SEEN_BY_ALL
     }
-    assert not needed - named
+    assert not {file for file in needed - named if not file.endswith("/errors.py")}

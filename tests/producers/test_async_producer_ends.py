@@ -64,7 +64,7 @@ def test_a_forked_child_is_refused_where_the_parent_had_idle_threads(namespace: 
             await producer.check(timedelta(milliseconds=200))
 
     asyncio.run(use())
-    idle = producer._blocking._idle_semaphore  # type: ignore[attr-defined]  # no other way to see that a thread rests
+    idle = producer._blocking._idle_semaphore  # no other way to see that a thread rests
     wait_until(lambda: idle._value > 0, what="the thread that has checked rests")
     child = os.fork()
     if child == 0:

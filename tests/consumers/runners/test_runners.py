@@ -292,9 +292,9 @@ def test_the_only_task_may_end_before_the_one_in_its_place_begins() -> None:
     """A stuck job that ends just when its task is replaced leaves a loop that goes on."""
     runs = Runs(gates=[0])
     with loop(1, runs) as runners:
-        (slot,) = runners.slots
         runners.make_ready([plain_record(0)])
         wait_until(lambda: runs.begun == [0], what="the job to begin")
+        (slot,) = runners.slots
         slot.is_replaced = True  # the first half of `replace`
         runs.open_all()
         wait_until(lambda: slot not in runners.slots, what="its task to end")

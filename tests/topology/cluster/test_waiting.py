@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # the package re-exports it without saying so
 
 from stoker.topology import ClusterSettings
 from stoker.topology.cluster.admin import Administration
