@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from ...topology.wire.headers import LAST_MS
 from .entries import shown_id
 from .states import State, attempt_of_step, known_from
 
@@ -63,8 +64,8 @@ class ListedHistoryEntry:
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
-"""Where the years 1 and 9999 begin and end: a `datetime` has no others."""
+_FIRST_MS: Final = -62_135_596_800_000
+"""Where the year 1 begins: a `datetime` has nothing earlier."""
 COLUMNS: Final = (
     "j.n, j.id, t.name, q.name, j.state, tn.name, j.key, j.step, j.enq, j.at, j.began, j.took, j.due, w.name, "
     "r.name, s.name, p.name, j.off, e.name, f.fingerprint, f.message, x.message"
@@ -129,7 +130,7 @@ def listed_history_entry(row: Sequence[Any]) -> ListedHistoryEntry:
 
 def instant_of(ms: int) -> datetime:
     """The instant of epoch milliseconds; of those that no `datetime` has, as an id may name, the nearest one."""
-    return _EPOCH + timedelta(milliseconds=min(max(ms, _FIRST_MS), _LAST_MS))
+    return _EPOCH + timedelta(milliseconds=min(max(ms, _FIRST_MS), LAST_MS))
 
 
 def ms_of(instant: datetime) -> int:

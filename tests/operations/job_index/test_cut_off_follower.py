@@ -62,6 +62,15 @@ class Client:
         return lambda *_: None
 
 
+def follow(monkeypatch: pytest.MonkeyPatch, client: Client, path: Path) -> TopicFollower:
+    """Begin to follow the topics of a queue, by this client, in an index that is there and empty."""
+    monkeypatch.setattr(topic_follower, "make_reader", lambda *_: client)
+    pipeline = Pipeline("shop")
+    pipeline.queue("mails", partitions=1)
+    Index(path).connection.close()
+    return TopicFollower(pipeline, NOWHERE, path, keep=timedelta(days=7))
+
+
 def read_at(path: Path) -> datetime | None:
     """When the index was as new as it claims."""
     with IndexReader(path) as reader:
@@ -70,13 +79,9 @@ def read_at(path: Path) -> datetime | None:
 
 def test_an_index_that_is_cut_off_does_not_claim_to_be_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its client returns nothing and does not answer: it ages, and is not ready; when brokers answer, it is fresh."""
-    pipeline = Pipeline("shop")
-    pipeline.queue("mails", partitions=1)
     client, path = Client(["shop.mails"]), tmp_path / "index.sqlite"
-    monkeypatch.setattr(topic_follower, "make_reader", lambda *_: client)
     monkeypatch.setattr(topic_follower, "LAGS_INTERVAL_S", 0.0)
-    Index(path).connection.close()
-    follower, measured = TopicFollower(pipeline, NOWHERE, path, keep=timedelta(days=7)), IndexMetrics(path)
+    follower, measured = follow(monkeypatch, client, path), IndexMetrics(path)
     follower.turn()
     assert read_at(path) is not None
     measured.note(follower.progress)
@@ -99,13 +104,9 @@ def test_an_index_that_is_cut_off_does_not_claim_to_be_fresh(tmp_path: Path, mon
 
 def test_new_partitions_without_a_leader_do_not_end_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker names partitions before they have a leader, and may go away right after: they are asked for again."""
-    pipeline = Pipeline("shop")
-    pipeline.queue("mails", partitions=1)
     client = Client(["shop.mails"])
-    monkeypatch.setattr(topic_follower, "make_reader", lambda *_: client)
     monkeypatch.setattr(topic_follower, "TOPICS_INTERVAL_S", 0.0)
-    Index(tmp_path / "index.sqlite").connection.close()
-    follower = TopicFollower(pipeline, NOWHERE, tmp_path / "index.sqlite", keep=timedelta(days=7))
+    follower = follow(monkeypatch, client, tmp_path / "index.sqlite")
     follower.turn()
     client.topics, client.without_leader = ["shop.mails", "shop.mails.dead"], {"shop.mails.dead"}
     follower.turn()
@@ -120,13 +121,9 @@ def test_a_topic_that_is_deleted_before_its_end_was_read_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the index never counts as caught up: it reads no ledger, and forgets nothing."""
-    pipeline = Pipeline("shop")
-    pipeline.queue("mails", partitions=1)
     client = Client(["shop.mails", "shop.mails.dead"])
-    monkeypatch.setattr(topic_follower, "make_reader", lambda *_: client)
     monkeypatch.setattr(topic_follower, "TOPICS_INTERVAL_S", 0.0)
-    Index(tmp_path / "index.sqlite").connection.close()
-    follower = TopicFollower(pipeline, NOWHERE, tmp_path / "index.sqlite", keep=timedelta(days=7))
+    follower = follow(monkeypatch, client, tmp_path / "index.sqlite")
     follower.turn()
     follower._note_end(("shop.mails", 0), 0)
     assert not follower.progress.is_caught_up
@@ -153,18 +150,14 @@ def test_an_index_that_is_deleted_under_its_process_is_not_written_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is written to a file without a name no reader finds, while the process looks healthy."""
-    pipeline = Pipeline("shop")
-    pipeline.queue("mails", partitions=1)
-    monkeypatch.setattr(topic_follower, "make_reader", lambda *_: Client(["shop.mails"]))
+    path, client = tmp_path / "index.sqlite", Client(["shop.mails"])
     monkeypatch.setattr(topic_follower, "LAGS_INTERVAL_S", 0.0)
-    path = tmp_path / "index.sqlite"
-    Index(path).connection.close()
-    follower = TopicFollower(pipeline, NOWHERE, path, keep=timedelta(days=7))
+    follower = follow(monkeypatch, client, path)
     follower.turn()
     throw_away(path)
     with pytest.raises(IndexDeleted):
         follower.run(lambda: False)
-    follower = TopicFollower(pipeline, NOWHERE, path, keep=timedelta(days=7))
+    follower = TopicFollower(follower._pipeline, NOWHERE, path, keep=timedelta(days=7))
     follower.turn()
     follower.close()
 
